@@ -1,0 +1,303 @@
+"""The vocabulary every room of the core speaks: requests, results, usage, decisions and events.
+
+Nothing here does I/O or imports another room, so every other module may import it. Money is always an
+integer of nano-dollars (10^-9 USD); ``None`` means *not known* and never zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+import uuid_utils
+
+from core.errors import SignalboxError
+
+Side = Literal["local", "api"]
+Source = Literal["chat", "gateway", "cli", "loadtest", "library"]
+Role = Literal["user", "assistant", "tool"]
+RoutingMode = Literal["hybrid", "local-first", "break-even", "api-primary", "local-only", "api-only"]
+Rule = Literal["forced", "capability", "unavailable", "budget", "complex", "volume", "simple"]
+RULES: tuple[Rule, ...] = ("forced", "capability", "unavailable", "budget", "complex", "volume", "simple")
+FinishReason = Literal["stop", "length", "tool_calls", "refusal", "stopped_by_user", "unknown"]
+JsonObject = Mapping[str, Any]
+
+
+def new_correlation_id() -> str:
+    """Return a UUIDv7 (RFC 9562): unique, and sortable by the time it was made."""
+    return str(uuid_utils.uuid7())
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePart:
+    """An inline image: ``media_type`` such as ``image/png`` and its bytes in base64."""
+
+    media_type: str
+    data_base64: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call the model asks for. ``arguments_json`` is exactly what it sent; it may be invalid JSON."""
+
+    id: str
+    name: str
+    arguments_json: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn. ``tool_call_id`` names the call that a ``tool`` message answers."""
+
+    role: Role
+    text: str
+    images: tuple[ImagePart, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """A function the model may call; ``parameters`` is a JSON schema of an object."""
+
+    name: str
+    description: str
+    parameters: JsonObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JsonSchemaFormat:
+    """Asks for an answer that is JSON and matches ``schema``."""
+
+    schema: JsonObject
+    name: str = "answer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatRequest:
+    """What a caller asks for.
+
+    ``max_tokens`` of ``None`` takes ``MAX_TOKENS_PER_REQUEST``; ``temperature`` of ``None`` takes the
+    model's own default. ``model`` is a hint: naming a model only one side serves decides the side.
+    ``force`` overrides the routing rules but never the spend limit. A ``batch`` request counts as simple,
+    a ``high_stakes`` one as complex.
+    """
+
+    messages: tuple[Message, ...]
+    system: str | None = None
+    tools: tuple[Tool, ...] = ()
+    response_format: JsonSchemaFormat | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    model: str | None = None
+    force: Side | None = None
+    batch: bool = False
+    high_stakes: bool = False
+    source: Source = "library"
+    project: str | None = None
+    correlation_id: str = field(default_factory=new_correlation_id)
+
+    @staticmethod
+    def from_prompt(prompt: str, **options: Any) -> ChatRequest:
+        """Build a request of one user message; ``options`` are the other fields of this class."""
+        return ChatRequest(messages=(Message(role="user", text=prompt),), **options)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Disjoint token counts: a token is in exactly one of the five, and their sum is what was billed.
+
+    ``thinking_tokens`` is informational (already inside ``output_tokens``), ``None`` where not reported.
+    ``service_tier`` is the provider's own word, since it changes the price.
+    """
+
+    fresh_input_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_5m_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    output_tokens: int = 0
+    thinking_tokens: int | None = None
+    service_tier: str | None = None
+
+    @property
+    def input_tokens(self) -> int:
+        """All input tokens, cached or not."""
+        return (
+            self.fresh_input_tokens
+            + self.cache_read_tokens
+            + self.cache_write_5m_tokens
+            + self.cache_write_1h_tokens
+        )
+
+    @property
+    def total_tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feature:
+    """One row of the complexity score: what was read, and how much it added to the score (0 to 1)."""
+
+    name: str
+    value: float
+    contribution: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signals:
+    """Everything the router reads from a request, and nothing else of it (no prompt text).
+
+    ``complexity`` is 0 (trivial) to 1 (hard). ``input_tokens`` is an estimate made without a tokenizer.
+    """
+
+    input_tokens: int
+    max_output_tokens: int
+    complexity: float
+    features: tuple[Feature, ...] = ()
+    message_count: int = 1
+    has_tools: bool = False
+    has_schema: bool = False
+    has_images: bool = False
+    high_stakes: bool = False
+    batch: bool = False
+    force: Side | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a request would cost on one side, before it runs, in nano-dollars.
+
+    ``cost_nanodollars`` is the likely cost and ``hold_nanodollars`` the worst case; ``None`` is
+    unpriced. On the local side the cost is the machine's own (``loaded``), ``None`` while no hourly
+    price is set, and the hold is 0 because no cash can leave.
+    """
+
+    model: str | None
+    cost_nanodollars: int | None
+    hold_nanodollars: int | None
+
+
+RefusalKind = Literal["budget", "unavailable", "no_key", "context_too_long", "capability", "unpriced"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteDecision:
+    """Where a request goes and why. ``side`` and ``provider`` are ``None`` exactly when it is refused.
+
+    ``rule`` is a stable identifier; ``reason`` is a sentence for a person. ``fell_back_from`` names the
+    side that failed first.
+    """
+
+    side: Side | None
+    provider: str | None
+    model: str | None
+    rule: Rule
+    reason: str
+    mode: RoutingMode
+    signals: Signals
+    local_estimate: Estimate
+    api_estimate: Estimate
+    complexity_threshold: float
+    local_requests_today: int
+    routing_threshold: int
+    refusal: RefusalKind | None = None
+    fell_back_from: Side | None = None
+
+    def estimate(self, side: Side) -> Estimate:
+        return self.local_estimate if side == "local" else self.api_estimate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatResult:
+    """A finished, stopped or broken-off answer.
+
+    ``usage`` is ``None`` when the server sent none. ``cost_nanodollars`` is the cash paid: 0 for the local
+    side, ``None`` for an unpriced model or unknown usage. ``loaded_nanodollars`` is the local machine's
+    own cost (``None`` while no hourly price is set; equal to the cash on the API side). ``dropped`` names
+    parameters the served model does not take. Times are milliseconds from the moment the request was sent.
+    """
+
+    text: str
+    tool_calls: tuple[ToolCall, ...]
+    usage: Usage | None
+    provider: str
+    side: Side
+    model: str
+    finish_reason: FinishReason
+    decision: RouteDecision
+    cost_nanodollars: int | None
+    loaded_nanodollars: int | None
+    price_version: str | None
+    latency_ms: float
+    ttft_ms: float | None
+    correlation_id: str
+    started_at: datetime
+    dropped: tuple[str, ...] = ()
+
+    @property
+    def output_tokens_per_s(self) -> float | None:
+        """Decode speed after the first token, or ``None`` when it cannot be known."""
+        if self.usage is None or self.ttft_ms is None or self.usage.output_tokens < 2:
+            return None
+        decode_ms = self.latency_ms - self.ttft_ms
+        return None if decode_ms <= 0 else (self.usage.output_tokens - 1) * 1000 / decode_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The request left for ``decision.provider``; sent again, with a new decision, after a fallback."""
+
+    decision: RouteDecision
+    correlation_id: str
+    hold_nanodollars: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A piece of a tool call: ``id`` and ``name`` come with the first piece of ``index`` only."""
+
+    index: int
+    id: str | None
+    name: str | None
+    arguments_json: str
+
+
+@dataclass(frozen=True, slots=True)
+class UsageReported:
+    """The usage so far; a later one replaces it."""
+
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerEnded:
+    """A provider's last event. ``dropped`` names parameters that the model does not take."""
+
+    model: str
+    finish_reason: FinishReason
+    dropped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    result: ChatResult
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The typed end of a request that has no whole answer. ``partial`` keeps the text that arrived."""
+
+    error: SignalboxError
+    partial: ChatResult | None = None
+
+
+ProviderEvent = TextDelta | ToolCallDelta | UsageReported | AnswerEnded
+StreamEvent = Started | TextDelta | ToolCallDelta | UsageReported | Finished | Failed

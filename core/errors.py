@@ -1,0 +1,127 @@
+"""The errors Signalbox acts on. Each message says what happened, and ``hint`` says what to do next.
+
+::
+
+    SignalboxError
+      InvalidRequest         the caller's fault: never retried, never falls back
+        ContextTooLong       more input than the model takes
+      AuthenticationFailed   no key, or one the provider refuses
+      ContentRefused         the provider declined to answer
+      BudgetExceeded         a spend limit holds
+      TransientFailure       may work elsewhere or later: the router falls back
+        RateLimited
+        Overloaded
+        Unavailable          connection, 5xx, timeout, crash
+      LedgerUnavailable      the ledger cannot be read or written; nothing runs unrecorded
+
+They stand below every other room because providers, spend and routing all raise them and the panel
+shows them.
+"""
+
+from __future__ import annotations
+
+
+class SignalboxError(Exception):
+    """Base of all. ``hint`` is one sentence that says what to do next (may be empty)."""
+
+    kind = "error"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class InvalidRequest(SignalboxError):
+    kind = "invalid_request"
+
+
+class ContextTooLong(InvalidRequest):
+    """``input_tokens`` and ``limit_tokens`` are ``None`` where the server did not say."""
+
+    kind = "context_too_long"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        input_tokens: int | None = None,
+        limit_tokens: int | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.input_tokens = input_tokens
+        self.limit_tokens = limit_tokens
+
+
+class AuthenticationFailed(SignalboxError):
+    """``missing`` is true when there is no key at all, false when the provider refused it."""
+
+    kind = "authentication_failed"
+
+    def __init__(self, message: str, *, hint: str = "", missing: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.missing = missing
+
+
+class ContentRefused(SignalboxError):
+    kind = "content_refused"
+
+
+class BudgetExceeded(SignalboxError):
+    """All amounts in nano-dollars; ``limit_name`` is the setting, such as ``SPEND_LIMIT_DOLLARS``."""
+
+    kind = "budget_exceeded"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        limit_name: str,
+        limit_nanodollars: int,
+        spent_nanodollars: int,
+        held_nanodollars: int,
+        asked_nanodollars: int | None,
+        held_count: int = 0,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.limit_name = limit_name
+        self.limit_nanodollars = limit_nanodollars
+        self.spent_nanodollars = spent_nanodollars
+        self.held_nanodollars = held_nanodollars
+        self.asked_nanodollars = asked_nanodollars
+        self.held_count = held_count
+
+    @property
+    def free_nanodollars(self) -> int:
+        return max(0, self.limit_nanodollars - self.spent_nanodollars - self.held_nanodollars)
+
+
+class TransientFailure(SignalboxError):
+    """``retry_after_s`` is the server's own wish in seconds, ``None`` where it named none."""
+
+    kind = "transient"
+
+    def __init__(self, message: str, *, hint: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
+
+
+class RateLimited(TransientFailure):
+    kind = "rate_limited"
+
+
+class Overloaded(TransientFailure):
+    kind = "overloaded"
+
+
+class Unavailable(TransientFailure):
+    kind = "unavailable"
+
+
+class LedgerUnavailable(SignalboxError):
+    kind = "ledger_unavailable"

@@ -1,0 +1,56 @@
+"""The local server's states, and the protocol that whatever runs behind them follows.
+
+``stopped -> starting -> ready -> stopping -> stopped``, and ``failed(reason)`` from any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+ServerPhase = Literal["stopped", "starting", "ready", "stopping", "failed"]
+ServerKind = Literal["embedded", "compose", "external", "none"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerState:
+    """A snapshot for the router and the panel.
+
+    ``detail`` is a short fact for a person (``loading weights``, ``exited with code 1``). ``progress`` is 0
+    to 1 and ``eta_s`` the seconds left by the learnt load time, both ``None`` where not known.
+    ``base_url`` ends in ``/v1`` and is set only while ready.
+    """
+
+    phase: ServerPhase
+    kind: ServerKind
+    detail: str = ""
+    model: str | None = None
+    base_url: str | None = None
+    context_tokens: int | None = None
+    progress: float | None = None
+    eta_s: float | None = None
+    pid: int | None = None
+
+
+class LocalServer(Protocol):
+    """One owner task serialises start, stop and restart; a start can be cancelled by ``stop``."""
+
+    @property
+    def state(self) -> ServerState: ...
+
+    async def start(self) -> None:
+        """Start and return when ready. A failure is a state, not an exception."""
+        ...
+
+    async def stop(self) -> None: ...
+
+    async def restart(self) -> None: ...
+
+    def log_tail(self, lines: int = 200) -> list[str]:
+        """Return the last lines of the server's own log, oldest first."""
+        ...
+
+    def on_change(self, listener: Callable[[ServerState], None]) -> Callable[[], None]:
+        """Call ``listener`` on every new state, on the core's loop; returns the unsubscriber."""
+        ...
