@@ -1,0 +1,183 @@
+"""The only place where Qt's loop and the core's loop meet.
+
+The core runs on its own asyncio loop (uvloop where it exists) in one background thread. The panel awaits
+``bridge.call(...)``, iterates ``bridge.stream(...)`` and connects to ``bridge.status_changed``; nothing else in
+``gui`` touches a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from PySide6.QtCore import QObject, Signal
+
+if TYPE_CHECKING:
+    from core.chat import StreamEvent
+    from core.router_core import CoreStatus, RouterCore
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+FRAME_S = 1 / 60
+"""One hand-over a frame at most: a faster one costs the window without being visible."""
+
+
+def _new_core_loop() -> asyncio.AbstractEventLoop:
+    if sys.platform != "win32":
+        import uvloop
+
+        return uvloop.new_event_loop()
+    return asyncio.new_event_loop()
+
+
+class Bridge(QObject):
+    """Owns the core's thread and carries calls, streams and status changes across.
+
+    Signals:
+        status_changed: a ``CoreStatus``, emitted on the panel's thread.
+    """
+
+    status_changed = Signal(object)
+
+    def __init__(self, make_core: Callable[[], RouterCore], parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._make_core = make_core
+        self._core: RouterCore | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._unsubscribe: Callable[[], None] | None = None
+        self.status: CoreStatus | None = None
+        self.status_changed.connect(self._keep_status)
+
+    @property
+    def core(self) -> RouterCore:
+        """The core, to make coroutines of: ``await bridge.call(bridge.core.ask(...))``."""
+        if self._core is None:
+            raise RuntimeError("the bridge has not been started")
+        return self._core
+
+    async def start(self) -> None:
+        """Start the thread, build the core on it and start the core.
+
+        Raises:
+            Exception: whatever building or starting the core raises; the thread is ended again.
+        """
+        loop = _new_core_loop()
+        self._loop = loop
+        self._thread = threading.Thread(target=self._run_loop, args=(loop,), name="signalbox-core", daemon=True)
+        self._thread.start()
+        try:
+            await self.call(self._build())
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _build(self) -> None:
+        self._core = await asyncio.to_thread(self._make_core)
+        self._unsubscribe = self._core.subscribe(self.status_changed.emit)
+        await self._core.start()
+
+    async def stop(self) -> None:
+        """Stop the core, then its loop and thread. Safe to call twice."""
+        loop, thread = self._loop, self._thread
+        if loop is None or thread is None:
+            return
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+            self._unsubscribe = None
+        try:
+            if self._core is not None:
+                await self.call(self._core.stop())
+        finally:
+            self._loop = self._thread = None
+            loop.call_soon_threadsafe(loop.stop)
+            await asyncio.get_running_loop().run_in_executor(None, thread.join, 5.0)
+
+    @staticmethod
+    def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_forever()
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(loop.shutdown_default_executor())
+        finally:
+            loop.close()
+
+    async def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run ``coroutine`` on the core's loop and return its result; cancelling this cancels it there."""
+        if self._loop is None:
+            coroutine.close()
+            raise RuntimeError("the bridge is not running")
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
+
+    async def run_blocking(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a blocking ``function`` in a worker thread of the core's loop."""
+        return await self.call(asyncio.to_thread(function, *args, **kwargs))
+
+    async def stream(self, events: AsyncIterator[StreamEvent]) -> AsyncGenerator[list[StreamEvent], None]:
+        """Iterate ``events`` on the core's loop and yield them in batches, one a frame.
+
+        Closing this generator closes ``events`` over there, which closes the upstream connection.
+        """
+        mailbox = _Mailbox(asyncio.get_running_loop())
+        pump = asyncio.ensure_future(self.call(_pump(events, mailbox)))
+        pump.add_done_callback(lambda _: mailbox.wake())
+        try:
+            while True:
+                await mailbox.arrived.wait()
+                done = pump.done()
+                batch = mailbox.take()
+                if batch:
+                    yield batch
+                if done:
+                    pump.result()
+                    return
+                await asyncio.sleep(FRAME_S)
+        finally:
+            if not pump.done():
+                pump.cancel()
+                await asyncio.gather(pump, return_exceptions=True)
+
+    def _keep_status(self, status: CoreStatus) -> None:
+        self.status = status
+
+
+class _Mailbox:
+    """Events put by the core's thread and taken by the panel's, with one wake-up however many were put."""
+
+    def __init__(self, reader_loop: asyncio.AbstractEventLoop) -> None:
+        self.arrived = asyncio.Event()
+        self._reader_loop = reader_loop
+        self._lock = threading.Lock()
+        self._events: list[StreamEvent] = []
+
+    def put(self, event: StreamEvent) -> None:
+        with self._lock:
+            first = not self._events
+            self._events.append(event)
+        if first:
+            self._reader_loop.call_soon_threadsafe(self.arrived.set)
+
+    def wake(self) -> None:
+        self.arrived.set()
+
+    def take(self) -> list[StreamEvent]:
+        self.arrived.clear()
+        with self._lock:
+            events, self._events = self._events, []
+        return events
+
+
+async def _pump(events: AsyncIterator[StreamEvent], mailbox: _Mailbox) -> None:
+    if isinstance(events, AsyncGenerator):
+        async with aclosing(events) as closing:
+            async for event in closing:
+                mailbox.put(event)
+    else:
+        async for event in events:
+            mailbox.put(event)
