@@ -149,10 +149,13 @@ class Feature:
 class Signals:
     """Everything the router reads from a request, and nothing else of it (no prompt text).
 
-    ``complexity`` is 0 (trivial) to 1 (hard). ``input_tokens`` is an estimate made without a tokenizer.
+    ``complexity`` is 0 (trivial) to 1 (hard). ``input_tokens`` is an estimate made without a tokenizer and
+    ``input_tokens_bound`` an upper bound of the true count, for holds; both are the provider's own count
+    once that was asked for.
     """
 
     input_tokens: int
+    input_tokens_bound: int
     max_output_tokens: int
     complexity: float
     features: tuple[Feature, ...] = ()
@@ -203,6 +206,8 @@ class RouteDecision:
     complexity_threshold: float
     local_requests_today: int
     routing_threshold: int
+    local_available: bool = True
+    api_available: bool = True
     refusal: RefusalKind | None = None
     fell_back_from: Side | None = None
 
@@ -216,8 +221,9 @@ class ChatResult:
 
     ``usage`` is ``None`` when the server sent none. ``cost_nanodollars`` is the cash paid: 0 for the local
     side, ``None`` for an unpriced model or unknown usage. ``loaded_nanodollars`` is the local machine's
-    own cost (``None`` while no hourly price is set; equal to the cash on the API side). ``dropped`` names
-    parameters the served model does not take. Times are milliseconds from the moment the request was sent.
+    own cost (``None`` while no hourly price is set; equal to the cash on the API side). ``usage_estimated``
+    is true when the answer ended early and its output tokens were counted from the text that arrived.
+    ``dropped`` names parameters the served model does not take. Times are milliseconds from the moment the request was sent.
     """
 
     text: str
@@ -236,6 +242,7 @@ class ChatResult:
     correlation_id: str
     started_at: datetime
     dropped: tuple[str, ...] = ()
+    usage_estimated: bool = False
 
     @property
     def output_tokens_per_s(self) -> float | None:

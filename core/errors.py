@@ -102,13 +102,25 @@ class BudgetExceeded(SignalboxError):
 
 
 class TransientFailure(SignalboxError):
-    """``retry_after_s`` is the server's own wish in seconds, ``None`` where it named none."""
+    """``retry_after_s`` is the server's own wish in seconds, ``None`` where it named none.
+
+    ``may_be_billed`` is true when the request reached the server and its end is not known: a cut
+    connection or a time-out, but not a refusal such as 429 or 529.
+    """
 
     kind = "transient"
 
-    def __init__(self, message: str, *, hint: str = "", retry_after_s: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        retry_after_s: float | None = None,
+        may_be_billed: bool = False,
+    ) -> None:
         super().__init__(message, hint=hint)
         self.retry_after_s = retry_after_s
+        self.may_be_billed = may_be_billed
 
 
 class RateLimited(TransientFailure):
