@@ -1,0 +1,206 @@
+"""``settings.json``: one small JSON object on disk that several running copies may change at once.
+
+A change is read, altered and written back while holding a lock on a file beside it, so two copies never
+lose each other's change, and the new content replaces the old one in a single rename, so a reader (or a
+power cut) sees either the old file or the new one. A file that cannot be read as JSON is moved aside to
+``settings.json.broken-<n>`` and never overwritten.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any, cast
+
+from core.errors import SignalboxError
+
+MAX_BYTES = 1 << 20
+LOCK_TIMEOUT_S = 5.0
+_RETRY_S = 0.01
+
+
+class SettingsFileError(SignalboxError):
+    """``settings.json`` cannot be read or written (permissions, full disk, a directory in its place)."""
+
+    kind = "settings_file"
+
+
+class BrokenSettingsFile(SettingsFileError):
+    """The content is not a JSON object. It is untouched; see ``SettingsFile.set_aside``."""
+
+
+class SettingsFile:
+    """The file ``settings.json`` in ``home``. All methods block for a few milliseconds of disk work."""
+
+    def __init__(self, home: Path) -> None:
+        self.path = home / "settings.json"
+        self._lock_path = home / "settings.json.lock"
+
+    def read(self) -> dict[str, Any]:
+        """Return the stored object, empty when there is no file.
+
+        :raises BrokenSettingsFile: the content is not a JSON object in UTF-8, or larger than 1 MiB.
+        :raises SettingsFileError: the file is there and cannot be read.
+        """
+        try:
+            with self.path.open("rb") as file:
+                content = file.read(MAX_BYTES + 1)
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise SettingsFileError(
+                f"{self.path} cannot be read: {error.strerror or error}.",
+                hint="Settings made in the panel are not in effect until it can be.",
+            ) from error
+        return self._parse(content)
+
+    def change(self, alter: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        """Apply ``alter`` to what is on disk now, write the result atomically and return it.
+
+        A broken file is moved aside first, so nothing of it is lost.
+
+        :raises SettingsFileError: it cannot be written; the old content is still there.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with _locked(self._lock_path):
+                try:
+                    values = self.read()
+                except BrokenSettingsFile:
+                    self._move_aside()
+                    values = {}
+                before = dict(values)
+                alter(values)
+                if values != before:
+                    _replace_content(self.path, json.dumps(values, indent=2, sort_keys=True) + "\n")
+                return values
+        except OSError as error:
+            raise SettingsFileError(
+                f"{self.path} cannot be written: {error.strerror or error}.",
+                hint="The previous settings are kept. Check permissions and free disk space.",
+            ) from error
+
+    def set_aside(self) -> Path | None:
+        """Move a broken file to ``settings.json.broken-<n>`` and return that path.
+
+        Returns ``None`` when another copy of the application already did so.
+
+        :raises SettingsFileError: it cannot be moved; it stays where it is.
+        """
+        try:
+            with _locked(self._lock_path):
+                try:
+                    self.read()
+                except BrokenSettingsFile:
+                    return self._move_aside()
+                return None
+        except OSError as error:
+            raise SettingsFileError(
+                f"{self.path} is not valid and cannot be moved aside: {error.strerror or error}.",
+                hint="Correct or delete it by hand.",
+            ) from error
+
+    def fingerprint(self) -> tuple[int, int, int] | None:
+        """Return a value that differs after any change of the file, ``None`` while there is none."""
+        return fingerprint(self.path)
+
+    def _parse(self, content: bytes) -> dict[str, Any]:
+        if len(content) > MAX_BYTES:
+            raise BrokenSettingsFile(f"{self.path} is larger than {MAX_BYTES} bytes.")
+        try:
+            parsed: object = json.loads(content.decode("utf-8-sig"))
+        except (ValueError, RecursionError) as error:
+            raise BrokenSettingsFile(f"{self.path} is not valid JSON.") from error
+        if not isinstance(parsed, dict):
+            raise BrokenSettingsFile(f"{self.path} does not hold a JSON object.")
+        return cast("dict[str, Any]", parsed)
+
+    def _move_aside(self) -> Path:
+        number = 1
+        while (target := self.path.with_name(f"{self.path.name}.broken-{number}")).exists():
+            number += 1
+        os.replace(self.path, target)
+        return target
+
+
+def fingerprint(path: Path) -> tuple[int, int, int] | None:
+    """Return inode, size in bytes and modification time in nanoseconds, ``None`` if it cannot be read."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _replace_content(path: Path, text: str) -> None:
+    """Write ``text`` to a new file in the same folder, flush it to the disk, rename it over ``path``."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".new")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        _rename(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def _rename(source: str, target: Path) -> None:
+    # Windows refuses to replace a file that someone has open; readers hold it for microseconds.
+    deadline = time.monotonic() + LOCK_TIMEOUT_S
+    while True:
+        try:
+            os.replace(source, target)
+            return
+        except PermissionError:
+            if sys.platform != "win32" or time.monotonic() > deadline:
+                raise
+            time.sleep(_RETRY_S)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Generator[None]:
+    """Hold an exclusive lock between processes. The system frees it when the holder dies.
+
+    :raises TimeoutError: another process held it for ``LOCK_TIMEOUT_S`` seconds.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        deadline = time.monotonic() + LOCK_TIMEOUT_S
+        while not _try_lock(descriptor):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"another copy of Signalbox holds {path}")
+            time.sleep(_RETRY_S)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(descriptor: int) -> bool:
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def _try_lock(descriptor: int) -> bool:
+        # flock belongs to the open file, so it also keeps two threads of one process apart.
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
