@@ -1,0 +1,305 @@
+"""The look of the panel at run time: colours by token, fonts by role, icons by name, zoom and motion.
+
+Widgets take their style by dynamic property, so that pages hold no colours and no sizes of type:
+
+- ``QLabel``: ``role`` = hero, figure, title, reading, body, small, caption, mono; ``weight`` = 400, 500, 600;
+  ``level`` = "2" or "3" (text2, text3); ``tone`` = held, danger, ok, unpriced; ``side`` = local, api
+- ``QPushButton``: ``primary``, ``flat``, ``danger``, ``compact`` (28 px), ``tiny`` (24 px) = True
+- ``QToolButton``: ``outlined`` = True
+- ``QFrame``: ``card``, ``inset``, ``sunken``, ``popover``, ``line``, ``hairline`` = True; ``tint`` = a side or tone
+- inputs: ``compact``, ``bare`` = True; ``tone`` = danger
+
+Use :func:`set_property`, which makes Qt apply the change. ``role`` and ``weight`` work on any widget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from PySide6.QtCore import QObject, Qt, QTemporaryDir, Signal
+from PySide6.QtGui import QColor, QFont, QIcon, QPalette
+from PySide6.QtWidgets import QApplication, QProxyStyle, QToolTip, QWidget
+
+from gui.fonts import SCALE, Families, build_font, load_families
+from gui.icons import glyph_icon
+from gui.palette import TOKENS, palette_for
+from gui.stylesheet import build_stylesheet
+
+Scheme = Literal["system", "light", "dark"]
+ZOOM_MIN = 0.9
+ZOOM_MAX = 1.5
+ANIMATION_MS = 120
+"""No motion in the panel is longer than this."""
+
+
+class _RoleStyle(QProxyStyle):
+    """Fusion, which also gives a widget the font of its ``role`` and ``weight`` properties when polished.
+
+    It is done here because a style sheet cannot set a variable font's axis (see gui.fonts).
+    """
+
+    def __init__(self, theme: Theme) -> None:
+        super().__init__("Fusion")
+        self._theme = theme
+
+    def polish(self, target: Any) -> Any:
+        if isinstance(target, QWidget):
+            role, weight = target.property("role"), target.property("weight")
+            if role is not None or weight is not None:
+                target.setFont(self._theme.font(role or "body", None if weight is None else int(weight)))
+        return super().polish(target)
+
+
+class Theme(QObject):
+    """One per process, from :func:`theme`. ``changed`` fires after colours, zoom or motion changed."""
+
+    changed = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._scheme: Scheme = "system"
+        self._zoom = 1.0
+        self._reduced_motion: bool | None = None
+        self._app: QApplication | None = None
+        self._families: Families | None = None
+        self._hex: Mapping[str, str] = palette_for(dark=False)
+        self._colors: dict[str, QColor] = {}
+        self._fonts: dict[tuple[str, int, int], QFont] = {}
+        self._icons: dict[tuple[str, str, str | None], QIcon] = {}
+        self._pictures: QTemporaryDir | None = None
+        self._dark = False
+        self._high_contrast = False
+        self._read_scheme()
+
+    # -- colours ---------------------------------------------------------------------------------
+
+    def color(self, token: str) -> QColor:
+        """Return the colour of a token of the design language.
+
+        Raises:
+            KeyError: for a name that is not in the palette.
+        """
+        found = self._colors.get(token)
+        if found is None:
+            found = self._colors[token] = QColor(self._hex[token])
+        return QColor(found)
+
+    def hex(self, token: str) -> str:
+        """Return ``#RRGGBB``, for rich text and charts."""
+        return self._hex[token]
+
+    @property
+    def is_dark(self) -> bool:
+        return self._dark
+
+    @property
+    def is_high_contrast(self) -> bool:
+        return self._high_contrast
+
+    @property
+    def scheme(self) -> Scheme:
+        """What was chosen; ``is_dark`` is what it comes to."""
+        return self._scheme
+
+    def set_scheme(self, scheme: Scheme) -> None:
+        """Choose light, dark or whatever the system says, and repaint everything."""
+        self._scheme = scheme
+        if self._app is not None:
+            wanted = {"light": Qt.ColorScheme.Light, "dark": Qt.ColorScheme.Dark}.get(
+                scheme, Qt.ColorScheme.Unknown
+            )
+            hints = self._app.styleHints()
+            hints.setColorScheme(wanted)  # title bars and native dialogs follow too
+        self._apply()
+
+    # -- measures --------------------------------------------------------------------------------
+
+    @property
+    def zoom(self) -> float:
+        return self._zoom
+
+    def set_zoom(self, zoom: float) -> None:
+        """Scale every px token; clamped to 0.9..1.5."""
+        zoom = min(ZOOM_MAX, max(ZOOM_MIN, zoom))
+        if zoom != self._zoom:
+            self._zoom = zoom
+            self._apply()
+
+    def px(self, length: int) -> int:
+        """Return a length of the design language in pixels at the present zoom (never below 1 for 1)."""
+        scaled = round(length * self._zoom)
+        return max(1, scaled) if length > 0 else scaled
+
+    # -- type ------------------------------------------------------------------------------------
+
+    def font(self, role: str = "body", weight: int | None = None) -> QFont:
+        """Return the font of a role; ``weight`` 400, 500 or 600, the role's own when ``None``.
+
+        For a QTextCharFormat use ``setFont(theme().font(...))``: ``setFontWeight`` alone shows nothing.
+        """
+        step = SCALE[role]
+        key = (role, weight or step.weight, self.px(step.size_px))
+        found = self._fonts.get(key)
+        if found is None:
+            if self._families is None:
+                self._families = load_families()
+            found = self._fonts[key] = build_font(self._families, role, key[2], key[1])
+        return QFont(found)
+
+    def line_px(self, role: str) -> int:
+        """Return a role's line height in pixels at the present zoom."""
+        return self.px(SCALE[role].line_px)
+
+    # -- icons -----------------------------------------------------------------------------------
+
+    def icon(self, name: str, token: str = "text2", on_token: str | None = None) -> QIcon:
+        """Return a Phosphor icon, e.g. ``cpu`` or ``cpu-fill``; it follows theme switches by itself.
+
+        ``on_token`` colours it while its button is checked. Disabled icons are ``track``.
+        """
+        key = (name, token, on_token)
+        found = self._icons.get(key)
+        if found is None:
+
+            def colour(mode: QIcon.Mode, state: QIcon.State) -> QColor:
+                if mode == QIcon.Mode.Disabled:
+                    return self.color("track")
+                return self.color(on_token if on_token and state == QIcon.State.On else token)
+
+            found = self._icons[key] = glyph_icon(name, colour)
+        return found
+
+    # -- motion ----------------------------------------------------------------------------------
+
+    @property
+    def reduced_motion(self) -> bool:
+        """True when nothing may move: the switch in Appearance, else the system's own wish."""
+        if self._reduced_motion is not None:
+            return self._reduced_motion
+        if self._app is None:
+            return False
+        hints: Any = self._app.styleHints()
+        accessibility = hints.accessibility() if hasattr(hints, "accessibility") else None
+        preference = getattr(accessibility, "motionPreference", None)
+        return preference is not None and "Reduce" in str(preference())
+
+    def set_reduced_motion(self, reduced: bool | None) -> None:
+        """``None`` follows the system."""
+        self._reduced_motion = reduced
+        self.changed.emit()
+
+    @property
+    def animation_ms(self) -> int:
+        """0 when motion is reduced, else at most 120."""
+        return 0 if self.reduced_motion else ANIMATION_MS
+
+    # -- application -----------------------------------------------------------------------------
+
+    def install(self, app: QApplication) -> None:
+        """Load fonts and give ``app`` Fusion, palette, fonts and style sheet. Call once, before widgets."""
+        if self._app is app:
+            return
+        self._app = app
+        self._families = load_families()
+        self._fonts.clear()
+        app.setStyle(_RoleStyle(self))
+        hints = app.styleHints()
+        hints.colorSchemeChanged.connect(self._on_system_scheme)
+        self._apply()
+
+    def _on_system_scheme(self) -> None:
+        if self._scheme == "system":
+            self._apply()
+
+    def _read_scheme(self) -> None:
+        self._dark = self._scheme == "dark"
+        if self._app is not None:
+            hints: Any = self._app.styleHints()
+            if self._scheme == "system":
+                self._dark = hints.colorScheme() == Qt.ColorScheme.Dark
+            accessibility = hints.accessibility() if hasattr(hints, "accessibility") else None
+            contrast = getattr(accessibility, "contrastPreference", None)
+            self._high_contrast = contrast is not None and "High" in str(contrast())
+        self._hex = palette_for(dark=self._dark, high_contrast=self._high_contrast)
+        self._colors.clear()
+
+    def _apply(self) -> None:
+        self._read_scheme()
+        app = self._app
+        if app is not None:
+            app.setPalette(self._qt_palette())
+            app.setFont(self.font("body"))
+            for name in ("QPushButton", "QToolButton"):
+                app.setFont(self.font("body", 500), name)
+            for name in ("QTipLabel", "QHeaderView"):
+                app.setFont(self.font("small"), name)
+            QToolTip.setFont(self.font("small"))
+            QToolTip.setPalette(self._qt_palette())
+            app.setStyleSheet(build_stylesheet(self._hex, self.px, self._picture_url))
+        self.changed.emit()
+
+    def _picture_url(self, name: str, token: str) -> str:
+        """Write a small icon as PNG, since a style sheet can only take pictures from files."""
+        if self._pictures is None:
+            self._pictures = QTemporaryDir()
+        folder = Path(self._pictures.path())
+        stem = f"{name}-{self._hex[token][1:]}"
+        for suffix, size in (("", 16), ("@2x", 32), ("@3x", 48)):
+            file = folder / f"{stem}{suffix}.png"
+            if not file.exists():
+                self.icon(name, token).pixmap(size, size).save(str(file))
+        return (folder / f"{stem}.png").as_posix()
+
+    def _qt_palette(self) -> QPalette:
+        palette = QPalette()
+        role = QPalette.ColorRole
+        tokens = {
+            role.Window: "window",
+            role.Base: "surface",
+            role.Button: "surface",
+            role.AlternateBase: "sunken",
+            role.ToolTipBase: "raised",
+            role.WindowText: "text",
+            role.Text: "text",
+            role.ButtonText: "text",
+            role.BrightText: "text",
+            role.ToolTipText: "text",
+            role.PlaceholderText: "text3",
+            role.Highlight: "select",
+            role.HighlightedText: "text",
+            role.Link: "focus",
+            role.LinkVisited: "focus",
+            role.Mid: "border",
+            role.Midlight: "grid",
+            role.Dark: "control",
+            role.Light: "surface",
+            role.Shadow: "control",
+            role.Accent: "focus",
+        }
+        for where, token in tokens.items():
+            palette.setColor(where, self.color(token))
+        for where in (role.WindowText, role.Text, role.ButtonText):
+            palette.setColor(QPalette.ColorGroup.Disabled, where, self.color("text3"))
+        return palette
+
+
+@lru_cache(maxsize=1)
+def theme() -> Theme:
+    """Return the one theme of the process."""
+    return Theme()
+
+
+def set_property(widget: QWidget, **properties: object) -> None:
+    """Set dynamic properties (``True``, names, numbers) and have the style applied at once."""
+    for name, value in properties.items():
+        widget.setProperty(name, value)
+    style = widget.style()
+    style.unpolish(widget)
+    style.polish(widget)
+    widget.update()
+
+
+__all__ = ["ANIMATION_MS", "TOKENS", "ZOOM_MAX", "ZOOM_MIN", "Scheme", "Theme", "set_property", "theme"]
