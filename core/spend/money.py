@@ -1,0 +1,72 @@
+"""Money: integers of nano-dollars (10^-9 USD) inside, ``Decimal`` at the edges, never a float.
+
+One token of the cheapest priced models costs a few nano-dollars; an int64 of them holds nine billion dollars.
+"""
+
+from __future__ import annotations
+
+from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation, localcontext
+
+from core.errors import InvalidRequest
+
+NANO_PER_DOLLAR = 1_000_000_000
+
+_HOW_TO_WRITE = "Write it like 500 or 0.25."
+_TOO_MANY_DIGITS = 9  # $1,000,000,000 and more would not fit an int64 of nano-dollars once summed
+_FOUR_PLACES_NANO = 100_000
+_CENT_NANO = 10_000_000
+
+
+def dollars_to_nano(dollars: Decimal | str | int) -> int:
+    """Return ``dollars`` (USD) in nano-dollars, rounded half to even below one nano-dollar.
+
+    Raises:
+        InvalidRequest: it is not a number, or not one that fits in the ledger's 64 bits.
+        TypeError: it is a float, which has already lost the exact amount.
+    """
+    if isinstance(dollars, float):
+        raise TypeError("Money is never a float: pass a Decimal, a str or an int.")
+    try:
+        amount = Decimal(dollars)
+    except InvalidOperation:
+        raise InvalidRequest(f"{dollars!r} is not an amount of dollars.", hint=_HOW_TO_WRITE) from None
+    if not amount.is_finite() or amount.adjusted() >= _TOO_MANY_DIGITS:
+        raise InvalidRequest(f"{dollars!r} is not an amount of dollars that can be kept.", hint=_HOW_TO_WRITE)
+    with localcontext() as context:
+        # Enough digits that the shift is exact, so that only the quantize rounds.
+        context.prec = len(amount.as_tuple().digits) + _TOO_MANY_DIGITS + 9
+        return int(amount.scaleb(9).to_integral_value(rounding=ROUND_HALF_EVEN))
+
+
+def nano_to_dollars(nanodollars: int) -> Decimal:
+    """Return ``nanodollars`` as an exact amount of USD."""
+    sign = 1 if nanodollars < 0 else 0
+    digits = tuple(int(digit) for digit in str(abs(nanodollars)))
+    return Decimal((sign, digits, -9))
+
+
+def format_cost(nanodollars: int | None, *, estimate: bool = False) -> str:
+    """Return a cost for a person's eye, in USD.
+
+    ``None`` is ``Unpriced``; from $1 two decimals with thousands separators, below four; a positive cost
+    too small for four decimals is ``<$0.0001``; exactly nothing is ``$0``. ``estimate`` puts ``~`` before it.
+    """
+    if nanodollars is None:
+        return "Unpriced"
+    mark = "~" if estimate else ""
+    if nanodollars == 0:
+        return f"{mark}$0"
+    sign = "-" if nanodollars < 0 else ""
+    size = abs(nanodollars)
+    if size < _FOUR_PLACES_NANO:
+        return f"{mark}-$0.0001" if sign else f"{mark}<$0.0001"
+    ten_thousandths = _divide_half_even(size, _FOUR_PLACES_NANO)
+    if ten_thousandths < 10_000:
+        return f"{mark}{sign}$0.{ten_thousandths:04d}"
+    cents = _divide_half_even(size, _CENT_NANO)
+    return f"{mark}{sign}${cents // 100:,}.{cents % 100:02d}"
+
+
+def _divide_half_even(amount: int, unit: int) -> int:
+    whole, rest = divmod(amount, unit)
+    return whole + (rest * 2 > unit or (rest * 2 == unit and whole % 2 == 1))
