@@ -1,0 +1,254 @@
+"""The one pure function that decides where a request goes: no I/O, no clock, no globals.
+
+Seven rules, first match wins: ``forced``, ``capability``, ``unavailable``, ``budget``, ``complex``, ``volume``,
+``simple``. Modes say which of the last three are asked and how. A side that a rule picks and a later gate
+forbids is a refusal, which names the gate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal
+
+from core.chat import Estimate, RefusalKind, RouteDecision, RoutingMode, Rule, Side, Signals
+from core.providers.base import Capabilities
+from core.spend.money import format_cost
+
+Health = Literal["up", "starting", "down", "no_key"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SideState:
+    """What is known of one side when a request arrives.
+
+    ``detail`` finishes the sentence "Local unavailable: ...". ``model`` is the one it would use;
+    ``serves_named_model`` is whether it serves the model the request names.
+    """
+
+    provider: str
+    model: str | None
+    health: Health
+    capabilities: Capabilities
+    estimate: Estimate
+    detail: str = ""
+    serves_named_model: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterState:
+    """Both sides, today's counts and the money that is free.
+
+    ``free_nanodollars`` is what spent and held leave under the limit; ``limit_label`` names it ("November's $500
+    limit"). ``daily_requests`` is the larger of today's count of all requests and its 7-day mean.
+    """
+
+    local: SideState
+    api: SideState
+    local_requests_today: int
+    daily_requests: float
+    free_nanodollars: int
+    limit_label: str
+
+    def side(self, side: Side) -> SideState:
+        return self.local if side == "local" else self.api
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """The settings that the rules read."""
+
+    mode: RoutingMode = "hybrid"
+    routing_threshold: int = 3000
+    complexity_threshold: float = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class _Gate:
+    """Why a side is closed to this request: the rule that closes it, and words for a person."""
+
+    rule: Rule
+    refusal: RefusalKind
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    side: Side | None
+    rule: Rule
+    reason: str
+    refusal: RefusalKind | None = None
+
+
+NAMES: dict[Side, str] = {"local": "Local", "api": "API"}
+_ONLY: dict[RoutingMode, Side] = {"local-only": "local", "api-only": "api"}
+
+
+def decide(signals: Signals, state: RouterState, policy: Policy) -> RouteDecision:
+    """Return where the request goes, by which rule and why; a refusal has ``side`` ``None``."""
+    choice = _choose(signals, state, policy)
+    chosen = state.side(choice.side) if choice.side is not None else None
+    return RouteDecision(
+        side=choice.side,
+        provider=chosen.provider if chosen else None,
+        model=chosen.model if chosen else None,
+        rule=choice.rule,
+        reason=choice.reason,
+        mode=policy.mode,
+        signals=signals,
+        local_estimate=state.local.estimate,
+        api_estimate=state.api.estimate,
+        complexity_threshold=policy.complexity_threshold,
+        local_requests_today=state.local_requests_today,
+        routing_threshold=policy.routing_threshold,
+        local_available=state.local.health == "up",
+        api_available=state.api.health == "up",
+        refusal=choice.refusal,
+    )
+
+
+def _choose(signals: Signals, state: RouterState, policy: Policy) -> _Choice:
+    gates: dict[Side, _Gate | None] = {side: _gate(side, signals, state) for side in ("local", "api")}
+    if signals.force is not None:
+        return _take(signals.force, gates, "forced", f"Forced: you chose {NAMES[signals.force]}")
+    only = _ONLY.get(policy.mode)
+    if only is not None:
+        return _take(only, gates, "volume", f"Volume: the mode sends everything to {NAMES[only]}")
+    closed = _closed_side(gates)
+    if closed is not None:
+        side, gate = closed
+        return _take(_other(side), gates, gate.rule, gate.reason)
+    return _by_mode(signals, state, policy)
+
+
+def _gate(side: Side, signals: Signals, state: RouterState) -> _Gate | None:
+    """Return the first of the rules capability, unavailable and budget that closes ``side``."""
+    return (
+        _capability_gate(side, signals, state)
+        or _availability_gate(side, state)
+        or (_budget_gate(state) if side == "api" else None)
+    )
+
+
+def _capability_gate(side: Side, signals: Signals, state: RouterState) -> _Gate | None:
+    here, other = state.side(side), state.side(_other(side))
+    name, can = NAMES[side], here.capabilities
+    if signals.model is not None and other.serves_named_model and not here.serves_named_model:
+        return _Gate(
+            "capability", "capability", f"Capability: {signals.model} is served by {NAMES[_other(side)]}"
+        )
+    needed = signals.input_tokens + signals.max_output_tokens
+    if can.context_tokens is not None and needed > can.context_tokens:
+        return _Gate(
+            "capability",
+            "context_too_long",
+            f"Capability: {needed:,} tokens with the answer, and {name} takes {can.context_tokens:,}",
+        )
+    lacking = (
+        (signals.has_images and not can.images, "images"),
+        (signals.has_tools and not can.tools, "tools"),
+        (signals.has_schema and not can.json_schema, "a JSON schema"),
+    )
+    for lacks, what in lacking:
+        if lacks:
+            return _Gate("capability", "capability", f"Capability: {name} doesn't take {what}")
+    return None
+
+
+def _availability_gate(side: Side, state: RouterState) -> _Gate | None:
+    here = state.side(side)
+    if here.health == "up":
+        return None
+    refusal: RefusalKind = "no_key" if here.health == "no_key" else "unavailable"
+    return _Gate("unavailable", refusal, f"{NAMES[side]} unavailable: {here.detail}")
+
+
+def _budget_gate(state: RouterState) -> _Gate | None:
+    hold = state.api.estimate.hold_nanodollars
+    if hold is None:
+        # An unpriced model can't be held for; it is let through while anything is free, and counted.
+        hold = 1
+    if hold <= state.free_nanodollars:
+        return None
+    return _Gate(
+        "budget",
+        "budget",
+        f"Budget: worst case {format_cost(hold)} and {format_cost(state.free_nanodollars)} is free "
+        f"under {state.limit_label}",
+    )
+
+
+def _take(side: Side, gates: dict[Side, _Gate | None], rule: Rule, reason: str) -> _Choice:
+    gate = gates[side]
+    if gate is None:
+        return _Choice(side, rule, reason)
+    return _Choice(None, gate.rule, gate.reason, gate.refusal)
+
+
+_GATE_ORDER: tuple[Rule, ...] = ("capability", "unavailable", "budget")
+
+
+def _closed_side(gates: dict[Side, _Gate | None]) -> tuple[Side, _Gate] | None:
+    """Return the side that the earliest rule closes, so that first match wins across both sides."""
+    closed = [(side, gate) for side, gate in gates.items() if gate is not None]
+    if not closed:
+        return None
+    return min(closed, key=lambda entry: _GATE_ORDER.index(entry[1].rule))
+
+
+def _by_mode(signals: Signals, state: RouterState, policy: Policy) -> _Choice:
+    used, threshold = state.local_requests_today, policy.routing_threshold
+    used_up = f"Volume: {used:,} of {threshold:,} local requests used today"
+    match policy.mode:
+        case "api-primary":
+            return _Choice("api", "volume", "Volume: the mode sends everything to the API first")
+        case "local-first":
+            if used >= threshold:
+                return _Choice("api", "volume", used_up)
+            return _Choice("local", "volume", f"Volume: {used:,} of {threshold:,} used today, local first")
+        case "break-even" if state.daily_requests < threshold:
+            return _Choice(
+                "api",
+                "volume",
+                f"Volume: {state.daily_requests:,.0f} requests a day is under {threshold:,}, "
+                "too few for a GPU to pay",
+            )
+        case _:
+            pass
+    why_complex = _complex_reason(signals, policy)
+    if why_complex is not None:
+        return _Choice("api", "complex", why_complex)
+    if policy.mode == "hybrid" and used >= threshold:
+        return _Choice("api", "volume", used_up)
+    return _Choice("local", "simple", _simple_reason(signals, policy))
+
+
+def _complex_reason(signals: Signals, policy: Policy) -> str | None:
+    if signals.batch:
+        return None
+    for asks, words in (
+        (signals.has_tools, "has tools"),
+        (signals.has_schema, "asks for a JSON schema"),
+        (signals.high_stakes, "is marked high-stakes"),
+    ):
+        if asks:
+            return f"Complex: {words}"
+    score, threshold = two_decimals(signals.complexity), two_decimals(policy.complexity_threshold)
+    if signals.complexity >= policy.complexity_threshold:
+        return f"Complex: score {score} reached {threshold}"
+    return None
+
+
+def _simple_reason(signals: Signals, policy: Policy) -> str:
+    if signals.batch:
+        return "Simple: marked as batch"
+    return f"Simple: score {two_decimals(signals.complexity)} is under {two_decimals(policy.complexity_threshold)}"
+
+
+def two_decimals(score: float) -> str:
+    """Cut, not rounded: 0.599 is under 0.60 and must not read 0.60."""
+    return str(Decimal(repr(score)).quantize(Decimal("0.01"), rounding="ROUND_FLOOR"))
+
+
+def _other(side: Side) -> Side:
+    return "api" if side == "local" else "local"

@@ -1,0 +1,69 @@
+"""Reads a request into the signals that the rules decide on: sizes, kinds and the complexity score."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+from core.chat import ChatRequest, Signals
+from core.routing.complexity import score
+
+CHARS_PER_TOKEN = 3.8
+"""Of English prose and code with current tokenizers; an estimate, used for display and never for holds."""
+
+MESSAGE_OVERHEAD_TOKENS = 8
+"""Role markers and separators of one message; more than any chat template known here adds."""
+
+TOOL_OVERHEAD_TOKENS = 400
+"""Anthropic adds a system prompt of up to 346 tokens (its documentation of tool use) once tools are there."""
+
+IMAGE_TOKENS_LIKELY = 1_600
+IMAGE_TOKENS_BOUND = 5_000
+"""Width x height / 750 of the largest image a provider does not scale down (Anthropic, vision documentation)."""
+
+
+def read_signals(request: ChatRequest, *, default_max_tokens: int) -> Signals:
+    """Return the signals of ``request``; ``default_max_tokens`` stands in where the request names none.
+
+    ``input_tokens_bound`` counts one token a UTF-8 byte: byte-level tokenizers never make more, so a hold
+    built on it is never too small.
+    """
+    texts = [message.text for message in request.messages]
+    texts += [call.arguments_json for message in request.messages for call in message.tool_calls]
+    if request.system:
+        texts.append(request.system)
+    if request.tools:
+        texts += [json.dumps([tool.name, tool.description, dict(tool.parameters)]) for tool in request.tools]
+    if request.response_format is not None:
+        texts.append(json.dumps(dict(request.response_format.schema)))
+    image_count = sum(len(message.images) for message in request.messages)
+    overhead = MESSAGE_OVERHEAD_TOKENS * (len(request.messages) + 1)
+    overhead += TOOL_OVERHEAD_TOKENS if request.tools else 0
+
+    char_count = sum(map(len, texts))
+    byte_count = sum(len(text) if text.isascii() else len(text.encode("utf-8", "replace")) for text in texts)
+    # Scripts such as Chinese take about a token a character; UTF-8 length per character tells them apart.
+    likely = max(char_count / CHARS_PER_TOKEN, (byte_count - char_count) / 2)
+
+    user_texts = [message.text for message in request.messages if message.role == "user"]
+    complexity, features = score(user_texts[-1] if user_texts else "", turn_count=max(1, len(user_texts)))
+    return Signals(
+        input_tokens=round(likely) + MESSAGE_OVERHEAD_TOKENS + image_count * IMAGE_TOKENS_LIKELY,
+        input_tokens_bound=byte_count + overhead + image_count * IMAGE_TOKENS_BOUND,
+        max_output_tokens=request.max_tokens or default_max_tokens,
+        complexity=complexity,
+        features=features,
+        message_count=len(request.messages),
+        has_tools=bool(request.tools),
+        has_schema=request.response_format is not None,
+        has_images=image_count > 0,
+        high_stakes=request.high_stakes,
+        batch=request.batch,
+        force=request.force,
+        model=request.model,
+    )
+
+
+def with_counted_input(signals: Signals, input_tokens: int) -> Signals:
+    """Replace both estimates by the provider's own count."""
+    return dataclasses.replace(signals, input_tokens=input_tokens, input_tokens_bound=input_tokens)
