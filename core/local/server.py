@@ -19,12 +19,14 @@ class ServerState:
 
     ``detail`` is a short fact for a person (``loading weights``, ``exited with code 1``). ``progress`` is 0
     to 1 and ``eta_s`` the seconds left by the learnt load time, both ``None`` where not known.
-    ``base_url`` ends in ``/v1`` and is set only while ready.
+    ``base_url`` ends in ``/v1`` and is set only while ready. ``context_tokens`` is what one request may use,
+    input plus output. ``hint`` says what to do next about a failure (may be empty).
     """
 
     phase: ServerPhase
     kind: ServerKind
     detail: str = ""
+    hint: str = ""
     model: str | None = None
     base_url: str | None = None
     context_tokens: int | None = None

