@@ -1,0 +1,182 @@
+"""The metered API: Anthropic's Messages API through its own SDK."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from core.chat import ChatRequest, ProviderEvent, Side
+from core.errors import AuthenticationFailed
+from core.providers.anthropic_wire import AnthropicReader, anthropic_payload, count_arguments
+from core.providers.base import Capabilities, CheckResult
+from core.providers.claude_models import ClaudeFamily, claude_family
+from core.providers.connection import API_KEEPALIVE_S, forget_environment_headers, open_http_client
+from core.providers.failures import Endpoint, provider_failure
+from core.providers.wire_text import wire_safe
+
+if TYPE_CHECKING:
+    from anthropic import AsyncAnthropic
+
+DEFAULT_BASE_URL = "https://api.anthropic.com"
+
+
+class AnthropicProvider:
+    """Streams answers of Claude models.
+
+    ``base_url`` of ``None`` is Anthropic's own address; one that ends in ``/v1`` works too. ``timeout_s`` is the
+    longest silence on the wire, in seconds; pings count as signs of life, since a model may think for minutes.
+    A request that names a Claude model as its hint is served by that model, any other by ``model``.
+    """
+
+    name = "anthropic"
+    side: Side = "api"
+
+    def __init__(self, api_key: str, base_url: str | None, model: str, *, timeout_s: float = 120) -> None:
+        url = (base_url or DEFAULT_BASE_URL).rstrip("/")
+        self._key = api_key.strip()
+        self._model = model
+        self._endpoint = Endpoint(
+            who="Anthropic",
+            side="api",
+            base_url=url.removesuffix("/v1"),
+            key_setting="ANTHROPIC_API_KEY",
+            url_setting="ANTHROPIC_BASE_URL",
+            timeout_s=timeout_s,
+            secret=self._key or None,
+        )
+        self._client: AsyncAnthropic | None = None
+        self._limits: dict[str, tuple[int | None, int | None]] = {}
+
+    @property
+    def model(self) -> str:
+        return self._model
+
+    @property
+    def capabilities(self) -> Capabilities:
+        family = claude_family(self._model)
+        context_tokens, max_output_tokens = self._limits_of(self._model, family)
+        return Capabilities(
+            tools=True,
+            json_schema=family.takes_json_schema,
+            images=True,
+            context_tokens=context_tokens,
+            max_output_tokens=max_output_tokens,
+        )
+
+    async def stream(self, request: ChatRequest) -> AsyncIterator[ProviderEvent]:
+        """Stream one answer; see ``InferenceProvider``.
+
+        Usage is reported with the first event (the input is billed from there on) and again at the end.
+        """
+        request, repaired = wire_safe(request)
+        client = await self._open()
+        model = self._model_for(request)
+        family = claude_family(model)
+        reader = AnthropicReader(model, self._endpoint)
+        try:
+            from anthropic import transform_schema
+
+            payload = anthropic_payload(
+                request,
+                model,
+                family,
+                max_output_tokens=self._limits_of(model, family)[1],
+                adapt_schema=transform_schema,
+            )
+            events = await client.messages.create(**payload.arguments, stream=True)
+            try:
+                async for event in events:
+                    for translated in reader.read(event):
+                        yield translated
+            finally:
+                await events.close()
+        except Exception as error:
+            raise provider_failure(error, self._endpoint) from error
+        yield reader.end((*payload.dropped, *repaired))
+
+    async def count_tokens(self, request: ChatRequest) -> int:
+        """Return the input's exact token count (a free call with a rate limit of its own).
+
+        Raises:
+            SignalboxError: by kind.
+        """
+        request, _ = wire_safe(request)
+        client = await self._open()
+        model = self._model_for(request)
+        try:
+            from anthropic import transform_schema
+
+            arguments = count_arguments(request, model, claude_family(model), adapt_schema=transform_schema)
+            counted = await client.messages.count_tokens(**arguments)
+            return int(counted.input_tokens)
+        except Exception as error:
+            raise provider_failure(error, self._endpoint) from error
+
+    async def check(self) -> CheckResult:
+        """List the models with this key, and learn their true limits; see ``InferenceProvider``."""
+        client = await self._open()
+        began = time.perf_counter()
+        try:
+            page = await client.models.list(limit=1000)
+            latency_ms = (time.perf_counter() - began) * 1000
+            for info in page.data:
+                self._limits[info.id] = (info.max_input_tokens, info.max_tokens)
+            return CheckResult(models=tuple(info.id for info in page.data), latency_ms=latency_ms)
+        except Exception as error:
+            raise provider_failure(error, self._endpoint) from error
+
+    async def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    def _model_for(self, request: ChatRequest) -> str:
+        hint = request.model or ""
+        return hint if hint.startswith("claude") else self._model
+
+    def _limits_of(self, model: str, family: ClaudeFamily) -> tuple[int | None, int | None]:
+        context_tokens, max_output_tokens = self._limits.get(model, (None, None))
+        return context_tokens or family.context_tokens, max_output_tokens or family.max_output_tokens
+
+    async def _open(self) -> AsyncAnthropic:
+        if not self._key:
+            raise AuthenticationFailed(
+                "There is no Anthropic API key.",
+                hint="Add one in Preferences, or set ANTHROPIC_API_KEY.",
+                missing=True,
+            )
+        if not (self._key.isascii() and self._key.isprintable() and " " not in self._key):
+            # Caught here, since the transport's own error would quote the key.
+            raise AuthenticationFailed(
+                "The Anthropic API key holds characters that no key has.",
+                hint="Paste it again in Preferences.",
+            )
+        if self._client is None:
+            await asyncio.to_thread(_load_sdk)  # takes a second, in which other streams go on
+        if self._client is None:
+            try:
+                self._client = self._make_client()
+            except Exception as error:
+                raise provider_failure(error, self._endpoint) from error
+        return self._client
+
+    def _make_client(self) -> AsyncAnthropic:
+        from anthropic import AsyncAnthropic
+
+        client = AsyncAnthropic(
+            api_key=self._key,
+            base_url=self._endpoint.base_url,
+            max_retries=0,
+            open_telemetry=False,
+            http_client=open_http_client(
+                self._endpoint.base_url, timeout_s=self._endpoint.timeout_s, keepalive_s=API_KEEPALIVE_S
+            ),
+        )
+        forget_environment_headers(client)
+        return client
+
+
+def _load_sdk() -> None:
+    import anthropic  # noqa: F401  # pyright: ignore[reportUnusedImport]

@@ -1,0 +1,248 @@
+"""Anthropic's wire: a request as the arguments of ``messages.create``, and its stream as provider events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from core.chat import (
+    AnswerEnded,
+    ChatRequest,
+    FinishReason,
+    Message,
+    ProviderEvent,
+    TextDelta,
+    ToolCall,
+    ToolCallDelta,
+    Usage,
+    UsageReported,
+)
+from core.errors import ContentRefused
+from core.providers.claude_models import ClaudeFamily
+from core.providers.failures import Endpoint, broken_off
+from core.providers.usage import anthropic_usage, as_mapping
+from core.providers.wire_text import DEFAULT_MAX_TOKENS
+
+MAX_TEMPERATURE = 1.0
+_FINISH: Mapping[str, FinishReason] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "pause_turn": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "refusal",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """Arguments for the SDK, and what the model does not take of the request."""
+
+    arguments: dict[str, Any]
+    dropped: tuple[str, ...]
+
+
+def anthropic_payload(
+    request: ChatRequest,
+    model: str,
+    family: ClaudeFamily,
+    *,
+    max_output_tokens: int | None,
+    adapt_schema: Callable[[dict[str, Any]], dict[str, Any]],
+) -> Payload:
+    """Return the arguments of ``messages.create`` for a request that ``wire_safe`` has passed.
+
+    ``adapt_schema`` is the SDK's own rewriting of a JSON schema into the subset the API takes: constraints it
+    cannot enforce move into descriptions.
+    """
+    arguments = count_arguments(request, model, family, adapt_schema=adapt_schema)
+    dropped: list[str] = []
+    wanted = DEFAULT_MAX_TOKENS if request.max_tokens is None else request.max_tokens
+    if max_output_tokens is not None and wanted > max_output_tokens:
+        dropped.append(f"max_tokens above {max_output_tokens}")
+        wanted = max_output_tokens
+    arguments["max_tokens"] = wanted
+    if request.response_format is not None and not family.takes_json_schema:
+        dropped.append("response_format")
+    if request.temperature is not None:
+        if not family.takes_temperature:
+            dropped.append("temperature")
+        else:
+            if request.temperature > MAX_TEMPERATURE:
+                dropped.append("temperature above 1")
+            arguments["extra_body"] = {"temperature": min(request.temperature, MAX_TEMPERATURE)}
+    return Payload(arguments, tuple(dropped))
+
+
+def count_arguments(
+    request: ChatRequest,
+    model: str,
+    family: ClaudeFamily,
+    *,
+    adapt_schema: Callable[[dict[str, Any]], dict[str, Any]],
+) -> dict[str, Any]:
+    """Return what ``messages.count_tokens`` needs: everything that is input."""
+    arguments: dict[str, Any] = {"model": model, "messages": _turns(request.messages)}
+    if request.system and request.system.strip():
+        arguments["system"] = request.system
+    if request.tools:
+        arguments["tools"] = [
+            {
+                "name": tool.name,
+                "description": tool.description,
+                "input_schema": {"type": "object", **dict(tool.parameters)},
+            }
+            for tool in request.tools
+        ]
+    if request.response_format is not None and family.takes_json_schema:
+        schema = adapt_schema(dict(request.response_format.schema))
+        arguments["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
+    return arguments
+
+
+def _turns(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
+    """Alternating turns: results of parallel tool calls must all stand in the one user turn that follows."""
+    turns: list[dict[str, Any]] = []
+    for message in messages:
+        blocks = _blocks(message)
+        role = "assistant" if message.role == "assistant" else "user"
+        if not blocks:
+            continue  # a turn stopped before its first token; the wire refuses empty ones
+        if turns and turns[-1]["role"] == role:
+            turns[-1]["content"].extend(blocks)
+        else:
+            turns.append({"role": role, "content": blocks})
+    return turns
+
+
+def _blocks(message: Message) -> list[dict[str, Any]]:
+    content: list[dict[str, Any]] = [
+        {
+            "type": "image",
+            "source": {"type": "base64", "media_type": image.media_type, "data": image.data_base64},
+        }
+        for image in message.images
+    ]
+    if message.text.strip():
+        content.append({"type": "text", "text": message.text})
+    if message.role == "tool":
+        result: dict[str, Any] = {"type": "tool_result", "tool_use_id": message.tool_call_id or ""}
+        return [{**result, "content": content}] if content else [result]
+    content.extend(
+        {"type": "tool_use", "id": call.id, "name": call.name, "input": _tool_input(call)}
+        for call in message.tool_calls
+    )
+    return content
+
+
+def _tool_input(call: ToolCall) -> dict[str, Any]:
+    """The wire wants an object; arguments that are none (a call cut short) are sent back as they were, wrapped."""
+    try:
+        value = json.loads(call.arguments_json or "{}")
+    except ValueError:
+        value = None
+    arguments = as_mapping(value)
+    return {"INVALID_JSON": call.arguments_json} if arguments is None else dict(arguments)
+
+
+class AnthropicReader:
+    """Turns raw stream events into provider events. Thinking is counted in the usage but is no part of the text."""
+
+    def __init__(self, model: str, endpoint: Endpoint) -> None:
+        self._model = model
+        self._endpoint = endpoint
+        self._usage: Usage | None = None
+        self._stop_reason: str | None = None
+        self._explanation = ""
+        self._answered = False
+        self._stopped = False
+        self._calls: dict[int, int] = {}
+        self._calls_with_arguments: set[int] = set()
+
+    def read(self, event: Any) -> list[ProviderEvent]:
+        """Return what one raw event of the SDK means; unknown kinds mean nothing (the wire may grow)."""
+        kind = getattr(event, "type", None)
+        if kind == "content_block_delta":
+            return self._delta(event)
+        if kind == "content_block_start":
+            return self._block(event)
+        if kind == "content_block_stop":
+            return self._block_end(event)
+        if kind == "message_start":
+            message = event.message
+            self._model = getattr(message, "model", None) or self._model
+            return self._report(getattr(message, "usage", None))
+        if kind == "message_delta":
+            self._end_of_message(event.delta)
+            return self._report(getattr(event, "usage", None))
+        if kind == "message_stop":
+            self._stopped = True
+        return []
+
+    def end(self, dropped: tuple[str, ...]) -> AnswerEnded:
+        """Return the last event.
+
+        Raises:
+            Unavailable: the stream ended before the message did.
+            ContentRefused: the model declined before it had said anything.
+        """
+        if self._stop_reason is None and not self._stopped:
+            raise broken_off(self._endpoint, "the message has no end")
+        finish = _FINISH.get(self._stop_reason or "", "unknown")
+        if finish == "refusal" and not self._answered:
+            why = f": {self._explanation}" if self._explanation else "."
+            raise ContentRefused(
+                f"{self._endpoint.who} declined to answer{why}",
+                hint="Rephrase the prompt, or send it locally.",
+            )
+        return AnswerEnded(self._model, finish, dropped)
+
+    def _delta(self, event: Any) -> list[ProviderEvent]:
+        delta = event.delta
+        kind = getattr(delta, "type", None)
+        if kind == "text_delta" and delta.text:
+            self._answered = True
+            return [TextDelta(str(delta.text))]
+        if kind == "input_json_delta" and delta.partial_json and event.index in self._calls:
+            self._calls_with_arguments.add(event.index)
+            return [ToolCallDelta(self._calls[event.index], None, None, str(delta.partial_json))]
+        return []
+
+    def _block(self, event: Any) -> list[ProviderEvent]:
+        block = event.content_block
+        kind = getattr(block, "type", None)
+        if kind == "text" and getattr(block, "text", ""):
+            self._answered = True
+            return [TextDelta(str(block.text))]
+        if kind != "tool_use":
+            return []
+        self._answered = True
+        index = self._calls.setdefault(event.index, len(self._calls))
+        arguments = as_mapping(getattr(block, "input", None))
+        if arguments:
+            self._calls_with_arguments.add(event.index)
+        text = json.dumps(dict(arguments), ensure_ascii=False) if arguments else ""
+        return [ToolCallDelta(index, str(block.id), str(block.name), text)]
+
+    def _block_end(self, event: Any) -> list[ProviderEvent]:
+        if event.index not in self._calls or event.index in self._calls_with_arguments:
+            return []
+        # A tool without arguments sends no JSON at all; an empty object is what it means.
+        return [ToolCallDelta(self._calls[event.index], None, None, "{}")]
+
+    def _report(self, raw: Any) -> list[ProviderEvent]:
+        usage = anthropic_usage(raw, self._usage)
+        if usage is None or usage == self._usage:
+            return []
+        self._usage = usage
+        return [UsageReported(usage)]
+
+    def _end_of_message(self, delta: Any) -> None:
+        reason = getattr(delta, "stop_reason", None)
+        if isinstance(reason, str):
+            self._stop_reason = reason
+        details = as_mapping(getattr(delta, "stop_details", None)) or {}
+        self._explanation = str(details.get("explanation") or "")

@@ -1,0 +1,53 @@
+"""Builds the HTTP connection under an SDK: explicit timeouts, no redirects, and no proxy for this machine."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    import httpx2
+
+CONNECT_TIMEOUT_S = 10.0
+_MAX_CONNECTIONS = 1000
+LOCAL_KEEPALIVE_S = 3.0
+"""Below the 5 s after which vLLM's server closes an idle connection, so that none is picked up while it closes."""
+API_KEEPALIVE_S = 30.0
+
+
+def is_near(base_url: str) -> bool:
+    """Whether the address is this machine or a private network, where a company's proxy has no business."""
+    host = urlsplit(base_url).hostname or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return False
+
+
+def open_http_client(base_url: str, *, timeout_s: float, keepalive_s: float) -> httpx2.AsyncClient:
+    """Return a client whose reads time out after ``timeout_s`` without a byte.
+
+    Redirects are not followed: a POST would become a GET, and a key could travel to another host. The system's
+    proxy and certificates apply to public addresses only (a transport of its own makes httpx2 read no proxy).
+    """
+    import httpx2
+
+    timeout = httpx2.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s))
+    limits = httpx2.Limits(
+        max_connections=_MAX_CONNECTIONS, max_keepalive_connections=100, keepalive_expiry=keepalive_s
+    )
+    if is_near(base_url):
+        transport = httpx2.AsyncHTTPTransport(limits=limits)
+        return httpx2.AsyncClient(timeout=timeout, transport=transport, follow_redirects=False)
+    return httpx2.AsyncClient(timeout=timeout, limits=limits, follow_redirects=False)
+
+
+def forget_environment_headers(client: Any) -> None:
+    """Drop ``ANTHROPIC_CUSTOM_HEADERS`` or ``OPENAI_CUSTOM_HEADERS``, which could replace the key that was passed.
+
+    The SDKs read them in their constructors and have no public way to leave them out.
+    """
+    client._custom_headers = {}

@@ -1,0 +1,315 @@
+"""Turns whatever an SDK or its transport raises into the error taxonomy, with a sentence on what to do next.
+
+Nothing here imports an SDK: the errors of ``anthropic`` and ``openai`` have the same shape (``status_code``,
+``response.headers``, ``body``), and a server killed mid-stream raises ``httpx2`` errors that are neither's.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from core.chat import Side
+from core.errors import (
+    AuthenticationFailed,
+    ContextTooLong,
+    InvalidRequest,
+    Overloaded,
+    RateLimited,
+    SignalboxError,
+    Unavailable,
+)
+from core.providers.usage import as_mapping
+
+_STATUS_OF_TYPE = {
+    "invalid_request_error": 400,
+    "badrequesterror": 400,
+    "authentication_error": 401,
+    "authenticationerror": 401,
+    "unauthorized": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "notfounderror": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "ratelimiterror": 429,
+    "api_error": 500,
+    "server_error": 500,
+    "internalservererror": 500,
+    "unavailable_error": 503,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+_CONTEXT_PATTERNS = tuple(
+    re.compile(pattern, re.IGNORECASE | re.DOTALL)
+    for pattern in (
+        r"prompt is too long(?:: (?P<input>\d+) tokens > (?P<limit>\d+))?",  # Anthropic
+        r"exceed context limit(?:: (?P<input>\d+) \+ \d+ > (?P<limit>\d+))?",  # Anthropic, with max_tokens
+        r"request \((?P<input>\d+) tokens\) exceeds the available context size(?: \((?P<limit>\d+))?",  # llama.cpp
+        r"exceeds? the available context size",
+        r"maximum context length is (?P<limit>\d+) tokens(?:.*?(?P<input>\d+)(?= input tokens))?",  # vLLM
+        r"maximum model length of (?P<limit>\d+)",
+        r"exceed_context_size_error",
+    )
+)
+_MAX_MESSAGE_CHARS = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """Where a provider talks to, in the words its errors use. ``secret`` never appears in a message."""
+
+    who: str
+    side: Side
+    base_url: str
+    key_setting: str
+    url_setting: str
+    timeout_s: float
+    secret: str | None = field(default=None, repr=False)
+
+    @property
+    def shown_url(self) -> str:
+        """The address without credentials, query or fragment."""
+        try:
+            parts = urlsplit(self.base_url)
+            port = "" if parts.port is None else f":{parts.port}"
+        except ValueError:
+            return "the configured address"
+        host = parts.hostname or ""
+        host = f"[{host}]" if ":" in host else host
+        return f"{parts.scheme}://{host}{port}{parts.path}".rstrip("/")
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    """What a server said with its refusal."""
+
+    status: int | None
+    type: str
+    message: str
+    headers: Mapping[str, str]
+    from_api: bool  # the body had the wire's shape, so this was no proxy's or web server's page
+
+
+def provider_failure(error: BaseException, endpoint: Endpoint) -> SignalboxError:
+    """Return the error of the taxonomy that ``error`` means at ``endpoint``."""
+    if isinstance(error, SignalboxError):
+        return error
+    if hasattr(error, "body") and not _is_connection_error(error):
+        return _from_reply(_read_reply(error, endpoint), endpoint)
+    return _from_transport(error, endpoint)
+
+
+def broken_off(endpoint: Endpoint, detail: str) -> Unavailable:
+    """The answer of a server that stopped before its end."""
+    return Unavailable(
+        f"{endpoint.who} stopped answering before the end ({detail}).",
+        hint="The text so far is kept. Try again.",
+    )
+
+
+def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """Return the seconds a server asks to wait, or ``None`` where it says nothing readable.
+
+    It may say ``retry-after-ms``, or ``retry-after`` as seconds or as an HTTP date (RFC 9110, 10.2.3).
+    """
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    value = headers.get("retry-after")
+    seconds = _number(value)
+    if seconds is not None or value is None:
+        return seconds
+    try:
+        when = parsedate_to_datetime(value)
+    except (ValueError, OverflowError):
+        return None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    return max(0.0, (when - (now or datetime.now(UTC))).total_seconds())
+
+
+def _number(value: str | None) -> float | None:
+    try:
+        number = float(value or "")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number >= 0 else None
+
+
+def _is_connection_error(error: BaseException) -> bool:
+    """APIConnectionError and APITimeoutError carry an empty body; their cause says more."""
+    return any(kind.__name__ == "APIConnectionError" for kind in type(error).__mro__)
+
+
+def _read_reply(error: Any, endpoint: Endpoint) -> _Reply:
+    response = getattr(error, "response", None)
+    headers: Mapping[str, str] = {} if response is None else response.headers
+    status = getattr(error, "status_code", None)
+    body = as_mapping(error.body)
+    inner = None if body is None else body.get("error", body)
+    if isinstance(inner, str):
+        kind, message = "", inner
+    else:
+        fields = as_mapping(inner) or {}
+        kind = str(fields.get("type") or "")
+        message = str(fields.get("message") or fields.get("detail") or "")
+        code = fields.get("code")
+        if status in (None, 200) and str(code).isdecimal():
+            status = int(str(code))
+    if isinstance(error.body, str) and not error.body.lstrip().startswith("<"):
+        message = error.body
+    from_api = body is not None or (isinstance(error.body, str) and bool(message))
+    if status in (None, 200):  # an error event after the answer had begun
+        status = _STATUS_OF_TYPE.get(kind.lower())
+    return _Reply(status, kind, _clean(message, endpoint), headers, from_api)
+
+
+def _clean(message: str, endpoint: Endpoint) -> str:
+    text = " ".join(message.split())
+    if endpoint.secret:
+        text = text.replace(endpoint.secret, "[key]")
+    return text if len(text) <= _MAX_MESSAGE_CHARS else text[: _MAX_MESSAGE_CHARS - 1] + "…"
+
+
+def _from_reply(reply: _Reply, endpoint: Endpoint) -> SignalboxError:
+    status = reply.status
+    said = f": {reply.message}" if reply.message else "."
+    too_long = _context_too_long(reply, endpoint)
+    if too_long is not None:
+        return too_long
+    wait_s = retry_after_s(reply.headers)
+    if status == 429:
+        wait = "" if wait_s is None else f" It asks to wait {math.ceil(wait_s)} s."
+        return RateLimited(
+            f"{endpoint.who} limits the rate of requests{said}",
+            hint=f"Wait a little or send fewer at once.{wait}",
+            retry_after_s=wait_s,
+        )
+    if status in (503, 529):
+        return Overloaded(
+            f"{endpoint.who} is overloaded or still starting{said}",
+            hint="Try again in a moment.",
+            retry_after_s=wait_s,
+        )
+    if status in (401, 402, 403):
+        return _refused(status, said, endpoint)
+    if status is not None and 400 <= status < 500 and status not in (408, 409, 421, 425, 499):
+        return _invalid(reply, said, endpoint)
+    if status is not None and 300 <= status < 400:
+        return Unavailable(
+            f"{endpoint.shown_url} redirects to {reply.headers.get('location', 'another address')}.",
+            hint=f"Set {endpoint.url_setting} to the final address.",
+        )
+    number = "" if status is None else f" (HTTP {status})"
+    return Unavailable(
+        f"{endpoint.who} failed{number}{said}", hint="Try again in a moment.", retry_after_s=wait_s
+    )
+
+
+def _context_too_long(reply: _Reply, endpoint: Endpoint) -> ContextTooLong | None:
+    if reply.status in (401, 402, 403, 404, 429, 503, 529):
+        return None
+    for pattern in _CONTEXT_PATTERNS:
+        found = pattern.search(f"{reply.type} {reply.message}")
+        if found is not None:
+            counts = {name: int(value) for name, value in found.groupdict().items() if value}
+            limit = counts.get("limit")
+            room = "" if limit is None else f" of {limit:,} tokens"
+            other = "send it to the API" if endpoint.side == "local" else "start a new conversation"
+            return ContextTooLong(
+                f"The prompt does not fit into the model's context{room}.",
+                hint=f"Shorten it, or {other}.",
+                input_tokens=counts.get("input"),
+                limit_tokens=limit,
+            )
+    if reply.status == 413:
+        return ContextTooLong(
+            f"{endpoint.who} refuses a request of this size.",
+            hint="Shorten the prompt, or send smaller images.",
+        )
+    return None
+
+
+def _refused(status: int, said: str, endpoint: Endpoint) -> SignalboxError:
+    if status == 402:
+        return AuthenticationFailed(
+            f"{endpoint.who} refuses the account's payment{said}",
+            hint="Add credit at the provider, or send this locally.",
+        )
+    if status == 403:
+        return AuthenticationFailed(
+            f"{endpoint.who} does not permit this key to do that{said}",
+            hint="Use a key with access to this model, or choose another model.",
+        )
+    return AuthenticationFailed(
+        f"{endpoint.who} refused the key{said}",
+        hint=f"Check the key in Preferences ({endpoint.key_setting}).",
+    )
+
+
+def _invalid(reply: _Reply, said: str, endpoint: Endpoint) -> SignalboxError:
+    if reply.status in (404, 405) and (not reply.from_api or "model" not in reply.message.lower()):
+        return Unavailable(
+            f"There is no such service at {endpoint.shown_url} (HTTP {reply.status}).",
+            hint=f"Check {endpoint.url_setting} in Preferences.",
+        )
+    if reply.status == 404:
+        return InvalidRequest(
+            f"{endpoint.who} has no such model{said}", hint="Choose another model in Preferences."
+        )
+    if "credit balance" in reply.message.lower():
+        return _refused(402, said, endpoint)
+    return InvalidRequest(
+        f"{endpoint.who} refused the request{said}", hint="Change the request and send it again."
+    )
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or current.__context__
+
+
+def _from_transport(error: BaseException, endpoint: Endpoint) -> SignalboxError:
+    import httpx2
+
+    where = endpoint.shown_url
+    check = f"Check {endpoint.url_setting} in Preferences"
+    start = "start the local server" if endpoint.side == "local" else "check the network connection"
+    for cause in _causes(error):
+        if isinstance(cause, httpx2.InvalidURL | httpx2.UnsupportedProtocol | httpx2.LocalProtocolError):
+            return Unavailable(f"{where} is not an address that can be called.", hint=f"{check}.")
+        if isinstance(cause, httpx2.ProxyError):
+            return Unavailable(
+                f"The proxy on the way to {where} failed.", hint="Check the system's proxy settings."
+            )
+        if isinstance(cause, httpx2.ConnectTimeout):
+            return Unavailable(
+                f"{where} did not accept the connection in time.", hint=f"{check}, or {start}."
+            )
+        if isinstance(cause, httpx2.ConnectError):
+            return Unavailable(f"Nothing answers at {where}.", hint=f"{check}, or {start}.")
+        if isinstance(cause, httpx2.PoolTimeout):
+            return Unavailable(f"Too many requests to {where} are open at once.", hint="Send fewer at once.")
+        if isinstance(cause, httpx2.TimeoutException | TimeoutError):
+            return Unavailable(
+                f"{endpoint.who} sent nothing for {endpoint.timeout_s:g} s.",
+                hint="Try again, or ask for a shorter answer.",
+            )
+        if isinstance(cause, httpx2.TransportError | OSError):
+            return broken_off(endpoint, "the connection was lost")
+    return Unavailable(
+        f"{endpoint.who} sent something that is not an answer ({type(error).__name__}).",
+        hint=f"Check that {where} speaks the expected wire ({endpoint.url_setting}).",
+    )

@@ -1,0 +1,115 @@
+"""Makes a request safe to put on a wire: text that is valid Unicode, and limits every server agrees on.
+
+Rule for broken Unicode: two surrogates that belong together become their character, a surrogate on its own
+becomes U+FFFD. A pasted or truncated emoji would otherwise fail deep inside the SDK, since it has no UTF-8 form.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, cast
+
+from core.chat import ChatRequest, JsonObject, Message, Tool
+from core.errors import InvalidRequest
+
+DEFAULT_MAX_TOKENS = 1024
+"""Output tokens asked for when a request names none (the default of ``MAX_TOKENS_PER_REQUEST``)."""
+REPAIRED_TEXT = "broken Unicode in the text (sent as U+FFFD)"
+"""What ``dropped`` says when lone surrogates were replaced."""
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def valid_text(text: str) -> str:
+    """Return ``text`` with surrogate pairs joined and lone surrogates replaced by U+FFFD."""
+    if text.isascii() or _SURROGATE.search(text) is None:
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def valid_json(value: Any) -> Any:
+    """Return a copy of a JSON value in which every key and string is valid text."""
+    if isinstance(value, str):
+        return valid_text(value)
+    if isinstance(value, Mapping):
+        items = cast("Mapping[Any, Any]", value).items()
+        return {valid_json(key): valid_json(item) for key, item in items}
+    if isinstance(value, list | tuple):
+        return [valid_json(item) for item in cast("list[Any]", value)]
+    return value
+
+
+def wire_safe(request: ChatRequest) -> tuple[ChatRequest, tuple[str, ...]]:
+    """Return a request every wire accepts, and what ``dropped`` should say about the difference.
+
+    Raises:
+        InvalidRequest: no message or an empty last one, ``max_tokens`` below 1, or a temperature that is no
+            number of 0 or more. llama.cpp would take each of these silently, Anthropic refuses them.
+    """
+    _check_limits(request)
+    if not _is_broken(request):
+        return request, ()
+    wanted = request.response_format
+    safe = replace(
+        request,
+        messages=tuple(_valid_message(message) for message in request.messages),
+        system=None if request.system is None else valid_text(request.system),
+        tools=tuple(_valid_tool(tool) for tool in request.tools),
+        response_format=None if wanted is None else replace(wanted, schema=valid_json(wanted.schema)),
+    )
+    return safe, (REPAIRED_TEXT,)
+
+
+def _check_limits(request: ChatRequest) -> None:
+    last = request.messages[-1] if request.messages else None
+    if last is None or (last.role == "user" and not last.text.strip() and not last.images):
+        raise InvalidRequest("The prompt is empty.", hint="Type something to send.")
+    if request.max_tokens is not None and request.max_tokens < 1:
+        raise InvalidRequest(
+            f"max_tokens is {request.max_tokens}, but an answer needs at least 1 token.",
+            hint="Set it to 1 or more.",
+        )
+    temperature = request.temperature
+    if temperature is not None and not (math.isfinite(temperature) and temperature >= 0):
+        raise InvalidRequest(
+            f"The temperature {temperature} is not a number of 0 or more.",
+            hint="Use 0 to 1, or leave it out.",
+        )
+
+
+def _valid_message(message: Message) -> Message:
+    calls = tuple(
+        replace(call, name=valid_text(call.name), arguments_json=valid_text(call.arguments_json))
+        for call in message.tool_calls
+    )
+    return replace(message, text=valid_text(message.text), tool_calls=calls)
+
+
+def _valid_tool(tool: Tool) -> Tool:
+    parameters: JsonObject = valid_json(tool.parameters)
+    return replace(
+        tool, name=valid_text(tool.name), description=valid_text(tool.description), parameters=parameters
+    )
+
+
+def _is_broken(request: ChatRequest) -> bool:
+    wanted = request.response_format
+    texts: list[object] = [request.system, None if wanted is None else wanted.schema]
+    for message in request.messages:
+        texts.append(message.text)
+        texts.extend((call.name, call.arguments_json) for call in message.tool_calls)
+    texts.extend((tool.name, tool.description, tool.parameters) for tool in request.tools)
+    return any(_has_surrogate(text) for text in texts)
+
+
+def _has_surrogate(value: object) -> bool:
+    if isinstance(value, str):
+        return not value.isascii() and _SURROGATE.search(value) is not None
+    if isinstance(value, Mapping):
+        items = cast("Mapping[object, object]", value).items()
+        return any(_has_surrogate(key) or _has_surrogate(item) for key, item in items)
+    if isinstance(value, list | tuple):
+        return any(_has_surrogate(item) for item in cast("list[object]", value))
+    return False
