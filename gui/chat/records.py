@@ -1,0 +1,180 @@
+"""What a kept conversation is made of: plain frozen values that the store writes and the page shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Literal
+
+import uuid_utils
+
+from core.chat import ChatResult, RouteDecision, Side
+from core.errors import AuthenticationFailed, BudgetExceeded, ContextTooLong, SignalboxError
+
+MessageRole = Literal["user", "assistant"]
+MessageStatus = Literal["done", "streaming", "stopped", "failed", "interrupted"]
+AttachmentKind = Literal["text", "image"]
+
+
+def new_id() -> str:
+    """Return a UUIDv7, so that ids sort by the time they were made."""
+    return str(uuid_utils.uuid7())
+
+
+def clean_text(text: str) -> str:
+    """Return ``text`` as something UTF-8 can hold: each lone surrogate becomes U+FFFD."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatOptions:
+    """What the drawer and the switch under the composer set, per conversation.
+
+    ``max_tokens`` and ``temperature`` of ``None`` take the setting's and the model's own default.
+    ``schema_text`` is what the user typed, valid or not; ``force`` of ``None`` is Auto.
+    """
+
+    system: str = ""
+    max_tokens: int | None = None
+    temperature: float | None = None
+    schema_text: str = ""
+    force: Side | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """A file or a long paste that goes with a prompt. ``content`` is UTF-8 text or the image's bytes."""
+
+    name: str
+    kind: AttachmentKind
+    content: bytes
+    media_type: str = "text/plain"
+    id: str = field(default_factory=new_id)
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.content)
+
+    @property
+    def text(self) -> str:
+        return self.content.decode("utf-8", "replace") if self.kind == "text" else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredError:
+    """What is kept of a failure so that its card survives a restart. Amounts in nano-dollars."""
+
+    kind: str
+    message: str
+    hint: str = ""
+    key_missing: bool = False
+    input_tokens: int | None = None
+    limit_tokens: int | None = None
+    limit_nanodollars: int | None = None
+    spent_nanodollars: int | None = None
+    held_nanodollars: int | None = None
+    asked_nanodollars: int | None = None
+    held_count: int = 0
+
+    @staticmethod
+    def from_error(error: SignalboxError) -> StoredError:
+        extra: dict[str, Any] = {}
+        if isinstance(error, AuthenticationFailed):
+            extra = {"key_missing": error.missing}
+        elif isinstance(error, ContextTooLong):
+            extra = {"input_tokens": error.input_tokens, "limit_tokens": error.limit_tokens}
+        elif isinstance(error, BudgetExceeded):
+            extra = {
+                "limit_nanodollars": error.limit_nanodollars,
+                "spent_nanodollars": error.spent_nanodollars,
+                "held_nanodollars": error.held_nanodollars,
+                "asked_nanodollars": error.asked_nanodollars,
+                "held_count": error.held_count,
+            }
+        return StoredError(
+            kind=error.kind, message=clean_text(error.message), hint=clean_text(error.hint), **extra
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredMessage:
+    """One node of a conversation's tree.
+
+    A user message and an answer are siblings of their other versions (same ``parent_id``); an answer whose
+    parent is an answer continues it. ``result`` is there once the answer ended with one; ``decision`` and
+    ``hold_nanodollars`` already when it started.
+    """
+
+    id: str
+    conversation_id: str
+    parent_id: str | None
+    role: MessageRole
+    text: str
+    created_at: datetime
+    status: MessageStatus = "done"
+    decision: RouteDecision | None = None
+    hold_nanodollars: int = 0
+    correlation_id: str | None = None
+    result: ChatResult | None = None
+    error: StoredError | None = None
+    attachments: tuple[Attachment, ...] = ()
+
+    @property
+    def cost_nanodollars(self) -> int | None:
+        """What this answer cost, the local machine's own cost included; ``None`` while not known."""
+        if self.result is None:
+            return None
+        if self.result.side == "local" and self.result.loaded_nanodollars is not None:
+            return self.result.loaded_nanodollars
+        return self.result.cost_nanodollars
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether there is text to show (a failure before the first token has none)."""
+        return bool(self.text) or self.status == "done"
+
+
+def with_text(message: StoredMessage, text: str) -> StoredMessage:
+    return replace(message, text=text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """What a conversation's answers add up to. ``unpriced`` answers are not in ``cost_nanodollars``."""
+
+    answers: int = 0
+    local_answers: int = 0
+    api_answers: int = 0
+    cost_nanodollars: int = 0
+    unpriced: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConversationSummary:
+    """A row of the list at the left."""
+
+    id: str
+    title: str
+    updated_at: datetime
+    totals: Totals = Totals()
+    has_draft: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """A whole conversation as it was left: every branch, the leaf that was shown, options and draft."""
+
+    id: str
+    title: str
+    titled_by_user: bool
+    created_at: datetime
+    updated_at: datetime
+    head_id: str | None
+    options: ChatOptions
+    draft: str
+    messages: tuple[StoredMessage, ...]
+    draft_attachments: tuple[Attachment, ...] = ()

@@ -1,0 +1,183 @@
+"""The conversations' file: opened, checked, brought up to its schema, or set aside when it is broken."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.errors import SignalboxError
+
+SCHEMA_VERSION = 1
+IN_MEMORY = ":memory:"
+CHECKED_UP_TO_BYTES = (
+    64_000_000  # a full check reads every page: about 0.3 s at this size, in a worker thread
+)
+
+_SCHEMA = """
+CREATE TABLE conversations (
+    id TEXT PRIMARY KEY, title TEXT NOT NULL, titled_by_user INTEGER NOT NULL DEFAULT 0,
+    created_at_ms INTEGER NOT NULL, updated_at_ms INTEGER NOT NULL, deleted_at_ms INTEGER,
+    head_id TEXT, draft TEXT NOT NULL DEFAULT '', system TEXT NOT NULL DEFAULT '', max_tokens INTEGER,
+    temperature REAL, schema_text TEXT NOT NULL DEFAULT '', force TEXT
+);
+CREATE TABLE messages (
+    id TEXT PRIMARY KEY, conversation_id TEXT NOT NULL REFERENCES conversations(id) ON DELETE CASCADE,
+    parent_id TEXT, role TEXT NOT NULL, text TEXT NOT NULL, created_at_ms INTEGER NOT NULL,
+    status TEXT NOT NULL, correlation_id TEXT, side TEXT, provider TEXT, model TEXT, reason TEXT,
+    usage_json TEXT, cost_nanodollars INTEGER, loaded_nanodollars INTEGER,
+    hold_nanodollars INTEGER NOT NULL DEFAULT 0,
+    ttft_ms REAL, output_tokens_per_s REAL, decision_json TEXT, result_json TEXT, error_json TEXT
+);
+CREATE INDEX messages_by_conversation ON messages(conversation_id, created_at_ms);
+CREATE TABLE attachments (
+    id TEXT PRIMARY KEY, conversation_id TEXT NOT NULL REFERENCES conversations(id) ON DELETE CASCADE,
+    message_id TEXT, place INTEGER NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL, media_type TEXT NOT NULL,
+    content BLOB NOT NULL
+);
+CREATE INDEX attachments_by_conversation ON attachments(conversation_id);
+"""
+
+# Trigrams find any part of a word in any script (three letters or more) while the user types.
+_SEARCH_SCHEMA = """
+CREATE VIRTUAL TABLE search USING fts5(
+    text, conversation_id UNINDEXED, message_id UNINDEXED, tokenize = 'trigram'
+);
+"""
+
+
+class StoreTrouble(SignalboxError):
+    """The conversations' file can't be used as asked; what is on screen stays."""
+
+    kind = "conversations_unavailable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedFile:
+    """``set_aside`` is where a broken file went, ``None`` when there was none. ``has_search`` is FTS5."""
+
+    connection: sqlite3.Connection
+    set_aside: Path | None
+    has_search: bool
+
+
+def open_file(path: Path) -> OpenedFile:
+    """Open ``path``, making it or setting a broken one aside as ``conversations.broken-<n>.sqlite3``.
+
+    Raises:
+        StoreTrouble: the folder can't be written, or a newer Signalbox wrote the file (it is left as it is).
+    """
+    set_aside: Path | None = None
+    try:
+        if path.name != IN_MEMORY:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            connection = _connect(path)
+        except sqlite3.DatabaseError as error:
+            if not _is_broken(error):
+                raise
+            set_aside = _set_aside(path)
+            connection = _connect(path)
+    except (sqlite3.Error, OSError) as error:
+        raise trouble(error) from error
+    return OpenedFile(connection=connection, set_aside=set_aside, has_search=_has_table(connection, "search"))
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")  # in WAL: kill -9 loses nothing that was committed
+        connection.execute("PRAGMA foreign_keys = ON")
+        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+        if version > SCHEMA_VERSION:
+            raise StoreTrouble(
+                "A newer Signalbox wrote your conversations.",
+                hint="They are untouched. Start the newer one to see them; this run keeps nothing.",
+            )
+        if version == 0:
+            _make(connection)
+        elif path.stat().st_size <= CHECKED_UP_TO_BYTES:
+            verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if verdict != "ok":
+                raise sqlite3.DatabaseError(f"malformed: {verdict}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _make(connection: sqlite3.Connection) -> None:
+    if _has_table(connection, "conversations"):
+        raise sqlite3.DatabaseError("malformed: tables without a schema version")
+    with transaction(connection):
+        for statement in _SCHEMA.split(";"):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    try:
+        connection.execute(_SEARCH_SCHEMA)
+    except sqlite3.OperationalError as error:
+        if "no such module" not in str(error) and "tokenizer" not in str(error):
+            raise  # an SQLite built without FTS5 searches with LIKE instead
+
+
+def _has_table(connection: sqlite3.Connection, name: str) -> bool:
+    return connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone() is not None
+
+
+def _is_broken(error: sqlite3.DatabaseError) -> bool:
+    if isinstance(error, sqlite3.OperationalError):
+        return False  # full, locked, no permission: the file itself is fine
+    text = str(error)
+    return "not a database" in text or "malformed" in text
+
+
+def _set_aside(path: Path) -> Path:
+    number = 1
+    while (target := path.with_name(f"{path.stem}.broken-{number}{path.suffix}")).exists():
+        number += 1
+    path.rename(target)
+    for suffix in ("-wal", "-shm"):  # they belong to the broken file, and would be replayed into the new one
+        side_file = path.with_name(path.name + suffix)
+        if side_file.exists():
+            side_file.rename(target.with_name(target.name + suffix))
+    return target
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Generator[None]:
+    """All or nothing."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        if connection.in_transaction:  # a full disk already rolled back
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def trouble(error: Exception) -> StoreTrouble:
+    """Say what an SQLite or file error means for the user's conversations."""
+    text = str(error)
+    if "full" in text or "No space" in text:
+        return StoreTrouble(
+            "Your conversations can't be saved: the disk is full.",
+            hint="What is on screen stays. Free some space, then try again.",
+        )
+    if "locked" in text or "busy" in text:
+        return StoreTrouble(
+            "Your conversations can't be saved: another program is using their file.",
+            hint="What is on screen stays. Close the other program, then try again.",
+        )
+    if "readonly" in text or "read-only" in text or "unable to open" in text or "Permission" in text:
+        return StoreTrouble(
+            "Your conversations can't be saved: their file can't be written.",
+            hint="What is on screen stays. Check the folder's permissions, then try again.",
+        )
+    return StoreTrouble(
+        f"Your conversations can't be read or saved: {text}.",
+        hint="What is on screen stays. Export it, then restart.",
+    )
