@@ -14,14 +14,15 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 from core.errors import SignalboxError
+from core.file_lock import locked
 
 MAX_BYTES = 1 << 20
-LOCK_TIMEOUT_S = 5.0
+_RENAME_TIMEOUT_S = 5.0
 _RETRY_S = 0.01
 
 
@@ -69,7 +70,7 @@ class SettingsFile:
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with _locked(self._lock_path):
+            with locked(self._lock_path):
                 try:
                     values = self.read()
                 except BrokenSettingsFile:
@@ -94,7 +95,7 @@ class SettingsFile:
         :raises SettingsFileError: it cannot be moved; it stays where it is.
         """
         try:
-            with _locked(self._lock_path):
+            with locked(self._lock_path):
                 try:
                     self.read()
                 except BrokenSettingsFile:
@@ -155,7 +156,7 @@ def _replace_content(path: Path, text: str) -> None:
 
 def _rename(source: str, target: Path) -> None:
     # Windows refuses to replace a file that someone has open; readers hold it for microseconds.
-    deadline = time.monotonic() + LOCK_TIMEOUT_S
+    deadline = time.monotonic() + _RENAME_TIMEOUT_S
     while True:
         try:
             os.replace(source, target)
@@ -164,43 +165,3 @@ def _rename(source: str, target: Path) -> None:
             if sys.platform != "win32" or time.monotonic() > deadline:
                 raise
             time.sleep(_RETRY_S)
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Generator[None]:
-    """Hold an exclusive lock between processes. The system frees it when the holder dies.
-
-    :raises TimeoutError: another process held it for ``LOCK_TIMEOUT_S`` seconds.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        deadline = time.monotonic() + LOCK_TIMEOUT_S
-        while not _try_lock(descriptor):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"another copy of Signalbox holds {path}")
-            time.sleep(_RETRY_S)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-else:
-    import fcntl
-
-    def _try_lock(descriptor: int) -> bool:
-        # flock belongs to the open file, so it also keeps two threads of one process apart.
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True

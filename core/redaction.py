@@ -1,0 +1,64 @@
+"""Hiding keys and passwords in any text that a person or a file will see.
+
+Two nets: shapes that are secrets wherever they stand (``sk-…``, ``hf_…``, ``Bearer …``, ``api_key=…``, the
+password of an address), and the exact keys this process knows (``remember_secret``), since the key of
+somebody's own server can look like anything. ``redact`` would rather hide too much than too little, and
+redacting twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from urllib.parse import quote
+
+HIDDEN = "•••"
+_SHORTEST_SECRET = 6  # a shorter one would also blot out innocent words
+_MOST_SECRETS = 64
+
+_NAME = r"[\w.-]*(?:api[-_. ]?key|apikey|token|secret|passw(?:or)?d|passphrase|authorization|credentials?)"
+_QUOTED = r'"(?:[^"\\]|\\.)*"?|' + r"'(?:[^'\\]|\\.)*'?"
+_SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
+    # scheme://user:password@host. Greedy to the last @, because an unescaped password may hold one.
+    (re.compile(r"([a-z][a-z0-9+.-]*://[^\s/:@\"'<>]*:)[^\s\"'<>]*@", re.IGNORECASE), rf"\1{HIDDEN}@"),
+    (re.compile(r"(?<![a-z0-9])(sk-ant-|[srp]k-|hf_|gh[opsu]_)[\w-]{6,}", re.IGNORECASE), rf"\1{HIDDEN}"),
+    (re.compile(r"\b(bearer|basic)\s+(?:[\w~+/.-]{6,}=*)", re.IGNORECASE), rf"\1 {HIDDEN}"),
+    # name=value, "name": "value", and the ('name', b'value') pairs of HTTP headers.
+    (
+        re.compile(
+            rf"(\b{_NAME}(?:['\"]\s*[:=,]|\s*[:=])\s*b?)(?:{_QUOTED}|(?:(?:bearer|basic)\s+)?[^\s\"',;&)}}\]]+)",
+            re.IGNORECASE,
+        ),
+        rf"\1{HIDDEN}",
+    ),
+)
+
+_known: dict[str, None] = {}
+_known_lock = threading.Lock()
+
+
+def remember_secret(secret: str) -> None:
+    """Hide exactly this text, and its form inside an address, in everything redacted from now on.
+
+    Fewer than six characters are not remembered. The oldest of more than 64 is forgotten.
+    """
+    if len(secret) < _SHORTEST_SECRET or HIDDEN in secret:
+        return
+    with _known_lock:
+        for form in {secret, quote(secret, safe="", errors="replace")}:
+            _known.pop(form, None)
+            _known[form] = None
+        while len(_known) > _MOST_SECRETS:
+            del _known[next(iter(_known))]
+
+
+def redact(text: str) -> str:
+    """Return ``text`` with every key and password in it replaced by ``•••``."""
+    with _known_lock:
+        known = sorted(_known, key=len, reverse=True)
+    for secret in known:
+        if secret in text:
+            text = text.replace(secret, HIDDEN)
+    for shape, replacement in _SHAPES:
+        text = shape.sub(replacement, text)
+    return text

@@ -1,0 +1,235 @@
+"""The settings themselves: names, types, defaults, units and what is allowed.
+
+``Settings`` is one immutable snapshot. Where its values come from is ``core.settings``' business.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast, get_args
+from urllib.parse import SplitResult, urlsplit
+
+import platformdirs
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+from core.chat import RoutingMode
+
+LocalServerChoice = Literal["auto", "embedded", "compose", "external", "none"]
+
+
+def default_home() -> Path:
+    """Return the folder this system gives an application for its data."""
+    return Path(platformdirs.user_data_dir("signalbox", appauthor=False))
+
+
+def _lower(value: object) -> object:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+def _empty_is_none(value: object) -> object:
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def _not_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("a number is needed")  # pydantic reports ValueError, not TypeError
+    return value
+
+
+def _plain_text(value: str) -> str:
+    if not value or len(value) > 4096 or not value.isprintable():
+        raise ValueError("printable text is needed")
+    return value
+
+
+def _split(value: str) -> SplitResult:
+    parts = urlsplit(value)
+    if parts.port == 0:  # .port also raises ValueError outside 0..65535
+        raise ValueError("port 0 cannot be reached")
+    return parts
+
+
+def _http_url(value: str) -> str:
+    parts = _split(_plain_text(value))
+    if parts.scheme not in ("http", "https") or not parts.hostname or " " in value:
+        raise ValueError("an http or https address is needed")
+    return value.rstrip("/")
+
+
+def _ledger_url(value: str) -> str:
+    parts = _split(_plain_text(value))
+    if parts.scheme.split("+")[0] not in ("sqlite", "postgresql") or "://" not in value:
+        raise ValueError("a sqlite or postgresql address is needed")
+    return value
+
+
+def _header_safe(value: SecretStr) -> SecretStr:
+    # A key travels in an HTTP header, which takes visible ASCII only.
+    key = value.get_secret_value()
+    if not key or any(not "!" <= character <= "~" for character in key):
+        raise ValueError("a key is visible ASCII without spaces")
+    return value
+
+
+def _absolute(value: Path) -> Path:
+    if not str(value).isprintable():
+        raise ValueError("a printable path is needed")
+    try:
+        return value.expanduser().absolute()
+    except RuntimeError as error:  # "~somebody" where no such user exists
+        raise ValueError(str(error)) from error
+
+
+def _folder(value: Path) -> Path:
+    if value.exists() and not value.is_dir():
+        raise ValueError("a file stands where the folder should be")
+    return value
+
+
+_Text = Annotated[str, AfterValidator(_plain_text)]
+_OptionalText = Annotated[_Text | None, BeforeValidator(_empty_is_none)]
+_HttpUrl = Annotated[str, AfterValidator(_http_url)]
+_OptionalHttpUrl = Annotated[_HttpUrl | None, BeforeValidator(_empty_is_none)]
+_OptionalLedgerUrl = Annotated[
+    Annotated[str, AfterValidator(_ledger_url)] | None, BeforeValidator(_empty_is_none)
+]
+_OptionalSecret = Annotated[
+    Annotated[SecretStr, AfterValidator(_header_safe)] | None, BeforeValidator(_empty_is_none)
+]
+_Path = Annotated[Path, AfterValidator(_absolute)]
+_OptionalPath = Annotated[_Path | None, BeforeValidator(_empty_is_none)]
+_Count = Annotated[int, BeforeValidator(_not_bool)]
+_Fraction = Annotated[float, BeforeValidator(_not_bool)]
+_Dollars = Annotated[Decimal, BeforeValidator(_not_bool), Field(allow_inf_nan=False, decimal_places=9)]
+
+_A_KEY = "a key: visible characters without spaces"
+_AN_ADDRESS = "an address such as http://127.0.0.1:8000/v1"
+
+
+def _setting(
+    default: object, description: str, *, allowed: str, unit: str = "", repr: bool = True, **limits: Any
+) -> Any:
+    facts: dict[str, Any] = {"allowed": allowed, "unit": unit}
+    return Field(default, description=description, json_schema_extra=facts, repr=repr, **limits)
+
+
+class Settings(BaseModel):
+    """One immutable snapshot of all settings. Secrets print as stars; amounts are dollars in ``Decimal``."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", str_strip_whitespace=True, hide_input_in_errors=True
+    )
+
+    anthropic_api_key: _OptionalSecret = _setting(
+        None, "Key of the Anthropic API. Without it only the local side answers.", allowed=_A_KEY
+    )
+    anthropic_base_url: _OptionalHttpUrl = _setting(
+        None, "Another server that speaks Anthropic's wire, instead of Anthropic's own.", allowed=_AN_ADDRESS
+    )
+    anthropic_model: _Text = _setting(
+        "claude-sonnet-4-6-20260501", "Model asked on the API side.", allowed="the name of a model"
+    )
+    vllm_base_url: _HttpUrl = _setting(
+        "http://127.0.0.1:8000/v1", "Address of a vLLM (or other OpenAI-wire) server.", allowed=_AN_ADDRESS
+    )
+    vllm_model: _OptionalText = _setting(
+        None, "Model asked there. Empty: the first one the server lists.", allowed="the name of a model"
+    )
+    vllm_api_key: _OptionalSecret = _setting(None, "Key of that server, if it wants one.", allowed=_A_KEY)
+    routing_mode: Annotated[RoutingMode, BeforeValidator(_lower)] = _setting(
+        "hybrid", "How a prompt's side is chosen.", allowed=", ".join(get_args(RoutingMode))
+    )
+    routing_threshold: _Count = _setting(
+        3000,
+        "Local requests a day at which the routing mode changes side.",
+        allowed="a whole number from 0 to 1000000000",
+        unit="requests a day",
+        ge=0,
+        le=1_000_000_000,
+    )
+    complexity_threshold: _Fraction = _setting(
+        0.6,
+        "Complexity from which a prompt counts as complex; 0 is trivial, 1 is hard.",
+        allowed="a number from 0 to 1",
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+    )
+    enable_fallback: bool = _setting(
+        True,
+        "Ask the other side once when one is overloaded, rate limited or unreachable.",
+        allowed="true or false (also yes, no, on, off, 1, 0)",
+    )
+    max_tokens_per_request: _Count = _setting(
+        1024,
+        "Longest answer of a request that does not name its own limit.",
+        allowed="a whole number from 1 to 1000000",
+        unit="tokens",
+        ge=1,
+        le=1_000_000,
+    )
+    spend_limit_dollars: _Dollars = _setting(
+        Decimal(500),
+        "Most that may be spent on the API side in a calendar month, holds included.",
+        allowed="an amount from 0 to 1000000000, such as 500 or 12.50",
+        unit="dollars a month",
+        ge=0,
+        le=1_000_000_000,
+    )
+    local_server: Annotated[LocalServerChoice, BeforeValidator(_lower)] = _setting(
+        "auto",
+        "What answers on the local side: the embedded model, the vLLM container, a server already running "
+        "at VLLM_BASE_URL, or nothing.",
+        allowed=", ".join(get_args(LocalServerChoice)),
+    )
+    local_model_path: _OptionalPath = _setting(
+        None, "A GGUF file for the embedded server. Empty: the small packaged model.", allowed="a file path"
+    )
+    local_dollars_per_hour: Annotated[_Dollars | None, BeforeValidator(_empty_is_none)] = _setting(
+        None,
+        "What the local machine costs an hour, all in. Empty: its own cost is shown as not known.",
+        allowed="an amount from 0 to 1000000, such as 0.75",
+        unit="dollars an hour",
+        ge=0,
+        le=1_000_000,
+    )
+    hf_token: _OptionalSecret = _setting(
+        None, "Hugging Face token, to download models that ask for one.", allowed=_A_KEY
+    )
+    ledger_url: _OptionalLedgerUrl = _setting(
+        None,
+        "Database of the ledger. Empty: a SQLite file in the home folder.",
+        allowed="sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME",
+        repr=False,
+    )
+    home: Annotated[_Path, AfterValidator(_folder)] = Field(
+        default_factory=default_home,
+        description="Folder of the ledger, conversations, logs and settings.json.",
+        json_schema_extra={"allowed": "a folder", "unit": ""},
+    )
+
+
+NAMES: tuple[str, ...] = tuple(Settings.model_fields)
+SECRETS = frozenset({"anthropic_api_key", "vllm_api_key", "hf_token"})
+KEYRING_NAME = {"anthropic_api_key": "anthropic", "vllm_api_key": "vllm", "hf_token": "huggingface"}
+
+
+def env_name(name: str) -> str:
+    """Return the name a setting has in the environment and in ``.env``."""
+    return "SIGNALBOX_HOME" if name == "home" else name.upper()
+
+
+def facts(name: str) -> dict[str, str]:
+    """Return ``allowed`` and ``unit`` of a setting, as text for a person."""
+    return cast("dict[str, str]", Settings.model_fields[name].json_schema_extra)
+
+
+def validate(name: str, value: object) -> Any:
+    """Return one value in its type. :raises ValidationError: it is not allowed."""
+    return getattr(Settings.model_validate({name: value}), name)
+
+
+def default_of(name: str) -> Any:
+    """Return the value a setting has when nobody sets it."""
+    return Settings.model_fields[name].get_default(call_default_factory=True, validated_data={})
