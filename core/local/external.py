@@ -1,0 +1,283 @@
+"""A local server that somebody else runs: found and watched over HTTP, never started or ended."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, cast
+from urllib.parse import SplitResult, urlsplit
+
+from core.local.board import StateBoard
+from core.local.server import ServerPhase, ServerState
+
+if TYPE_CHECKING:
+    import httpx2
+
+log = logging.getLogger(__name__)
+
+FAILED_INTERVAL_S = 2.0
+KEPT_LINES = 500
+WRONG_ADDRESS_HINT = "Set VLLM_BASE_URL to an address such as http://127.0.0.1:8000/v1."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Finding:
+    """What one probe saw."""
+
+    phase: ServerPhase
+    detail: str = ""
+    hint: str = ""
+    model: str | None = None
+    context_tokens: int | None = None
+
+
+class ExternalServer:
+    """A ``LocalServer`` over somebody else's: vLLM, llama.cpp or anything that lists its models.
+
+    It is probed every ``interval_s`` seconds (every 2 s while it is away), so a server that comes back is
+    found by itself. ``model`` of ``None`` takes the first that it lists. ``kind`` is ``compose`` where the
+    address is that of our own container. ``timeout_s`` is for a whole probe.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str | None = None,
+        api_key: str | None = None,
+        *,
+        kind: Literal["external", "compose"] = "external",
+        interval_s: float = 5.0,
+        timeout_s: float = 5.0,
+    ) -> None:
+        self._kind: Literal["external", "compose"] = kind
+        self._wanted_model = model
+        self._api_key = api_key
+        self._interval_s = interval_s
+        self._timeout_s = timeout_s
+        self._url = _normal(base_url)
+        self._board = StateBoard(ServerState(phase="stopped", kind=kind, model=model))
+        self._board.on_change(self._note)
+        self._lines: deque[str] = deque(maxlen=KEPT_LINES)
+        self._prober: asyncio.Task[None] | None = None
+        self._probed = asyncio.Event()
+        self._probe_now = asyncio.Event()
+
+    @property
+    def state(self) -> ServerState:
+        return self._board.state
+
+    def on_change(self, listener: Callable[[ServerState], None]) -> Callable[[], None]:
+        return self._board.on_change(listener)
+
+    def log_tail(self, lines: int = 200) -> list[str]:
+        """Return what the probes saw, one line a change: the server's own log is elsewhere."""
+        return list(self._lines)[-lines:] if lines > 0 else []
+
+    async def start(self) -> None:
+        """Begin probing, or probe at once, and return after that probe, whatever it saw."""
+        if self._prober is None or self._prober.done():
+            self._show(_Finding(phase="starting", detail=f"looking for a server at {self._url or '…'}"))
+            self._probe_now = asyncio.Event()
+            self._probed = asyncio.Event()
+            self._prober = asyncio.create_task(self._probe_forever(), name="external server's prober")
+        else:
+            self._probed.clear()
+            self._probe_now.set()
+        await self._probed.wait()
+
+    async def stop(self) -> None:
+        """Stop probing. The server itself goes on."""
+        prober, self._prober = self._prober, None
+        if prober is not None:
+            prober.cancel()
+            await asyncio.wait({prober})
+        self._probed.set()
+        self._show(_Finding(phase="stopped"))
+
+    async def restart(self) -> None:
+        await self.stop()
+        await self.start()
+
+    async def _probe_forever(self) -> None:
+        import httpx2  # 0.1 s: not on the way to the first window
+
+        problem = _problem(self._url, self._api_key)
+        if problem is not None:
+            self._show(problem)
+            self._probed.set()
+            return
+        headers = {"Authorization": f"Bearer {self._api_key}"} if self._api_key else {}
+        # Making a TLS context takes 50 ms, and a proxy has no part in a way to this machine itself.
+        async with httpx2.AsyncClient(
+            headers=headers,
+            timeout=self._timeout_s,
+            verify=self._url.startswith("https:"),
+            trust_env=not _is_this_machine(self._url),
+        ) as client:
+            while True:
+                self._probe_now.clear()
+                try:
+                    self._show(await self._probe(client))
+                except Exception as error:
+                    log.exception("probing %s failed", self._url)
+                    self._show(_Finding(phase="failed", detail=f"Probing it failed: {error}"))
+                self._probed.set()
+                ready = self.state.phase == "ready"
+                pause_s = self._interval_s if ready else min(self._interval_s, FAILED_INTERVAL_S)
+                try:
+                    await asyncio.wait_for(self._probe_now.wait(), pause_s)
+                except TimeoutError:
+                    continue
+
+    async def _probe(self, client: httpx2.AsyncClient) -> _Finding:
+        import httpx2
+
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                health = await client.get(f"{self._url.removesuffix('/v1')}/health")
+                if health.status_code == 503:
+                    return self._unhealthy(health.text)
+                # Servers without /health (Ollama, LM Studio) answer 404 there: the list of models decides.
+                models = await client.get(f"{self._url}/models")
+        except (TimeoutError, httpx2.TimeoutException):
+            return _Finding(
+                phase="failed",
+                detail=f"The server at {self._url} has not answered within {self._timeout_s:g} s.",
+                hint="It may be overloaded or starting; it is asked again by itself.",
+            )
+        except httpx2.HTTPError as error:
+            log.debug("%s: %r", self._url, error)
+            return _Finding(
+                phase="failed",
+                detail=f"No server is reachable at {self._url}.",
+                hint="Start it there, or change VLLM_BASE_URL; it is found by itself once it answers.",
+            )
+        return self._read_models(models)
+
+    def _unhealthy(self, text: str) -> _Finding:
+        if "loading" in text.lower():
+            return _Finding(phase="starting", detail="loading weights")
+        return _Finding(
+            phase="failed",
+            detail=f"The server at {self._url} says it is not healthy (503).",
+            hint="Its engine may have died: look at its log and restart it.",
+        )
+
+    def _read_models(self, answer: httpx2.Response) -> _Finding:
+        if answer.status_code in (401, 403):
+            refused = "refuses the API key" if self._api_key else "wants an API key"
+            return _Finding(
+                phase="failed",
+                detail=f"The server at {self._url} {refused} ({answer.status_code}).",
+                hint="Set VLLM_API_KEY to the key that the server was started with.",
+            )
+        models = _listed(answer)
+        if models is None:
+            return _Finding(
+                phase="failed",
+                detail=f"{self._url}/models is no list of models (HTTP {answer.status_code}).",
+                hint=f"Something else may be listening there. {WRONG_ADDRESS_HINT}",
+            )
+        if not models:
+            return _Finding(
+                phase="failed",
+                detail=f"The server at {self._url} has no model.",
+                hint="Load a model in it; it is asked again by itself.",
+            )
+        model = self._wanted_model or next(iter(models))
+        if model not in models:
+            return _Finding(
+                phase="failed",
+                detail=f"The server at {self._url} does not serve {model}, but {', '.join(list(models)[:5])}.",
+                hint="Set VLLM_MODEL to one of these, or leave it empty to take the first.",
+            )
+        return _Finding(phase="ready", model=model, context_tokens=_context_tokens(models[model]))
+
+    def _show(self, finding: _Finding) -> None:
+        self._board.show(
+            ServerState(
+                phase=finding.phase,
+                kind=self._kind,
+                detail=finding.detail,
+                hint=finding.hint,
+                model=finding.model or self._wanted_model,
+                base_url=self._url if finding.phase == "ready" else None,
+                context_tokens=finding.context_tokens,
+            )
+        )
+
+    def _note(self, state: ServerState) -> None:
+        what = state.detail or (
+            f"{state.phase}: {state.model} at {self._url}" if state.model else state.phase
+        )
+        self._lines.append(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S} {what}")
+
+
+def _normal(base_url: str) -> str:
+    """Return the address ending in ``/v1``, empty when it is none; user names and passwords are left out."""
+    try:
+        parts = urlsplit(base_url.strip())
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return ""
+    if parts.scheme not in ("http", "https") or not host:
+        return ""
+    place = f"[{host}]" if ":" in host else host
+    path = parts.path.rstrip("/")
+    netloc = place if port is None else f"{place}:{port}"
+    path = path if path.endswith("/v1") else f"{path}/v1"
+    return SplitResult(parts.scheme, netloc, path, "", "").geturl()
+
+
+def _problem(url: str, api_key: str | None) -> _Finding | None:
+    if not url:
+        return _Finding(
+            phase="failed", detail="The server's address is not an http address.", hint=WRONG_ADDRESS_HINT
+        )
+    if api_key is not None and not all("!" <= character <= "~" for character in api_key):
+        return _Finding(
+            phase="failed",
+            detail="The local server's API key holds characters that no key has.",
+            hint="Set VLLM_API_KEY again, without spaces or line breaks.",
+        )
+    return None
+
+
+def _is_this_machine(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _listed(answer: httpx2.Response) -> dict[str, dict[str, Any]] | None:
+    """Return the models by id, ``None`` when the answer is not such a list."""
+    if answer.status_code != 200:
+        return None
+    try:
+        body: Any = answer.json()
+    except ValueError:
+        return None
+    entries: Any = cast("dict[str, Any]", body).get("data") if isinstance(body, dict) else None
+    if not isinstance(entries, list):
+        return None
+    models: dict[str, dict[str, Any]] = {}
+    for entry in cast("list[Any]", entries):
+        fields = cast("dict[str, Any]", entry) if isinstance(entry, dict) else {}
+        if isinstance(fields.get("id"), str):
+            models[fields["id"]] = fields
+    return models
+
+
+def _context_tokens(model: dict[str, Any]) -> int | None:
+    """Read vLLM's ``max_model_len``, or llama.cpp's ``meta.n_ctx``; ``None`` where the server does not say."""
+    meta: Any = model.get("meta")
+    meta = cast("dict[str, Any]", meta) if isinstance(meta, dict) else {}
+    limits = (model.get("max_model_len"), meta.get("n_ctx"))
+    return next((n for n in limits if isinstance(n, int) and not isinstance(n, bool) and n > 0), None)
