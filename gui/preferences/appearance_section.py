@@ -1,0 +1,165 @@
+"""Theme, zoom and motion: how they are chosen, kept and found again at the next start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from PySide6.QtCore import QSettings, Qt
+from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
+
+from gui.preferences.catalogue import SectionText
+from gui.preferences.labels import label
+from gui.preferences.section import Card, Section
+from gui.theme import Scheme, theme
+from gui.widgets.icon_button import IconButton
+from gui.widgets.segmented import SegmentedSwitch
+
+ZOOM_MIN_PERCENT, ZOOM_MAX_PERCENT, ZOOM_STEP_PERCENT = 90, 150, 10
+FILE_NAME = "panel.ini"
+
+
+def appearance_file(home: Path) -> QSettings:
+    """The panel's own file in ``home``: looks are the window's business, not the core's."""
+    return QSettings(str(home / FILE_NAME), QSettings.Format.IniFormat)
+
+
+def restore_appearance(home: Path) -> None:
+    """Give the theme what was chosen before. Called before the first window; a bad value is left out."""
+    kept = appearance_file(home)
+    scheme = str(kept.value("appearance/theme", "system"))
+    if scheme in get_args(Scheme):
+        theme().set_scheme(cast("Scheme", scheme))
+    try:
+        percent = int(str(kept.value("appearance/zoom_percent", 100)))
+    except ValueError:
+        percent = 100
+    theme().set_zoom(min(max(percent, ZOOM_MIN_PERCENT), ZOOM_MAX_PERCENT) / 100)
+    motion = str(kept.value("appearance/reduced_motion", "system"))
+    theme().set_reduced_motion({"true": True, "false": False}.get(motion))
+
+
+class AppearanceSection(Section):
+    """Every control acts at once; put back returns to what the system says."""
+
+    def __init__(self, text: SectionText, home: Path) -> None:
+        super().__init__(text)
+        self._kept = appearance_file(home)
+        card = Card()
+        self.add_card(card)
+        self.scheme = SegmentedSwitch(
+            [("system", "System", "desktop"), ("light", "Light", "sun"), ("dark", "Dark", "moon")]
+        )
+        self.scheme.setAccessibleName("Theme")
+        self.scheme.set_value(theme().scheme)
+        self.scheme.value_changed.connect(self._choose_scheme)
+        card.add_row(
+            self._row(
+                "theme",
+                "Theme",
+                "System follows your desktop, also when it changes.",
+                self.scheme,
+                self._reset_scheme,
+            )
+        )
+        self.zoom = QSlider(Qt.Orientation.Horizontal)
+        self.zoom.setRange(ZOOM_MIN_PERCENT // ZOOM_STEP_PERCENT, ZOOM_MAX_PERCENT // ZOOM_STEP_PERCENT)
+        self.zoom.setPageStep(1)
+        self.zoom.setTickPosition(QSlider.TickPosition.TicksBelow)
+        self.zoom.setAccessibleName("Zoom")
+        self.zoom_label = QLabel()
+        self.zoom_label.setMinimumWidth(48)
+        self.zoom_label.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        zoom_holder = QWidget()
+        zoom_layout = QHBoxLayout(zoom_holder)
+        zoom_layout.setContentsMargins(0, 0, 0, 0)
+        zoom_layout.addWidget(self.zoom, 1)
+        zoom_layout.addWidget(self.zoom_label)
+        zoom_holder.setFocusProxy(self.zoom)
+        card.add_row(
+            self._row(
+                "zoom",
+                "Zoom",
+                "Type and spacing, from 90 to 150 %. Ctrl+plus and Ctrl+minus do the same.",
+                zoom_holder,
+                self._reset_zoom,
+            )
+        )
+        self.motion = QCheckBox("Reduce motion")
+        card.add_row(
+            self._row(
+                "motion",
+                "Reduced motion",
+                "Nothing slides or turns. Until you choose, your system’s own wish holds.",
+                self.motion,
+                self._reset_motion,
+            )
+        )
+        self._show()
+        self.zoom.valueChanged.connect(self._choose_zoom)
+        self.motion.clicked.connect(self._choose_motion)
+        theme().changed.connect(self._show)
+
+    def _row(
+        self, anchor: str, name: str, description: str, control: QWidget, reset: Callable[[], None]
+    ) -> QWidget:
+        row = QWidget()
+        words = QVBoxLayout()
+        words.setSpacing(2)
+        words.addWidget(label(name, "body", weight=600))
+        words.addWidget(label(description, "small", level="2", wrap=True))
+        put_back = IconButton("arrow-counter-clockwise", f"Put {name} back")
+        put_back.clicked.connect(reset)
+        layout = QHBoxLayout(row)
+        layout.setContentsMargins(0, 4, 0, 4)
+        layout.setSpacing(16)
+        layout.addLayout(words, 1)
+        control.setFixedWidth(264)
+        layout.addWidget(control)
+        layout.addWidget(put_back)
+        row.setFocusProxy(control)
+        self.anchors[anchor] = row
+        return row
+
+    def _show(self) -> None:
+        look = theme()
+        percent = round(look.zoom * 100)
+        if not self.zoom.isSliderDown():
+            self.zoom.blockSignals(True)
+            self.zoom.setValue(round(percent / ZOOM_STEP_PERCENT))
+            self.zoom.blockSignals(False)
+        self.zoom_label.setText(f"{percent} %")
+        self.zoom.setAccessibleDescription(f"{percent} %, from 90 to 150 %")
+        self.motion.setChecked(look.reduced_motion)
+        if self.scheme.value != look.scheme:
+            self.scheme.set_value(look.scheme)
+
+    def _keep(self, key: str, value: Any) -> None:
+        self._kept.setValue(f"appearance/{key}", value)
+
+    def _choose_scheme(self, value: str) -> None:
+        self._keep("theme", value)
+        if value != theme().scheme:
+            theme().set_scheme(cast("Scheme", value))
+
+    def _choose_zoom(self, tens: int) -> None:
+        percent = tens * ZOOM_STEP_PERCENT
+        self._keep("zoom_percent", percent)
+        theme().set_zoom(percent / 100)
+
+    def _choose_motion(self, reduced: bool) -> None:
+        self._keep("reduced_motion", "true" if reduced else "false")
+        theme().set_reduced_motion(reduced)
+
+    def _reset_scheme(self) -> None:
+        self._kept.remove("appearance/theme")
+        theme().set_scheme("system")
+
+    def _reset_zoom(self) -> None:
+        self._kept.remove("appearance/zoom_percent")
+        theme().set_zoom(1.0)
+
+    def _reset_motion(self) -> None:
+        self._kept.remove("appearance/reduced_motion")
+        theme().set_reduced_motion(None)

@@ -1,0 +1,226 @@
+"""Where each thing on the preferences page stands, and by which words it is found.
+
+Descriptions, units and ranges are the settings' own (``SettingsStore.describe()``); only what a screen adds
+is here: a short name, a section, a card, and words for the choices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SectionText:
+    id: str
+    title: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingText:
+    """How a setting is shown. ``choices`` are (value, label); ``also`` are words people search for."""
+
+    section: str
+    label: str
+    card: str = ""
+    choices: tuple[tuple[str, str], ...] = ()
+    placeholder: str = ""
+    also: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A search result: ``anchor`` names the row inside ``section`` that gets the focus."""
+
+    section: str
+    anchor: str
+    label: str
+    words: str
+
+
+SECTIONS: tuple[SectionText, ...] = (
+    SectionText(
+        id="keys",
+        title="Keys",
+        sentence="Keys live in your system keyring. They never reach a file, a log or a command line.",
+    ),
+    SectionText(
+        id="providers",
+        title="Providers",
+        sentence="Which model answers on the API side, and where it is reached.",
+    ),
+    SectionText(
+        id="routing",
+        title="Routing",
+        sentence="The rules' thresholds. A change holds for the next request; nothing has to be restarted.",
+    ),
+    SectionText(
+        id="local",
+        title="Local server",
+        sentence="The model on your own machine: which one, where it answers, and how it is doing.",
+    ),
+    SectionText(
+        id="spend",
+        title="Spend",
+        sentence="Limits are checked before a request leaves, in the ledger, for every program that uses it.",
+    ),
+    SectionText(id="appearance", title="Appearance", sentence="How the panel looks. It changes at once."),
+    SectionText(id="shortcuts", title="Shortcuts", sentence="Everything here can be done from the keyboard."),
+    SectionText(
+        id="data",
+        title="Data",
+        sentence="Where Signalbox keeps what it keeps. All of it is on this computer.",
+    ),
+    SectionText(id="about", title="About", sentence="What this is, what it is made of, and what it found."),
+)
+
+ROUTING_MODES = (
+    ("hybrid", "Hybrid"),
+    ("local-first", "Local first"),
+    ("break-even", "Break-even"),
+    ("api-primary", "API first"),
+    ("local-only", "Local only"),
+    ("api-only", "API only"),
+)
+LOCAL_SERVERS = (
+    ("auto", "Auto"),
+    ("embedded", "Small model on this CPU"),
+    ("compose", "vLLM container"),
+    ("external", "A server I run"),
+    ("none", "None"),
+)
+
+SETTINGS: dict[str, SettingText] = {
+    "anthropic_model": SettingText(
+        section="providers", card="Anthropic", label="Model", also="anthropic claude sonnet opus haiku api"
+    ),
+    "anthropic_base_url": SettingText(
+        section="providers",
+        card="Anthropic",
+        label="Address",
+        placeholder="Anthropic's own",
+        also="anthropic base url endpoint proxy gateway",
+    ),
+    "enable_fallback": SettingText(
+        section="providers",
+        card="When a side fails",
+        label="Fall back to the other side",
+        also="retry failover",
+    ),
+    "routing_mode": SettingText(
+        section="routing", card="Rules", label="Mode", choices=ROUTING_MODES, also="hybrid local first api"
+    ),
+    "complexity_threshold": SettingText(
+        section="routing", card="Rules", label="Complexity threshold", also="score hard simple"
+    ),
+    "routing_threshold": SettingText(
+        section="routing", card="Rules", label="Daily local requests", also="volume routing threshold"
+    ),
+    "local_server": SettingText(
+        section="local",
+        card="Server",
+        label="What runs",
+        choices=LOCAL_SERVERS,
+        also="embedded compose docker external vllm none",
+    ),
+    "local_model_path": SettingText(
+        section="local",
+        card="Small model on this CPU",
+        label="Model file",
+        placeholder="SmolLM2-135M, included",
+        also="gguf path llama.cpp embedded",
+    ),
+    "vllm_base_url": SettingText(
+        section="local", card="vLLM server", label="Address", also="vllm base url endpoint host port"
+    ),
+    "vllm_model": SettingText(
+        section="local",
+        card="vLLM server",
+        label="Model",
+        placeholder="The first it serves",
+        also="vllm served name",
+    ),
+    "spend_limit_dollars": SettingText(
+        section="spend", card="Limits", label="Monthly limit", also="budget cap dollars spend"
+    ),
+    "max_tokens_per_request": SettingText(
+        section="spend", card="Limits", label="Longest answer", also="max tokens output per request"
+    ),
+    "local_dollars_per_hour": SettingText(
+        section="spend",
+        card="Your own machine",
+        label="Cost of the local machine",
+        placeholder="Not known",
+        also="gpu rent power hour loaded",
+    ),
+    "ledger_url": SettingText(
+        section="data",
+        card="Ledger",
+        label="Ledger database",
+        placeholder="SQLite file",
+        also="postgresql url sql",
+    ),
+    "home": SettingText(
+        section="data", card="Ledger", label="Home folder", also="signalbox_home directory path"
+    ),
+}
+
+OTHER_PLACES: tuple[Place, ...] = (
+    Place(section="keys", anchor="keyring", label="Keyring", words="secret service gnome kwallet keychain"),
+    Place(
+        section="keys", anchor="anthropic", label="Anthropic API key", words="anthropic_api_key claude sk-ant"
+    ),
+    Place(section="keys", anchor="huggingface", label="Hugging Face token", words="hf_token gated models"),
+    Place(section="keys", anchor="vllm", label="vLLM key", words="vllm_api_key bearer"),
+    Place(
+        section="local",
+        anchor="control",
+        label="Start or stop the server",
+        words="restart state log embedded vllm",
+    ),
+    Place(section="appearance", anchor="theme", label="Theme", words="dark light system colour color"),
+    Place(section="appearance", anchor="zoom", label="Zoom", words="size font scale percent"),
+    Place(section="appearance", anchor="motion", label="Reduced motion", words="animation accessibility"),
+    Place(section="shortcuts", anchor="table", label="Keyboard shortcuts", words="keys hotkeys accelerators"),
+    Place(
+        section="data",
+        anchor="folders",
+        label="Folders",
+        words="logs conversations ledger settings path open",
+    ),
+    Place(
+        section="about", anchor="versions", label="Versions", words="about python qt licence license details"
+    ),
+)
+
+
+def setting_text(name: str) -> SettingText:
+    """How ``name`` is shown. A setting this page has no words for yet still gets its row, under Data."""
+    known = SETTINGS.get(name)
+    return known or SettingText(
+        section="data", card="Other settings", label=name.replace("_", " ").capitalize()
+    )
+
+
+def places(setting_names: Iterable[str]) -> tuple[Place, ...]:
+    """All that can be searched for, in the order of the sections."""
+    found = [
+        Place(section=text.section, anchor=name, label=text.label, words=f"{name} {text.card} {text.also}")
+        for name in setting_names
+        for text in [setting_text(name)]
+    ]
+    order = [section.id for section in SECTIONS]
+    return tuple(sorted([*found, *OTHER_PLACES], key=lambda place: order.index(place.section)))
+
+
+def find(everything: Iterable[Place], query: str) -> tuple[Place, ...]:
+    """The places in whose words every word of ``query`` occurs, those with it in their name first."""
+    wanted = query.lower().split()
+    titles = {section.id: section.title for section in SECTIONS}
+    hits: list[tuple[int, Place]] = []
+    for place in everything:
+        text = f"{place.label} {titles[place.section]} {place.words}".lower()
+        if all(word in text for word in wanted):
+            hits.append((0 if all(word in place.label.lower() for word in wanted) else 1, place))
+    return tuple(place for _, place in sorted(hits, key=lambda hit: hit[0]))

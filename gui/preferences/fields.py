@@ -1,0 +1,221 @@
+"""The editors of a setting's value: text, choice, switch and file. One face, so a row needs not know which."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from PySide6.QtCore import QEvent, QObject, Qt, Signal
+from PySide6.QtGui import QKeyEvent
+from PySide6.QtWidgets import QCheckBox, QComboBox, QFileDialog, QHBoxLayout, QLineEdit, QPushButton, QWidget
+
+from gui.preferences.labels import label
+from gui.theme import set_property, theme
+
+NUMBER_PX = 120
+THOUSANDS = re.compile(r"-?\d{1,3}([, _]\d{3})+(\.\d+)?")
+
+
+class Field(QWidget):
+    """What all editors share.
+
+    Signals:
+        committed: the user's value (``str``, ``bool``, or ``None`` for an emptied field), to be applied now.
+        reverted: the user gave up an entry; the field shows the value in force again.
+    """
+
+    committed = Signal(object)
+    reverted = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._layout = QHBoxLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._layout.setSpacing(8)
+
+    def show_value(self, value: object) -> None:
+        """Show the value that holds; ``None`` shows an empty field."""
+        raise NotImplementedError
+
+    def set_names(self, name: str, description: str) -> None:
+        """Tell assistive technology what is edited here."""
+        raise NotImplementedError
+
+    def set_locked(self, locked: bool) -> None:
+        raise NotImplementedError
+
+    def set_invalid(self, invalid: bool) -> None:
+        """Mark the entry as refused; the message stands in the row."""
+
+
+class TextField(Field):
+    """One line. Applied by Enter or by leaving it; Esc brings back the value that holds."""
+
+    def __init__(
+        self, *, placeholder: str = "", number: bool = False, unit: str = "", parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self._number = number
+        self._shown = ""
+        self._refused: str | None = None
+        self.edit = QLineEdit()
+        self.edit.setPlaceholderText(placeholder)
+        if number:
+            self.edit.setAlignment(Qt.AlignmentFlag.AlignRight)
+        self.edit.editingFinished.connect(self._commit)
+        self.edit.installEventFilter(self)
+        self._layout.addWidget(self.edit, 0 if number else 1)
+        if number:
+            self._layout.addWidget(label(unit, "small", level="2"), 1)
+            theme().changed.connect(self._restyle)
+            self._restyle()
+        self.setFocusProxy(self.edit)
+
+    def show_value(self, value: object) -> None:
+        self._shown = "" if value is None else str(value)
+        self._refused = None
+        if self.edit.text() != self._shown:
+            self.edit.setText(self._shown)
+            self.edit.setCursorPosition(0)
+
+    def set_names(self, name: str, description: str) -> None:
+        self.edit.setAccessibleName(name)
+        self.edit.setAccessibleDescription(description)
+
+    def set_locked(self, locked: bool) -> None:
+        # Read-only, not disabled: a locked value can still be reached, read out and copied.
+        self.edit.setReadOnly(locked)
+        set_property(self.edit, locked=locked)
+
+    def set_invalid(self, invalid: bool) -> None:
+        self._refused = self.edit.text() if invalid else None
+        set_property(self.edit, tone="danger" if invalid else "")
+
+    @property
+    def unapplied(self) -> bool:
+        """Whether the field holds something else than the value in force."""
+        return self.edit.text() != self._shown
+
+    def _restyle(self) -> None:
+        self.edit.setFixedWidth(theme().px(NUMBER_PX))
+
+    def _commit(self) -> None:
+        text = self.edit.text()
+        # Leaving a refused entry as it was asks nothing new.
+        if self.edit.isReadOnly() or text in (self._shown, self._refused):
+            return
+        self.committed.emit(self._read(text))
+
+    def _read(self, text: str) -> str | None:
+        text = text.strip()
+        if self._number and THOUSANDS.fullmatch(text):
+            text = re.sub(r"[, _]", "", text)
+        return text or None
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if (
+            watched is self.edit
+            and isinstance(event, QKeyEvent)
+            and event.type() == QEvent.Type.KeyPress
+            and event.key() == Qt.Key.Key_Escape
+            and self.unapplied
+        ):
+            self.edit.setText(self._shown)
+            self.reverted.emit()
+            return True
+        return super().eventFilter(watched, event)
+
+
+class ChoiceField(Field):
+    """One of a few words, shown by their labels."""
+
+    def __init__(self, choices: Sequence[tuple[str, str]], parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.box = QComboBox()
+        for value, text in choices:
+            self.box.addItem(text, value)
+        # A wheel turned over the page must scroll it, not change a setting in passing.
+        self.box.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.box.installEventFilter(self)
+        self.box.activated.connect(self._commit)
+        self._layout.addWidget(self.box, 1)
+        self.setFocusProxy(self.box)
+
+    def show_value(self, value: object) -> None:
+        index = self.box.findData(str(value))
+        self.box.setCurrentIndex(index)
+
+    def set_names(self, name: str, description: str) -> None:
+        self.box.setAccessibleName(name)
+        self.box.setAccessibleDescription(description)
+
+    def set_locked(self, locked: bool) -> None:
+        self.box.setEnabled(not locked)
+
+    def _commit(self, index: int) -> None:
+        self.committed.emit(self.box.itemData(index))
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.Wheel and not self.box.hasFocus():
+            event.ignore()
+            return True
+        return super().eventFilter(watched, event)
+
+
+class SwitchField(Field):
+    """On or off."""
+
+    def __init__(self, text: str = "On", parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.box = QCheckBox(text)
+        self.box.clicked.connect(self.committed)
+        self._layout.addWidget(self.box)
+        self._layout.addStretch(1)
+        self.setFocusProxy(self.box)
+
+    def show_value(self, value: object) -> None:
+        self.box.setChecked(bool(value))
+
+    def set_names(self, name: str, description: str) -> None:
+        self.box.setAccessibleName(name)
+        self.box.setAccessibleDescription(description)
+
+    def set_locked(self, locked: bool) -> None:
+        self.box.setEnabled(not locked)
+
+
+class PathField(TextField):
+    """A file's path, typed or chosen. ``patterns`` is a file dialog's filter, such as ``GGUF models (*.gguf)``."""
+
+    def __init__(self, *, patterns: str, placeholder: str = "", parent: QWidget | None = None) -> None:
+        super().__init__(placeholder=placeholder, parent=parent)
+        self._patterns = patterns
+        self._dialog: QFileDialog | None = None
+        self.choose = QPushButton("Choose")
+        self.choose.clicked.connect(self._open_dialog)
+        self._layout.addWidget(self.choose)
+
+    def set_names(self, name: str, description: str) -> None:
+        super().set_names(name, description)
+        self.choose.setAccessibleName(f"Choose a file for {name}")
+
+    def set_locked(self, locked: bool) -> None:
+        super().set_locked(locked)
+        self.choose.setEnabled(not locked)
+
+    def _open_dialog(self) -> None:
+        dialog = QFileDialog(self, "Choose a model file")
+        dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
+        dialog.setNameFilters([self._patterns, "All files (*)"])
+        here = Path(self.edit.text()).expanduser()
+        if self.edit.text() and here.parent.is_dir():
+            dialog.setDirectory(str(here.parent))
+        dialog.fileSelected.connect(self._chosen)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self._dialog = dialog
+        dialog.open()  # never exec(): a nested loop would stop the panel's own
+
+    def _chosen(self, path: str) -> None:
+        self.edit.setText(path)
+        self._commit()

@@ -1,0 +1,300 @@
+"""One key's card: what is stored (masked), and Test, Replace, Save and Delete.
+
+A key is typed into a password field and leaves it the moment it is saved; no attribute of this class ever
+holds one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QMessageBox, QPushButton, QWidget
+
+from core.errors import AuthenticationFailed, SignalboxError
+from gui.preferences.labels import ResultLine, label
+from gui.preferences.section import Card
+from gui.preferences.tasks import Tasks
+from gui.theme import set_property, theme
+from gui.widgets.origin_tag import OriginTag
+
+if TYPE_CHECKING:
+    from core.keys import KeyName, KeyStatus
+    from core.providers.base import CheckResult
+    from gui.bridge import Bridge
+
+Check = Callable[[str | None], Coroutine[Any, Any, "CheckResult"]]
+State = Literal["loading", "empty", "stored", "replacing", "locked"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyText:
+    """The card's words. ``setting`` is the name the key has in the environment's settings."""
+
+    name: KeyName
+    setting: str
+    title: str
+    sentence: str
+    placeholder: str
+    prefix: str = ""
+    owner: str = ""
+
+
+class KeyCard(Card):
+    """Signals: ``changed`` after the stored key was set or deleted."""
+
+    changed = Signal()
+
+    def __init__(
+        self, bridge: Bridge, text: KeyText, check: Check | None, parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent=parent)
+        self._bridge = bridge
+        self.text = text
+        self._check = check
+        self._tasks = Tasks(self)
+        self._state: State = "loading"
+        self._working = False
+        self.status: KeyStatus | None = None
+        self._dialog: QMessageBox | None = None
+        self.setAccessibleName(text.title)
+        self.tag = OriginTag()
+        head = QHBoxLayout()
+        head.addWidget(label(text.title, "title"), 1)
+        head.addWidget(self.tag)
+        self.edit = QLineEdit()
+        self.edit.setAccessibleName(text.title)
+        self.edit.setAccessibleDescription(text.sentence)
+        self.edit.setPlaceholderText(text.placeholder)
+        self.edit.textChanged.connect(self._typed)
+        self.edit.returnPressed.connect(self._save)
+        self.setFocusProxy(self.edit)
+        self.test = self._button("Test", "Test the {0}", self._start_test)
+        self.save = self._button("Save", "Save the {0}", self._save)
+        self.cancel = self._button("Cancel", "Keep the {0} as it is", self._stop_replacing)
+        self.replace = self._button("Replace", "Replace the {0}", self._start_replacing)
+        self.delete = self._button("Delete", "Delete the {0}", self._ask_to_delete)
+        set_property(self.delete, danger=True)
+        line = QHBoxLayout()
+        line.setSpacing(8)
+        line.addWidget(self.edit, 1)
+        for button in (self.test, self.save, self.cancel, self.replace, self.delete):
+            line.addWidget(button)
+        self.result = ResultLine()
+        self.body.setSpacing(4)
+        self.body.addLayout(head)
+        self.body.addWidget(label(text.sentence, "small", level="2", wrap=True))
+        self.body.addSpacing(6)
+        self.body.addLayout(line)
+        self.body.addWidget(self.result)
+        theme().changed.connect(self._restyle)
+        self._restyle()
+        self._enter("loading")
+
+    # What is stored
+
+    def show_status(self, status: KeyStatus, *, locked_by: str | None, origin: str) -> None:
+        """Show ``status``; ``locked_by`` says where the key that wins comes from, ``None`` when ours does."""
+        masked_before = self.status.masked if self.status is not None else None
+        self.status = status
+        if locked_by is not None:
+            self._enter("locked")
+            self.tag.set_origin(origin, locked=True)
+            self.result.tell(
+                "quiet",
+                "",
+                f"{self.text.setting.upper()} is set in {locked_by}, and that wins. "
+                "Unset it to use a key stored here.",
+            )
+            return
+        if status.stored_in is None:
+            if self._state != "empty":  # a half-typed key stays
+                self._enter("empty")
+            self.tag.set_text("Not set")
+        else:
+            if self._state != "replacing" and (self._state, masked_before) != ("stored", status.masked):
+                self._enter("stored")
+            self.tag.set_text("Keyring" if status.stored_in == "keyring" else "This run only")
+        if status.stored_in == "session":
+            self.result.tell("held", "Kept for this run only.", status.message)
+        elif self._state == "empty" and status.backend.state != "unlocked" and status.message:
+            self.result.tell("quiet", "", status.message)
+
+    @property
+    def state(self) -> State:
+        return self._state
+
+    def _enter(self, state: State) -> None:
+        self._state = state
+        typing = state in ("empty", "replacing")
+        self.edit.setReadOnly(not typing)
+        self.edit.setEchoMode(QLineEdit.EchoMode.Password if typing else QLineEdit.EchoMode.Normal)
+        masked = (self.status.masked if self.status is not None else None) or ""
+        if state == "stored":
+            self.edit.setText(masked)
+        elif state == "locked":
+            self.edit.setText(16 * "•")
+        else:
+            self.edit.clear()
+        self.edit.setPlaceholderText("Reading the keyring" if state == "loading" else self.text.placeholder)
+        mono = state in ("stored", "locked")
+        set_property(self.edit, stored=state == "stored", role="mono" if mono else "body", tone="")
+        self.test.setVisible(self._check is not None)
+        self.save.setVisible(typing)
+        self.cancel.setVisible(state == "replacing")
+        self.replace.setVisible(state == "stored")
+        self.delete.setVisible(state == "stored")
+        self._enable()
+
+    def _enable(self) -> None:
+        busy = self._working
+        typing = self._state in ("empty", "replacing")
+        has_key = bool(self.edit.text().strip()) if typing else self._state in ("stored", "locked")
+        self.test.setEnabled(has_key and not busy)
+        self.save.setEnabled(typing and has_key and not busy)
+        for button in (self.replace, self.delete, self.cancel):
+            button.setEnabled(not busy)
+
+    def _typed(self) -> None:
+        self._enable()
+        if self._state not in ("empty", "replacing"):
+            return
+        typed = self.edit.text().strip()
+        set_property(self.edit, tone="")
+        prefix = self.text.prefix
+        if len(typed) >= 8 and prefix and not typed.startswith(prefix):
+            self.result.tell(
+                "held",
+                "Looks unusual.",
+                f"Keys of {self.text.owner} start with {prefix}. You can still save it.",
+            )
+        else:
+            self.result.clear()
+
+    # Test
+
+    def _start_test(self) -> None:
+        typing = self._state in ("empty", "replacing")
+        self._work(self._test(self.edit.text().strip() if typing else None))
+
+    async def _test(self, key: str | None) -> None:
+        assert self._check is not None
+        self.result.tell("busy", "Testing")
+        try:
+            found = await self._bridge.call(self._check(key))
+        except AuthenticationFailed as refused:
+            set_property(self.edit, tone="danger")
+            word = "No key" if refused.missing else "Refused"
+            self.result.tell("danger", word, _sentences(refused, "Nothing was changed."))
+        except SignalboxError as failed:
+            self.result.tell("held", "Not tested", _sentences(failed, "The key was not changed."))
+        else:
+            set_property(self.edit, tone="")
+            count = len(found.models)
+            models = f"{count} model" if count == 1 else f"{count:,} models"
+            now = datetime.now().strftime("%H:%M")
+            self.result.tell(
+                "ok",
+                "Works",
+                f"Tested today {now} in {found.latency_ms:,.0f} ms, {models}, nothing was charged",
+            )
+        self._finish()
+
+    # Save, replace, delete
+
+    def _start_replacing(self) -> None:
+        self.result.clear()
+        self._enter("replacing")
+        self.edit.setFocus(Qt.FocusReason.OtherFocusReason)
+
+    def _stop_replacing(self) -> None:
+        self.result.clear()
+        self._enter("stored")
+        self.replace.setFocus(Qt.FocusReason.OtherFocusReason)
+
+    def _save(self) -> None:
+        key = self.edit.text().strip()
+        if self._state in ("empty", "replacing") and key and not self._working:
+            self._work(self._store(key))
+
+    async def _store(self, key: str) -> None:
+        self.result.tell("busy", "Saving")
+        try:
+            status = await self._bridge.call(self._bridge.core.set_key(self.text.name, key))
+        except SignalboxError as failed:
+            # What was typed stays, so that it can be saved again.
+            self.result.tell("danger", "Not saved", str(failed))
+        else:
+            self.status = status
+            self._enter("stored" if status.stored_in is not None else "empty")
+            self.result.clear()
+            self.show_status(status, locked_by=None, origin="")
+            if status.stored_in == "keyring":
+                self.result.tell("ok", "Saved", "in the system keyring. It holds from the next request on.")
+            self.changed.emit()
+        self._finish()
+
+    def _ask_to_delete(self) -> None:
+        """Ask first: a deleted key cannot be brought back. The safe button is the default one."""
+        dialog = QMessageBox(self)
+        dialog.setWindowTitle("Delete the key?")
+        dialog.setIcon(QMessageBox.Icon.NoIcon)
+        dialog.setText(f"Delete the {self.text.title}?")
+        dialog.setInformativeText(
+            "It is removed from where Signalbox keeps it and cannot be brought back from here. "
+            "The key itself stays valid with its owner until you revoke it there."
+        )
+        delete = dialog.addButton("Delete key", QMessageBox.ButtonRole.DestructiveRole)
+        keep = dialog.addButton("Keep", QMessageBox.ButtonRole.RejectRole)
+        set_property(delete, danger=True)
+        dialog.setDefaultButton(keep)
+        dialog.setEscapeButton(keep)
+        delete.clicked.connect(self._delete)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self._dialog = dialog
+        dialog.open()
+
+    def _delete(self) -> None:
+        self._work(self._remove())
+
+    async def _remove(self) -> None:
+        try:
+            status = await self._bridge.call(self._bridge.core.delete_key(self.text.name))
+        except SignalboxError as failed:
+            self.result.tell("danger", "Not deleted", str(failed))
+        else:
+            self._state = "loading"
+            self.result.clear()
+            self.show_status(status, locked_by=None, origin="")
+            gone = status.backend.state in ("unlocked", "none")
+            self.result.tell("ok" if gone else "held", "", status.message)
+            self.changed.emit()
+        self._finish()
+
+    # Furniture
+
+    def _work(self, job: Coroutine[Any, Any, None]) -> None:
+        self._working = True
+        self._tasks.start(job)
+        self._enable()
+
+    def _finish(self) -> None:
+        # Not in a "finally": a job cancelled because the window closed has no widgets left to enable.
+        self._working = False
+        self._enable()
+
+    def _button(self, text: str, name: str, slot: Callable[[], None]) -> QPushButton:
+        button = QPushButton(text)
+        button.setAccessibleName(name.format(self.text.title))
+        button.clicked.connect(slot)
+        return button
+
+    def _restyle(self) -> None:
+        self.delete.setIcon(theme().icon("trash", "danger_text"))
+
+
+def _sentences(error: SignalboxError, kept: str) -> str:
+    return " ".join(part for part in (error.message, kept, error.hint) if part)

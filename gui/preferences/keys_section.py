@@ -1,0 +1,126 @@
+"""The keys: how the system's keyring is doing, and one card a key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtWidgets import QHBoxLayout, QPushButton
+
+from gui.preferences.catalogue import SectionText
+from gui.preferences.desk import SettingsDesk
+from gui.preferences.key_card import KeyCard, KeyText
+from gui.preferences.labels import ResultLine, Tone
+from gui.preferences.section import Card, Section
+from gui.preferences.tasks import Tasks
+from gui.theme import set_property
+
+if TYPE_CHECKING:
+    from core.keys import BackendStatus
+    from core.providers.base import CheckResult
+
+KEYS: tuple[KeyText, ...] = (
+    KeyText(
+        name="anthropic",
+        setting="anthropic_api_key",
+        title="Anthropic API key",
+        sentence="Sends prompts to the metered API.",
+        placeholder="Paste a key that starts with sk-ant-",
+        prefix="sk-ant-",
+        owner="Anthropic",
+    ),
+    KeyText(
+        name="huggingface",
+        setting="hf_token",
+        title="Hugging Face token",
+        sentence="Only for gated models. It goes to the container’s environment when it starts.",
+        placeholder="Paste a token that starts with hf_",
+        prefix="hf_",
+        owner="Hugging Face",
+    ),
+    KeyText(
+        name="vllm",
+        setting="vllm_api_key",
+        title="vLLM key",
+        sentence="For a local server that asks for one.",
+        placeholder="Paste the server’s key",
+    ),
+)
+ORIGIN_WORDS = {"environment": "the environment", ".env": "the .env file"}
+
+
+class KeysSection(Section):
+    """Reads the keyring each time it is shown; the keyring's answer may take seconds, so it never waits."""
+
+    def __init__(self, text: SectionText, desk: SettingsDesk) -> None:
+        super().__init__(text)
+        self._desk = desk
+        self._bridge = desk.bridge
+        self._tasks = Tasks(self)
+        self.keyring = Card()
+        self.keyring.setAccessibleName("Keyring")
+        self.keyring.body.setContentsMargins(12, 4, 8, 4)
+        self.backend_line = ResultLine()
+        self.backend_line.set_body_size()
+        self.check_again = QPushButton("Check again")
+        self.check_again.setAccessibleName("Check the keyring again")
+        set_property(self.check_again, flat=True)
+        self.check_again.clicked.connect(self.shown)
+        row = QHBoxLayout()
+        row.addWidget(self.backend_line, 1)
+        row.addWidget(self.check_again)
+        self.keyring.body.addLayout(row)
+        self.add_card(self.keyring)
+        self.anchors["keyring"] = self.check_again
+        checks = {"anthropic": self._check_anthropic, "vllm": self._check_vllm}
+        self.cards: dict[str, KeyCard] = {}
+        for key in KEYS:
+            card = KeyCard(self._bridge, key, checks.get(key.name))
+            card.changed.connect(self._read_backend)
+            self.cards[key.name] = card
+            self.anchors[key.name] = card
+            self.add_card(card)
+        desk.changed.connect(self.shown)
+
+    def shown(self) -> None:
+        self._tasks.start(self._read_all(), key="read")
+
+    async def _read_all(self) -> None:
+        self.backend_line.tell("busy", "", "Asking the keyring")
+        self.check_again.setEnabled(False)
+        backend = await self._bridge.call(self._bridge.core.keys.backend())
+        self._show_backend(backend)
+        self.check_again.setEnabled(True)
+        for card in self.cards.values():
+            status = await self._bridge.call(self._bridge.core.keys.status(card.text.name))
+            origin = self._desk.store.origin(card.text.setting)
+            card.show_status(status, locked_by=ORIGIN_WORDS.get(origin), origin=origin)
+
+    def _read_backend(self) -> None:
+        self._tasks.start(self._read_backend_only(), key="backend")
+
+    async def _read_backend_only(self) -> None:
+        self._show_backend(await self._bridge.call(self._bridge.core.keys.backend()))
+
+    def _show_backend(self, backend: BackendStatus) -> None:
+        if backend.state == "unlocked":
+            self.backend_line.tell("ok", "", f"Keyring: {backend.name}, unlocked")
+            return
+        tone: Tone = "danger" if backend.state == "error" else "held"
+        self.backend_line.tell(tone, "", " ".join(part for part in (backend.message, backend.hint) if part))
+
+    # The calls run on the core's loop; they are coroutines of the core, not of the panel.
+
+    async def _check_anthropic(self, key: str | None) -> CheckResult:
+        return await self._bridge.core.test_anthropic_key(key)
+
+    async def _check_vllm(self, key: str | None) -> CheckResult:
+        core = self._bridge.core
+        if key is None:
+            key = await effective_vllm_key(core)
+        return await core.test_vllm(core.settings.current.vllm_base_url, key)
+
+
+async def effective_vllm_key(core: Any) -> str | None:
+    """The vLLM key in force: the environment's, else the keyring's."""
+    secret = core.settings.current.vllm_api_key
+    return secret.get_secret_value() if secret is not None else await core.keys.get("vllm")

@@ -1,0 +1,90 @@
+"""The words of a preferences page: labels by role and level, and the line that tells a result."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QWidget
+
+from gui.theme import set_property, theme
+
+Role = Literal["hero", "figure", "title", "reading", "body", "small", "caption", "mono"]
+Tone = Literal["ok", "danger", "held", "busy", "quiet"]
+
+ICONS: dict[Tone, tuple[str, str]] = {
+    "ok": ("check-circle-fill", "ok"),
+    "danger": ("warning-circle-fill", "danger"),
+    "held": ("warning-fill", "held"),
+    "busy": ("hourglass-medium", "text2"),
+    "quiet": ("info", "text2"),
+}
+
+
+def label(
+    text: str, role: Role = "body", *, level: str = "", weight: int | None = None, wrap: bool = False
+) -> QLabel:
+    """A plain-text label: what it shows may come from a server or a file, so never as markup."""
+    made = QLabel(text)
+    made.setTextFormat(Qt.TextFormat.PlainText)
+    made.setWordWrap(wrap)
+    set_property(made, role=role, level=level, weight=weight)
+    return made
+
+
+class ResultLine(QWidget):
+    """An icon, one strong word and a sentence: ``(tick) Works  Tested today 14:02 in 312 ms``. Empty = hidden."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._tone: Tone = "quiet"
+        self._icon = QLabel()
+        self._word = label("", "small", weight=600)
+        self._sentence = label("", "small", level="2", wrap=True)
+        # The sentence can be copied: it may hold an address or a command.
+        self._sentence.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self._icon.setAlignment(Qt.AlignmentFlag.AlignTop)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(6)
+        layout.addWidget(self._icon, 0, Qt.AlignmentFlag.AlignTop)
+        layout.addWidget(self._word, 0, Qt.AlignmentFlag.AlignTop)
+        layout.addWidget(self._sentence, 1)
+        theme().changed.connect(self._restyle)
+        self.hide()
+
+    @property
+    def text(self) -> str:
+        """All that the line says, empty when it says nothing."""
+        return f"{self._word.text()} {self._sentence.text()}".strip()
+
+    @property
+    def tone(self) -> Tone:
+        return self._tone
+
+    def tell(self, tone: Tone, word: str, sentence: str = "") -> None:
+        self._tone = tone
+        self._word.setText(word)
+        self._word.setVisible(bool(word))
+        self._sentence.setText(sentence)
+        self._restyle()
+        self.setAccessibleName(self.text)
+        self.setVisible(True)
+
+    def set_body_size(self) -> None:
+        """Speak in body size, for a line that is a card's only content."""
+        for part in (self._word, self._sentence):
+            set_property(part, role="body", level="")
+
+    def clear(self) -> None:
+        self._word.clear()
+        self._sentence.clear()
+        self.setAccessibleName("")
+        self.hide()
+
+    def _restyle(self) -> None:
+        icon, token = ICONS[self._tone]
+        size = theme().px(14)
+        self._icon.setPixmap(theme().icon(icon, token).pixmap(size, size))
+        tone = self._tone if self._tone in ("ok", "danger", "held") else ""
+        set_property(self._word, tone=tone)

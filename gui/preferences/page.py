@@ -1,0 +1,276 @@
+"""The preferences page: sections at the left, found by name or by searching a setting; one column at the right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QEvent, QObject, QSize, Qt, Signal
+from PySide6.QtGui import QKeyEvent, QKeySequence, QShortcut, QShowEvent
+from PySide6.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QLineEdit,
+    QListWidget,
+    QListWidgetItem,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from gui.preferences.catalogue import SECTIONS, Place, SectionText, find, places
+from gui.preferences.desk import SettingsDesk
+from gui.preferences.labels import label
+from gui.preferences.section import Section
+from gui.theme import set_property, theme
+
+if TYPE_CHECKING:
+    from gui.bridge import Bridge
+
+SIDE_PX = 200
+PLACE_ROLE = Qt.ItemDataRole.UserRole
+
+
+class PreferencesPage(QWidget):
+    """Signals: ``navigate(page id, section)`` asks the window for another page."""
+
+    navigate = Signal(str, str)
+    title = "Preferences"
+
+    def __init__(self, bridge: Bridge, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._bridge = bridge
+        self._desk: SettingsDesk | None = None
+        self._sections: dict[str, Section] = {}
+        self._places: tuple[Place, ...] = ()
+        self._wanted = (SECTIONS[0].id, "")
+        self._side = QWidget()
+        self._side.setObjectName("preferencesSide")
+        self.search = QLineEdit()
+        self.search.setPlaceholderText("Find a setting")
+        self.search.setAccessibleName("Find a setting")
+        self.search.setClearButtonEnabled(True)
+        set_property(self.search, compact=True)
+        self.search.addAction(theme().icon("magnifying-glass"), QLineEdit.ActionPosition.LeadingPosition)
+        self.search.textChanged.connect(self._fill_list)
+        self.search.installEventFilter(self)
+        self.list = QListWidget()
+        self.list.setAccessibleName("Sections of the preferences")
+        self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.list.setTextElideMode(Qt.TextElideMode.ElideRight)
+        self.list.currentItemChanged.connect(self._item_current)
+        self.list.itemActivated.connect(self._item_activated)
+        self.list.itemClicked.connect(self._item_activated)
+        self.nothing = label("No setting is called that.", "small", level="2", wrap=True)
+        self.nothing.hide()
+        side = QVBoxLayout(self._side)
+        side.setContentsMargins(0, 12, 0, 8)
+        side.setSpacing(10)
+        search_line = QHBoxLayout()
+        search_line.setContentsMargins(12, 0, 12, 0)
+        search_line.addWidget(self.search)
+        side.addLayout(search_line)
+        nothing_line = QHBoxLayout()
+        nothing_line.setContentsMargins(20, 0, 12, 0)
+        nothing_line.addWidget(self.nothing)
+        side.addLayout(nothing_line)
+        side.addWidget(self.list, 1)
+        line = QFrame()
+        line.setFixedWidth(1)
+        line.setObjectName("preferencesEdge")
+        self.stack = QStackedWidget()
+        waiting = label("Signalbox is starting. Preferences open in a moment.", "body", level="2")
+        waiting.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.stack.addWidget(waiting)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(self._side)
+        layout.addWidget(line)
+        layout.addWidget(self.stack, 1)
+        self._find_shortcut = QShortcut(QKeySequence.StandardKey.Find, self)
+        self._find_shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+        self._find_shortcut.activated.connect(self._start_search)
+        self._fill_list()
+        theme().changed.connect(self._restyle)
+        self._restyle()
+        bridge.status_changed.connect(self._core_is_there)
+
+    # Sections
+
+    def show_section(self, section: str, anchor: str = "") -> None:
+        """Bring ``section`` to the front and, when named, give the row of ``anchor`` the focus."""
+        if section not in {text.id for text in SECTIONS}:
+            section = SECTIONS[0].id
+        self._wanted = (section, anchor)
+        if self.search.text():
+            self.search.clear()
+        self._select(section)
+        self._open(section, anchor)
+
+    @property
+    def current_section(self) -> str:
+        return self._wanted[0]
+
+    def section(self, section: str) -> Section | None:
+        """The built section, ``None`` while the core is starting."""
+        if self._desk is None and not self._connect():
+            return None
+        if section not in self._sections:
+            assert self._desk is not None
+            text = next(text for text in SECTIONS if text.id == section)
+            built = make_section(text, self._desk)
+            self._sections[section] = built
+            self.stack.addWidget(built)
+        return self._sections[section]
+
+    def _connect(self) -> bool:
+        if self._bridge.status is None:
+            return False
+        self._desk = SettingsDesk(self._bridge, self)
+        self._places = places(info.name for info in self._desk.infos().values() if not info.secret)
+        return True
+
+    def _core_is_there(self) -> None:
+        if self._desk is None and self.isVisible():
+            self._open(*self._wanted)
+
+    def _open(self, section: str, anchor: str = "") -> None:
+        self._wanted = (section, anchor)
+        built = self.section(section)
+        if built is None:
+            return
+        if self.stack.currentWidget() is not built or not anchor:
+            self.stack.setCurrentWidget(built)
+            if self.isVisible():
+                built.shown()
+        if anchor:
+            built.reveal(anchor)
+
+    # The list: sections, or what a search found
+
+    def _fill_list(self) -> None:
+        query = self.search.text().strip()
+        if self._desk is None:
+            self._connect()
+        self.list.blockSignals(True)
+        self.list.clear()
+        titles = {text.id: text.title for text in SECTIONS}
+        found = find(self._places, query) if query else ()
+        for place in found:
+            item = QListWidgetItem(f"{place.label}\n{titles[place.section]}")
+            item.setData(PLACE_ROLE, (place.section, place.anchor))
+            item.setData(Qt.ItemDataRole.AccessibleTextRole, f"{place.label}, in {titles[place.section]}")
+            self.list.addItem(item)
+        if not query:
+            for text in SECTIONS:
+                item = QListWidgetItem(text.title)
+                item.setData(PLACE_ROLE, (text.id, ""))
+                self.list.addItem(item)
+        self.nothing.setVisible(bool(query) and not found)
+        self._size_items()
+        self.list.blockSignals(False)
+        if not query:
+            self._select(self._wanted[0])
+
+    def _size_items(self) -> None:
+        for index in range(self.list.count()):
+            item = self.list.item(index)
+            item.setSizeHint(QSize(0, theme().px(46 if "\n" in item.text() else 34)))
+
+    def _select(self, section: str) -> None:
+        self.list.blockSignals(True)
+        for index in range(self.list.count()):
+            if self.list.item(index).data(PLACE_ROLE)[0] == section:
+                self.list.setCurrentRow(index)
+                break
+        self.list.blockSignals(False)
+        self._embolden()
+
+    def _embolden(self) -> None:
+        for index in range(self.list.count()):
+            item = self.list.item(index)
+            weight = 600 if item is self.list.currentItem() else 400
+            item.setFont(theme().font("body", weight))
+
+    def _item_current(self, item: QListWidgetItem | None) -> None:
+        self._embolden()
+        # Arrows through the sections open them; through search results they wait for Enter.
+        if item is not None and not self.search.text():
+            self._open(item.data(PLACE_ROLE)[0])
+
+    def _item_activated(self, item: QListWidgetItem) -> None:
+        section, anchor = item.data(PLACE_ROLE)
+        if anchor:
+            self.show_section(section, anchor)
+
+    def _start_search(self) -> None:
+        self.search.setFocus(Qt.FocusReason.ShortcutFocusReason)
+        self.search.selectAll()
+
+    # Qt
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if watched is self.search and isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress:
+            key = event.key()
+            if key == Qt.Key.Key_Escape and self.search.text():
+                self.search.clear()
+                return True
+            if key == Qt.Key.Key_Down and self.list.count():
+                self.list.setFocus(Qt.FocusReason.TabFocusReason)
+                if self.list.currentRow() < 0:
+                    self.list.setCurrentRow(0)
+                return True
+            if key in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self.search.text() and self.list.count():
+                self._item_activated(self.list.currentItem() or self.list.item(0))
+                return True
+        return super().eventFilter(watched, event)
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        self._open(*self._wanted)
+
+    def _restyle(self) -> None:
+        look = theme()
+        self._side.setFixedWidth(look.px(SIDE_PX) - 1)
+        self._size_items()
+        self._embolden()
+        select, hover = look.hex("select"), look.hex("hover")
+        # What the application's sheet has no word for: this page's list, and a key that is stored.
+        self.setStyleSheet(
+            f"#preferencesEdge {{ background: {look.hex('border')}; border: none; }}"
+            f"#preferencesSide QListWidget {{ background: transparent; }}"
+            f"#preferencesSide QListWidget::item {{ color: {look.hex('text2')}; border-radius: {look.px(4)}px;"
+            f" margin: 1px 8px; padding: 0 {look.px(12)}px; }}"
+            f"#preferencesSide QListWidget::item:hover {{ background: {hover}; color: {look.hex('text')}; }}"
+            f"#preferencesSide QListWidget::item:selected {{ background: {select}; color: {look.hex('text')}; }}"
+            f"#preferencesSide QListWidget::item:selected:focus {{ border: 2px solid {look.hex('focus')};"
+            f" padding: 0 {look.px(12) - 2}px; }}"
+            f"#preferencesSide QLineEdit {{ padding-left: 2px; }}"
+            f'QLineEdit[stored="true"]:read-only {{ background: {look.hex("surface")}; color: {look.hex("text")};'
+            f" border-color: {look.hex('control')}; }}"
+            f'QLineEdit[stored="true"][tone="danger"]:read-only {{ border-color: {look.hex("danger")}; }}'
+            f"QLineEdit:read-only:focus {{ border-color: {look.hex('focus')}; }}"
+        )
+
+
+def make_section(text: SectionText, desk: SettingsDesk) -> Section:
+    """Build a section on its first showing; most starts need none of them."""
+    from gui.preferences.about_section import AboutSection
+    from gui.preferences.appearance_section import AppearanceSection
+    from gui.preferences.data_section import DataSection
+    from gui.preferences.keys_section import KeysSection
+    from gui.preferences.local_section import LocalSection
+    from gui.preferences.rows import SettingsSection
+    from gui.preferences.shortcuts_section import ShortcutsSection
+
+    makers: dict[str, Callable[[], Section]] = {
+        "keys": lambda: KeysSection(text, desk),
+        "local": lambda: LocalSection(text, desk),
+        "appearance": lambda: AppearanceSection(text, desk.current.home),
+        "shortcuts": lambda: ShortcutsSection(text),
+        "data": lambda: DataSection(text, desk),
+        "about": lambda: AboutSection(text, desk),
+    }
+    make = makers.get(text.id)
+    return make() if make is not None else SettingsSection(text, desk)

@@ -1,0 +1,233 @@
+"""One setting on the page: name, description, field with unit and range, origin, and a button to put it back.
+
+A row is built from a ``SettingInfo`` alone, so a new setting of the core needs no new widget.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+
+from core.errors import SignalboxError
+from gui.preferences.catalogue import SETTINGS, SectionText, setting_text
+from gui.preferences.desk import SettingsDesk
+from gui.preferences.fields import ChoiceField, Field, PathField, SwitchField, TextField
+from gui.preferences.labels import ResultLine, label
+from gui.preferences.section import Card, Section
+from gui.preferences.tasks import Tasks
+from gui.theme import theme
+from gui.widgets.icon_button import IconButton
+from gui.widgets.origin_tag import OriginTag
+
+if TYPE_CHECKING:
+    from core.settings import SettingInfo
+
+FIELD_PX, TAG_PX = 248, 96
+
+
+class SettingRow(QWidget):
+    """Shows one setting and changes it at once. What was refused stays typed, with the reason under it."""
+
+    def __init__(self, desk: SettingsDesk, info: SettingInfo, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._desk = desk
+        self._tasks = Tasks(self)
+        self.name = info.name
+        text = setting_text(info.name)
+        self._label = text.label
+        self.field = make_field(info)
+        self.field.set_names(text.label, info.description)
+        self.field.committed.connect(self._apply)
+        self.field.reverted.connect(self._show)
+        self.tag = OriginTag()
+        self.put_back = IconButton("arrow-counter-clockwise", f"Put {text.label} back")
+        self.put_back.clicked.connect(self._start_put_back)
+        self.note = label("", "caption", level="3", wrap=True)
+        self.problem = ResultLine()
+        words = QVBoxLayout()
+        words.setSpacing(2)
+        name = label(text.label, "body", weight=600)
+        name.setBuddy(self.field)
+        words.addWidget(name)
+        words.addWidget(label(info.description, "small", level="2", wrap=True))
+        words.addStretch(1)
+        entry = QHBoxLayout()
+        entry.setSpacing(8)
+        entry.addWidget(self.field)
+        self._tag_holder = QHBoxLayout()
+        self._tag_holder.addWidget(self.tag, 0, Qt.AlignmentFlag.AlignLeft)
+        entry.addLayout(self._tag_holder, 1)
+        entry.addWidget(self.put_back)
+        self._control = QWidget()
+        control = QVBoxLayout(self._control)
+        control.setContentsMargins(0, 0, 0, 0)
+        control.setSpacing(4)
+        control.addLayout(entry)
+        control.addWidget(self.note)
+        control.addWidget(self.problem)
+        control.addStretch(1)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 4, 0, 4)
+        layout.setSpacing(16)
+        layout.addLayout(words, 1)
+        layout.addWidget(self._control)
+        self.setFocusProxy(self.field)
+        desk.changed.connect(self._show)
+        theme().changed.connect(self._restyle)
+        self._restyle()
+        self._show()
+
+    @property
+    def problem_text(self) -> str:
+        """What is wrong with the entry, empty when it is in force."""
+        return self.problem.text
+
+    def _show(self) -> None:
+        info = self._desk.infos()[self.name]
+        # A refused entry is kept until it is corrected or given up, whatever else changes meanwhile.
+        if not self.problem_text or self.sender() is self.field:
+            self.field.show_value(shown_value(info.value))
+            self._clear_problem()
+        self.field.set_locked(info.locked)
+        self.tag.set_origin(info.origin, locked=info.locked)
+        self.put_back.setEnabled(info.origin == "panel")
+        default = describe_value(info.default)
+        self.put_back.setToolTip(
+            f"Put back: {default}" if info.origin == "panel" else "Nothing set here to put back"
+        )
+        self.note.setText(self._note(info))
+        self.note.setVisible(bool(self.note.text()))
+        if stored := next((p for p in self._desk.store.problems if p.name == self.name), None):
+            self.problem.tell("held", "", stored.message)
+
+    def _note(self, info: SettingInfo) -> str:
+        if info.name == "home":
+            return (
+                f"Set {info.env_name} in the environment or in .env, and start again, to keep it elsewhere."
+            )
+        if info.locked:
+            place = "the .env file" if info.origin == ".env" else "the environment"
+            return f"{info.env_name} is set in {place}, and that wins. Unset it to set the value here."
+        return allowed_words(info)
+
+    def _apply(self, value: object) -> None:
+        self._tasks.start(self._put(value), key="put")
+
+    def _start_put_back(self) -> None:
+        self._tasks.start(self._put_back(), key="put")
+
+    async def _put(self, value: object) -> None:
+        try:
+            if value is None and self._desk.infos()[self.name].default is None:
+                await self._desk.put_back(self.name)  # an emptied field means "not set"
+            else:
+                await self._desk.put(self.name, "" if value is None else value)
+        except SignalboxError as refused:
+            self._refuse(refused)
+        else:
+            self._clear_problem()
+            self._show()
+
+    async def _put_back(self) -> None:
+        try:
+            await self._desk.put_back(self.name)
+        except SignalboxError as refused:
+            self._refuse(refused)
+        else:
+            self._clear_problem()
+            self._show()
+            self.field.setFocus(Qt.FocusReason.OtherFocusReason)
+
+    def _refuse(self, error: SignalboxError) -> None:
+        self.problem.tell("danger", "", with_thousands(str(error)))
+        self.note.hide()
+        self.field.set_invalid(True)
+
+    def _clear_problem(self) -> None:
+        self.problem.clear()
+        self.field.set_invalid(False)
+
+    def _restyle(self) -> None:
+        self.field.setFixedWidth(theme().px(FIELD_PX))
+        self._control.setFixedWidth(theme().px(FIELD_PX + TAG_PX + 24) + 16)
+
+
+class SettingsSection(Section):
+    """A section that is nothing but its settings."""
+
+    def __init__(self, text: SectionText, desk: SettingsDesk) -> None:
+        super().__init__(text)
+        self.rows = add_setting_rows(self, desk)
+
+
+def add_setting_rows(section: Section, desk: SettingsDesk) -> dict[str, SettingRow]:
+    """Give ``section`` a card for each group of its settings, in the order of the catalogue, and name the anchors."""
+    cards: dict[str, Card] = {}
+    rows: dict[str, SettingRow] = {}
+    infos = desk.infos()
+    order = [*(name for name in SETTINGS if name in infos), *(name for name in infos if name not in SETTINGS)]
+    for name in order:
+        info, text = infos[name], setting_text(name)
+        if info.secret or text.section != section.text.id:
+            continue
+        if text.card not in cards:
+            cards[text.card] = Card(text.card)
+            section.add_card(cards[text.card])
+        row = SettingRow(desk, info)
+        cards[text.card].add_row(row)
+        rows[name] = row
+        section.anchors[name] = row
+    return rows
+
+
+def make_field(info: SettingInfo) -> Field:
+    """The editor that fits a setting's kind."""
+    text = setting_text(info.name)
+    if isinstance(info.default, bool):
+        return SwitchField()
+    if text.choices:
+        return ChoiceField(text.choices)
+    if info.name.endswith("_path"):
+        return PathField(patterns="GGUF models (*.gguf)", placeholder=text.placeholder)
+    return TextField(placeholder=text.placeholder, number=is_number(info), unit=info.unit)
+
+
+def is_number(info: SettingInfo) -> bool:
+    number = isinstance(info.default, int | float | Decimal) and not isinstance(info.default, bool)
+    return number or bool(info.unit)
+
+
+def shown_value(value: object) -> object:
+    """A value as its field shows it: decimals without an exponent or a tail of zeros."""
+    if isinstance(value, Decimal):
+        plain = format(value, "f")
+        return plain.rstrip("0").rstrip(".") if "." in plain else plain
+    return value
+
+
+def describe_value(value: object) -> str:
+    if value is None:
+        return "not set"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(shown_value(value))
+
+
+def allowed_words(info: SettingInfo) -> str:
+    """The range and the default, as the line under a field."""
+    parts: list[str] = []
+    if is_number(info):
+        parts.append(with_thousands(info.allowed))
+    if info.default is not None and info.origin != "default" and not isinstance(info.default, bool):
+        parts.append(f"default {describe_value(info.default)}")
+    words = ", ".join(parts)
+    return words[:1].upper() + words[1:]
+
+
+def with_thousands(text: str) -> str:
+    """``1000000`` as ``1,000,000``; a number that is part of a name or an address stays as it is."""
+    return re.sub(r"(?<![\w./:'-])\d{5,}(?![\w/:'-])", lambda found: f"{int(found[0]):,}", text)

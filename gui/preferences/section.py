@@ -1,0 +1,90 @@
+"""A section of the preferences page: a title, a sentence and a column of cards, 760 px at most, that scrolls."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
+
+from gui.preferences.catalogue import SectionText
+from gui.preferences.labels import label
+from gui.theme import set_property, theme
+
+COLUMN_PX = 760
+
+
+class Card(QFrame):
+    """A framed group of rows with an optional title."""
+
+    def __init__(self, title: str = "", parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        set_property(self, card=True)
+        self.body = QVBoxLayout(self)
+        self.body.setContentsMargins(16, 14, 16, 14)
+        self.body.setSpacing(8)
+        self.title_label: QLabel | None = None
+        if title:
+            self.title_label = label(title, "title")
+            self.body.addWidget(self.title_label)
+            self.setAccessibleName(title)
+
+    def add_row(self, row: QWidget, *, hairline: bool = True) -> None:
+        """Add a row, with a hairline above it unless it is the card's first."""
+        first = self.body.count() == 0
+        if hairline and not first:
+            line = QFrame()
+            set_property(line, hairline=True)
+            self.body.addWidget(line)
+        self.body.addWidget(row)
+
+
+class Section(QScrollArea):
+    """One entry of the list at the left. ``anchors`` are the rows that a search can jump to."""
+
+    def __init__(self, text: SectionText, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.text = text
+        self.anchors: dict[str, QWidget] = {}
+        self.setAccessibleName(text.title)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        # The scroll area itself is no stop for Tab: its rows are, and they scroll into view.
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        page = QWidget()
+        page.setObjectName("preferencesSection")
+        outer = QHBoxLayout(page)
+        outer.setContentsMargins(32, 18, 24, 32)
+        self._holder = QWidget()
+        self.column = QVBoxLayout(self._holder)
+        self.column.setContentsMargins(0, 0, 0, 0)
+        self.column.setSpacing(16)
+        outer.addWidget(self._holder, 1)
+        outer.addStretch(0)
+        heading = QVBoxLayout()
+        heading.setSpacing(8)
+        heading.addWidget(label(text.title, "figure"))
+        heading.addWidget(label(text.sentence, "body", level="2", wrap=True))
+        self.column.addLayout(heading)
+        self.column.addStretch(1)
+        self.setWidget(page)
+        theme().changed.connect(self._restyle)
+        self._restyle()
+
+    def add_card(self, card: QWidget) -> None:
+        """Put ``card`` below the others; what is left of the height stays empty, under the last one."""
+        self.column.insertWidget(self.column.count() - 1, card)
+
+    def reveal(self, anchor: str) -> None:
+        """Scroll to the row of ``anchor`` and give it the focus; an unknown one is the section's top."""
+        target = self.anchors.get(anchor)
+        if target is None:
+            self.verticalScrollBar().setValue(0)
+            return
+        self.ensureWidgetVisible(target, 0, theme().px(48))
+        target.setFocus(Qt.FocusReason.ShortcutFocusReason)
+
+    def shown(self) -> None:
+        """Called when the section comes to the front: the place to read what may have changed."""
+
+    def _restyle(self) -> None:
+        self._holder.setMaximumWidth(theme().px(COLUMN_PX))

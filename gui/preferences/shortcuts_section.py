@@ -1,0 +1,92 @@
+"""All keys of the panel, in one table that can be searched and copied from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QKeySequence
+from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
+
+from gui.preferences.catalogue import SectionText
+from gui.preferences.section import Card, Section
+from gui.theme import theme
+
+
+@dataclass(frozen=True, slots=True)
+class Shortcut:
+    """``keys`` in Qt's portable spelling; shown as the platform writes them (⌘ on a Mac)."""
+
+    keys: str
+    action: str
+    where: str
+
+
+SHORTCUTS: tuple[Shortcut, ...] = (
+    Shortcut("Ctrl+1", "Open Chat; the next digits open the pages below it", "Everywhere"),
+    Shortcut("Ctrl+,", "Open Preferences", "Everywhere"),
+    Shortcut("F6", "Go on to the next part: rail, page, detail", "Everywhere"),
+    Shortcut("Ctrl++", "Larger", "Everywhere"),
+    Shortcut("Ctrl+-", "Smaller", "Everywhere"),
+    Shortcut("Ctrl+0", "Back to 100 %", "Everywhere"),
+    Shortcut("Ctrl+Q", "Quit", "Everywhere"),
+    Shortcut("Return", "Send", "Chat, composer"),
+    Shortcut("Shift+Return", "New line", "Chat, composer"),
+    Shortcut("Esc", "Stop the answer, else close what is open on top", "Chat"),
+    Shortcut("Ctrl+N", "New conversation", "Chat"),
+    Shortcut("Ctrl+B", "Hide or show the list of conversations", "Chat"),
+    Shortcut("Ctrl+F", "Find", "Chat, Preferences"),
+    Shortcut("Esc", "Give up an entry and show the value that holds", "Preferences, a field"),
+    Shortcut("Return", "Apply", "Preferences, a field"),
+)
+
+
+class ShortcutsSection(Section):
+    """One read-only table: what the key does, the key, and where it works."""
+
+    def __init__(self, text: SectionText, shortcuts: tuple[Shortcut, ...] = SHORTCUTS) -> None:
+        super().__init__(text)
+        card = Card()
+        card.body.setContentsMargins(1, 6, 1, 6)
+        self.table = QTableWidget(len(shortcuts), 3)
+        self.table.setHorizontalHeaderLabels(["Action", "Keys", "Where"])
+        self.table.setAccessibleName("Keyboard shortcuts")
+        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.table.setTabKeyNavigation(False)
+        self.table.setShowGrid(False)
+        self.table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.table.verticalHeader().hide()
+        header = self.table.horizontalHeader()
+        header.setHighlightSections(False)
+        header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        header.setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(2, QHeaderView.ResizeMode.ResizeToContents)
+        for row, shortcut in enumerate(shortcuts):
+            keys = QKeySequence(shortcut.keys).toString(QKeySequence.SequenceFormat.NativeText)
+            for column, words in enumerate(
+                (shortcut.action, keys.replace("Return", "Enter"), shortcut.where)
+            ):
+                item = QTableWidgetItem(words)
+                if column == 2:
+                    item.setForeground(theme().color("text2"))
+                self.table.setItem(row, column, item)
+        card.body.addWidget(self.table)
+        self.add_card(card)
+        self.anchors["table"] = self.table
+        theme().changed.connect(self._restyle_table)
+        self._restyle_table()
+
+    def _restyle_table(self) -> None:
+        rows = self.table.verticalHeader()
+        rows.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        rows.setDefaultSectionSize(theme().px(28))
+        header = max(self.table.horizontalHeader().sizeHint().height(), theme().px(28))
+        # The page scrolls, not the table in it.
+        self.table.setFixedHeight(header + theme().px(28) * self.table.rowCount() + 2)
+        for row in range(self.table.rowCount()):
+            item = self.table.item(row, 2)
+            if item is not None:
+                item.setForeground(theme().color("text2"))

@@ -1,0 +1,65 @@
+"""One way to start: an icon, a name, a sentence that becomes the result, and the control at the right."""
+
+from __future__ import annotations
+
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+
+from gui.preferences.labels import ResultLine, Tone, label
+from gui.theme import theme
+
+ROW_PX = 64
+
+
+class Choice(QWidget):
+    """The sentence stands until there is a result; then the result stands in its place."""
+
+    def __init__(self, icon: str, name: str, sentence: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._icon_name = icon
+        self._icon = QLabel()
+        self.name = name
+        self.sentence = label(sentence, "small", level="2", wrap=True)
+        self.result = ResultLine()
+        words = QVBoxLayout()
+        words.setSpacing(1)
+        words.addStretch(1)
+        words.addWidget(label(name, "body", weight=600))
+        words.addWidget(self.sentence)
+        words.addWidget(self.result)
+        words.addStretch(1)
+        self.controls = QHBoxLayout()
+        self.controls.setSpacing(16)
+        self._top = QWidget()
+        top = QHBoxLayout(self._top)
+        top.setContentsMargins(16, 6, 16, 6)
+        top.setSpacing(16)
+        top.addWidget(self._icon)
+        top.addLayout(words, 1)
+        top.addLayout(self.controls)
+        self._layout = QVBoxLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._layout.setSpacing(0)
+        self._layout.addWidget(self._top)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Minimum)
+        theme().changed.connect(self._restyle)
+        self._restyle()
+
+    def add_detail(self, detail: QWidget) -> None:
+        """Put ``detail`` under the row, in line with its words; hidden until it is needed."""
+        detail.setContentsMargins(16 + 24 + 16, 0, 16, 12)
+        self._layout.addWidget(detail)
+        detail.hide()
+
+    def tell(self, tone: Tone, word: str, text: str = "") -> None:
+        self.sentence.hide()
+        self.result.tell(tone, word, text)
+
+    def untell(self) -> None:
+        self.result.clear()
+        self.sentence.show()
+
+    def _restyle(self) -> None:
+        size = theme().px(24)
+        self._icon.setPixmap(theme().icon(self._icon_name, "text2").pixmap(size, size))
+        self._icon.setFixedWidth(size)
+        self._top.setMinimumHeight(theme().px(ROW_PX))

@@ -1,0 +1,364 @@
+"""The four ways to start. Each tests what it sets up and says what it found, in its own row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QLineEdit, QPushButton, QVBoxLayout, QWidget
+
+from core.errors import AuthenticationFailed, SignalboxError
+from gui.preferences.findings import tell_finding
+from gui.preferences.labels import ResultLine, label
+from gui.preferences.tasks import Tasks
+from gui.theme import set_property, theme
+from gui.welcome.choice import Choice
+
+if TYPE_CHECKING:
+    from core.doctor import Finding
+    from core.status import CoreStatus
+    from gui.bridge import Bridge
+
+COMPOSE_COMMAND = "docker compose up -d"
+DOCKER_COMPONENTS = ("docker", "compose", "nvidia", "gpu")
+NOT_READY = "Signalbox is still starting; it takes a second."
+
+
+class TryNow(Choice):
+    """Signals: ``open_chat`` when the model answers and the user goes on."""
+
+    open_chat = Signal()
+
+    def __init__(self, bridge: Bridge) -> None:
+        super().__init__(
+            "play-circle",
+            "Try it now",
+            "A small model (135 M parameters) runs on this computer’s CPU. No key, no GPU, no download.",
+        )
+        self._bridge = bridge
+        self._tasks = Tasks(self)
+        self._asked = False
+        self.ready = False
+        self.button = QPushButton("Start the small model")
+        set_property(self.button, primary=True)
+        self.button.clicked.connect(self._pressed)
+        self.controls.addWidget(self.button)
+        bridge.status_changed.connect(self._show_status)
+
+    def _pressed(self) -> None:
+        if self.ready:
+            self.open_chat.emit()
+        elif self._bridge.status is None:
+            self.tell("busy", "", NOT_READY)
+        else:
+            self._asked = True
+            self._tasks.start(self._start(), key="start")
+
+    async def _start(self) -> None:
+        self.button.setEnabled(False)
+        self.tell("busy", "Starting", "the small model")
+        settings = self._bridge.core.settings
+        try:
+            if settings.current.local_server not in ("auto", "embedded"):
+                await self._bridge.run_blocking(settings.set, "local_server", "embedded")
+            if settings.current.local_server not in ("auto", "embedded"):
+                self.tell("held", "Not started.", _wins("LOCAL_SERVER", settings.origin("local_server")))
+                self.button.setEnabled(True)
+                return
+            await self._bridge.call(self._bridge.core.start_local())
+        except SignalboxError as failed:
+            self.tell("danger", "Not started.", str(failed))
+        self.button.setEnabled(True)
+        if self._bridge.status is not None:
+            self._show_status(self._bridge.status)
+
+    def _show_status(self, status: CoreStatus) -> None:
+        local = status.local
+        was_ready, self.ready = self.ready, local.phase == "ready" and local.kind == "embedded"
+        if self.ready:
+            self.tell("ok", "Ready.", f"{local.model or 'The model'} answers on this computer.")
+            self.button.setText("Open the chat")
+            self.button.setEnabled(True)
+            if self._asked and not was_ready:
+                self.button.setFocus()
+            return
+        self.button.setText("Start the small model")
+        if local.phase == "starting" and local.kind == "embedded":
+            left = "" if local.eta_s is None else f", about {max(1, round(local.eta_s))} s left"
+            self.tell("busy", "Starting.", f"{(local.detail or 'Loading').capitalize()}{left}")
+        elif local.phase == "failed" and self._asked:
+            self.tell("danger", "Failed.", f"{local.detail}. Its log is under Preferences, Local server.")
+        elif was_ready:
+            self.untell()
+
+
+class VllmServer(Choice):
+    """Tests the address first and keeps it only when a server answers there.
+
+    Signals: ``done_one`` when it is set up.
+    """
+
+    done_one = Signal()
+
+    def __init__(self, bridge: Bridge) -> None:
+        super().__init__(
+            "hard-drives",
+            "I have a vLLM server",
+            "Any server that speaks OpenAI’s wire. It is tested at once.",
+        )
+        self._bridge = bridge
+        self._tasks = Tasks(self)
+        self.address = QLineEdit()
+        self.address.setPlaceholderText("http://192.168.1.40:8000/v1")
+        self.address.setAccessibleName("Address of the vLLM server")
+        self.address.returnPressed.connect(self._pressed)
+        self.address.textChanged.connect(self._typed)
+        self.button = QPushButton("Connect")
+        self.button.setAccessibleName("Connect to the vLLM server")
+        self.button.setEnabled(False)
+        self.button.clicked.connect(self._pressed)
+        self.controls.addWidget(self.address)
+        self.controls.addWidget(self.button)
+        theme().changed.connect(self._restyle_address)
+        self._restyle_address()
+
+    def _restyle_address(self) -> None:
+        self.address.setFixedWidth(theme().px(250))
+
+    def _typed(self, text: str) -> None:
+        self.button.setEnabled(bool(text.strip()))
+        set_property(self.address, tone="")
+        self.untell()
+
+    def _pressed(self) -> None:
+        address = with_scheme(self.address.text().strip())
+        if not address:
+            return
+        if self._bridge.status is None:
+            self.tell("busy", "", NOT_READY)
+        else:
+            self._tasks.start(self._connect(address), key="connect")
+
+    async def _connect(self, address: str) -> None:
+        self.button.setEnabled(False)
+        self.tell("busy", "Connecting", f"to {address}")
+        core = self._bridge.core
+        try:
+            found = await self._bridge.call(core.test_vllm(address, None))
+        except AuthenticationFailed:
+            set_property(self.address, tone="danger")
+            self.tell(
+                "held", "It asks for a key.", "Put it under Preferences, Keys, vLLM key, then connect again."
+            )
+        except SignalboxError as failed:
+            set_property(self.address, tone="danger")
+            self.tell("danger", "Not connected.", str(failed))
+        else:
+            await self._keep(address, found.models, found.latency_ms)
+        self.button.setEnabled(True)
+
+    async def _keep(self, address: str, models: tuple[str, ...], latency_ms: float) -> None:
+        settings = self._bridge.core.settings
+        try:
+            for name, value in (("vllm_base_url", address), ("local_server", "external")):
+                await self._bridge.run_blocking(settings.set, name, value)
+        except SignalboxError as failed:
+            self.tell("danger", "Found, but not kept.", str(failed))
+            return
+        for name, value in (("vllm_base_url", address), ("local_server", "external")):
+            if str(getattr(settings.current, name)).rstrip("/") != value.rstrip("/"):
+                self.tell("held", "Found, but not used.", _wins(name.upper(), settings.origin(name)))
+                return
+        count = "1 model" if len(models) == 1 else f"{len(models):,} models"
+        names = ", ".join(models[:2]) + (" and more" if len(models) > 2 else "")
+        listed = (
+            f"Found {count}, {names}, in {latency_ms:,.0f} ms."
+            if models
+            else "It answers, but lists no model."
+        )
+        self.tell("ok" if models else "held", "", listed)
+        self.done_one.emit()
+
+
+class DockerAndGpu(Choice):
+    """Looks, and says what it would take; it never pulls or starts anything."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        super().__init__(
+            "cube",
+            "I have Docker and a GPU",
+            "Checks Docker, the driver and the GPU. Nothing is pulled or started.",
+        )
+        self._bridge = bridge
+        self._tasks = Tasks(self)
+        self.button = QPushButton("Check this machine")
+        self.button.clicked.connect(self._pressed)
+        self.controls.addWidget(self.button)
+        self.detail = QWidget()
+        self._lines = QVBoxLayout(self.detail)
+        self._lines.setContentsMargins(0, 0, 0, 0)
+        self._lines.setSpacing(4)
+        self.add_detail(self.detail)
+
+    def _pressed(self) -> None:
+        if self._bridge.status is None:
+            self.tell("busy", "", NOT_READY)
+        else:
+            self._tasks.start(self._check(), key="check")
+
+    async def _check(self) -> None:
+        self.button.setEnabled(False)
+        self.tell("busy", "Checking", "Docker, the driver and the GPU")
+        try:
+            findings = await self._bridge.call(self._bridge.core.doctor())
+        except SignalboxError as failed:
+            self.tell("danger", "Not checked.", str(failed))
+        else:
+            self._show([finding for finding in findings if concerns_docker(finding)])
+        self.button.setEnabled(True)
+
+    def _show(self, findings: list[Finding]) -> None:
+        while (item := self._lines.takeAt(0)) is not None:
+            if (old := item.widget()) is not None:
+                old.deleteLater()
+        missing = [finding.component for finding in findings if finding.state != "works"]
+        if not findings:
+            self.tell("quiet", "Not available.", "This version’s check doesn’t look for Docker or a GPU yet.")
+        elif missing:
+            self.tell("held", "Not ready.", f"{_listed(missing)} would have to work first.")
+        else:
+            self.tell("ok", "This machine can run it.", "Start the container with the command below.")
+        for finding in findings:
+            line = ResultLine()
+            tell_finding(line, finding)
+            self._lines.addWidget(line)
+        self._lines.addSpacing(4)
+        self._lines.addWidget(
+            label(
+                "Starting the container from this window comes in a later version. Until then, in the folder of "
+                "docker-compose.yml, run this, then connect to http://127.0.0.1:8000/v1 in the row above:",
+                "small",
+                level="2",
+                wrap=True,
+            )
+        )
+        command = QLineEdit(COMPOSE_COMMAND)
+        command.setReadOnly(True)
+        command.setAccessibleName("The command that starts the vLLM container")
+        set_property(command, role="mono", compact=True)
+        self._lines.addWidget(command)
+        self.detail.show()
+
+
+class AnthropicKey(Choice):
+    """The key is typed here into a password field, tested, and stored; the field is then emptied.
+
+    Signals: ``done_one`` when a key is stored.
+    """
+
+    done_one = Signal()
+
+    def __init__(self, bridge: Bridge) -> None:
+        super().__init__("key", "I have an Anthropic key", "Stored in your system keyring.")
+        self._bridge = bridge
+        self._tasks = Tasks(self)
+        self.edit = QLineEdit()
+        self.edit.setEchoMode(QLineEdit.EchoMode.Password)
+        self.edit.setPlaceholderText("Paste a key that starts with sk-ant-")
+        self.edit.setAccessibleName("Anthropic API key")
+        self.edit.returnPressed.connect(self._pressed)
+        self.edit.textChanged.connect(self._typed)
+        self.edit.hide()
+        self.button = QPushButton("Add a key")
+        self.button.setAccessibleName("Add an Anthropic key")
+        self.button.clicked.connect(self._pressed)
+        self.controls.addWidget(self.edit)
+        self.controls.addWidget(self.button)
+        bridge.status_changed.connect(self._show_limit)
+        theme().changed.connect(self._restyle_edit)
+        self._restyle_edit()
+
+    def _restyle_edit(self) -> None:
+        self.edit.setFixedWidth(theme().px(250))
+
+    def _show_limit(self) -> None:
+        limit = self._bridge.core.settings.current.spend_limit_dollars
+        self.sentence.setText(
+            f"Stored in your system keyring. A monthly limit of ${limit:,f} is set; change it any time."
+        )
+
+    def _typed(self, text: str) -> None:
+        self.button.setEnabled(bool(text.strip()))
+        set_property(self.edit, tone="")
+        self.untell()
+
+    def _pressed(self) -> None:
+        if self.edit.isHidden():
+            self.edit.show()
+            self.button.setText("Save")
+            self.button.setAccessibleName("Save the Anthropic key")
+            self.button.setEnabled(False)
+            self.edit.setFocus()
+        elif self._bridge.status is None:
+            self.tell("busy", "", NOT_READY)
+        elif self.edit.text().strip():
+            self._tasks.start(self._save(self.edit.text().strip()), key="save")
+
+    async def _save(self, key: str) -> None:
+        self.button.setEnabled(False)
+        self.tell("busy", "Testing", "the key; nothing is charged")
+        core = self._bridge.core
+        tested = ""
+        try:
+            found = await self._bridge.call(core.test_anthropic_key(key))
+            tested = f"{len(found.models):,} models in {found.latency_ms:,.0f} ms."
+        except AuthenticationFailed as refused:
+            set_property(self.edit, tone="danger")
+            self.tell("danger", "Refused.", f"{refused} It was not stored.")
+            self.button.setEnabled(True)
+            return
+        except SignalboxError as failed:
+            # The network may be down while the key is fine, so it is kept and that is said.
+            tested = f"It could not be tested: {failed.message}"
+        try:
+            status = await self._bridge.call(core.set_key("anthropic", key))
+        except SignalboxError as failed:
+            self.tell("danger", "Not stored.", str(failed))
+            self.button.setEnabled(True)
+            return
+        self.edit.clear()
+        self.edit.hide()
+        self.button.setText("Replace it")
+        self.button.setAccessibleName("Replace the Anthropic key")
+        self.button.setEnabled(True)
+        self.button.setFocus()
+        if status.stored_in == "keyring":
+            self.tell("ok", "Stored.", tested)
+        else:
+            self.tell("held", "Kept for this run only.", f"{status.message} {tested}")
+        self.done_one.emit()
+
+
+def concerns_docker(finding: Finding) -> bool:
+    return any(word in finding.component.lower() for word in DOCKER_COMPONENTS)
+
+
+def with_scheme(address: str) -> str:
+    """Take ``192.168.1.40:8000`` as well: add ``http://`` and, where there is no path, ``/v1``."""
+    if not address:
+        return ""
+    if "://" not in address:
+        address = f"http://{address}"
+    scheme, _, rest = address.partition("://")
+    if "/" not in rest.rstrip("/"):
+        address = f"{scheme}://{rest.rstrip('/')}/v1"
+    return address
+
+
+def _wins(name: str, origin: str) -> str:
+    place = "the .env file" if origin == ".env" else "the environment"
+    return f"{name} is set in {place}, and that wins. Unset it there, then try again."
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

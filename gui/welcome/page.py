@@ -1,0 +1,151 @@
+"""The first screen: what the two sides are, and four ways to start."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Signal
+from PySide6.QtGui import QPainter, QPaintEvent, QPen, QPolygonF, QShowEvent
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
+
+from gui.preferences.labels import label
+from gui.preferences.section import Card
+from gui.theme import set_property, theme
+from gui.welcome.choices import AnthropicKey, DockerAndGpu, TryNow, VllmServer
+from gui.welcome.tracks import TrackPicture
+
+if TYPE_CHECKING:
+    from gui.bridge import Bridge
+
+COLUMN_PX = 920
+
+
+class WelcomePage(QWidget):
+    """Signals: ``done`` to go on to the chat; ``navigate(page id, section)`` for another page."""
+
+    done = Signal()
+    navigate = Signal(str, str)
+    title = "Welcome"
+
+    def __init__(self, bridge: Bridge, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._column = QWidget()
+        column = QVBoxLayout(self._column)
+        column.setContentsMargins(0, 24, 0, 16)
+        column.setSpacing(0)
+        head = QHBoxLayout()
+        head.setSpacing(12)
+        head.addWidget(Mark())
+        head.addWidget(label("Two tracks for every prompt", "hero"), 1)
+        column.addLayout(head)
+        column.addSpacing(6)
+        column.addWidget(
+            label(
+                "Signalbox reads each prompt, picks a side by rules you can see, and writes down why and what it cost.",
+                "reading",
+                level="2",
+                wrap=True,
+            )
+        )
+        column.addSpacing(20)
+        column.addWidget(TrackPicture())
+        column.addSpacing(20)
+        column.addWidget(label("How would you like to start?", "title"))
+        column.addSpacing(8)
+        self.try_now = TryNow(bridge)
+        self.vllm = VllmServer(bridge)
+        self.docker = DockerAndGpu(bridge)
+        self.key = AnthropicKey(bridge)
+        card = Card()
+        card.body.setContentsMargins(0, 0, 0, 0)
+        card.body.setSpacing(0)
+        for choice in (self.try_now, self.vllm, self.docker, self.key):
+            card.add_row(choice)
+        column.addWidget(card)
+        column.addSpacing(14)
+        foot = QHBoxLayout()
+        foot.addWidget(
+            label(
+                "You can do more than one. This page is always under Help, Welcome. "
+                "Nothing is sent anywhere until you send a prompt.",
+                "small",
+                level="3",
+                wrap=True,
+            ),
+            1,
+        )
+        self.skip = QPushButton("Skip")
+        self.skip.setAccessibleName("Skip, and open the chat")
+        set_property(self.skip, flat=True)
+        self.skip.clicked.connect(self.done)
+        foot.addWidget(self.skip)
+        column.addLayout(foot)
+        self.try_now.open_chat.connect(self.done)
+        self.vllm.done_one.connect(self._something_is_set_up)
+        self.key.done_one.connect(self._something_is_set_up)
+        self._scroll_in_the_middle()
+        theme().changed.connect(self._restyle)
+        self._restyle()
+
+    def _scroll_in_the_middle(self) -> None:
+        middle = QWidget()
+        row = QHBoxLayout(middle)
+        row.setContentsMargins(24, 0, 24, 0)
+        row.addStretch(1)
+        row.addWidget(self._column, 1000)
+        row.addStretch(1)
+        row.setAlignment(self._column, Qt.AlignmentFlag.AlignVCenter)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(middle)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(scroll)
+
+    def _something_is_set_up(self) -> None:
+        # From here on leaving is no skipping.
+        self.skip.setText("Open the chat")
+        self.skip.setAccessibleName("Open the chat")
+        set_property(self.skip, flat=False)
+
+    def _restyle(self) -> None:
+        self._column.setMaximumWidth(theme().px(COLUMN_PX))
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        self.try_now.button.setFocus(Qt.FocusReason.OtherFocusReason)
+
+
+class Mark(QWidget):
+    """Signalbox's mark: one line, a set of points, two tracks."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        theme().changed.connect(self._restyle)
+        self._restyle()
+
+    def _restyle(self) -> None:
+        self.setFixedSize(self.sizeHint())
+        self.update()
+
+    def sizeHint(self) -> QSize:
+        return QSize(theme().px(36), theme().px(28))
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.scale(theme().zoom, theme().zoom)
+        for token, line in (
+            ("api", [(8, 19), (18, 8), (34, 8)]),
+            ("local", [(8, 21), (34, 21)]),
+        ):
+            pen = QPen(theme().color(token), 4)
+            pen.setJoinStyle(Qt.PenJoinStyle.RoundJoin)
+            painter.setPen(pen)
+            painter.drawPolyline(QPolygonF([QPointF(x, y) for x, y in line]))
+        painter.setPen(QPen(theme().color("ink"), 3))
+        painter.setBrush(theme().color("window"))
+        painter.drawEllipse(QRectF(4, 16, 10, 10))

@@ -1,0 +1,139 @@
+"""A core for panel tests: the real settings and the real key store, everything slow or remote scripted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import keyring.backend
+import keyring.errors
+
+from core.errors import SignalboxError
+from core.keys import KeyName, KeyStatus, KeyStore
+from core.local.server import ServerState
+from core.providers.base import CheckResult
+from core.settings import SettingsStore
+from core.status import ApiStatus, CoreStatus, Problem
+
+
+class MemoryKeyring(keyring.backend.KeyringBackend):
+    """A keyring that forgets everything with the test."""
+
+    priority = 1
+    name = "Memory"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: dict[tuple[str, str], str] = {}
+
+    def get_password(self, service: str, username: str) -> str | None:
+        return self.kept.get((service, username))
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        self.kept[service, username] = password
+
+    def delete_password(self, service: str, username: str) -> None:
+        if self.kept.pop((service, username), None) is None:
+            raise keyring.errors.PasswordDeleteError("no such password")
+
+
+def core_status(**changes: object) -> CoreStatus:
+    """A calm status: local stopped, no key, nothing spent."""
+    calm = CoreStatus(
+        local=ServerState(phase="stopped", kind="embedded", model="SmolLM2-135M-Instruct"),
+        api=ApiStatus(phase="no_key", model="claude-sonnet-4-6-20260501"),
+        local_requests_today=0,
+        routing_threshold=3000,
+        routing_mode="hybrid",
+        month_label="June",
+        budget=None,
+        problems=(),
+    )
+    return replace(calm, **changes)  # type: ignore[arg-type]
+
+
+class FakeCore:
+    """``calls`` records what was asked for. ``anthropic`` and ``vllm`` are what a test of them finds."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.settings = SettingsStore(home)
+        self.keys = KeyStore(timeout_s=5.0)
+        self.calls: list[tuple[object, ...]] = []
+        self.anthropic: CheckResult | SignalboxError = CheckResult(models=("a", "b"), latency_ms=312.4)
+        self.vllm: CheckResult | SignalboxError = CheckResult(models=("qwen2.5-coder-14b",), latency_ms=41.2)
+        self.findings: list[object] = []
+        self.log: list[str] = []
+        self.local_after_start = ServerState(phase="ready", kind="embedded", model="SmolLM2-135M-Instruct")
+        self.now = core_status()
+        self._listeners: list[Callable[[CoreStatus], None]] = []
+
+    async def start(self) -> None:
+        self.publish()
+
+    async def stop(self) -> None:
+        self._listeners = []
+
+    def subscribe(self, listener: Callable[[CoreStatus], None]) -> Callable[[], None]:
+        self._listeners.append(listener)
+        return lambda: None
+
+    def publish(self, **changes: object) -> None:
+        self.now = replace(self.now, **changes)  # type: ignore[arg-type]
+        for listener in list(self._listeners):
+            listener(self.now)
+
+    async def start_local(self) -> None:
+        self.calls.append(("start_local", self.settings.current.local_server))
+        self.publish(local=self.local_after_start)
+
+    async def stop_local(self) -> None:
+        self.calls.append(("stop_local",))
+        self.publish(local=ServerState(phase="stopped", kind="embedded"))
+
+    async def restart_local(self) -> None:
+        self.calls.append(("restart_local",))
+        self.publish(local=self.local_after_start)
+
+    def local_log(self, lines: int = 200) -> list[str]:
+        return self.log[-lines:]
+
+    async def set_key(self, name: KeyName, key: str) -> KeyStatus:
+        self.calls.append(("set_key", name))
+        return await self.keys.set(name, key)
+
+    async def delete_key(self, name: KeyName) -> KeyStatus:
+        self.calls.append(("delete_key", name))
+        return await self.keys.delete(name)
+
+    async def test_anthropic_key(self, key: str | None = None) -> CheckResult:
+        self.calls.append(("test_anthropic_key", key))
+        return _found(self.anthropic)
+
+    async def test_vllm(self, base_url: str, api_key: str | None = None) -> CheckResult:
+        self.calls.append(("test_vllm", base_url, api_key))
+        return _found(self.vllm)
+
+    async def doctor(self) -> list[object]:
+        return self.findings
+
+    async def set_ledger_aside(self) -> Path:
+        self.calls.append(("set_ledger_aside",))
+        self.publish(problems=())
+        return self.home / "ledger.sqlite3.aside-1"
+
+
+def ledger_problem() -> Problem:
+    return Problem(
+        kind="ledger",
+        title="The ledger can't be used",
+        message="ledger.sqlite3 is not a SQLite file; it was left untouched.",
+        hint="Start a new ledger.",
+    )
+
+
+def _found(outcome: CheckResult | SignalboxError) -> CheckResult:
+    if isinstance(outcome, SignalboxError):
+        raise outcome
+    return outcome

@@ -1,0 +1,76 @@
+"""Runs a test's coroutine on Qt's loop with a real bridge to a fake core, as the panel itself runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from PySide6.QtCore import QCoreApplication, QEvent
+from PySide6.QtWidgets import QApplication, QWidget
+from qasync import QEventLoop
+
+from gui.bridge import Bridge
+from gui.theme import theme
+from tests.support.fake_core import FakeCore
+
+W = TypeVar("W", bound=QWidget)
+WAIT_S = 10.0
+
+
+class Panel:
+    """What a test drives: the loop, the bridge and the core behind it."""
+
+    def __init__(self, app: QApplication, core: FakeCore, loop: QEventLoop) -> None:
+        self.app = app
+        self.core = core
+        self.loop = loop
+        self.bridge = Bridge(lambda: core)  # type: ignore[arg-type, return-value]
+        self._shown: list[QWidget] = []
+        self.failures: list[dict[str, Any]] = []
+        loop.set_exception_handler(lambda _, context: self.failures.append(context))
+
+    def run(self, body: Coroutine[Any, Any, Any]) -> None:
+        """Run ``body``; a job of the panel that failed on the way fails the test."""
+        self.loop.run_until_complete(asyncio.wait_for(body, 60))
+        assert not self.failures, self.failures
+
+    async def start(self) -> None:
+        await self.bridge.start()
+        await self.until(lambda: self.bridge.status is not None)
+
+    def show(self, widget: W, width: int = 1280, height: int = 800) -> W:
+        widget.resize(width, height)
+        widget.show()
+        self._shown.append(widget)
+        return widget
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Return when ``condition`` holds, looking each time the loop has done something."""
+        async with asyncio.timeout(WAIT_S):
+            while not condition():
+                await asyncio.sleep(0.002)
+
+    async def close(self) -> None:
+        for widget in self._shown:
+            widget.close()
+            widget.deleteLater()
+        QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+        await self.bridge.stop()
+
+
+@contextmanager
+def panel_on_qt(app: QApplication, home: Path) -> Iterator[Panel]:
+    theme().install(app)
+    app.setQuitOnLastWindowClosed(False)
+    loop = QEventLoop(app)
+    asyncio.set_event_loop(loop)
+    panel = Panel(app, FakeCore(home), loop)
+    try:
+        yield panel
+    finally:
+        loop.run_until_complete(panel.close())
+        asyncio.set_event_loop(None)
+        loop.close()
