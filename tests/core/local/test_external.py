@@ -1,0 +1,249 @@
+"""External servers are found, watched, lost and found again over a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from core.local.external import ExternalServer
+from core.local.server import ServerState
+
+
+class Elsewhere:
+    """Somebody's model server, with answers that a test can change while it runs."""
+
+    def __init__(self) -> None:
+        self.health: tuple[int, str] = (200, "")
+        self.models: tuple[int, str] = (200, json.dumps({"data": [{"id": "qwen", "max_model_len": 2048}]}))
+        self.key: str | None = None
+        self.silent = False
+        self.port = 0
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    async def open(self) -> None:
+        app = web.Application()
+        app.router.add_get("/health", self._health)
+        app.router.add_get("/v1/models", self._models)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
+        await site.start()
+        assert site._server is not None
+        self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
+
+    async def close(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def _health(self, _: web.Request) -> web.Response:
+        if self.silent:
+            await asyncio.Event().wait()
+        return web.Response(status=self.health[0], text=self.health[1])
+
+    async def _models(self, request: web.Request) -> web.Response:
+        if self.key is not None and request.headers.get("Authorization") != f"Bearer {self.key}":
+            return web.json_response({"error": "Unauthorized"}, status=401)
+        return web.Response(status=self.models[0], text=self.models[1], content_type="application/json")
+
+
+@pytest.fixture
+async def elsewhere() -> AsyncIterator[Elsewhere]:
+    server = Elsewhere()
+    await server.open()
+    yield server
+    await server.close()
+
+
+async def look(base_url: str, *args: Any, **options: Any) -> ServerState:
+    """One start and the state after it."""
+    server = ExternalServer(base_url, *args, **options)
+    await server.start()
+    state = server.state
+    await server.stop()
+    assert server.state.phase == "stopped"
+    return state
+
+
+async def until(server: ExternalServer, wanted: Callable[[ServerState], bool]) -> ServerState:
+    """Wait for a state, without a clock: the test's own timeout is the limit."""
+    arrived = asyncio.Event()
+    unsubscribe = server.on_change(lambda state: arrived.set() if wanted(state) else None)
+    if not wanted(server.state):
+        await arrived.wait()
+    unsubscribe()
+    return server.state
+
+
+async def test_learns_model_and_context_of_vllm(elsewhere: Elsewhere) -> None:
+    state = await look(elsewhere.base_url)
+    assert state == ServerState(
+        phase="ready", kind="external", model="qwen", base_url=elsewhere.base_url, context_tokens=2048
+    )
+
+
+async def test_llama_cpp_names_its_context_elsewhere(elsewhere: Elsewhere) -> None:
+    elsewhere.models = (200, json.dumps({"data": [{"id": "smol", "meta": {"n_ctx": 4096}}]}))
+    assert (await look(elsewhere.base_url)).context_tokens == 4096
+
+
+@pytest.mark.parametrize("said", [None, 0, -1, True, "2048", 2.5])
+async def test_a_context_that_is_none_is_unknown(elsewhere: Elsewhere, said: object) -> None:
+    elsewhere.models = (200, json.dumps({"data": [{"id": "m", "max_model_len": said, "meta": said}]}))
+    state = await look(elsewhere.base_url)
+    assert (state.phase, state.context_tokens) == ("ready", None)
+
+
+async def test_a_server_without_health_is_still_found(elsewhere: Elsewhere) -> None:
+    elsewhere.health = (404, "not found")
+    assert (await look(elsewhere.base_url)).phase == "ready"
+
+
+@pytest.mark.parametrize("tail", ["", "/", "/v1", "/v1/"])
+async def test_the_address_may_be_sloppy(elsewhere: Elsewhere, tail: str) -> None:
+    state = await look(f"  http://someone:secret@127.0.0.1:{elsewhere.port}{tail} ")
+    assert state.base_url == elsewhere.base_url
+
+
+@pytest.mark.parametrize(
+    "address", ["", "localhost:8000", "ftp://x/v1", "http://", "http://[::1", "http://h:99999"]
+)
+async def test_a_bad_address_is_named(address: str) -> None:
+    state = await look(address)
+    assert state.phase == "failed"
+    assert "address" in state.detail
+    assert "VLLM_BASE_URL" in state.hint
+
+
+async def test_nobody_there(elsewhere: Elsewhere) -> None:
+    await elsewhere.close()
+    state = await look(elsewhere.base_url)
+    assert state.phase == "failed"
+    assert state.base_url is None
+    assert f"No server is reachable at {elsewhere.base_url}" in state.detail
+    assert "VLLM_BASE_URL" in state.hint
+
+
+async def test_a_server_that_never_answers(elsewhere: Elsewhere) -> None:
+    elsewhere.silent = True
+    state = await look(elsewhere.base_url, timeout_s=0.05)
+    assert state.phase == "failed"
+    assert "not answered within 0.05 s" in state.detail
+
+
+async def test_keys(elsewhere: Elsewhere) -> None:
+    elsewhere.key = "right"
+    without = await look(elsewhere.base_url)
+    wrong = await look(elsewhere.base_url, None, "wrong")
+    right = await look(elsewhere.base_url, None, "right")
+    assert "wants an API key" in without.detail
+    assert "refuses the API key" in wrong.detail
+    assert "wrong" not in wrong.detail + wrong.hint
+    assert "VLLM_API_KEY" in without.hint
+    assert "VLLM_API_KEY" in wrong.hint
+    assert right.phase == "ready"
+
+
+async def test_a_key_that_cannot_be_a_header() -> None:
+    state = await look("http://127.0.0.1:9/v1", None, "two\nlines")
+    assert state.phase == "failed"
+    assert "key" in state.detail
+    assert "two" not in state.detail
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "no json",
+        "[]",
+        "{}",
+        '{"data": 5}',
+        '{"data": {"id": "x"}}',
+        "null",
+        '{"data"',
+    ],
+)
+async def test_something_that_is_no_model_server(elsewhere: Elsewhere, body: str) -> None:
+    elsewhere.models = (200, body)
+    state = await look(elsewhere.base_url)
+    assert state.phase == "failed"
+    assert "no list of models" in state.detail
+
+
+@pytest.mark.parametrize("data", [[], [5, None, {"id": 3}, {}]])
+async def test_a_server_without_a_model(elsewhere: Elsewhere, data: list[object]) -> None:
+    elsewhere.models = (200, json.dumps({"data": data}))
+    assert "has no model" in (await look(elsewhere.base_url)).detail
+
+
+async def test_the_model_must_be_there(elsewhere: Elsewhere) -> None:
+    absent = await look(elsewhere.base_url, "llama-90b")
+    assert absent.phase == "failed"
+    assert "does not serve llama-90b, but qwen" in absent.detail
+    assert "VLLM_MODEL" in absent.hint
+    assert (await look(elsewhere.base_url, "qwen")).phase == "ready"
+
+
+async def test_loading_is_not_failing_and_a_dead_engine_is(elsewhere: Elsewhere) -> None:
+    elsewhere.health = (503, '{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}')
+    server = ExternalServer(elsewhere.base_url, interval_s=0.01)
+    await server.start()
+    assert (server.state.phase, server.state.detail) == ("starting", "loading weights")
+    elsewhere.health = (200, "")
+    await until(server, lambda state: state.phase == "ready")
+    elsewhere.health = (503, "")
+    dead = await until(server, lambda state: state.phase == "failed")
+    assert "not healthy" in dead.detail
+    await server.stop()
+
+
+async def test_lost_and_found_again(elsewhere: Elsewhere) -> None:
+    server = ExternalServer(elsewhere.base_url, interval_s=0.01)
+    await server.start()
+    assert server.state.phase == "ready"
+    await elsewhere.close()
+    await until(server, lambda state: state.phase == "failed")
+    await elsewhere.open()
+    await until(server, lambda state: state.phase == "ready")
+    await server.stop()
+    assert [line.split(" ", 2)[2].split(" ")[0] for line in server.log_tail()] == [
+        "looking",
+        "ready:",
+        "No",
+        "ready:",
+        "stopped",
+    ]
+
+
+async def test_start_again_probes_at_once(elsewhere: Elsewhere) -> None:
+    server = ExternalServer(elsewhere.base_url, interval_s=3600)
+    await server.start()
+    elsewhere.models = (200, json.dumps({"data": [{"id": "other"}]}))
+    await server.start()
+    assert server.state.model == "other"
+    await server.restart()
+    assert server.state.phase == "ready"
+    await server.stop()
+
+
+async def test_stop_ends_a_start_that_waits(elsewhere: Elsewhere) -> None:
+    elsewhere.silent = True
+    server = ExternalServer(elsewhere.base_url, timeout_s=3600)
+    starting = asyncio.create_task(server.start())
+    await until(server, lambda state: state.phase == "starting")
+    await server.stop()
+    await starting
+    assert server.state.phase == "stopped"
+    assert all(
+        task is asyncio.current_task() or "prober" not in task.get_name() for task in asyncio.all_tasks()
+    )
