@@ -1,0 +1,220 @@
+"""Opening the ledger's database: which file or server, is it ours, which version, and errors in plain words."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.errors import LedgerUnavailable
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+logger = logging.getLogger(__name__)
+
+LEDGER_FILE = "ledger.sqlite3"
+BUSY_TIMEOUT_S = 15.0
+
+_SQLITE_MAGIC = b"SQLite format 3\x00"
+# Any fixed number will do; it names the one lock that all writers of a PostgreSQL ledger take in turn.
+_ADVISORY_LOCK = 0x5369676E61
+_ASIDE = "Set it aside from the panel (or move it yourself), and Signalbox starts a new ledger."
+
+
+def sqlite_path(url: str | None, home: Path) -> Path | None:
+    """Return the ledger's file, ``None`` when it is on a server. ``sqlite:///…`` URLs name a file too."""
+    if url is None:
+        return home / LEDGER_FILE
+    scheme, separator, rest = url.partition(":///")
+    if separator and scheme.split("+")[0] == "sqlite" and rest and rest != ":memory:":
+        return Path(rest)
+    return None
+
+
+def open_engine(url: str | None, home: Path) -> Engine:
+    """Connect, check that the database is a ledger of a version this program knows, and create a new one.
+
+    Raises:
+        LedgerUnavailable: it cannot be reached, is not a ledger, or is of a newer version. Nothing in it was
+            changed.
+    """
+    path = sqlite_path(url, home)
+    engine = _sqlite_engine(path) if path is not None else _server_engine(url or "")
+    try:
+        with engine.connect() as connection:
+            _prepare(connection, path)
+    except Exception as error:
+        engine.dispose()
+        if isinstance(error, LedgerUnavailable):
+            raise
+        raise explain(error, path) from error
+    return engine
+
+
+def begin_writing(connection: Connection) -> None:
+    """Start a transaction that no other writer, in this process or another, can overlap."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    else:
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{int(BUSY_TIMEOUT_S * 1000)}ms'")
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
+
+
+def begin_reading(connection: Connection) -> None:
+    """Start a transaction whose reads all see the same moment."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN")
+    else:
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+
+
+def set_durable(connection: Connection, durable: bool) -> None:
+    """Choose whether the next commit waits for the disk; call between transactions.
+
+    In WAL mode a killed process loses nothing either way. A power cut may lose the last commits of
+    ``NORMAL``: that is fine for a count of local requests, not for a hold whose money has left. So a batch
+    with cash in it is ``FULL``, and one without pays no fsync.
+    """
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        connection.commit()
+
+
+def explain(error: BaseException, path: Path | None) -> LedgerUnavailable:
+    """Say in plain words why the ledger failed, without the statement, its values or a password."""
+    if isinstance(error, LedgerUnavailable):
+        return error
+    reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+    where = f"The ledger {path}" if path is not None else "The ledger's database"
+    lowered = reason.lower()
+    for signs, hint in (
+        (("disk is full", "no space"), "Free some disk space; Signalbox goes on by itself."),
+        (("disk i/o error", "file too large"), "Check the disk and its free space."),
+        (("readonly", "read-only", "unable to open", "permission"), "Check who may write to its folder."),
+        (("locked", "lock timeout"), "Another program keeps it locked; close it, then try again."),
+        (("malformed", "not a database", "corrupt"), f"It is damaged. {_ASIDE}"),
+    ):
+        if any(sign in lowered for sign in signs):
+            return LedgerUnavailable(f"{where} cannot be used: {reason}.", hint=hint)
+    hint = "" if path is not None else "Check LEDGER_URL and that the server runs."
+    return LedgerUnavailable(f"{where} cannot be used: {reason}.", hint=hint)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a closed ledger (with its journal) to the next free ``….broken-<n>``, and return the new name."""
+    number = 1
+    while (aside := path.with_name(f"{path.name}.broken-{number}")).exists():
+        number += 1
+    path.rename(aside)
+    for suffix in ("-wal", "-shm", "-journal"):
+        journal = path.with_name(path.name + suffix)
+        if journal.exists():
+            journal.rename(aside.with_name(aside.name + suffix))
+    return aside
+
+
+def _sqlite_engine(path: Path) -> Engine:
+    from sqlalchemy import URL, create_engine, event
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            with path.open("rb") as file:
+                head = file.read(len(_SQLITE_MAGIC))
+            if head and head != _SQLITE_MAGIC:
+                raise LedgerUnavailable(
+                    f"{path} is not an SQLite database, so it cannot be the ledger. It was left as it is.",
+                    hint=_ASIDE,
+                )
+    except OSError as error:
+        raise explain(error, path) from error
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)),
+        connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
+    )
+
+    @event.listens_for(engine, "connect")
+    def on_connect(connection: Any, _record: Any) -> None:  # pyright: ignore[reportUnusedFunction]
+        # The driver's own BEGIN would be deferred: two processes could both read, then both write.
+        connection.isolation_level = None
+
+    return engine
+
+
+def _server_engine(url: str) -> Engine:
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+    scheme, separator, rest = url.partition("://")
+    if scheme in ("postgresql", "postgres"):
+        scheme = "postgresql+psycopg"
+    hint = "Write it like postgresql://user:password@host/database, or leave it empty for a file."
+    if not separator or not scheme.startswith("postgresql"):
+        raise LedgerUnavailable(
+            "LEDGER_URL names a database that Signalbox does not keep a ledger in.", hint=hint
+        )
+    try:
+        return create_engine(f"{scheme}://{rest}", connect_args={"connect_timeout": 5}, pool_size=2)
+    except ModuleNotFoundError as error:
+        raise LedgerUnavailable(
+            f"LEDGER_URL needs the Python package {error.name}, which is not installed.",
+            hint='Install it with: pip install "signalbox-panel[postgres]"',
+        ) from error
+    except (ArgumentError, NoSuchModuleError, ValueError):
+        # Their texts may quote the URL, and with it the password.
+        raise LedgerUnavailable("LEDGER_URL cannot be read as a database's address.", hint=hint) from None
+
+
+def _prepare(connection: Connection, path: Path | None) -> None:
+    """Refuse what is not ours, then create the tables if there are none."""
+    from sqlalchemy import inspect, select
+
+    from core.spend.schema import SCHEMA_VERSION, meta, metadata
+
+    def version_now() -> int | None:
+        names = inspect(connection).get_table_names()
+        if meta.name in names:
+            found = connection.execute(select(meta.c.value).where(meta.c.key == "schema_version")).scalar()
+            return int(found) if found is not None else None
+        if names and path is not None:
+            raise LedgerUnavailable(
+                f"{path} is a database of another program, not a ledger. It was left as it is.", hint=_ASIDE
+            )
+        return None
+
+    version = version_now()
+    connection.rollback()
+    if version is None:
+        begin_writing(connection)
+        version = version_now()  # another process may have created it while this one waited
+        if version is None:
+            metadata.create_all(connection)
+            connection.execute(meta.insert().values(key="schema_version", value=str(SCHEMA_VERSION)))
+            version = SCHEMA_VERSION
+        connection.commit()
+    if version > SCHEMA_VERSION:
+        raise LedgerUnavailable(
+            f"The ledger was written by a newer Signalbox (its format is {version}, this one knows "
+            f"{SCHEMA_VERSION}). It was left as it is.",
+            hint="Update Signalbox, or give this one another ledger with LEDGER_URL.",
+        )
+    if connection.dialect.name == "sqlite":
+        _use_write_ahead_log(connection)
+
+
+def _use_write_ahead_log(connection: Connection) -> None:
+    from sqlalchemy.exc import OperationalError
+
+    if connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal":
+        return
+    try:
+        journal = connection.exec_driver_sql("PRAGMA journal_mode = WAL").scalar()
+    except OperationalError as error:
+        # Another process is in the file this very moment: it, or the next start, will make the switch.
+        logger.info("The ledger keeps its rollback journal for now: %s", error.orig)
+        return
+    finally:
+        connection.commit()
+    if journal != "wal":  # a network file system: slower, still correct
+        logger.warning("The ledger's file system has no write-ahead log; it uses mode %s.", journal)
