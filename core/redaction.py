@@ -16,17 +16,20 @@ HIDDEN = "•••"
 _SHORTEST_SECRET = 6  # a shorter one would also blot out innocent words
 _MOST_SECRETS = 64
 
-_NAME = r"[\w.-]*(?:api[-_. ]?key|apikey|token|secret|passw(?:or)?d|passphrase|authorization|credentials?)"
-_QUOTED = r'"(?:[^"\\]|\\.)*"?|' + r"'(?:[^'\\]|\\.)*'?"
+# No pattern begins with a repetition, and none repeats without a bound over what it may have to give back:
+# a hostile text of megabytes must not hold up the thread that logs it.
+_NAME = r"(?:api[-_. ]?key|token|secret|passw(?:or)?d|passphrase|authorization|credentials?)"
+# Backslashes may be many, where a text was quoted more than once.
+_QUOTED = r'"(?:[^"\\]|\\+[^\\])*"?|' + r"'(?:[^'\\]|\\+[^\\])*'?"
 _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
     # scheme://user:password@host. Greedy to the last @, because an unescaped password may hold one.
-    (re.compile(r"([a-z][a-z0-9+.-]*://[^\s/:@\"'<>]*:)[^\s\"'<>]*@", re.IGNORECASE), rf"\1{HIDDEN}@"),
+    (re.compile(r"(://[^\s/:@\"'<>]{0,256}:)[^\s\"'<>]{0,512}@"), rf"\1{HIDDEN}@"),
     (re.compile(r"(?<![a-z0-9])(sk-ant-|[srp]k-|hf_|gh[opsu]_)[\w-]{6,}", re.IGNORECASE), rf"\1{HIDDEN}"),
     (re.compile(r"\b(bearer|basic)\s+(?:[\w~+/.-]{6,}=*)", re.IGNORECASE), rf"\1 {HIDDEN}"),
     # name=value, "name": "value", and the ('name', b'value') pairs of HTTP headers.
     (
         re.compile(
-            rf"(\b{_NAME}(?:['\"]\s*[:=,]|\s*[:=])\s*b?)(?:{_QUOTED}|(?:(?:bearer|basic)\s+)?[^\s\"',;&)}}\]]+)",
+            rf"({_NAME}(?:\\*['\"]\s*[:=,]|\s*[:=])\s*b?\\*)(?:{_QUOTED}|(?:(?:bearer|basic)\s+)?[^\s\"',;&)}}\]]+)",
             re.IGNORECASE,
         ),
         rf"\1{HIDDEN}",
