@@ -246,9 +246,23 @@ def _delete(keyring: Any, name: KeyName) -> bool:
     return True
 
 
-def _inspect(keyring: Any) -> BackendStatus:
+def _backend(keyring: Any) -> Any:
+    """Return the keyring in use; of a chain, the first is the one that is written to."""
     backend: Any = keyring.get_keyring()
-    backend = next(iter(getattr(backend, "backends", ())), backend)  # of a chain, the first is written to
+    return next(iter(getattr(backend, "backends", ())), backend)
+
+
+def _backend_name() -> str:
+    """Name a keyring that just answered, by what it is called on this system."""
+    try:
+        return _inspect(importlib.import_module("keyring")).name
+    except Exception as error:  # noqa: BLE001 - a better name is not worth a second failure
+        log.debug("the keyring's name is not known: %s", type(error).__name__)
+        return "The keyring"
+
+
+def _inspect(keyring: Any) -> BackendStatus:
+    backend = _backend(keyring)
     module = type(backend).__module__
     if module == "keyring.backends.fail":
         return _no_keyring()
@@ -306,7 +320,7 @@ def _secret_service_name(connection: Any) -> str:
     ):
         if program.startswith(start):
             return f"{known} (Secret Service)"
-    return "the Secret Service"
+    return "Secret Service"
 
 
 def _explain(error: Exception) -> BackendStatus:
@@ -321,7 +335,7 @@ def _explain(error: Exception) -> BackendStatus:
     if isinstance(error, errors.NoKeyringError):
         return _no_keyring()
     if isinstance(error, errors.KeyringLocked):
-        return _locked("The keyring")
+        return _locked(_backend_name())
     if isinstance(error, errors.InitError):
         return BackendStatus(
             name="the system's keyring",
