@@ -46,7 +46,7 @@ def known_icon(name: str) -> bool:
 
 
 def paint_icon(painter: QPainter, rect: QRectF, name: str, color: QColor) -> None:
-    """Draw an icon centred in ``rect``, as large as its shorter side."""
+    """Draw an icon as large as the shorter side of ``rect``: centred in its height, at its left end."""
     family, glyphs = _phosphor()
     glyph = glyphs.get(name)
     if glyph is None:
@@ -54,13 +54,15 @@ def paint_icon(painter: QPainter, rect: QRectF, name: str, color: QColor) -> Non
             raise KeyError(f"Phosphor has no icon named {name!r}")
         glyph = _FALLBACK_GLYPH
     font = QFont(family) if family else QFont()
-    font.setPixelSize(max(1, round(min(rect.width(), rect.height()))))
+    side = min(rect.width(), rect.height())
+    font.setPixelSize(max(1, round(side)))
     font.setHintingPreference(QFont.HintingPreference.PreferNoHinting)
     painter.save()
     painter.setRenderHint(QPainter.RenderHint.TextAntialiasing)
     painter.setFont(font)
     painter.setPen(color)
-    painter.drawText(rect, Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextDontClip, glyph)
+    box = QRectF(rect.x(), rect.y() + (rect.height() - side) / 2, side, side)
+    painter.drawText(box, Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextDontClip, glyph)
     painter.restore()
 
 

@@ -75,6 +75,8 @@ QPushButton[primary="true"]:disabled {{ background: {c["select"]}; color: {c["te
   border-color: {c["select"]}; }}
 QPushButton[primary="true"]:focus {{ border: 2px solid {c["focus"]}; padding: 1px;
   background-clip: content; background-origin: content; }}
+QPushButton[painted="true"], QPushButton[painted="true"]:focus {{ min-height: 0;
+  padding: 0; border: none; background: transparent; }}
 QToolButton {{ background: transparent; color: {c["text2"]}; border: 1px solid transparent;
   border-radius: {px(4)}px; padding: 0; }}
 QToolButton:hover {{ background: {c["hover"]}; }}
@@ -143,6 +145,7 @@ QCheckBox::indicator:hover, QRadioButton::indicator:hover {{ background: {c["hov
 QCheckBox::indicator:checked {{ background: {c["ink"]}; border-color: {c["ink"]}; image: url({check}); }}
 QRadioButton::indicator:checked {{ border: {px(5)}px solid {c["ink"]}; background: {c["onInk"]};
   width: {px(14) + 2 - 2 * px(5)}px; height: {px(14) + 2 - 2 * px(5)}px; border-radius: {px(14) // 2 + 1}px; }}
+QRadioButton[painted="true"], QRadioButton[painted="true"]:focus {{ min-height: 0; padding: 0; border: none; spacing: 0; }}
 QCheckBox::indicator:disabled, QRadioButton::indicator:disabled {{ border-color: {c["border"]}; }}
 """
 

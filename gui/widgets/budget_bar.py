@@ -1,0 +1,131 @@
+"""The budget: spent, held (hatched, always visible) and free, as a bar and as a bar with its legend."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QRectF, QSize
+from PySide6.QtGui import QPainter, QPaintEvent
+from PySide6.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
+
+from core.spend.money import format_cost
+from gui.theme import theme
+from gui.widgets.marks import paint_bar
+from gui.widgets.runs import Run, narrow, paint_runs, row_width
+from gui.widgets.words import limit_amount
+
+
+class BudgetBar(QWidget):
+    """12 px high. Amounts are nano-dollars; ``limit`` of ``None`` is no limit and draws no fill."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._spent = self._held = 0
+        self._limit: int | None = None
+        self.setAccessibleName("Budget")
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        theme().changed.connect(self._restyle)
+
+    def set_amounts(self, spent: int, held: int, limit: int | None) -> None:
+        self._spent, self._held, self._limit = spent, held, limit
+        words = f"{format_cost(spent)} spent, {format_cost(held)} held"
+        if limit is None:
+            words += ", no limit"
+        else:
+            words += f", {format_cost(max(0, limit - spent - held))} free of {limit_amount(limit)}"
+        self.setAccessibleDescription(words)
+        self.setToolTip(words)
+        self.update()
+
+    def _restyle(self) -> None:
+        self.updateGeometry()
+        self.update()
+
+    def sizeHint(self) -> QSize:
+        return QSize(theme().px(160), theme().px(12))
+
+    def minimumSizeHint(self) -> QSize:
+        return QSize(theme().px(48), theme().px(12))
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        unit = theme()
+        painter = QPainter(self)
+        limit = self._limit or 0
+        share = self._spent / limit if limit else 0.0
+        held = self._held / limit if limit else 0.0
+        if self._limit == 0:
+            share = 1.0 if self._spent else 0.0
+        paint_bar(
+            painter,
+            QRectF(self.rect()),
+            share,
+            "api",
+            held,
+            min_held_px=unit.px(6),
+            outline=True,
+            radius=unit.px(3),
+        )
+        painter.end()
+
+
+class _Legend(QWidget):
+    """One line of runs under the bar."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.runs: list[Run] = []
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+
+    def sizeHint(self) -> QSize:
+        return QSize(round(row_width(self.runs)), theme().px(20))
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        painter = QPainter(self)
+        paint_runs(painter, QRectF(self.rect()), narrow(self.runs, self.width()))
+        painter.end()
+
+
+class BudgetSummary(QWidget):
+    """The bar and its legend: spent, held by how many, what was asked for and what is free."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._bar = BudgetBar(self)
+        self._legend = _Legend(self)
+        self._column = QVBoxLayout(self)
+        self._column.setContentsMargins(0, 0, 0, 0)
+        self._column.addWidget(self._bar)
+        self._column.addWidget(self._legend)
+        theme().changed.connect(self._restyle)
+        self._restyle()
+
+    def set_amounts(
+        self, spent: int, held: int, limit: int | None, *, held_count: int = 0, asked: int | None = None
+    ) -> None:
+        """Show nano-dollars; ``asked`` is what one more request would hold at worst."""
+        self._bar.set_amounts(spent, held, limit)
+        runs = [
+            Run(kind="bar", size=10, share=1.0, token="api"),
+            Run(text=format_cost(spent), token="text", weight=600, gap=6),
+            Run(text="spent", gap=6),
+            Run(kind="hatch", gap=16),
+            Run(text=format_cost(held), token="held_text", weight=600, gap=6),
+            Run(text=f"held by {held_count:,}" if held_count else "held", gap=6),
+        ]
+        free = None if limit is None else max(0, limit - spent - held)
+        if asked is not None:
+            runs.append(Run(text=format_cost(asked), token="danger_text", weight=600, gap=16))
+            runs.append(
+                Run(text="asked for" if free is None else f"asked for, {format_cost(free)} free", gap=6)
+            )
+        elif free is not None:
+            runs.append(Run(text=format_cost(free), token="text", weight=600, gap=16))
+            runs.append(Run(text="free", gap=6))
+        self._legend.runs = runs
+        words = " ".join(run.text for run in runs if run.text)
+        self._legend.setAccessibleName(words)
+        self._legend.updateGeometry()
+        self._legend.update()
+
+    def _restyle(self) -> None:
+        self._column.setSpacing(theme().px(6))
+        self._legend.updateGeometry()
+        self._legend.update()

@@ -1,0 +1,91 @@
+"""Nothing to show yet: a broken track, a title, one sentence, one or two buttons, what was looked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from PySide6.QtCore import QRectF, Qt
+from PySide6.QtGui import QPainter, QPaintEvent
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from gui.theme import set_property, theme
+from gui.widgets.marks import paint_broken_track
+
+_SENTENCE_PX = 320
+
+
+class _Sketch(QWidget):
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        theme().changed.connect(self._restyle)
+        self._restyle()
+
+    def _restyle(self) -> None:
+        self.setFixedSize(theme().px(124), theme().px(40))
+        self.update()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        painter = QPainter(self)
+        paint_broken_track(painter, QRectF(self.rect()))
+        painter.end()
+
+
+class EmptyState(QWidget):
+    """``buttons`` are ``(label, callback)``, two at most; the texts can be changed with ``set_text``."""
+
+    def __init__(
+        self,
+        title: str,
+        sentence: str,
+        buttons: Sequence[tuple[str, Callable[[], object]]] = (),
+        looked_for: str = "",
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        center = Qt.AlignmentFlag.AlignCenter
+        self._column = QVBoxLayout(self)
+        self._column.addStretch(1)
+        self._column.addWidget(_Sketch(self), 0, center)
+        self._title = self._line(role="title")
+        self._sentence = self._line(role="body", level="2")
+        self._sentence.setWordWrap(True)
+        self.buttons: list[QPushButton] = []
+        if buttons:
+            row = QHBoxLayout()
+            row.setSpacing(theme().px(8))
+            row.addStretch(1)
+            for label, callback in buttons:
+                button = QPushButton(label, self)
+                button.setAutoDefault(False)
+                button.clicked.connect(lambda _checked=False, act=callback: act())
+                self.buttons.append(button)
+                row.addWidget(button)
+            row.addStretch(1)
+            self._column.addLayout(row)
+        self._looked_for = self._line(role="small", level="3")
+        self._column.addStretch(1)
+        theme().changed.connect(self._respace)
+        self.set_text(title, sentence, looked_for)
+        self._respace()
+
+    def set_text(self, title: str, sentence: str, looked_for: str = "") -> None:
+        self._title.setText(title)
+        self._sentence.setText(sentence)
+        self._looked_for.setText(looked_for)
+        self._looked_for.setVisible(bool(looked_for))
+        self.setAccessibleName(title)
+        self.setAccessibleDescription(sentence)
+
+    def _line(self, **properties: object) -> QLabel:
+        label = QLabel(self)
+        label.setTextFormat(Qt.TextFormat.PlainText)
+        label.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        set_property(label, **properties)
+        self._column.addWidget(label, 0, Qt.AlignmentFlag.AlignHCenter)
+        return label
+
+    def _respace(self) -> None:
+        px = theme().px
+        self._column.setSpacing(px(12))
+        self._column.setContentsMargins(px(16), px(16), px(16), px(16))
+        self._sentence.setFixedWidth(px(_SENTENCE_PX))

@@ -1,0 +1,238 @@
+"""The header strip: the page's title, then the state of Local, the API, today's requests and the month's money."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from PySide6.QtCore import QRectF, QSize, Signal
+from PySide6.QtGui import QPainter, QPaintEvent, QResizeEvent
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QWidget
+
+from core.local.server import ServerState
+from core.spend.money import format_cost
+from gui.theme import set_property, theme
+from gui.widgets.marks import LampState
+from gui.widgets.pill import BAR_DROP, DETAIL_DROP, Pill, Tone
+from gui.widgets.runs import Run
+from gui.widgets.words import count, limit_amount, time_left
+
+_HEIGHT = 48
+_BUDGET_WARNING = 0.95
+"""From this share of the limit, spent and held together, the month's pill is outlined."""
+
+
+class ApiStatusLike(Protocol):
+    """What the strip reads of the core's ApiStatus."""
+
+    @property
+    def phase(self) -> str: ...
+    @property
+    def model(self) -> str | None: ...
+    @property
+    def detail(self) -> str: ...
+
+
+class CoreStatusLike(Protocol):
+    """What the strip reads of ``core.router_core.CoreStatus``; amounts are nano-dollars."""
+
+    @property
+    def local(self) -> ServerState: ...
+    @property
+    def api(self) -> ApiStatusLike: ...
+    @property
+    def local_requests_today(self) -> int: ...
+    @property
+    def routing_threshold(self) -> int: ...
+    @property
+    def month(self) -> str: ...
+    @property
+    def spent_nanodollars(self) -> int: ...
+    @property
+    def held_nanodollars(self) -> int: ...
+    @property
+    def held_count(self) -> int: ...
+    @property
+    def spend_limit_nanodollars(self) -> int | None: ...
+    @property
+    def unpriced_count(self) -> int: ...
+
+
+def local_words(state: ServerState) -> tuple[LampState, str, str, Tone]:
+    """Return lamp, state word, detail and border of the Local pill."""
+    if state.kind == "none":
+        return "stopped", "Off", "no local server", ""
+    if state.phase == "ready":
+        return "ready", "Ready", state.model or state.detail, ""
+    if state.phase == "starting":
+        done = "" if state.progress is None else f", {state.progress * 100:.0f} %"
+        left = state.detail if state.eta_s is None else time_left(state.eta_s)
+        return "busy", f"Starting{done}", left, ""
+    if state.phase == "stopping":
+        return "busy", "Stopping", state.detail, ""
+    if state.phase == "failed":
+        return "failed", "Failed", state.detail, "danger"
+    return "stopped", "Stopped", state.detail, ""
+
+
+def api_words(status: ApiStatusLike) -> tuple[LampState, str, str, Tone]:
+    """Return lamp, state word, detail and border of the API pill."""
+    table: dict[str, tuple[LampState, str, Tone]] = {
+        "key_set": ("ready", "Key set", ""),
+        "ready": ("ready", "Key set", ""),
+        "no_key": ("nokey", "No key", ""),
+        "breaker_open": ("alert", "Breaker open", "held"),
+        "key_refused": ("failed", "Key refused", "danger"),
+        "ledger_broken": ("failed", "Ledger not writable", "danger"),
+    }
+    lamp, word, tone = table.get(status.phase, ("alert", status.phase.replace("_", " ").capitalize(), "held"))
+    if status.phase in ("key_set", "ready"):
+        return lamp, word, short_model(status.model) or status.detail, tone
+    return lamp, word, status.detail or ("add one" if status.phase == "no_key" else ""), tone
+
+
+def short_model(model: str | None) -> str:
+    """Return ``sonnet-4-6`` for ``claude-sonnet-4-6-20260501``: the family says enough in a pill."""
+    if not model:
+        return ""
+    parts = model.removeprefix("claude-").split("-")
+    if len(parts) > 1 and len(parts[-1]) == 8 and parts[-1].isdigit():
+        parts.pop()
+    return "-".join(parts)
+
+
+class HeaderStrip(QWidget):
+    """48 px. Each pill is a button; ``pill_clicked`` names it: local, api, requests or spend."""
+
+    pill_clicked = Signal(str)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setAccessibleName("Status")
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+        self._title = QLabel(self)
+        set_property(self._title, role="title")
+        self.pills = {name: Pill(self) for name in ("local", "api", "requests", "spend")}
+        self._row = QHBoxLayout(self)
+        self._row.addWidget(self._title)
+        self._row.addStretch(1)
+        for name, pill in self.pills.items():
+            pill.hide()
+            pill.clicked.connect(lambda _checked=False, which=name: self.pill_clicked.emit(which))
+            self._row.addWidget(pill)
+        theme().changed.connect(self._restyle)
+        self._restyle()
+
+    def set_title(self, title: str) -> None:
+        self._title.setText(title)
+        self._fit()
+
+    def set_status(self, status: CoreStatusLike) -> None:
+        """Show a snapshot of the core."""
+        self._show_side("local", "Local", "cpu", *local_words(status.local), full=status.local.model or "")
+        self._show_side("api", "API", "cloud", *api_words(status.api), full=status.api.model or "")
+        self._show_requests(status)
+        self._show_spend(status)
+        for pill in self.pills.values():
+            pill.show()
+        self._fit()
+
+    def _show_side(
+        self,
+        side: str,
+        label: str,
+        icon: str,
+        lamp: LampState,
+        word: str,
+        detail: str,
+        tone: Tone,
+        *,
+        full: str,
+    ) -> None:
+        runs = [
+            Run(kind="icon", name=icon, token=f"{side}_text"),
+            Run(text=label, token="text3"),
+            Run(kind="lamp", name=lamp),
+            Run(text=word, token="text", weight=600),
+        ]
+        if detail:
+            runs.append(Run(text=detail, drop=DETAIL_DROP))
+        said = ", ".join(part for part in (detail, full if full != detail else "") if part)
+        self.pills[side].set_runs(runs, tone=tone, name=f"{label}: {word}", description=said)
+
+    def _show_requests(self, status: CoreStatusLike) -> None:
+        done, limit = status.local_requests_today, status.routing_threshold
+        runs = [
+            Run(text="Local today", token="text3"),
+            Run(text=count(done), token="text", weight=600),
+            Run(text=f"of {count(limit)}", gap=4),
+            Run(kind="bar", share=done / limit if limit else 1.0, token="local", drop=BAR_DROP),
+        ]
+        said = f"{count(done)} local requests today, and the volume rule acts at {count(limit)}"
+        self.pills["requests"].set_runs(
+            runs, name=f"Local today: {count(done)} of {count(limit)}", description=said
+        )
+
+    def _show_spend(self, status: CoreStatusLike) -> None:
+        spent, held, limit = status.spent_nanodollars, status.held_nanodollars, status.spend_limit_nanodollars
+        runs = [
+            Run(text=status.month, token="text3"),
+            Run(text=format_cost(spent), token="text", weight=600),
+        ]
+        tone: Tone = ""
+        said = f"{format_cost(spent)} spent, {format_cost(held)} held by {count(status.held_count)}"
+        if limit is not None:
+            share = spent / limit if limit else float(spent > 0)
+            held_share = held / limit if limit else 0.0
+            runs.append(Run(text=f"of {limit_amount(limit)}", gap=4))
+            runs.append(Run(kind="bar", share=share, held=held_share, token="api", drop=BAR_DROP))
+            said += f", {format_cost(max(0, limit - spent - held))} free of {limit_amount(limit)}"
+            if limit and share + held_share >= _BUDGET_WARNING:
+                tone = "danger"
+        if status.unpriced_count:
+            said += f", {count(status.unpriced_count)} unpriced and not counted"
+        self.pills["spend"].set_runs(
+            runs, tone=tone, name=f"{status.month}: {format_cost(spent)}", description=said
+        )
+
+    # -- fitting ---------------------------------------------------------------------------------
+
+    def _fit(self) -> None:
+        """Model names leave first (the API's, then Local's), then the bars; states and figures never."""
+        shown = [pill for pill in self.pills.values() if not pill.isHidden()]
+        if not shown:
+            return
+        px = theme().px
+        margins = self._row.contentsMargins()
+        room = self.width() - margins.left() - margins.right() - self._title.sizeHint().width() - px(16)
+        densities = dict.fromkeys(self.pills, 0)
+        steps = [("api", 1), ("local", 1), ("requests", 2), ("spend", 2)]
+        while steps and self._needed(densities) > room:
+            name, density = steps.pop(0)
+            densities[name] = density
+        for name, density in densities.items():
+            self.pills[name].set_density(density)
+
+    def _needed(self, densities: dict[str, int]) -> int:
+        widths = [self.pills[name].width_at(density) for name, density in densities.items()]
+        return sum(widths) + theme().px(8) * (len(widths) - 1)
+
+    def _restyle(self) -> None:
+        px = theme().px
+        self.setFixedHeight(px(_HEIGHT))
+        self._row.setContentsMargins(px(16), 0, px(16), 1)
+        self._row.setSpacing(px(8))
+        self._fit()
+        self.update()
+
+    def minimumSizeHint(self) -> QSize:
+        return QSize(theme().px(320), theme().px(_HEIGHT))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._fit()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        painter = QPainter(self)
+        painter.fillRect(self.rect(), theme().color("surface"))
+        painter.fillRect(QRectF(0, self.height() - 1, self.width(), 1), theme().color("border"))
+        painter.end()

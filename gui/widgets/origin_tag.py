@@ -1,0 +1,76 @@
+"""A small tag that says where a setting's value comes from; a lock when it cannot be changed here."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QRectF, QSize, Qt
+from PySide6.QtGui import QPainter, QPaintEvent
+from PySide6.QtWidgets import QSizePolicy, QWidget
+
+from gui.theme import theme
+from gui.widgets.runs import Run, paint_runs, row_width
+
+ORIGIN_WORDS: dict[str, str] = {
+    "default": "Default",
+    ".env": ".env",
+    "environment": "Environment",
+    "panel": "Set here",
+    "keyring": "Keyring",
+    "session": "This run only",
+    "none": "Not set",
+}
+
+
+class OriginTag(QWidget):
+    """20 px high. ``origin`` is a settings origin, or any short text; ``locked`` shows the lock."""
+
+    def __init__(
+        self,
+        origin: str = "default",
+        parent: QWidget | None = None,
+        *,
+        locked: bool = False,
+        tooltip: str = "",
+    ) -> None:
+        super().__init__(parent)
+        self._origin, self._locked = origin, locked
+        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+        theme().changed.connect(self._restyle)
+        self.set_origin(origin, locked=locked, tooltip=tooltip)
+
+    @property
+    def text(self) -> str:
+        return ORIGIN_WORDS.get(self._origin, self._origin)
+
+    def set_origin(self, origin: str, *, locked: bool = False, tooltip: str = "") -> None:
+        """Show an origin. When locked, ``tooltip`` names the variable that wins."""
+        self._origin, self._locked = origin, locked
+        self.setToolTip(tooltip)
+        self.setAccessibleName(f"Comes from: {self.text}" + (", locked" if locked else ""))
+        self.setAccessibleDescription(tooltip)
+        self._restyle()
+
+    def _row(self) -> list[Run]:
+        runs = [Run(kind="icon", name="lock-simple", size=12)] if self._locked else []
+        return [*runs, Run(text=self.text, role="caption", weight=500, gap=4)]
+
+    def _restyle(self) -> None:
+        self.updateGeometry()
+        self.update()
+
+    def sizeHint(self) -> QSize:
+        px = theme().px
+        return QSize(round(row_width(self._row()) + 0.5) + 2 * px(6), px(20))
+
+    def minimumSizeHint(self) -> QSize:
+        return self.sizeHint()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        unit = theme()
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(unit.color("sunken"))
+        box = QRectF(self.rect())
+        painter.drawRoundedRect(box, unit.px(4), unit.px(4))
+        paint_runs(painter, box.adjusted(unit.px(6), 0, 0, 0), self._row())
+        painter.end()

@@ -1,0 +1,79 @@
+"""A pill of the header strip: one 32 px button that says a state and opens the page it belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from PySide6.QtCore import QRectF, QSize
+from PySide6.QtGui import QPainter, QPaintEvent, QPen
+from PySide6.QtWidgets import QWidget
+
+from gui.theme import theme
+from gui.widgets.busy import BusyTurn
+from gui.widgets.marks import paint_focus_ring
+from gui.widgets.painted_button import PaintedButton
+from gui.widgets.runs import Run, paint_runs, row_width
+
+Tone = Literal["", "held", "danger"]
+DETAIL_DROP = 2
+BAR_DROP = 1
+
+
+class Pill(PaintedButton):
+    """``density`` 0 shows everything, 1 leaves the detail out, 2 the bar too; states and figures stay."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._runs: list[Run] = []
+        self._tone: Tone = ""
+        self._density = 0
+        self._turn = BusyTurn(self)
+
+    def set_runs(self, runs: Sequence[Run], *, tone: Tone = "", name: str, description: str = "") -> None:
+        """Show a row. ``name`` and ``description`` are the same facts for a screen reader and the tooltip."""
+        self._runs, self._tone = list(runs), tone
+        self._turn.set_busy(any(run.kind == "lamp" and run.name == "busy" for run in runs))
+        self.describe(name, description)
+        self.setToolTip(description or name)
+        self._on_theme()
+
+    @property
+    def tone(self) -> Tone:
+        return self._tone
+
+    @property
+    def density(self) -> int:
+        return self._density
+
+    def set_density(self, density: int) -> None:
+        if density != self._density:
+            self._density = density
+            self._on_theme()
+
+    def shown(self, density: int | None = None) -> list[Run]:
+        """Return the runs that a density shows."""
+        level = self._density if density is None else density
+        return [run for run in self._runs if run.drop == 0 or run.drop <= DETAIL_DROP - level]
+
+    def width_at(self, density: int) -> int:
+        """Return the width in pixels at a density."""
+        return round(row_width(self.shown(density)) + 0.5) + 2 * theme().px(11)
+
+    def sizeHint(self) -> QSize:
+        return QSize(self.width_at(self._density), theme().px(32))
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        unit = theme()
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        box, radius = QRectF(self.rect()), unit.px(6)
+        ground = "select" if self.isDown() else "hover" if self.underMouse() else "surface"
+        painter.setPen(QPen(unit.color(self._tone or "border"), 1))
+        painter.setBrush(unit.color(ground))
+        painter.drawRoundedRect(box.adjusted(0.5, 0.5, -0.5, -0.5), radius, radius)
+        pad = unit.px(11)
+        paint_runs(painter, box.adjusted(pad, 0, -pad + 2, 0), self.shown(), self._turn.phase)
+        if self.hasFocus():
+            paint_focus_ring(painter, box, radius)
+        painter.end()

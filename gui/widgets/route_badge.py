@@ -1,0 +1,161 @@
+"""The route badge under an answer: side, reason, tokens, cost, speed, as one button that opens the decision."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QRectF, QSize, Qt, Signal
+from PySide6.QtGui import QPainter, QPainterPath, QPaintEvent, QPen
+from PySide6.QtWidgets import QWidget
+
+from core.chat import ChatResult, RouteDecision, Side
+from core.spend.money import format_cost
+from gui.theme import theme
+from gui.widgets.busy import BusyTurn
+from gui.widgets.marks import paint_focus_ring
+from gui.widgets.money_label import cost_runs, spoken_cost
+from gui.widgets.painted_button import PaintedButton
+from gui.widgets.runs import Run, narrow, paint_runs, row_width
+from gui.widgets.words import SIDE_ICONS, cost_of, cost_tooltip, count, side_word, speed, timing, token_counts
+
+_TIMING_DROP = 3
+_TOKENS_DROP = 2
+_PAD = 8
+
+
+class RouteBadge(PaintedButton):
+    """26 px high. When narrow the speed leaves first, then the tokens; the reason is elided last."""
+
+    opened = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._side: Side | None = None
+        self._body: list[Run] = []
+        self._decision: RouteDecision | None = None
+        self._turn = BusyTurn(self)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.clicked.connect(self.opened)
+
+    # -- states ----------------------------------------------------------------------------------
+
+    def set_decision(self, decision: RouteDecision) -> None:
+        """Say which request this is, before its first token: side and reason."""
+        self._decision = decision
+        self.set_streaming(0, None, None)
+
+    def set_streaming(self, tokens: int, tok_s: float | None, held: int | None) -> None:
+        """Show the tokens so far, their rate if known, and the nano-dollars held for the request."""
+        words = "Waiting for the first token" if tokens == 0 else f"Streaming · {count(tokens)} tokens"
+        if tok_s is not None:
+            words += f" · {speed(tok_s)}"
+        body = [
+            *self._reason(),
+            self._divider(),
+            Run(kind="lamp", name="busy", gap=_PAD),
+            Run(text=words, gap=6),
+        ]
+        if held:
+            body.append(self._divider())
+            body.append(Run(text=format_cost(held), token="held_text", weight=600, gap=_PAD))
+            body.append(Run(text="held", gap=4))
+        # The description stays the same while tokens arrive: a screen reader hears it once, not per token.
+        self._show(body, "Streaming", busy=True, tooltip="")
+
+    def set_result(self, result: ChatResult) -> None:
+        """Show a finished (or stopped, or broken-off) answer."""
+        self._decision = result.decision
+        cost, kind = cost_of(result)
+        tokens, times = token_counts(result.usage), timing(result)
+        body = self._reason(result.side)
+        body += [self._divider(_TOKENS_DROP), Run(text=tokens, gap=_PAD, drop=_TOKENS_DROP)]
+        body += [self._divider(), *cost_runs(cost, kind, gap=_PAD)]
+        if times:
+            body += [self._divider(_TIMING_DROP), Run(text=times, gap=_PAD, drop=_TIMING_DROP)]
+        spoken = f"{tokens}, {spoken_cost(cost, kind)}" + (f", {times}" if times else "")
+        self._show(body, spoken, busy=False, tooltip=f"{spoken}\n{cost_tooltip(result)}", side=result.side)
+
+    def set_failed(
+        self, words: str, decision: RouteDecision | None = None, settled: int | None = None
+    ) -> None:
+        """Show that the answer failed; ``words`` is a short fact, ``settled`` the nano-dollars it cost anyway."""
+        self._decision = decision or self._decision
+        body = [
+            *self._reason(),
+            self._divider(),
+            Run(kind="lamp", name="failed", gap=_PAD),
+            Run(text=words, token="danger_text", gap=6, elide=True),
+        ]
+        if settled:
+            body += [self._divider(), *cost_runs(settled, gap=_PAD)]
+        self._show(body, words, busy=False, tooltip=words)
+
+    # -- painting --------------------------------------------------------------------------------
+
+    def _reason(self, side: Side | None = None) -> list[Run]:
+        decision = self._decision
+        self._side = side or (decision.side if decision else None)
+        reason = decision.reason if decision else ""
+        if decision and decision.fell_back_from:
+            reason = f"Fell back from {side_word(decision.fell_back_from)}. {reason}"
+        return [Run(text=reason, token="text", elide=True)]
+
+    @staticmethod
+    def _divider(drop: int = 0) -> Run:
+        return Run(kind="divider", gap=_PAD, drop=drop)
+
+    def _show(
+        self, body: list[Run], spoken: str, *, busy: bool, tooltip: str, side: Side | None = None
+    ) -> None:
+        caret = [self._divider(), Run(kind="icon", name="caret-right", size=12, gap=_PAD)]
+        before = row_width(self._body)
+        self._body = [*body, *caret]
+        self._turn.set_busy(busy)
+        reason = self._decision.reason if self._decision else ""
+        self.describe(f"{side_word(side or self._side)}: {reason}", f"{spoken}. Opens the decision")
+        self.setToolTip(tooltip)
+        if abs(row_width(self._body) - before) >= 1:
+            self.updateGeometry()
+        self.update()
+
+    def _side_runs(self) -> list[Run]:
+        token = "text2" if self._side is None else f"{self._side}_text"
+        icon = "prohibit" if self._side is None else SIDE_ICONS[self._side]
+        word = side_word(self._side)
+        return [
+            Run(kind="icon", name=icon, token=token, size=14),
+            Run(text=word, token=token, weight=600, gap=6),
+        ]
+
+    def _side_width(self) -> int:
+        return round(row_width(self._side_runs()) + 0.5) + 2 * theme().px(_PAD) + 1
+
+    def sizeHint(self) -> QSize:
+        px = theme().px
+        return QSize(self._side_width() + round(row_width(self._body) + 0.5) + 2 * px(_PAD) + 2, px(26))
+
+    def minimumSizeHint(self) -> QSize:
+        return QSize(self._side_width() + theme().px(120), theme().px(26))
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        unit = theme()
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        width = min(self.width(), self.sizeHint().width())
+        box = QRectF(0, 0, width, self.height())
+        radius, pad, cell = unit.px(4), unit.px(_PAD), self._side_width()
+        ground = "select" if self.isDown() else "hover" if self.underMouse() else "surface"
+        outline = QPainterPath()
+        outline.addRoundedRect(box.adjusted(0.5, 0.5, -0.5, -0.5), radius, radius)
+        painter.fillPath(outline, unit.color(ground))
+        painter.save()
+        painter.setClipPath(outline)
+        tint = "sunken" if self._side is None else f"{self._side}_tint"
+        painter.fillRect(QRectF(0, 0, cell, box.height()), unit.color(tint))
+        painter.fillRect(QRectF(cell, 0, 1, box.height()), unit.color("border"))
+        painter.restore()
+        painter.strokePath(outline, QPen(unit.color("border"), 1))
+        paint_runs(painter, QRectF(pad + 1, 0, cell, box.height()), self._side_runs())
+        room = QRectF(cell + pad, 0, max(0.0, width - cell - 2 * pad), box.height())
+        paint_runs(painter, room, narrow(self._body, room.width()), self._turn.phase)
+        if self.hasFocus():
+            paint_focus_ring(painter, box, unit.px(3))
+        painter.end()

@@ -1,0 +1,158 @@
+"""The route line: where the prompt being typed would go, why, and what it would cost on each side."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QEasingCurve, QRectF, QSize, QVariantAnimation
+from PySide6.QtGui import QPainter, QPaintEvent
+from PySide6.QtWidgets import QSizePolicy, QWidget
+
+from core.chat import RouteDecision, Side
+from core.spend.money import format_cost
+from gui.theme import theme
+from gui.widgets.marks import paint_points
+from gui.widgets.runs import Run, paint_runs, text_width
+from gui.widgets.words import NO_CHARGE, NO_CHARGE_WHY, SIDE_ICONS, side_word
+
+_WIDEST_ESTIMATE = "~$00.0000"
+_PAD = 12
+_SKETCH = 52
+_RESTING = "Type a prompt to see where it would go"
+
+
+class RouteLine(QWidget):
+    """34 px high. The figures on the right stand in fixed columns, so typing never makes them jump."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._decision: RouteDecision | None = None
+        self._note = _RESTING
+        self._swing = 0.0
+        self._animation = QVariantAnimation(self)
+        self._animation.setEasingCurve(QEasingCurve.Type.OutCubic)
+        self._animation.valueChanged.connect(self._on_swing)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        theme().changed.connect(self._restyle)
+        self.set_decision(None)
+
+    @property
+    def decision(self) -> RouteDecision | None:
+        return self._decision
+
+    def set_decision(self, decision: RouteDecision | None, note: str | None = None) -> None:
+        """Show a decision, or with ``None`` rest with ``note``."""
+        before = self._decision.side if self._decision else None
+        self._decision = decision
+        self._note = note or _RESTING
+        if decision is None:
+            self._announce("Route", self._note, "")
+        else:
+            costs = ", ".join(f"{side_word(side)} {self._estimate(side)}" for side in ("local", "api"))
+            self._announce(f"{side_word(decision.side)}: {decision.reason}", costs, self._tooltip(decision))
+            if decision.side is not None and decision.side != before:
+                self._move_blade(1.0 if decision.side == "api" else 0.0, at_once=before is None)
+        self.update()
+
+    def _announce(self, name: str, description: str, tooltip: str) -> None:
+        if name != self.accessibleName():
+            self.setAccessibleName(name)
+        if description != self.accessibleDescription():
+            self.setAccessibleDescription(description)
+        self.setToolTip(tooltip)
+
+    @staticmethod
+    def _tooltip(decision: RouteDecision) -> str:
+        lines = [decision.reason]
+        for side in ("local", "api"):
+            estimate = decision.estimate(side)
+            model = f" ({estimate.model})" if estimate.model else ""
+            if side == "local" and estimate.cost_nanodollars is None:
+                lines.append(f"Local{model}: {NO_CHARGE_WHY}")
+            else:
+                worst = estimate.hold_nanodollars
+                tail = f", at worst {format_cost(worst)}" if worst else ""
+                lines.append(
+                    f"{side_word(side)}{model}: {format_cost(estimate.cost_nanodollars, estimate=True)}{tail}"
+                )
+        return "\n".join(lines)
+
+    def _estimate(self, side: Side) -> str:
+        if self._decision is None:
+            return ""
+        cost = self._decision.estimate(side).cost_nanodollars
+        if cost is None:
+            return NO_CHARGE if side == "local" else "Unpriced"
+        return format_cost(cost, estimate=True)
+
+    def _move_blade(self, target: float, *, at_once: bool) -> None:
+        self._animation.stop()
+        duration_ms = theme().animation_ms
+        if at_once or duration_ms == 0 or not self.isVisible():
+            self._swing = target
+            return
+        self._animation.setDuration(duration_ms)
+        self._animation.setStartValue(self._swing)
+        self._animation.setEndValue(target)
+        self._animation.start()
+
+    def _on_swing(self, value: object) -> None:
+        if isinstance(value, float):
+            self._swing = value
+            self.update()
+
+    def _restyle(self) -> None:
+        self.updateGeometry()
+        self.update()
+
+    def sizeHint(self) -> QSize:
+        return QSize(theme().px(480), theme().px(34))
+
+    def minimumSizeHint(self) -> QSize:
+        return QSize(theme().px(240), theme().px(34))
+
+    def _words(self) -> list[Run]:
+        decision = self._decision
+        if decision is None:
+            return [Run(text=self._note, token="text3", elide=True)]
+        token = "danger_text" if decision.side is None else f"{decision.side}_text"
+        return [
+            Run(text=side_word(decision.side), token=token, weight=600),
+            Run(text=decision.reason, elide=True),
+        ]
+
+    def _columns(self) -> list[list[Run]]:
+        if self._decision is None:
+            return []
+        columns: list[list[Run]] = []
+        for side in ("local", "api"):
+            chosen = self._decision.side == side
+            text = self._estimate(side)
+            figure = Run(text=text, token="text" if chosen else "text2", weight=600 if chosen else 400, gap=6)
+            if text == "Unpriced":
+                figure = Run(kind="tag", text=text, token="held_text", gap=6)
+            columns.append([Run(kind="icon", name=SIDE_ICONS[side], token=f"{side}_text"), figure])
+        return columns
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        unit = theme()
+        px = unit.px
+        painter = QPainter(self)
+        box = QRectF(self.rect())
+        sketch = QRectF(px(_PAD), box.center().y() - px(8), px(_SKETCH), px(16))
+        decided = self._decision is not None and self._decision.side is not None
+        paint_points(painter, sketch, self._swing if decided else None, line_px=px(3))
+        column = (
+            px(16)
+            + px(6)
+            + max(
+                text_width(_WIDEST_ESTIMATE, weight=600),
+                text_width("Unpriced") + 2 * px(6),
+                text_width(NO_CHARGE, weight=600),
+            )
+        )
+        right = box.right() - px(_PAD)
+        for runs in reversed(self._columns()):
+            paint_runs(painter, QRectF(right - column, 0, column + 1, box.height()), runs)
+            right -= column + px(8)
+        left = sketch.right() + px(10)
+        paint_runs(painter, QRectF(left, 0, max(0.0, right - left - px(8)), box.height()), self._words())
+        painter.end()
