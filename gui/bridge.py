@@ -10,15 +10,16 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from PySide6.QtCore import QObject, Signal
 
 if TYPE_CHECKING:
-    from core.chat import StreamEvent
     from core.router_core import CoreStatus, RouterCore
+
+    from core.chat import StreamEvent
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -69,7 +70,9 @@ class Bridge(QObject):
         """
         loop = _new_core_loop()
         self._loop = loop
-        self._thread = threading.Thread(target=self._run_loop, args=(loop,), name="signalbox-core", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run_loop, args=(loop,), name="signalbox-core", daemon=True
+        )
         self._thread.start()
         try:
             await self.call(self._build())
@@ -119,7 +122,9 @@ class Bridge(QObject):
         """Run a blocking ``function`` in a worker thread of the core's loop."""
         return await self.call(asyncio.to_thread(function, *args, **kwargs))
 
-    async def stream(self, events: AsyncIterator[StreamEvent]) -> AsyncGenerator[list[StreamEvent], None]:
+    async def stream(
+        self, events: AsyncGenerator[StreamEvent, None]
+    ) -> AsyncGenerator[list[StreamEvent], None]:
         """Iterate ``events`` on the core's loop and yield them in batches, one a frame.
 
         Closing this generator closes ``events`` over there, which closes the upstream connection.
@@ -173,11 +178,7 @@ class _Mailbox:
         return events
 
 
-async def _pump(events: AsyncIterator[StreamEvent], mailbox: _Mailbox) -> None:
-    if isinstance(events, AsyncGenerator):
-        async with aclosing(events) as closing:
-            async for event in closing:
-                mailbox.put(event)
-    else:
+async def _pump(events: AsyncGenerator[StreamEvent, None], mailbox: _Mailbox) -> None:
+    async with aclosing(events):
         async for event in events:
             mailbox.put(event)

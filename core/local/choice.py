@@ -19,12 +19,12 @@ def chosen_kind(settings: Settings, vllm_origin: Origin) -> ServerKind:
     return "embedded" if vllm_origin == "default" else "external"
 
 
-def choice_key(settings: Settings, vllm_origin: Origin) -> tuple[object, ...]:
+def choice_key(settings: Settings, vllm_origin: Origin, vllm_key: str | None) -> tuple[object, ...]:
     """Return what the choice depends on: two equal keys ask for the same server."""
     kind = chosen_kind(settings, vllm_origin)
     if kind == "embedded":
         return (kind, settings.local_model_path)
-    return (kind, settings.vllm_base_url, settings.vllm_model, settings.vllm_api_key)
+    return (kind, settings.vllm_base_url, settings.vllm_model, vllm_key)
 
 
 def choose_server(settings: Settings, vllm_origin: Origin, vllm_key: str | None) -> LocalServer | None:

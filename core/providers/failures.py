@@ -112,6 +112,7 @@ def broken_off(endpoint: Endpoint, detail: str) -> Unavailable:
     return Unavailable(
         f"{endpoint.who} stopped answering before the end ({detail}).",
         hint="The text so far is kept. Try again.",
+        may_be_billed=True,
     )
 
 
@@ -306,10 +307,12 @@ def _from_transport(error: BaseException, endpoint: Endpoint) -> SignalboxError:
             return Unavailable(
                 f"{endpoint.who} sent nothing for {endpoint.timeout_s:g} s.",
                 hint="Try again, or ask for a shorter answer.",
+                may_be_billed=True,
             )
         if isinstance(cause, httpx2.TransportError | OSError):
             return broken_off(endpoint, "the connection was lost")
     return Unavailable(
         f"{endpoint.who} sent something that is not an answer ({type(error).__name__}).",
         hint=f"Check that {where} speaks the expected wire ({endpoint.url_setting}).",
+        may_be_billed=True,
     )

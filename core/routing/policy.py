@@ -190,7 +190,7 @@ _GATE_ORDER: tuple[Rule, ...] = ("capability", "unavailable", "budget")
 
 def _closed_side(gates: dict[Side, _Gate | None]) -> tuple[Side, _Gate] | None:
     """Return the side that the earliest rule closes, so that first match wins across both sides."""
-    closed = [(side, gate) for side, gate in gates.items() if gate is not None]
+    closed: list[tuple[Side, _Gate]] = [(side, gate) for side, gate in gates.items() if gate is not None]
     if not closed:
         return None
     return min(closed, key=lambda entry: _GATE_ORDER.index(entry[1].rule))

@@ -16,18 +16,20 @@ from core.errors import (
 from core.spend.money import format_cost
 
 if TYPE_CHECKING:
-    from core.spend.ledger import Ledger
+    from core.routing.standing import Standing
 
 
-async def refusal_error(decision: RouteDecision, ledger: Ledger) -> SignalboxError:
+def refusal_error(decision: RouteDecision, standing: Standing) -> SignalboxError:
     """Return the error for ``decision``, whose ``refusal`` is set."""
     reason = f"{decision.reason}."
     match decision.refusal:
         case "budget":
-            return await _over_budget(decision, ledger)
+            return _over_budget(decision, standing)
         case "no_key":
             return AuthenticationFailed(
-                f"This prompt needs the API, and no Anthropic key is set ({_bare(decision.reason)}).",
+                "This prompt needs the API, and no Anthropic key is set."
+                if decision.local_available
+                else "Local isn't available, and no Anthropic key is set.",
                 hint="Add a key in Preferences, Keys, or run: signalbox keys set anthropic. Nothing was sent.",
                 missing=True,
             )
@@ -48,21 +50,17 @@ async def refusal_error(decision: RouteDecision, ledger: Ledger) -> SignalboxErr
             )
 
 
-async def _over_budget(decision: RouteDecision, ledger: Ledger) -> BudgetExceeded:
-    budget = (await ledger.standing()).budget
+def _over_budget(decision: RouteDecision, standing: Standing) -> BudgetExceeded:
+    budget = standing.budget
     asked = decision.api_estimate.hold_nanodollars
     return BudgetExceeded(
-        f"This prompt doesn't fit under {budget.limit_label}. Its worst case is {format_cost(asked)} and "
-        f"{format_cost(budget.free_nanodollars)} is free.",
+        f"This prompt doesn't fit under {standing.limit_label}. Its worst case is {format_cost(asked)} and "
+        f"{format_cost(standing.free_nanodollars)} is free.",
         hint="Nothing was charged. Raise the limit, lower max tokens, or send it to Local.",
         limit_name="SPEND_LIMIT_DOLLARS",
-        limit_nanodollars=budget.limit_nanodollars,
+        limit_nanodollars=budget.limit_nanodollars or 0,
         spent_nanodollars=budget.spent_nanodollars,
         held_nanodollars=budget.held_nanodollars,
         asked_nanodollars=asked,
         held_count=budget.held_count,
     )
-
-
-def _bare(reason: str) -> str:
-    return reason[:1].lower() + reason[1:]

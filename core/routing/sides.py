@@ -23,6 +23,9 @@ LIKELY_OUTPUT_SHARE = 0.35
 LOCAL_TOKENS_PER_S = 40.0
 """Decode speed assumed for the first estimate of a local answer's time, until answers have been measured."""
 
+DEAREST_MODEL = "claude-opus-4-1"
+"""$15 in, $75 out a million: no Claude model in the price table is dearer (a test holds this true)."""
+
 PACKAGED_MODEL = "SmolLM2-135M-Instruct"
 """Its chat template has no place for tools, so it is not offered any."""
 
@@ -74,7 +77,7 @@ class ApiSide:
             serves_named_model=request.model is not None and model == request.model,
         )
 
-    def provider(self, request: ChatRequest) -> InferenceProvider:
+    async def provider(self, request: ChatRequest) -> InferenceProvider:
         """Return the provider for the model that ``request`` gets.
 
         Raises:
@@ -113,22 +116,26 @@ class ApiSide:
 
     def _estimate(self, model: str, signals: Signals) -> Estimate:
         likely_output = likely_output_tokens(signals)
-        return Estimate(
-            model=model,
-            cost_nanodollars=self._prices.worst_case_nanodollars(model, signals.input_tokens, likely_output),
-            hold_nanodollars=self._prices.worst_case_nanodollars(
-                model, signals.input_tokens_bound, signals.max_output_tokens
-            ),
+        cost = self._prices.worst_case_nanodollars(model, signals.input_tokens, likely_output)
+        # An unpriced model is held for at the dearest price known, so that the limit stays a limit.
+        hold_model = model if cost is not None else DEAREST_MODEL
+        hold = self._prices.worst_case_nanodollars(
+            hold_model, signals.input_tokens_bound, signals.max_output_tokens
         )
+        return Estimate(model=model, cost_nanodollars=cost, hold_nanodollars=hold)
 
 
 class LocalSide:
-    """The user's own model server, whatever runs behind it."""
+    """The user's own model server, whatever runs behind it.
+
+    With ``on_demand`` a server that is stopped counts as up, and the first request that goes there starts it.
+    """
 
     side: Side = "local"
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, on_demand: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
         self.breaker = Breaker(clock, cooldown_s=3.0, cooldown_cap_s=30.0)
+        self._on_demand = on_demand
         self.server: LocalServer | None = None
         self.nanodollars_per_hour: int | None = None
         self._api_key: str | None = None
@@ -143,11 +150,10 @@ class LocalSide:
             return ServerState(phase="stopped", kind="none", detail="no local server is set up")
         return self.server.state
 
-    def configure(self, settings: Settings, nanodollars_per_hour: int | None) -> None:
-        """Take new settings; requests under way keep the provider they have."""
+    def configure(self, api_key: str | None, nanodollars_per_hour: int | None) -> None:
+        """Take the server's key and the machine's price; requests under way keep the provider they have."""
+        self._api_key = api_key
         self.nanodollars_per_hour = nanodollars_per_hour
-        key = settings.vllm_api_key
-        self._api_key = key.get_secret_value() if key is not None else None
 
     def state(self, request: ChatRequest, signals: Signals) -> SideState:
         server = self.server_state
@@ -168,12 +174,14 @@ class LocalSide:
     def provider_name(self) -> str:
         return "embedded" if self.server_state.kind == "embedded" else "vllm-local"
 
-    def provider(self, request: ChatRequest) -> InferenceProvider:
-        """Return the provider of the server that is ready now.
+    async def provider(self, request: ChatRequest) -> InferenceProvider:
+        """Return the provider of the server that is ready now, or, on demand, once it is.
 
         Raises:
             Unavailable: none is ready.
         """
+        if self._on_demand and self.server is not None and self.server_state.phase in ("stopped", "starting"):
+            await self.server.start()
         server = self.server_state
         if server.base_url is None:
             raise Unavailable(
@@ -228,6 +236,8 @@ class LocalSide:
         )
 
     def _health(self, server: ServerState) -> tuple[Health, str]:
+        if self._on_demand and self.server is not None and server.phase in ("stopped", "starting"):
+            return "up", ""
         match server.phase:
             case "ready":
                 return ("up", "") if self.breaker.allows else ("down", _breaker_words(self.breaker))

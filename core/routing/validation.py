@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from core.chat import ChatRequest
 from core.errors import InvalidRequest
 
@@ -50,7 +52,8 @@ def check_schema(schema: object, what: str) -> None:
             f"{what} isn't an object.", hint='Start with {"type": "object", ...}; nothing was sent.'
         )
     try:
-        validator_for(schema).check_schema(schema)
+        validator: Any = validator_for(cast("dict[str, Any]", schema))
+        validator.check_schema(schema)
     except SchemaError as error:
         where = "/".join(map(str, error.absolute_path)) or "its top level"
         raise InvalidRequest(

@@ -1,0 +1,5 @@
+"""The command line: ``signalbox ask | decide | report | keys | doctor``."""
+
+from core.cli.main import main
+
+__all__ = ["main"]

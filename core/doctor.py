@@ -1,0 +1,273 @@
+"""Looks at each component: whether it was found, its version, whether it works, and what to do if not."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from core.chat import ChatRequest
+from core.errors import SignalboxError
+from core.local.choice import chosen_kind
+
+if TYPE_CHECKING:
+    from core.router_core import RouterCore
+
+State = Literal["works", "missing", "broken", "not_set_up"]
+COMMAND_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One component. ``needed`` is false where Signalbox works without it; ``hint`` says what to do."""
+
+    component: str
+    state: State
+    version: str = ""
+    detail: str = ""
+    hint: str = ""
+    needed: bool = True
+
+
+async def examine(core: RouterCore) -> list[Finding]:
+    """Look at every component; one that hangs or breaks is a finding, not an exception."""
+    checks: list[tuple[str, Callable[[RouterCore], Awaitable[Finding]]]] = [
+        ("Python", _python),
+        ("Panel (PySide6)", _panel),
+        ("Settings", _settings),
+        ("Ledger", _ledger),
+        ("Keyring", _keyring),
+        ("Anthropic API", _api),
+        ("Local server", _local),
+        ("Docker", _docker),
+        ("NVIDIA GPU", _gpu),
+        ("Prices", _prices),
+    ]
+    return list(await asyncio.gather(*(_guarded(name, check, core) for name, check in checks)))
+
+
+async def _guarded(name: str, check: Callable[[RouterCore], Awaitable[Finding]], core: RouterCore) -> Finding:
+    try:
+        return await check(core)
+    except SignalboxError as error:
+        return Finding(component=name, state="broken", detail=error.message, hint=error.hint)
+    except Exception as error:  # noqa: BLE001  a doctor that dies of one patient helps nobody
+        return Finding(component=name, state="broken", detail=f"{type(error).__name__}: {error}")
+
+
+async def _python(core: RouterCore) -> Finding:
+    return Finding(
+        component="Python", state="works", version=platform.python_version(), detail=sys.executable
+    )
+
+
+async def _panel(core: RouterCore) -> Finding:
+    try:
+        version = importlib.metadata.version("PySide6-Essentials")
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(
+            component="Panel (PySide6)",
+            state="missing",
+            hint="Run make setup, or: pip install signalbox-panel",
+        )
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return Finding(
+            component="Panel (PySide6)",
+            state="works",
+            version=version,
+            detail="no screen here, so only the command line can be used",
+        )
+    return Finding(component="Panel (PySide6)", state="works", version=version)
+
+
+async def _settings(core: RouterCore) -> Finding:
+    problems = core.settings.problems
+    if problems:
+        return Finding(
+            component="Settings",
+            state="broken",
+            detail="; ".join(problem.message for problem in problems),
+            hint="Mend the value where it is set; until then the next source is used.",
+        )
+    return Finding(component="Settings", state="works", detail=str(core.home))
+
+
+async def _ledger(core: RouterCore) -> Finding:
+    check = await core.ledger.check()
+    where = core.settings.current.ledger_url or str(core.home / "ledger.sqlite3")
+    if "@" in where:
+        where = where.split("@")[-1]
+    if not check.ok:
+        return Finding(
+            component="Ledger",
+            state="broken",
+            detail="; ".join(check.differences),
+            hint="The rows are the truth; please report this with the file.",
+        )
+    return Finding(component="Ledger", state="works", detail=f"{check.attempts:,} rows, sums agree, {where}")
+
+
+async def _keyring(core: RouterCore) -> Finding:
+    backend = await core.keys.backend()
+    state: State = (
+        "works" if backend.state == "unlocked" else "missing" if backend.state == "none" else "broken"
+    )
+    return Finding(
+        component="Keyring",
+        state=state,
+        detail=f"{backend.name}: {backend.message}",
+        hint=backend.hint,
+        needed=False,
+    )
+
+
+async def _api(core: RouterCore) -> Finding:
+    if not core.has_api_key:
+        return Finding(
+            component="Anthropic API",
+            state="not_set_up",
+            detail="no key",
+            hint="signalbox keys set anthropic, or ANTHROPIC_API_KEY",
+            needed=False,
+        )
+    result = await core.test_anthropic_key()
+    return Finding(
+        component="Anthropic API",
+        state="works",
+        detail=f"{len(result.models)} models in {result.latency_ms:.0f} ms",
+    )
+
+
+async def _local(core: RouterCore) -> Finding:
+    settings = core.settings.current
+    kind = chosen_kind(settings, core.settings.origin("vllm_base_url"))
+    name = f"Local server ({kind})"
+    if kind == "none":
+        return Finding(component=name, state="not_set_up", detail="LOCAL_SERVER is none", needed=False)
+    if kind != "embedded":
+        result = await core.test_vllm(settings.vllm_base_url, core.vllm_key)
+        models = ", ".join(result.models) or "no model"
+        return Finding(
+            component=name,
+            state="works",
+            detail=f"{models} at {settings.vllm_base_url}, {result.latency_ms:.0f} ms",
+        )
+    result = await core.ask(ChatRequest.from_prompt("Say hi.", force="local", max_tokens=4, source="cli"))
+    return Finding(
+        component=name,
+        state="works",
+        version=_version("xllamacpp"),
+        detail=f"{result.model} answered, first token after {result.ttft_ms or result.latency_ms:.0f} ms",
+    )
+
+
+async def _docker(core: RouterCore) -> Finding:
+    if shutil.which("docker") is None:
+        return Finding(
+            component="Docker",
+            state="missing",
+            hint="Only for vLLM in a container: install Docker",
+            needed=False,
+        )
+    code, out = await _run("docker", "version", "--format", "{{.Server.Version}}")
+    if code != 0:
+        return Finding(
+            component="Docker",
+            state="broken",
+            detail=out.splitlines()[-1] if out else "no answer",
+            hint="Start the Docker engine, or ignore this if vLLM runs elsewhere",
+            needed=False,
+        )
+    compose_code, compose = await _run("docker", "compose", "version", "--short")
+    if compose_code != 0:
+        return Finding(
+            component="Docker",
+            state="broken",
+            version=out,
+            detail="no Compose v2",
+            hint="Install it",
+            needed=False,
+        )
+    return Finding(component="Docker", state="works", version=out, detail=f"Compose {compose}", needed=False)
+
+
+async def _gpu(core: RouterCore) -> Finding:
+    return await asyncio.to_thread(_gpu_now)
+
+
+def _gpu_now() -> Finding:
+    pynvml: Any = importlib.import_module("pynvml")
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        return Finding(
+            component="NVIDIA GPU",
+            state="missing",
+            detail=str(error),
+            hint="Only for vLLM on this machine: install the NVIDIA driver",
+            needed=False,
+        )
+    try:
+        count = pynvml.nvmlDeviceGetCount()
+        names = [_text(pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(i))) for i in range(count)]
+        version = _text(pynvml.nvmlSystemGetDriverVersion())
+    finally:
+        pynvml.nvmlShutdown()
+    if not names:
+        return Finding(
+            component="NVIDIA GPU", state="missing", version=version, detail="no device", needed=False
+        )
+    return Finding(
+        component="NVIDIA GPU", state="works", version=version, detail=", ".join(names), needed=False
+    )
+
+
+async def _prices(core: RouterCore) -> Finding:
+    model = core.settings.current.anthropic_model
+    if core.prices.is_priced(model):
+        return Finding(
+            component="Prices", state="works", version=core.prices.version, detail=f"{model} is priced"
+        )
+    return Finding(
+        component="Prices",
+        state="broken",
+        version=core.prices.version,
+        detail=f"{model} has no known price",
+        hint="Its requests count against the limit at the dearest known price, and are shown as unpriced.",
+    )
+
+
+async def _run(*command: str) -> tuple[int, str]:
+    """Run a command and return its exit code and its output, both streams together."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        stdin=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with asyncio.timeout(COMMAND_TIMEOUT_S):
+            out, _ = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return 1, f"no answer within {COMMAND_TIMEOUT_S:.0f} s"
+    return process.returncode or 0, out.decode("utf-8", "replace").strip()
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

@@ -1,0 +1,503 @@
+"""``RouterCore`` builds and owns the rooms of the core; the panel, the command line and libraries see only it.
+
+::
+
+    from core.router_core import RouterCore
+
+    async with RouterCore() as core:
+        result = await core.ask("What is the capital of France?")
+        print(result.text, result.decision.reason)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from core.chat import ChatRequest, ChatResult, Failed, Finished, RouteDecision, StreamEvent
+from core.errors import LedgerUnavailable, Unavailable
+from core.local.choice import choice_key, choose_server, chosen_kind
+from core.local.server import ServerState
+from core.observe import remember_secret
+from core.routing.router import Router
+from core.routing.sides import ApiSide, LocalSide
+from core.spend.money import dollars_to_nano, format_cost
+from core.status import ApiStatus, CoreStatus, Problem
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+    from core.doctor import Finding
+    from core.keys import KeyName, KeyStatus, KeyStore
+    from core.local.server import LocalServer
+    from core.providers.base import CheckResult
+    from core.settings import Settings, SettingsStore
+    from core.spend.ledger import Ledger
+    from core.spend.prices import PriceTable
+    from core.spend.rows import LedgerRow, ReportKey, ReportRow
+
+log = logging.getLogger(__name__)
+
+STATUS_INTERVAL_S = 30.0
+"""How often the status is read anew without a cause: midnight, another process, a file changed by hand."""
+
+LocalStart = Literal["eager", "on_demand"]
+
+
+class RouterCore:
+    """The router with everything it needs.
+
+    ``local_start`` ``eager`` starts the local server with the core (the panel), ``on_demand`` with the first
+    request that goes there (command line, library). All coroutines run on the loop that ran ``start``.
+    """
+
+    def __init__(
+        self,
+        settings: SettingsStore | None = None,
+        *,
+        home: Path | None = None,
+        local_start: LocalStart = "on_demand",
+    ) -> None:
+        from core.keys import KeyStore
+        from core.settings import SettingsStore
+        from core.spend.prices import PriceTable
+
+        self.settings: SettingsStore = settings or SettingsStore(home)
+        self.home: Path = self.settings.current.home
+        self.keys: KeyStore = KeyStore()
+        self.prices: PriceTable = PriceTable()
+        self._eager = local_start == "eager"
+        self._api = ApiSide(self.prices)
+        self._local = LocalSide(on_demand=not self._eager)
+        self._ledger: Ledger | None = None
+        self._ledger_error: LedgerUnavailable | None = None
+        self._router = Router(
+            settings=lambda: self.settings.current,
+            ledger=self._open_ledger,
+            prices=self.prices,
+            local=self._local,
+            api=self._api,
+            wait_for_local=self._wait_for_local,
+            loaded_nanodollars=self._local.loaded_nanodollars,
+            on_change=self._changed,
+        )
+        self._key_read = asyncio.Event()
+        self.vllm_key: str | None = None
+        self._listeners: list[Callable[[CoreStatus], None]] = []
+        self._status: CoreStatus | None = None
+        self._status_wanted = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._notices: list[Problem] = []
+        self._local_choice: tuple[object, ...] | None = None
+        self._unsubscribers: list[Callable[[], None]] = []
+
+    # -- life -----------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open the ledger, resolve what a crash left behind, read the key, and set up the local server.
+
+        Never fails for a bad setting, a broken ledger or a missing key: those are ``status().problems``.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._unsubscribers.append(self.settings.on_change(self._settings_changed))
+        self._set_up_local(self.settings.current)
+        self._spawn(self._read_keys())
+        await self._start_ledger()
+        if self._eager:
+            self._spawn(self.start_local())
+        self._spawn(self._keep_status())
+
+    async def stop(self) -> None:
+        """End requests' connections, the local server and the ledger, in that order. Safe to call twice."""
+        for unsubscribe in self._unsubscribers:
+            unsubscribe()
+        self._unsubscribers = []
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._api.close()
+        await self._local.close()
+        if self._local.server is not None:
+            await self._local.server.stop()
+        if self._ledger is not None:
+            await self._ledger.close()
+            self._ledger = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    # -- requests -------------------------------------------------------------------------------------------
+
+    async def ask(self, request: ChatRequest | str, **options: Any) -> ChatResult:
+        """Run a request to its end. ``options`` are fields of ``ChatRequest`` where a prompt is given.
+
+        Raises:
+            SignalboxError: by kind; the message says what was kept and what to do.
+        """
+        if isinstance(request, str):
+            request = ChatRequest.from_prompt(request, **options)
+        async with aclosing(self.stream(request)) as events:
+            async for event in events:
+                if isinstance(event, Finished):
+                    return event.result
+                if isinstance(event, Failed):
+                    raise event.error
+        raise Unavailable("The request ended without an answer.", hint="Try again.")
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[StreamEvent, None]:
+        """Run a request and yield its events; the last one is ``Finished`` or ``Failed``."""
+        await self._ready()
+        async with aclosing(self._router.stream(request)) as events:
+            async for event in events:
+                if isinstance(event, Finished) and event.result.side == "local":
+                    self._local.learn_speed(event.result.output_tokens_per_s)
+                yield event
+
+    async def decide(self, request: ChatRequest) -> RouteDecision:
+        """Return where ``request`` would go now, without sending, holding or writing anything.
+
+        Raises:
+            InvalidRequest: it could not be sent anywhere.
+            LedgerUnavailable: the counts and the money spent can't be read.
+        """
+        return (await self.decider())(request)
+
+    async def decider(self) -> Callable[[ChatRequest], RouteDecision]:
+        """Return ``decide`` as a plain function over today's counts as they are now, for many requests."""
+        await self._ready()
+        standing = await self._router.standing()
+        return lambda request: self._router.decide(request, standing)
+
+    async def _ready(self) -> None:
+        self.settings.reload_if_changed()
+        await self._key_read.wait()
+
+    # -- status ---------------------------------------------------------------------------------------------
+
+    def subscribe(self, listener: Callable[[CoreStatus], None]) -> Callable[[], None]:
+        """Call ``listener`` with each new status, on the core's loop. Returns a function that ends it."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener) if listener in self._listeners else None
+
+    async def status(self) -> CoreStatus:
+        """Read and return the state of both sides, the counts and the money."""
+        settings = self.settings.current
+        standing = None
+        with contextlib.suppress(LedgerUnavailable):
+            standing = await self._router.standing()
+        return CoreStatus(
+            local=self._local.server_state,
+            api=self._api_status(settings),
+            local_requests_today=standing.local_requests_today if standing else None,
+            routing_threshold=settings.routing_threshold,
+            routing_mode=settings.routing_mode,
+            month_label=datetime.now().strftime("%B"),
+            budget=standing.budget if standing else None,
+            problems=self._problems(),
+        )
+
+    def _api_status(self, settings: Settings) -> ApiStatus:
+        model = settings.anthropic_model
+        if not self._key_read.is_set():
+            return ApiStatus(phase="checking", model=model, detail="reading the keyring")
+        if not self._api.has_key:
+            return ApiStatus(phase="no_key", model=model, detail="add one")
+        if not self._api.breaker.allows:
+            return ApiStatus(
+                phase="breaker_open", model=model, detail=f"retry in {self._api.breaker.retry_in_s:.0f} s"
+            )
+        return ApiStatus(phase="key_set", model=model)
+
+    def _problems(self) -> tuple[Problem, ...]:
+        found = list(self._notices)
+        if self._ledger_error is not None:
+            error = self._ledger_error
+            found.append(
+                Problem(
+                    kind="ledger", title="The ledger can't be used", message=error.message, hint=error.hint
+                )
+            )
+        if self._ledger is not None and self._ledger.unsaved:
+            found.append(
+                Problem(
+                    kind="ledger_unsaved",
+                    title="The ledger can't be written",
+                    message=f"{len(self._ledger.unsaved)} results wait in memory.",
+                    hint="Free some disk space; they are written as soon as that works.",
+                )
+            )
+        for problem in self.settings.problems:
+            found.append(
+                Problem(kind="setting", title=f"{problem.name} isn't used", message=problem.message, hint="")
+            )
+        return tuple(found)
+
+    def _changed(self) -> None:
+        self._status_wanted.set()
+
+    async def _keep_status(self) -> None:
+        """Publish the status when something changed, at most ten times a second."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STATUS_INTERVAL_S):
+                    await self._status_wanted.wait()
+            self._status_wanted.clear()
+            await asyncio.to_thread(self.settings.reload_if_changed)
+            status = await self.status()
+            if status != self._status:
+                self._status = status
+                for listener in list(self._listeners):
+                    listener(status)
+            await asyncio.sleep(0.1)
+
+    # -- ledger ---------------------------------------------------------------------------------------------
+
+    @property
+    def ledger(self) -> Ledger:
+        """The open ledger. :raises LedgerUnavailable: it could not be opened."""
+        return self._open_ledger()
+
+    async def _start_ledger(self) -> None:
+        from core.spend.ledger import Ledger
+
+        settings = self.settings.current
+        ledger = Ledger(settings.ledger_url, self.home)
+        try:
+            await ledger.open()
+            left = await ledger.recover()
+        except LedgerUnavailable as error:
+            log.warning("the ledger can't be used: %s", error.message)
+            self._ledger_error = error
+            return
+        self._ledger, self._ledger_error = ledger, None
+        if left.count or left.local_count:
+            self._notices.append(
+                _recovered_notice(left.count + left.local_count, left.count, left.nanodollars)
+            )
+        self._changed()
+
+    def _open_ledger(self) -> Ledger:
+        if self._ledger is None:
+            raise self._ledger_error or LedgerUnavailable(
+                "The ledger isn't open yet.", hint="Try again in a moment."
+            )
+        return self._ledger
+
+    async def set_ledger_aside(self) -> Path:
+        """Move a ledger file that can't be used out of the way, start a new one, and return where the old is.
+
+        Raises:
+            LedgerUnavailable: the ledger is fine, isn't a file, or can't be moved.
+        """
+        from core.spend.ledger import Ledger
+
+        if self._ledger is not None:
+            raise LedgerUnavailable("The ledger works.", hint="There is nothing to set aside.")
+        kept = await Ledger(self.settings.current.ledger_url, self.home).set_aside()
+        await self._start_ledger()
+        return kept
+
+    async def report(self, since: datetime | None, by: ReportKey) -> list[ReportRow]:
+        """Return requests, tokens and cost since ``since`` (``None``: ever), grouped by ``by``."""
+        return await self._open_ledger().report(since, by)
+
+    async def recent(self, limit: int = 100) -> list[LedgerRow]:
+        """Return the last ``limit`` attempts, newest first."""
+        return await self._open_ledger().recent(limit)
+
+    async def reset_local_count(self) -> None:
+        """Start today's count of local requests anew."""
+        await self._open_ledger().reset_local_count()
+        self._changed()
+
+    # -- local server ---------------------------------------------------------------------------------------
+
+    async def start_local(self) -> None:
+        """Start the local server; its end is a state (``status().local``), not an exception."""
+        if self._local.server is not None:
+            self._local.breaker.reset()
+            await self._local.server.start()
+
+    async def stop_local(self) -> None:
+        if self._local.server is not None:
+            await self._local.server.stop()
+
+    async def restart_local(self) -> None:
+        if self._local.server is not None:
+            self._local.breaker.reset()
+            await self._local.server.restart()
+
+    def local_log(self, lines: int = 200) -> list[str]:
+        """Return the last ``lines`` lines of the local server's own log."""
+        return self._local.server.log_tail(lines) if self._local.server is not None else []
+
+    def _set_up_local(self, settings: Settings) -> None:
+        rate = settings.local_dollars_per_hour
+        self._local.configure(self.vllm_key, dollars_to_nano(rate) if rate is not None else None)
+        origin = self.settings.origin("vllm_base_url")
+        key = choice_key(settings, origin, self.vllm_key)
+        if key == self._local_choice:
+            return
+        self._local_choice = key
+        old = self._local.server
+        self._local.server = choose_server(settings, origin, self.vllm_key)
+        if self._local.server is not None:
+            self._unsubscribers.append(self._local.server.on_change(self._local_changed))
+        if old is not None:
+            self._spawn(self._replace_local(old))
+        self._changed()
+
+    async def _replace_local(self, old: LocalServer) -> None:
+        await old.stop()
+        if self._eager:
+            await self.start_local()
+
+    def _local_changed(self, state: ServerState) -> None:
+        if state.phase in ("ready", "stopped"):
+            self._local.breaker.reset()
+        if state.phase == "ready":
+            self._spawn(self._warm_up_sdk())
+        self._changed()
+
+    async def _warm_up_sdk(self) -> None:
+        """Import the SDK before the first prompt needs it: 0.5 s that nobody waits for."""
+        await asyncio.to_thread(__import__, "openai")
+
+    async def _wait_for_local(self, timeout_s: float) -> None:
+        """Return when the local server is no longer starting, or after ``timeout_s`` seconds."""
+        server = self._local.server
+        if server is None:
+            return
+        settled = asyncio.Event()
+
+        def look(state: ServerState) -> None:
+            if state.phase != "starting":
+                settled.set()
+
+        unsubscribe = server.on_change(look)
+        look(server.state)
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await settled.wait()
+        finally:
+            unsubscribe()
+
+    # -- settings and keys ----------------------------------------------------------------------------------
+
+    def _settings_changed(self, settings: Settings) -> None:
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._apply, settings)
+
+    def _apply(self, settings: Settings) -> None:
+        self._set_up_local(settings)
+        self._spawn(self._read_keys())
+        self._changed()
+
+    async def _read_keys(self) -> None:
+        """Take each key from the environment, else from the keyring, else from this run's memory."""
+        settings = self.settings.current
+        self._api.configure(settings, await self._key("anthropic", settings.anthropic_api_key))
+        if chosen_kind(settings, self.settings.origin("vllm_base_url")) in ("external", "compose"):
+            self.vllm_key = await self._key("vllm", settings.vllm_api_key)
+            self._set_up_local(settings)
+        self._key_read.set()
+        self._changed()
+
+    async def _key(self, name: KeyName, given: SecretStr | None) -> str | None:
+        key = given.get_secret_value() if given is not None else await self.keys.get(name)
+        if key is not None:
+            remember_secret(key)
+        return key
+
+    @property
+    def has_api_key(self) -> bool:
+        return self._api.has_key
+
+    async def set_key(self, name: KeyName, key: str) -> KeyStatus:
+        """Keep ``key`` in the keyring, or for this run only where there is none; it counts from now on."""
+        status = await self.keys.set(name, key)
+        await self._read_keys()
+        return status
+
+    async def delete_key(self, name: KeyName) -> KeyStatus:
+        status = await self.keys.delete(name)
+        await self._read_keys()
+        return status
+
+    async def test_anthropic_key(self, key: str | None = None) -> CheckResult:
+        """Reach the API with ``key``, or with the one in use; nothing is billed.
+
+        Raises:
+            SignalboxError: by kind, when it can't be reached or refuses the key.
+        """
+        from core.providers.anthropic import AnthropicProvider
+
+        await self._key_read.wait()
+        if key is None:
+            return await (await self._api.provider(ChatRequest.from_prompt(""))).check()
+        settings = self.settings.current
+        provider = AnthropicProvider(key, settings.anthropic_base_url, settings.anthropic_model)
+        try:
+            return await provider.check()
+        finally:
+            await provider.close()
+
+    async def test_vllm(self, base_url: str, api_key: str | None = None) -> CheckResult:
+        """Reach a server that speaks OpenAI's wire at ``base_url`` (ending in ``/v1``).
+
+        Raises:
+            SignalboxError: by kind, when it can't be reached or refuses the key.
+        """
+        from core.providers.vllm import VLLMProvider
+
+        provider = VLLMProvider(base_url, None, api_key=api_key)
+        try:
+            return await provider.check()
+        finally:
+            await provider.close()
+
+    async def doctor(self) -> list[Finding]:
+        """Look at each component: found, version, working, and what to do if not."""
+        from core.doctor import examine
+
+        await self._key_read.wait()
+        return await examine(self)
+
+    # -- tasks ----------------------------------------------------------------------------------------------
+
+    def _spawn(self, work: Any) -> None:
+        task: asyncio.Task[None] = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+
+    def _task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a background task of the core failed", exc_info=error)
+
+
+def _recovered_notice(count: int, held: int, nanodollars: int) -> Problem:
+    requests = f"{count} request{'s'[: count != 1]}"
+    if held:
+        message = (
+            f"{requests} had no end when Signalbox stopped last time. {format_cost(nanodollars)} held for "
+            f"{held} of them counts as spent until the true cost is known."
+        )
+    else:
+        message = f"{requests} had no end when Signalbox stopped last time. Nothing was charged."
+    return Problem(kind="recovered", title="The last run ended early", message=message, hint="")
