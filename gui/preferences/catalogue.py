@@ -19,12 +19,12 @@ class SectionText:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingText:
-    """How a setting is shown. ``choices`` are (value, label); ``also`` are words people search for."""
+    """How a setting is shown. ``choices`` are (value, label, what it means); ``also`` are words to search by."""
 
     section: str
     label: str
     card: str = ""
-    choices: tuple[tuple[str, str], ...] = ()
+    choices: tuple[tuple[str, str, str], ...] = ()
     placeholder: str = ""
     also: str = ""
 
@@ -76,19 +76,23 @@ SECTIONS: tuple[SectionText, ...] = (
 )
 
 ROUTING_MODES = (
-    ("hybrid", "Hybrid"),
-    ("local-first", "Local first"),
-    ("break-even", "Break-even"),
-    ("api-primary", "API first"),
-    ("local-only", "Local only"),
-    ("api-only", "API only"),
+    ("hybrid", "Hybrid", "Hard prompts go to the API, simple ones local until the day’s number is used up."),
+    (
+        "local-first",
+        "Local first",
+        "Everything goes local until the day’s number is used up, then to the API.",
+    ),
+    ("break-even", "Break-even", "The API below the day’s number; above it, simple prompts go local."),
+    ("api-primary", "API first", "The API, and local only when the API fails."),
+    ("local-only", "Local only", "Nothing leaves this network, also when the local server fails."),
+    ("api-only", "API only", "Nothing goes to the local server, also when the API fails."),
 )
 LOCAL_SERVERS = (
-    ("auto", "Auto"),
-    ("embedded", "Small model on this CPU"),
-    ("compose", "vLLM container"),
-    ("external", "A server I run"),
-    ("none", "None"),
+    ("auto", "Auto", "A vLLM server where an address is set, else the small model on this CPU."),
+    ("embedded", "Small model on this CPU", "SmolLM2-135M, or the GGUF file named below."),
+    ("compose", "vLLM container", "The container of docker-compose.yml, started by you."),
+    ("external", "A server I run", "Any server that speaks OpenAI’s wire at the address below."),
+    ("none", "None", "There is no local side; everything goes to the API."),
 )
 
 SETTINGS: dict[str, SettingText] = {

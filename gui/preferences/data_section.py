@@ -62,7 +62,7 @@ class DataSection(Section):
         self._desk = desk
         self._bridge = desk.bridge
         self._tasks = Tasks(self)
-        self._dialog: QMessageBox | None = None
+        self.dialog: QMessageBox | None = None
         self._make_broken_card()
         card = Card()
         self._facts = {kept.label: label("", "small", level="2", wrap=True) for kept in KEPT}
@@ -157,7 +157,7 @@ class DataSection(Section):
         dialog.setEscapeButton(keep)
         start.clicked.connect(self._start_new_ledger)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self._dialog = dialog
+        self.dialog = dialog
         dialog.open()
 
     def _start_new_ledger(self) -> None:

@@ -130,11 +130,12 @@ class TextField(Field):
 class ChoiceField(Field):
     """One of a few words, shown by their labels."""
 
-    def __init__(self, choices: Sequence[tuple[str, str]], parent: QWidget | None = None) -> None:
+    def __init__(self, choices: Sequence[tuple[str, str, str]], parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.box = QComboBox()
-        for value, text in choices:
+        for value, text, meaning in choices:
             self.box.addItem(text, value)
+            self.box.setItemData(self.box.count() - 1, meaning, Qt.ItemDataRole.ToolTipRole)
         # A wheel turned over the page must scroll it, not change a setting in passing.
         self.box.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.box.installEventFilter(self)
@@ -169,10 +170,13 @@ class SwitchField(Field):
     def __init__(self, text: str = "On", parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.box = QCheckBox(text)
-        self.box.clicked.connect(self.committed)
+        self.box.clicked.connect(self._commit)
         self._layout.addWidget(self.box)
         self._layout.addStretch(1)
         self.setFocusProxy(self.box)
+
+    def _commit(self, on: bool) -> None:
+        self.committed.emit(on)
 
     def show_value(self, value: object) -> None:
         self.box.setChecked(bool(value))
@@ -191,7 +195,7 @@ class PathField(TextField):
     def __init__(self, *, patterns: str, placeholder: str = "", parent: QWidget | None = None) -> None:
         super().__init__(placeholder=placeholder, parent=parent)
         self._patterns = patterns
-        self._dialog: QFileDialog | None = None
+        self.dialog: QFileDialog | None = None
         self.choose = QPushButton("Choose")
         self.choose.clicked.connect(self._open_dialog)
         self._layout.addWidget(self.choose)
@@ -213,7 +217,7 @@ class PathField(TextField):
             dialog.setDirectory(str(here.parent))
         dialog.fileSelected.connect(self._chosen)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self._dialog = dialog
+        self.dialog = dialog
         dialog.open()  # never exec(): a nested loop would stop the panel's own
 
     def _chosen(self, path: str) -> None:

@@ -18,7 +18,7 @@ from core.errors import AuthenticationFailed, SignalboxError
 from gui.preferences.labels import ResultLine, label
 from gui.preferences.section import Card
 from gui.preferences.tasks import Tasks
-from gui.theme import set_property, theme
+from gui.theme import set_button_icon, set_property, theme
 from gui.widgets.origin_tag import OriginTag
 
 if TYPE_CHECKING:
@@ -59,9 +59,9 @@ class KeyCard(Card):
         self._state: State = "loading"
         self._working = False
         self.status: KeyStatus | None = None
-        self._dialog: QMessageBox | None = None
+        self.dialog: QMessageBox | None = None
         self.setAccessibleName(text.title)
-        self.tag = OriginTag()
+        self.tag = OriginTag("none")
         head = QHBoxLayout()
         head.addWidget(label(text.title, "title"), 1)
         head.addWidget(self.tag)
@@ -89,6 +89,7 @@ class KeyCard(Card):
         self.body.addWidget(label(text.sentence, "small", level="2", wrap=True))
         self.body.addSpacing(6)
         self.body.addLayout(line)
+        self.body.addSpacing(2)
         self.body.addWidget(self.result)
         theme().changed.connect(self._restyle)
         self._restyle()
@@ -104,7 +105,7 @@ class KeyCard(Card):
             self._enter("locked")
             self.tag.set_origin(origin, locked=True)
             self.result.tell(
-                "quiet",
+                "plain",
                 "",
                 f"{self.text.setting.upper()} is set in {locked_by}, and that wins. "
                 "Unset it to use a key stored here.",
@@ -113,15 +114,15 @@ class KeyCard(Card):
         if status.stored_in is None:
             if self._state != "empty":  # a half-typed key stays
                 self._enter("empty")
-            self.tag.set_text("Not set")
+            self.tag.set_origin("none")
         else:
             if self._state != "replacing" and (self._state, masked_before) != ("stored", status.masked):
                 self._enter("stored")
-            self.tag.set_text("Keyring" if status.stored_in == "keyring" else "This run only")
+            self.tag.set_origin(status.stored_in)
         if status.stored_in == "session":
             self.result.tell("held", "Kept for this run only.", status.message)
         elif self._state == "empty" and status.backend.state != "unlocked" and status.message:
-            self.result.tell("quiet", "", status.message)
+            self.result.tell("plain", "", status.message)
 
     @property
     def state(self) -> State:
@@ -142,6 +143,7 @@ class KeyCard(Card):
         self.edit.setPlaceholderText("Reading the keyring" if state == "loading" else self.text.placeholder)
         mono = state in ("stored", "locked")
         set_property(self.edit, stored=state == "stored", role="mono" if mono else "body", tone="")
+        self.tag.setVisible(state != "loading")
         self.test.setVisible(self._check is not None)
         self.save.setVisible(typing)
         self.cancel.setVisible(state == "replacing")
@@ -254,7 +256,7 @@ class KeyCard(Card):
         dialog.setEscapeButton(keep)
         delete.clicked.connect(self._delete)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self._dialog = dialog
+        self.dialog = dialog
         dialog.open()
 
     def _delete(self) -> None:
@@ -293,7 +295,7 @@ class KeyCard(Card):
         return button
 
     def _restyle(self) -> None:
-        self.delete.setIcon(theme().icon("trash", "danger_text"))
+        set_button_icon(self.delete, "trash", "danger_text")
 
 
 def _sentences(error: SignalboxError, kept: str) -> str:

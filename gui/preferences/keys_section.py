@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QHBoxLayout, QPushButton
 
 from gui.preferences.catalogue import SectionText
@@ -66,7 +67,7 @@ class KeysSection(Section):
         set_property(self.check_again, flat=True)
         self.check_again.clicked.connect(self.shown)
         row = QHBoxLayout()
-        row.addWidget(self.backend_line, 1)
+        row.addWidget(self.backend_line, 1, Qt.AlignmentFlag.AlignVCenter)
         row.addWidget(self.check_again)
         self.keyring.body.addLayout(row)
         self.add_card(self.keyring)

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QWidget
 from gui.theme import set_property, theme
 
 Role = Literal["hero", "figure", "title", "reading", "body", "small", "caption", "mono"]
-Tone = Literal["ok", "danger", "held", "busy", "quiet"]
+Tone = Literal["ok", "danger", "held", "busy", "quiet", "plain"]
 
 ICONS: dict[Tone, tuple[str, str]] = {
     "ok": ("check-circle-fill", "ok"),
@@ -18,6 +18,7 @@ ICONS: dict[Tone, tuple[str, str]] = {
     "held": ("warning-fill", "held"),
     "busy": ("hourglass-medium", "text2"),
     "quiet": ("info", "text2"),
+    "plain": ("info", "text2"),  # never shown
 }
 
 
@@ -43,7 +44,6 @@ class ResultLine(QWidget):
         self._sentence = label("", "small", level="2", wrap=True)
         # The sentence can be copied: it may hold an address or a command.
         self._sentence.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self._icon.setAlignment(Qt.AlignmentFlag.AlignTop)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)
@@ -66,6 +66,7 @@ class ResultLine(QWidget):
         self._tone = tone
         self._word.setText(word)
         self._word.setVisible(bool(word))
+        self._icon.setVisible(tone != "plain")
         self._sentence.setText(sentence)
         self._restyle()
         self.setAccessibleName(self.text)
@@ -75,6 +76,7 @@ class ResultLine(QWidget):
         """Speak in body size, for a line that is a card's only content."""
         for part in (self._word, self._sentence):
             set_property(part, role="body", level="")
+        self._restyle()
 
     def clear(self) -> None:
         self._word.clear()
@@ -85,6 +87,8 @@ class ResultLine(QWidget):
     def _restyle(self) -> None:
         icon, token = ICONS[self._tone]
         size = theme().px(14)
+        # As high as a line of the words, so that it stands beside the first one.
+        self._icon.setFixedHeight(self._sentence.fontMetrics().height())
         self._icon.setPixmap(theme().icon(icon, token).pixmap(size, size))
         tone = self._tone if self._tone in ("ok", "danger", "held") else ""
         set_property(self._word, tone=tone)

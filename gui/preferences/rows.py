@@ -26,7 +26,7 @@ from gui.widgets.origin_tag import OriginTag
 if TYPE_CHECKING:
     from core.settings import SettingInfo
 
-FIELD_PX, TAG_PX = 248, 96
+FIELD_PX, TAG_PX = 248, 104
 
 
 class SettingRow(QWidget):
@@ -82,6 +82,12 @@ class SettingRow(QWidget):
         self._show()
 
     @property
+    def accessible_name(self) -> str:
+        """What assistive technology calls the field."""
+        target = self.field.focusProxy()
+        return target.accessibleName() if target is not None else ""
+
+    @property
     def problem_text(self) -> str:
         """What is wrong with the entry, empty when it is in force."""
         return self.problem.text
@@ -93,7 +99,8 @@ class SettingRow(QWidget):
             self.field.show_value(shown_value(info.value))
             self._clear_problem()
         self.field.set_locked(info.locked)
-        self.tag.set_origin(info.origin, locked=info.locked)
+        wins = f"{info.env_name} is set there and wins" if info.locked and info.name != "home" else ""
+        self.tag.set_origin(info.origin, locked=info.locked, tooltip=wins)
         self.put_back.setEnabled(info.origin == "panel")
         default = describe_value(info.default)
         self.put_back.setToolTip(
@@ -165,7 +172,7 @@ class SettingsSection(Section):
 
 
 def add_setting_rows(section: Section, desk: SettingsDesk) -> dict[str, SettingRow]:
-    """Give ``section`` a card for each group of its settings, in the order of the catalogue, and name the anchors."""
+    """Give ``section`` a card for each group of its settings, in the catalogue's order."""
     cards: dict[str, Card] = {}
     rows: dict[str, SettingRow] = {}
     infos = desk.infos()
@@ -218,7 +225,10 @@ def describe_value(value: object) -> str:
 
 
 def allowed_words(info: SettingInfo) -> str:
-    """The range and the default, as the line under a field."""
+    """The line under a field: the range and the default, or what the choice means."""
+    meanings = {value: meaning for value, _, meaning in setting_text(info.name).choices}
+    if meanings:
+        return meanings.get(str(info.value), "")
     parts: list[str] = []
     if is_number(info):
         parts.append(with_thousands(info.allowed))

@@ -47,9 +47,10 @@ class ShortcutsSection(Section):
     def __init__(self, text: SectionText, shortcuts: tuple[Shortcut, ...] = SHORTCUTS) -> None:
         super().__init__(text)
         card = Card()
-        card.body.setContentsMargins(1, 6, 1, 6)
+        card.body.setContentsMargins(8, 6, 8, 6)
         self.table = QTableWidget(len(shortcuts), 3)
         self.table.setHorizontalHeaderLabels(["Action", "Keys", "Where"])
+        self.table.setStyleSheet("QTableWidget::item { padding: 0 8px; }")
         self.table.setAccessibleName("Keyboard shortcuts")
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)

@@ -59,7 +59,8 @@ class TryNow(Choice):
         self.tell("busy", "Starting", "the small model")
         settings = self._bridge.core.settings
         try:
-            if settings.current.local_server not in ("auto", "embedded"):
+            # "auto" may mean a vLLM server whose address is set; this button means the small model.
+            if self._kind() != "embedded":
                 await self._bridge.run_blocking(settings.set, "local_server", "embedded")
             if settings.current.local_server not in ("auto", "embedded"):
                 self.tell("held", "Not started.", _wins("LOCAL_SERVER", settings.origin("local_server")))
@@ -71,6 +72,9 @@ class TryNow(Choice):
         self.button.setEnabled(True)
         if self._bridge.status is not None:
             self._show_status(self._bridge.status)
+
+    def _kind(self) -> str:
+        return self._bridge.status.local.kind if self._bridge.status is not None else "none"
 
     def _show_status(self, status: CoreStatus) -> None:
         local = status.local

@@ -41,7 +41,8 @@ class WelcomePage(QWidget):
         column.addSpacing(6)
         column.addWidget(
             label(
-                "Signalbox reads each prompt, picks a side by rules you can see, and writes down why and what it cost.",
+                "Signalbox reads each prompt, picks a side by rules you can see, "
+                "and writes down why and what it cost.",
                 "reading",
                 level="2",
                 wrap=True,

@@ -46,7 +46,7 @@ def core_status(**changes: object) -> CoreStatus:
         local_requests_today=0,
         routing_threshold=3000,
         routing_mode="hybrid",
-        month_label="June",
+        month="June",
         budget=None,
         problems=(),
     )

@@ -65,9 +65,10 @@ class Panel:
 def panel_on_qt(app: QApplication, home: Path) -> Iterator[Panel]:
     theme().install(app)
     app.setQuitOnLastWindowClosed(False)
+    core = FakeCore(home)  # first: a loop that is made and never closed complains at the end of the process
     loop = QEventLoop(app)
     asyncio.set_event_loop(loop)
-    panel = Panel(app, FakeCore(home), loop)
+    panel = Panel(app, core, loop)
     try:
         yield panel
     finally:

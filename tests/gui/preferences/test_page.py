@@ -1,0 +1,251 @@
+"""The page itself: finding a setting, sections by keyboard, and the sections that aren't settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QSettings, Qt
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QAbstractButton, QComboBox, QLineEdit, QSlider, QWidget
+
+from core.doctor import Finding
+from core.local.server import ServerState
+from gui.preferences import PreferencesPage
+from gui.preferences.about_section import AboutSection
+from gui.preferences.appearance_section import AppearanceSection, appearance_file, restore_appearance
+from gui.preferences.catalogue import SECTIONS, find, places
+from gui.preferences.data_section import DataSection, describe_path, size_words
+from gui.preferences.local_section import LocalSection
+from gui.theme import theme
+from tests.support.fake_core import MemoryKeyring, ledger_problem
+from tests.support.panel_loop import Panel
+
+
+@pytest.fixture(autouse=True)
+def looks_as_before() -> object:
+    yield
+    theme().set_zoom(1.0)
+    theme().set_scheme("system")
+    theme().set_reduced_motion(None)
+
+
+def test_before_the_core_is_there_the_page_waits_and_then_opens(panel: Panel) -> None:
+    async def body() -> None:
+        page = panel.show(PreferencesPage(panel.bridge))
+        page.show_section("spend")
+        assert page.section("spend") is None
+        await panel.start()
+        await panel.until(lambda: page.stack.currentWidget() is page.section("spend"))
+
+    panel.run(body())
+
+
+def test_searching_finds_a_setting_and_enter_goes_to_its_field(panel: Panel) -> None:
+    async def body() -> None:
+        await panel.start()
+        page = panel.show(PreferencesPage(panel.bridge))
+        page.search.setFocus()
+        QTest.keyClicks(page.search, "budget dollars")
+        assert [page.list.item(i).text() for i in range(page.list.count())] == ["Monthly limit\nSpend"]
+        QTest.keyClick(page.search, Qt.Key.Key_Return)
+        assert page.current_section == "spend"
+        focused = page.focusWidget()
+        assert isinstance(focused, QLineEdit)
+        assert focused.accessibleName() == "Monthly limit"
+        assert page.search.text() == ""
+        assert page.list.currentItem().text() == "Spend"
+
+    panel.run(body())
+
+
+def test_searching_for_nothing_known_says_so(panel: Panel) -> None:
+    async def body() -> None:
+        await panel.start()
+        page = panel.show(PreferencesPage(panel.bridge))
+        page.search.setText("xyzzy")
+        assert page.nothing.isVisible()
+        assert page.list.count() == 0
+        QTest.keyClick(page.search, Qt.Key.Key_Return)
+        QTest.keyClick(page.search, Qt.Key.Key_Escape)
+        assert page.list.count() == len(SECTIONS)
+        assert page.nothing.isHidden()
+
+    panel.run(body())
+
+
+@pytest.mark.parametrize(
+    ("query", "first"),
+    [
+        ("dark", "Theme"),
+        ("SPEND_LIMIT_DOLLARS", "Monthly limit"),
+        ("gguf", "Model file"),
+        ("hf_token", "Hugging Face token"),
+    ],
+)
+def test_settings_are_found_by_their_words_and_variables(query: str, first: str, home: Path) -> None:
+    from core.settings import SettingsStore
+
+    everything = places(info.name for info in SettingsStore(home).describe() if not info.secret)
+    assert find(everything, query)[0].label == first
+
+
+def test_arrows_go_through_the_sections(panel: Panel) -> None:
+    async def body() -> None:
+        await panel.start()
+        page = panel.show(PreferencesPage(panel.bridge))
+        page.list.setFocus()
+        for text in SECTIONS[1:]:
+            QTest.keyClick(page.list, Qt.Key.Key_Down)
+            assert page.current_section == text.id
+            assert page.stack.currentWidget() is page.section(text.id)
+
+    panel.run(body())
+
+
+def test_every_control_has_a_name_for_a_screen_reader(panel: Panel, memory_keyring: MemoryKeyring) -> None:
+    async def body() -> None:
+        await panel.start()
+        page = panel.show(PreferencesPage(panel.bridge))
+        for text in SECTIONS:
+            page.show_section(text.id)
+            section = page.section(text.id)
+            assert section is not None
+            kinds = (QAbstractButton, QLineEdit, QComboBox, QSlider)
+            nameless = [
+                child
+                for child in section.findChildren(QWidget)
+                if isinstance(child, kinds)
+                and not child.accessibleName()
+                and not getattr(child, "text", str)()
+            ]
+            # The spin of a combo box's own popup and the like have no name and are no stop for Tab.
+            assert [child for child in nameless if child.focusPolicy() != Qt.FocusPolicy.NoFocus] == []
+
+    panel.run(body())
+
+
+def test_looks_are_chosen_kept_and_found_again(panel: Panel, home: Path) -> None:
+    async def body() -> None:
+        await panel.start()
+        page = panel.show(PreferencesPage(panel.bridge))
+        page.show_section("appearance")
+        section = page.section("appearance")
+        assert isinstance(section, AppearanceSection)
+        section.scheme.segment("dark").click()
+        assert theme().is_dark
+        section.zoom.setValue(12)
+        assert theme().zoom == pytest.approx(1.2)
+        section.motion.click()
+        assert theme().reduced_motion
+        theme().set_scheme("light")
+        theme().set_zoom(1.0)
+        theme().set_reduced_motion(None)
+        restore_appearance(home)
+        assert theme().scheme == "dark"
+        assert theme().zoom == pytest.approx(1.2)
+        assert theme().reduced_motion
+        assert section.scheme.value == "dark"  # changed elsewhere, shown here
+
+    panel.run(body())
+
+
+def test_a_spoilt_looks_file_does_not_stop_the_start(home: Path) -> None:
+    kept: QSettings = appearance_file(home)
+    kept.setValue("appearance/theme", "mauve")
+    kept.setValue("appearance/zoom_percent", "huge")
+    kept.setValue("appearance/reduced_motion", "perhaps")
+    kept.sync()
+    theme().set_zoom(1.3)
+    restore_appearance(home)
+    assert theme().scheme == "system"
+    assert theme().zoom == pytest.approx(1.0)
+
+
+def test_the_local_server_is_started_stopped_and_its_log_read(panel: Panel) -> None:
+    async def body() -> None:
+        await panel.start()
+        page = panel.show(PreferencesPage(panel.bridge))
+        page.show_section("local")
+        section = page.section("local")
+        assert isinstance(section, LocalSection)
+        assert section.state_word.text() == "Stopped"
+        assert section.stop.isHidden()
+        panel.core.log = ["loading", "listening"]
+        section.start.click()
+        await panel.until(lambda: section.state_word.text() == "Ready")
+        await panel.until(lambda: section.log.toPlainText() == "loading\nlistening")
+        assert section.lamp.state == "ready"
+        assert section.start.isHidden()
+        section.restart.click()
+        await panel.until(lambda: ("restart_local",) in panel.core.calls)
+        section.stop.click()
+        await panel.until(lambda: section.state_word.text() == "Stopped")
+        failed = ServerState(phase="failed", kind="embedded", detail="exited with code 1")
+        panel.core.publish(local=failed)
+        await panel.until(lambda: section.lamp.state == "failed")
+        assert "exited with code 1" in section.state_line.text()
+        assert section.start.isEnabled()
+
+    panel.run(body())
+
+
+def test_a_new_ledger_is_offered_only_when_the_old_one_is_broken(panel: Panel) -> None:
+    async def body() -> None:
+        await panel.start()
+        page = panel.show(PreferencesPage(panel.bridge))
+        page.show_section("data")
+        section = page.section("data")
+        assert isinstance(section, DataSection)
+        assert section.broken.isHidden()
+        panel.core.publish(problems=(ledger_problem(),))
+        await panel.until(section.broken.isVisible)
+        section.new_ledger.click()
+        assert section.dialog is not None
+        default = section.dialog.defaultButton()
+        assert default is not None
+        assert default.text() == "Leave it"
+        assert ("set_ledger_aside",) not in panel.core.calls
+        next(b for b in section.dialog.buttons() if b.text() == "Start a new ledger").click()
+        await panel.until(lambda: "aside-1" in section.broken_result.text)
+        assert section.new_ledger.isHidden()
+
+    panel.run(body())
+
+
+def test_paths_are_told_with_their_size(tmp_path: Path) -> None:
+    file = tmp_path / "a"
+    file.write_bytes(b"x" * 1500)
+    assert describe_path(file) == f"{file} · 1.5 kB"
+    assert describe_path(tmp_path / "none").endswith("not there yet")
+    assert [size_words(n) for n in (999, 1000, 312_400, 999_600, 20_100_000_000)] == [
+        "999 bytes",
+        "1.0 kB",
+        "312 kB",
+        "1.0 MB",
+        "20.1 GB",
+    ]
+
+
+def test_about_copies_versions_and_shows_what_the_check_found(panel: Panel) -> None:
+    async def body() -> None:
+        panel.core.findings = [
+            Finding(component="Python", state="works", version="3.11.7"),
+            Finding(component="Docker", state="missing", hint="Install Docker.", needed=False),
+        ]
+        await panel.start()
+        page = panel.show(PreferencesPage(panel.bridge))
+        page.show_section("about")
+        section = page.section("about")
+        assert isinstance(section, AboutSection)
+        await panel.until(section.copy.isEnabled)
+        section.copy.click()
+        assert "PySide6-Essentials 6." in QGuiApplication.clipboard().text()
+        section.check.click()
+        await panel.until(section.findings.isVisible)
+        section.check.click()  # a second check replaces the first one's lines
+        await panel.until(section.check.isEnabled)
+        assert section.findings.body.count() == 3
+
+    panel.run(body())
