@@ -161,10 +161,11 @@ class Ledger:
             InvalidRequest: the correlation id is in use.
             LedgerUnavailable: it cannot be recorded, so it must not be sent.
         """
-        store, writer = self._store(), self._writer()
+        opened = self._require()
+        store = opened.store
         started_at = self._local(record.started_at)
         decision = _decision_json(record.decision)
-        future = writer.submit(
+        future = opened.writer.submit(
             Operation(
                 lambda connection: store.begin(connection, record, hold, started_at, decision),
                 durable=record.side == "api",
@@ -174,12 +175,12 @@ class Ledger:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:
             # Too late to take it back from the queue: the hold will stand, so give it up again.
-            future.add_done_callback(partial(self._give_up, record.correlation_id))
+            future.add_done_callback(partial(self._give_up, opened, record.correlation_id))
             raise
 
-    def _give_up(self, correlation_id: str, begun: Future[Any]) -> None:
-        if not begun.cancelled() and begun.exception() is None and self._opened is not None:
-            self._submit_settle(self._opened, correlation_id, _NEVER_SENT)
+    def _give_up(self, opened: _Opened, correlation_id: str, begun: Future[Any]) -> None:
+        if not begun.cancelled() and begun.exception() is None:
+            self._submit_settle(opened, correlation_id, _NEVER_SENT)
 
     async def settle(self, correlation_id: str, outcome: Outcome) -> bool:
         """Close a request at its true cost; say whether that is on the disk and changed anything.

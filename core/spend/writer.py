@@ -69,7 +69,8 @@ class Writer:
             LedgerUnavailable: the ledger is closed.
         """
         with self._lock:
-            if self._closed:
+            # What this thread itself still has to undo is written even while it closes.
+            if self._closed and threading.current_thread() is not self._thread:
                 raise LedgerUnavailable("The ledger is closed.", hint="Start Signalbox again.")
             self._queue.put(operation)
         return operation.future
@@ -84,8 +85,9 @@ class Writer:
 
     def _work(self) -> None:
         closing = False
-        while not closing:
-            batch, closing = self._next_batch()
+        while not closing or not self._queue.empty():
+            batch, last = self._next_batch()
+            closing = closing or last
             self._write_all([*self._kept.values(), *batch])
         if self._kept:
             logger.error(
