@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QRectF, QSize, Signal
 from PySide6.QtGui import QPainter, QPaintEvent, QResizeEvent
@@ -16,45 +16,12 @@ from gui.widgets.pill import BAR_DROP, DETAIL_DROP, Pill, Tone
 from gui.widgets.runs import Run
 from gui.widgets.words import count, limit_amount, time_left
 
+if TYPE_CHECKING:
+    from core.status import ApiStatus, CoreStatus
+
 _HEIGHT = 48
 _BUDGET_WARNING = 0.95
 """From this share of the limit, spent and held together, the month's pill is outlined."""
-
-
-class ApiStatusLike(Protocol):
-    """What the strip reads of the core's ApiStatus."""
-
-    @property
-    def phase(self) -> str: ...
-    @property
-    def model(self) -> str | None: ...
-    @property
-    def detail(self) -> str: ...
-
-
-class CoreStatusLike(Protocol):
-    """What the strip reads of ``core.router_core.CoreStatus``; amounts are nano-dollars."""
-
-    @property
-    def local(self) -> ServerState: ...
-    @property
-    def api(self) -> ApiStatusLike: ...
-    @property
-    def local_requests_today(self) -> int: ...
-    @property
-    def routing_threshold(self) -> int: ...
-    @property
-    def month(self) -> str: ...
-    @property
-    def spent_nanodollars(self) -> int: ...
-    @property
-    def held_nanodollars(self) -> int: ...
-    @property
-    def held_count(self) -> int: ...
-    @property
-    def spend_limit_nanodollars(self) -> int | None: ...
-    @property
-    def unpriced_count(self) -> int: ...
 
 
 def local_words(state: ServerState) -> tuple[LampState, str, str, Tone]:
@@ -74,20 +41,15 @@ def local_words(state: ServerState) -> tuple[LampState, str, str, Tone]:
     return "stopped", "Stopped", state.detail, ""
 
 
-def api_words(status: ApiStatusLike) -> tuple[LampState, str, str, Tone]:
+def api_words(status: ApiStatus) -> tuple[LampState, str, str, Tone]:
     """Return lamp, state word, detail and border of the API pill."""
-    table: dict[str, tuple[LampState, str, Tone]] = {
-        "key_set": ("ready", "Key set", ""),
-        "ready": ("ready", "Key set", ""),
-        "no_key": ("nokey", "No key", ""),
-        "breaker_open": ("alert", "Breaker open", "held"),
-        "key_refused": ("failed", "Key refused", "danger"),
-        "ledger_broken": ("failed", "Ledger not writable", "danger"),
-    }
-    lamp, word, tone = table.get(status.phase, ("alert", status.phase.replace("_", " ").capitalize(), "held"))
-    if status.phase in ("key_set", "ready"):
-        return lamp, word, short_model(status.model) or status.detail, tone
-    return lamp, word, status.detail or ("add one" if status.phase == "no_key" else ""), tone
+    if status.phase == "key_set":
+        return "ready", "Key set", short_model(status.model) or status.detail, ""
+    if status.phase == "no_key":
+        return "nokey", "No key", status.detail or "add one", ""
+    if status.phase == "breaker_open":
+        return "alert", "Breaker open", status.detail, "held"
+    return "busy", "Checking", status.detail, ""
 
 
 def short_model(model: str | None) -> str:
@@ -126,7 +88,7 @@ class HeaderStrip(QWidget):
         self._title.setText(title)
         self._fit()
 
-    def set_status(self, status: CoreStatusLike) -> None:
+    def set_status(self, status: CoreStatus) -> None:
         """Show a snapshot of the core."""
         self._show_side("local", "Local", "cpu", *local_words(status.local), full=status.local.model or "")
         self._show_side("api", "API", "cloud", *api_words(status.api), full=status.api.model or "")
@@ -159,39 +121,56 @@ class HeaderStrip(QWidget):
         said = ", ".join(part for part in (detail, full if full != detail else "") if part)
         self.pills[side].set_runs(runs, tone=tone, name=f"{label}: {word}", description=said)
 
-    def _show_requests(self, status: CoreStatusLike) -> None:
+    def _show_requests(self, status: CoreStatus) -> None:
         done, limit = status.local_requests_today, status.routing_threshold
+        if done is None:
+            self._show_unknown("requests", "Local today")
+            return
         runs = [
             Run(text="Local today", token="text3"),
             Run(text=count(done), token="text", weight=600),
             Run(text=f"of {count(limit)}", gap=4),
             Run(kind="bar", share=done / limit if limit else 1.0, token="local", drop=BAR_DROP),
         ]
-        said = f"{count(done)} local requests today, and the volume rule acts at {count(limit)}"
-        self.pills["requests"].set_runs(
-            runs, name=f"Local today: {count(done)} of {count(limit)}", description=said
-        )
+        said = f"{count(done)} local requests today. The volume rule acts at {count(limit)}"
+        name = f"Local today: {count(done)} of {count(limit)}"
+        self.pills["requests"].set_runs(runs, name=name, description=said)
 
-    def _show_spend(self, status: CoreStatusLike) -> None:
-        spent, held, limit = status.spent_nanodollars, status.held_nanodollars, status.spend_limit_nanodollars
+    def _show_spend(self, status: CoreStatus) -> None:
+        budget = status.budget
+        if budget is None:
+            self._show_unknown("spend", status.month)
+            return
+        spent, held, limit = budget.spent_nanodollars, budget.held_nanodollars, budget.limit_nanodollars
         runs = [
             Run(text=status.month, token="text3"),
             Run(text=format_cost(spent), token="text", weight=600),
         ]
         tone: Tone = ""
-        said = f"{format_cost(spent)} spent, {format_cost(held)} held by {count(status.held_count)}"
+        name = f"{status.month}: {format_cost(spent)}"
+        said = f"{format_cost(spent)} spent, {format_cost(held)} held by {count(budget.held_count)}"
         if limit is not None:
             share = spent / limit if limit else float(spent > 0)
             held_share = held / limit if limit else 0.0
             runs.append(Run(text=f"of {limit_amount(limit)}", gap=4))
             runs.append(Run(kind="bar", share=share, held=held_share, token="api", drop=BAR_DROP))
+            name += f" of {limit_amount(limit)}"
             said += f", {format_cost(max(0, limit - spent - held))} free of {limit_amount(limit)}"
             if limit and share + held_share >= _BUDGET_WARNING:
                 tone = "danger"
-        if status.unpriced_count:
-            said += f", {count(status.unpriced_count)} unpriced and not counted"
-        self.pills["spend"].set_runs(
-            runs, tone=tone, name=f"{status.month}: {format_cost(spent)}", description=said
+        if budget.unpriced_count:
+            said += f", {count(budget.unpriced_count)} unpriced and not counted"
+        self.pills["spend"].set_runs(runs, tone=tone, name=name, description=said)
+
+    def _show_unknown(self, pill: str, label: str) -> None:
+        """The ledger can't be read: say so, and never show 0."""
+        runs = [
+            Run(text=label, token="text3"),
+            Run(kind="lamp", name="failed"),
+            Run(text="Not available", token="text", weight=600),
+        ]
+        self.pills[pill].set_runs(
+            runs, tone="danger", name=f"{label}: not available", description="The ledger can't be read"
         )
 
     # -- fitting ---------------------------------------------------------------------------------

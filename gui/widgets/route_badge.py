@@ -64,7 +64,7 @@ class RouteBadge(PaintedButton):
         """Show a finished (or stopped, or broken-off) answer."""
         self._decision = result.decision
         cost, kind = cost_of(result)
-        tokens, times = token_counts(result.usage), timing(result)
+        tokens, times = token_counts(result.usage, estimated=result.usage_estimated), timing(result)
         body = self._reason(result.side)
         body += [self._divider(_TOKENS_DROP), Run(text=tokens, gap=_PAD, drop=_TOKENS_DROP)]
         body += [self._divider(), *cost_runs(cost, kind, gap=_PAD)]

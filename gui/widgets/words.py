@@ -58,12 +58,16 @@ def speed(tokens_per_s: float) -> str:
     return f"{tokens_per_s:.0f} tok/s" if tokens_per_s >= 10 else f"{tokens_per_s:.1f} tok/s"
 
 
-def token_counts(usage: Usage | None) -> str:
-    """Return ``2,140 in, 1,820 cached · 512 out``; cached only where there was any."""
+def token_counts(usage: Usage | None, *, estimated: bool = False) -> str:
+    """Return ``2,140 in, 1,820 cached · 512 out``; cached only where there was any.
+
+    ``estimated`` output, of an answer that ended early, has a tilde.
+    """
     if usage is None:
         return "Tokens not reported"
     cached = f", {count(usage.cache_read_tokens)} cached" if usage.cache_read_tokens else ""
-    return f"{count(usage.input_tokens)} in{cached} · {count(usage.output_tokens)} out"
+    mark = "~" if estimated else ""
+    return f"{count(usage.input_tokens)} in{cached} · {mark}{count(usage.output_tokens)} out"
 
 
 def timing(result: ChatResult) -> str:

@@ -1,0 +1,502 @@
+"""Every widget in every state, light and dark, as PNGs: how the panel's look is checked by eye.
+
+``python tests/gallery.py FOLDER [--zoom 1.25]`` writes ``widgets-light.png`` and ``widgets-dark.png``. Run it with
+``QT_QPA_PLATFORM=offscreen``, or on a real screen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import (
+    QApplication,
+    QCheckBox,
+    QComboBox,
+    QFrame,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QRadioButton,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
+
+from core.chat import ChatResult, Estimate, RouteDecision, Signals, Usage
+from core.local.server import ServerState
+from core.spend.budget import Budget
+from core.status import ApiStatus, CoreStatus
+from gui.theme import set_button_icon, set_property, theme
+from gui.widgets.budget_bar import BudgetBar, BudgetSummary
+from gui.widgets.decision_card import DecisionCard
+from gui.widgets.empty_state import EmptyState
+from gui.widgets.error_card import ErrorCard, ShortCard
+from gui.widgets.header import HeaderStrip
+from gui.widgets.icon_button import IconButton
+from gui.widgets.lamp import LAMP_WORDS, Lamp
+from gui.widgets.mini_bar import MiniBar
+from gui.widgets.money_label import MoneyLabel
+from gui.widgets.origin_tag import OriginTag
+from gui.widgets.rail import Rail
+from gui.widgets.route_badge import RouteBadge
+from gui.widgets.route_line import RouteLine
+from gui.widgets.segmented import SegmentedSwitch
+from gui.widgets.toast import ToastHost
+
+NANO = 1_000_000_000
+PAGES = [
+    ("chat", "Chat", "chats"),
+    ("routing", "Routing", "git-fork"),
+    ("spend", "Spend", "wallet"),
+    ("machine", "Machine", "hard-drives"),
+    ("requests", "Requests", "rows"),
+    ("lab", "Lab", "flask"),
+    ("preferences", "Preferences", "gear-six"),
+]
+
+
+def a_decision(**changes: object) -> RouteDecision:
+    base = RouteDecision(
+        side="local",
+        provider="vllm-local",
+        model="qwen2.5-coder-14b",
+        rule="simple",
+        reason="Simple: score 0.31 is under 0.60",
+        mode="hybrid",
+        signals=Signals(input_tokens=412, input_tokens_bound=600, max_output_tokens=1024, complexity=0.31),
+        local_estimate=Estimate(model="qwen2.5-coder-14b", cost_nanodollars=600_000, hold_nanodollars=0),
+        api_estimate=Estimate(
+            model="claude-sonnet-4-6", cost_nanodollars=4_700_000, hold_nanodollars=16_700_000
+        ),
+        complexity_threshold=0.6,
+        local_requests_today=847,
+        routing_threshold=3000,
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+COMPLEX = a_decision(
+    side="api", rule="complex", reason="Complex: asks for a JSON schema", model="claude-sonnet-4-6"
+)
+STARTING = a_decision(side="api", rule="unavailable", reason="Local unavailable: it is starting")
+REFUSED = a_decision(
+    side=None,
+    provider=None,
+    rule="budget",
+    reason="Budget: $2.71 at worst and $2.48 is free",
+    refusal="budget",
+)
+
+
+def a_result(**changes: object) -> ChatResult:
+    base = ChatResult(
+        text="",
+        tool_calls=(),
+        usage=Usage(fresh_input_tokens=412, output_tokens=186),
+        provider="vllm-local",
+        side="local",
+        model="qwen2.5-coder-14b",
+        finish_reason="stop",
+        decision=a_decision(),
+        cost_nanodollars=0,
+        loaded_nanodollars=1_900_000,
+        price_version=None,
+        latency_ms=210 + 185 * 1000 / 61,
+        ttft_ms=210,
+        correlation_id="0197a3c2-7d41-7c55-9b1e-2f6f0a3f9e10",
+        started_at=datetime(2026, 6, 18, 14, 32, 8, tzinfo=UTC),
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+API_RESULT = a_result(
+    side="api",
+    provider="anthropic",
+    model="claude-sonnet-4-6-20260501",
+    decision=COMPLEX,
+    usage=Usage(fresh_input_tokens=320, cache_read_tokens=1820, output_tokens=512),
+    cost_nanodollars=14_700_000,
+    loaded_nanodollars=14_700_000,
+    price_version="genai-prices 0.2.3",
+    latency_ms=910 + 511 * 1000 / 74,
+    ttft_ms=910,
+)
+UNPRICED = a_result(
+    side="api",
+    decision=STARTING,
+    usage=Usage(fresh_input_tokens=1204, output_tokens=288),
+    cost_nanodollars=None,
+    loaded_nanodollars=None,
+    ttft_ms=880,
+    latency_ms=880,
+)
+
+
+def a_status(
+    local: ServerState | None = None,
+    api: ApiStatus | None = None,
+    today: int = 847,
+    spent: int = 187_420_000_000,
+    held: int = 1_860_000_000,
+    budget: bool = True,
+) -> CoreStatus:
+    return CoreStatus(
+        local=local or ServerState(phase="ready", kind="external", model="qwen2.5-coder-14b"),
+        api=api or ApiStatus(phase="key_set", model="claude-sonnet-4-6-20260501"),
+        local_requests_today=today,
+        routing_threshold=3000,
+        routing_mode="hybrid",
+        month="June",
+        budget=a_budget(spent, held) if budget else None,
+    )
+
+
+def a_budget(spent: int, held: int) -> Budget:
+    return Budget(
+        limit_nanodollars=500 * NANO,
+        spent_nanodollars=spent,
+        held_nanodollars=held,
+        held_count=3,
+        unresolved_nanodollars=0,
+        unresolved_count=0,
+        unpriced_count=0,
+        window_label="2026-06",
+    )
+
+
+def nothing() -> None:
+    """A callback for buttons that nobody presses."""
+
+
+class Gallery(QWidget):
+    """One tall page of sections."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setAutoFillBackground(True)
+        self.column = QVBoxLayout(self)
+        self.column.setContentsMargins(24, 24, 24, 24)
+        self.column.setSpacing(8)
+        for name in (
+            "_type",
+            "_controls",
+            "_marks",
+            "_headers",
+            "_pills_and_rail",
+            "_badges",
+            "_cards",
+            "_decisions",
+        ):
+            getattr(self, name)()
+        self.column.addStretch(1)
+
+    def section(self, title: str) -> None:
+        label = QLabel(title)
+        set_property(label, role="caption", weight=500, level="2")
+        self.column.addSpacing(8)
+        self.column.addWidget(label)
+
+    def row(self, *widgets: QWidget, stretch: bool = True) -> None:
+        line = QHBoxLayout()
+        line.setSpacing(12)
+        for widget in widgets:
+            line.addWidget(widget, 0, Qt.AlignmentFlag.AlignTop if stretch else Qt.AlignmentFlag(0))
+        if stretch:
+            line.addStretch(1)
+        self.column.addLayout(line)
+
+    def _type(self) -> None:
+        self.section("Type")
+        for role in ("hero", "figure", "title", "reading", "body", "small", "caption", "mono"):
+            labels: list[QWidget] = []
+            for weight in (400, 500, 600):
+                label = QLabel(f"{role} {weight} $187.42 111,000")
+                set_property(label, role=role, weight=weight)
+                labels.append(label)
+            self.row(*labels)
+
+    def _controls(self) -> None:
+        self.section("Controls")
+        for states in ({}, {"enabled": False}):
+            buttons: list[QWidget] = []
+            for properties in (
+                {},
+                {"primary": True},
+                {"danger": True},
+                {"flat": True},
+                {"compact": True},
+                {"tiny": True},
+            ):
+                button = QPushButton(next(iter(properties), "plain").capitalize())
+                set_property(button, **properties)
+                if "danger" in properties:
+                    set_button_icon(button, "trash", "danger_text")
+                button.setEnabled(states.get("enabled", True))
+                buttons.append(button)
+            buttons.append(IconButton("note-pencil", "New chat", "Ctrl+N", outlined=True))
+            buttons.append(IconButton("export", "Export"))
+            self.row(*buttons)
+        line, locked, wrong = (
+            QLineEdit("http://192.168.1.40:8000/v1"),
+            QLineEdit("locked"),
+            QLineEdit("sk-ant-bad"),
+        )
+        locked.setReadOnly(True)
+        set_property(wrong, tone="danger")
+        box, spin = QComboBox(), QSpinBox()
+        box.addItems(["hybrid", "local-first"])
+        spin.setMaximum(9999)
+        spin.setValue(3000)
+        self.row(line, locked, wrong, box, spin)
+        checked, radio = QCheckBox("Fall back once"), QRadioButton("System")
+        checked.setChecked(True)
+        radio.setChecked(True)
+        off = QCheckBox("Reduce motion")
+        switch = SegmentedSwitch([("auto", "Auto", None), ("local", "Local", "cpu"), ("api", "API", "cloud")])
+        second = SegmentedSwitch(
+            [("system", "System", None), ("light", "Light", "sun"), ("dark", "Dark", "moon")], compact=False
+        )
+        second.set_value("light")
+        self.row(checked, off, radio, switch, second)
+
+    def _marks(self) -> None:
+        self.section("Lamps, money, bars, origins")
+        lamps: list[QWidget] = []
+        for state, word in LAMP_WORDS.items():
+            lamps += [Lamp(state), QLabel(word)]  # type: ignore[arg-type]
+        self.row(*lamps)
+        amounts = [
+            (187_420_000_000, "settled"),
+            (1_860_000_000, "held"),
+            (4_700_000, "estimate"),
+            (20_000, "settled"),
+            (None, "unpriced"),
+            (1_900_000, "loaded"),
+            (0, "cash"),
+            (None, "loaded"),
+        ]
+        labels: list[QWidget] = []
+        for nano, kind in amounts:
+            label = MoneyLabel()
+            label.set_cost(nano, kind)  # type: ignore[arg-type]
+            labels.append(label)
+        self.row(*labels)
+        bar = BudgetBar()
+        bar.set_amounts(187_420_000_000, 1_860_000_000, 500 * NANO)
+        bar.setFixedWidth(400)
+        mini = MiniBar("local")
+        mini.set_share(0.28)
+        self.row(
+            bar,
+            mini,
+            OriginTag("default"),
+            OriginTag("environment", locked=True),
+            OriginTag("panel"),
+            OriginTag("none"),
+        )
+
+    def _headers(self) -> None:
+        self.section("Header strip at 1200, 900 and 680 px")
+        for width in (1200, 900, 680):
+            strip = HeaderStrip()
+            strip.set_title("Chat")
+            strip.setFixedWidth(width)
+            strip.set_status(a_status())
+            self.row(strip)
+
+    def _pills_and_rail(self) -> None:
+        self.section("Pills in all states, rail")
+        grid = QGridLayout()
+        states = [
+            a_status(),
+            a_status(
+                ServerState(phase="starting", kind="embedded", progress=0.62, eta_s=70),
+                ApiStatus(phase="no_key", model="x"),
+            ),
+            a_status(
+                ServerState(phase="stopped", kind="embedded"),
+                ApiStatus(phase="breaker_open", model="x", detail="retry in 22 s"),
+                today=3000,
+            ),
+            a_status(
+                ServerState(phase="stopping", kind="embedded", detail="2 requests left"),
+                spent=494_100_000_000,
+            ),
+            a_status(ServerState(phase="failed", kind="embedded", detail="out of GPU memory"), budget=False),
+        ]
+        self.keep = []
+        for y, status in enumerate(states):
+            strip = HeaderStrip()
+            strip.set_status(status)
+            self.keep.append(strip)
+            for x, pill in enumerate(strip.pills.values()):
+                pill.set_density(0)
+                grid.addWidget(pill, y, x, Qt.AlignmentFlag.AlignLeft)
+        rail = Rail(PAGES)
+        rail.set_lamp("machine", "alert", "VRAM 91 %")
+        rail.setFixedHeight(480)
+        line = QHBoxLayout()
+        line.addLayout(grid)
+        line.addStretch(1)
+        line.addWidget(rail)
+        self.column.addLayout(line)
+
+    def _badges(self) -> None:
+        self.section("Route badges and route lines")
+        streaming, waiting, failed, narrow = RouteBadge(), RouteBadge(), RouteBadge(), RouteBadge()
+        streaming.set_decision(replace(COMPLEX, reason="Complex: score 0.71 reached 0.60"))
+        streaming.set_streaming(214, 74, 16_700_000)
+        waiting.set_decision(a_decision())
+        failed.set_failed("Broke off after 214 tokens", COMPLEX, 3_900_000)
+        narrow.set_result(API_RESULT)
+        narrow.setFixedWidth(360)
+        for result in (a_result(), API_RESULT, UNPRICED, a_result(loaded_nanodollars=None)):
+            badge = RouteBadge()
+            badge.set_result(result)
+            self.row(badge)
+        for badge in (streaming, waiting, failed, narrow):
+            self.row(badge)
+        for decision in (
+            None,
+            a_decision(),
+            COMPLEX,
+            REFUSED,
+            a_decision(local_estimate=Estimate(model=None, cost_nanodollars=None, hold_nanodollars=0)),
+        ):
+            line = RouteLine()
+            line.set_decision(decision)
+            line.setFixedWidth(800)
+            self.row(line)
+
+    def _cards(self) -> None:
+        self.section("Failures")
+        empty = EmptyState(
+            "No NVIDIA GPU found",
+            "The driver library isn’t installed, so there is nothing to chart. Chat, routing and spend work as usual.",
+            [("Watch a remote GPU", nothing), ("Use the small model", nothing)],
+            "Looked for libnvidia-ml.so.1 at 14:02",
+        )
+        frame = QFrame()
+        set_property(frame, card=True)
+        QVBoxLayout(frame).addWidget(empty)
+        frame.setFixedSize(608, 280)
+        server = ErrorCard(
+            "The local server ran out of GPU memory",
+            "At 14:09:08 vLLM asked for 1.25 GB more than the card had. The context is set to 32 k and 17 requests were in flight.",
+            ("Apply and restart", nothing),
+            [
+                ("Restart as is", "arrow-clockwise", nothing),
+                ("Show log", "terminal-window", nothing),
+                ("Copy details", "copy", nothing),
+            ],
+            kept="6 answers moved to the API for $0.0471. 11 more are waiting there.",
+            log=[
+                "14:09:08 ERR CUDA out of memory. Tried to allocate 1.25 GiB",
+                "14:09:09 INF Container exited, code 137",
+            ],
+            fix_title="Lower the context from 32 k to 16 k tokens",
+            fix_detail="Needs about 18.3 GB instead of 20.9 GB",
+        )
+        server.setFixedWidth(608)
+        self.row(frame, server)
+        summary = BudgetSummary()
+        summary.set_amounts(494_100_000_000, 3_420_000_000, 500 * NANO, held_count=5, asked=2_710_000_000)
+        limit = ErrorCard(
+            "This prompt doesn’t fit under June’s $500 limit",
+            "Its worst case is $2.71 and $2.48 is free. It has tools, which the local model can’t run, so it was not sent.",
+            ("Raise the limit", nothing),
+            [
+                ("Show what is held", "", nothing),
+                ("Lower max tokens to 900", "", nothing),
+                ("Send without tools", "", nothing),
+            ],
+            kept="Your prompt is still in the box. Nothing was charged.",
+            icon="prohibit-fill",
+            body=summary,
+        )
+        limit.setFixedWidth(608)
+        shorts = QWidget()
+        column = QVBoxLayout(shorts)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(12)
+        for card in (
+            ShortCard(
+                "No Anthropic key yet",
+                "This prompt wants the API. It is kept in the box.",
+                ("Add a key", nothing),
+            ),
+            ShortCard(
+                "Too long for Local",
+                "41,208 tokens, and the local model takes 32,768.",
+                ("Send to API, $0.13", nothing),
+                icon="arrows-out-line-horizontal",
+            ),
+            ShortCard(
+                "The answer broke off after 214 tokens",
+                "The connection closed. The text is kept, $0.0039 settled.",
+                ("Continue", nothing),
+                "danger",
+                "link-break",
+            ),
+        ):
+            column.addWidget(card)
+        shorts.setFixedWidth(608)
+        self.row(limit, shorts)
+        self.toasts = []
+        holders: list[QWidget] = []
+        for text, label, icon in (
+            ("Deleted “Regex for German IBANs”", "Undo", "trash"),
+            ("Applied 2 changes to routing", "Roll back", "check-circle-fill"),
+        ):
+            holder = QWidget()
+            holder.setFixedSize(380, 72)
+            host = ToastHost(holder)
+            theme().set_reduced_motion(True)
+            host.show(text, label, nothing, icon)
+            self.toasts.append(host)
+            holders.append(holder)
+        self.row(*holders)
+
+    def _decisions(self) -> None:
+        self.section("Decision cards")
+        cards: list[QWidget] = []
+        for shown in (a_result(), API_RESULT, REFUSED):
+            card = DecisionCard(shown)
+            card.setWindowFlags(Qt.WindowType.Widget)
+            cards.append(card)
+        self.row(*cards)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--zoom", type=float, default=1.0)
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    app = QApplication.instance() or QApplication([])
+    assert isinstance(app, QApplication)
+    theme().install(app)
+    theme().set_zoom(options.zoom)
+    gallery = Gallery()
+    gallery.resize(round(1400 * options.zoom), 100)
+    gallery.show()
+    for scheme in ("light", "dark"):
+        theme().set_scheme(scheme)
+        app.processEvents()
+        gallery.resize(gallery.width(), gallery.sizeHint().height())
+        app.processEvents()
+        gallery.grab().save(str(options.folder / f"widgets-{scheme}.png"))
+    gallery.close()
+
+
+if __name__ == "__main__":
+    main()
