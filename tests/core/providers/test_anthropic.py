@@ -1,0 +1,531 @@
+"""AnthropicProvider through the real SDK, against a local server that speaks Anthropic's wire."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from core.chat import (
+    ChatRequest,
+    ImagePart,
+    JsonSchemaFormat,
+    Message,
+    TextDelta,
+    Tool,
+    ToolCall,
+    Usage,
+    UsageReported,
+)
+from core.errors import (
+    AuthenticationFailed,
+    ContentRefused,
+    ContextTooLong,
+    InvalidRequest,
+    Overloaded,
+    RateLimited,
+    SignalboxError,
+    Unavailable,
+)
+from core.providers import AnthropicProvider, complete
+from core.providers.wire_text import REPAIRED_TEXT
+from tests.support.anthropic_server import AnthropicServer, Billed, Fault, Says, ToolUse, refusal
+from tests.support.providers import drain
+from tests.support.wire_server import Raw, Refuses
+
+KEY = "sk-ant-test-0123456789"
+MODEL = "claude-sonnet-4-6-20260501"
+WEATHER = Tool(
+    name="weather",
+    description="The weather of a city",
+    parameters={"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+)
+
+
+def provider_for(server: AnthropicServer, model: str = MODEL, **options: Any) -> AnthropicProvider:
+    return AnthropicProvider(KEY, server.url, model, **options)
+
+
+async def test_text_streams_with_usage_model_and_reason() -> None:
+    async with AnthropicServer(Says("Paris", " it", " is", pings=3), api_key=KEY) as server:
+        provider = provider_for(server)
+        drained = await drain(provider, "What is the capital of France?", system="Be brief.", temperature=0.2)
+        await provider.close()
+    assert drained.text == "Paris it is"
+    assert drained.ended.model == MODEL
+    assert drained.ended.finish_reason == "stop"
+    assert drained.ended.dropped == ()
+    body = server.received[0].body
+    assert body["temperature"] == 0.2
+    assert body["max_tokens"] == 1024
+    assert body["system"] == "Be brief."
+    assert body["stream"] is True
+    (billed,) = server.books
+    assert (drained.usages[-1].fresh_input_tokens, drained.usages[-1].output_tokens) == (
+        billed.input_tokens,
+        3,
+    )
+
+
+async def test_usage_is_reported_before_the_first_text() -> None:
+    async with AnthropicServer(Says("a", "b")) as server:
+        drained = await drain(provider_for(server), "one two three")
+    first = drained.events[0]
+    assert isinstance(first, UsageReported)
+    assert first.usage.fresh_input_tokens == 3
+
+
+async def test_cache_counts_are_disjoint_and_by_lifetime() -> None:
+    usage = {
+        "input_tokens": 11,
+        "cache_read_input_tokens": 2000,
+        "cache_creation_input_tokens": 700,
+        "cache_creation": {"ephemeral_5m_input_tokens": 500, "ephemeral_1h_input_tokens": 200},
+        "output_tokens": 1,
+        "service_tier": "priority",
+    }
+    final = {
+        "output_tokens": 42,
+        "cache_creation_input_tokens": 700,
+        "output_tokens_details": {"thinking_tokens": 30},
+    }
+    async with AnthropicServer(Says("ok", usage=usage, final_usage=final)) as server:
+        drained = await drain(provider_for(server), "hi")
+    assert drained.usages[-1] == Usage(
+        fresh_input_tokens=11,
+        cache_read_tokens=2000,
+        cache_write_5m_tokens=500,
+        cache_write_1h_tokens=200,
+        output_tokens=42,
+        thinking_tokens=30,
+        service_tier="priority",
+    )
+    billed = server.books[0]
+    assert billed == Billed(
+        model=MODEL,
+        input_tokens=11,
+        cache_read_tokens=2000,
+        cache_write_5m_tokens=500,
+        cache_write_1h_tokens=200,
+        output_tokens=42,
+        finished=True,
+    )
+
+
+async def test_thinking_is_no_part_of_the_text() -> None:
+    async with AnthropicServer(Says("42", thinking=("Let me", " see"))) as server:
+        answer = await complete(provider_for(server), ChatRequest.from_prompt("6 x 7?"))
+    assert answer.text == "42"
+    assert answer.usage is not None
+    assert answer.usage.output_tokens == 3
+
+
+async def test_parallel_tool_calls_come_back_whole() -> None:
+    tools = (
+        ToolUse("weather", ('{"city": "Z', "ü", 'rich"}'), id="toolu_a"),
+        ToolUse("weather", (), id="toolu_b"),
+    )
+    async with AnthropicServer(Says("Looking.", tools=tools)) as server:
+        answer = await complete(provider_for(server), ChatRequest.from_prompt("weather?", tools=(WEATHER,)))
+    assert answer.finish_reason == "tool_calls"
+    assert answer.tool_calls == (
+        ToolCall("toolu_a", "weather", '{"city": "Zürich"}'),
+        ToolCall("toolu_b", "weather", "{}"),
+    )
+    assert server.received[0].body["tools"] == [
+        {
+            "name": "weather",
+            "description": "The weather of a city",
+            "input_schema": dict(WEATHER.parameters),
+        }
+    ]
+
+
+async def test_truncated_tool_arguments_are_kept_as_sent_and_can_be_sent_back() -> None:
+    cut = ToolUse("weather", ('{"city": "Zü',), id="toolu_a")
+    async with AnthropicServer(Says(tools=(cut,), stop_reason="max_tokens")) as server:
+        provider = provider_for(server)
+        answer = await complete(provider, ChatRequest.from_prompt("weather?", tools=(WEATHER,)))
+        assert answer.finish_reason == "length"
+        assert answer.tool_calls[0].arguments_json == '{"city": "Zü'
+        history = (
+            Message(role="user", text="weather?"),
+            Message(role="assistant", text="", tool_calls=answer.tool_calls),
+            Message(role="tool", text="arguments were cut short", tool_call_id="toolu_a"),
+        )
+        drained = await drain(provider, ChatRequest(messages=history, tools=(WEATHER,)))
+    assert drained.ended.finish_reason == "stop"
+    assert server.received[1].body["messages"][1]["content"][0]["input"] == {"INVALID_JSON": '{"city": "Zü'}
+
+
+async def test_results_of_parallel_calls_share_one_turn_with_what_follows() -> None:
+    calls = (ToolCall("a", "weather", '{"city":"Bern"}'), ToolCall("b", "weather", ""))
+    history = (
+        Message(role="user", text="weather?"),
+        Message(role="assistant", text="", tool_calls=calls),
+        Message(role="tool", text="sunny", tool_call_id="a"),
+        Message(role="tool", text="", tool_call_id="b"),
+        Message(role="assistant", text=""),
+        Message(role="user", text="so?"),
+    )
+    async with AnthropicServer() as server:
+        drained = await drain(provider_for(server), ChatRequest(messages=history))
+    assert drained.ended.finish_reason == "stop"
+    turns = server.received[0].body["messages"]
+    assert [turn["role"] for turn in turns] == ["user", "assistant", "user"]
+    assert turns[2]["content"] == [
+        {"type": "tool_result", "tool_use_id": "a", "content": [{"type": "text", "text": "sunny"}]},
+        {"type": "tool_result", "tool_use_id": "b"},
+        {"type": "text", "text": "so?"},
+    ]
+
+
+async def test_images_and_schema_travel() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"age": {"type": "integer", "minimum": 3}, "of": {"type": "object", "properties": {}}},
+    }
+    message = Message(role="user", text="How old?", images=(ImagePart("image/png", "aGk="),))
+    request = ChatRequest(messages=(message,), response_format=JsonSchemaFormat(schema=schema))
+    async with AnthropicServer(Says('{"age": 4}')) as server:
+        answer = await complete(provider_for(server), request)
+    assert json.loads(answer.text) == {"age": 4}
+    assert answer.dropped == ()
+    body = server.received[0].body
+    assert body["messages"][0]["content"][0] == {
+        "type": "image",
+        "source": {"type": "base64", "media_type": "image/png", "data": "aGk="},
+    }
+    sent = body["output_config"]["format"]["schema"]
+    assert sent["additionalProperties"] is False
+    assert schema["properties"]["age"] == {"type": "integer", "minimum": 3}, (
+        "the caller's schema is left alone"
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "temperature", "sent", "dropped"),
+    [
+        ("claude-opus-5", 0.3, None, ("temperature",)),
+        ("claude-haiku-5-5", 0.3, None, ("temperature",)),
+        ("claude-zebra-9", 0.3, None, ("temperature",)),
+        ("claude-haiku-4-5-20251001", 0.3, 0.3, ()),
+        ("claude-sonnet-4-6", 1.7, 1.0, ("temperature above 1",)),
+        ("claude-opus-5", None, None, ()),
+    ],
+)
+async def test_a_temperature_goes_only_to_models_that_take_it(
+    model: str, temperature: float | None, sent: float | None, dropped: tuple[str, ...]
+) -> None:
+    async with AnthropicServer() as server:
+        drained = await drain(provider_for(server, model), "hi", temperature=temperature)
+    assert drained.ended.dropped == dropped
+    assert server.received[0].body.get("temperature") == sent
+
+
+async def test_max_tokens_is_clamped_to_what_the_model_gives() -> None:
+    async with AnthropicServer() as server:
+        provider = provider_for(server, "claude-3-opus-tuned")
+        request = ChatRequest.from_prompt(
+            "hi", max_tokens=50_000, response_format=JsonSchemaFormat(schema={"type": "object"})
+        )
+        drained = await drain(provider, request)
+    assert server.received[0].body["max_tokens"] == 4096
+    assert drained.ended.dropped == ("max_tokens above 4096", "response_format")
+
+
+async def test_check_learns_the_limits_and_lists_models() -> None:
+    async with AnthropicServer(api_key=KEY) as server:
+        provider = provider_for(server, "claude-opus-5")
+        checked = await provider.check()
+        drained = await drain(provider, "hi", max_tokens=999_999, model="claude-haiku-4-5-20251001")
+    assert MODEL in checked.models
+    assert checked.latency_ms > 0
+    assert provider.capabilities.context_tokens == 1_000_000
+    assert provider.capabilities.max_output_tokens == 128_000
+    body = server.received[-1].body
+    assert (body["model"], body["max_tokens"]) == ("claude-haiku-4-5-20251001", 64_000)
+    assert drained.ended.model == "claude-haiku-4-5-20251001"
+
+
+async def test_count_tokens_is_the_servers_own() -> None:
+    async with AnthropicServer() as server:
+        request = ChatRequest.from_prompt("one two three", system="four five", temperature=0.1, max_tokens=7)
+        assert await provider_for(server).count_tokens(request) == 5
+    assert "max_tokens" not in server.received[0].body
+
+
+async def test_a_hint_of_another_side_leaves_the_model_alone() -> None:
+    async with AnthropicServer() as server:
+        await drain(provider_for(server), "hi", model="qwen3-32b")
+    assert server.received[0].body["model"] == MODEL
+
+
+REFUSALS: list[tuple[Refuses, type[SignalboxError], str]] = [
+    (refusal(400, "invalid_request_error", "messages: bad"), InvalidRequest, "messages: bad"),
+    (
+        refusal(400, "invalid_request_error", "prompt is too long: 207791 tokens > 200000 maximum"),
+        ContextTooLong,
+        "200,000",
+    ),
+    (
+        refusal(
+            400,
+            "invalid_request_error",
+            "input length and `max_tokens` exceed context limit: 178959 + 64000 > 200000",
+        ),
+        ContextTooLong,
+        "200,000",
+    ),
+    (refusal(400, "invalid_request_error", "Your credit balance is too low"), AuthenticationFailed, "credit"),
+    (refusal(401, "authentication_error", "invalid x-api-key"), AuthenticationFailed, "ANTHROPIC_API_KEY"),
+    (refusal(402, "billing_error"), AuthenticationFailed, "credit"),
+    (refusal(403, "permission_error"), AuthenticationFailed, "another model"),
+    (refusal(404, "not_found_error", "model: claude-nope"), InvalidRequest, "claude-nope"),
+    (Refuses(status=404, body="<html>nginx</html>"), Unavailable, "ANTHROPIC_BASE_URL"),
+    (refusal(413, "request_too_large"), ContextTooLong, "size"),
+    (refusal(429, "rate_limit_error", retry_after="12"), RateLimited, "12 s"),
+    (refusal(500, "api_error", "Internal"), Unavailable, "HTTP 500"),
+    (Refuses(status=502, body="<html>Bad gateway</html>"), Unavailable, "HTTP 502"),
+    (refusal(504, "timeout_error"), Unavailable, "HTTP 504"),
+    (refusal(529, "overloaded_error", "Overloaded", retry_after_ms="1500"), Overloaded, "Overloaded"),
+    (Refuses(status=307, body="", headers={"location": "/elsewhere"}), Unavailable, "/elsewhere"),
+]
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind", "says"), REFUSALS, ids=lambda value: str(getattr(value, "status", ""))
+)
+async def test_refusals_become_the_taxonomy(reply: Refuses, kind: type[SignalboxError], says: str) -> None:
+    async with AnthropicServer(reply) as server:
+        drained = await drain(provider_for(server), "hi")
+    assert type(drained.error) is kind
+    assert says in str(drained.error)
+    assert drained.error.hint
+    assert "<html" not in str(drained.error)
+    assert KEY not in str(drained.error)
+    assert len(server.received) == 1, "retrying is the router's job"
+
+
+async def test_counts_and_waits_are_read_from_the_refusal() -> None:
+    async with AnthropicServer(REFUSALS[1][0], REFUSALS[10][0], REFUSALS[14][0]) as server:
+        provider = provider_for(server)
+        too_long, limited, overloaded = [(await drain(provider, "hi")).error for _ in range(3)]
+    assert isinstance(too_long, ContextTooLong)
+    assert (too_long.input_tokens, too_long.limit_tokens) == (207_791, 200_000)
+    assert isinstance(limited, RateLimited)
+    assert limited.retry_after_s == 12
+    assert isinstance(overloaded, Overloaded)
+    assert overloaded.retry_after_s == 1.5
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        (Fault("overloaded_error", "Overloaded"), Overloaded),
+        (Fault("api_error", "Internal server error"), Unavailable),
+        (Fault("rate_limit_error", "Slow down"), RateLimited),
+        (Fault("new_kind_of_error", "?"), Unavailable),
+    ],
+)
+async def test_an_error_event_keeps_text_and_usage(fault: Fault, kind: type[SignalboxError]) -> None:
+    async with AnthropicServer(Says("Once", " upon", " a", fault_after=(2, fault))) as server:
+        drained = await drain(provider_for(server), "Tell me a story")
+    assert type(drained.error) is kind
+    assert drained.text == "Once upon"
+    assert drained.usages[0].fresh_input_tokens == server.books[0].input_tokens
+
+
+@pytest.mark.parametrize("reply", [Says("Once", " upon", cut_after=1), Says("Once", ends=False)])
+async def test_a_connection_cut_mid_stream_is_unavailable(reply: Says) -> None:
+    async with AnthropicServer(reply) as server:
+        drained = await drain(provider_for(server), "Tell me a story")
+    assert type(drained.error) is Unavailable
+    assert "before the end" in drained.error.message
+    assert drained.text == "Once"
+    assert len(drained.usages) == 1
+
+
+async def test_a_stall_ends_in_a_timeout_that_names_its_seconds() -> None:
+    async with AnthropicServer(Says("Once", " upon", hold_after=1)) as server:
+        drained = await drain(provider_for(server, timeout_s=0.2), "Tell me a story")
+        await asyncio.wait_for(server.lost.wait(), 10)
+    assert type(drained.error) is Unavailable
+    assert "0.2 s" in drained.error.message
+    assert drained.text == "Once"
+
+
+async def test_a_server_that_is_gone_is_unavailable() -> None:
+    async with AnthropicServer() as server:
+        provider = provider_for(server)
+        assert (await drain(provider, "hi")).error is None
+    drained = await drain(provider, "hi")
+    assert type(drained.error) is Unavailable
+    assert server.url in drained.error.message
+    assert "ANTHROPIC_BASE_URL" in drained.error.hint
+
+
+async def test_a_server_killed_mid_stream_is_unavailable() -> None:
+    async with AnthropicServer(Says("Once", " upon", hold_after=1)) as server:
+        task = asyncio.create_task(drain(provider_for(server), "Tell me a story"))
+        await asyncio.wait_for(server.holding.wait(), 10)
+        await server.stop()
+        drained = await task
+    assert type(drained.error) is Unavailable
+
+
+async def test_cancelling_closes_the_upstream_connection() -> None:
+    async with AnthropicServer(Says("Once", " upon", hold_after=1)) as server:
+        provider = provider_for(server)
+        task = asyncio.create_task(drain(provider, "Tell me a story"))
+        await asyncio.wait_for(server.holding.wait(), 10)
+        assert not server.lost.is_set()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.wait_for(server.lost.wait(), 10)
+        assert server.cancelled == 1
+        assert (await drain(provider, "hi")).text == "Hello there", "the provider goes on working"
+    assert not server.books[0].finished
+
+
+async def test_leaving_the_stream_closes_the_upstream_connection() -> None:
+    async with AnthropicServer(Says("Once", " upon", hold_after=1)) as server:
+        stream = provider_for(server).stream(ChatRequest.from_prompt("Tell me a story"))
+        async with aclosing(stream) as events:
+            async for event in events:
+                if isinstance(event, TextDelta):
+                    break
+        await asyncio.wait_for(server.lost.wait(), 10)
+
+
+async def test_a_refusal_without_a_word_is_an_error_that_says_why() -> None:
+    said = "This could enable harm."
+    async with AnthropicServer(
+        Says(stop_reason="refusal", explanation=said), Says("I will", stop_reason="refusal")
+    ) as server:
+        provider = provider_for(server)
+        silent, partial = await drain(provider, "hi"), await drain(provider, "hi")
+    assert type(silent.error) is ContentRefused
+    assert said in silent.error.message
+    assert silent.usages, "a refusal is billed"
+    assert partial.ended.finish_reason == "refusal"
+    assert partial.text == "I will"
+
+
+@pytest.mark.parametrize(
+    ("reason", "finish"),
+    [
+        ("end_turn", "stop"),
+        ("stop_sequence", "stop"),
+        ("max_tokens", "length"),
+        ("model_context_window_exceeded", "length"),
+        ("a_later_invention", "unknown"),
+    ],
+)
+async def test_stop_reasons(reason: str, finish: str) -> None:
+    async with AnthropicServer(Says("x", stop_reason=reason)) as server:
+        drained = await drain(provider_for(server), "hi")
+    assert drained.ended.finish_reason == finish
+
+
+async def test_something_else_at_the_address_is_no_answer() -> None:
+    page = Raw(chunks=(b"<html><body>Welcome to the hotel</body></html>",))
+    garbage = Raw(chunks=(b"event: message_start\ndata: {not json\n\n",))
+    latin = Raw(chunks=(b"event: message_start\ndata: \xff\xfe\n\n",))
+    async with AnthropicServer(page, garbage, latin) as server:
+        provider = provider_for(server)
+        for _ in range(3):
+            drained = await drain(provider, "hi")
+            assert type(drained.error) is Unavailable
+            assert drained.events == []
+
+
+@pytest.mark.parametrize("key", ["", "  "])
+async def test_no_key_is_said_without_a_call(key: str) -> None:
+    drained = await drain(AnthropicProvider(key, None, MODEL), "hi")
+    assert isinstance(drained.error, AuthenticationFailed)
+    assert drained.error.missing
+
+
+@pytest.mark.parametrize("key", ["sk-ant-\nx", "sk-ant-é", "two words"])
+async def test_a_mangled_key_never_reaches_a_message(key: str) -> None:
+    drained = await drain(AnthropicProvider(key, None, MODEL), "hi")
+    assert isinstance(drained.error, AuthenticationFailed)
+    assert not drained.error.missing
+    assert key not in str(drained.error)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://", "ftp://127.0.0.1", "not a url", "http://127.0.0.1:99999", "http://[::1"]
+)
+async def test_an_address_that_is_none_is_unavailable(url: str) -> None:
+    drained = await drain(AnthropicProvider(KEY, url, MODEL), "hi")
+    assert type(drained.error) is Unavailable
+    assert "ANTHROPIC_BASE_URL" in str(drained.error)
+
+
+async def test_a_base_url_may_end_in_v1() -> None:
+    async with AnthropicServer() as server:
+        drained = await drain(AnthropicProvider(KEY, f"{server.url}/v1/", MODEL), "hi")
+    assert drained.text == "Hello there"
+
+
+async def test_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "ANTHROPIC_API_KEY": "sk-ant-environment",
+        "ANTHROPIC_AUTH_TOKEN": "token-environment",
+        "ANTHROPIC_BASE_URL": "http://127.0.0.1:9",
+        "ANTHROPIC_CUSTOM_HEADERS": "Authorization: Bearer other\nX-Leak: 1",
+        "HTTP_PROXY": "http://127.0.0.1:9",
+        "ALL_PROXY": "http://127.0.0.1:9",
+    }.items():
+        monkeypatch.setenv(name, value)
+    async with AnthropicServer(api_key=KEY) as server:
+        drained = await drain(provider_for(server), "hi")
+    assert drained.error is None
+    headers = server.received[0].headers
+    assert headers["authorization"] == f"Bearer {KEY}"
+    assert "x-leak" not in headers
+    assert "environment" not in str(headers)
+
+
+async def test_broken_unicode_is_repaired_and_said() -> None:
+    messages = (Message(role="user", text="a\ud83d b \ud83d\ude00 c \udc00"),)
+    async with AnthropicServer() as server:
+        drained = await drain(provider_for(server), ChatRequest(messages=messages, system="\udfff"))
+        untouched = await drain(provider_for(server), "emoji \U0001f600 stay")
+    assert server.received[0].body["messages"][0]["content"][0]["text"] == "a\ufffd b \U0001f600 c \ufffd"
+    assert server.received[0].body["system"] == "\ufffd"
+    assert drained.ended.dropped == (REPAIRED_TEXT,)
+    assert untouched.ended.dropped == ()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"messages": ()},
+        {"messages": (Message(role="user", text=" \n"),)},
+        {"max_tokens": 0},
+        {"temperature": -0.1},
+        {"temperature": float("nan")},
+    ],
+)
+async def test_requests_nobody_could_serve_make_no_call(bad: dict[str, Any]) -> None:
+    async with AnthropicServer() as server:
+        request = replace(ChatRequest.from_prompt("hi"), **bad)
+        drained = await drain(provider_for(server), request)
+    assert type(drained.error) is InvalidRequest
+    assert drained.error.hint
+    assert server.received == []
+
+
+async def test_two_streams_at_once_do_not_mix() -> None:
+    async with AnthropicServer(Says(*"aaaa"), Says(*"bbbb")) as server:
+        provider = provider_for(server)
+        both = await asyncio.gather(drain(provider, "one"), drain(provider, "two"))
+    assert sorted(drained.text for drained in both) == ["aaaa", "bbbb"]

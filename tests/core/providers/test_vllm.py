@@ -1,0 +1,377 @@
+"""VLLMProvider through the real SDK, against a local server that has vLLM's faults."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from core.chat import (
+    ChatRequest,
+    ImagePart,
+    JsonSchemaFormat,
+    Message,
+    TextDelta,
+    Tool,
+    ToolCall,
+    Usage,
+)
+from core.errors import (
+    AuthenticationFailed,
+    ContextTooLong,
+    InvalidRequest,
+    Overloaded,
+    RateLimited,
+    SignalboxError,
+    Unavailable,
+)
+from core.providers import PROVIDERS, Capabilities, VLLMProvider, complete, provider_side
+from core.providers.wire_text import REPAIRED_TEXT
+from tests.support.openai_server import TOO_LONG, OpenAIServer, Streams, vllm_error
+from tests.support.providers import drain
+from tests.support.wire_server import Raw, Refuses
+
+WEATHER = Tool(
+    name="weather",
+    description="The weather of a city",
+    parameters={"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+)
+
+
+def provider_for(server: OpenAIServer, model: str | None = "tiny", **options: Any) -> VLLMProvider:
+    return VLLMProvider(server.base_url, model, **options)
+
+
+async def test_text_streams_with_usage_and_reason() -> None:
+    async with OpenAIServer(Streams("Par", "is")) as server:
+        drained = await drain(
+            provider_for(server), "Capital?", system="Brief.", temperature=1.5, max_tokens=9
+        )
+    assert drained.text == "Paris"
+    assert (drained.ended.model, drained.ended.finish_reason, drained.ended.dropped) == ("tiny", "stop", ())
+    assert drained.usages == [Usage(fresh_input_tokens=7, output_tokens=2)]
+    body = server.received[0].body
+    assert body["messages"] == [
+        {"role": "system", "content": "Brief."},
+        {"role": "user", "content": "Capital?"},
+    ]
+    assert (body["temperature"], body["max_tokens"], body["stream"]) == (1.5, 9, True)
+    assert body["stream_options"]["include_usage"] is True
+
+
+async def test_cached_tokens_are_taken_out_of_the_fresh_ones() -> None:
+    usage = {
+        "prompt_tokens": 100,
+        "completion_tokens": 5,
+        "total_tokens": 105,
+        "prompt_tokens_details": {"cached_tokens": 64},
+        "completion_tokens_details": {"reasoning_tokens": 2},
+    }
+    async with OpenAIServer(Streams("x", usage=usage)) as server:
+        drained = await drain(provider_for(server), "hi")
+    assert drained.usages[-1] == Usage(
+        fresh_input_tokens=36, cache_read_tokens=64, output_tokens=5, thinking_tokens=2
+    )
+    assert drained.usages[-1].total_tokens == 105
+
+
+async def test_no_usage_on_the_wire_is_unknown_and_not_zero() -> None:
+    async with OpenAIServer(Streams("x", with_usage=False)) as server:
+        answer = await complete(provider_for(server), ChatRequest.from_prompt("hi"))
+    assert answer.usage is None
+
+
+async def test_running_usage_is_known_when_the_answer_breaks_off() -> None:
+    pieces = [str(number) for number in range(40)]
+    async with OpenAIServer(Streams(*pieces, usage_each_chunk=True, cut_after=40)) as server:
+        drained = await drain(provider_for(server), "count")
+    assert type(drained.error) is Unavailable
+    assert drained.usages[-1] == Usage(fresh_input_tokens=7, output_tokens=40)
+    assert len(drained.usages) < 6, "not one report a token"
+
+
+async def test_reasoning_is_no_part_of_the_text() -> None:
+    thinking: dict[str, Any] = {"reasoning_content": "hm", "reasoning": "hm"}
+    async with OpenAIServer(Streams(thinking, "42")) as server:
+        drained = await drain(provider_for(server), "6 x 7?")
+    assert drained.text == "42"
+
+
+async def test_tool_calls_in_pieces_and_both_ways() -> None:
+    def call(index: int, arguments: str, **first: Any) -> dict[str, Any]:
+        name = {"name": first.pop("name")} if "name" in first else {}
+        return {"tool_calls": [{"index": index, **first, "function": {**name, "arguments": arguments}}]}
+
+    deltas = (
+        call(0, "", id="a", type="function", name="weather"),
+        call(0, '{"city": '),
+        call(1, '{"city": "Bern"}', id="b", type="function", name="weather"),
+        call(0, '"Zürich"}'),
+    )
+    async with OpenAIServer(Streams(*deltas, finish="tool_calls"), Streams("Sunny")) as server:
+        provider = provider_for(server)
+        answer = await complete(provider, ChatRequest.from_prompt("weather?", tools=(WEATHER,)))
+        assert answer.tool_calls == (
+            ToolCall("a", "weather", '{"city": "Zürich"}'),
+            ToolCall("b", "weather", '{"city": "Bern"}'),
+        )
+        assert answer.finish_reason == "tool_calls"
+        history = (
+            Message(role="user", text="weather?"),
+            Message(role="assistant", text="", tool_calls=answer.tool_calls),
+            Message(role="tool", text="sun", tool_call_id="a", images=(ImagePart("image/png", "aGk="),)),
+            Message(role="tool", text="rain", tool_call_id="b"),
+        )
+        drained = await drain(provider, ChatRequest(messages=history, tools=(WEATHER,)))
+    assert drained.ended.dropped == ("images in a tool's result",)
+    first, second = server.received[0].body, server.received[1].body
+    assert first["tools"][0]["function"]["strict"] is True
+    assert second["messages"][1]["tool_calls"][0]["function"]["arguments"] == '{"city": "Zürich"}'
+    assert second["messages"][3] == {"role": "tool", "tool_call_id": "b", "content": "rain"}
+
+
+async def test_images_and_schema_travel() -> None:
+    message = Message(role="user", text="What?", images=(ImagePart("image/png", "aGk="),))
+    schema = {"type": "object", "properties": {"age": {"type": "integer"}}}
+    wanted = JsonSchemaFormat(schema=schema, name="how old?")
+    async with OpenAIServer(Streams('{"age": 4}')) as server:
+        answer = await complete(
+            provider_for(server), ChatRequest(messages=(message,), response_format=wanted)
+        )
+    assert json.loads(answer.text) == {"age": 4}
+    body = server.received[0].body
+    assert body["messages"][0]["content"][0]["image_url"]["url"] == "data:image/png;base64,aGk="
+    assert body["response_format"] == {
+        "type": "json_schema",
+        "json_schema": {"name": "how_old_", "schema": schema, "strict": True},
+    }
+
+
+async def test_the_model_is_the_servers_first_when_none_is_named() -> None:
+    async with OpenAIServer(models=("first", "second")) as server:
+        provider = provider_for(server, None)
+        assert provider.model is None
+        await drain(provider, "hi")
+        await drain(provider, "hi", model="second")
+        await drain(provider, "hi", model="claude-sonnet-4-6")
+    asked = [received.body["model"] for received in server.received if received.method == "POST"]
+    assert asked == ["first", "second", "first"]
+    assert provider.model == "first"
+
+
+async def test_a_server_without_a_model_says_so() -> None:
+    async with OpenAIServer(models=()) as server:
+        drained = await drain(provider_for(server, None), "hi")
+    assert type(drained.error) is Unavailable
+    assert "VLLM_MODEL" in drained.error.hint
+
+
+async def test_check_learns_the_context_length() -> None:
+    async with OpenAIServer() as server:
+        provider = provider_for(server)
+        checked = await provider.check()
+        given = Capabilities(
+            tools=False, json_schema=True, images=False, context_tokens=512, max_output_tokens=8
+        )
+        limited = provider_for(server, capabilities=given)
+        await limited.check()
+        drained = await drain(limited, "hi", max_tokens=100)
+    assert (checked.models, checked.server) == (("tiny",), "vllm")
+    assert provider.capabilities.context_tokens == 2048
+    assert limited.capabilities == given
+    assert drained.ended.dropped == ("max_tokens above 8",)
+
+
+async def test_count_tokens_asks_the_servers_tokenizer() -> None:
+    async with OpenAIServer() as server:
+        request = ChatRequest.from_prompt("one two three", system="four")
+        assert await provider_for(server).count_tokens(request) == 4
+
+
+REFUSALS: list[tuple[Refuses, type[SignalboxError], str]] = [
+    (vllm_error(404, "NotFoundError", "The model `nope` does not exist.", "model"), InvalidRequest, "nope"),
+    (TOO_LONG, ContextTooLong, "2,048"),
+    (vllm_error(400, "BadRequestError", "Invalid grammar"), InvalidRequest, "Invalid grammar"),
+    (
+        Refuses(
+            status=400,
+            body={
+                "error": {
+                    "code": 400,
+                    "message": "request (9001 tokens) exceeds the available context size (8192 tokens), try increasing it",
+                    "type": "exceed_context_size_error",
+                    "n_prompt_tokens": 9001,
+                    "n_ctx": 8192,
+                }
+            },
+        ),
+        ContextTooLong,
+        "8,192",
+    ),
+    (Refuses(status=401, body={"error": "Unauthorized"}), AuthenticationFailed, "VLLM_API_KEY"),
+    (
+        Refuses(
+            status=503,
+            body={"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}},
+            headers={"retry-after": "3"},
+        ),
+        Overloaded,
+        "Loading model",
+    ),
+    (vllm_error(429, "RateLimitError", "busy"), RateLimited, "busy"),
+    (vllm_error(500, "InternalServerError", "boom"), Unavailable, "boom"),
+    (Refuses(status=404, body={"detail": "Not Found"}), Unavailable, "VLLM_BASE_URL"),
+    (Refuses(status=502, body="<html>nginx</html>"), Unavailable, "HTTP 502"),
+    (Refuses(status=422, body={"detail": [{"loc": ["body"], "msg": "bad"}]}), InvalidRequest, "bad"),
+]
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind", "says"), REFUSALS, ids=lambda value: str(getattr(value, "status", ""))
+)
+async def test_refusals_become_the_taxonomy(reply: Refuses, kind: type[SignalboxError], says: str) -> None:
+    async with OpenAIServer(reply) as server:
+        drained = await drain(provider_for(server), "hi")
+    assert type(drained.error) is kind
+    assert says in str(drained.error)
+    assert drained.error.hint
+    assert len(server.received) == 1
+
+
+async def test_the_size_of_a_too_long_prompt_is_read() -> None:
+    async with OpenAIServer(TOO_LONG, REFUSALS[3][0]) as server:
+        provider = provider_for(server)
+        vllm, llama = (await drain(provider, "hi")).error, (await drain(provider, "hi")).error
+    assert isinstance(vllm, ContextTooLong)
+    assert isinstance(llama, ContextTooLong)
+    assert (vllm.input_tokens, vllm.limit_tokens) == (2049, 2048)
+    assert (llama.input_tokens, llama.limit_tokens) == (9001, 8192)
+
+
+async def test_a_wrong_model_and_a_wrong_key_are_told_apart() -> None:
+    async with OpenAIServer(api_key="right") as server:
+        wrong = await drain(provider_for(server, api_key="wrong-key-9"), "hi")
+        none = await drain(provider_for(server), "hi")
+        model = await drain(provider_for(server, "nope", api_key="right"), "hi")
+    assert type(wrong.error) is AuthenticationFailed
+    assert "wrong-key-9" not in str(wrong.error)
+    assert type(none.error) is AuthenticationFailed
+    assert type(model.error) is InvalidRequest
+
+
+async def test_an_engine_that_dies_after_http_200_is_unavailable() -> None:
+    async with OpenAIServer(Streams("Once", " upon", engine_dies_after=1)) as server:
+        drained = await drain(provider_for(server), "Tell me a story")
+    assert type(drained.error) is Unavailable
+    assert "EngineCore" in drained.error.message
+    assert drained.text == "Once"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Streams("Once", " upon", cut_after=1),
+        Streams("Once", finish=None),
+        Streams("Once", finish="abort"),
+    ],
+)
+async def test_an_answer_that_breaks_off_is_unavailable(reply: Streams) -> None:
+    async with OpenAIServer(reply) as server:
+        drained = await drain(provider_for(server), "Tell me a story")
+    assert type(drained.error) is Unavailable
+    assert "before the end" in drained.error.message
+    assert drained.text == "Once"
+
+
+async def test_a_server_killed_mid_stream_is_unavailable() -> None:
+    async with OpenAIServer(Streams("Once", " upon", hold_after=1)) as server:
+        provider = provider_for(server)
+        task = asyncio.create_task(drain(provider, "Tell me a story"))
+        await asyncio.wait_for(server.holding.wait(), 10)
+        await server.stop()
+        drained = await task
+        after = await drain(provider, "hi")
+    assert type(drained.error) is Unavailable
+    assert drained.text == "Once"
+    assert type(after.error) is Unavailable
+    assert "Nothing answers" in after.error.message
+
+
+async def test_a_restarted_server_is_found_again() -> None:
+    async with OpenAIServer() as server:
+        provider = provider_for(server)
+        assert (await drain(provider, "hi")).text == "Hello there"
+        port = server.port
+    again = OpenAIServer()
+    again.port = port
+    async with again:
+        assert (await drain(provider, "hi")).text == "Hello there"
+
+
+async def test_cancelling_before_the_first_token_closes_the_connection() -> None:
+    async with OpenAIServer(Streams("Once", hold_after=0)) as server:
+        task = asyncio.create_task(drain(provider_for(server), "Tell me a story"))
+        await asyncio.wait_for(server.holding.wait(), 10)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.wait_for(server.lost.wait(), 10)
+
+
+async def test_leaving_the_stream_closes_the_connection() -> None:
+    async with OpenAIServer(Streams("Once", " upon", hold_after=1)) as server:
+        stream = provider_for(server).stream(ChatRequest.from_prompt("Tell me a story"))
+        async with aclosing(stream) as events:
+            async for event in events:
+                if isinstance(event, TextDelta):
+                    break
+        await asyncio.wait_for(server.lost.wait(), 10)
+
+
+async def test_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "OPENAI_API_KEY": "sk-environment",
+        "OPENAI_ADMIN_KEY": "sk-environment",
+        "OPENAI_ORG_ID": "org-environment",
+        "OPENAI_PROJECT_ID": "project-environment",
+        "OPENAI_BASE_URL": "http://127.0.0.1:9/v1",
+        "OPENAI_CUSTOM_HEADERS": "Authorization: Bearer environment\nX-Leak: environment",
+        "HTTP_PROXY": "http://127.0.0.1:9",
+        "ALL_PROXY": "http://127.0.0.1:9",
+    }.items():
+        monkeypatch.setenv(name, value)
+    async with OpenAIServer() as server:
+        drained = await drain(provider_for(server), "hi")
+    assert drained.error is None
+    assert "environment" not in str(server.received[0].headers)
+
+
+async def test_broken_unicode_is_repaired_and_said() -> None:
+    tool = Tool(name="t", description="\udfff", parameters={"type": "object", "title": "\ud800"})
+    async with OpenAIServer() as server:
+        drained = await drain(provider_for(server), ChatRequest.from_prompt("a\ud83d", tools=(tool,)))
+    assert server.received[0].body["messages"][0]["content"] == "a\ufffd"
+    assert drained.ended.dropped == (REPAIRED_TEXT,)
+
+
+async def test_something_else_at_the_address_is_no_answer() -> None:
+    page = Raw(chunks=(b"<html><body>Welcome</body></html>",))
+    garbage = Raw(chunks=(b"data: {not json\n\n",))
+    wrong_shape = Raw(chunks=(b'data: {"choices": [7]}\n\n', b'data: {"choices": "x"}\n\n', b"data: [1]\n\n"))
+    async with OpenAIServer(page, garbage, wrong_shape) as server:
+        provider = provider_for(server)
+        for _ in range(3):
+            drained = await drain(provider, "hi")
+            assert type(drained.error) is Unavailable
+            assert drained.text == ""
+
+
+def test_the_registry_names_the_three_providers() -> None:
+    assert [(name, provider_side(name)) for name in PROVIDERS] == [
+        ("anthropic", "api"),
+        ("vllm-local", "local"),
+        ("embedded", "local"),
+    ]
