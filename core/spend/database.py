@@ -97,7 +97,9 @@ def explain(error: BaseException, path: Path | None) -> LedgerUnavailable:
     ):
         if any(sign in lowered for sign in signs):
             return LedgerUnavailable(f"{where} cannot be used: {reason}.", hint=hint)
-    hint = "" if path is not None else "Check LEDGER_URL and that the server runs."
+    hint = "Check LEDGER_URL and that the server runs."
+    if path is not None:
+        hint = f"Check what is in {path.parent} and who may write there."
     return LedgerUnavailable(f"{where} cannot be used: {reason}.", hint=hint)
 
 

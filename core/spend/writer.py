@@ -132,7 +132,7 @@ class Writer:
             answers = [_run_in_savepoint(connection, operation) for operation in operations]
             connection.commit()
         except Exception as error:  # noqa: BLE001 - whatever fails a commit, the thread lives and its callers hear
-            self._disconnect()
+            self._undo()
             return explain(error, self._path)
         for operation, (result, error) in zip(operations, answers, strict=True):
             self._resolve(operation, result, error)
@@ -146,6 +146,22 @@ class Writer:
             set_durable(self._connection, durable)
             self._durable = durable
         return self._connection
+
+    def _undo(self) -> None:
+        """Roll back. A connection to a server may be dead, so it is dropped; one to a file stays open.
+
+        Closing the last connection to a file would fold its log up, and on a full disk nobody could even read
+        it again.
+        """
+        self._durable = None
+        if self._connection is not None and self._engine.dialect.name == "sqlite":
+            try:
+                self._connection.rollback()
+            except Exception as error:  # noqa: BLE001 - then a new connection has to do
+                logger.warning("The ledger could not roll back: %s", error)
+            else:
+                return
+        self._disconnect()
 
     def _disconnect(self) -> None:
         """Drop the connection with whatever transaction it had: the next write starts from a clean one."""

@@ -1,0 +1,94 @@
+"""Several processes on one ledger, and processes that die in the middle."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from core.spend.ledger import Ledger
+from tests.support.ledgers import hold, month_limit, new_request, open_ledger
+
+ROOT = Path(__file__).parents[3]
+LIMIT = 400_000
+
+
+def child(*arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.support.ledger_child", *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def entries(books: Path) -> dict[str, int]:
+    # The last line may be cut off by the kill only between writes: each is one system call.
+    lines = books.read_text().splitlines() if books.exists() else []
+    return {line.split()[0]: int(line.split()[1]) for line in lines}
+
+
+def wait_for(process: subprocess.Popen[str], books: Path, count: int) -> None:
+    while len(entries(books)) < count:
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        time.sleep(0.002)
+
+
+async def test_after_kill_9_no_call_is_forgotten_and_none_counts_less_than_it_cost(home: Path) -> None:
+    recovered = 0
+    for kills in range(1, 6):
+        books = home / "books"
+        process = child("spend", home, LIMIT)
+        wait_for(process, books, len(entries(books)) + 7 * kills)
+        process.kill()
+        process.communicate()
+        async with open_ledger(home) as ledger:
+            found = await ledger.recover()
+            recovered += found.count
+            billed = entries(books)
+            budget = await ledger.budget(month_limit(LIMIT))
+            assert budget.held_nanodollars == 0
+            assert sum(billed.values()) <= budget.spent_nanodollars <= LIMIT
+            assert (await ledger.check()).differences == ()
+            for correlation_id, cost in billed.items():
+                (row,) = await ledger.attempts(correlation_id)
+                assert row.state in ("settled", "unresolved")
+                if row.state == "settled":
+                    assert row.counted_nanodollars == row.cost_nanodollars == cost
+                else:
+                    assert row.counted_nanodollars == row.hold_nanodollars
+                    assert row.counted_nanodollars >= cost
+            assert budget.unresolved_count == recovered
+    assert recovered > 0
+
+
+async def test_processes_that_ask_at_once_never_pass_the_limit_nor_waste_it(home: Path) -> None:
+    # The ledger does not exist yet: they also create it at once.
+    processes = [child("hold", home, 2000) for _ in range(3)]
+    for process in processes:
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+    async with open_ledger(home) as ledger:
+        held = (await ledger.budget()).held_nanodollars
+        assert 2000 - 7 < held <= 2000
+        recovered = await ledger.recover()
+        assert recovered.nanodollars == held
+        assert (await ledger.budget()).spent_nanodollars == held
+        assert (await ledger.check()).ok
+
+
+async def test_a_hold_of_another_running_process_is_left_alone(home: Path) -> None:
+    process = child("spend", home, LIMIT)
+    try:
+        wait_for(process, home / "books", 1)
+        async with open_ledger(home) as ledger:
+            assert (await ledger.recover()).count == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+async def test_two_ledgers_in_one_process_see_each_others_holds(home: Path) -> None:
+    async with open_ledger(home) as first:
+        second = Ledger(None, home)
+        await second.open()
+        await first.begin(new_request(), hold(60, 100))
+        assert (await second.budget()).held_nanodollars == 60
+        await second.close()
