@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, QUrl
 from PySide6.QtGui import QDesktopServices
-from PySide6.QtWidgets import QHBoxLayout, QMessageBox, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from core.errors import SignalboxError
 from gui.preferences.catalogue import SectionText
 from gui.preferences.desk import SettingsDesk
 from gui.preferences.labels import ResultLine, label
+from gui.preferences.question import Question
 from gui.preferences.rows import add_setting_rows
 from gui.preferences.section import Card, Section
 from gui.preferences.tasks import Tasks
@@ -62,7 +63,7 @@ class DataSection(Section):
         self._desk = desk
         self._bridge = desk.bridge
         self._tasks = Tasks(self)
-        self.dialog: QMessageBox | None = None
+        self.dialog: Question | None = None
         self._make_broken_card()
         card = Card()
         self._facts = {kept.label: label("", "small", level="2", wrap=True) for kept in KEPT}
@@ -143,22 +144,16 @@ class DataSection(Section):
         self.broken.setVisible(problem is not None or bool(self.broken_result.text))
 
     def _ask_new_ledger(self) -> None:
-        dialog = QMessageBox(self)
-        dialog.setWindowTitle("Start a new ledger?")
-        dialog.setIcon(QMessageBox.Icon.NoIcon)
-        dialog.setText("Start a new ledger?")
-        dialog.setInformativeText(
-            "The file that can’t be read is kept beside the new one. The new ledger starts at $0 for this "
-            "month, so what was spent before no longer counts towards the limit."
+        self.dialog = Question(
+            self,
+            title="Start a new ledger?",
+            sentence="The file that can’t be read is kept beside the new one. The new ledger starts at $0 for "
+            "this month, so what was spent before no longer counts towards the limit.",
+            do="Start a new ledger",
+            keep="Leave it",
+            on_do=self._start_new_ledger,
         )
-        start = dialog.addButton("Start a new ledger", QMessageBox.ButtonRole.AcceptRole)
-        keep = dialog.addButton("Leave it", QMessageBox.ButtonRole.RejectRole)
-        dialog.setDefaultButton(keep)
-        dialog.setEscapeButton(keep)
-        start.clicked.connect(self._start_new_ledger)
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.dialog = dialog
-        dialog.open()
+        self.dialog.open()
 
     def _start_new_ledger(self) -> None:
         self._tasks.start(self._set_aside(), key="aside")

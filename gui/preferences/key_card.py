@@ -12,10 +12,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QMessageBox, QPushButton, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QWidget
 
 from core.errors import AuthenticationFailed, SignalboxError
 from gui.preferences.labels import ResultLine, label
+from gui.preferences.question import Question
 from gui.preferences.section import Card
 from gui.preferences.tasks import Tasks
 from gui.theme import set_button_icon, set_property, theme
@@ -59,7 +60,7 @@ class KeyCard(Card):
         self._state: State = "loading"
         self._working = False
         self.status: KeyStatus | None = None
-        self.dialog: QMessageBox | None = None
+        self.dialog: Question | None = None
         self.setAccessibleName(text.title)
         self.tag = OriginTag("none")
         head = QHBoxLayout()
@@ -241,23 +242,17 @@ class KeyCard(Card):
 
     def _ask_to_delete(self) -> None:
         """Ask first: a deleted key cannot be brought back. The safe button is the default one."""
-        dialog = QMessageBox(self)
-        dialog.setWindowTitle("Delete the key?")
-        dialog.setIcon(QMessageBox.Icon.NoIcon)
-        dialog.setText(f"Delete the {self.text.title}?")
-        dialog.setInformativeText(
-            "It is removed from where Signalbox keeps it and cannot be brought back from here. "
-            "The key itself stays valid with its owner until you revoke it there."
+        self.dialog = Question(
+            self,
+            title=f"Delete the {self.text.title}?",
+            sentence="It is removed from where Signalbox keeps it and can’t be brought back from here. "
+            "The key itself stays valid until its owner revokes it.",
+            do="Delete key",
+            keep="Keep",
+            on_do=self._delete,
+            danger=True,
         )
-        delete = dialog.addButton("Delete key", QMessageBox.ButtonRole.DestructiveRole)
-        keep = dialog.addButton("Keep", QMessageBox.ButtonRole.RejectRole)
-        set_property(delete, danger=True)
-        dialog.setDefaultButton(keep)
-        dialog.setEscapeButton(keep)
-        delete.clicked.connect(self._delete)
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.dialog = dialog
-        dialog.open()
+        self.dialog.open()
 
     def _delete(self) -> None:
         self._work(self._remove())

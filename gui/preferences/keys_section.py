@@ -62,6 +62,7 @@ class KeysSection(Section):
         self.keyring.body.setContentsMargins(12, 4, 8, 4)
         self.backend_line = ResultLine()
         self.backend_line.set_body_size()
+        self.backend_line.setContentsMargins(0, 4, 0, 4)
         self.check_again = QPushButton("Check again")
         self.check_again.setAccessibleName("Check the keyring again")
         set_property(self.check_again, flat=True)

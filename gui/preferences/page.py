@@ -21,6 +21,7 @@ from PySide6.QtWidgets import (
 from gui.preferences.catalogue import SECTIONS, Place, SectionText, find, places
 from gui.preferences.desk import SettingsDesk
 from gui.preferences.labels import label
+from gui.preferences.place_delegate import SECTION_ROLE, PlaceDelegate
 from gui.preferences.section import Section
 from gui.theme import set_property, theme
 
@@ -49,15 +50,19 @@ class PreferencesPage(QWidget):
         self.search = QLineEdit()
         self.search.setPlaceholderText("Find a setting")
         self.search.setAccessibleName("Find a setting")
-        self.search.setClearButtonEnabled(True)
         set_property(self.search, compact=True)
         self.search.addAction(theme().icon("magnifying-glass"), QLineEdit.ActionPosition.LeadingPosition)
+        self._clear = self.search.addAction(theme().icon("x"), QLineEdit.ActionPosition.TrailingPosition)
+        self._clear.setToolTip("Clear the search (Esc)")
+        self._clear.triggered.connect(self.search.clear)
+        self._clear.setVisible(False)
         self.search.textChanged.connect(self._fill_list)
         self.search.installEventFilter(self)
         self.list = QListWidget()
         self.list.setAccessibleName("Sections of the preferences")
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.list.setTextElideMode(Qt.TextElideMode.ElideRight)
+        self.list.setItemDelegate(PlaceDelegate(self.list))
         self.list.currentItemChanged.connect(self._item_current)
         self.list.itemActivated.connect(self._item_activated)
         self.list.itemClicked.connect(self._item_activated)
@@ -88,6 +93,7 @@ class PreferencesPage(QWidget):
         layout.addWidget(self._side)
         layout.addWidget(line)
         layout.addWidget(self.stack, 1)
+        self.setFocusProxy(self.list)
         self._find_shortcut = QShortcut(QKeySequence.StandardKey.Find, self)
         self._find_shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
         self._find_shortcut.activated.connect(self._start_search)
@@ -151,6 +157,7 @@ class PreferencesPage(QWidget):
 
     def _fill_list(self) -> None:
         query = self.search.text().strip()
+        self._clear.setVisible(bool(self.search.text()))
         if self._desk is None:
             self._connect()
         self.list.blockSignals(True)
@@ -158,8 +165,10 @@ class PreferencesPage(QWidget):
         titles = {text.id: text.title for text in SECTIONS}
         found = find(self._places, query) if query else ()
         for place in found:
-            item = QListWidgetItem(f"{place.label}\n{titles[place.section]}")
+            item = QListWidgetItem(place.label)
             item.setData(PLACE_ROLE, (place.section, place.anchor))
+            item.setData(SECTION_ROLE, titles[place.section])
+            item.setToolTip(f"{place.label}, in {titles[place.section]}")
             item.setData(Qt.ItemDataRole.AccessibleTextRole, f"{place.label}, in {titles[place.section]}")
             self.list.addItem(item)
         if not query:
@@ -176,7 +185,7 @@ class PreferencesPage(QWidget):
     def _size_items(self) -> None:
         for index in range(self.list.count()):
             item = self.list.item(index)
-            item.setSizeHint(QSize(0, theme().px(46 if "\n" in item.text() else 34)))
+            item.setSizeHint(QSize(0, theme().px(46 if item.data(SECTION_ROLE) else 34)))
 
     def _select(self, section: str) -> None:
         self.list.blockSignals(True)

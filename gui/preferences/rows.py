@@ -107,7 +107,7 @@ class SettingRow(QWidget):
             f"Put back: {default}" if info.origin == "panel" else "Nothing set here to put back"
         )
         self.note.setText(self._note(info))
-        self.note.setVisible(bool(self.note.text()))
+        self.note.setVisible(bool(self.note.text()) and not self.problem_text)
         if stored := next((p for p in self._desk.store.problems if p.name == self.name), None):
             self.problem.tell("held", "", stored.message)
 

@@ -50,7 +50,7 @@ class Panel:
     async def until(self, condition: Callable[[], bool]) -> None:
         """Return when ``condition`` holds, looking each time the loop has done something."""
         async with asyncio.timeout(WAIT_S):
-            while not condition():
+            while not condition():  # noqa: ASYNC110  widgets have no event to await
                 await asyncio.sleep(0.002)
 
     async def close(self) -> None:

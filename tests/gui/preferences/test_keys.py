@@ -9,7 +9,7 @@ import keyring.errors
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QLineEdit, QMessageBox
+from PySide6.QtWidgets import QLineEdit
 
 from core.errors import AuthenticationFailed, Unavailable
 from gui.preferences import PreferencesPage
@@ -29,10 +29,6 @@ async def keys_section(panel: Panel) -> KeysSection:
     assert isinstance(section, KeysSection)
     await panel.until(lambda: all(card.state != "loading" for card in section.cards.values()))
     return section
-
-
-def press(dialog: QMessageBox, text: str) -> None:
-    next(button for button in dialog.buttons() if button.text() == text).click()
 
 
 def test_a_pasted_key_goes_to_the_keyring_and_leaves_the_field(
@@ -129,13 +125,14 @@ def test_deleting_asks_first_and_keeping_is_the_default(panel: Panel, memory_key
         card = (await keys_section(panel)).cards["anthropic"]
         card.delete.click()
         assert card.dialog is not None
-        default = card.dialog.defaultButton()
-        assert default is not None
-        assert default.text() == "Keep"
-        press(card.dialog, "Keep")
+        assert card.dialog.isVisible()
+        assert card.dialog.keep.text() == "Keep"
+        QTest.keyClick(card.dialog, Qt.Key.Key_Return)  # Enter takes the safe button
+        assert card.dialog.isHidden()
         assert memory_keyring.kept
         card.delete.click()
-        press(card.dialog, "Delete key")
+        assert card.dialog.do.text() == "Delete key"
+        card.dialog.do.click()
         await panel.until(lambda: card.state == "empty")
         assert memory_keyring.kept == {}
         assert card.tag.text == "Not set"
