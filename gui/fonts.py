@@ -1,5 +1,8 @@
 """The panel's two faces, Inter and JetBrains Mono, and the type scale that uses them.
 
+Tabular figures are a choice per font: Inter's ``tnum`` also makes the hyphen as wide as a figure (7.8 instead of
+5.5 px at 12 px), which tears words such as ``qwen2.5-coder-14b`` apart. Figures are tabular, prose is not.
+
 Both come as *variable* TTFs, and Qt registers such a file as its regular style only: asked for weight 500 or
 600 it silently draws 400 (measured with Qt 6.11 on offscreen and xcb: the same ink, the same advances). The
 weight renders only when the ``wght`` axis is set on the QFont itself, which QSS cannot do. So no font is
@@ -95,8 +98,12 @@ def load_families() -> Families:
     )
 
 
-def build_font(families: Families, role: str, size_px: int, weight: int) -> QFont:
-    """Return the QFont of a role: family, pixel size, weight on the axis, and tabular figures."""
+PROSE_ROLES = ("hero", "title", "reading")
+"""Roles whose figures are proportional unless asked for."""
+
+
+def build_font(families: Families, role: str, size_px: int, weight: int, *, tabular: bool) -> QFont:
+    """Return the QFont of a role: family, pixel size, weight and optical size on their axes, figures."""
     mono = role == "mono"
     font = QFont()
     font.setFamilies(list(families.mono if mono else families.text))
@@ -110,5 +117,6 @@ def build_font(families: Families, role: str, size_px: int, weight: int) -> QFon
         font.setFixedPitch(True)
     elif families.bundled_text and role in ("hero", "figure"):
         font.setVariableAxis(_OPTICAL_AXIS, float(min(32, max(14, size_px))))
-    font.setFeature(_TABULAR_FIGURES, 1)
+    if tabular:
+        font.setFeature(_TABULAR_FIGURES, 1)
     return font

@@ -65,6 +65,7 @@ QPushButton:disabled {{ color: {c["text3"]}; border-color: {c["border"]}; backgr
 QPushButton[danger="true"] {{ color: {c["danger_text"]}; }}
 QPushButton[danger="true"]:disabled {{ color: {c["text3"]}; }}
 QPushButton[flat="true"] {{ background: transparent; color: {c["text2"]}; border-color: transparent; }}
+QPushButton[flat="true"][strong="true"] {{ color: {c["text"]}; }}
 QPushButton[flat="true"]:hover {{ background: {c["hover"]}; color: {c["text"]}; }}
 QPushButton[flat="true"]:pressed {{ background: {c["select"]}; }}
 QPushButton[flat="true"]:focus {{ border: 2px solid {c["focus"]}; }}
@@ -100,7 +101,8 @@ def _inputs(c: Mapping[str, str], px: Callable[[int], int], image_url: Callable[
 {both} {{ background: {c["surface"]}; color: {c["text"]}; border: 1px solid {c["control"]};
   border-radius: {px(4)}px; selection-background-color: {c["select"]}; selection-color: {c["text"]}; }}
 {fields} {{ min-height: {px(32) - 2}px; padding: 0 {px(10)}px; }}
-{each(fields, ":focus")} {{ border: 2px solid {c["focus"]}; min-height: {px(32) - 4}px; padding: 0 {px(10) - 1}px; }}
+{each(fields, ":focus")} {{ border: 2px solid {c["focus"]}; min-height: {px(32) - 4}px;
+  padding: 0 {px(10) - 1}px; }}
 {each(fields, '[compact="true"]')} {{ min-height: {px(28) - 2}px; }}
 {each(fields, '[compact="true"]:focus')} {{ min-height: {px(28) - 4}px; }}
 {editors} {{ padding: {px(6)}px {px(8)}px; }}
@@ -118,14 +120,17 @@ QComboBox::drop-down {{ subcontrol-origin: border; subcontrol-position: right ce
 QComboBox::down-arrow {{ image: url({image_url("caret-down", "text2")}); width: {px(12)}px; height: {px(12)}px; }}
 QComboBox QAbstractItemView {{ background: {c["raised"]}; border: 1px solid {c["control"]}; outline: 0; }}
 QComboBox QAbstractItemView::item {{ min-height: {px(28)}px; padding: 0 {px(8)}px; }}
-QAbstractSpinBox {{ padding-right: {px(22)}px; }}
-QAbstractSpinBox:focus {{ padding-right: {px(22) - 1}px; }}
+QAbstractSpinBox QLineEdit, QAbstractSpinBox QLineEdit:focus, QComboBox QLineEdit, QComboBox QLineEdit:focus {{
+  border: none; padding: 0; min-height: 0; background: transparent; }}
+QAbstractSpinBox {{ padding: 0 {px(22)}px 0 {px(8)}px; }}
+QAbstractSpinBox:focus {{ padding: 0 {px(22) - 1}px 0 {px(8) - 1}px; }}
 QAbstractSpinBox::up-button, QAbstractSpinBox::down-button {{ subcontrol-origin: border; width: {px(20)}px;
   border: none; background: transparent; }}
 QAbstractSpinBox::up-button {{ subcontrol-position: top right; }}
 QAbstractSpinBox::down-button {{ subcontrol-position: bottom right; }}
 QAbstractSpinBox::up-button:hover, QAbstractSpinBox::down-button:hover {{ background: {c["hover"]}; }}
-QAbstractSpinBox::up-arrow {{ image: url({image_url("caret-up", "text2")}); width: {px(10)}px; height: {px(10)}px; }}
+QAbstractSpinBox::up-arrow {{ image: url({image_url("caret-up", "text2")});
+  width: {px(10)}px; height: {px(10)}px; }}
 QAbstractSpinBox::down-arrow {{ image: url({image_url("caret-down", "text2")});
   width: {px(10)}px; height: {px(10)}px; }}
 """
@@ -145,7 +150,8 @@ QCheckBox::indicator:hover, QRadioButton::indicator:hover {{ background: {c["hov
 QCheckBox::indicator:checked {{ background: {c["ink"]}; border-color: {c["ink"]}; image: url({check}); }}
 QRadioButton::indicator:checked {{ border: {px(5)}px solid {c["ink"]}; background: {c["onInk"]};
   width: {px(14) + 2 - 2 * px(5)}px; height: {px(14) + 2 - 2 * px(5)}px; border-radius: {px(14) // 2 + 1}px; }}
-QRadioButton[painted="true"], QRadioButton[painted="true"]:focus {{ min-height: 0; padding: 0; border: none; spacing: 0; }}
+QRadioButton[painted="true"], QRadioButton[painted="true"]:focus {{ min-height: 0; padding: 0; border: none;
+  spacing: 0; }}
 QCheckBox::indicator:disabled, QRadioButton::indicator:disabled {{ border-color: {c["border"]}; }}
 """
 
@@ -206,10 +212,12 @@ QScrollBar::handle:hover, QScrollBar::handle:pressed {{ background: {c["control"
 QScrollBar::add-line, QScrollBar::sub-line {{ width: 0; height: 0; border: none; }}
 QScrollBar::add-page, QScrollBar::sub-page {{ background: transparent; }}
 QMenu {{ background: {c["raised"]}; color: {c["text"]}; border: 1px solid {c["control"]}; padding: {px(4)}px 0; }}
-QMenu::item {{ padding: {px(5)}px {px(28)}px {px(5)}px {px(14)}px; min-height: {px(18)}px; background: transparent; }}
+QMenu::item {{ padding: {px(5)}px {px(28)}px {px(5)}px {px(14)}px;
+  min-height: {px(18)}px; background: transparent; }}
 QMenu::item:selected {{ background: {c["hover"]}; color: {c["text"]}; }}
 QMenu::item:disabled {{ color: {c["text3"]}; }}
 QMenu::icon {{ padding-left: {px(10)}px; }}
 QMenu::separator {{ height: 1px; background: {c["border"]}; margin: {px(4)}px 0; }}
-QToolTip {{ background: {c["raised"]}; color: {c["text"]}; border: 1px solid {c["control"]}; padding: {px(4)}px {px(6)}px; }}
+QToolTip {{ background: {c["raised"]}; color: {c["text"]}; border: 1px solid {c["control"]};
+  padding: {px(4)}px {px(6)}px; }}
 """

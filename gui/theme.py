@@ -2,6 +2,7 @@
 
 Widgets take their style by dynamic property, so that pages hold no colours and no sizes of type:
 
+- any widget: ``tabular`` = False for prose set in body or small (True for figures in prose roles)
 - ``QLabel``: ``role`` = hero, figure, title, reading, body, small, caption, mono; ``weight`` = 400, 500, 600;
   ``level`` = "2" or "3" (text2, text3); ``tone`` = held, danger, ok, unpriced; ``side`` = local, api
 - ``QPushButton``: ``primary``, ``flat``, ``danger``, ``compact`` (28 px), ``tiny`` (24 px) = True
@@ -21,9 +22,9 @@ from typing import Any, Literal
 
 from PySide6.QtCore import QObject, QSize, Qt, QTemporaryDir, Signal
 from PySide6.QtGui import QColor, QFont, QIcon, QPalette
-from PySide6.QtWidgets import QAbstractButton, QApplication, QProxyStyle, QToolTip, QWidget
+from PySide6.QtWidgets import QAbstractButton, QApplication, QProxyStyle, QPushButton, QToolTip, QWidget
 
-from gui.fonts import SCALE, Families, build_font, load_families
+from gui.fonts import PROSE_ROLES, SCALE, Families, build_font, load_families
 from gui.icons import glyph_icon
 from gui.palette import TOKENS, palette_for
 from gui.stylesheet import build_stylesheet
@@ -65,7 +66,7 @@ class Theme(QObject):
         self._families: Families | None = None
         self._hex: Mapping[str, str] = palette_for(dark=False)
         self._colors: dict[str, QColor] = {}
-        self._fonts: dict[tuple[str, int, int], QFont] = {}
+        self._fonts: dict[tuple[str, int, int, bool], QFont] = {}
         self._icons: dict[tuple[str, str, str | None], QIcon] = {}
         self._pictures: QTemporaryDir | None = None
         self._dark = False
@@ -133,18 +134,21 @@ class Theme(QObject):
 
     # -- type ------------------------------------------------------------------------------------
 
-    def font(self, role: str = "body", weight: int | None = None) -> QFont:
+    def font(self, role: str = "body", weight: int | None = None, tabular: bool | None = None) -> QFont:
         """Return the font of a role; ``weight`` 400, 500 or 600, the role's own when ``None``.
+
+        ``tabular`` figures are the default but for hero, title and reading, which are prose.
 
         For a QTextCharFormat use ``setFont(theme().font(...))``: ``setFontWeight`` alone shows nothing.
         """
         step = SCALE[role]
-        key = (role, weight or step.weight, self.px(step.size_px))
+        figures = role not in PROSE_ROLES if tabular is None else tabular
+        key = (role, weight or step.weight, self.px(step.size_px), figures)
         found = self._fonts.get(key)
         if found is None:
             if self._families is None:
                 self._families = load_families()
-            found = self._fonts[key] = build_font(self._families, role, key[2], key[1])
+            found = self._fonts[key] = build_font(self._families, role, key[2], key[1], tabular=figures)
         return QFont(found)
 
     def line_px(self, role: str) -> int:
@@ -230,10 +234,16 @@ class Theme(QObject):
         if app is not None:
             app.setPalette(self._qt_palette())
             app.setFont(self.font("body"))
-            for name in ("QPushButton", "QToolButton"):
-                app.setFont(self.font("body", 500), name)
-            for name in ("QTipLabel", "QHeaderView"):
-                app.setFont(self.font("small"), name)
+            for names, font in (
+                (("QPushButton", "QToolButton"), self.font("body", 500, tabular=False)),
+                (
+                    ("QLineEdit", "QTextEdit", "QPlainTextEdit", "QComboBox", "QMenu"),
+                    self.font("body", tabular=False),
+                ),
+                (("QTipLabel", "QHeaderView"), self.font("small", tabular=False)),
+            ):
+                for name in names:
+                    app.setFont(font, name)  # pyright: ignore[reportArgumentType]  (a str works, bytes do not)
             QToolTip.setFont(self.font("small"))
             QToolTip.setPalette(self._qt_palette())
             app.setStyleSheet(build_stylesheet(self._hex, self.px, self._picture_url))
@@ -248,8 +258,13 @@ class Theme(QObject):
     def apply_role(self, widget: QWidget) -> None:
         """Give a widget the font that its ``role`` and ``weight`` properties name, if it has any."""
         role, weight = widget.property("role"), widget.property("weight")
+        tabular = widget.property("tabular")
+        if role is None and isinstance(widget, QPushButton):
+            if not (widget.property("compact") or widget.property("tiny")):
+                return
+            role, weight, tabular = "small", weight or 500, bool(tabular)
         if role is not None or weight is not None:
-            widget.setFont(self.font(role or "body", None if weight is None else int(weight)))
+            widget.setFont(self.font(role or "body", None if weight is None else int(weight), tabular))
 
     def _picture_url(self, name: str, token: str) -> str:
         """Write a small icon as PNG, since a style sheet can only take pictures from files."""

@@ -316,6 +316,7 @@ class Gallery(QWidget):
     def _pills_and_rail(self) -> None:
         self.section("Pills in all states, rail")
         grid = QGridLayout()
+        grid.setSpacing(8)
         states = [
             a_status(),
             a_status(
@@ -333,13 +334,13 @@ class Gallery(QWidget):
             ),
             a_status(ServerState(phase="failed", kind="embedded", detail="out of GPU memory"), budget=False),
         ]
-        self.keep = []
+        self.strips: list[HeaderStrip] = []
         for y, status in enumerate(states):
             strip = HeaderStrip()
+            strip.resize(1600, 48)
             strip.set_status(status)
-            self.keep.append(strip)
+            self.strips.append(strip)
             for x, pill in enumerate(strip.pills.values()):
-                pill.set_density(0)
                 grid.addWidget(pill, y, x, Qt.AlignmentFlag.AlignLeft)
         rail = Rail(PAGES)
         rail.set_lamp("machine", "alert", "VRAM 91 %")
@@ -381,7 +382,8 @@ class Gallery(QWidget):
         self.section("Failures")
         empty = EmptyState(
             "No NVIDIA GPU found",
-            "The driver library isn’t installed, so there is nothing to chart. Chat, routing and spend work as usual.",
+            "The driver library isn’t installed, so there is nothing to chart. "
+            "Chat, routing and spend work as usual.",
             [("Watch a remote GPU", nothing), ("Use the small model", nothing)],
             "Looked for libnvidia-ml.so.1 at 14:02",
         )
@@ -391,7 +393,8 @@ class Gallery(QWidget):
         frame.setFixedSize(608, 280)
         server = ErrorCard(
             "The local server ran out of GPU memory",
-            "At 14:09:08 vLLM asked for 1.25 GB more than the card had. The context is set to 32 k and 17 requests were in flight.",
+            "At 14:09:08 vLLM asked for 1.25 GB more than the card had. "
+            "The context is set to 32 k and 17 requests were in flight.",
             ("Apply and restart", nothing),
             [
                 ("Restart as is", "arrow-clockwise", nothing),
@@ -412,7 +415,8 @@ class Gallery(QWidget):
         summary.set_amounts(494_100_000_000, 3_420_000_000, 500 * NANO, held_count=5, asked=2_710_000_000)
         limit = ErrorCard(
             "This prompt doesn’t fit under June’s $500 limit",
-            "Its worst case is $2.71 and $2.48 is free. It has tools, which the local model can’t run, so it was not sent.",
+            "Its worst case is $2.71 and $2.48 is free. "
+            "It has tools, which the local model can’t run, so it was not sent.",
             ("Raise the limit", nothing),
             [
                 ("Show what is held", "", nothing),
@@ -451,7 +455,7 @@ class Gallery(QWidget):
             column.addWidget(card)
         shorts.setFixedWidth(608)
         self.row(limit, shorts)
-        self.toasts = []
+        self.toasts: list[ToastHost] = []
         holders: list[QWidget] = []
         for text, label, icon in (
             ("Deleted “Regex for German IBANs”", "Undo", "trash"),

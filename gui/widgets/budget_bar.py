@@ -103,7 +103,7 @@ class BudgetSummary(QWidget):
         """Show nano-dollars; ``asked`` is what one more request would hold at worst."""
         self._bar.set_amounts(spent, held, limit)
         runs = [
-            Run(kind="bar", size=10, share=1.0, token="api"),
+            Run(kind="swatch", token="api"),
             Run(text=format_cost(spent), token="text", weight=600, gap=6),
             Run(text="spent", gap=6),
             Run(kind="hatch", gap=16),

@@ -16,6 +16,7 @@ from gui.theme import set_property, theme
 from gui.widgets.icon_button import IconButton
 from gui.widgets.marks import text_baseline
 from gui.widgets.money_label import MoneyLabel
+from gui.widgets.sentence import Sentence
 from gui.widgets.words import (
     NO_CHARGE_WHY,
     SIDE_ICONS,
@@ -199,15 +200,13 @@ class DecisionCard(QFrame):
         super().__init__(parent)
         self.setWindowFlags(Qt.WindowType.Popup | Qt.WindowType.FramelessWindowHint)
         self.setAttribute(Qt.WidgetAttribute.WA_TranslucentBackground)
-        set_property(self, popover=True)
         self._result = shown if isinstance(shown, ChatResult) else None
         self._decision = shown.decision if isinstance(shown, ChatResult) else shown
         decision = self._decision
         self.setAccessibleName("Decision")
         self.setAccessibleDescription(decision.reason)
         self._column = QVBoxLayout(self)
-        sentence = _label(f"{side_word(decision.side)}. {decision.reason}.", self, role="title")
-        sentence.setWordWrap(True)
+        sentence = Sentence(f"{side_word(decision.side)}. {decision.reason}.", self, role="title", level=None)
         self._column.addWidget(sentence)
         if decision.fell_back_from:
             fell = _label(
@@ -248,6 +247,15 @@ class DecisionCard(QFrame):
             self.close()
         else:
             super().keyPressEvent(event)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        unit = theme()
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(QPen(unit.color("control"), 1))
+        painter.setBrush(unit.color("raised"))
+        painter.drawRoundedRect(QRectF(self.rect()).adjusted(0.5, 0.5, -0.5, -0.5), unit.px(6), unit.px(6))
+        painter.end()
 
     # -- sections --------------------------------------------------------------------------------
 

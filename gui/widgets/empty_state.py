@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWi
 
 from gui.theme import set_property, theme
 from gui.widgets.marks import paint_broken_track
+from gui.widgets.sentence import Sentence
 
 _SENTENCE_PX = 320
 
@@ -30,6 +31,15 @@ class _Sketch(QWidget):
         painter.end()
 
 
+def _calling(callback: Callable[[], object]) -> Callable[[], None]:
+    """Give each button its own callback (a loop's variable would be the last one)."""
+
+    def call() -> None:
+        callback()
+
+    return call
+
+
 class EmptyState(QWidget):
     """``buttons`` are ``(label, callback)``, two at most; the texts can be changed with ``set_text``."""
 
@@ -47,8 +57,9 @@ class EmptyState(QWidget):
         self._column.addStretch(1)
         self._column.addWidget(_Sketch(self), 0, center)
         self._title = self._line(role="title")
-        self._sentence = self._line(role="body", level="2")
-        self._sentence.setWordWrap(True)
+        self._sentence = Sentence(parent=self)
+        self._sentence.setAlignment(center)
+        self._column.addWidget(self._sentence, 0, Qt.AlignmentFlag.AlignHCenter)
         self.buttons: list[QPushButton] = []
         if buttons:
             row = QHBoxLayout()
@@ -57,7 +68,7 @@ class EmptyState(QWidget):
             for label, callback in buttons:
                 button = QPushButton(label, self)
                 button.setAutoDefault(False)
-                button.clicked.connect(lambda _checked=False, act=callback: act())
+                button.clicked.connect(_calling(callback))
                 self.buttons.append(button)
                 row.addWidget(button)
             row.addStretch(1)
@@ -70,7 +81,7 @@ class EmptyState(QWidget):
 
     def set_text(self, title: str, sentence: str, looked_for: str = "") -> None:
         self._title.setText(title)
-        self._sentence.setText(sentence)
+        self._sentence.say(sentence)
         self._looked_for.setText(looked_for)
         self._looked_for.setVisible(bool(looked_for))
         self.setAccessibleName(title)

@@ -11,6 +11,8 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePol
 
 from gui.icons import paint_icon
 from gui.theme import set_button_icon, set_property, theme
+from gui.widgets.flow import FlowLayout
+from gui.widgets.sentence import Sentence
 
 Tone = Literal["held", "danger"]
 Callback = Callable[[], object]
@@ -131,7 +133,7 @@ class ErrorCard(_ToneCard):
         self._row.addLayout(self._column, 1)
         self._column.addWidget(_label(title, self, wrap=True, role="title"))
         if sentence:
-            self._column.addWidget(_label(sentence, self, wrap=True, role="body", level="2"))
+            self._column.addWidget(Sentence(sentence, self))
         self._inner: list[QVBoxLayout | QHBoxLayout] = []
         if fix and fix_title:
             self._column.addWidget(self._fix_box(fix, fix_title, fix_detail))
@@ -168,7 +170,7 @@ class ErrorCard(_ToneCard):
         set_property(box, sunken=True)
         column = QVBoxLayout(box)
         column.setSpacing(2)
-        lines = _label("\n".join(log), box, wrap=True, role="mono", level="2")
+        lines = Sentence("\n".join(log), box, role="mono")
         lines.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         lines.setAccessibleName("Last lines of the log")
         column.addWidget(lines)
@@ -179,14 +181,13 @@ class ErrorCard(_ToneCard):
         row = QHBoxLayout()
         row.setSpacing(theme().px(6))
         row.addWidget(IconMark("shield-check", "text3", 14, self), 0, Qt.AlignmentFlag.AlignTop)
-        row.addWidget(_label(kept, self, wrap=True, role="small", level="2"), 1)
+        row.addWidget(Sentence(kept, self, role="small"), 1)
         return row
 
     def _action_row(
         self, fix: tuple[str, Callback] | None, actions: Sequence[tuple[str, str, Callback]]
-    ) -> QHBoxLayout:
-        row = QHBoxLayout()
-        row.setSpacing(theme().px(8))
+    ) -> FlowLayout:
+        row = FlowLayout()
         if fix:
             button = _button(fix[0], fix[1], self, primary=True)
             self.buttons.append(button)
@@ -198,7 +199,6 @@ class ErrorCard(_ToneCard):
                 set_button_icon(button, icon, "text2" if last_of_many else "text", 14)
             self.buttons.append(button)
             row.addWidget(button)
-        row.addStretch(1)
         return row
 
     def _respace(self) -> None:
@@ -220,7 +220,7 @@ class ShortCard(_ToneCard):
         sentence: str,
         action: tuple[str, Callback] | None = None,
         tone: Tone = "held",
-        icon: str = "key",
+        icon: str = "key-fill",
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(tone, parent)

@@ -12,7 +12,7 @@ from core.local.server import ServerState
 from core.spend.money import format_cost
 from gui.theme import set_property, theme
 from gui.widgets.marks import LampState
-from gui.widgets.pill import BAR_DROP, DETAIL_DROP, Pill, Tone
+from gui.widgets.pill import BAR_DROP, DETAIL_DROP, ICON_DROP, Pill, Tone
 from gui.widgets.runs import Run
 from gui.widgets.words import count, limit_amount, time_left
 
@@ -111,7 +111,7 @@ class HeaderStrip(QWidget):
         full: str,
     ) -> None:
         runs = [
-            Run(kind="icon", name=icon, token=f"{side}_text"),
+            Run(kind="icon", name=icon, token=f"{side}_text", drop=ICON_DROP),
             Run(text=label, token="text3"),
             Run(kind="lamp", name=lamp),
             Run(text=word, token="text", weight=600),
@@ -176,18 +176,23 @@ class HeaderStrip(QWidget):
     # -- fitting ---------------------------------------------------------------------------------
 
     def _fit(self) -> None:
-        """Model names leave first (the API's, then Local's), then the bars; states and figures never."""
+        """Model names leave first (the API's, then Local's), then the bars, the title (the rail has it too) and
+        at last the icons; labels, states and figures never."""
         shown = [pill for pill in self.pills.values() if not pill.isHidden()]
         if not shown:
             return
         px = theme().px
         margins = self._row.contentsMargins()
-        room = self.width() - margins.left() - margins.right() - self._title.sizeHint().width() - px(16)
+        room = self.width() - margins.left() - margins.right()
+        titled = room - self._title.sizeHint().width() - px(16)
         densities = dict.fromkeys(self.pills, 0)
         steps = [("api", 1), ("local", 1), ("requests", 2), ("spend", 2)]
-        while steps and self._needed(densities) > room:
+        while steps and self._needed(densities) > titled:
             name, density = steps.pop(0)
             densities[name] = density
+        self._title.setVisible(self._needed(densities) <= titled)
+        if self._needed(densities) > room:
+            densities["api"] = densities["local"] = 3
         for name, density in densities.items():
             self.pills[name].set_density(density)
 

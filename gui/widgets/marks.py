@@ -103,8 +103,7 @@ def hatch_brush(device_pixel_ratio: float) -> QBrush:
 
 
 def _device_ratio(painter: QPainter) -> float:
-    device = painter.device()
-    return device.devicePixelRatio() if device is not None else 1.0
+    return painter.device().devicePixelRatio()
 
 
 def paint_hatch(painter: QPainter, box: QRectF, radius: float = 1.5) -> None:
@@ -137,6 +136,10 @@ def paint_bar(
     shape = QPainterPath()
     shape.addRoundedRect(box, radius, radius)
     painter.fillPath(shape, unit.color("sunken"))
+    if outline:
+        painter.setPen(QPen(unit.color("border"), 1))
+        painter.setBrush(Qt.BrushStyle.NoBrush)
+        painter.drawRoundedRect(box.adjusted(0.5, 0.5, -0.5, -0.5), radius, radius)
     painter.setClipPath(shape)
     filled_width = box.width() * min(1.0, max(0.0, filled))
     held_width = box.width() * min(1.0, max(0.0, held))
@@ -152,11 +155,6 @@ def paint_bar(
         brush = hatch_brush(_device_ratio(painter))
         painter.setBrushOrigin(part.topLeft())
         painter.fillRect(part, brush)
-    painter.setClipping(False)
-    if outline:
-        painter.setPen(QPen(unit.color("border"), 1))
-        painter.setBrush(Qt.BrushStyle.NoBrush)
-        painter.drawRoundedRect(box.adjusted(0.5, 0.5, -0.5, -0.5), radius, radius)
     painter.restore()
 
 

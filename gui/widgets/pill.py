@@ -16,12 +16,13 @@ from gui.widgets.painted_button import PaintedButton
 from gui.widgets.runs import Run, paint_runs, row_width
 
 Tone = Literal["", "held", "danger"]
-DETAIL_DROP = 2
-BAR_DROP = 1
+DETAIL_DROP = 3
+BAR_DROP = 2
+ICON_DROP = 1
 
 
 class Pill(PaintedButton):
-    """``density`` 0 shows everything, 1 leaves the detail out, 2 the bar too; states and figures stay."""
+    """``density`` 0 shows everything, 1 leaves the detail out, 2 the bar too, 3 the icon; the rest stays."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)

@@ -113,8 +113,9 @@ class Rail(QWidget):
 
     def focus_current(self) -> None:
         """Move the keyboard focus to the chosen page's item (F6)."""
-        checked = self._group.checkedButton()
-        checked.setFocus(Qt.FocusReason.ShortcutFocusReason)
+        for item in self._items.values():
+            if item.isChecked():
+                item.setFocus(Qt.FocusReason.ShortcutFocusReason)
 
     def _add(self, page_id: str, label: str, icon: str) -> None:
         item = _RailItem(label, icon, self)

@@ -10,10 +10,10 @@ from core.chat import RouteDecision, Side
 from core.spend.money import format_cost
 from gui.theme import theme
 from gui.widgets.marks import paint_points
-from gui.widgets.runs import Run, paint_runs, text_width
+from gui.widgets.runs import Run, paint_runs, row_width, text_width
 from gui.widgets.words import NO_CHARGE, NO_CHARGE_WHY, SIDE_ICONS, side_word
 
-_WIDEST_ESTIMATE = "~$00.0000"
+_WIDEST_ESTIMATE = "~$0.0000"
 _PAD = 12
 _SKETCH = 52
 _RESTING = "Type a prompt to see where it would go"
@@ -140,17 +140,11 @@ class RouteLine(QWidget):
         sketch = QRectF(px(_PAD), box.center().y() - px(8), px(_SKETCH), px(16))
         decided = self._decision is not None and self._decision.side is not None
         paint_points(painter, sketch, self._swing if decided else None, line_px=px(3))
-        column = (
-            px(16)
-            + px(6)
-            + max(
-                text_width(_WIDEST_ESTIMATE, weight=600),
-                text_width("Unpriced") + 2 * px(6),
-                text_width(NO_CHARGE, weight=600),
-            )
-        )
+        widest = max(text_width(text, weight=600) for text in (_WIDEST_ESTIMATE, NO_CHARGE))
+        columns = self._columns()
+        column = max([px(16) + px(6) + widest, *(row_width(runs) for runs in columns)])
         right = box.right() - px(_PAD)
-        for runs in reversed(self._columns()):
+        for runs in reversed(columns):
             paint_runs(painter, QRectF(right - column, 0, column + 1, box.height()), runs)
             right -= column + px(8)
         left = sketch.right() + px(10)

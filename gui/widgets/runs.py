@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from PySide6.QtCore import QRectF, Qt
-from PySide6.QtGui import QFontMetricsF, QPainter, QPen
+from PySide6.QtGui import QFont, QFontMetricsF, QPainter, QPen
 
 from gui.icons import paint_icon
 from gui.theme import theme
 from gui.widgets.marks import paint_bar, paint_hatch, paint_lamp, text_baseline
 
-Kind = Literal["text", "icon", "lamp", "bar", "hatch", "divider", "tag"]
+Kind = Literal["text", "icon", "lamp", "bar", "hatch", "swatch", "divider", "tag"]
 _ELLIPSIS_ROOM = 24
 
 
@@ -42,9 +42,14 @@ class Run:
     held: float = 0.0
 
 
+def _font(text: str, role: str, weight: int) -> QFont:
+    """Tabular figures, but for words with a hyphen such as model names (see gui.fonts)."""
+    return theme().font(role, weight, tabular=False if "-" in text else None)
+
+
 def text_width(text: str, role: str = "small", weight: int = 400) -> float:
     """Return the advance of ``text`` in pixels at the present zoom."""
-    return QFontMetricsF(theme().font(role, weight)).horizontalAdvance(text)
+    return QFontMetricsF(_font(text, role, weight)).horizontalAdvance(text)
 
 
 def run_width(run: Run) -> float:
@@ -56,7 +61,7 @@ def run_width(run: Run) -> float:
         return text_width(run.text, "small") + 2 * px(6)
     if run.kind == "divider":
         return 1.0
-    return float(px(run.size or {"icon": 16, "lamp": 10, "bar": 48, "hatch": 10}[run.kind]))
+    return float(px(run.size or {"icon": 16, "lamp": 10, "bar": 48, "hatch": 10, "swatch": 10}[run.kind]))
 
 
 def row_width(runs: Sequence[Run]) -> float:
@@ -97,7 +102,7 @@ def paint_runs(painter: QPainter, box: QRectF, runs: Sequence[Run], phase: int =
 def _paint_run(painter: QPainter, cell: QRectF, run: Run, phase: int) -> None:
     unit = theme()
     if run.kind in ("text", "tag"):
-        font = unit.font(run.role, run.weight)
+        font = _font(run.text, run.role, run.weight)
         metrics = QFontMetricsF(font)
         painter.setFont(font)
         text, x = run.text, cell.x()
@@ -122,6 +127,8 @@ def _paint_run(painter: QPainter, cell: QRectF, run: Run, phase: int) -> None:
         paint_lamp(painter, shape, run.name, phase)
     elif run.kind == "hatch":
         paint_hatch(painter, shape)
+    elif run.kind == "swatch":
+        painter.fillRect(shape, unit.color(run.token))
     else:
         paint_bar(painter, shape, run.share, run.token, run.held, min_held_px=unit.px(3))
 

@@ -68,12 +68,13 @@ class _Segment(QRadioButton):
 def _outline(box: QRectF, radius: float, *, first: bool, last: bool) -> QPainterPath:
     """A box whose outer corners are round at the ends of the switch only."""
     path = QPainterPath()
+    path.setFillRule(Qt.FillRule.WindingFill)
     path.addRoundedRect(box, radius, radius)
     if not first:
         path.addRect(QRectF(box.left(), box.top(), radius + 1, box.height()))
     if not last:
         path.addRect(QRectF(box.right() - radius - 1, box.top(), radius + 1, box.height()))
-    return path.simplified()
+    return path
 
 
 class SegmentedSwitch(QWidget):

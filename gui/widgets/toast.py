@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from PySide6.QtCore import QEasingCurve, QEvent, QObject, QPoint, QPropertyAnimation, Qt, QTimer
+from PySide6.QtCore import QEasingCurve, QEvent, QObject, QPoint, QPropertyAnimation, Qt, QTimer, Signal
 from PySide6.QtGui import QAccessible, QAccessibleEvent, QCursor, QKeyEvent
 from PySide6.QtWidgets import QApplication, QFrame, QHBoxLayout, QLabel, QPushButton, QWidget
 
@@ -17,6 +17,8 @@ _SLIDE_PX = 8
 
 class Toast(QFrame):
     """One message, 40 px high. It stays while the pointer or the keyboard focus is on it."""
+
+    closed = Signal()
 
     def __init__(
         self,
@@ -43,7 +45,7 @@ class Toast(QFrame):
         if action_label:
             self.button = QPushButton(action_label, self)
             self.button.setAutoDefault(False)
-            set_property(self.button, flat=True, tiny=True, role="small", weight=600)
+            set_property(self.button, flat=True, tiny=True, strong=True, role="small", weight=600)
             self._row.addWidget(self.button)
             self.button.clicked.connect(self.close_now)
             if callback is not None:
@@ -67,6 +69,7 @@ class Toast(QFrame):
     def close_now(self) -> None:
         self._timer.stop()
         self.hide()
+        self.closed.emit()
         self.deleteLater()
 
     def _respace(self) -> None:
@@ -129,7 +132,7 @@ class ToastHost(QObject):
         if self._toast is not None:
             self._toast.close_now()
         toast = self._toast = Toast(text, action_label, callback, icon, self._over)
-        toast.destroyed.connect(lambda _gone=None, which=toast: self._forget(which))
+        toast.closed.connect(self._forget)
         toast.adjustSize()
         toast.show()
         toast.raise_()
@@ -137,8 +140,8 @@ class ToastHost(QObject):
         QAccessible.updateAccessibility(QAccessibleEvent(toast, QAccessible.Event.Alert))
         return toast
 
-    def _forget(self, toast: Toast) -> None:
-        if self._toast is toast:
+    def _forget(self) -> None:
+        if self._toast is self.sender():
             self._toast = None
 
     def _place(self, *, slide: bool = False) -> None:
