@@ -205,7 +205,7 @@ class RouterCore:
             local_requests_today=standing.local_requests_today if standing else None,
             routing_threshold=settings.routing_threshold,
             routing_mode=settings.routing_mode,
-            month_label=datetime.now().strftime("%B"),
+            month=datetime.now().strftime("%B"),
             budget=standing.budget if standing else None,
             problems=self._problems(),
         )

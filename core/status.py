@@ -36,7 +36,7 @@ class Problem:
 class CoreStatus:
     """Both sides, today's local count and the month's money. ``None``: the ledger can't be read.
 
-    ``month_label`` is the current month's name.
+    ``month`` is the current month's name.
     """
 
     local: ServerState
@@ -44,7 +44,7 @@ class CoreStatus:
     local_requests_today: int | None
     routing_threshold: int
     routing_mode: RoutingMode
-    month_label: str
+    month: str
     budget: Budget | None
     problems: tuple[Problem, ...] = ()
 

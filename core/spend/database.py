@@ -157,7 +157,9 @@ def _server_engine(url: str) -> Engine:
             "LEDGER_URL names a database that Signalbox does not keep a ledger in.", hint=hint
         )
     try:
-        return create_engine(f"{scheme}://{rest}", connect_args={"connect_timeout": 5}, pool_size=2)
+        return create_engine(
+            f"{scheme}://{rest}", connect_args={"connect_timeout": 5}, pool_size=3, pool_pre_ping=True
+        )
     except ModuleNotFoundError as error:
         raise LedgerUnavailable(
             f"LEDGER_URL needs the Python package {error.name}, which is not installed.",

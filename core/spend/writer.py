@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 BATCH_MAX = 256
 RETRY_S = 2.0
+GIVE_UP_AFTER = 3
 
 
 @dataclass(slots=True)
@@ -119,9 +120,15 @@ class Writer:
         if len(operations) == 1:
             self._fail(operations[0], failure)
             return
+        failures_in_a_row = 0
         for operation in operations:
-            failure = self._write([operation])
-            if failure is not None:
+            # One bad entry must not stop the others, but a full disk fails them all: no need to try each.
+            if failures_in_a_row < GIVE_UP_AFTER:
+                failure = self._write([operation])
+            if failure is None:
+                failures_in_a_row = 0
+            else:
+                failures_in_a_row += 1
                 self._fail(operation, failure)
 
     def _write(self, operations: list[Operation]) -> LedgerUnavailable | None:
@@ -136,6 +143,10 @@ class Writer:
             return explain(error, self._path)
         for operation, (result, error) in zip(operations, answers, strict=True):
             self._resolve(operation, result, error)
+        if self._engine.dialect.name != "sqlite":
+            # Back to the pool, which tests it before the next use: the server may restart in between.
+            connection.close()
+            self._connection = None
         return None
 
     def _connect(self, *, durable: bool) -> Connection:

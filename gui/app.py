@@ -1,0 +1,152 @@
+"""Starts the panel: one process, one window, Qt's loop for it and the core's loop behind the bridge."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PySide6.QtWidgets import QApplication
+
+    from core.router_core import RouterCore
+    from core.settings import SettingsStore
+    from gui.faults import FaultReporter
+    from gui.single_instance import SingleInstance
+
+NO_SCREEN = (
+    "signalbox: the panel needs a screen, and neither DISPLAY nor WAYLAND_DISPLAY is set. "
+    "On a machine without one use the command line (signalbox --help), or a virtual screen: xvfb-run signalbox"
+)
+
+
+def main() -> int:
+    """Open the panel and return its exit code; a second start raises the first window and returns 0."""
+    if not _has_screen():
+        sys.stderr.write(NO_SCREEN + "\n")
+        return 1
+    os.environ.setdefault("QT_API", "pyside6")
+    try:
+        from PySide6.QtWidgets import QApplication
+    except ImportError as error:
+        sys.stderr.write(
+            f"signalbox: Qt can't be loaded: {error}. "
+            "On Debian and Ubuntu `make setup` names the packages that are missing.\n"
+        )
+        return 1
+    from core.settings import SettingsStore
+
+    settings = SettingsStore()
+    home = settings.current.home
+    application = QApplication(sys.argv[:1])
+    application.setApplicationName("Signalbox")
+    application.setDesktopFileName("signalbox")
+    application.setQuitOnLastWindowClosed(False)
+
+    from gui.single_instance import SingleInstance
+
+    instance = SingleInstance(home)
+    if not instance.acquire():
+        if instance.ask_to_raise():
+            return 0
+        sys.stderr.write(f"signalbox: another Signalbox uses {home} and doesn't answer.\n")
+        return 1
+    try:
+        return _run(application, instance, settings)
+    finally:
+        instance.release()
+
+
+def _has_screen() -> bool:
+    if not sys.platform.startswith("linux") or os.environ.get("QT_QPA_PLATFORM"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _run(application: QApplication, instance: SingleInstance, settings: SettingsStore) -> int:
+    from qasync import QEventLoop
+
+    from core.observe import setup_logging
+    from gui.faults import FaultReporter
+
+    setup_logging(settings.current.home)
+    faults = FaultReporter()
+    faults.install()
+    loop = QEventLoop(application)
+    asyncio.set_event_loop(loop)
+    faults.install_on(loop)
+    with loop:
+        loop.run_until_complete(_live(application, instance, settings, faults))
+    return 0
+
+
+async def _live(
+    application: QApplication, instance: SingleInstance, settings: SettingsStore, faults: FaultReporter
+) -> None:
+    """Show the window first, then start the core; end when the window is closed or the session ends."""
+    from gui.bridge import Bridge
+    from gui.preferences.appearance_section import restore_appearance
+    from gui.theme import theme
+    from gui.window import Window
+
+    home = settings.current.home
+    restore_appearance(home)
+    theme().install(application)
+
+    def make_core() -> RouterCore:
+        from core.router_core import RouterCore
+
+        return RouterCore(settings, local_start="eager")
+
+    bridge = Bridge(make_core)
+    window = Window(bridge, home)
+    faults.parent_widget = window
+    ended = asyncio.Event()
+    window.closed.connect(ended.set)
+    instance.raise_requested.connect(window.bring_to_front)
+    with _ended_by_signals(ended.set):
+        window.show()
+        try:
+            await bridge.start()
+            await window.start()
+            await ended.wait()
+        finally:
+            await window.stop()
+            await bridge.stop()
+
+
+@contextlib.contextmanager
+def _ended_by_signals(end: Callable[[], None]) -> Generator[None]:
+    """Let Ctrl+C and a polite kill end the panel as closing the window does.
+
+    Python runs signal handlers between bytecodes, and Qt's loop may execute none for a long time: the wake-up
+    socket makes it run some at once (https://docs.python.org/3/library/signal.html#signal.set_wakeup_fd).
+    """
+    from PySide6.QtCore import QSocketNotifier
+
+    reader, writer = socket.socketpair()
+    reader.setblocking(False)
+    writer.setblocking(False)
+    notifier = QSocketNotifier(reader.fileno(), QSocketNotifier.Type.Read)
+    notifier.activated.connect(lambda: reader.recv(64))
+
+    def handle(number: int, frame: object) -> None:
+        del number, frame
+        end()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = signal.set_wakeup_fd(writer.fileno())
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(previous)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        notifier.setEnabled(False)
+        reader.close()
+        writer.close()
