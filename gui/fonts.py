@@ -98,6 +98,7 @@ def load_families() -> Families:
     )
 
 
+_DISPLAY = ("hero", "figure")
 PROSE_ROLES = ("hero", "title", "reading")
 """Roles whose figures are proportional unless asked for."""
 
@@ -112,11 +113,11 @@ def build_font(families: Families, role: str, size_px: int, weight: int, *, tabu
     font.setHintingPreference(QFont.HintingPreference.PreferNoHinting)
     if families.bundled_mono if mono else families.bundled_text:
         font.setVariableAxis(_WEIGHT_AXIS, float(weight))
+    # Everything is set explicitly: what a font leaves open, Qt fills in from the application's font.
     if mono:
         font.setStyleHint(QFont.StyleHint.Monospace)
         font.setFixedPitch(True)
-    elif families.bundled_text and role in ("hero", "figure"):
-        font.setVariableAxis(_OPTICAL_AXIS, float(min(32, max(14, size_px))))
-    if tabular:
-        font.setFeature(_TABULAR_FIGURES, 1)
+    elif families.bundled_text:
+        font.setVariableAxis(_OPTICAL_AXIS, float(min(32, max(14, size_px))) if role in _DISPLAY else 14.0)
+    font.setFeature(_TABULAR_FIGURES, 1 if tabular else 0)
     return font

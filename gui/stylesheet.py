@@ -68,6 +68,9 @@ QPushButton[flat="true"] {{ background: transparent; color: {c["text2"]}; border
 QPushButton[flat="true"][strong="true"] {{ color: {c["text"]}; }}
 QPushButton[flat="true"]:hover {{ background: {c["hover"]}; color: {c["text"]}; }}
 QPushButton[flat="true"]:pressed {{ background: {c["select"]}; }}
+QPushButton[flat="true"]:disabled {{ color: {c["text3"]}; background: transparent; border-color: transparent; }}
+QPushButton[flat="true"][compact="true"] {{ padding: 0 {px(8)}px; }}
+QPushButton[flat="true"][compact="true"]:focus {{ padding: 0 {px(8) - 1}px; }}
 QPushButton[flat="true"]:focus {{ border: 2px solid {c["focus"]}; }}
 QPushButton[primary="true"] {{ background: {c["ink"]}; color: {c["onInk"]}; border-color: {c["ink"]}; }}
 QPushButton[primary="true"]:hover {{ background: {c["text2"]}; border-color: {c["text2"]}; }}
@@ -122,8 +125,9 @@ QComboBox QAbstractItemView {{ background: {c["raised"]}; border: 1px solid {c["
 QComboBox QAbstractItemView::item {{ min-height: {px(28)}px; padding: 0 {px(8)}px; }}
 QAbstractSpinBox QLineEdit, QAbstractSpinBox QLineEdit:focus, QComboBox QLineEdit, QComboBox QLineEdit:focus {{
   border: none; padding: 0; min-height: 0; background: transparent; }}
-QAbstractSpinBox {{ padding: 0 {px(22)}px 0 {px(8)}px; }}
-QAbstractSpinBox:focus {{ padding: 0 {px(22) - 1}px 0 {px(8) - 1}px; }}
+QAbstractSpinBox QLineEdit, QAbstractSpinBox QLineEdit:focus {{ padding-left: {px(8)}px; }}
+QAbstractSpinBox, QAbstractSpinBox:focus {{ padding: 0 {px(20)}px 0 0; max-height: {px(32) - 2}px; }}
+QAbstractSpinBox:focus {{ max-height: {px(32) - 4}px; }}
 QAbstractSpinBox::up-button, QAbstractSpinBox::down-button {{ subcontrol-origin: border; width: {px(20)}px;
   border: none; background: transparent; }}
 QAbstractSpinBox::up-button {{ subcontrol-position: top right; }}

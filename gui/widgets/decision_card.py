@@ -9,7 +9,7 @@ from PySide6.QtCore import QPoint, QRectF, QSize, Qt
 from PySide6.QtGui import QGuiApplication, QKeyEvent, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
-from core.chat import RULES, ChatResult, RouteDecision, Side
+from core.chat import RULES, ChatResult, RouteDecision, Side, Usage
 from core.spend.money import format_cost
 from gui.icons import paint_icon
 from gui.theme import set_property, theme
@@ -77,6 +77,17 @@ def signal_rows(decision: RouteDecision) -> list[SignalRow]:
         SignalRow("Asks for", ", ".join(wants) or "text only", ""),
         SignalRow("Mode", decision.mode.replace("-", " ").capitalize(), ""),
     ]
+
+
+def usage_words(usage: Usage) -> str:
+    """Return the disjoint token counts, ``320 fresh, 1,820 cached, 512 out``, without those that are 0."""
+    parts = [f"{count(usage.fresh_input_tokens)} fresh"]
+    if usage.cache_read_tokens:
+        parts.append(f"{count(usage.cache_read_tokens)} cached")
+    written = usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
+    if written:
+        parts.append(f"{count(written)} written to cache")
+    return ", ".join([*parts, f"{count(usage.output_tokens)} out"])
 
 
 class TrackSketch(QWidget):
@@ -269,14 +280,13 @@ class DecisionCard(QFrame):
         self._column.addWidget(_label(title, self, role="small", weight=600))
         self._column.addLayout(grid)
 
-    def _grid(self, rows: Sequence[Sequence[QWidget]], stretch: int) -> QGridLayout:
+    def _grid(self, rows: Sequence[Sequence[QWidget]], stretch: int, right_from: int) -> QGridLayout:
         grid = QGridLayout()
         grid.setContentsMargins(0, 0, 0, 0)
         for y, row in enumerate(rows):
             for x, widget in enumerate(row):
                 right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-                last = x == len(row) - 1 and x > 0
-                grid.addWidget(widget, y, x, right if last else Qt.AlignmentFlag.AlignVCenter)
+                grid.addWidget(widget, y, x, right if x >= right_from else Qt.AlignmentFlag.AlignVCenter)
         grid.setColumnStretch(stretch, 1)
         self._grids.append(grid)
         return grid
@@ -290,19 +300,19 @@ class DecisionCard(QFrame):
             ]
             for row in signal_rows(self._decision)
         ]
-        return self._grid(rows, 1)
+        return self._grid(rows, 1, 2)
 
     def _costs_grid(self) -> QGridLayout:
         head = [_label(word, self, role="caption", level="3") for word in ("", "Estimate", "Settled")]
         rows: list[list[QWidget]] = [list(head)]
         for side in ("local", "api"):
             rows.append(self._cost_row(side))
-        return self._grid(rows, 0)
+        return self._grid(rows, 0, 1)
 
     def _cost_row(self, side: Side) -> list[QWidget]:
         estimate = self._decision.estimate(side)
         model = f" · {estimate.model}" if estimate.model else ""
-        name = _label(f"{side_word(side)}{model}", self, role="small", side=side, weight=500)
+        name = _label(f"{side_word(side)}{model}", self, role="small", side=side, weight=500, tabular=False)
         guess = MoneyLabel(self)
         hold = estimate.hold_nanodollars
         if estimate.cost_nanodollars is None and side == "local":
@@ -333,9 +343,7 @@ class DecisionCard(QFrame):
             rows.append(
                 (
                     "Tokens",
-                    f"{count(usage.fresh_input_tokens)} fresh, {count(usage.cache_read_tokens)} cached, "
-                    f"{count(usage.cache_write_5m_tokens + usage.cache_write_1h_tokens)} written to cache, "
-                    f"{count(usage.output_tokens)} out",
+                    usage_words(usage),
                 )
             )
         if result.dropped:
@@ -346,6 +354,7 @@ class DecisionCard(QFrame):
                 for name, value in rows
             ],
             0,
+            1,
         )
 
     def _id_row(self, correlation_id: str) -> QHBoxLayout:

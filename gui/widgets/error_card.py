@@ -155,9 +155,9 @@ class ErrorCard(_ToneCard):
         row.addWidget(IconMark("wrench", "text2", 16, box))
         words = QVBoxLayout()
         words.setSpacing(0)
-        words.addWidget(_label(title, box, wrap=True, role="body", weight=500))
+        words.addWidget(Sentence(title, box, weight=500, level=None))
         if detail:
-            words.addWidget(_label(detail, box, wrap=True, role="small", level="2"))
+            words.addWidget(Sentence(detail, box, role="small"))
         row.addLayout(words, 1)
         button = _button(fix[0], fix[1], box, primary=True)
         self.buttons.append(button)
@@ -203,11 +203,11 @@ class ErrorCard(_ToneCard):
 
     def _respace(self) -> None:
         px = theme().px
-        self._row.setContentsMargins(px(19), px(14), px(16), px(14))
-        self._row.setSpacing(px(8))
+        self._row.setContentsMargins(px(19), px(13), px(14), px(14))
+        self._row.setSpacing(px(6))
         self._column.setSpacing(px(8))
         for inner in self._inner:
-            inner.setContentsMargins(px(10), px(8), px(10), px(8))
+            inner.setContentsMargins(px(10), px(6), px(10), px(6))
             inner.setSpacing(px(8))
 
 
@@ -231,8 +231,8 @@ class ShortCard(_ToneCard):
         self._row.addWidget(IconMark(icon, f"{tone}_text", 20, self))
         words = QVBoxLayout()
         words.setSpacing(0)
-        words.addWidget(_label(title, self, wrap=True, role="body", weight=600))
-        words.addWidget(_label(sentence, self, wrap=True, role="small", level="2"))
+        words.addWidget(Sentence(title, self, weight=600, level=None))
+        words.addWidget(Sentence(sentence, self, role="small"))
         self._row.addLayout(words, 1)
         if action:
             self.button = _button(action[0], action[1], self)

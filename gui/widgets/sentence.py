@@ -14,14 +14,20 @@ class Sentence(QLabel):
     """Wrapped plain text; ``say`` changes it. Markup in the text is shown, never interpreted."""
 
     def __init__(
-        self, text: str = "", parent: QWidget | None = None, *, role: str = "body", level: str | None = "2"
+        self,
+        text: str = "",
+        parent: QWidget | None = None,
+        *,
+        role: str = "body",
+        level: str | None = "2",
+        weight: int | None = None,
     ) -> None:
         super().__init__(parent)
         self._role, self._words = role, text
         self.setTextFormat(Qt.TextFormat.RichText)
         self.setWordWrap(True)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
-        set_property(self, role=role, level=level, tabular=False)
+        set_property(self, role=role, level=level, weight=weight, tabular=False)
         theme().changed.connect(self._lay)
         self._lay()
 
