@@ -1,7 +1,8 @@
 """The ledger's changes, each a function of an open transaction. Whoever calls them begins and commits it.
 
-Statements are built with SQLAlchemy Core and compiled once for the database at hand, then run as plain SQL:
-an admission is seven of them, and building them anew would cost more than running them.
+Statements are built with SQLAlchemy Core and compiled once for the database at hand, then run on the driver's
+own cursor inside SQLAlchemy's transaction: an admission is eight of them, and building each anew, with
+SQLAlchemy's results around its rows, costs four times what SQLite itself needs.
 """
 
 from __future__ import annotations
@@ -41,14 +42,23 @@ class _Sql:
         }
 
     def run(self, connection: Connection, **values: Any) -> list[dict[str, Any]]:
-        result = connection.exec_driver_sql(self._text, self._parameters(values))
-        if not result.returns_rows:
-            return []
-        names = tuple(result.keys())
-        return [dict(zip(names, row, strict=True)) for row in result]
+        cursor = connection.connection.cursor()
+        try:
+            cursor.execute(self._text, self._parameters(values))
+            # None after a statement that returns no rows, whatever the stubs say.
+            names = [column[0] for column in cursor.description or ()]
+            if not names:
+                return []
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        finally:
+            cursor.close()
 
     def run_many(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-        connection.exec_driver_sql(self._text, [self._parameters(row) for row in rows])
+        cursor = connection.connection.cursor()
+        try:
+            cursor.executemany(self._text, [self._parameters(row) for row in rows])
+        finally:
+            cursor.close()
 
     def _parameters(self, values: dict[str, Any]) -> Any:
         if self._fixed:

@@ -205,16 +205,15 @@ class Writer:
 
 def _run_in_savepoint(connection: Connection, operation: Operation) -> tuple[Any, Exception | None]:
     """Run one operation; a refusal or a bug undoes that one alone. A failure of the database goes up."""
-    from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
-
+    driver = connection.dialect.loaded_dbapi
     connection.exec_driver_sql("SAVEPOINT operation")
     try:
         result = operation.run(connection)
     except SignalboxError as error:
         answer = (None, error)
-    except (IntegrityError, DataError, ProgrammingError) as error:
-        answer = (None, LedgerUnavailable(f"The ledger refused an entry: {error.orig}."))
-    except DBAPIError:
+    except (driver.IntegrityError, driver.DataError, driver.ProgrammingError) as error:
+        answer = (None, LedgerUnavailable(f"The ledger refused an entry: {error}."))
+    except driver.Error:
         raise
     except Exception as error:  # noqa: BLE001 - a bug in one operation reaches its own caller, not the thread
         answer = (None, error)
