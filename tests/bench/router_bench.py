@@ -1,0 +1,110 @@
+"""What the router costs: a decision, a line of ``decide``, and a request over calling the SDK directly."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from core.chat import ChatRequest
+from core.router_core import RouterCore
+from core.settings import SettingsStore
+from tests.bench.measure import Figure, median, percentile
+
+ROUNDS = 300
+PROMPT = "Explain in two sentences how a signal box sets the points, and why there must be an interlocking."
+
+
+def run() -> list[Figure]:
+    with tempfile.TemporaryDirectory() as folder:
+        return asyncio.run(_run(Path(folder)))
+
+
+async def _run(home: Path) -> list[Figure]:
+    server = await _local_server()
+    port = int((await server.stdout.readline()).decode()) if server.stdout else 0
+    env = {
+        "SIGNALBOX_HOME": str(home),
+        "VLLM_BASE_URL": f"http://127.0.0.1:{port}/v1",
+        "VLLM_MODEL": "tiny",
+        "ANTHROPIC_API_KEY": "sk-ant-bench",
+    }
+    try:
+        async with RouterCore(SettingsStore(env=env)) as core:
+            await core.ask("warm up")
+            return [await _decision(core), await _overhead(core, f"http://127.0.0.1:{port}/v1")]
+    finally:
+        server.terminate()
+        await server.wait()
+
+
+async def _local_server() -> asyncio.subprocess.Process:
+    """Start the scripted server in a process of its own, so that its work is not counted as the router's."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.bench.quick_server", stdout=subprocess.PIPE
+    )
+
+
+async def _decision(core: RouterCore) -> Figure:
+    decider = await core.decider()
+    request = ChatRequest.from_prompt(PROMPT)
+    times: list[float] = []
+    loads: list[float] = []
+    text = json.dumps({"prompt": PROMPT, "options": list(range(200))})
+    for _ in range(20):
+        start = time.perf_counter()
+        for _ in range(200):
+            decider(request)
+        times.append((time.perf_counter() - start) / 200 * 1e6)
+        start = time.perf_counter()
+        for _ in range(200):
+            json.loads(text)
+        loads.append((time.perf_counter() - start) / 200 * 1e6)
+    value, spread = median(times)
+    return Figure(
+        name="decide, with signals and prices, per call",
+        value=value,
+        unit="µs",
+        aim=100,
+        baseline=median(loads)[0],
+        baseline_name="json.loads of 1 kB",
+        spread=spread,
+    )
+
+
+async def _overhead(core: RouterCore, base_url: str) -> Figure:
+    """Alternate routed and direct requests, so that both see the same machine."""
+    from openai import AsyncOpenAI
+
+    direct: list[float] = []
+    routed: list[float] = []
+    async with AsyncOpenAI(base_url=base_url, api_key="none", max_retries=0) as client:
+        for _ in range(ROUNDS):
+            start = time.perf_counter()
+            stream = await client.chat.completions.create(
+                model="tiny",
+                messages=[{"role": "user", "content": PROMPT}],
+                max_tokens=1024,
+                stream=True,
+                stream_options={"include_usage": True},
+            )
+            async for _chunk in stream:
+                pass
+            direct.append((time.perf_counter() - start) * 1000)
+            start = time.perf_counter()
+            await core.ask(PROMPT)
+            routed.append((time.perf_counter() - start) * 1000)
+    extra = [r - d for r, d in zip(routed, direct, strict=True)]
+    return Figure(
+        name="router's own overhead a request (median of pairs)",
+        value=median(extra)[0],
+        unit="ms",
+        aim=1,
+        baseline=median(direct)[0],
+        baseline_name="the SDK alone",
+        spread=(percentile(extra, 0.05), percentile(extra, 0.95)),
+    )
