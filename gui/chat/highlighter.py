@@ -15,7 +15,7 @@ from PySide6.QtCore import QObject, QTimer, Signal
 from PySide6.QtGui import QSyntaxHighlighter, QTextCharFormat, QTextDocument
 
 from gui.chat.prose import code_font
-from gui.chat.task_set import TaskSet
+from gui.chat.tasks import TaskSet
 from gui.theme import theme
 
 Tone = Literal["keyword", "string", "number", "name", "comment"]

@@ -118,6 +118,7 @@ def _style_block(block: QTextBlock, cursor: QTextCursor) -> bool:
     if given.hasProperty(QTextFormat.Property.BlockTrailingHorizontalRulerWidth):
         style.clearProperty(QTextFormat.Property.BlockTrailingHorizontalRulerWidth)
         style.setProperty(RULE_PROPERTY, True)
+        style.setLineHeight(unit.px(9), _FIXED)
     elif not runs and not in_table and _beside_table_or_rule(block):
         style.setLineHeight(1, _FIXED)  # the parser puts a paragraph there that nobody needs to see
         style.setBottomMargin(0)

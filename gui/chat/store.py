@@ -80,6 +80,7 @@ class ConversationStore:
         Raises:
             StoreTrouble: the file can't be opened (a broken one is set aside, not an error).
         """
+        self.in_memory = path is None
         self._lock = threading.Lock()
         opened = open_file(Path(IN_MEMORY) if path is None else path)
         self._connection = opened.connection
@@ -207,6 +208,13 @@ class ConversationStore:
                 (clean_text(title), conversation_id),
             )
             self._index(connection, conversation_id, "", title)
+
+    def forget(self, conversation_id: str) -> None:
+        """Remove a conversation that has nothing in it, at once and for good."""
+        with self._writing() as connection:
+            connection.execute("DELETE FROM conversations WHERE id = ?", (conversation_id,))
+            if self._has_search:
+                connection.execute("DELETE FROM search WHERE conversation_id = ?", (conversation_id,))
 
     def delete(self, conversation_id: str) -> None:
         """Take a conversation out of sight; ``restore`` brings it back for a day."""

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Coroutine
 from typing import Any
-
-_log = logging.getLogger(__name__)
 
 
 class TaskSet:
@@ -17,7 +14,7 @@ class TaskSet:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Start ``coroutine`` on the running loop. An exception in it is logged, never lost."""
+        """Start ``coroutine`` on the running loop. An exception in it goes to the loop's handler at once."""
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -26,7 +23,9 @@ class TaskSet:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("a task of the chat page failed", exc_info=error)
+            task.get_loop().call_exception_handler(
+                {"message": "A task of the chat page failed", "exception": error, "task": task}
+            )
 
     def __len__(self) -> int:
         return len(self._tasks)

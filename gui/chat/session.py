@@ -1,0 +1,443 @@
+"""One open conversation: its tree, its options and draft, and the answer that is arriving, shown or not."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import aclosing, suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QObject, Signal
+
+from core.chat import ChatRequest, ChatResult, Failed, Finished, Started, StreamEvent, TextDelta
+from core.errors import LedgerUnavailable, SignalboxError, Unavailable
+from gui.chat.records import (
+    Attachment,
+    ChatOptions,
+    Conversation,
+    ConversationSummary,
+    StoredError,
+    StoredMessage,
+    Totals,
+    new_id,
+)
+from gui.chat.requests import build_request
+from gui.chat.tree import MessageTree
+
+if TYPE_CHECKING:
+    from gui.bridge import Bridge
+    from gui.chat.keeper import Keeper
+    from gui.chat.tasks import TaskSet
+
+NEW_TITLE = "New chat"
+TITLE_CHARS = 60
+SAVE_EVERY_S = 1.0
+_ROWS_TO_LOOK_AT = 50
+
+
+def new_conversation() -> Conversation:
+    now = datetime.now(UTC)
+    return Conversation(
+        id=new_id(),
+        title=NEW_TITLE,
+        titled_by_user=False,
+        created_at=now,
+        updated_at=now,
+        head_id=None,
+        options=ChatOptions(),
+        draft="",
+        messages=(),
+    )
+
+
+class Session(QObject):
+    """Signals carry message ids; the text itself is read from the tree.
+
+    Signals:
+        path_changed: another branch is shown, or messages came or went.
+        answer_started: an answer's request left (again, after a fallback).
+        text_arrived: a message's id and the text that is new.
+        answer_ended: an answer is done, stopped or failed.
+        failed_before_text: instead of ``answer_ended``, when there is nothing to show but the failure.
+        summary_changed: title, totals or draft changed.
+    """
+
+    path_changed = Signal()
+    answer_started = Signal(str)
+    text_arrived = Signal(str, str)
+    answer_ended = Signal(str)
+    failed_before_text = Signal(str)
+    summary_changed = Signal()
+
+    def __init__(
+        self,
+        bridge: Bridge,
+        keeper: Keeper,
+        tasks: TaskSet,
+        conversation: Conversation,
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._bridge, self._keeper, self._tasks = bridge, keeper, tasks
+        self._conversation = replace(conversation, messages=())
+        self.tree = MessageTree(conversation.messages, conversation.head_id)
+        self.running_id: str | None = None
+        self._consumer: asyncio.Task[None] | None = None
+        self._text: list[str] = []
+        self._saved_at_s = 0.0
+        self.first_token_at_s: float | None = None
+        self.pieces = 0
+        self.deleted = False
+
+    # What it is
+
+    @property
+    def id(self) -> str:
+        return self._conversation.id
+
+    @property
+    def title(self) -> str:
+        return self._conversation.title
+
+    @property
+    def options(self) -> ChatOptions:
+        return self._conversation.options
+
+    @property
+    def draft(self) -> str:
+        return self._conversation.draft
+
+    @property
+    def draft_attachments(self) -> tuple[Attachment, ...]:
+        return self._conversation.draft_attachments
+
+    @property
+    def is_streaming(self) -> bool:
+        return self.running_id is not None
+
+    @property
+    def is_blank(self) -> bool:
+        """Nothing in it that would be missed."""
+        return not len(self.tree) and not self.draft.strip() and not self.draft_attachments
+
+    @property
+    def totals(self) -> Totals:
+        """Over all branches: what was answered was paid for."""
+        answers = [
+            item for item in self.tree.all() if item.role == "assistant" and item.text and item.decision
+        ]
+        results = [item for item in answers if item.result is not None]
+        costs = [item.cost_nanodollars for item in results]
+        sides = [item.result.side if item.result else item.decision.side for item in answers if item.decision]
+        return Totals(
+            answers=len(answers),
+            local_answers=sides.count("local"),
+            api_answers=sides.count("api"),
+            cost_nanodollars=sum(cost for cost in costs if cost is not None),
+            unpriced=sum(1 for item in results if item.result and item.result.cost_nanodollars is None),
+        )
+
+    @property
+    def summary(self) -> ConversationSummary:
+        return ConversationSummary(
+            id=self.id,
+            title=self.title,
+            updated_at=self._conversation.updated_at,
+            totals=self.totals,
+            has_draft=bool(self.draft),
+        )
+
+    def whole(self) -> Conversation:
+        """Return everything, for an export."""
+        return replace(self._conversation, messages=self.tree.all(), head_id=self.tree.head_id)
+
+    def text_of(self, message_id: str) -> str:
+        """Return a message's text, up to the last piece that arrived."""
+        if message_id == self.running_id:
+            self._join_text()
+        return self.tree[message_id].text
+
+    # What the user does
+
+    def set_options(self, options: ChatOptions) -> None:
+        self._change(replace(self._conversation, options=options))
+
+    def set_draft(self, text: str, attachments: tuple[Attachment, ...]) -> None:
+        if (text, attachments) != (self.draft, self.draft_attachments):
+            self._change(replace(self._conversation, draft=text, draft_attachments=attachments))
+
+    def rename(self, title: str) -> None:
+        self._change(replace(self._conversation, title=title, titled_by_user=True))
+
+    def request_after(self, text: str, attachments: tuple[Attachment, ...]) -> ChatRequest:
+        """Return the request that sending ``text`` now would make. Raises ``MalformedSchema``."""
+        return build_request(
+            [*self.tree.path(), self._user_message(text, attachments, self.tree.head_id)], self.options
+        )
+
+    def send(self, text: str, attachments: tuple[Attachment, ...] = ()) -> str:
+        """Add a prompt and begin its answer; returns the answer's id. Raises ``MalformedSchema``."""
+        return self._ask(self._user_message(text, attachments, self.tree.head_id))
+
+    def edit(self, message_id: str, text: str) -> str:
+        """Ask again with another text, in a branch beside the old one. Raises ``MalformedSchema``."""
+        old = self.tree[message_id]
+        return self._ask(self._user_message(text, old.attachments, old.parent_id))
+
+    def regenerate(self, answer_id: str) -> str:
+        """Ask for another version of an answer; the old one is kept. Raises ``MalformedSchema``."""
+        return self._begin_answer(self.tree[answer_id].parent_id)
+
+    def go_on(self, answer_id: str) -> str:
+        """Continue an answer that broke off. Raises ``MalformedSchema``."""
+        return self._begin_answer(answer_id)
+
+    def stop(self) -> None:
+        """End the running answer; what arrived is kept, and the upstream connection is closed."""
+        if self._consumer is not None:
+            self._consumer.cancel()
+
+    def show_version(self, message_id: str, by: int) -> None:
+        if self.tree.step(message_id, by):
+            self._keep()
+            self.path_changed.emit()
+
+    def take_back(self, answer_id: str) -> tuple[str, tuple[Attachment, ...]]:
+        """Remove a prompt that was never answered together with its failure, and return it for the box."""
+        answer = self.tree[answer_id]
+        assert answer.parent_id is not None
+        prompt = self.tree[answer.parent_id]
+        for message in (answer, prompt):
+            self.tree.remove(message.id)
+            self._keeper.forget(("message", message.id))
+        ids = (answer.id, prompt.id)
+        self.set_draft(prompt.text, prompt.attachments)
+        self._keep()
+        self._keeper.put(("remove", answer.id), lambda store: store.remove_messages(ids))
+        self.path_changed.emit()
+        return prompt.text, prompt.attachments
+
+    def save(self) -> None:
+        """Hand everything that is not written yet to the keeper."""
+        if self.running_id is not None:
+            self._join_text()
+            self._keep_message(self.tree[self.running_id])
+        self._keep()
+
+    # The answer
+
+    def _ask(self, prompt: StoredMessage) -> str:
+        build_request(
+            [*self.tree.path(prompt.parent_id), prompt], self.options
+        )  # refuse before anything moves
+        if not self._conversation.titled_by_user and not len(self.tree):
+            self._conversation = replace(self._conversation, title=_title(prompt))
+        self.tree.add(prompt)
+        self._conversation = replace(self._conversation, updated_at=datetime.now(UTC))
+        self._keep()
+        self._keep_message(prompt)
+        return self._begin_answer(prompt.id)
+
+    def _begin_answer(self, parent_id: str | None) -> str:
+        assert self.running_id is None, "one answer at a time"
+        request = build_request(self.tree.path(parent_id) if parent_id else [], self.options)
+        answer = StoredMessage(
+            id=new_id(),
+            conversation_id=self.id,
+            parent_id=parent_id,
+            role="assistant",
+            text="",
+            created_at=datetime.now(UTC),
+            status="streaming",
+            correlation_id=request.correlation_id,
+        )
+        self.tree.add(answer)
+        self.running_id = answer.id
+        self._text = []
+        self.first_token_at_s = None
+        self.pieces = 0
+        self._saved_at_s = time.monotonic()
+        self._keep()
+        self._keep_message(answer)
+        self.path_changed.emit()
+        self._tasks.spawn(self._run(answer.id, request))
+        return answer.id
+
+    async def _run(self, answer_id: str, request: ChatRequest) -> None:
+        self._consumer = asyncio.get_running_loop().create_task(self._consume(answer_id, request))
+        await asyncio.wait({self._consumer})
+        consumer, self._consumer = self._consumer, None
+        self._join_text()
+        message = self.tree[answer_id]
+        if consumer.cancelled():
+            result = await self._settled(request, message)
+            message = replace(message, status="stopped", result=result)
+        elif (error := consumer.exception()) is not None:
+            # A fault of ours must not leave an answer that streams for ever.
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": "An answer's stream failed", "exception": error}
+            )
+            fault = StoredError(kind="error", message=f"Signalbox failed: {error}", hint="Try again.")
+            message = replace(message, status="failed", error=fault)
+        elif message.status == "streaming":
+            cut = Unavailable("The stream ended without an answer.", hint="Try again.")
+            message = replace(message, status="failed", error=StoredError.from_error(cut))
+        self.running_id = None
+        self.tree.replace(message)
+        self._conversation = replace(self._conversation, updated_at=datetime.now(UTC))
+        self._keep_message(message)
+        self._keep()
+        if message.error is not None and not message.text:
+            self.failed_before_text.emit(answer_id)
+        else:
+            self.answer_ended.emit(answer_id)
+        self.summary_changed.emit()
+
+    async def _consume(self, answer_id: str, request: ChatRequest) -> None:
+        async with aclosing(self._bridge.stream(self._bridge.core.stream(request))) as batches:
+            async for batch in batches:
+                self._take(answer_id, batch)
+
+    def _take(self, answer_id: str, batch: list[StreamEvent]) -> None:
+        pieces: list[str] = []
+        for event in batch:
+            match event:
+                case TextDelta(text=text):
+                    pieces.append(text)
+                case Started(decision=decision, hold_nanodollars=hold):
+                    message = replace(self.tree[answer_id], decision=decision, hold_nanodollars=hold)
+                    self.tree.replace(message)
+                    self._keep_message(message)
+                    self.answer_started.emit(answer_id)
+                case Finished(result=result):
+                    self._end(answer_id, "".join(pieces), result)
+                    pieces = []
+                case Failed(error=error, partial=partial):
+                    self._fail(answer_id, "".join(pieces), error, partial)
+                    pieces = []
+                case _:
+                    pass
+        if pieces:
+            self._show_text(answer_id, "".join(pieces), len(pieces))
+            if time.monotonic() - self._saved_at_s >= SAVE_EVERY_S:
+                self._save_progress(answer_id)
+
+    def _show_text(self, answer_id: str, text: str, pieces: int) -> None:
+        if self.first_token_at_s is None:
+            self.first_token_at_s = time.monotonic()
+        self.pieces += pieces
+        self._text.append(text)
+        self.text_arrived.emit(answer_id, text)
+
+    def _end(self, answer_id: str, rest: str, result: ChatResult) -> None:
+        if rest:
+            self._show_text(answer_id, rest, 1)
+        self._join_text()
+        message = self.tree[answer_id]
+        self.tree.replace(replace(message, status="done", result=result, decision=result.decision))
+
+    def _fail(self, answer_id: str, rest: str, error: SignalboxError, partial: ChatResult | None) -> None:
+        if rest:
+            self._show_text(answer_id, rest, 1)
+        self._join_text()
+        message = self.tree[answer_id]
+        self.tree.replace(
+            replace(
+                message,
+                status="failed",
+                error=StoredError.from_error(error),
+                result=partial,
+                decision=partial.decision if partial else message.decision,
+            )
+        )
+
+    async def _settled(self, request: ChatRequest, message: StoredMessage) -> ChatResult | None:
+        """Read from the ledger what a stopped answer cost: its stream was closed before it could say."""
+        decision = message.decision
+        if decision is None:
+            return None
+        with suppress(LedgerUnavailable, RuntimeError):
+            for row in await self._bridge.call(self._bridge.core.recent(_ROWS_TO_LOOK_AT)):
+                if row.correlation_id != request.correlation_id or row.side != decision.side:
+                    continue
+                return ChatResult(
+                    text=message.text,
+                    tool_calls=(),
+                    usage=row.usage,
+                    provider=row.provider,
+                    side=row.side,
+                    model=row.served_model or row.model,
+                    finish_reason="stopped_by_user",
+                    decision=decision,
+                    cost_nanodollars=row.cost_nanodollars,
+                    loaded_nanodollars=row.loaded_nanodollars
+                    if row.side == "local"
+                    else row.cost_nanodollars,
+                    price_version=row.price_version,
+                    latency_ms=row.latency_ms or 0.0,
+                    ttft_ms=row.ttft_ms,
+                    correlation_id=row.correlation_id,
+                    started_at=row.started_at,
+                    usage_estimated=True,
+                )
+        return None
+
+    # Keeping
+
+    def _user_message(
+        self, text: str, attachments: tuple[Attachment, ...], parent_id: str | None
+    ) -> StoredMessage:
+        return StoredMessage(
+            id=new_id(),
+            conversation_id=self.id,
+            parent_id=parent_id,
+            role="user",
+            text=text,
+            created_at=datetime.now(UTC),
+            attachments=attachments,
+        )
+
+    def _join_text(self) -> None:
+        if self._text and self.running_id is not None:
+            message = self.tree[self.running_id]
+            self.tree.replace(replace(message, text=message.text + "".join(self._text)))
+            self._text = []
+
+    def _save_progress(self, answer_id: str) -> None:
+        self._join_text()
+        text = self.tree[answer_id].text
+        self._saved_at_s = time.monotonic()
+        self._keeper.put(("progress", answer_id), lambda store: store.save_progress(answer_id, text))
+
+    def _change(self, conversation: Conversation) -> None:
+        self._conversation = conversation
+        self._keep()
+        self.summary_changed.emit()
+
+    def _keep(self) -> None:
+        """A chat that was never written in leaves no trace."""
+        if self.deleted:
+            return
+        row = replace(self._conversation, head_id=self.tree.head_id)
+        self._conversation = row
+        if self.is_blank and not row.titled_by_user:
+            self._keeper.put(("conversation", self.id), lambda store: store.forget(row.id))
+        else:
+            self._keeper.put(("conversation", self.id), lambda store: store.save_conversation(row))
+
+    def _keep_message(self, message: StoredMessage) -> None:
+        self._keeper.forget(("progress", message.id))
+        self._keeper.put(("message", message.id), lambda store: store.save_message(message))
+
+
+def _title(prompt: StoredMessage) -> str:
+    first = next((line.strip() for line in prompt.text.splitlines() if line.strip()), "")
+    if not first and prompt.attachments:
+        first = prompt.attachments[0].name
+    first = first.lstrip("#> ").strip() or NEW_TITLE
+    if len(first) <= TITLE_CHARS:
+        return first
+    cut = first[:TITLE_CHARS].rsplit(" ", 1)[0]
+    return (cut if len(cut) > TITLE_CHARS // 2 else first[:TITLE_CHARS]) + "…"
