@@ -311,7 +311,7 @@ def complaint_about(body: dict[str, Any]) -> str | None:
         asked = {block["id"] for block in message["content"] if block["type"] == "tool_use"}
     output_format = (body.get("output_config") or {}).get("format")
     if output_format is not None and _open_object(output_format["schema"]):
-        return "output_config.format.schema: For 'object' type, 'additionalProperties' must be explicitly set to false"
+        return "output_config.format.schema: For 'object' type, 'additionalProperties' must be set to false"
     return None
 
 

@@ -1,7 +1,8 @@
 """A local server on the OpenAI wire that has vLLM's faults, scripted per test.
 
-The shapes of its errors are those of vLLM 0.32: a 401 whose ``error`` is a string, a 404 for a wrong model, a 400 that
-counts the context, an error event after HTTP 200 when the engine dies, and a bare cut when everything does.
+The shapes of its errors are those of vLLM 0.32: a 401 whose ``error`` is a string, a 404 for a wrong model, a
+400 that counts the context, an error event after HTTP 200 when the engine dies, and a
+bare cut when everything does.
 """
 
 from __future__ import annotations

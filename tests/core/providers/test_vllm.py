@@ -201,7 +201,8 @@ REFUSALS: list[tuple[Refuses, type[SignalboxError], str]] = [
             body={
                 "error": {
                     "code": 400,
-                    "message": "request (9001 tokens) exceeds the available context size (8192 tokens), try increasing it",
+                    "message": "request (9001 tokens) exceeds the available context size (8192 tokens), "
+                    "try increasing it",
                     "type": "exceed_context_size_error",
                     "n_prompt_tokens": 9001,
                     "n_ctx": 8192,

@@ -1,0 +1,109 @@
+"""The pure parts: waits, addresses, families of models, and what importing costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.errors import Unavailable
+from core.providers.claude_models import FAMILIES, claude_family
+from core.providers.connection import is_near
+from core.providers.failures import Endpoint, provider_failure, retry_after_s
+
+NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
+ENDPOINT = Endpoint(
+    who="Anthropic",
+    side="api",
+    base_url="https://user:pass@proxy.example:8443/anthropic?token=x",
+    key_setting="ANTHROPIC_API_KEY",
+    url_setting="ANTHROPIC_BASE_URL",
+    timeout_s=120,
+    secret="sk-ant-secret",
+)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after": "12"}, 12),
+        ({"retry-after": "0.5"}, 0.5),
+        ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
+        ({"retry-after": "Mon, 23 Nov 2026 12:01:30 GMT"}, 90),
+        ({"retry-after": "Mon, 23 Nov 2026 11:00:00 GMT"}, 0),
+        ({"retry-after": "-3"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": ""}, None),
+    ],
+)
+def test_retry_after_in_all_its_forms(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after_s(headers, NOW) == seconds
+
+
+@given(st.text(max_size=40))
+def test_retry_after_never_raises(value: str) -> None:
+    seconds = retry_after_s({"retry-after": value, "retry-after-ms": value}, NOW)
+    assert seconds is None or seconds >= 0
+
+
+def test_an_address_is_shown_without_its_credentials() -> None:
+    assert ENDPOINT.shown_url == "https://proxy.example:8443/anthropic"
+    assert "sk-ant-secret" not in repr(ENDPOINT)
+
+
+def test_an_unknown_exception_is_unavailable_and_says_its_kind() -> None:
+    failure = provider_failure(KeyError("sk-ant-secret"), ENDPOINT)
+    assert type(failure) is Unavailable
+    assert "KeyError" in failure.message
+    assert "secret" not in str(failure)
+
+
+@pytest.mark.parametrize(
+    ("model", "prefix", "temperature"),
+    [
+        ("claude-sonnet-4-6-20260501", "claude-sonnet-4-6", True),
+        ("claude-opus-4-20250514", "claude-opus-4", True),
+        ("claude-opus-4-7", "claude-opus-4-7", False),
+        ("claude-haiku-5-5", "claude-haiku-5", False),
+        ("gpt-9", "", False),
+    ],
+)
+def test_the_longest_prefix_names_the_family(model: str, prefix: str, temperature: bool) -> None:
+    family = claude_family(model)
+    assert (family.prefix, family.takes_temperature) == (prefix, temperature)
+
+
+def test_no_family_stands_twice() -> None:
+    assert len({family.prefix for family in FAMILIES}) == len(FAMILIES)
+
+
+@pytest.mark.parametrize(
+    ("url", "near"),
+    [
+        ("http://127.0.0.1:8000/v1", True),
+        ("http://localhost:8000", True),
+        ("http://[::1]:8000", True),
+        ("http://192.168.1.20:8000", True),
+        ("https://api.anthropic.com", False),
+        ("http://8.8.8.8", False),
+        ("", False),
+    ],
+)
+def test_no_proxy_stands_before_a_near_address(url: str, near: bool) -> None:
+    assert is_near(url) is near
+
+
+def test_importing_the_providers_imports_no_sdk() -> None:
+    script = (
+        "import sys, core.providers, core.providers.anthropic, core.providers.vllm;"
+        "heavy = {'anthropic', 'openai', 'httpx2', 'pydantic', 'aiohttp'} & set(sys.modules);"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
