@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from PySide6.QtCore import QSettings, Qt
-from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QSlider, QWidget
 
 from gui.preferences.catalogue import SectionText
-from gui.preferences.labels import label
 from gui.preferences.section import Card, Section
+from gui.preferences.sides import Sides
 from gui.theme import Scheme, theme
 from gui.widgets.icon_button import IconButton
 from gui.widgets.segmented import SegmentedSwitch
 
 ZOOM_MIN_PERCENT, ZOOM_MAX_PERCENT, ZOOM_STEP_PERCENT = 90, 150, 10
+CONTROL_PX = 308
 FILE_NAME = "panel.ini"
 
 
@@ -104,20 +105,15 @@ class AppearanceSection(Section):
     def _row(
         self, anchor: str, name: str, description: str, control: QWidget, reset: Callable[[], None]
     ) -> QWidget:
-        row = QWidget()
-        words = QVBoxLayout()
-        words.setSpacing(2)
-        words.addWidget(label(name, "body", weight=600))
-        words.addWidget(label(description, "small", level="2", wrap=True))
         put_back = IconButton("arrow-counter-clockwise", f"Put {name} back")
         put_back.clicked.connect(reset)
-        layout = QHBoxLayout(row)
-        layout.setContentsMargins(0, 4, 0, 4)
+        side = QWidget()
+        layout = QHBoxLayout(side)
+        layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(16)
-        layout.addLayout(words, 1)
-        control.setFixedWidth(264)
-        layout.addWidget(control)
+        layout.addWidget(control, 1, Qt.AlignmentFlag.AlignVCenter)
         layout.addWidget(put_back)
+        row = Sides(self, name, description, side, control_px=CONTROL_PX)
         row.setFocusProxy(control)
         self.anchors[anchor] = row
         return row

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QRect, Qt
 from PySide6.QtGui import QPainter
-from PySide6.QtWidgets import QApplication, QStyle, QStyledItemDelegate, QStyleOptionViewItem
+from PySide6.QtWidgets import QStyle, QStyledItemDelegate, QStyleOptionViewItem
 
 from gui.theme import theme
 
@@ -26,7 +26,7 @@ class PlaceDelegate(QStyledItemDelegate):
         name = str(index.data(Qt.ItemDataRole.DisplayRole))
         option.text = ""  # pyright: ignore[reportAttributeAccessIssue]
         widget = option.widget  # pyright: ignore[reportAttributeAccessIssue]
-        style = widget.style() if widget is not None else QApplication.style()
+        style = widget.style()
         style.drawControl(QStyle.ControlElement.CE_ItemViewItem, option, painter, widget)
         look = theme()
         box: QRect = option.rect.adjusted(look.px(12) + 8, look.px(4), -8 - look.px(8), -look.px(4))  # pyright: ignore

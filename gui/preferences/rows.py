@@ -18,6 +18,7 @@ from gui.preferences.desk import SettingsDesk
 from gui.preferences.fields import ChoiceField, Field, PathField, SwitchField, TextField
 from gui.preferences.labels import ResultLine, label
 from gui.preferences.section import Card, Section
+from gui.preferences.sides import Sides
 from gui.preferences.tasks import Tasks
 from gui.theme import theme
 from gui.widgets.icon_button import IconButton
@@ -26,60 +27,54 @@ from gui.widgets.origin_tag import OriginTag
 if TYPE_CHECKING:
     from core.settings import SettingInfo
 
-FIELD_PX, TAG_PX = 248, 104
+TAG_PX, CONTROL_PX = 104, 396
 
 
-class SettingRow(QWidget):
+class SettingRow(Sides):
     """Shows one setting and changes it at once. What was refused stays typed, with the reason under it."""
 
-    def __init__(self, desk: SettingsDesk, info: SettingInfo, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, section: Section, desk: SettingsDesk, info: SettingInfo) -> None:
+        text = setting_text(info.name)
+        self.name = info.name
+        self.field = make_field(info)
+        self.tag = OriginTag()
+        self.put_back = IconButton("arrow-counter-clockwise", f"Put {text.label} back")
+        self.note = label("", "caption", level="3", wrap=True)
+        self.problem = ResultLine()
+        super().__init__(section, text.label, info.description, self._make_control(), control_px=CONTROL_PX)
         self._desk = desk
         self._tasks = Tasks(self)
-        self.name = info.name
-        text = setting_text(info.name)
-        self._label = text.label
-        self.field = make_field(info)
+        self.name_label.setBuddy(self.field)
         self.field.set_names(text.label, info.description)
         self.field.committed.connect(self._apply)
         self.field.reverted.connect(self._show)
-        self.tag = OriginTag()
-        self.put_back = IconButton("arrow-counter-clockwise", f"Put {text.label} back")
         self.put_back.clicked.connect(self._start_put_back)
-        self.note = label("", "caption", level="3", wrap=True)
-        self.problem = ResultLine()
-        words = QVBoxLayout()
-        words.setSpacing(2)
-        name = label(text.label, "body", weight=600)
-        name.setBuddy(self.field)
-        words.addWidget(name)
-        words.addWidget(label(info.description, "small", level="2", wrap=True))
-        words.addStretch(1)
-        entry = QHBoxLayout()
-        entry.setSpacing(8)
-        entry.addWidget(self.field)
-        self._tag_holder = QHBoxLayout()
-        self._tag_holder.addWidget(self.tag, 0, Qt.AlignmentFlag.AlignLeft)
-        entry.addLayout(self._tag_holder, 1)
-        entry.addWidget(self.put_back)
-        self._control = QWidget()
-        control = QVBoxLayout(self._control)
-        control.setContentsMargins(0, 0, 0, 0)
-        control.setSpacing(4)
-        control.addLayout(entry)
-        control.addWidget(self.note)
-        control.addWidget(self.problem)
-        control.addStretch(1)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 4, 0, 4)
-        layout.setSpacing(16)
-        layout.addLayout(words, 1)
-        layout.addWidget(self._control)
         self.setFocusProxy(self.field)
         desk.changed.connect(self._show)
         theme().changed.connect(self._restyle)
         self._restyle()
         self._show()
+
+    def _make_control(self) -> QWidget:
+        entry = QHBoxLayout()
+        entry.setSpacing(8)
+        entry.addWidget(self.field, 1)
+        self._tag_column = QWidget()
+        tag = QHBoxLayout(self._tag_column)
+        tag.setContentsMargins(0, 0, 0, 0)
+        tag.addWidget(self.tag)
+        tag.addStretch(1)
+        entry.addWidget(self._tag_column)
+        entry.addWidget(self.put_back)
+        control = QWidget()
+        column = QVBoxLayout(control)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(4)
+        column.addLayout(entry)
+        column.addWidget(self.note)
+        column.addWidget(self.problem)
+        column.addStretch(1)
+        return control
 
     @property
     def accessible_name(self) -> str:
@@ -159,8 +154,7 @@ class SettingRow(QWidget):
         self.field.set_invalid(False)
 
     def _restyle(self) -> None:
-        self.field.setFixedWidth(theme().px(FIELD_PX))
-        self._control.setFixedWidth(theme().px(FIELD_PX + TAG_PX + 24) + 16)
+        self._tag_column.setFixedWidth(theme().px(TAG_PX))
 
 
 class SettingsSection(Section):
@@ -184,7 +178,7 @@ def add_setting_rows(section: Section, desk: SettingsDesk) -> dict[str, SettingR
         if text.card not in cards:
             cards[text.card] = Card(text.card)
             section.add_card(cards[text.card])
-        row = SettingRow(desk, info)
+        row = SettingRow(section, desk, info)
         cards[text.card].add_row(row)
         rows[name] = row
         section.anchors[name] = row

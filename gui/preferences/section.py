@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from gui.preferences.catalogue import SectionText
@@ -10,6 +11,8 @@ from gui.preferences.labels import label
 from gui.theme import set_property, theme
 
 COLUMN_PX = 760
+MARGIN_LEFT_PX, MARGIN_RIGHT_PX = 32, 24
+CARD_PADDING_PX = 16
 
 
 class Card(QFrame):
@@ -19,7 +22,7 @@ class Card(QFrame):
         super().__init__(parent)
         set_property(self, card=True)
         self.body = QVBoxLayout(self)
-        self.body.setContentsMargins(16, 14, 16, 14)
+        self.body.setContentsMargins(CARD_PADDING_PX, 14, CARD_PADDING_PX, 14)
         self.body.setSpacing(8)
         self.title_label: QLabel | None = None
         if title:
@@ -38,7 +41,12 @@ class Card(QFrame):
 
 
 class Section(QScrollArea):
-    """One entry of the list at the left. ``anchors`` are the rows that a search can jump to."""
+    """One entry of the list at the left. ``anchors`` are the rows that a search can jump to.
+
+    Signals: ``room_changed`` with the column's width in px, for rows that stand otherwise when it is narrow.
+    """
+
+    room_changed = Signal(int)
 
     def __init__(self, text: SectionText, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -53,7 +61,7 @@ class Section(QScrollArea):
         page = QWidget()
         page.setObjectName("preferencesSection")
         outer = QHBoxLayout(page)
-        outer.setContentsMargins(32, 21, 24, 32)
+        outer.setContentsMargins(MARGIN_LEFT_PX, 21, MARGIN_RIGHT_PX, 32)
         self._holder = QWidget()
         self.column = QVBoxLayout(self._holder)
         self.column.setContentsMargins(0, 0, 0, 0)
@@ -86,5 +94,16 @@ class Section(QScrollArea):
     def shown(self) -> None:
         """Called when the section comes to the front: the place to read what may have changed."""
 
+    @property
+    def room_px(self) -> int:
+        """The width the column can have without being cut off."""
+        room = self.viewport().width() - MARGIN_LEFT_PX - MARGIN_RIGHT_PX
+        return min(room, theme().px(COLUMN_PX))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self.room_changed.emit(self.room_px)
+
     def _restyle(self) -> None:
         self._holder.setMaximumWidth(theme().px(COLUMN_PX))
+        self.room_changed.emit(self.room_px)

@@ -18,6 +18,7 @@ class Choice(QWidget):
         self._icon_name = icon
         self._icon = QLabel()
         self.name = name
+        self._detail: QWidget | None = None
         self.sentence = label(sentence, "small", level="2", wrap=True)
         self.result = ResultLine()
         words = QVBoxLayout()
@@ -46,9 +47,10 @@ class Choice(QWidget):
 
     def add_detail(self, detail: QWidget) -> None:
         """Put ``detail`` under the row, in line with its words; hidden until it is needed."""
-        detail.setContentsMargins(16 + 24 + 16, 0, 16, 12)
+        self._detail = detail
         self._layout.addWidget(detail)
         detail.hide()
+        self._restyle()
 
     def tell(self, tone: Tone, word: str, text: str = "") -> None:
         self.sentence.hide()
@@ -63,3 +65,5 @@ class Choice(QWidget):
         self._icon.setPixmap(theme().icon(self._icon_name, "text2").pixmap(size, size))
         self._icon.setFixedWidth(size)
         self._top.setMinimumHeight(theme().px(ROW_PX))
+        if self._detail is not None:
+            self._detail.setContentsMargins(16 + size + 16, 0, 16, 12)

@@ -247,3 +247,59 @@ def test_about_copies_versions_and_shows_what_the_check_found(panel: Panel) -> N
         assert section.findings.body.count() == 3
 
     panel.run(body())
+
+
+@pytest.mark.parametrize(("width", "height", "zoom"), [(944, 592, 1.0), (944, 592, 1.5), (1200, 752, 1.2)])
+def test_nothing_is_cut_off_sideways(
+    panel: Panel, memory_keyring: MemoryKeyring, width: int, height: int, zoom: float
+) -> None:
+    async def body() -> None:
+        theme().set_zoom(zoom)
+        await panel.start()
+        page = panel.show(PreferencesPage(panel.bridge), width, height)
+        for text in SECTIONS:
+            page.show_section(text.id)
+            section = page.section(text.id)
+            assert section is not None
+            await panel.until(section.isVisible)
+            await panel.settle()
+            inner = section.widget()
+            assert inner.width() <= section.viewport().width(), text.id
+
+    panel.run(body())
+
+
+def test_tab_goes_through_each_section_from_top_to_bottom(
+    panel: Panel, memory_keyring: MemoryKeyring
+) -> None:
+    async def body() -> None:
+        memory_keyring.set_password("signalbox", "anthropic", "sk-ant-api03-0123456789abcdef")
+        await panel.start()
+        page = panel.show(PreferencesPage(panel.bridge))
+        for text in SECTIONS:
+            page.show_section(text.id)
+            section = page.section(text.id)
+            assert section is not None
+            await panel.settle()
+            stops = tab_stops(page)
+            assert stops[:2] == [page.search, page.list]
+            inside = [stop for stop in stops if section.isAncestorOf(stop)]
+            tops = [stop.mapTo(section.widget(), stop.rect().center()).y() for stop in inside]
+            lines = [round(top / 24) for top in tops]
+            assert lines == sorted(lines), (text.id, [stop.accessibleName() for stop in inside])
+
+    panel.run(body())
+
+
+def tab_stops(page: PreferencesPage) -> list[QWidget]:
+    """What Tab visits, in its order, from the search field on."""
+    stops: list[QWidget] = []
+    stop: QWidget = page.search
+    while stop not in stops:
+        stops.append(stop)
+        stop = stop.nextInFocusChain()
+        while stop is not page.search and not (
+            stop.isVisible() and stop.isEnabled() and stop.focusPolicy() & Qt.FocusPolicy.TabFocus
+        ):
+            stop = stop.nextInFocusChain()
+    return stops
