@@ -309,7 +309,7 @@ def _from_transport(error: BaseException, endpoint: Endpoint) -> SignalboxError:
                 hint="Try again, or ask for a shorter answer.",
                 may_be_billed=True,
             )
-        if isinstance(cause, httpx2.RemoteProtocolError) and "without sending" in str(cause):
+        if isinstance(cause, httpx2.RemoteProtocolError) and "without sending a response" in str(cause):
             return Unavailable(f"{endpoint.who} closed the connection without an answer.", hint="Try again.")
         if isinstance(cause, httpx2.TransportError | OSError):
             return broken_off(endpoint, "the connection was lost")

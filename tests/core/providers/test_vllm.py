@@ -30,7 +30,7 @@ from core.errors import (
 )
 from core.providers import PROVIDERS, Capabilities, VLLMProvider, complete, provider_side
 from core.providers.wire_text import REPAIRED_TEXT
-from tests.support.openai_server import TOO_LONG, OpenAIServer, Streams, vllm_error
+from tests.support.openai_server import TOO_LONG, OpenAIServer, Streams, chunk, data, vllm_error
 from tests.support.providers import drain
 from tests.support.wire_server import Raw, Refuses
 
@@ -376,3 +376,37 @@ def test_the_registry_names_the_three_providers() -> None:
         ("vllm-local", "local"),
         ("embedded", "local"),
     ]
+
+
+async def test_a_connection_closed_without_an_answer_is_told_from_a_broken_answer() -> None:
+    async def close_at_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(close_at_once, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        drained = await drain(VLLMProvider(f"http://127.0.0.1:{port}/v1", "tiny"), "hi")
+    assert type(drained.error) is Unavailable
+    assert "without an answer" in drained.error.message
+
+
+async def test_no_connection_to_a_near_server_is_used_twice() -> None:
+    peers: list[object] = []
+
+    async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Like llama.cpp: says nothing of closing, and closes after each stream."""
+        await reader.readuntil(b"\r\n\r\n")
+        peers.append(writer.get_extra_info("peername"))
+        body = data(chunk("tiny", {"content": "x"}, finish="stop")) + data("[DONE]")
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+        writer.write(head + f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n")
+        await reader.read()  # until the client closes
+        writer.close()
+
+    server = await asyncio.start_server(answer_once, "127.0.0.1", 0)
+    async with server:
+        provider = VLLMProvider(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", "tiny")
+        for _ in range(3):
+            assert (await drain(provider, "hi")).text == "x"
+    assert len(set(peers)) == 3
