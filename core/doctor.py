@@ -11,14 +11,21 @@ import shutil
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from core.chat import ChatRequest
 from core.errors import SignalboxError
 from core.local.choice import chosen_kind
 
 if TYPE_CHECKING:
-    from core.router_core import RouterCore
+    from pathlib import Path
+
+    from core.chat import ChatResult
+    from core.keys import KeyStore
+    from core.providers.base import CheckResult
+    from core.settings import SettingsStore
+    from core.spend.ledger import Ledger
+    from core.spend.prices import PriceTable
 
 State = Literal["works", "missing", "broken", "not_set_up"]
 COMMAND_TIMEOUT_S = 10.0
@@ -36,9 +43,33 @@ class Finding:
     needed: bool = True
 
 
-async def examine(core: RouterCore) -> list[Finding]:
+class Patient(Protocol):
+    """What is looked at; ``RouterCore`` is one."""
+
+    settings: SettingsStore
+    keys: KeyStore
+    prices: PriceTable
+    vllm_key: str | None
+
+    @property
+    def home(self) -> Path: ...
+
+    @property
+    def ledger(self) -> Ledger: ...
+
+    @property
+    def has_api_key(self) -> bool: ...
+
+    async def ask(self, request: ChatRequest) -> ChatResult: ...
+
+    async def test_anthropic_key(self) -> CheckResult: ...
+
+    async def test_vllm(self, base_url: str, api_key: str | None = None) -> CheckResult: ...
+
+
+async def examine(core: Patient) -> list[Finding]:
     """Look at every component; one that hangs or breaks is a finding, not an exception."""
-    checks: list[tuple[str, Callable[[RouterCore], Awaitable[Finding]]]] = [
+    checks: list[tuple[str, Callable[[Patient], Awaitable[Finding]]]] = [
         ("Python", _python),
         ("Panel (PySide6)", _panel),
         ("Settings", _settings),
@@ -53,7 +84,7 @@ async def examine(core: RouterCore) -> list[Finding]:
     return list(await asyncio.gather(*(_guarded(name, check, core) for name, check in checks)))
 
 
-async def _guarded(name: str, check: Callable[[RouterCore], Awaitable[Finding]], core: RouterCore) -> Finding:
+async def _guarded(name: str, check: Callable[[Patient], Awaitable[Finding]], core: Patient) -> Finding:
     try:
         return await check(core)
     except SignalboxError as error:
@@ -62,13 +93,13 @@ async def _guarded(name: str, check: Callable[[RouterCore], Awaitable[Finding]],
         return Finding(component=name, state="broken", detail=f"{type(error).__name__}: {error}")
 
 
-async def _python(core: RouterCore) -> Finding:
+async def _python(core: Patient) -> Finding:
     return Finding(
         component="Python", state="works", version=platform.python_version(), detail=sys.executable
     )
 
 
-async def _panel(core: RouterCore) -> Finding:
+async def _panel(core: Patient) -> Finding:
     try:
         version = importlib.metadata.version("PySide6-Essentials")
     except importlib.metadata.PackageNotFoundError:
@@ -87,7 +118,7 @@ async def _panel(core: RouterCore) -> Finding:
     return Finding(component="Panel (PySide6)", state="works", version=version)
 
 
-async def _settings(core: RouterCore) -> Finding:
+async def _settings(core: Patient) -> Finding:
     problems = core.settings.problems
     if problems:
         return Finding(
@@ -99,7 +130,7 @@ async def _settings(core: RouterCore) -> Finding:
     return Finding(component="Settings", state="works", detail=str(core.home))
 
 
-async def _ledger(core: RouterCore) -> Finding:
+async def _ledger(core: Patient) -> Finding:
     check = await core.ledger.check()
     where = core.settings.current.ledger_url or str(core.home / "ledger.sqlite3")
     if "@" in where:
@@ -114,7 +145,7 @@ async def _ledger(core: RouterCore) -> Finding:
     return Finding(component="Ledger", state="works", detail=f"{check.attempts:,} rows, sums agree, {where}")
 
 
-async def _keyring(core: RouterCore) -> Finding:
+async def _keyring(core: Patient) -> Finding:
     backend = await core.keys.backend()
     state: State = (
         "works" if backend.state == "unlocked" else "missing" if backend.state == "none" else "broken"
@@ -128,7 +159,7 @@ async def _keyring(core: RouterCore) -> Finding:
     )
 
 
-async def _api(core: RouterCore) -> Finding:
+async def _api(core: Patient) -> Finding:
     if not core.has_api_key:
         return Finding(
             component="Anthropic API",
@@ -145,7 +176,7 @@ async def _api(core: RouterCore) -> Finding:
     )
 
 
-async def _local(core: RouterCore) -> Finding:
+async def _local(core: Patient) -> Finding:
     settings = core.settings.current
     kind = chosen_kind(settings, core.settings.origin("vllm_base_url"))
     name = f"Local server ({kind})"
@@ -168,7 +199,7 @@ async def _local(core: RouterCore) -> Finding:
     )
 
 
-async def _docker(core: RouterCore) -> Finding:
+async def _docker(core: Patient) -> Finding:
     if shutil.which("docker") is None:
         return Finding(
             component="Docker",
@@ -198,7 +229,7 @@ async def _docker(core: RouterCore) -> Finding:
     return Finding(component="Docker", state="works", version=out, detail=f"Compose {compose}", needed=False)
 
 
-async def _gpu(core: RouterCore) -> Finding:
+async def _gpu(core: Patient) -> Finding:
     return await asyncio.to_thread(_gpu_now)
 
 
@@ -229,7 +260,7 @@ def _gpu_now() -> Finding:
     )
 
 
-async def _prices(core: RouterCore) -> Finding:
+async def _prices(core: Patient) -> Finding:
     model = core.settings.current.anthropic_model
     if core.prices.is_priced(model):
         return Finding(
