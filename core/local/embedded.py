@@ -31,6 +31,8 @@ LEAVE_WITHIN_S = 3.0
 LOG_CHECK_S = 60.0
 LOG_LIMIT_BYTES = 16_000_000
 PACKAGED_SLOTS = 2
+PACKAGED_SAMPLING = {"temp": 0.2, "top_p": 0.9}
+"""What SmolLM2's authors recommend; llama.cpp's own 0.8 makes so small a model ramble."""
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 SECRET_SUFFIXES = ("_API_KEY", "_TOKEN", "_PASSWORD", "_SECRET")
 
@@ -232,6 +234,7 @@ class EmbeddedServer:
             "parallel": self._parallel or (1 if self._own_model else PACKAGED_SLOTS),
             # Measured with SmolLM2: 356 MB instead of 528 MB at the same speed. Not every model can do it.
             "quantized_cache": self._own_model is None,
+            "sampling": PACKAGED_SAMPLING if self._own_model is None else {},
         }
         assert process.stdin is not None
         with contextlib.suppress(ConnectionError):  # it died at once: its exit tells

@@ -1,10 +1,10 @@
 """The process that runs llama.cpp: ``python -m core.local.embedded_child``, started by ``EmbeddedServer``.
 
 Its first line of standard input is a JSON object (``model_path``, ``alias``, ``context_tokens``, ``parallel``,
-``quantized_cache``). Its standard output carries one JSON object a line: ``{"event": "ready", ...}`` or
-``{"event": "failed", "reason": ..., "hint": ...}``; llama.cpp's own words go to standard error. The end of
-standard input means that the parent is gone or wants it to go, and it leaves at once: a model server has
-nothing to save. Only the standard library and ``xllamacpp`` are imported here.
+``quantized_cache``, ``sampling``). Its standard output carries one JSON object: ``{"event": "ready", ...}``
+or ``{"event": "failed", "reason": ..., "hint": ...}``; llama.cpp's own words go to standard error. The end
+of standard input means that the parent is gone or wants it to go, and it leaves at once: a model server
+has nothing to save. Only the standard library and ``xllamacpp`` are imported here.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ def main() -> int:
     if not config:
         return 0
     try:
-        server, ready = _serve(config)
+        server, ready = _serve(config)  # it serves for as long as it is referred to
     except _CannotServe as problem:
         _send(events, event="failed", reason=problem.reason, hint=problem.hint)
         return 3
     _send(events, event="ready", **ready)
     while os.read(0, 4096):
         pass
-    del server
-    return 0
+    # Not by way of the destructor of ``server``: it waits for the answers in progress, for seconds.
+    os._exit(0 if server is not None else 1)
 
 
 class _CannotServe(Exception):
@@ -80,6 +80,8 @@ def _serve(config: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     params.cache_ram_mib = PROMPT_CACHE_MIB
     if config["quantized_cache"]:
         params.cache_type_k = params.cache_type_v = llama.ggml_type.GGML_TYPE_Q8_0
+    for name, value in config["sampling"].items():
+        setattr(params.sampling, name, value)  # what a request takes when it does not say otherwise
     allowed = allowed_cpus()
     if allowed is not None:
         params.cpuparams.n_threads = allowed
