@@ -1,0 +1,266 @@
+"""The composer: attachments, the prompt, where it may go, and under it the line that says where it would go."""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+from PySide6.QtCore import QBuffer, QEvent, QIODevice, QObject, Qt, QUrl, Signal
+from PySide6.QtGui import QDragEnterEvent, QDropEvent, QImage
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from core.chat import Side
+from gui.chat.attachment_chip import AttachmentChip
+from gui.chat.flow import FlowLayout
+from gui.chat.prompt_edit import PromptEdit
+from gui.chat.records import Attachment
+from gui.theme import set_button_icon, set_property, theme
+from gui.widgets.icon_button import IconButton
+from gui.widgets.route_line import RouteLine
+from gui.widgets.segmented import SegmentedSwitch
+
+State = Literal["idle", "streaming", "queued", "starting"]
+
+_HINTS: dict[State, str] = {
+    "idle": "",
+    "streaming": "Enter sends when the answer ends",
+    "queued": "Will be sent when the answer ends",
+    "starting": "Signalbox is starting",
+}
+
+
+class Composer(QFrame):
+    """Signals:
+    submitted: the user wants to send what is in the box.
+    stopped: the user wants the answer to end.
+    changed: text or attachments changed.
+    side_chosen: ``"auto"``, ``"local"`` or ``"api"``.
+    attach_asked: the paper clip was pressed.
+    files_given: local ``QUrl``\\ s were dropped or pasted.
+    image_given: a ``QImage`` was pasted.
+    """
+
+    submitted = Signal()
+    stopped = Signal()
+    changed = Signal()
+    side_chosen = Signal(str)
+    max_tokens_clicked = Signal()
+    attach_asked = Signal()
+    files_given = Signal(list)
+    image_given = Signal(QImage)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("composer")
+        self._state: State = "idle"
+        self._attachments: list[Attachment] = []
+        self.edit = PromptEdit()
+        self.edit.setPlaceholderText("Ask anything")
+        self.edit.setAccessibleName("Prompt")
+        self.edit.installEventFilter(self)
+        self.setAcceptDrops(True)
+        self.route_line = RouteLine()
+        self.switch = SegmentedSwitch(
+            [("auto", "Auto", None), ("local", "Local", "cpu"), ("api", "API", "cloud")],
+            accessible_name="Where this prompt goes",
+        )
+        self.max_tokens = QPushButton()
+        set_property(self.max_tokens, flat=True, compact=True, role="small")
+        self.max_tokens.setToolTip("The longest answer allowed. Change it in this chat’s options")
+        self.max_tokens.clicked.connect(self.max_tokens_clicked)
+        self._clip = IconButton("paperclip", "Attach a file")
+        self._hint = QLabel()
+        set_property(self._hint, role="small", level="3")
+        self.button = QPushButton()
+        set_property(self.button, compact=True)
+        self.button.clicked.connect(self._on_button)
+        self._note = QLabel()
+        self._note.setTextFormat(Qt.TextFormat.PlainText)
+        self._note.setWordWrap(True)
+        set_property(self._note, role="small", tone="held")
+        self._note.hide()
+        self._build()
+        self._connect()
+        theme().changed.connect(self._restyle)
+        self._restyle()
+        self.set_state("idle")
+
+    def _build(self) -> None:
+        unit = theme()
+        self._chips = QWidget()
+        self._chip_flow = FlowLayout(self._chips, spacing=unit.px(6))
+        self._chips.hide()
+        tools = QHBoxLayout()
+        tools.setSpacing(unit.px(8))
+        tools.addWidget(self._clip)
+        tools.addWidget(self.switch)
+        tools.addWidget(self.max_tokens)
+        tools.addStretch(1)
+        tools.addWidget(self._hint)
+        tools.addWidget(self.button)
+        self._inside = QVBoxLayout()
+        self._inside.addWidget(self._chips)
+        self._edit_row = QHBoxLayout()
+        self._edit_row.addWidget(self.edit)
+        self._inside.addLayout(self._edit_row)
+        self._inside.addWidget(self._note)
+        self._inside.addLayout(tools)
+        self._strip = QFrame()
+        self._strip.setObjectName("routeStrip")
+        strip = QVBoxLayout(self._strip)
+        strip.setContentsMargins(0, 1, 0, 0)
+        strip.addWidget(self.route_line)
+        self._column = QVBoxLayout(self)
+        self._column.setSpacing(0)
+        self._column.addLayout(self._inside)
+        self._column.addWidget(self._strip)
+
+    def _connect(self) -> None:
+        self.edit.submitted.connect(self.submitted)
+        self.edit.textChanged.connect(self._on_text)
+        self.edit.pasted_large.connect(self.add_attachment)
+        self.edit.pasted_image.connect(self.image_given)
+        self.edit.pasted_files.connect(self.files_given)
+        self.edit.noted.connect(self.set_note)
+        self.switch.value_changed.connect(self.side_chosen)
+        self._clip.clicked.connect(self.attach_asked)
+
+    def _restyle(self) -> None:
+        unit = theme()
+        focused = self.edit.hasFocus()
+        width = 2 if focused else 1
+        edge = unit.hex("focus" if focused else "control")
+        inner = unit.px(4)
+        self.setStyleSheet(
+            f"#composer {{ background: {unit.hex('surface')}; border: {width}px solid {edge};"
+            f" border-radius: {unit.px(6)}px; }}"
+            f"#routeStrip {{ background: {unit.hex('window')}; border: none;"
+            f" border-top: 1px solid {unit.hex('border')};"
+            f" border-bottom-left-radius: {inner}px; border-bottom-right-radius: {inner}px; }}"
+        )
+        margin = 2 - width
+        self._column.setContentsMargins(margin, margin, margin, margin)
+        self._inside.setContentsMargins(unit.px(8), unit.px(11), unit.px(8), unit.px(8))
+        self._inside.setSpacing(unit.px(8))
+        self._edit_row.setContentsMargins(unit.px(6), 0, unit.px(6), 0)
+
+    # What is in it
+
+    @property
+    def text(self) -> str:
+        return self.edit.text()
+
+    @property
+    def attachments(self) -> tuple[Attachment, ...]:
+        return tuple(self._attachments)
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._attachments and not self.text.strip()
+
+    def set_content(self, text: str, attachments: tuple[Attachment, ...] = ()) -> None:
+        """Put a draft or a prompt that came back into the box."""
+        self._attachments = list(attachments)
+        self._show_chips()
+        self.edit.blockSignals(True)
+        self.edit.set_text(text)
+        self.edit.blockSignals(False)
+        self.set_note("")
+        self._on_text()
+
+    def add_attachment(self, attachment: Attachment) -> None:
+        self._attachments.append(attachment)
+        self._show_chips()
+        self._on_text()
+
+    def set_note(self, note: str) -> None:
+        """Say what happened to something pasted; empty takes the note away."""
+        self._note.setText(note)
+        self._note.setVisible(bool(note))
+
+    @property
+    def note(self) -> str:
+        return self._note.text()
+
+    def set_side(self, side: Side | None) -> None:
+        self.switch.set_value(side or "auto")
+
+    def chosen_side(self) -> Side | None:
+        value = self.switch.value
+        return None if value == "auto" else cast("Side", value)
+
+    def set_max_tokens(self, tokens: int | None) -> None:
+        self.max_tokens.setText("" if tokens is None else f"Max {tokens:,} tokens")
+        self.max_tokens.setVisible(tokens is not None)
+
+    @property
+    def state(self) -> State:
+        return self._state
+
+    def set_state(self, state: State) -> None:
+        self._state = state
+        self._hint.setText(_HINTS[state])
+        streaming = state in ("streaming", "queued")
+        self.button.setText("Stop  Esc" if streaming else "Send")
+        self.button.setToolTip("Stop the answer (Esc)" if streaming else "Send (Enter)")
+        set_property(self.button, primary=not streaming, compact=True)
+        set_button_icon(
+            self.button,
+            "stop-fill" if streaming else "paper-plane-right-fill",
+            "text" if streaming else "onInk",
+            12 if streaming else 14,
+        )
+        self._update_button()
+
+    def _update_button(self) -> None:
+        streaming = self._state in ("streaming", "queued")
+        self.button.setEnabled(streaming or (self._state == "idle" and not self.is_empty))
+
+    def _on_button(self) -> None:
+        (self.stopped if self._state in ("streaming", "queued") else self.submitted).emit()
+
+    def _on_text(self) -> None:
+        if self._state == "queued":
+            self.set_state("streaming")
+        self._update_button()
+        self.changed.emit()
+
+    def _show_chips(self) -> None:
+        self._chip_flow.clear()
+        for attachment in self._attachments:
+            chip = AttachmentChip(attachment, removable=True)
+            chip.removed.connect(self._remove)
+            self._chip_flow.addWidget(chip)
+        self._chips.setVisible(bool(self._attachments))
+
+    def _remove(self, attachment_id: str) -> None:
+        self._attachments = [item for item in self._attachments if item.id != attachment_id]
+        self._show_chips()
+        self._on_text()
+        self.edit.setFocus()
+
+    # What Qt calls
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() in (QEvent.Type.FocusIn, QEvent.Type.FocusOut):
+            self._restyle()
+        return False
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        if self.edit.canInsertFromMimeData(event.mimeData()):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        self.edit.insertFromMimeData(event.mimeData())
+        event.acceptProposedAction()
+
+
+def png_of(image: QImage) -> bytes:
+    """Return an image as PNG. Blocks; QImage may be used in a worker thread."""
+    buffer = QBuffer()
+    buffer.open(QIODevice.OpenModeFlag.WriteOnly)
+    image.save(buffer, "PNG")  # pyright: ignore[reportCallIssue, reportArgumentType]
+    return bytes(buffer.data().data())
+
+
+def local_paths(urls: list[QUrl]) -> list[str]:
+    return [url.toLocalFile() for url in urls if url.isLocalFile()]

@@ -1,0 +1,110 @@
+"""The box a prompt is typed in: grows to eight lines, sends on Enter, and hands large pastes on."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QMimeData, Qt, Signal
+from PySide6.QtGui import QImage, QKeyEvent, QTextBlockFormat, QTextCursor
+from PySide6.QtWidgets import QFrame, QTextEdit, QWidget
+
+from gui.chat.paste import LARGE_CHARS, read_paste
+from gui.theme import set_property, theme
+
+MAX_LINES = 8
+
+
+class PromptEdit(QTextEdit):
+    """Plain text only.
+
+    Signals:
+        submitted: Enter was pressed.
+        pasted_large: an ``Attachment`` made of a long paste.
+        pasted_image: a ``QImage``.
+        pasted_files: a list of local ``QUrl``.
+        noted: a sentence for the user about what was pasted.
+    """
+
+    submitted = Signal()
+    pasted_large = Signal(object)
+    pasted_image = Signal(QImage)
+    pasted_files = Signal(list)
+    noted = Signal(str)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        set_property(self, bare=True, role="reading")
+        self.setAcceptRichText(False)
+        self.setTabChangesFocus(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.document().setDocumentMargin(0)
+        self.document().documentLayout().documentSizeChanged.connect(self._fit)
+        theme().changed.connect(self._restyle)
+        self._restyle()
+
+    def text(self) -> str:
+        return self.toPlainText()
+
+    def set_text(self, text: str) -> None:
+        """Replace everything; the caret goes to the end."""
+        self.setPlainText(text)
+        self._restyle()
+        self.moveCursor(QTextCursor.MoveOperation.End)
+
+    def _restyle(self) -> None:
+        unit = theme()
+        self.document().setDefaultFont(unit.font("reading"))
+        line = QTextBlockFormat()
+        line.setLineHeight(unit.line_px("reading"), QTextBlockFormat.LineHeightTypes.FixedHeight.value)
+        cursor = QTextCursor(self.document())
+        cursor.select(QTextCursor.SelectionType.Document)
+        cursor.mergeBlockFormat(line)
+        self._fit()
+
+    def _fit(self) -> None:
+        line = theme().line_px("reading")
+        wanted = int(self.document().size().height() + 0.999)
+        most = line * MAX_LINES
+        self.setVerticalScrollBarPolicy(
+            Qt.ScrollBarPolicy.ScrollBarAsNeeded if wanted > most else Qt.ScrollBarPolicy.ScrollBarAlwaysOff
+        )
+        height = max(line, min(wanted, most))
+        if height != self.minimumHeight():
+            self.setFixedHeight(height)
+
+    # What Qt calls
+
+    def keyPressEvent(self, e: QKeyEvent) -> None:
+        if e.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            if e.modifiers() & Qt.KeyboardModifier.ShiftModifier:
+                self.textCursor().insertBlock()
+                self.ensureCursorVisible()
+            elif not e.modifiers() & ~Qt.KeyboardModifier.KeypadModifier:
+                self.submitted.emit()
+            return
+        super().keyPressEvent(e)
+
+    def canInsertFromMimeData(self, source: QMimeData) -> bool:
+        return source.hasText() or source.hasImage() or source.hasUrls()
+
+    def insertFromMimeData(self, source: QMimeData) -> None:
+        files = [url for url in source.urls() if url.isLocalFile()] if source.hasUrls() else []
+        if files:
+            self.pasted_files.emit(files)
+        elif source.hasImage() and not source.hasText():
+            image = source.imageData()
+            if isinstance(image, QImage):
+                self.pasted_image.emit(image)
+        elif source.hasText():
+            self.insert_pasted(source.text())
+
+    def insert_pasted(self, text: str) -> None:
+        """Insert what the clipboard or a drag brought, cleaned, or hand it on when it is long."""
+        room = LARGE_CHARS - self.document().characterCount()
+        pasted = read_paste(text, room_chars=max(0, room))
+        if pasted.attachment is not None:
+            self.pasted_large.emit(pasted.attachment)
+        elif pasted.text:
+            self.textCursor().insertText(pasted.text)
+            self.ensureCursorVisible()
+        self.noted.emit(pasted.note)
