@@ -223,7 +223,8 @@ class ChatResult:
     side, ``None`` for an unpriced model or unknown usage. ``loaded_nanodollars`` is the local machine's
     own cost (``None`` while no hourly price is set; equal to the cash on the API side). ``usage_estimated``
     is true when the answer ended early and its output tokens were counted from the text that arrived.
-    ``dropped`` names parameters the served model does not take. Times are milliseconds from the moment the request was sent.
+    ``dropped`` names parameters the served model does not take. Times are milliseconds from the moment the
+    request was sent.
     """
 
     text: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from core.settings import SettingsStore
     from gui.faults import FaultReporter
     from gui.single_instance import SingleInstance
+
+log = logging.getLogger(__name__)
 
 NO_SCREEN = (
     "signalbox: the panel needs a screen, and neither DISPLAY nor WAYLAND_DISPLAY is set. "
@@ -48,6 +51,7 @@ def main() -> int:
     application.setDesktopFileName("signalbox")
     application.setQuitOnLastWindowClosed(False)
 
+    from core.observe import log_path, redact
     from gui.single_instance import SingleInstance
 
     instance = SingleInstance(home)
@@ -58,6 +62,13 @@ def main() -> int:
         return 1
     try:
         return _run(application, instance, settings)
+    except Exception as error:  # noqa: BLE001  a start that fails must say so where it was started
+        log.exception("the panel could not start")
+        sys.stderr.write(
+            f"signalbox: the panel could not start: {type(error).__name__}: {redact(str(error))}. "
+            f"The details are in {log_path(home)}\n"
+        )
+        return 1
     finally:
         instance.release()
 

@@ -21,23 +21,20 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr, ValidationError
 
-from core.dotenv_file import read_dotenv
 from core.redaction import remember_secret
-from core.settings_file import BrokenSettingsFile, SettingsFile, SettingsFileError, fingerprint
-from core.settings_model import (
+from core.settings.dotenv import read_dotenv
+from core.settings.file import BrokenSettingsFile, SettingsFile, SettingsFileError, fingerprint
+from core.settings.model import (
     KEYRING_NAME,
     NAMES,
     SECRETS,
-    LocalServerChoice,
     Settings,
-    default_home,
     default_of,
     env_name,
     facts,
     validate,
 )
-from core.settings_report import (
-    ORIGIN_TEXT,
+from core.settings.report import (
     InvalidSetting,
     Origin,
     SettingInfo,
@@ -49,22 +46,6 @@ from core.settings_report import (
     unknown_setting,
     value_problem,
 )
-
-__all__ = [
-    "NAMES",
-    "ORIGIN_TEXT",
-    "SECRETS",
-    "InvalidSetting",
-    "LocalServerChoice",
-    "Origin",
-    "SettingInfo",
-    "SettingProblem",
-    "Settings",
-    "SettingsFileError",
-    "SettingsStore",
-    "default_home",
-    "env_name",
-]
 
 _log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from core.errors import InvalidRequest
 from core.redaction import redact
-from core.settings_model import KEYRING_NAME, NAMES, SECRETS, env_name, facts
+from core.settings.model import KEYRING_NAME, NAMES, SECRETS, env_name, facts
 
 Origin = Literal["environment", ".env", "panel", "default"]
 

@@ -6,7 +6,7 @@ import io
 import logging
 from pathlib import Path
 
-from core.settings_report import SettingProblem, file_problem
+from core.settings.report import SettingProblem, file_problem
 
 _MAX_FILE_BYTES = 1 << 20
 
