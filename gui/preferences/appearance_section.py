@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import cast, get_args
 
-from PySide6.QtCore import QSettings, Qt
+from PySide6.QtCore import QObject, QSettings, Qt
 from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QSlider, QWidget
 
 from gui.preferences.catalogue import SectionText
@@ -27,7 +27,10 @@ def appearance_file(home: Path) -> QSettings:
 
 
 def restore_appearance(home: Path) -> None:
-    """Give the theme what was chosen before. Called before the first window; a bad value is left out."""
+    """Give the theme what was chosen before, and keep what is chosen from now on, wherever that happens.
+
+    Called before the first window; a bad value is left out.
+    """
     kept = appearance_file(home)
     scheme = str(kept.value("appearance/theme", "system"))
     if scheme in get_args(Scheme):
@@ -39,6 +42,36 @@ def restore_appearance(home: Path) -> None:
     theme().set_zoom(min(max(percent, ZOOM_MIN_PERCENT), ZOOM_MAX_PERCENT) / 100)
     motion = str(kept.value("appearance/reduced_motion", "system"))
     theme().set_reduced_motion({"true": True, "false": False}.get(motion))
+    keep_appearance(home)
+
+
+def keep_appearance(home: Path) -> None:
+    """Write theme and zoom to ``home`` whenever they change, by Ctrl+plus just as by the controls here."""
+    for keeper in theme().findChildren(AppearanceKeeper):
+        if keeper.home == home:
+            return
+        theme().changed.disconnect(keeper.keep)
+        keeper.setParent(None)
+    AppearanceKeeper(home)
+
+
+class AppearanceKeeper(QObject):
+    """Lives as long as the theme. Whether motion is reduced is written by its own switch: the theme only says
+    what it comes to, not whether the system or the user decided it.
+    """
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(theme())
+        self.home = home
+        self._kept = appearance_file(home)
+        theme().changed.connect(self.keep)
+
+    def keep(self) -> None:
+        look = theme()
+        values = {"appearance/theme": look.scheme, "appearance/zoom_percent": round(look.zoom * 100)}
+        for key, value in values.items():
+            if str(self._kept.value(key, "")) != str(value):
+                self._kept.setValue(key, value)
 
 
 class AppearanceSection(Section):
@@ -46,6 +79,7 @@ class AppearanceSection(Section):
 
     def __init__(self, text: SectionText, home: Path) -> None:
         super().__init__(text)
+        keep_appearance(home)
         self._kept = appearance_file(home)
         card = Card()
         self.add_card(card)
@@ -131,29 +165,22 @@ class AppearanceSection(Section):
         if self.scheme.value != look.scheme:
             self.scheme.set_value(look.scheme)
 
-    def _keep(self, key: str, value: Any) -> None:
-        self._kept.setValue(f"appearance/{key}", value)
-
     def _choose_scheme(self, value: str) -> None:
-        self._keep("theme", value)
         if value != theme().scheme:
             theme().set_scheme(cast("Scheme", value))
 
     def _choose_zoom(self, tens: int) -> None:
         percent = tens * ZOOM_STEP_PERCENT
-        self._keep("zoom_percent", percent)
         theme().set_zoom(percent / 100)
 
     def _choose_motion(self, reduced: bool) -> None:
-        self._keep("reduced_motion", "true" if reduced else "false")
+        self._kept.setValue("appearance/reduced_motion", "true" if reduced else "false")
         theme().set_reduced_motion(reduced)
 
     def _reset_scheme(self) -> None:
-        self._kept.remove("appearance/theme")
         theme().set_scheme("system")
 
     def _reset_zoom(self) -> None:
-        self._kept.remove("appearance/zoom_percent")
         theme().set_zoom(1.0)
 
     def _reset_motion(self) -> None:

@@ -68,8 +68,8 @@ class TextField(Field):
         self._layout.addWidget(self.edit, 0 if number else 1)
         if number:
             self._layout.addWidget(label(unit, "small", level="2"), 1)
-            theme().changed.connect(self._restyle)
-            self._restyle()
+        theme().changed.connect(self._restyle)
+        self._restyle()
         self.setFocusProxy(self.edit)
 
     def show_value(self, value: object) -> None:
@@ -86,7 +86,7 @@ class TextField(Field):
     def set_locked(self, locked: bool) -> None:
         # Read-only, not disabled: a locked value can still be reached, read out and copied.
         self.edit.setReadOnly(locked)
-        set_property(self.edit, locked=locked)
+        self._style_locked()
 
     def set_invalid(self, invalid: bool) -> None:
         self._refused = self.edit.text() if invalid else None
@@ -98,7 +98,15 @@ class TextField(Field):
         return self.edit.text() != self._shown
 
     def _restyle(self) -> None:
-        self.edit.setFixedWidth(theme().px(NUMBER_PX))
+        if self._number:
+            self.edit.setFixedWidth(theme().px(NUMBER_PX))
+        if self.edit.isReadOnly():
+            self._style_locked()
+
+    def _style_locked(self) -> None:
+        sheet = read_only_sheet() if self.edit.isReadOnly() else ""
+        if sheet != self.edit.styleSheet():
+            self.edit.setStyleSheet(sheet)
 
     def _commit(self) -> None:
         text = self.edit.text()
@@ -125,6 +133,19 @@ class TextField(Field):
             self.reverted.emit()
             return True
         return super().eventFilter(watched, event)
+
+
+def read_only_sheet(*, plain: bool = False) -> str:
+    """A focus ring for a field that is read-only; ``plain`` keeps it from looking disabled as well."""
+    look = theme()
+    ring = f"QLineEdit:read-only:focus {{ border-color: {look.hex('focus')}; }}"
+    if not plain:
+        return ring
+    return (
+        f"QLineEdit:read-only {{ background: {look.hex('surface')}; color: {look.hex('text')};"
+        f" border-color: {look.hex('control')}; }}"
+        f'QLineEdit:read-only[tone="danger"] {{ border-color: {look.hex("danger")}; }}{ring}'
+    )
 
 
 class ChoiceField(Field):

@@ -15,6 +15,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QWidget
 
 from core.errors import AuthenticationFailed, SignalboxError
+from gui.preferences.fields import read_only_sheet
 from gui.preferences.labels import ResultLine, label
 from gui.preferences.question import Question
 from gui.preferences.section import Card
@@ -143,7 +144,8 @@ class KeyCard(Card):
             self.edit.clear()
         self.edit.setPlaceholderText("Reading the keyring" if state == "loading" else self.text.placeholder)
         mono = state in ("stored", "locked")
-        set_property(self.edit, stored=state == "stored", role="mono" if mono else "body", tone="")
+        set_property(self.edit, role="mono" if mono else "body", tone="")
+        self._style_edit()
         self.tag.setVisible(state != "loading")
         self.test.setVisible(self._check is not None)
         self.save.setVisible(typing)
@@ -289,7 +291,13 @@ class KeyCard(Card):
         button.clicked.connect(slot)
         return button
 
+    def _style_edit(self) -> None:
+        sheet = read_only_sheet(plain=self._state == "stored") if self.edit.isReadOnly() else ""
+        if sheet != self.edit.styleSheet():
+            self.edit.setStyleSheet(sheet)
+
     def _restyle(self) -> None:
+        self._style_edit()
         set_button_icon(self.delete, "trash", "danger_text")
 
 

@@ -46,7 +46,6 @@ class PreferencesPage(QWidget):
         self._places: tuple[Place, ...] = ()
         self._wanted = (SECTIONS[0].id, "")
         self._side = QWidget()
-        self._side.setObjectName("preferencesSide")
         self.search = QLineEdit()
         self.search.setPlaceholderText("Find a setting")
         self.search.setAccessibleName("Find a setting")
@@ -80,9 +79,8 @@ class PreferencesPage(QWidget):
         nothing_line.addWidget(self.nothing)
         side.addLayout(nothing_line)
         side.addWidget(self.list, 1)
-        line = QFrame()
-        line.setFixedWidth(1)
-        line.setObjectName("preferencesEdge")
+        self._edge = QFrame()
+        self._edge.setFixedWidth(1)
         self.stack = QStackedWidget()
         waiting = label("Signalbox is starting. Preferences open in a moment.", "body", level="2")
         waiting.setAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -91,7 +89,7 @@ class PreferencesPage(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
         layout.addWidget(self._side)
-        layout.addWidget(line)
+        layout.addWidget(self._edge)
         layout.addWidget(self.stack, 1)
         self.setFocusProxy(self.list)
         self._find_shortcut = QShortcut(QKeySequence.StandardKey.Find, self)
@@ -244,22 +242,18 @@ class PreferencesPage(QWidget):
         self._side.setFixedWidth(look.px(SIDE_PX) - 1)
         self._size_items()
         self._embolden()
-        select, hover = look.hex("select"), look.hex("hover")
-        # What the application's sheet has no word for: this page's list, and a key that is stored.
-        self.setStyleSheet(
-            f"#preferencesEdge {{ background: {look.hex('border')}; border: none; }}"
-            f"#preferencesSide QListWidget {{ background: transparent; }}"
-            f"#preferencesSide QListWidget::item {{ color: {look.hex('text2')}; border-radius: {look.px(4)}px;"
-            f" margin: 1px 8px; padding: 0 {look.px(12)}px; }}"
-            f"#preferencesSide QListWidget::item:hover {{ background: {hover}; color: {look.hex('text')}; }}"
-            f"#preferencesSide QListWidget::item:selected {{ background: {select}; color: {look.hex('text')}; }}"
-            f"#preferencesSide QListWidget::item:selected:focus {{ border: 2px solid {look.hex('focus')};"
-            f" padding: 0 {look.px(12) - 2}px; }}"
-            f"#preferencesSide QLineEdit {{ padding-left: 2px; }}"
-            f'QLineEdit[stored="true"]:read-only {{ background: {look.hex("surface")}; color: {look.hex("text")};'
-            f" border-color: {look.hex('control')}; }}"
-            f'QLineEdit[stored="true"][tone="danger"]:read-only {{ border-color: {look.hex("danger")}; }}'
-            f"QLineEdit:read-only:focus {{ border-color: {look.hex('focus')}; }}"
+        self._edge.setStyleSheet(f"background: {look.hex('border')}; border: none;")
+        # On the side alone: a sheet on the whole page would polish all of its sections once more.
+        text, pad_px = look.hex("text"), look.px(12)
+        self._side.setStyleSheet(
+            "QListWidget { background: transparent; }"
+            f"QListWidget::item {{ color: {look.hex('text2')}; border-radius: {look.px(4)}px;"
+            f" margin: 1px 8px; padding: 0 {pad_px}px; }}"
+            f"QListWidget::item:hover {{ background: {look.hex('hover')}; color: {text}; }}"
+            f"QListWidget::item:selected {{ background: {look.hex('select')}; color: {text}; }}"
+            f"QListWidget::item:selected:focus {{ border: 2px solid {look.hex('focus')};"
+            f" padding: 0 {pad_px - 2}px; }}"
+            "QLineEdit { padding-left: 2px; }"
         )
 
 

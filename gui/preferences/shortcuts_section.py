@@ -25,6 +25,7 @@ class Shortcut:
 SHORTCUTS: tuple[Shortcut, ...] = (
     Shortcut("Ctrl+1", "Open Chat; the next digits open the pages below it", "Everywhere"),
     Shortcut("Ctrl+,", "Open Preferences", "Everywhere"),
+    Shortcut("F1", "Help: Welcome, shortcuts, files, log", "Everywhere"),
     Shortcut("F6", "Go on to the next part: rail, page, detail", "Everywhere"),
     Shortcut("Ctrl++", "Larger", "Everywhere"),
     Shortcut("Ctrl+-", "Smaller", "Everywhere"),
@@ -35,7 +36,8 @@ SHORTCUTS: tuple[Shortcut, ...] = (
     Shortcut("Esc", "Stop the answer, else close what is open on top", "Chat"),
     Shortcut("Ctrl+N", "New conversation", "Chat"),
     Shortcut("Ctrl+B", "Hide or show the list of conversations", "Chat"),
-    Shortcut("Ctrl+F", "Find", "Chat, Preferences"),
+    Shortcut("Ctrl+K", "Search titles and messages", "Chat"),
+    Shortcut("Ctrl+F", "Find a setting", "Preferences"),
     Shortcut("Esc", "Give up an entry and show the value that holds", "Preferences, a field"),
     Shortcut("Return", "Apply", "Preferences, a field"),
 )

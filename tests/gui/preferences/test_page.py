@@ -14,7 +14,12 @@ from core.doctor import Finding
 from core.local.server import ServerState
 from gui.preferences import PreferencesPage
 from gui.preferences.about_section import AboutSection
-from gui.preferences.appearance_section import AppearanceSection, appearance_file, restore_appearance
+from gui.preferences.appearance_section import (
+    AppearanceSection,
+    appearance_file,
+    keep_appearance,
+    restore_appearance,
+)
 from gui.preferences.catalogue import SECTIONS, find, places
 from gui.preferences.data_section import DataSection, describe_path, size_words
 from gui.preferences.local_section import LocalSection
@@ -139,12 +144,17 @@ def test_looks_are_chosen_kept_and_found_again(panel: Panel, home: Path) -> None
         assert theme().zoom == pytest.approx(1.2)
         section.motion.click()
         assert theme().reduced_motion
+        kept = appearance_file(home)
+        assert (kept.value("appearance/theme"), str(kept.value("appearance/zoom_percent"))) == ("dark", "120")
+        theme().set_zoom(1.1)  # as Ctrl+minus does it
+        assert str(kept.value("appearance/zoom_percent")) == "110"
+        theme().set_reduced_motion(None)
+        keep_appearance(home.parent)  # else what follows is kept as well
         theme().set_scheme("light")
         theme().set_zoom(1.0)
-        theme().set_reduced_motion(None)
         restore_appearance(home)
         assert theme().scheme == "dark"
-        assert theme().zoom == pytest.approx(1.2)
+        assert theme().zoom == pytest.approx(1.1)
         assert theme().reduced_motion
         assert section.scheme.value == "dark"  # changed elsewhere, shown here
 
