@@ -62,7 +62,7 @@ def main() -> int:
         return 1
     try:
         return _run(application, instance, settings)
-    except Exception as error:  # noqa: BLE001  a start that fails must say so where it was started
+    except Exception as error:
         log.exception("the panel could not start")
         sys.stderr.write(
             f"signalbox: the panel could not start: {type(error).__name__}: {redact(str(error))}. "
