@@ -11,6 +11,10 @@ from collections.abc import Callable, Mapping
 
 from gui.palette import TOKENS
 
+INK_FOCUS_FRAME = "ink-focus-frame"
+"""The picture of a focused ink button: ring, gap, ink. ``background-clip: content`` would draw the gap too, but
+it needs ``padding: 1px``, which takes the room beside the text away and makes the button jump."""
+
 _TONES = ("held", "danger", "ok")
 _SIDES = ("local", "api")
 
@@ -22,7 +26,7 @@ def build_stylesheet(
     c = {token: colors[token] for token in TOKENS}
     parts = (
         _labels(c),
-        _buttons(c, px),
+        _buttons(c, px, image_url),
         _inputs(c, px, image_url),
         _checks(c, px, image_url),
         _frames(c, px),
@@ -45,7 +49,7 @@ def _labels(c: Mapping[str, str]) -> str:
     return "\n".join(rules)
 
 
-def _buttons(c: Mapping[str, str], px: Callable[[int], int]) -> str:
+def _buttons(c: Mapping[str, str], px: Callable[[int], int], image_url: Callable[[str, str], str]) -> str:
     def box(selector: str, height: int, pad: int) -> str:
         return (
             f"{selector} {{ min-height: {px(height) - 2}px; padding: 0 {px(pad)}px; }}\n"
@@ -77,8 +81,11 @@ QPushButton[primary="true"]:hover {{ background: {c["text2"]}; border-color: {c[
 QPushButton[primary="true"]:pressed {{ background: {c["text3"]}; border-color: {c["text3"]}; }}
 QPushButton[primary="true"]:disabled {{ background: {c["select"]}; color: {c["text2"]};
   border-color: {c["select"]}; }}
-QPushButton[primary="true"]:focus {{ border: 2px solid {c["focus"]}; padding: 1px;
-  background-clip: content; background-origin: content; }}
+QPushButton[primary="true"]:focus {{ background: transparent; border-radius: 0; border: 4px solid transparent;
+  border-image: url({image_url(INK_FOCUS_FRAME, "ink")}) 4 4 4 4 stretch stretch;
+  padding: 0 {px(12) - 3}px; min-height: {px(32) - 8}px; }}
+QPushButton[primary="true"][compact="true"]:focus {{ padding: 0 {px(10) - 3}px; min-height: {px(28) - 8}px; }}
+QPushButton[primary="true"][tiny="true"]:focus {{ padding: 0 {px(8) - 3}px; min-height: {px(24) - 8}px; }}
 QPushButton[painted="true"], QPushButton[painted="true"]:focus {{ min-height: 0;
   padding: 0; border: none; background: transparent; }}
 QToolButton {{ background: transparent; color: {c["text2"]}; border: 1px solid transparent;
@@ -125,7 +132,6 @@ QComboBox QAbstractItemView {{ background: {c["raised"]}; border: 1px solid {c["
 QComboBox QAbstractItemView::item {{ min-height: {px(28)}px; padding: 0 {px(8)}px; }}
 QAbstractSpinBox QLineEdit, QAbstractSpinBox QLineEdit:focus, QComboBox QLineEdit, QComboBox QLineEdit:focus {{
   border: none; padding: 0; min-height: 0; background: transparent; }}
-QAbstractSpinBox QLineEdit, QAbstractSpinBox QLineEdit:focus {{ padding-left: {px(8)}px; }}
 QAbstractSpinBox, QAbstractSpinBox:focus {{ padding: 0 {px(20)}px 0 0; max-height: {px(32) - 2}px; }}
 QAbstractSpinBox:focus {{ max-height: {px(32) - 4}px; }}
 QAbstractSpinBox::up-button, QAbstractSpinBox::down-button {{ subcontrol-origin: border; width: {px(20)}px;

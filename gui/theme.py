@@ -20,14 +20,22 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from PySide6.QtCore import QObject, QSize, Qt, QTemporaryDir, Signal
-from PySide6.QtGui import QColor, QFont, QIcon, QPalette
-from PySide6.QtWidgets import QAbstractButton, QApplication, QProxyStyle, QPushButton, QToolTip, QWidget
+from PySide6.QtCore import QObject, QRectF, QSize, Qt, QTemporaryDir, Signal
+from PySide6.QtGui import QColor, QFont, QIcon, QPainter, QPalette, QPen, QPixmap
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QAbstractSpinBox,
+    QApplication,
+    QProxyStyle,
+    QPushButton,
+    QToolTip,
+    QWidget,
+)
 
 from gui.fonts import PROSE_ROLES, SCALE, Families, build_font, load_families
 from gui.icons import glyph_icon
 from gui.palette import TOKENS, palette_for
-from gui.stylesheet import build_stylesheet
+from gui.stylesheet import INK_FOCUS_FRAME, build_stylesheet
 
 Scheme = Literal["system", "light", "dark"]
 ZOOM_MIN = 0.9
@@ -257,6 +265,9 @@ class Theme(QObject):
 
     def apply_role(self, widget: QWidget) -> None:
         """Give a widget the font that its ``role`` and ``weight`` properties name, if it has any."""
+        if isinstance(widget, QAbstractSpinBox):
+            # Qt ignores a style sheet's padding inside a spin box (the edit field starts at x = 0).
+            widget.lineEdit().setTextMargins(self.px(8), 0, 0, 0)
         role, weight = widget.property("role"), widget.property("weight")
         tabular = widget.property("tabular")
         if role is None and isinstance(widget, QPushButton):
@@ -271,12 +282,30 @@ class Theme(QObject):
         if self._pictures is None:
             self._pictures = QTemporaryDir()
         folder = Path(self._pictures.path())
-        stem = f"{name}-{self._hex[token][1:]}"
+        stem = f"{name}-{self._hex[token][1:]}-{self._hex['focus'][1:]}"
         for suffix, size in (("", 16), ("@2x", 32), ("@3x", 48)):
             file = folder / f"{stem}{suffix}.png"
             if not file.exists():
-                self.icon(name, token).pixmap(size, size).save(str(file))
+                if name == INK_FOCUS_FRAME:
+                    self._ink_focus_frame(size).save(str(file))
+                else:
+                    self.icon(name, token).pixmap(size, size).save(str(file))
         return (folder / f"{stem}.png").as_posix()
+
+    def _ink_focus_frame(self, size: int) -> QPixmap:
+        """A box of ``size`` px for 16: focus ring of 2, gap of 1, ink; stretched over the button by its middle."""
+        pixmap = QPixmap(size, size)
+        pixmap.fill(Qt.GlobalColor.transparent)
+        painter = QPainter(pixmap)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.scale(size / 16, size / 16)
+        painter.setPen(QPen(self.color("focus"), 2))
+        painter.drawRoundedRect(QRectF(1, 1, 14, 14), 3, 3)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(self.color("ink"))
+        painter.drawRoundedRect(QRectF(3, 3, 10, 10), 2, 2)
+        painter.end()
+        return pixmap
 
     def _qt_palette(self) -> QPalette:
         palette = QPalette()
