@@ -71,7 +71,8 @@ class _ToneCard(QFrame):
     def __init__(self, tone: Tone, parent: QWidget | None) -> None:
         super().__init__(parent)
         self.setProperty("card", True)
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
+        # Not Maximum: that caps the height at the hint of an unwrapped row of actions.
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
         self._bar = _Bar(tone, self)
         theme().changed.connect(self._place_bar)
 

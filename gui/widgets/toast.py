@@ -134,6 +134,7 @@ class ToastHost(QObject):
         toast = self._toast = Toast(text, action_label, callback, icon, self._over)
         toast.closed.connect(self._forget)
         toast.adjustSize()
+        self._place()  # before it shows: it would flash at the top left, and rest under a pointer there
         toast.show()
         toast.raise_()
         self._place(slide=True)

@@ -1,0 +1,215 @@
+"""Cards, toasts, the empty state and the decision card: what is said, what is pressed, what is never cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from PySide6.QtCore import QEvent, QPointF, Qt
+from PySide6.QtGui import QEnterEvent, QGuiApplication
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication, QLabel, QToolButton, QVBoxLayout, QWidget
+
+from gui.theme import theme
+from gui.widgets.decision_card import DecisionCard, signal_rows, usage_words
+from gui.widgets.empty_state import EmptyState
+from gui.widgets.error_card import ErrorCard, ShortCard
+from gui.widgets.sentence import Sentence
+from gui.widgets.toast import LIFETIME_MS, Toast, ToastHost
+from tests.gallery import API_RESULT, REFUSED, a_decision, a_result
+
+Show = Callable[[QWidget], QWidget]
+
+
+def words_in(widget: QWidget) -> list[str]:
+    return [
+        label.words if isinstance(label, Sentence) else label.text() for label in widget.findChildren(QLabel)
+    ]
+
+
+def test_an_error_card_has_everything_in_order_and_its_buttons_work(show: Show) -> None:
+    pressed: list[str] = []
+    card = ErrorCard(
+        "It broke",
+        "Because <b>of this</b> & that",
+        ("Repair", lambda: pressed.append("fix")),
+        [
+            ("Log", "terminal-window", lambda: pressed.append("log")),
+            ("Copy", "copy", lambda: pressed.append("copy")),
+        ],
+        kept="Nothing was charged.",
+        log=["one", "two"],
+        fix_title="Lower it",
+    )
+    show(card)
+    assert card.accessibleName() == "It broke"
+    assert "Nothing was charged." in card.accessibleDescription()
+    words = words_in(card)
+    assert "Because <b>of this</b> & that" in words
+    assert "one\ntwo" in words
+    for button in card.buttons:
+        QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+    assert pressed == ["fix", "log", "copy"]
+    assert [bool(button.property("primary")) for button in card.buttons] == [True, False, False]
+
+
+@pytest.mark.parametrize("width", [300, 420, 800])
+def test_no_action_is_cut_however_narrow_the_card(show: Show, width: int, qapp: QApplication) -> None:
+    names = ["Raise the limit", "Show what is held", "Lower max tokens to 900", "Send without tools"]
+    card = ErrorCard("Full", "Why", None, [(name, "", lambda: None) for name in names])
+    holder = QWidget()
+    column = QVBoxLayout(holder)
+    column.addWidget(card)
+    column.addStretch(1)
+    holder.resize(width, 600)
+    show(holder)
+    qapp.processEvents()
+    for button in card.buttons:
+        assert button.width() >= button.sizeHint().width()
+        assert button.geometry().bottom() < card.height()
+    boxes = [button.geometry() for button in card.buttons]
+    assert not any(a.intersects(b) for i, a in enumerate(boxes) for b in boxes[i + 1 :])
+
+
+def test_markup_in_an_error_is_shown_not_interpreted() -> None:
+    sentence = Sentence('<img src="file:///etc/passwd">')
+    assert "<img" not in sentence.text()
+    assert sentence.accessibleName() == '<img src="file:///etc/passwd">'
+
+
+def test_a_short_card_is_sixty_high_and_presses(show: Show) -> None:
+    pressed: list[int] = []
+    card = ShortCard("No key", "It is kept.", ("Add a key", lambda: pressed.append(1)))
+    card.resize(600, 60)
+    show(card)
+    assert card.sizeHint().height() == pytest.approx(60, abs=2)
+    assert card.button is not None
+    QTest.mouseClick(card.button, Qt.MouseButton.LeftButton)
+    assert pressed == [1]
+
+
+def test_the_empty_state_has_a_callback_for_each_button(show: Show) -> None:
+    pressed: list[str] = []
+    state = EmptyState(
+        "None", "Why.", [("A", lambda: pressed.append("a")), ("B", lambda: pressed.append("b"))], "x"
+    )
+    show(state)
+    for button in state.buttons:
+        QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+    assert pressed == ["a", "b"]
+    state.set_text("Other", "Now this.")
+    assert state.accessibleName() == "Other"
+
+
+# -- toasts ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def host(show: Show) -> ToastHost:
+    theme().set_reduced_motion(True)
+    page = QWidget()
+    page.resize(800, 600)
+    show(page)
+    return ToastHost(page)
+
+
+def test_a_toast_stands_bottom_left_and_follows_the_page(host: ToastHost, qapp: QApplication) -> None:
+    toast = host.show("Deleted", "Undo", lambda: None, "trash")
+    assert (toast.x(), toast.geometry().bottom(), toast.height()) == (16, 600 - 16 - 1, 40)
+    toast.parentWidget().resize(800, 400)
+    qapp.processEvents()
+    assert toast.geometry().bottom() == 400 - 16 - 1
+
+
+def test_undo_calls_back_and_ends_the_toast(host: ToastHost) -> None:
+    pressed: list[int] = []
+    toast = host.show("Deleted", "Undo", lambda: pressed.append(1))
+    assert toast.button is not None
+    QTest.mouseClick(toast.button, Qt.MouseButton.LeftButton)
+    assert pressed == [1]
+    assert host.current is None
+
+
+def test_one_toast_at_a_time(host: ToastHost) -> None:
+    first = host.show("One")
+    second = host.show("Two")
+    assert first.isHidden()
+    assert host.current is second
+    assert not second.isHidden()
+
+
+def test_its_six_seconds_stand_still_under_pointer_and_focus(host: ToastHost, qapp: QApplication) -> None:
+    assert LIFETIME_MS == 6000
+    toast = host.show("Deleted", "Undo", lambda: None)
+    assert not toast.paused
+    point = QPointF(5, 5)
+    qapp.sendEvent(toast, QEnterEvent(point, point, point))
+    assert toast.paused
+    qapp.sendEvent(toast, QEvent(QEvent.Type.Leave))
+    assert not toast.paused
+    assert toast.button is not None
+    toast.window().activateWindow()
+    toast.button.setFocus()
+    qapp.processEvents()
+    assert toast.paused
+    toast.button.clearFocus()
+    qapp.processEvents()
+    assert not toast.paused
+
+
+def test_it_ends_by_itself(host: ToastHost) -> None:
+    toast = host.show("Saved")
+    timer = toast._timer  # pyright: ignore[reportPrivateUsage]
+    timer.timeout.emit()
+    assert host.current is None
+    assert isinstance(toast, Toast)
+
+
+# -- decision card -----------------------------------------------------------------------------------
+
+
+def test_the_decision_card_tells_rule_signals_costs_and_id(show: Show) -> None:
+    card = DecisionCard(API_RESULT)
+    show(card)
+    words = words_in(card)
+    assert "API. Complex: asks for a JSON schema." in words
+    assert "threshold 0.60" in words
+    assert API_RESULT.correlation_id in words
+    assert "after 910 ms" in words
+    names = [child.accessibleName() for child in card.findChildren(QWidget)]
+    assert "Rule 5 of 7 matched: Complex, to API" in names
+    assert "$0.0147" in names
+    copy = card.findChild(QToolButton)
+    QTest.mouseClick(copy, Qt.MouseButton.LeftButton)
+    assert QGuiApplication.clipboard().text() == API_RESULT.correlation_id
+    QTest.keyClick(card, Qt.Key.Key_Escape)
+    assert card.isHidden()
+
+
+def test_a_refusal_has_no_settled_cost_and_no_timeline() -> None:
+    words = words_in(DecisionCard(REFUSED))
+    assert words[0].startswith("Not sent. Budget:")
+    assert "First token" not in words
+    assert words.count("–") == 2
+
+
+def test_an_unknown_time_is_not_available() -> None:
+    assert "Not available" in words_in(DecisionCard(a_result(ttft_ms=None)))
+
+
+def test_the_card_stays_inside_the_screen(show: Show) -> None:
+    anchor = QWidget()
+    show(anchor)
+    screen = anchor.screen().availableGeometry()
+    anchor.move(screen.right() - 40, screen.bottom() - 40)
+    card = DecisionCard(a_result(), anchor)
+    card.popup_at(anchor)
+    assert screen.contains(card.geometry())
+    card.close()
+
+
+def test_signals_stand_against_their_thresholds() -> None:
+    rows = {row.name: row for row in signal_rows(a_decision())}
+    assert (rows["Complexity"].value, rows["Complexity"].threshold) == ("0.31", "threshold 0.60")
+    assert rows["Local today"].threshold == "threshold 3,000"
+    assert usage_words(API_RESULT.usage) == "320 fresh, 1,820 cached, 512 out"  # type: ignore[arg-type]

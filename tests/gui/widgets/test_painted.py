@@ -1,0 +1,376 @@
+"""The painted widgets: what they say, how they narrow, that they turn only when seen, that themes repaint them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from PySide6.QtCore import QRectF, Qt
+from PySide6.QtGui import QImage, QPainter
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication, QWidget
+
+from core.chat import Estimate
+from core.local.server import ServerState
+from core.status import ApiStatus
+from gui.theme import theme
+from gui.widgets.budget_bar import BudgetBar, BudgetSummary
+from gui.widgets.header import HeaderStrip, short_model
+from gui.widgets.lamp import LAMP_WORDS, Lamp
+from gui.widgets.marks import paint_lamp
+from gui.widgets.mini_bar import MiniBar
+from gui.widgets.money_label import MoneyLabel
+from gui.widgets.origin_tag import OriginTag
+from gui.widgets.rail import Rail
+from gui.widgets.route_badge import RouteBadge
+from gui.widgets.route_line import RouteLine
+from gui.widgets.segmented import SegmentedSwitch
+from tests.gallery import API_RESULT, COMPLEX, NANO, PAGES, REFUSED, UNPRICED, a_decision, a_result, a_status
+
+Show = Callable[[QWidget], QWidget]
+
+
+def test_lamps_differ_by_shape_alone() -> None:
+    masks: dict[str, bytes] = {}
+    for state in LAMP_WORDS:
+        image = QImage(20, 20, QImage.Format.Format_ARGB32_Premultiplied)
+        image.fill(Qt.GlobalColor.transparent)
+        painter = QPainter(image)
+        paint_lamp(painter, QRectF(0, 0, 20, 20), state)
+        painter.end()
+        alpha = image.convertToFormat(QImage.Format.Format_Alpha8)
+        masks[state] = bytes(255 if value > 128 else 0 for value in alpha.constBits().tobytes())
+    assert len(set(masks.values())) == len(LAMP_WORDS)
+
+
+def test_a_busy_lamp_turns_only_while_it_can_be_seen(show: Show, qapp: QApplication) -> None:
+    lamp = Lamp("busy")
+    turn = lamp._turn  # pyright: ignore[reportPrivateUsage]
+    assert not turn.turning
+    show(lamp)
+    assert turn.turning
+    theme().set_reduced_motion(True)
+    assert not turn.turning
+    theme().set_reduced_motion(False)
+    assert turn.turning
+    lamp.hide()
+    qapp.processEvents()
+    assert not turn.turning
+    lamp.show()
+    lamp.set_state("ready")
+    qapp.processEvents()
+    assert not turn.turning
+    assert lamp.accessibleName() == "Ready"
+
+
+@pytest.mark.parametrize(
+    ("nano", "kind", "said"),
+    [
+        (187_420_000_000, "settled", "$187.42"),
+        (1_860_000_000, "held", "$1.86 held"),
+        (4_700_000, "estimate", "$0.0047 estimated"),
+        (20_000, "settled", "<$0.0001"),
+        (None, "settled", "Unpriced"),
+        (None, "estimate", "Unpriced"),
+        (1_900_000, "loaded", "$0.0019 loaded"),
+        (0, "cash", "$0 cash"),
+        (None, "loaded", "No charge"),
+    ],
+)
+def test_a_cost_says_what_kind_it_is_and_unknown_is_never_zero(
+    nano: int | None, kind: str, said: str
+) -> None:
+    label = MoneyLabel()
+    label.set_cost(nano, kind)  # type: ignore[arg-type]
+    assert label.accessibleName() == said
+    if nano is None:
+        assert "0" not in label.accessibleName()
+    assert label.sizeHint().width() > 20
+
+
+def test_no_charge_says_where_the_machines_own_cost_is_set() -> None:
+    label = MoneyLabel()
+    label.set_cost(None, "loaded")
+    assert "isn't set" in label.toolTip()
+    assert "Preferences, Spend" in label.toolTip()
+
+
+def test_the_budget_bar_speaks_and_shows_the_smallest_hold() -> None:
+    bar = BudgetBar()
+    bar.resize(300, 12)
+    bar.set_amounts(0, 1, 500 * NANO)
+    assert "free of $500" in bar.accessibleDescription()
+    with_hold = bar.grab().toImage()
+    bar.set_amounts(0, 0, 500 * NANO)
+    assert with_hold != bar.grab().toImage()
+    bar.set_amounts(5, 0, None)
+    assert "no limit" in bar.accessibleDescription()
+    bar.set_amounts(0, 0, 0)
+    bar.grab()
+
+
+# -- segmented switch --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def switch(show: Show) -> SegmentedSwitch:
+    made = SegmentedSwitch([("auto", "Auto", None), ("local", "Local", "cpu"), ("api", "API", "cloud")])
+    show(made)
+    return made
+
+
+def test_arrows_and_clicks_choose_a_segment(switch: SegmentedSwitch) -> None:
+    heard: list[str] = []
+    switch.value_changed.connect(heard.append)
+    switch.segment("auto").setFocus()
+    QTest.keyClick(switch.segment("auto"), Qt.Key.Key_Right)
+    assert switch.value == "local"
+    QTest.mouseClick(switch.segment("api"), Qt.MouseButton.LeftButton)
+    assert switch.value == "api"
+    assert heard == ["local", "api"]
+
+
+def test_setting_a_value_is_silent_and_an_unknown_one_an_error(switch: SegmentedSwitch) -> None:
+    heard: list[str] = []
+    switch.value_changed.connect(heard.append)
+    switch.set_value("api")
+    assert switch.value == "api"
+    assert heard == []
+    with pytest.raises(ValueError, match="mars"):
+        switch.set_value("mars")
+
+
+def test_choosing_moves_no_segment(switch: SegmentedSwitch) -> None:
+    before = [switch.segment(value).geometry() for value in ("auto", "local", "api")]
+    switch.set_value("api")
+    switch.updateGeometry()
+    assert [switch.segment(value).geometry() for value in ("auto", "local", "api")] == before
+    assert switch.height() == 28
+
+
+# -- header and rail ---------------------------------------------------------------------------------
+
+
+def shown_texts(strip: HeaderStrip, pill: str) -> list[str]:
+    return [run.text or run.kind for run in strip.pills[pill].shown()]
+
+
+def test_the_strip_narrows_names_first_then_bars_never_states_or_figures(show: Show) -> None:
+    strip = HeaderStrip()
+    strip.set_title("Chat")
+    strip.resize(1200, 48)
+    show(strip)
+    strip.set_status(a_status())
+    assert "qwen2.5-coder-14b" in shown_texts(strip, "local")
+    assert "sonnet-4-6" in shown_texts(strip, "api")
+    seen: list[tuple[bool, bool, bool]] = []
+    for width in range(1200, 440, -10):
+        strip.resize(width, 48)
+        texts = {name: shown_texts(strip, name) for name in strip.pills}
+        assert {"Local", "Ready"} <= set(texts["local"])
+        assert {"API", "Key set"} <= set(texts["api"])
+        assert {"847", "of 3,000"} <= set(texts["requests"])
+        assert {"$187.42", "of $500"} <= set(texts["spend"])
+        seen.append(
+            ("sonnet-4-6" in texts["api"], "qwen2.5-coder-14b" in texts["local"], "bar" in texts["spend"])
+        )
+    # Each leaves once and never comes back while narrowing, the API's name first, the bars last.
+    order = list(dict.fromkeys(seen))
+    assert order == [(True, True, True), (False, True, True), (False, False, True), (False, False, False)]
+
+
+@pytest.mark.parametrize("zoom", [0.9, 1.0, 1.5])
+def test_every_pill_is_whole_in_the_smallest_window(show: Show, zoom: float) -> None:
+    theme().set_zoom(zoom)
+    strip = HeaderStrip()
+    strip.set_title("Preferences")
+    strip.resize(1024 - theme().px(80), theme().px(48))
+    show(strip)
+    strip.set_status(a_status())
+    for pill in strip.pills.values():
+        assert pill.width() >= pill.sizeHint().width()
+        assert pill.geometry().right() <= strip.width()
+        assert pill.height() == theme().px(32)
+
+
+def test_states_set_the_border_and_the_words() -> None:
+    strip = HeaderStrip()
+    strip.set_status(
+        a_status(
+            ServerState(phase="failed", kind="embedded", detail="out of memory"),
+            ApiStatus(phase="breaker_open", model="m", detail="retry in 22 s"),
+            spent=494_100_000_000,
+        )
+    )
+    assert strip.pills["local"].tone == "danger"
+    assert strip.pills["local"].accessibleName() == "Local: Failed"
+    assert "out of memory" in strip.pills["local"].accessibleDescription()
+    assert strip.pills["api"].tone == "held"
+    assert strip.pills["spend"].tone == "danger"
+    strip.set_status(a_status(ServerState(phase="starting", kind="embedded", progress=0.62, eta_s=70)))
+    assert strip.pills["local"].accessibleName() == "Local: Starting, 62 %"
+    assert strip.pills["local"].accessibleDescription() == "1 min 10 s left"
+    assert strip.pills["local"].tone == ""
+
+
+def test_an_unreadable_ledger_is_not_zero() -> None:
+    strip = HeaderStrip()
+    strip.set_status(a_status(budget=False))
+    assert strip.pills["spend"].accessibleName() == "June: not available"
+    assert not any("$" in run.text for run in strip.pills["spend"].shown())
+
+
+def test_a_pill_is_pressed_by_mouse_and_by_enter(show: Show) -> None:
+    strip = HeaderStrip()
+    show(strip)
+    strip.set_status(a_status())
+    heard: list[str] = []
+    strip.pill_clicked.connect(heard.append)
+    QTest.mouseClick(strip.pills["spend"], Qt.MouseButton.LeftButton)
+    QTest.keyClick(strip.pills["api"], Qt.Key.Key_Return)
+    assert heard == ["spend", "api"]
+
+
+@pytest.mark.parametrize(
+    ("model", "short"),
+    [("claude-sonnet-4-6-20260501", "sonnet-4-6"), ("qwen", "qwen"), ("", ""), (None, ""), ("claude-", "")],
+)
+def test_a_pill_shows_the_models_family(model: str | None, short: str) -> None:
+    assert short_model(model) == short
+
+
+def test_the_rail_chooses_by_click_and_key_and_tells_of_lamps(show: Show) -> None:
+    rail = Rail(PAGES)
+    rail.resize(80, 700)
+    show(rail)
+    heard: list[str] = []
+    rail.page_chosen.connect(heard.append)
+    QTest.keyClick(rail, Qt.Key.Key_3, Qt.KeyboardModifier.ControlModifier)
+    rail.set_page("lab")
+    assert heard == ["spend"]
+    rail.set_lamp("machine", "alert", "VRAM 91 %")
+    items = {item.accessibleName(): item for item in rail.findChildren(QWidget) if item.accessibleName()}
+    assert items["Machine"].accessibleDescription() == "VRAM 91 %"
+    assert items["Preferences"].geometry().bottom() > 600
+    assert items["Chat"].geometry().top() == 56
+
+
+# -- route badge and line ----------------------------------------------------------------------------
+
+
+def test_the_badge_says_side_reason_and_figures() -> None:
+    badge = RouteBadge()
+    badge.set_result(API_RESULT)
+    assert badge.accessibleName() == "API: Complex: asks for a JSON schema"
+    assert "2,140 in, 1,820 cached · 512 out" in badge.accessibleDescription()
+    assert "$0.0147" in badge.accessibleDescription()
+    badge.set_result(UNPRICED)
+    assert "Unpriced" in badge.accessibleDescription()
+    assert "$" not in badge.accessibleDescription()
+    badge.set_result(a_result(loaded_nanodollars=None))
+    assert "No charge" in badge.accessibleDescription()
+    badge.set_result(a_result(usage=None, ttft_ms=None))
+    assert "Tokens not reported" in badge.accessibleDescription()
+    badge.set_result(a_result(usage_estimated=True))
+    assert "~186 out" in badge.accessibleDescription()
+    badge.set_failed("Broke off", REFUSED)
+    assert badge.accessibleName().startswith("Not sent")
+
+
+def test_streaming_is_announced_once_not_per_token() -> None:
+    badge = RouteBadge()
+    badge.set_decision(COMPLEX)
+    before = badge.accessibleName(), badge.accessibleDescription()
+    for tokens in (1, 50, 214):
+        badge.set_streaming(tokens, 74.0, 16_700_000)
+    assert (badge.accessibleName(), badge.accessibleDescription()) == before
+
+
+def test_the_badge_opens_and_keeps_its_height(show: Show) -> None:
+    badge = RouteBadge()
+    badge.set_result(a_result())
+    heard: list[int] = []
+    badge.opened.connect(lambda: heard.append(1))
+    show(badge)
+    QTest.keyClick(badge, Qt.Key.Key_Return)
+    QTest.mouseClick(badge, Qt.MouseButton.LeftButton)
+    assert heard == [1, 1]
+    assert badge.sizeHint().height() == 26
+    assert badge.minimumHeight() <= 26
+
+
+def test_the_route_line_speaks_and_swings_at_once_when_motion_is_reduced(show: Show) -> None:
+    theme().set_reduced_motion(True)
+    line = RouteLine()
+    line.resize(800, 34)
+    show(line)
+    line.set_decision(a_decision())
+    local = line.grab().toImage()
+    line.set_decision(COMPLEX)
+    assert line.accessibleName() == "API: Complex: asks for a JSON schema"
+    assert line.accessibleDescription() == "Local ~$0.0006, API ~$0.0047"
+    assert line.grab().toImage() != local
+    line.set_decision(
+        a_decision(local_estimate=Estimate(model=None, cost_nanodollars=None, hold_nanodollars=0))
+    )
+    assert "Local No charge" in line.accessibleDescription()
+    line.set_decision(None)
+    assert "Type a prompt" in line.accessibleDescription()
+
+
+def test_typing_never_moves_the_figures_of_the_route_line() -> None:
+    line = RouteLine()
+    line.resize(800, 34)
+    line.set_decision(a_decision(reason="Simple: short"))
+    short = line.grab().toImage().copy(600, 0, 200, 34)
+    line.set_decision(a_decision(reason="Simple: " + "long " * 200))
+    assert line.grab().toImage().copy(600, 0, 200, 34) == short
+
+
+# -- all of them -------------------------------------------------------------------------------------
+
+
+def _make(kind: str) -> QWidget:
+    if kind == "summary":
+        summary = BudgetSummary()
+        summary.set_amounts(5 * NANO, NANO, 500 * NANO, held_count=1)
+        return summary
+    if kind == "badge":
+        badge = RouteBadge()
+        badge.set_result(a_result())
+        return badge
+    if kind == "line":
+        line = RouteLine()
+        line.set_decision(a_decision())
+        return line
+    if kind == "header":
+        strip = HeaderStrip()
+        strip.set_status(a_status())
+        return strip
+    if kind == "money":
+        label = MoneyLabel()
+        label.set_cost(NANO, "held")
+        return label
+    if kind == "mini":
+        bar = MiniBar()
+        bar.set_share(0.5)
+        return bar
+    if kind == "switch":
+        return SegmentedSwitch([("a", "A", None), ("b", "B", "cpu")])
+    return {"lamp": Lamp("ready"), "tag": OriginTag("environment", locked=True), "rail": Rail(PAGES)}[kind]
+
+
+@pytest.mark.parametrize(
+    "kind", ["summary", "badge", "line", "header", "money", "mini", "switch", "lamp", "tag", "rail"]
+)
+def test_a_theme_switch_repaints_and_a_zoom_resizes(kind: str, show: Show, qapp: QApplication) -> None:
+    widget = _make(kind)
+    show(widget)
+    light = widget.grab().toImage()
+    small = widget.sizeHint()
+    theme().set_scheme("dark")
+    qapp.processEvents()
+    assert widget.grab().toImage() != light
+    theme().set_zoom(1.5)
+    qapp.processEvents()
+    assert widget.sizeHint().height() > small.height()
