@@ -20,6 +20,12 @@ def tell_finding(line: ResultLine, finding: Finding) -> None:
         "missing": "held",
     }
     name = f"{finding.component} {finding.version}".strip()
-    facts = [WORDS.get(finding.state, "").capitalize(), finding.detail.rstrip("."), finding.hint]
-    sentence = ". ".join(fact for fact in facts if fact)
+    facts = (WORDS.get(finding.state, "").capitalize(), finding.detail, finding.hint)
+    sentence = " ".join(ended(fact) for fact in facts if fact)
     line.tell(tones.get(finding.state, "quiet"), name, sentence)
+
+
+def ended(fact: str) -> str:
+    """``fact`` as a sentence, with its first letter up and a full stop unless it ends otherwise."""
+    fact = fact.strip()
+    return fact[:1].upper() + fact[1:] + ("" if fact.endswith((".", "?", "!")) else ".")

@@ -145,6 +145,7 @@ class KeyCard(Card):
         self.edit.setPlaceholderText("Reading the keyring" if state == "loading" else self.text.placeholder)
         mono = state in ("stored", "locked")
         set_property(self.edit, role="mono" if mono else "body", tone="")
+        theme().apply_role(self.edit)  # Qt polishes the style below the sheet once only
         self._style_edit()
         self.tag.setVisible(state != "loading")
         self.test.setVisible(self._check is not None)

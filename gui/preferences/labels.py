@@ -76,6 +76,7 @@ class ResultLine(QWidget):
         """Speak in body size, for a line that is a card's only content."""
         for part in (self._word, self._sentence):
             set_property(part, role="body", level="")
+            theme().apply_role(part)  # Qt polishes the style below the sheet once only
         self._restyle()
 
     def clear(self) -> None:

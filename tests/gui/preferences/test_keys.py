@@ -250,3 +250,16 @@ def test_a_half_typed_key_survives_other_changes(panel: Panel, memory_keyring: M
         assert card.edit.text() == "sk-ant-half"
 
     panel.run(body())
+
+
+def test_a_masked_key_is_mono_and_a_typed_one_is_not(panel: Panel, memory_keyring: MemoryKeyring) -> None:
+    async def body() -> None:
+        memory_keyring.set_password("signalbox", "anthropic", KEY)
+        card = (await keys_section(panel)).cards["anthropic"]
+        mono = card.edit.font().family()
+        card.replace.click()
+        assert card.edit.font().family() != mono
+        card.cancel.click()
+        assert card.edit.font().family() == mono
+
+    panel.run(body())

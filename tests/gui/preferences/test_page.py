@@ -22,6 +22,7 @@ from gui.preferences.appearance_section import (
 )
 from gui.preferences.catalogue import SECTIONS, find, places
 from gui.preferences.data_section import DataSection, describe_path, size_words
+from gui.preferences.findings import ended
 from gui.preferences.local_section import LocalSection
 from gui.theme import theme
 from tests.support.fake_core import MemoryKeyring, ledger_problem
@@ -234,6 +235,14 @@ def test_paths_are_told_with_their_size(tmp_path: Path) -> None:
         "1.0 MB",
         "20.1 GB",
     ]
+
+
+@pytest.mark.parametrize(
+    ("fact", "sentence"),
+    [("is it running?", "Is it running?"), ("not found", "Not found."), ("/home/me/x", "/home/me/x.")],
+)
+def test_facts_become_sentences(fact: str, sentence: str) -> None:
+    assert ended(fact) == sentence
 
 
 def test_about_copies_versions_and_shows_what_the_check_found(panel: Panel) -> None:
