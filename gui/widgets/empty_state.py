@@ -73,7 +73,7 @@ class EmptyState(QWidget):
                 row.addWidget(button)
             row.addStretch(1)
             self._column.addLayout(row)
-        self._looked_for = self._line(role="small", level="3")
+        self._looked_for = self._line(role="small", level="3", tabular=False)
         self._column.addStretch(1)
         theme().changed.connect(self._respace)
         self.set_text(title, sentence, looked_for)

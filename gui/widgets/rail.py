@@ -17,6 +17,7 @@ from gui.widgets.painted_button import PaintedButton
 BOTTOM_PAGE = "preferences"
 _WIDTH = 80
 _ITEM = 56
+_SHORT_ITEM = 32
 _TOP = 56
 
 
@@ -27,7 +28,7 @@ class _RailItem(PaintedButton):
         self._lamp: LampState | None = None
         self._turn = BusyTurn(self)
         self.setCheckable(True)
-        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Maximum)
         self.describe(label)
 
     def set_lamp(self, state: LampState | None, words: str) -> None:
@@ -38,6 +39,10 @@ class _RailItem(PaintedButton):
 
     def sizeHint(self) -> QSize:
         return QSize(theme().px(_WIDTH) - 1, theme().px(_ITEM))
+
+    def minimumSizeHint(self) -> QSize:
+        """Below the label's height only the icon is drawn; the tooltip still says the label."""
+        return QSize(theme().px(_WIDTH) - 1, theme().px(_SHORT_ITEM))
 
     def paintEvent(self, event: QPaintEvent) -> None:
         unit = theme()
@@ -58,9 +63,23 @@ class _RailItem(PaintedButton):
             painter.drawRoundedRect(box, px(6), px(6))
         token = "text" if chosen or self.underMouse() else "text2"
         side = px(22)
-        icon_box = QRectF(round((self.width() - side) / 2), px(8), side, side)
+        labelled = self.height() >= px(_ITEM - 6)
+        icon_y = px(8) if labelled else round((self.height() - side) / 2)
+        icon_box = QRectF(round((self.width() - side) / 2), icon_y, side, side)
         paint_icon(painter, icon_box, f"{self._icon}-fill" if chosen else self._icon, unit.color(token))
-        font = unit.font("caption", 600 if chosen else 400)
+        if labelled:
+            self._paint_label(painter, token)
+        if self._lamp is not None:
+            lamp = QRectF(icon_box.right() + px(1), icon_box.top() - px(2), px(10), px(10))
+            paint_lamp(painter, lamp, self._lamp, self._turn.phase)
+        if self.hasFocus():
+            paint_focus_ring(painter, box, px(6))
+        painter.end()
+
+    def _paint_label(self, painter: QPainter, token: str) -> None:
+        unit = theme()
+        px = unit.px
+        font = unit.font("caption", 600 if self.isChecked() else 400)
         painter.setFont(font)
         painter.setPen(unit.color(token))
         metrics = painter.fontMetrics()
@@ -68,12 +87,6 @@ class _RailItem(PaintedButton):
         baseline = int(text_baseline(line, metrics.ascent(), metrics.descent()))
         text = metrics.elidedText(self._label, Qt.TextElideMode.ElideRight, self.width() - 2)
         painter.drawText(round((self.width() - metrics.horizontalAdvance(text)) / 2), baseline, text)
-        if self._lamp is not None:
-            lamp = QRectF(icon_box.right() + px(1), icon_box.top() - px(2), px(10), px(10))
-            paint_lamp(painter, lamp, self._lamp, self._turn.phase)
-        if self.hasFocus():
-            paint_focus_ring(painter, box, px(6))
-        painter.end()
 
 
 class Rail(QWidget):

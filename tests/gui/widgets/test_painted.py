@@ -255,6 +255,18 @@ def test_the_rail_chooses_by_click_and_key_and_tells_of_lamps(show: Show) -> Non
     assert items["Chat"].geometry().top() == 56
 
 
+def test_a_low_window_keeps_every_page_reachable(show: Show) -> None:
+    theme().set_zoom(1.5)
+    rail = Rail(PAGES)
+    rail.resize(120, 640 - 40)
+    show(rail)
+    items = [item for item in rail.findChildren(QWidget) if item.accessibleName() and item.height() > 1]
+    assert len(items) == len(PAGES)
+    for item in items:
+        assert item.height() >= 24
+        assert item.geometry().bottom() <= rail.height()
+
+
 # -- route badge and line ----------------------------------------------------------------------------
 
 
