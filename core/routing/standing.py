@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import calendar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -42,7 +41,7 @@ async def read_standing(ledger: Ledger, settings: Settings) -> Standing:
         LedgerUnavailable: they can't be read.
     """
     limit = monthly_limit(settings)
-    volume, budget = await asyncio.gather(ledger.volume(), ledger.budget(limit))
+    volume, budget = await ledger.today(limit)
     return Standing(
         local_requests_today=volume.local_today,
         daily_requests=max(float(volume.requests_today), volume.seven_day_mean),

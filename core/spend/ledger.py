@@ -235,8 +235,20 @@ class Ledger:
 
     async def volume(self) -> Volume:
         """Return today's counts and the mean of the last seven days, by local days."""
-        today = self._clock().date()
-        return await self._read(lambda connection: _reports().volume(connection, today))
+        store, today = self._store(), self._clock().date()
+        return await self._read(lambda connection: _reports().volume(connection, store, today))
+
+    async def today(self, limit: SpendLimit) -> tuple[Volume, Budget]:
+        """Return ``volume()`` and the month's ``budget(limit)`` in one read: what each decision asks for."""
+        store, today = self._store(), self._clock().date()
+        month = today.isoformat()[:7]
+
+        def read(connection: Connection) -> tuple[Volume, Budget]:
+            reports = _reports()
+            budget = reports.budget(connection, store, month, None, limit.nanodollars)
+            return reports.volume(connection, store, today), budget
+
+        return await self._read(read)
 
     async def local_count_today(self) -> int:
         return (await self.volume()).local_today

@@ -13,13 +13,12 @@ from core.spend import schema
 from core.spend.budget import Budget
 from core.spend.database import begin_reading
 from core.spend.rows import Check, LedgerRow, ReportKey, ReportRow, Volume
-from core.spend.store import Store, local_count
+from core.spend.store import DAY_LENGTH, Store, local_count
 from core.spend.sums import Row
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
 
-_DAY_LENGTH = len("2026-11-23")
 _MEAN_DAYS = 7
 
 
@@ -134,21 +133,16 @@ def budget(
     )
 
 
-def volume(connection: Connection, today: date) -> Volume:
+def volume(connection: Connection, store: Store, today: date) -> Volume:
     """Count today's requests and average the seven days before it, as far back as the ledger goes."""
-    totals = schema.totals
-    days = and_(totals.c.project == "", func.length(totals.c.window) == _DAY_LENGTH)
-    first_day = connection.execute(select(func.min(totals.c.window)).where(days)).scalar()
     past = [(today - timedelta(days=back)).isoformat() for back in range(_MEAN_DAYS + 1)]
-    rows = {
-        row["window"]: row
-        for row in connection.execute(select(totals).where(days, totals.c.window.in_(past))).mappings()
-    }
+    rows = {row["window"]: row for row in store.days(connection, past[-1], past[0])}
+    first_day = store.first_day(connection)
     now = rows.get(past[0])
     whole_days = [day for day in past[1:] if first_day is not None and day >= first_day]
     requests = sum(rows[day]["requests"] for day in whole_days if day in rows)
     return Volume(
-        local_today=local_count(dict(now)) if now else 0,
+        local_today=local_count(now) if now else 0,
         requests_today=now["requests"] if now else 0,
         seven_day_mean=requests / len(whole_days) if whole_days else 0.0,
     )
@@ -238,7 +232,7 @@ def _check_totals(connection: Connection) -> list[str]:
         ),
     )
     expected: dict[tuple[Any, ...], tuple[int, ...]] = {}
-    for length in (len("2026-11"), _DAY_LENGTH):
+    for length in (len("2026-11"), DAY_LENGTH):
         window = func.substr(row.day, 1, cast(literal(length), Integer))
         everything = select(window, literal(""), *sums).group_by(window)
         by_project = select(window, row.project, *sums).where(row.project != "").group_by(window, row.project)

@@ -66,6 +66,9 @@ class _Sql:
         return values if self._order is None else tuple(values[name] for name in self._order)
 
 
+DAY_LENGTH = len("2026-11-23")
+
+
 class Store:
     """The statements of one database and the operations made of them."""
 
@@ -92,6 +95,11 @@ class Store:
             func.coalesce(func.sum(attempts.c.hold_nanodollars), 0).label("held"), func.count().label("count")
         ).where(and_(schema.OPEN_STATE, attempts.c.hold_nanodollars > 0))
         self._held = compiled(held)
+        whole_days = and_(totals.c.project == "", func.length(totals.c.window) == DAY_LENGTH)
+        self._first_day = compiled(select(func.min(totals.c.window).label("day")).where(whole_days))
+        self._days = compiled(
+            select(totals).where(whole_days, totals.c.window.between(bindparam("first"), bindparam("last")))
+        )
         self._held_by_project = compiled(held.where(attempts.c.project == bindparam("project")))
         self._open = compiled(select(attempts).where(schema.OPEN_STATE))
         self._total = compiled(
@@ -213,6 +221,15 @@ class Store:
 
     def reset_local(self, connection: Connection, day: str) -> None:
         self._reset_local.run(connection, day=day)
+
+    def first_day(self, connection: Connection) -> str | None:
+        """Return the day of the ledger's first request, ``None`` before it."""
+        (row,) = self._first_day.run(connection)
+        return row["day"]
+
+    def days(self, connection: Connection, first: str, last: str) -> list[dict[str, Any]]:
+        """Return the totals of each day with a request, from ``first`` to ``last``, both included."""
+        return self._days.run(connection, first=first, last=last)
 
     def held(self, connection: Connection, project: str | None = None) -> tuple[int, int]:
         """Return the sum and the number of open holds, of one project or of all."""
