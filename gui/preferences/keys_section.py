@@ -60,8 +60,7 @@ class KeysSection(Section):
         self.keyring = Card()
         self.keyring.setAccessibleName("Keyring")
         self.keyring.body.setContentsMargins(12, 4, 8, 4)
-        self.backend_line = ResultLine()
-        self.backend_line.set_body_size()
+        self.backend_line = ResultLine(role="body")
         self.backend_line.setContentsMargins(0, 4, 0, 4)
         self.check_again = QPushButton("Check again")
         self.check_again.setAccessibleName("Check the keyring again")
@@ -91,11 +90,11 @@ class KeysSection(Section):
         self.check_again.setEnabled(False)
         backend = await self._bridge.call(self._bridge.core.keys.backend())
         self._show_backend(backend)
-        self.check_again.setEnabled(True)
         for card in self.cards.values():
             status = await self._bridge.call(self._bridge.core.keys.status(card.text.name))
             origin = self._desk.store.origin(card.text.setting)
             card.show_status(status, locked_by=ORIGIN_WORDS.get(origin), origin=origin)
+        self.check_again.setEnabled(True)
 
     def _read_backend(self) -> None:
         self._tasks.start(self._read_backend_only(), key="backend")

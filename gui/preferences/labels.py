@@ -36,12 +36,12 @@ def label(
 class ResultLine(QWidget):
     """An icon, one strong word and a sentence: ``(tick) Works  Tested today 14:02 in 312 ms``. Empty = hidden."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, parent: QWidget | None = None, *, role: Role = "small") -> None:
         super().__init__(parent)
         self._tone: Tone = "quiet"
         self._icon = QLabel()
-        self._word = label("", "small", weight=600)
-        self._sentence = label("", "small", level="2", wrap=True)
+        self._word = label("", role, weight=600)
+        self._sentence = label("", role, level="2" if role == "small" else "", wrap=True)
         # The sentence can be copied: it may hold an address or a command.
         self._sentence.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         layout = QHBoxLayout(self)
@@ -71,13 +71,6 @@ class ResultLine(QWidget):
         self._restyle()
         self.setAccessibleName(self.text)
         self.setVisible(True)
-
-    def set_body_size(self) -> None:
-        """Speak in body size, for a line that is a card's only content."""
-        for part in (self._word, self._sentence):
-            set_property(part, role="body", level="")
-            theme().apply_role(part)  # Qt polishes the style below the sheet once only
-        self._restyle()
 
     def clear(self) -> None:
         self._word.clear()
