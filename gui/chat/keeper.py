@@ -79,6 +79,15 @@ class Keeper(QObject):
         """Drop a write that still waits."""
         self._waiting.pop(key, None)
 
+    def has_waiting(self, conversation_id: str) -> bool:
+        """Whether something of a conversation is not written yet (its messages are not told apart)."""
+        return any(kind != "conversation" or key == conversation_id for kind, key in self._waiting)
+
+    @property
+    def can_retry(self) -> bool:
+        """False when this run is kept in memory only: there is nothing to try again."""
+        return self._store is None or not self._store.in_memory
+
     def retry(self) -> None:
         """Try again what could not be written."""
         self._begin()
@@ -119,7 +128,7 @@ class Keeper(QObject):
                 return False
             if self._waiting.get(key) is write:
                 del self._waiting[key]
-        if self.trouble is not None and self._path_in_use:
+        if self.trouble is not None and self.can_retry:
             self._set_trouble(None)
         return bool(self._waiting)
 
@@ -127,11 +136,6 @@ class Keeper(QObject):
         self, write: Callable[[ConversationStore], object], store: ConversationStore
     ) -> Awaitable[object]:
         return self._bridge.run_blocking(write, store)
-
-    @property
-    def _path_in_use(self) -> bool:
-        """False when this run is kept in memory only: then the trouble stays said."""
-        return self._store is not None and not self._store.in_memory
 
     def _set_trouble(self, problem: StoreTrouble | None) -> None:
         self.trouble = problem

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Signal
 
-from core.chat import ChatRequest, ChatResult, Failed, Finished, Started, StreamEvent, TextDelta
+from core.chat import (
+    ChatRequest,
+    ChatResult,
+    Failed,
+    Finished,
+    Started,
+    StreamEvent,
+    TextDelta,
+    UsageReported,
+)
 from core.errors import LedgerUnavailable, SignalboxError, Unavailable
 from gui.chat.records import (
     Attachment,
@@ -34,6 +43,8 @@ if TYPE_CHECKING:
 NEW_TITLE = "New chat"
 TITLE_CHARS = 60
 SAVE_EVERY_S = 1.0
+API_CHARS_PER_TOKEN = 3.8
+"""How tokens are counted while an API answer streams: its pieces are several tokens long. The end corrects it."""
 _ROWS_TO_LOOK_AT = 50
 
 
@@ -85,10 +96,12 @@ class Session(QObject):
         self.tree = MessageTree(conversation.messages, conversation.head_id)
         self.running_id: str | None = None
         self._consumer: asyncio.Task[None] | None = None
+        self._runner: asyncio.Task[None] | None = None
         self._text: list[str] = []
         self._saved_at_s = 0.0
         self.first_token_at_s: float | None = None
-        self.pieces = 0
+        self.tokens = 0
+        self._chars = 0
         self.deleted = False
 
     # What it is
@@ -199,6 +212,11 @@ class Session(QObject):
         if self._consumer is not None:
             self._consumer.cancel()
 
+    async def wait_until_ended(self) -> None:
+        """Return when no answer runs any more and its end is told."""
+        if self._runner is not None:
+            await asyncio.wait({self._runner})
+
     def show_version(self, message_id: str, by: int) -> None:
         if self.tree.step(message_id, by):
             self._keep()
@@ -257,12 +275,13 @@ class Session(QObject):
         self.running_id = answer.id
         self._text = []
         self.first_token_at_s = None
-        self.pieces = 0
+        self.tokens = 0
+        self._chars = 0
         self._saved_at_s = time.monotonic()
         self._keep()
         self._keep_message(answer)
         self.path_changed.emit()
-        self._tasks.spawn(self._run(answer.id, request))
+        self._runner = self._tasks.spawn(self._run(answer.id, request))
         return answer.id
 
     async def _run(self, answer_id: str, request: ChatRequest) -> None:
@@ -317,6 +336,8 @@ class Session(QObject):
                 case Failed(error=error, partial=partial):
                     self._fail(answer_id, "".join(pieces), error, partial)
                     pieces = []
+                case UsageReported(usage=usage):
+                    self.tokens = max(self.tokens, usage.output_tokens)
                 case _:
                     pass
         if pieces:
@@ -327,7 +348,12 @@ class Session(QObject):
     def _show_text(self, answer_id: str, text: str, pieces: int) -> None:
         if self.first_token_at_s is None:
             self.first_token_at_s = time.monotonic()
-        self.pieces += pieces
+        self._chars += len(text)
+        decision = self.tree[answer_id].decision
+        if decision is not None and decision.side == "api":
+            self.tokens = max(self.tokens, round(self._chars / API_CHARS_PER_TOKEN))
+        else:
+            self.tokens += pieces  # vLLM and llama.cpp send one token a piece
         self._text.append(text)
         self.text_arrived.emit(answer_id, text)
 

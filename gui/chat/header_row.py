@@ -1,0 +1,134 @@
+"""The row above a conversation: its title, what it cost so far, options, export, menu."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QPoint, Qt, Signal
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QMenu, QSizePolicy, QWidget
+
+from core.spend.money import format_cost
+from gui.chat.records import Totals
+from gui.theme import set_property, theme
+from gui.widgets.icon_button import IconButton
+
+
+def totals_words(totals: Totals, held_nanodollars: int) -> tuple[str, str]:
+    """Return ``("2 answers", "$0.0186")``; what is held for a running answer counts, with a tilde."""
+    answers = f"{totals.answers:,} answer{'s'[: totals.answers != 1]}" if totals.answers else ""
+    sum_nanodollars = totals.cost_nanodollars + held_nanodollars
+    if sum_nanodollars:
+        cost = format_cost(sum_nanodollars, estimate=held_nanodollars > 0)
+        if totals.unpriced:
+            cost += f" and {totals.unpriced:,} unpriced"
+    elif totals.unpriced:
+        cost = f"{totals.unpriced:,} unpriced"
+    else:
+        cost = "No charge" if totals.answers and not totals.api_answers else ""
+    return answers, cost
+
+
+class HeaderRow(QFrame):
+    """Signals:
+    options_asked, list_asked (show the list again), export_asked("markdown" | "json"), rename_asked, delete_asked.
+    """
+
+    options_asked = Signal()
+    list_asked = Signal()
+    export_asked = Signal(str)
+    rename_asked = Signal()
+    delete_asked = Signal()
+    copy_asked = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("chatHeader")
+        self._title = ""
+        self.list_button = IconButton("sidebar-simple", "Show conversations (Ctrl+B)")
+        self.list_button.clicked.connect(self.list_asked)
+        self.list_button.hide()
+        self.title = QLabel()
+        self.title.setTextFormat(Qt.TextFormat.PlainText)
+        set_property(self.title, role="body", weight=600)
+        self.title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.answers = QLabel()
+        self.cost = QLabel()
+        self.so_far = QLabel("so far")
+        self._dot = QLabel("·")
+        for label in (self.answers, self._dot, self.so_far):
+            set_property(label, role="small", level="2")
+        set_property(self.cost, role="small", weight=600)
+        self.options_button = IconButton("sliders-horizontal", "Options of this chat")
+        self.options_button.setCheckable(True)
+        self.options_button.clicked.connect(self.options_asked)
+        self.export_button = IconButton("export", "Export this chat")
+        self.export_button.clicked.connect(self._open_export)
+        self.menu_button = IconButton("dots-three", "More")
+        self.menu_button.clicked.connect(self._open_menu)
+        unit = theme()
+        row = QHBoxLayout(self)
+        row.setSpacing(unit.px(8))
+        row.addWidget(self.list_button)
+        row.addWidget(self.title, 1)
+        row.addWidget(self.answers)
+        row.addWidget(self._dot)
+        row.addWidget(self.cost)
+        row.addSpacing(-unit.px(4))
+        row.addWidget(self.so_far)
+        for button in (self.options_button, self.export_button, self.menu_button):
+            row.addWidget(button)
+        self._row = row
+        theme().changed.connect(self._restyle)
+        self._restyle()
+
+    def _restyle(self) -> None:
+        unit = theme()
+        self.setFixedHeight(unit.px(44))
+        self._row.setContentsMargins(unit.px(20), 0, unit.px(12), 0)
+        self.setStyleSheet(
+            f"#chatHeader {{ background: transparent; border: none;"
+            f" border-bottom: 1px solid {unit.hex('border')}; }}"
+        )
+        self._elide()
+
+    def set_title(self, title: str) -> None:
+        self._title = title
+        self.title.setToolTip(title)
+        self._elide()
+
+    def set_totals(self, totals: Totals, held_nanodollars: int = 0) -> None:
+        answers, cost = totals_words(totals, held_nanodollars)
+        self.answers.setText(answers)
+        self.cost.setText(cost)
+        self._dot.setVisible(bool(answers and cost))
+        self.cost.setVisible(bool(cost))
+        self.so_far.setVisible(cost.startswith(("$", "~", "<")))
+        self._elide()
+
+    def set_has_content(self, has_content: bool) -> None:
+        self.export_button.setEnabled(has_content)
+
+    def _elide(self) -> None:
+        room = max(theme().px(80), self.title.width())
+        self.title.setText(
+            self.title.fontMetrics().elidedText(self._title, Qt.TextElideMode.ElideRight, room)
+        )
+
+    def _open_export(self) -> None:
+        menu = QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        menu.addAction("Export as Markdown…", lambda: self.export_asked.emit("markdown"))
+        menu.addAction("Export as JSON…", lambda: self.export_asked.emit("json"))
+        menu.popup(self.export_button.mapToGlobal(QPoint(0, self.export_button.height() + 2)))
+
+    def _open_menu(self) -> None:
+        menu = QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        menu.addAction("Rename\tF2", self.rename_asked.emit)
+        menu.addAction("Copy as Markdown", self.copy_asked.emit)
+        menu.addSeparator()
+        menu.addAction("Delete", self.delete_asked.emit)
+        menu.popup(self.menu_button.mapToGlobal(QPoint(0, self.menu_button.height() + 2)))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._elide()

@@ -1,0 +1,788 @@
+"""The Chat page: conversations at the left, the one that is shown, its composer, and its options."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from PySide6.QtCore import QEvent, QObject, QPoint, QRect, Qt, QTimer, QUrl, Signal
+from PySide6.QtGui import QDesktopServices, QGuiApplication, QImage, QKeySequence, QResizeEvent, QShortcut
+from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QSplitter, QVBoxLayout, QWidget
+
+from core.chat import ChatRequest
+from gui.chat.composer import Composer, local_paths, png_of
+from gui.chat.conversation_list import ConversationList
+from gui.chat.drawer import WIDTH_PX as DRAWER_PX
+from gui.chat.drawer import OptionsDrawer
+from gui.chat.export import ExportFormat, file_name, to_markdown, write_export
+from gui.chat.facts import find_facts
+from gui.chat.failure_card import LogPopover
+from gui.chat.failures import Action, plan_failure
+from gui.chat.header_row import HeaderRow
+from gui.chat.highlighter import LexerShelf
+from gui.chat.keeper import Keeper
+from gui.chat.links import LinkPopover
+from gui.chat.message_view import AnswerMessage
+from gui.chat.paste import Pasted, image_attachment, read_file
+from gui.chat.records import ChatOptions, Conversation
+from gui.chat.requests import MalformedSchema, build_request
+from gui.chat.route_preview import RoutePreview
+from gui.chat.session import Session, new_conversation
+from gui.chat.store import ConversationStore
+from gui.chat.store_file import StoreTrouble
+from gui.chat.tasks import TaskSet
+from gui.chat.thread_view import ThreadView
+from gui.chat.trouble_bar import TroubleBar
+from gui.chat.welcome_hint import WelcomeHint
+from gui.theme import theme
+from gui.widgets.decision_card import DecisionCard
+from gui.widgets.toast import ToastHost
+from gui.widgets.words import time_left
+
+if TYPE_CHECKING:
+    from core.status import CoreStatus
+    from gui.bridge import Bridge
+
+DRAFT_MS = 500
+LOG_LINES = 200
+BESIDE_PX = 1180  # from this page width on the drawer stands beside the messages, else over them
+
+
+class ChatPage(QWidget):
+    """Signals:
+    navigate: a page's id and a section of it, such as ``("preferences", "keys")``.
+    """
+
+    title = "Chat"
+    navigate = Signal(str, str)
+
+    def __init__(self, bridge: Bridge, home: Path, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._bridge = bridge
+        self._tasks = TaskSet()
+        self.keeper = Keeper(bridge, home, self._tasks, self)
+        self._sessions: dict[str, Session] = {}
+        self._refused: tuple[Session, str] | None = None
+        self._running_list = False
+        self._list_again = False
+        self._query = ""
+        self._started = False
+        self._dialog: QFileDialog | None = None
+        self._shelf = LexerShelf(bridge.run_blocking, self._tasks, self)
+        self.list = ConversationList()
+        self.header = HeaderRow()
+        self.trouble = TroubleBar()
+        self.thread_view = ThreadView(self._shelf)
+        self.thread_view.waiting_words = self._waiting_words
+        self.hint = WelcomeHint()
+        self.composer = Composer()
+        self.drawer = OptionsDrawer(self)
+        self.drawer.hide()
+        self._toasts = ToastHost(self)
+        self.session = self._adopt(new_conversation())
+        self.preview = RoutePreview(bridge, self._tasks, self.composer.route_line, self._request_now, self)
+        self._draft_timer = QTimer(self)
+        self._draft_timer.setSingleShot(True)
+        self._draft_timer.setInterval(DRAFT_MS)
+        self._draft_timer.timeout.connect(self._keep_draft)
+        self._build()
+        self._connect()
+        self._add_shortcuts()
+        self.composer.set_state("starting")
+        self._show_session_in_head()
+
+    # Building
+
+    def _build(self) -> None:
+        self._main = QWidget()
+        self._main.installEventFilter(self)
+        main = QVBoxLayout(self._main)
+        main.setContentsMargins(0, 0, 0, 0)
+        main.setSpacing(0)
+        self._composer_row = QHBoxLayout()
+        self._composer_row.addWidget(self.composer)
+        main.addWidget(self.header)
+        main.addWidget(self.trouble)
+        main.addWidget(self.hint, 1)
+        main.addWidget(self.thread_view, 1)
+        main.addLayout(self._composer_row)
+        self._right = QWidget()
+        self._beside = QHBoxLayout(self._right)
+        self._beside.setContentsMargins(0, 0, 0, 0)
+        self._beside.setSpacing(0)
+        self._beside.addWidget(self._main, 1)
+        self.splitter = QSplitter(Qt.Orientation.Horizontal)
+        self.splitter.setObjectName("chat")
+        self.splitter.setChildrenCollapsible(False)
+        self.splitter.setHandleWidth(1)
+        self.splitter.addWidget(self.list)
+        self.splitter.addWidget(self._right)
+        self.splitter.setStretchFactor(1, 1)
+        unit = theme()
+        self.list.setMinimumWidth(unit.px(200))
+        self.list.setMaximumWidth(unit.px(320))
+        self.splitter.setSizes([unit.px(236), 1000])
+        outer = QHBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(self.splitter)
+        self.thread_view.hide()
+
+    def _connect(self) -> None:
+        self.list.chosen.connect(self.open_conversation)
+        self.list.new_asked.connect(self.new_chat)
+        self.list.renamed.connect(self._rename)
+        self.list.delete_asked.connect(self.delete_conversation)
+        self.list.export_asked.connect(self._export)
+        self.list.searched.connect(self._search)
+        self.header.options_asked.connect(self._toggle_drawer)
+        self.header.list_asked.connect(self.toggle_list)
+        self.header.export_asked.connect(self._export_shown)
+        self.header.copy_asked.connect(self._copy_shown)
+        self.header.rename_asked.connect(self._rename_shown)
+        self.header.delete_asked.connect(self._delete_shown)
+        self.composer.submitted.connect(self.send)
+        self.composer.stopped.connect(self.stop)
+        self.composer.changed.connect(self._on_composer)
+        self.composer.side_chosen.connect(self._on_side)
+        self.composer.attach_asked.connect(self._choose_files)
+        self.composer.files_given.connect(self._attach_urls)
+        self.composer.image_given.connect(self._attach_image)
+        self.composer.max_tokens_clicked.connect(self._open_max_tokens)
+        self.drawer.changed.connect(self._on_options)
+        self.drawer.closed.connect(self._close_drawer)
+        self.thread_view.stepped.connect(self._on_step)
+        self.thread_view.edited.connect(self._on_edited)
+        self.thread_view.regenerate_asked.connect(self._on_regenerate)
+        self.thread_view.badge_opened.connect(self._open_decision)
+        self.thread_view.acted.connect(self._on_action)
+        self.thread_view.card_acted.connect(self._on_card_action)
+        self.thread_view.link_clicked.connect(self._on_link)
+        self.keeper.trouble_changed.connect(self._on_trouble)
+        self.trouble.retry_asked.connect(self.keeper.retry)
+        self.hint.prompt_chosen.connect(self._use_prompt)
+        self._bridge.status_changed.connect(self._on_status)
+        theme().changed.connect(self._respace)
+
+    def _add_shortcuts(self) -> None:
+        keys = (
+            ("Ctrl+N", self.new_chat),
+            ("Ctrl+K", self._focus_search),
+            ("Ctrl+B", self.toggle_list),
+            ("Esc", self._on_escape),
+        )
+        for key, act in keys:
+            shortcut = QShortcut(QKeySequence(key), self)
+            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+            shortcut.activated.connect(act)
+
+    # Life
+
+    async def start(self) -> None:
+        """Open the kept conversations and show them; the composer works from then on."""
+        store = await self.keeper.open()
+        if store.set_aside is not None:
+            self.trouble.say(
+                "Your conversations’ file was broken. It is kept as "
+                f"{store.set_aside.name}, and a new one is in use.",
+                can_retry=False,
+            )
+        elif store.interrupted:
+            answers = f"{store.interrupted} answer{'s were' if store.interrupted > 1 else ' was'}"
+            self._toasts.show(f"{answers} cut off when Signalbox ended last time; the text is kept")
+        await self._load_list()
+        self._started = True
+        if self._bridge.status is not None:
+            self._on_status(self._bridge.status)
+        self._update_state()
+        if self.session.is_blank and not self.composer.text:
+            await self._reopen_draft()
+        self.preview.changed()
+
+    async def _reopen_draft(self) -> None:
+        """A prompt that was being typed in a new chat is there again after a restart."""
+        for summary in await self.keeper.read(ConversationStore.summaries, 1):
+            if summary.has_draft:
+                await self._open(summary.id)
+
+    async def close_page(self) -> None:
+        """Stop what streams, write everything, and close the file."""
+        self._keep_draft()
+        for session in self._sessions.values():
+            session.stop()
+        for session in self._sessions.values():
+            await session.wait_until_ended()
+            session.save()
+        await self.keeper.close()
+        await self._tasks.cancel()
+
+    def focus_composer(self) -> None:
+        self.composer.edit.setFocus(Qt.FocusReason.OtherFocusReason)
+
+    # Conversations
+
+    def _adopt(self, conversation: Conversation) -> Session:
+        session = Session(self._bridge, self.keeper, self._tasks, conversation, self)
+        self._sessions[session.id] = session
+        session.summary_changed.connect(lambda: self._on_summary(session))
+        session.path_changed.connect(lambda: self._on_summary(session))
+        session.answer_started.connect(lambda: self._on_summary(session))
+        session.answer_ended.connect(lambda: self._on_ended(session))
+        session.failed_before_text.connect(partial(self._on_refused, session))
+        return session
+
+    def new_chat(self) -> None:
+        """Show an empty conversation; one that is empty already is used again."""
+        if not self.session.is_blank or len(self.session.tree):
+            self._keep_draft()
+            options = ChatOptions(force=self.session.options.force)
+            self._show(self._adopt(replace(new_conversation(), options=options)))
+        self.focus_composer()
+
+    def open_conversation(self, conversation_id: str) -> None:
+        self._tasks.spawn(self._open(conversation_id))
+
+    async def _open(self, conversation_id: str) -> None:
+        if conversation_id == self.session.id:
+            return
+        session = self._sessions.get(conversation_id)
+        if session is None:
+            try:
+                conversation = await self.keeper.read(ConversationStore.load, conversation_id)
+            except StoreTrouble as problem:
+                self._on_trouble(problem)
+                return
+            if conversation is None:
+                return
+            session = self._sessions.get(conversation_id) or self._adopt(conversation)
+        self._keep_draft()
+        self._show(session)
+
+    def _show(self, session: Session) -> None:
+        old, self.session = self.session, session
+        if not old.is_streaming and old is not session and self._refused is None:
+            self._forget_session(old)
+        self._refused = None
+        self.composer.set_content(session.draft, session.draft_attachments)
+        self.composer.set_side(session.options.force)
+        self._show_session_in_head()
+        self._tasks.spawn(self.thread_view.show_session(session))
+        self._update_state()
+        self._show_options()
+        self.list.set_current(session.id)
+        self.preview.changed()
+
+    def _forget_session(self, session: Session) -> None:
+        """Only what is shown or streams stays in memory; the rest is read again when it is opened."""
+        if self.keeper.is_open and not self.keeper.has_waiting(session.id):
+            self._sessions.pop(session.id, None)
+            session.deleteLater()
+
+    def _show_session_in_head(self) -> None:
+        session = self.session
+        self.header.set_title(session.title)
+        held = session.tree[session.running_id].hold_nanodollars if session.running_id else 0
+        self.header.set_totals(session.totals, held)
+        has_messages = len(session.tree) > 0
+        self.header.set_has_content(has_messages)
+        self.hint.setVisible(not has_messages)
+        self.thread_view.setVisible(has_messages)
+
+    def delete_conversation(self, conversation_id: str) -> None:
+        """Take a conversation away; the toast brings it back."""
+        session = self._sessions.get(conversation_id)
+        if session is not None:
+            session.stop()
+            session.deleted = True
+        row = self.list.model.row_at(self.list.model.index_of(conversation_id))
+        title = getattr(row, "title", session.title if session else "")
+        self.keeper.put(("deleted", conversation_id), lambda store: store.delete(conversation_id))
+        if session is not None and session is self.session:
+            self._show(self._adopt(new_conversation()))
+        self._refresh_list()
+        self._toasts.show(
+            f"Deleted “{_shortened(str(title))}”", "Undo", lambda: self._restore(conversation_id), "trash"
+        )
+
+    def _restore(self, conversation_id: str) -> None:
+        session = self._sessions.get(conversation_id)
+        if session is not None:
+            session.deleted = False
+            session.save()
+        self.keeper.put(("deleted", conversation_id), lambda store: store.restore(conversation_id))
+        self._refresh_list()
+        self.open_conversation(conversation_id)
+
+    def _rename(self, conversation_id: str, title: str) -> None:
+        session = self._sessions.get(conversation_id)
+        if session is not None:
+            session.rename(title)
+        self.keeper.put(("renamed", conversation_id), lambda store: store.rename(conversation_id, title))
+        self._refresh_list()
+
+    def _rename_shown(self) -> None:
+        if not self.list.isVisible():
+            self.toggle_list()
+        self.list.edit_title(self.session.id)
+
+    def _delete_shown(self) -> None:
+        if not self.session.is_blank:
+            self.delete_conversation(self.session.id)
+
+    # The list
+
+    def _search(self, query: str) -> None:
+        self._query = query
+        self._refresh_list()
+
+    def _refresh_list(self) -> None:
+        if not self.keeper.is_open:
+            return
+        if self._running_list:
+            self._list_again = True
+            return
+        self._running_list = True
+        self._tasks.spawn(self._load_list())
+
+    async def _load_list(self) -> None:
+        try:
+            await self.keeper.flush()
+            query = self._query.strip()
+            if query:
+                rows = await self.keeper.read(ConversationStore.search, query)
+                nothing = f"Nothing found for “{_shortened(query)}”"
+            else:
+                rows = await self.keeper.read(ConversationStore.summaries)
+                nothing = "Your conversations will be here"
+            self.list.show_summaries(rows, nothing)
+        except StoreTrouble as problem:
+            self._on_trouble(problem)
+        finally:
+            self._running_list = False
+            if self._list_again:
+                self._list_again = False
+                self._refresh_list()
+
+    def toggle_list(self) -> None:
+        """Ctrl+B."""
+        shown = not self.list.isVisible()
+        self.list.setVisible(shown)
+        self.header.list_button.setVisible(not shown)
+
+    def _focus_search(self) -> None:
+        if not self.list.isVisible():
+            self.toggle_list()
+        self.list.focus_search()
+
+    # Sending
+
+    def send(self) -> None:
+        """Send what is in the box, or, while an answer streams, once that has ended."""
+        if self.composer.is_empty or not self._started:
+            return
+        if self.session.is_streaming:
+            self.composer.set_state("queued")
+            return
+        text, attachments = self.composer.text, self.composer.attachments
+        self._draft_timer.stop()
+        if self._guarded(lambda: self.session.send(text, attachments)):
+            self.session.set_draft("", ())
+            self.composer.set_content("")
+            self.thread_view.set_loose_plan(None)
+            self.thread_view.following = True
+            self._refused = None
+            self.preview.clear()
+            self._update_state()
+
+    def stop(self) -> None:
+        self.session.stop()
+
+    def _guarded(self, act: Any) -> bool:
+        """Begin an answer; a malformed schema is shown where it is, and nothing moves."""
+        try:
+            act()
+        except MalformedSchema as error:
+            self.composer.set_note(f"The JSON schema can’t be used. {error.message} Mend it or empty it.")
+            self._open_drawer()
+            self.drawer.focus_schema()
+            return False
+        self._update_state()
+        return True
+
+    def _on_edited(self, message_id: str, text: str) -> None:
+        if not self.session.is_streaming:
+            self.thread_view.following = True
+            self._guarded(lambda: self.session.edit(message_id, text))
+
+    def _on_regenerate(self, answer_id: str) -> None:
+        if not self.session.is_streaming:
+            self.thread_view.following = True
+            self._guarded(lambda: self.session.regenerate(answer_id))
+
+    def _on_step(self, message_id: str, by: int) -> None:
+        if not self.session.is_streaming:
+            self.thread_view.following = False
+            self.session.show_version(message_id, by)
+
+    def _on_ended(self, session: Session) -> None:
+        self._on_summary(session)
+        if session is not self.session:
+            return
+        queued = self.composer.state == "queued"
+        ended = session.tree[session.tree.head_id] if session.tree.head_id else None
+        self._update_state()
+        if queued and ended is not None and ended.status == "done":
+            self.send()
+
+    def _update_state(self) -> None:
+        if not self._started:
+            self.composer.set_state("starting")
+        elif self.session.is_streaming:
+            if self.composer.state != "queued":
+                self.composer.set_state("streaming")
+        else:
+            self.composer.set_state("idle")
+
+    def _on_summary(self, session: Session) -> None:
+        if session is self.session:
+            self._show_session_in_head()
+        self._refresh_list()
+
+    def _waiting_words(self) -> str:
+        status = self._bridge.status
+        if status is None or status.local.phase != "starting":
+            return "Deciding"
+        left = f", {time_left(status.local.eta_s)}" if status.local.eta_s else ""
+        return f"Waiting for Local: {status.local.detail or 'starting'}{left}"
+
+    # The composer
+
+    def _on_composer(self) -> None:
+        self._draft_timer.start()
+        if self.composer.is_empty:
+            self.preview.clear()
+        else:
+            self.preview.changed()
+
+    def _keep_draft(self) -> None:
+        self._draft_timer.stop()
+        if not self.session.deleted:
+            self.session.set_draft(self.composer.text, self.composer.attachments)
+
+    def _request_now(self) -> ChatRequest | None:
+        if self.composer.is_empty or not self._started:
+            return None
+        return self.session.request_after(self.composer.text, self.composer.attachments)
+
+    def _use_prompt(self, text: str) -> None:
+        self.composer.set_content(text)
+        self.focus_composer()
+
+    def _on_side(self, _value: str) -> None:
+        self.session.set_options(replace(self.session.options, force=self.composer.chosen_side()))
+        self.preview.changed()
+
+    def _choose_files(self) -> None:
+        dialog = QFileDialog(self, "Attach files")
+        dialog.setFileMode(QFileDialog.FileMode.ExistingFiles)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.urlsSelected.connect(self._attach_urls)
+        dialog.open()
+
+    def _attach_urls(self, urls: list[QUrl]) -> None:
+        self._tasks.spawn(self._attach(local_paths(urls)))
+
+    async def _attach(self, names: list[str]) -> None:
+        notes: list[str] = []
+        for name in names[:20]:
+            pasted = await self._bridge.run_blocking(read_file, Path(name))
+            if pasted.attachment is not None:
+                self.composer.add_attachment(pasted.attachment)
+            if pasted.note:
+                notes.append(pasted.note)
+        self.composer.set_note(" ".join(notes))
+
+    def _attach_image(self, image: QImage) -> None:
+        async def attach() -> None:
+            content = await self._bridge.run_blocking(png_of, image)
+            pasted: Pasted = image_attachment("Pasted image.png", content, "image/png")
+            if pasted.attachment is not None:
+                self.composer.add_attachment(pasted.attachment)
+            self.composer.set_note(pasted.note)
+
+        self._tasks.spawn(attach())
+
+    # Options
+
+    def _on_options(self, options: ChatOptions) -> None:
+        self.session.set_options(replace(options, force=self.session.options.force))
+        self._show_max_tokens()
+        self.preview.changed()
+
+    def _show_options(self) -> None:
+        self.drawer.show_options(self.session.options, self._default_max_tokens())
+        self._show_max_tokens()
+
+    def _show_max_tokens(self) -> None:
+        self.composer.set_max_tokens(self.session.options.max_tokens or self._default_max_tokens())
+
+    def _default_max_tokens(self) -> int | None:
+        return self._bridge.core.settings.current.max_tokens_per_request if self._started else None
+
+    def _toggle_drawer(self) -> None:
+        if self.drawer.isVisible():
+            self._close_drawer()
+        else:
+            self._open_drawer()
+
+    def _open_drawer(self) -> None:
+        self._show_options()
+        self.header.options_button.setChecked(True)
+        self._place_drawer(slide=not self.drawer.isVisible())
+
+    def _open_max_tokens(self) -> None:
+        self._open_drawer()
+        self.drawer.focus_max_tokens()
+
+    def _close_drawer(self) -> None:
+        self.drawer.hide()
+        self._beside.removeWidget(self.drawer)
+        self.header.options_button.setChecked(False)
+        self.focus_composer()
+
+    def _place_drawer(self, *, slide: bool = False) -> None:
+        """Beside the messages where there is room for both, else over their right edge."""
+        if self._right.width() >= theme().px(BESIDE_PX):
+            self._beside.addWidget(self.drawer)
+            self.drawer.show()
+            return
+        self._beside.removeWidget(self.drawer)
+        self.drawer.setParent(self)
+        top = self.header.height()
+        place = QRect(self.width() - theme().px(DRAWER_PX), top, theme().px(DRAWER_PX), self.height() - top)
+        if slide:
+            self.drawer.slide_to(place)
+        else:
+            self.drawer.setGeometry(place)
+            self.drawer.show()
+            self.drawer.raise_()
+
+    # Failures
+
+    def _on_refused(self, session: Session, answer_id: str) -> None:
+        """Nothing came: the prompt goes back to the box, if that is still empty and it was just sent."""
+        self._on_summary(session)
+        answer = session.tree[answer_id]
+        error = answer.error
+        assert error is not None
+        shown = session is self.session
+        path = session.tree.path(answer.parent_id)
+        request = build_request(path, session.options)
+        prompt_id = answer.parent_id
+        goes_back = (
+            shown
+            and self.composer.is_empty
+            and prompt_id is not None
+            and session.tree[prompt_id].role == "user"
+            and session.tree.place(answer_id)[1] == 1
+            and session.tree.place(prompt_id)[1] == 1
+        )
+
+        async def tell() -> None:
+            facts = await find_facts(self._bridge, error, request, in_box=goes_back)
+            if goes_back:
+                if session is self.session:
+                    self.thread_view.set_loose_plan(plan_failure(error, facts))
+                return
+            view = self.thread_view.view_of(answer_id)
+            if isinstance(view, AnswerMessage):
+                view.show_state(session.tree[answer_id], facts)
+
+        if goes_back:
+            text, attachments = session.take_back(answer_id)
+            self.composer.set_content(text, attachments)
+            self.thread_view.setVisible(True)
+            self.hint.hide()
+            self._refused = (session, answer_id)
+        self._update_state()
+        self._tasks.spawn(tell())
+
+    def _on_card_action(self, action: str) -> None:
+        self._act(cast("Action", action), lambda: self.send())
+
+    def _on_action(self, answer_id: str, action: str) -> None:
+        session = self.session
+
+        def again() -> None:
+            if not session.is_streaming and session is self.session:
+                self._on_regenerate(answer_id)
+
+        if action == "continue":
+            if not session.is_streaming:
+                self.thread_view.following = True
+                self._guarded(lambda: session.go_on(answer_id))
+            return
+        self._act(cast("Action", action), again)
+
+    def _act(self, action: Action, again: Any) -> None:
+        """Do what a failure's card offers; ``again`` sends the prompt once more."""
+        match action:
+            case "add_key":
+                self.navigate.emit("preferences", "keys")
+            case "raise_limit" | "show_spend":
+                self.navigate.emit("preferences", "spend")
+            case "lower_max_tokens":
+                self._lower_max_tokens(again)
+            case "send_local" | "send_api":
+                side = "local" if action == "send_local" else "api"
+                self._send_once_to(side, again)
+            case "shorten":
+                self.focus_composer()
+            case "restart_local":
+                self._tasks.spawn(self._bridge.call(self._bridge.core.restart_local()))
+                self._toasts.show("The local server is starting again", icon="arrow-clockwise")
+            case "show_log":
+                self._tasks.spawn(self._show_log())
+            case "set_ledger_aside":
+                self._tasks.spawn(self._set_ledger_aside())
+            case "retry" | "continue":
+                again()
+
+    def _lower_max_tokens(self, again: Any) -> None:
+        plan = self._shown_plan()
+        if plan is not None and plan.facts.lower_to is not None:
+            self.session.set_options(replace(self.session.options, max_tokens=plan.facts.lower_to))
+            self._show_options()
+            again()
+
+    def _shown_plan(self) -> Any:
+        card = self.thread_view.loose_card
+        if card is None and self.session.tree.head_id is not None:
+            view = self.thread_view.view_of(self.session.tree.head_id)
+            card = view.card if isinstance(view, AnswerMessage) else None
+        return card.plan if card is not None else None
+
+    def _send_once_to(self, side: str, again: Any) -> None:
+        """Force a side for this one request; the switch stays where the user set it."""
+        options = self.session.options
+        self.session.set_options(replace(options, force=cast("Any", side)))
+        again()
+        self.session.set_options(options)
+
+    async def _show_log(self) -> None:
+        lines = await self._bridge.run_blocking(self._bridge.core.local_log, LOG_LINES)
+        popover = LogPopover("Log of the local server", lines, self)
+        popover.move(self._main.mapToGlobal(QPoint(theme().px(80), theme().px(80))))
+        popover.show()
+
+    async def _set_ledger_aside(self) -> None:
+        kept = await self._bridge.call(self._bridge.core.set_ledger_aside())
+        self.thread_view.set_loose_plan(None)
+        self._toasts.show(f"A new ledger is in use. The old one is kept as {kept.name}")
+        self.preview.changed()
+
+    def _on_trouble(self, problem: StoreTrouble | None) -> None:
+        if problem is None:
+            self.trouble.clear()
+        else:
+            self.trouble.say(f"{problem.message} {problem.hint}", can_retry=self.keeper.can_retry)
+
+    def _on_status(self, status: CoreStatus) -> None:
+        self.hint.set_status(status)
+        if self._started:
+            self._show_max_tokens()
+            if not self.composer.is_empty:
+                self.preview.changed()
+
+    # What stands under an answer
+
+    def _open_decision(self, answer_id: str) -> None:
+        view = self.thread_view.view_of(answer_id)
+        message = self.session.tree[answer_id]
+        shown = message.result or message.decision
+        if isinstance(view, AnswerMessage) and shown is not None:
+            card = DecisionCard(shown, self)
+            card.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+            card.popup_at(view.badge)
+
+    def _on_link(self, target: str, place: QPoint) -> None:
+        LinkPopover(target, self).show_at(place)
+
+    # Export
+
+    def _export_shown(self, kind: str) -> None:
+        self._export(self.session.id, kind)
+
+    def _copy_shown(self) -> None:
+        QGuiApplication.clipboard().setText(to_markdown(self.session.whole()))
+        self._toasts.show("Copied as Markdown", icon="copy")
+
+    def _export(self, conversation_id: str, kind: str) -> None:
+        self._tasks.spawn(self._ask_where(conversation_id, cast("ExportFormat", kind)))
+
+    async def _ask_where(self, conversation_id: str, kind: ExportFormat) -> None:
+        session = self._sessions.get(conversation_id)
+        conversation = session.whole() if session else None
+        if conversation is None:
+            conversation = await self.keeper.read(ConversationStore.load, conversation_id)
+        if conversation is None:
+            return
+        found = conversation
+        dialog = QFileDialog(self, "Export this chat")
+        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.selectFile(file_name(found.title, kind))
+        dialog.fileSelected.connect(partial(self._write, found, kind))
+        dialog.open()
+
+    def _write(self, conversation: Conversation, kind: ExportFormat, name: str) -> None:
+        self._tasks.spawn(self.export_to(conversation, kind, Path(name)))
+
+    async def export_to(self, conversation: Conversation, kind: ExportFormat, path: Path) -> None:
+        """Write the file in a worker and say where it is."""
+        try:
+            await self._bridge.run_blocking(write_export, conversation, kind, path)
+        except OSError as error:
+            self.trouble.say(
+                f"{path.name} can’t be written: {error.strerror or error}. Nothing was lost; "
+                "choose another folder.",
+                can_retry=False,
+            )
+            return
+        folder = QUrl.fromLocalFile(str(path.parent))
+        self._toasts.show(
+            f"Exported to {path.name}",
+            "Open folder",
+            lambda: QDesktopServices.openUrl(folder),
+            "check-circle-fill",
+        )
+
+    # What Qt calls
+
+    def _on_escape(self) -> None:
+        if self.session.is_streaming:
+            self.stop()
+        elif self.drawer.isVisible():
+            self._close_drawer()
+        else:
+            self.focus_composer()
+
+    def _respace(self) -> None:
+        unit = theme()
+        left = self.thread_view.column_margin_for(self._main.width())
+        self._composer_row.setContentsMargins(left, 0, left, unit.px(16))
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if watched is self._main and event.type() == QEvent.Type.Resize:
+            self._respace()
+        return False
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        if self.drawer.isVisible():
+            self._place_drawer()
+
+
+def _shortened(title: str) -> str:
+    return title if len(title) <= 40 else title[:39].rstrip() + "…"
