@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from importlib import metadata
 
-from PySide6.QtCore import qVersion
+from PySide6.QtCore import Qt, qVersion
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QPushButton
 
@@ -87,8 +87,8 @@ class AboutSection(Section):
         self._parts = Card("Made with")
         self._grid = QGridLayout()
         self._grid.setHorizontalSpacing(16)
-        self._grid.setVerticalSpacing(6)
-        self._grid.setColumnStretch(1, 1)
+        self._grid.setVerticalSpacing(0)
+        self._grid.setColumnStretch(0, 1)
         self._parts.body.addLayout(self._grid)
         self.add_card(self._parts)
 
@@ -106,10 +106,17 @@ class AboutSection(Section):
         ]
         self.versions.setText("\n".join(head))
         for index, part in enumerate(PARTS):
-            self._grid.addWidget(label(part.distribution, "small", weight=600), index, 0)
-            self._grid.addWidget(label(part.purpose, "small", level="2", wrap=True), index, 1)
-            self._grid.addWidget(label(versions.get(part.distribution) or "Not installed", "small"), index, 2)
-            self._grid.addWidget(label(part.licence, "small", level="2"), index, 3)
+            # Two lines a part, so that names and licences need not be cut off in a narrow window.
+            name = label(part.distribution, "small", weight=600)
+            version = label(versions.get(part.distribution) or "Not installed", "small")
+            licence = label(part.licence, "small", level="2")
+            for right in (version, licence):
+                right.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignTop)
+            self._grid.addWidget(name, 3 * index, 0)
+            self._grid.addWidget(version, 3 * index, 1)
+            self._grid.addWidget(label(part.purpose, "small", level="2", wrap=True), 3 * index + 1, 0)
+            self._grid.addWidget(licence, 3 * index + 1, 1)
+            self._grid.setRowMinimumHeight(3 * index + 2, 6)
         packages = [
             f"{part.distribution} {versions.get(part.distribution) or 'not installed'}" for part in PARTS
         ]

@@ -58,7 +58,8 @@ class TextField(Field):
         super().__init__(parent)
         self._number = number
         self._shown = ""
-        self._refused: str | None = None
+        # What was handed over last and not answered yet: accepted (shown) or refused.
+        self._handed_over: str | None = None
         self.edit = QLineEdit()
         self.edit.setPlaceholderText(placeholder)
         if number:
@@ -74,8 +75,9 @@ class TextField(Field):
 
     def show_value(self, value: object) -> None:
         self._shown = "" if value is None else str(value)
-        self._refused = None
-        if self.edit.text() != self._shown:
+        self._handed_over = None
+        # Half an entry is not overwritten because something changed elsewhere meanwhile.
+        if self.edit.text() != self._shown and not self.edit.isModified():
             self.edit.setText(self._shown)
             self.edit.setCursorPosition(0)
 
@@ -89,7 +91,6 @@ class TextField(Field):
         self._style_locked()
 
     def set_invalid(self, invalid: bool) -> None:
-        self._refused = self.edit.text() if invalid else None
         set_property(self.edit, tone="danger" if invalid else "")
 
     @property
@@ -110,9 +111,12 @@ class TextField(Field):
 
     def _commit(self) -> None:
         text = self.edit.text()
-        # Leaving a refused entry as it was asks nothing new.
-        if self.edit.isReadOnly() or text in (self._shown, self._refused):
+        # Leaving a field as it was, or a refused entry as it is, asks nothing new.
+        known = self._shown if self._handed_over is None else self._handed_over
+        self.edit.setModified(False)
+        if self.edit.isReadOnly() or text == known:
             return
+        self._handed_over = text
         self.committed.emit(self._read(text))
 
     def _read(self, text: str) -> str | None:

@@ -5,6 +5,7 @@ A row is built from a ``SettingInfo`` alone, so a new setting of the core needs 
 
 from __future__ import annotations
 
+import asyncio
 import re
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -44,6 +45,7 @@ class SettingRow(Sides):
         super().__init__(section, text.label, info.description, self._make_control(), control_px=CONTROL_PX)
         self._desk = desk
         self._tasks = Tasks(self)
+        self._turn = asyncio.Lock()  # two quick changes are written in the order they were made
         self.name_label.setBuddy(self.field)
         self.field.set_names(text.label, info.description)
         self.field.committed.connect(self._apply)
@@ -117,17 +119,18 @@ class SettingRow(Sides):
         return allowed_words(info)
 
     def _apply(self, value: object) -> None:
-        self._tasks.start(self._put(value), key="put")
+        self._tasks.start(self._put(value))
 
     def _start_put_back(self) -> None:
-        self._tasks.start(self._put_back(), key="put")
+        self._tasks.start(self._put_back())
 
     async def _put(self, value: object) -> None:
         try:
-            if value is None and self._desk.infos()[self.name].default is None:
-                await self._desk.put_back(self.name)  # an emptied field means "not set"
-            else:
-                await self._desk.put(self.name, "" if value is None else value)
+            async with self._turn:
+                if value is None and self._desk.infos()[self.name].default is None:
+                    await self._desk.put_back(self.name)  # an emptied field means "not set"
+                else:
+                    await self._desk.put(self.name, "" if value is None else value)
         except SignalboxError as refused:
             self._refuse(refused)
         else:
@@ -136,7 +139,8 @@ class SettingRow(Sides):
 
     async def _put_back(self) -> None:
         try:
-            await self._desk.put_back(self.name)
+            async with self._turn:
+                await self._desk.put_back(self.name)
         except SignalboxError as refused:
             self._refuse(refused)
         else:

@@ -281,6 +281,8 @@ def test_nothing_is_cut_off_sideways(
             section = page.section(text.id)
             assert section is not None
             await panel.until(section.isVisible)
+            if isinstance(section, AboutSection):
+                await panel.until(section.copy.isEnabled)
             await panel.settle()
             inner = section.widget()
             assert inner.width() <= section.viewport().width(), text.id

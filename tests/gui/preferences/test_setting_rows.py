@@ -86,6 +86,40 @@ def test_a_refused_entry_stays_typed_and_says_why_under_the_field(panel: Panel, 
     panel.run(body())
 
 
+def test_half_an_entry_survives_a_change_elsewhere(panel: Panel) -> None:
+    async def body() -> None:
+        await panel.start()
+        row = row_of(panel.show(PreferencesPage(panel.bridge)), "routing_threshold")
+        assert isinstance(row.field, TextField)
+        row.field.edit.setFocus()
+        row.field.edit.selectAll()
+        QTest.keyClicks(row.field.edit, "12")
+        panel.core.settings.set("routing_mode", "local-first")
+        assert row.field.edit.text() == "12"
+        QTest.keyClicks(row.field.edit, "3")
+        QTest.keyClick(row.field.edit, Qt.Key.Key_Return)
+        await panel.until(lambda: panel.core.settings.current.routing_threshold == 123)
+
+    panel.run(body())
+
+
+def test_the_last_of_two_quick_entries_holds(panel: Panel) -> None:
+    async def body() -> None:
+        await panel.start()
+        row = row_of(panel.show(PreferencesPage(panel.bridge)), "vllm_model")
+        held: list[str | None] = []
+        panel.core.settings.on_change(lambda settings: held.append(settings.vllm_model))
+        enter(row, "first")
+        assert isinstance(row.field, TextField)
+        row.field.edit.clear()  # before the first one has been answered
+        QTest.keyClick(row.field.edit, Qt.Key.Key_Return)
+        await panel.until(lambda: held == ["first", None])
+        await panel.until(lambda: row.tag.text == "Default")
+        assert row.field.edit.text() == ""
+
+    panel.run(body())
+
+
 def test_a_corrected_entry_takes_its_message_away(panel: Panel) -> None:
     async def body() -> None:
         await panel.start()
