@@ -23,6 +23,11 @@ LIKELY_OUTPUT_SHARE = 0.35
 LOCAL_TOKENS_PER_S = 40.0
 """Decode speed assumed for the first estimate of a local answer's time, until answers have been measured."""
 
+EMBEDDED_TIMEOUT_S = 600.0
+"""A CPU reads 60 to 280 tokens of prompt a second (measured on two cores): 8,000 may take two minutes."""
+
+VLLM_TIMEOUT_S = 120.0
+
 DEAREST_MODEL = "claude-opus-4-1"
 """$15 in, $75 out a million: no Claude model in the price table is dearer (a test holds this true)."""
 
@@ -200,6 +205,7 @@ class LocalSide:
                 api_key=self._api_key,
                 name=self.provider_name,
                 capabilities=self._capabilities(server),
+                timeout_s=EMBEDDED_TIMEOUT_S if server.kind == "embedded" else VLLM_TIMEOUT_S,
             )
             self._provider_for = wanted
         return self._provider
