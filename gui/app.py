@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from PySide6.QtWidgets import QApplication
@@ -88,7 +88,7 @@ def _run(application: QApplication, instance: SingleInstance, settings: Settings
     setup_logging(settings.current.home)
     faults = FaultReporter()
     faults.install()
-    loop = QEventLoop(application)
+    loop: Any = QEventLoop(application)
     asyncio.set_event_loop(loop)
     faults.install_on(loop)
     with loop:
@@ -101,6 +101,7 @@ async def _live(
 ) -> None:
     """Show the window first, then start the core; end when the window is closed or the session ends."""
     from gui.bridge import Bridge
+    from gui.collector import PanelThreadCollector
     from gui.preferences.appearance_section import restore_appearance
     from gui.theme import theme
     from gui.window import Window
@@ -114,6 +115,7 @@ async def _live(
 
         return RouterCore(settings, local_start="eager")
 
+    collector = PanelThreadCollector()
     bridge = Bridge(make_core)
     window = Window(bridge, home)
     faults.parent_widget = window
@@ -129,6 +131,7 @@ async def _live(
         finally:
             await window.stop()
             await bridge.stop()
+            collector.stop()
 
 
 @contextlib.contextmanager

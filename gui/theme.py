@@ -218,7 +218,7 @@ class Theme(QObject):
         app.setStyle(_RoleStyle(self))
         hints = app.styleHints()
         hints.colorSchemeChanged.connect(self._on_system_scheme)
-        self._apply()
+        self.set_scheme(self._scheme)
 
     def _on_system_scheme(self) -> None:
         if self._scheme == "system":

@@ -65,7 +65,7 @@ class Window(QWidget):
         self._toasts = ToastHost(self)
         self._build()
         self.rail.page_chosen.connect(self.show_page)
-        self.header.pill_clicked.connect(lambda pill: self.show_page(*PILL_TARGETS[pill]))
+        self.header.pill_clicked.connect(self._show_pills_page)
         self.chat.navigate.connect(self.show_page)
         bridge.status_changed.connect(self._show_status)
         theme().changed.connect(self._restyle)
@@ -75,7 +75,6 @@ class Window(QWidget):
     def _build(self) -> None:
         help_button = IconButton("question", "Help", "F1")
         help_button.clicked.connect(lambda: self._open_help(help_button))
-        QShortcut(QKeySequence("F1"), self).activated.connect(help_button.click)
         top = QHBoxLayout()
         top.setContentsMargins(0, 0, 0, 0)
         top.setSpacing(0)
@@ -141,6 +140,9 @@ class Window(QWidget):
         show_section = getattr(page, "show_section", None)
         if section and show_section is not None:
             show_section(section)
+
+    def _show_pills_page(self, pill: str) -> None:
+        self.show_page(*PILL_TARGETS[pill])
 
     def _make_page(self, page_id: str) -> QWidget:
         from gui.preferences.page import PreferencesPage
