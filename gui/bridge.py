@@ -126,26 +126,29 @@ class Bridge(QObject):
     ) -> AsyncGenerator[list[StreamEvent], None]:
         """Iterate ``events`` on the core's loop and yield them in batches, one a frame.
 
-        Closing this generator closes ``events`` over there, which closes the upstream connection.
+        Closing this generator closes ``events`` over there, which closes the upstream connection, and returns
+        when that is done.
         """
         mailbox = _Mailbox(asyncio.get_running_loop())
-        pump = asyncio.ensure_future(self.call(_pump(events, mailbox)))
-        pump.add_done_callback(lambda _: mailbox.wake())
+        pump = _Pump(events, mailbox)
+        running = asyncio.ensure_future(self.call(pump.run()))
+        running.add_done_callback(lambda _: mailbox.wake())
         try:
             while True:
                 await mailbox.arrived.wait()
-                done = pump.done()
+                done = running.done()
                 batch = mailbox.take()
                 if batch:
                     yield batch
                 if done:
-                    pump.result()
+                    running.result()
                     return
                 await asyncio.sleep(FRAME_S)
         finally:
-            if not pump.done():
-                pump.cancel()
-                await asyncio.gather(pump, return_exceptions=True)
+            if not running.done():
+                # Cancelling ``running`` would return at once, while the other loop is still closing.
+                await self.call(pump.close())
+                await asyncio.gather(running, return_exceptions=True)
 
     def _keep_status(self, status: CoreStatus) -> None:
         self.status = status
@@ -177,7 +180,26 @@ class _Mailbox:
         return events
 
 
-async def _pump(events: AsyncGenerator[StreamEvent, None], mailbox: _Mailbox) -> None:
-    async with aclosing(events):
-        async for event in events:
-            mailbox.put(event)
+class _Pump:
+    """Moves events into the mailbox; lives on the core's loop."""
+
+    def __init__(self, events: AsyncGenerator[StreamEvent, None], mailbox: _Mailbox) -> None:
+        self._events = events
+        self._mailbox = mailbox
+        self._task: asyncio.Task[Any] | None = None
+        self._closed = False
+
+    async def run(self) -> None:
+        self._task = asyncio.current_task()
+        async with aclosing(self._events):
+            if self._closed:
+                return
+            async for event in self._events:
+                self._mailbox.put(event)
+
+    async def close(self) -> None:
+        """End ``run`` and return when the events are closed."""
+        self._closed = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
