@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal, cast
 
 from PySide6.QtCore import QBuffer, QEvent, QIODevice, QObject, Qt, QUrl, Signal
-from PySide6.QtGui import QDragEnterEvent, QDropEvent, QImage
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtGui import QDragEnterEvent, QDropEvent, QImage, QPaintEvent
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from core.chat import Side
 from gui.chat.attachment_chip import AttachmentChip
@@ -26,6 +26,20 @@ _HINTS: dict[State, str] = {
     "queued": "Will be sent when the answer ends",
     "starting": "Signalbox is starting",
 }
+
+
+class FittingLabel(QLabel):
+    """A hint at the right that is shown where it fits, and takes no room where it does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        set_property(self, role="small", level="3")
+
+    def paintEvent(self, arg__1: QPaintEvent) -> None:
+        if self.fontMetrics().horizontalAdvance(self.text()) <= self.width():
+            super().paintEvent(arg__1)
 
 
 class Composer(QFrame):
@@ -68,8 +82,7 @@ class Composer(QFrame):
         self.max_tokens.setToolTip("The longest answer allowed. Change it in this chat’s options")
         self.max_tokens.clicked.connect(self.max_tokens_clicked)
         self._clip = IconButton("paperclip", "Attach a file")
-        self._hint = QLabel()
-        set_property(self._hint, role="small", level="3")
+        self._hint = FittingLabel()
         self.button = QPushButton()
         set_property(self.button, compact=True)
         self.button.clicked.connect(self._on_button)
@@ -94,8 +107,7 @@ class Composer(QFrame):
         tools.addWidget(self._clip)
         tools.addWidget(self.switch)
         tools.addWidget(self.max_tokens)
-        tools.addStretch(1)
-        tools.addWidget(self._hint)
+        tools.addWidget(self._hint, 1)
         tools.addWidget(self.button)
         self._inside = QVBoxLayout()
         self._inside.addWidget(self._chips)

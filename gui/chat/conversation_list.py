@@ -15,7 +15,7 @@ from PySide6.QtCore import (
     QTimer,
     Signal,
 )
-from PySide6.QtGui import QAction, QKeyEvent, QPainter, QPainterPath
+from PySide6.QtGui import QKeyEvent, QPainter, QPainterPath
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
@@ -33,6 +33,7 @@ from PySide6.QtWidgets import (
 from gui.chat.list_model import Caption, ConversationModel, Index, cost_words, when
 from gui.chat.records import ConversationSummary
 from gui.theme import set_property, theme
+from gui.widgets.error_card import IconMark
 from gui.widgets.icon_button import IconButton
 from gui.widgets.marks import paint_focus_ring
 
@@ -97,13 +98,18 @@ class ConversationDelegate(QStyledItemDelegate):
         line = QRect(left, box.top() + unit.px(28), right - left, unit.px(16))
         painter.setFont(unit.font("small"))
         painter.setPen(unit.color("text2" if selected else "text3"))
-        painter.drawText(line, flags, f"{time} · Draft" if row.has_draft else time)
         cost = cost_words(row.totals)
+        metrics = painter.fontMetrics()
+        width = max(metrics.horizontalAdvance("$0.0000"), metrics.horizontalAdvance(cost))
+        share_right = right - width - unit.px(8)
+        if row.has_draft:
+            room = (share_right - unit.px(_SHARE_WIDTH_PX) if row.totals.answers else right) - left
+            whole = f"{time} · Draft"
+            time = whole if metrics.horizontalAdvance(whole) + unit.px(6) <= room else "Draft"
+        painter.drawText(line, flags, time)
         painter.setPen(unit.color("text2"))
         painter.drawText(line, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight, cost)
-        width = painter.fontMetrics().horizontalAdvance("$0.0000")
-        width = max(width, painter.fontMetrics().horizontalAdvance(cost))
-        self._paint_share(painter, line, right - width - unit.px(8), row)
+        self._paint_share(painter, line, share_right, row)
 
     def _paint_share(self, painter: QPainter, line: QRect, right: int, row: ConversationSummary) -> None:
         """Local's part at the left, API's at the right, of all answers."""
@@ -179,8 +185,8 @@ class ConversationList(QWidget):
         self.search.setToolTip("Search titles and messages (Ctrl+K)")
         self.search.setClearButtonEnabled(True)
         set_property(self.search, compact=True, role="small")
-        self._lens = QAction(unit.icon("magnifying-glass"), "", self)
-        self.search.addAction(self._lens, QLineEdit.ActionPosition.LeadingPosition)
+        self._lens = IconMark("magnifying-glass", "text2", 16, self.search)
+        self._lens.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self._search_timer = QTimer(self)
         self._search_timer.setSingleShot(True)
         self._search_timer.setInterval(SEARCH_MS)
@@ -224,6 +230,9 @@ class ConversationList(QWidget):
         # Its own ground: a list in a card is white, this one is part of the page.
         self.view.setStyleSheet("QListView { background: transparent; border: none; }")
         self.view.doItemsLayout()
+        unit = theme()
+        self.search.setTextMargins(unit.px(22), 0, 0, 0)
+        self._lens.move(unit.px(9), (unit.px(28) - unit.px(16)) // 2)
 
     def show_summaries(self, summaries: tuple[ConversationSummary, ...], nothing: str = "") -> None:
         """Show these rows; ``nothing`` is said when there are none. Not while a title is being edited."""

@@ -85,13 +85,13 @@ class OptionsDrawer(QFrame):
         column = QVBoxLayout(inside)
         column.setContentsMargins(unit.px(16), 0, unit.px(16), unit.px(16))
         column.setSpacing(unit.px(4))
-        self._field(column, "System prompt", "Goes before every prompt", self.system, 120)
+        self._field(column, "System prompt", "Goes before every prompt", self.system, 88)
         self._field(
             column, "Max tokens", "The longest answer allowed; it bounds what is held", self.max_tokens
         )
         self._field(column, "Temperature", "0 to 2; higher is more varied", self.temperature)
         column.addWidget(self._small(self.temperature_note))
-        self._field(column, "JSON schema", "The answer will be JSON of this shape", self.schema, 160)
+        self._field(column, "JSON schema", "The answer will be JSON of this shape", self.schema, 132)
         column.addWidget(self._small(self.schema_note))
         self._reset = QPushButton("Put all back")
         set_property(self._reset, compact=True)
@@ -130,7 +130,7 @@ class OptionsDrawer(QFrame):
         field.setAccessibleDescription(description)
         if height is not None:
             field.setMinimumHeight(unit.px(height))
-            field.setMaximumHeight(unit.px(height * 2))
+            field.setMaximumHeight(unit.px(height * 3 // 2))
         if column.count():
             column.addSpacing(unit.px(12))
         column.addWidget(label)

@@ -43,7 +43,7 @@ class HeaderRow(QFrame):
         super().__init__(parent)
         self.setObjectName("chatHeader")
         self._title = ""
-        self.list_button = IconButton("sidebar-simple", "Show conversations (Ctrl+B)")
+        self.list_button = IconButton("list-bullets", "Show conversations (Ctrl+B)")
         self.list_button.clicked.connect(self.list_asked)
         self.list_button.hide()
         self.title = QLabel()

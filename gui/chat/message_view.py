@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QEvent, QPoint, Qt, Signal
-from PySide6.QtGui import QEnterEvent, QGuiApplication, QKeyEvent, QPaintEvent, QTextCursor
+from PySide6.QtGui import (
+    QEnterEvent,
+    QGuiApplication,
+    QKeyEvent,
+    QPainter,
+    QPaintEvent,
+    QResizeEvent,
+    QTextCursor,
+)
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
@@ -76,9 +84,32 @@ class QuietButton(IconButton):
         super().__init__(icon, accessible_name, size=24, icon_size=14)
         self._message = message
 
+    @property
+    def is_shown(self) -> bool:
+        return self.hasFocus() or self._message.underMouse()
+
     def paintEvent(self, arg__1: QPaintEvent) -> None:
-        if self.hasFocus() or self._message.underMouse():
+        if self.is_shown:
             super().paintEvent(arg__1)
+
+
+class _Tools(QWidget):
+    """The quiet buttons of a prompt, over the end of its first line."""
+
+    def __init__(self, buttons: tuple[QuietButton, ...], parent: QWidget) -> None:
+        super().__init__(parent)
+        self._buttons = buttons
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(0)
+        for button in buttons:
+            row.addWidget(button)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        if any(button.is_shown for button in self._buttons):
+            painter = QPainter(self)
+            painter.fillRect(self.rect(), theme().color("sunken"))
+            painter.end()
 
 
 class MessageView(QFrame):
@@ -128,14 +159,14 @@ class UserMessage(MessageView):
         self.edit_button.clicked.connect(self._open_editor)
         self.versions = VersionSwitch("prompt")
         self.versions.stepped.connect(self.emit_step)
+        self._tools = _Tools((self.edit_button, self.copy_button), self)
         self._editor: QWidget | None = None
         self.edit: PromptEdit | None = None
         row = QHBoxLayout()
         row.setSpacing(unit.px(4))
         row.addWidget(self.pane, 1)
         top = Qt.AlignmentFlag.AlignTop
-        for widget in (self.versions, self.edit_button, self.copy_button):
-            row.addWidget(widget, 0, top)
+        row.addWidget(self.versions, 0, top)
         self._reading = QWidget()
         reading = QVBoxLayout(self._reading)
         reading.setContentsMargins(0, 0, 0, 0)
@@ -148,7 +179,7 @@ class UserMessage(MessageView):
                 flow.addWidget(AttachmentChip(attachment))
             reading.addWidget(chips)
         self._column = QVBoxLayout(self)
-        self._column.setContentsMargins(unit.px(PAD_PX), unit.px(10), unit.px(6), unit.px(10))
+        self._column.setContentsMargins(unit.px(PAD_PX), unit.px(10), unit.px(PAD_PX), unit.px(10))
         self._column.addWidget(self._reading)
         self.pane.setVisible(bool(message.text.strip()) or not message.attachments)
         self.restyle()
@@ -219,10 +250,18 @@ class UserMessage(MessageView):
             super().keyPressEvent(event)
 
     def enterEvent(self, event: QEnterEvent) -> None:
-        self.update()
+        self._tools.update()
 
     def leaveEvent(self, event: QEvent) -> None:
-        self.update()
+        self._tools.update()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        unit = theme()
+        self._tools.adjustSize()
+        left = self.versions.width() + unit.px(4) if self.versions.isVisibleTo(self) else 0
+        self._tools.move(self.width() - self._tools.width() - unit.px(6) - left, unit.px(9))
+        self._tools.raise_()
 
 
 class AnswerMessage(MessageView):

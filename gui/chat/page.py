@@ -47,7 +47,8 @@ if TYPE_CHECKING:
 
 DRAFT_MS = 500
 LOG_LINES = 200
-BESIDE_PX = 1180  # from this page width on the drawer stands beside the messages, else over them
+BESIDE_PX = 880
+"""From this width on the drawer stands beside the messages, so that it hides neither badges nor Send."""
 
 
 class ChatPage(QWidget):
@@ -64,7 +65,6 @@ class ChatPage(QWidget):
         self._tasks = TaskSet()
         self.keeper = Keeper(bridge, home, self._tasks, self)
         self._sessions: dict[str, Session] = {}
-        self._refused: tuple[Session, str] | None = None
         self._running_list = False
         self._list_again = False
         self._query = ""
@@ -92,6 +92,8 @@ class ChatPage(QWidget):
         self._add_shortcuts()
         self.composer.set_state("starting")
         self._show_session_in_head()
+        self.setFocusProxy(self.composer.edit)
+        self.focus_composer()
 
     # Building
 
@@ -192,6 +194,8 @@ class ChatPage(QWidget):
             answers = f"{store.interrupted} answer{'s were' if store.interrupted > 1 else ' was'}"
             self._toasts.show(f"{answers} cut off when Signalbox ended last time; the text is kept")
         await self._load_list()
+        if self.thread_view.session is None:
+            self.thread_view.show_session(self.session)
         self._started = True
         if self._bridge.status is not None:
             self._on_status(self._bridge.status)
@@ -209,6 +213,7 @@ class ChatPage(QWidget):
     async def close_page(self) -> None:
         """Stop what streams, write everything, and close the file."""
         self._keep_draft()
+        self.thread_view.stop_building()
         for session in self._sessions.values():
             session.stop()
         for session in self._sessions.values():
@@ -261,13 +266,12 @@ class ChatPage(QWidget):
 
     def _show(self, session: Session) -> None:
         old, self.session = self.session, session
-        if not old.is_streaming and old is not session and self._refused is None:
-            self._forget_session(old)
-        self._refused = None
         self.composer.set_content(session.draft, session.draft_attachments)
         self.composer.set_side(session.options.force)
         self._show_session_in_head()
-        self._tasks.spawn(self.thread_view.show_session(session))
+        self.thread_view.show_session(session)
+        if not old.is_streaming and old is not session:
+            self._forget_session(old)
         self._update_state()
         self._show_options()
         self.list.set_current(session.id)
@@ -391,7 +395,6 @@ class ChatPage(QWidget):
             self.composer.set_content("")
             self.thread_view.set_loose_plan(None)
             self.thread_view.following = True
-            self._refused = None
             self.preview.clear()
             self._update_state()
 
@@ -552,15 +555,18 @@ class ChatPage(QWidget):
         self.focus_composer()
 
     def _place_drawer(self, *, slide: bool = False) -> None:
-        """Beside the messages where there is room for both, else over their right edge."""
-        if self._right.width() >= theme().px(BESIDE_PX):
+        """Beside the messages where there is room for both, else over them, down to the composer."""
+        unit = theme()
+        if self._right.width() >= unit.px(BESIDE_PX):
             self._beside.addWidget(self.drawer)
             self.drawer.show()
             return
         self._beside.removeWidget(self.drawer)
         self.drawer.setParent(self)
         top = self.header.height()
-        place = QRect(self.width() - theme().px(DRAWER_PX), top, theme().px(DRAWER_PX), self.height() - top)
+        bottom = self.composer.mapTo(self, QPoint(0, 0)).y() - unit.px(8)
+        width = unit.px(DRAWER_PX)
+        place = QRect(self.width() - width, top, width, max(unit.px(200), bottom - top))
         if slide:
             self.drawer.slide_to(place)
         else:
@@ -604,7 +610,6 @@ class ChatPage(QWidget):
             self.composer.set_content(text, attachments)
             self.thread_view.setVisible(True)
             self.hint.hide()
-            self._refused = (session, answer_id)
         self._update_state()
         self._tasks.spawn(tell())
 

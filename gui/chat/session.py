@@ -139,7 +139,9 @@ class Session(QObject):
     def totals(self) -> Totals:
         """Over all branches: what was answered was paid for."""
         answers = [
-            item for item in self.tree.all() if item.role == "assistant" and item.text and item.decision
+            item
+            for item in self.tree.all()
+            if item.role == "assistant" and item.decision and (item.text or item.id == self.running_id)
         ]
         results = [item for item in answers if item.result is not None]
         costs = [item.cost_nanodollars for item in results]

@@ -96,7 +96,7 @@ class ThreadView(QScrollArea):
     def views(self) -> list[MessageView]:
         return [self._views[item] for item in self._order if item in self._views]
 
-    async def show_session(self, session: Session) -> None:
+    def show_session(self, session: Session) -> None:
         """Show another conversation, from its end upwards, a few milliseconds at a time."""
         if self._session is not None:
             self._session.path_changed.disconnect(self._on_path)
@@ -114,7 +114,8 @@ class ThreadView(QScrollArea):
         self._shown = SHOWN_MESSAGES
         self.following = True
         self._drop(list(self._order))
-        await self._rebuild()
+        self._order = []
+        self._restart_build()
 
     def _on_path(self) -> None:
         self._restart_build()
@@ -124,10 +125,10 @@ class ThreadView(QScrollArea):
             self._building.cancel()
         self._building = asyncio.get_running_loop().create_task(self._build())
 
-    async def _rebuild(self) -> None:
-        self._restart_build()
+    def stop_building(self) -> None:
+        """The page closes."""
         if self._building is not None:
-            await asyncio.wait({self._building})
+            self._building.cancel()
 
     async def _build(self) -> None:
         """Make the widgets that are missing and drop those that are not on the path any more."""

@@ -1,0 +1,108 @@
+"""A core whose decisions and streams a test writes line by line; everything else is the fake core's."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from core.chat import ChatRequest, Failed, Finished, RouteDecision, Started, StreamEvent, TextDelta
+from core.errors import SignalboxError
+from core.spend.prices import PriceTable
+from tests.gui.chat.builders import make_decision, make_result
+from tests.support.fake_core import FakeCore
+
+
+class Gate:
+    """Opened by the test on one loop, waited for by the core on another."""
+
+    def __init__(self) -> None:
+        self._opened = threading.Event()
+
+    def open(self) -> None:
+        self._opened.set()
+
+    async def wait(self) -> None:
+        while not self._opened.is_set():  # noqa: ASYNC110 - an asyncio.Event belongs to one loop
+            await asyncio.sleep(0.002)
+
+
+@dataclass
+class Script:
+    """What one request answers. ``error`` ends it; a ``gate`` holds it up after ``before`` pieces until opened."""
+
+    text: str = "Paris is the capital of France."
+    side: str = "local"
+    pieces: int = 4
+    delay_s: float = 0.0
+    error: SignalboxError | None = None
+    before: int = 0
+    gate: Gate | None = None
+    decision: RouteDecision | None = None
+    result: dict[str, Any] = field(default_factory=dict)
+
+
+class ScriptedCore(FakeCore):
+    """``scripts`` are taken one a request; ``requests`` and ``closed`` say what happened."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(home)
+        self.prices = PriceTable()
+        self.scripts: list[Script] = []
+        self.requests: list[ChatRequest] = []
+        self.decided: list[ChatRequest] = []
+        self.closed: list[str] = []
+        self.rows: list[Any] = []
+        self.decide_with: Callable[[ChatRequest], RouteDecision] = lambda request: make_decision(
+            request.force or "local"
+        )
+        self.decide_gate: Gate | None = None
+
+    def say(self, *scripts: Script) -> None:
+        self.scripts.extend(scripts)
+
+    async def decide(self, request: ChatRequest) -> RouteDecision:
+        self.decided.append(request)
+        if self.decide_gate is not None:
+            await self.decide_gate.wait()
+        return self.decide_with(request)
+
+    async def recent(self, limit: int = 100) -> list[Any]:
+        return self.rows[:limit]
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[StreamEvent, None]:
+        self.requests.append(request)
+        script = self.scripts.pop(0) if self.scripts else Script()
+        decision = script.decision or make_decision(script.side)  # type: ignore[arg-type]
+        try:
+            if script.error is not None and script.before == 0:
+                if script.gate is not None:
+                    await script.gate.wait()
+                yield Failed(script.error)
+                return
+            hold = 16_700_000 if decision.side == "api" else 0
+            yield Started(decision, request.correlation_id, hold)
+            size = max(1, -(-len(script.text) // script.pieces))
+            pieces = [script.text[at : at + size] for at in range(0, len(script.text), size)]
+            for number, piece in enumerate(pieces):
+                if script.gate is not None and number == script.before:
+                    await script.gate.wait()
+                if script.error is not None and number == script.before:
+                    break
+                await asyncio.sleep(script.delay_s)
+                yield TextDelta(piece)
+            result = replace(
+                make_result(script.text, decision.side or "local", correlation_id=request.correlation_id),
+                decision=decision,
+                **script.result,
+            )
+            if script.error is not None:
+                text = "".join(pieces[: script.before])
+                yield Failed(script.error, replace(result, text=text, finish_reason="unknown"))
+            else:
+                yield Finished(result)
+        finally:
+            self.closed.append(request.correlation_id)
