@@ -327,7 +327,9 @@ class ThreadView(QScrollArea):
         left = self.column_margin_for(self.width())
         right = max(0, self.viewport().width() - (self.width() - left))
         self._column.setContentsMargins(left, unit.px(16), right, unit.px(20))
-        self._column.setSpacing(unit.px(13))
+        # Setting the same spacing again asks for a new layout, which would ask for this again, for ever.
+        if self._column.spacing() != unit.px(13):
+            self._column.setSpacing(unit.px(13))
 
     def _restyle(self) -> None:
         self._respace()
