@@ -1,0 +1,181 @@
+"""``make screenshots``: the running panel, every page, light and dark, into ``resources/screenshots``.
+
+The panel, the router, the ledger and the small local model are the real ones. The API side is the scripted server of
+the tests, since Anthropic's own can't be reached from everywhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+os.environ["QT_API"] = "pyside6"
+os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"
+
+from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication, QWidget
+from qasync import QEventLoop
+
+from core.router_core import RouterCore
+from core.settings import SettingsStore
+from gui.bridge import Bridge
+from gui.theme import theme
+from gui.window import Window
+from tests.support.anthropic_server import AnthropicServer, Says
+
+FOLDER = Path(__file__).parent.parent / "resources" / "screenshots"
+SIZE = (1280, 800)
+WAIT_S = 90.0
+
+LOCAL_PROMPT = "Write one sentence about a railway signal."
+API_PROMPT = (
+    "Our nightly job writes 40,000 rows to SQLite and sometimes fails with \"database is locked\". Explain why, and "
+    "write a typed retry helper with exponential back-off and jitter that gives up after at most 5 tries."
+)
+API_ANSWER = """SQLite allows **one writer at a time**, so any open write transaction makes yours wait, then fail. \
+Turn on WAL, set `busy_timeout` to 5,000 ms, and commit every 1,000 rows. This retries only the lock error:
+
+```python
+def with_retry(work: Callable[[], T], *, tries: int = 5, base_s: float = 0.1) -> T:
+    for attempt in range(tries):
+        try:
+            return work()
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or attempt == tries - 1:
+                raise
+            # full jitter: anywhere between 0 and the cap
+            time.sleep(random.uniform(0, base_s * 2 ** attempt))
+```
+"""
+USAGE = {"input_tokens": 118, "cache_read_input_tokens": 1820, "output_tokens": 1}
+
+
+class Studio:
+    """One panel with a home of its own."""
+
+    def __init__(self, window: Window, bridge: Bridge, api: AnthropicServer, folder: Path) -> None:
+        self.window, self.bridge, self.api, self.folder = window, bridge, api, folder
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(WAIT_S):
+            while not condition():  # noqa: ASYNC110  widgets have no event to await
+                await asyncio.sleep(0.02)
+
+    async def take(self, name: str, widget: QWidget | None = None) -> None:
+        """Let the layout come to rest and save the window, with what pops up over it."""
+        for _ in range(8):
+            await asyncio.sleep(0.05)
+        picture = self.window.grab()
+        popup = QApplication.activePopupWidget()
+        if popup is not None:
+            from PySide6.QtGui import QPainter
+
+            painter = QPainter(picture)
+            painter.drawPixmap(self.window.mapFromGlobal(popup.pos()), popup.grab())
+            painter.end()
+        file = self.folder / f"{name}-{'dark' if theme().is_dark else 'light'}.png"
+        picture.save(str(file))
+        print(file)
+
+    async def ask(self, prompt: str) -> None:
+        chat = self.window.chat
+        chat.composer.edit.setFocus()
+        QTest.keyClicks(chat.composer.edit, prompt)
+        await asyncio.sleep(0.4)
+        QTest.keyClick(chat.composer.edit, Qt.Key.Key_Return)
+        await self.until(lambda: chat.composer.state == "streaming")
+        await self.until(lambda: chat.composer.state == "idle")
+
+
+async def shoot(app: QApplication, scheme: Any, folder: Path) -> None:
+    api = AnthropicServer()
+    api.default = Says(
+        *[word + " " for word in API_ANSWER.split(" ")],
+        usage=USAGE,
+        final_usage={"output_tokens": 246},
+        pace_s=0.004,
+    )
+    async with api:
+        with tempfile.TemporaryDirectory() as home:
+            env = {
+                "SIGNALBOX_HOME": home,
+                "ANTHROPIC_BASE_URL": api.url,
+                "ANTHROPIC_API_KEY": "sk-ant-screenshots-0000",
+            }
+            settings = SettingsStore(env=env, dotenv_path=Path(home) / "none")
+            bridge = Bridge(lambda: RouterCore(settings, local_start="eager"))
+            theme().set_scheme(scheme)
+            window = Window(bridge, Path(home))
+            window.resize(*SIZE)
+            window.show()
+            await bridge.start()
+            await window.start()
+            try:
+                await run_through(Studio(window, bridge, api, folder))
+            finally:
+                window.close()
+                await window.stop()
+                await bridge.stop()
+                window.deleteLater()
+
+
+async def run_through(studio: Studio) -> None:
+    window, chat = studio.window, studio.window.chat
+
+    def local_ready() -> bool:
+        status = studio.bridge.status
+        return status is not None and status.local.phase == "ready"
+
+    await studio.until(local_ready)
+    await studio.take("welcome")
+    window.show_page("chat")
+    await studio.take("chat-empty")
+    await studio.ask(LOCAL_PROMPT)
+    await studio.ask(API_PROMPT)
+    QTest.keyClicks(chat.composer.edit, "Now explain the jitter line in one sentence.")
+    await asyncio.sleep(0.8)
+    await studio.take("chat")
+    badges = [view for view in chat.thread_view.views() if hasattr(view, "badge")]
+    badges[-1].badge.click()
+    await studio.take("decision")
+    popup = QApplication.activePopupWidget()
+    if popup is not None:
+        popup.close()
+    await studio.bridge.run_blocking(studio.bridge.core.settings.set, "spend_limit_dollars", "0.01")
+    await studio.until(lambda: studio.bridge.status.spend_limit_nanodollars == 10_000_000)
+    chat.composer.edit.selectAll()
+    chat.composer.switch.set_value("api")
+    chat.composer.side_chosen.emit("api")
+    QTest.keyClicks(chat.composer.edit, "Compare both plans, and prove step by step that neither can deadlock.")
+    await asyncio.sleep(0.4)
+    QTest.keyClick(chat.composer.edit, Qt.Key.Key_Return)
+    await asyncio.sleep(1.5)
+    await studio.take("limit")
+    for section in ("keys", "routing", "local", "spend", "appearance", "data"):
+        window.show_page("preferences", section)
+        await asyncio.sleep(0.3)
+        await studio.take(f"preferences-{section}")
+
+
+def main() -> int:
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    app = QApplication([])
+    app.setQuitOnLastWindowClosed(False)
+    theme().install(app)
+    loop: Any = QEventLoop(app)
+    asyncio.set_event_loop(loop)
+    for scheme in ("light", "dark"):
+        loop.run_until_complete(shoot(app, scheme, folder))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
