@@ -57,6 +57,9 @@ class _RoleStyle(QProxyStyle):
     def polish(self, target: Any) -> Any:
         if isinstance(target, QWidget):
             self._theme.apply_role(target)
+        if isinstance(target, QPushButton):
+            # Enter presses the button that has the focus, as Space does; Qt does so in dialogs only.
+            target.setAutoDefault(True)
         return super().polish(target)
 
 

@@ -139,9 +139,12 @@ class RouteBadge(PaintedButton):
         unit = theme()
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        width = min(self.width(), self.sizeHint().width())
-        box = QRectF(0, 0, width, self.height())
         radius, pad, cell = unit.px(4), unit.px(_PAD), self._side_width()
+        edges = cell + 2 * pad + 2
+        body = narrow(self._body, min(self.width(), self.sizeHint().width()) - edges)
+        # What was dropped leaves no empty room behind.
+        width = min(self.width(), edges + round(row_width(body) + 0.5))
+        box = QRectF(0, 0, width, self.height())
         ground = "select" if self.isDown() else "hover" if self.underMouse() else "surface"
         outline = QPainterPath()
         outline.addRoundedRect(box.adjusted(0.5, 0.5, -0.5, -0.5), radius, radius)
@@ -155,7 +158,7 @@ class RouteBadge(PaintedButton):
         painter.strokePath(outline, QPen(unit.color("border"), 1))
         paint_runs(painter, QRectF(pad + 1, 0, cell, box.height()), self._side_runs())
         room = QRectF(cell + pad, 0, max(0.0, width - cell - 2 * pad), box.height())
-        paint_runs(painter, room, narrow(self._body, room.width()), self._turn.phase)
+        paint_runs(painter, room, body, self._turn.phase)
         if self.hasFocus():
             paint_focus_ring(painter, box, unit.px(3))
         painter.end()
