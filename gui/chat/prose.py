@@ -85,6 +85,7 @@ def _style_tables(document: QTextDocument) -> None:
     for frame in document.rootFrame().childFrames():
         if not isinstance(frame, QTextTable):
             continue
+        _split_cells(frame)
         style = frame.format()
         style.setBorder(1)
         style.setBorderBrush(QBrush(unit.color("border")))
@@ -97,6 +98,19 @@ def _style_tables(document: QTextDocument) -> None:
         style.clearProperty(QTextFormat.Property.FrameWidth)
         style.setWidth(QTextLength())
         frame.setFormat(style)
+
+
+def _split_cells(table: QTextTable) -> None:
+    """Undo the spans that Qt's parser makes of empty cells.
+
+    WORKAROUND: inserting a fragment that holds a spanned cell crashes Qt 6.11.3 (QTextCursor::insertFragment), and a
+    row that has only begun to arrive is all empty cells.
+    """
+    for row in range(table.rows()):
+        for column in range(table.columns()):
+            cell = table.cellAt(row, column)
+            if cell.columnSpan() > 1 or cell.rowSpan() > 1:
+                table.splitCell(cell.row(), cell.column(), 1, 1)
 
 
 def _style_block(block: QTextBlock, cursor: QTextCursor) -> bool:
