@@ -1,7 +1,7 @@
 """``make screenshots``: the running panel, every page, light and dark, into ``resources/screenshots``.
 
-The panel, the router, the ledger and the small local model are the real ones. The API side is the scripted server of
-the tests, since Anthropic's own can't be reached from everywhere.
+The panel, the router, the ledger and the small local model are the real ones. The API side is the scripted
+server of the tests, since Anthropic's own can't be reached from everywhere.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ WAIT_S = 90.0
 
 LOCAL_PROMPT = "Write one sentence about a railway signal."
 API_PROMPT = (
-    "Our nightly job writes 40,000 rows to SQLite and sometimes fails with \"database is locked\". Explain why, and "
-    "write a typed retry helper with exponential back-off and jitter that gives up after at most 5 tries."
+    'Our nightly job writes 40,000 rows to SQLite and sometimes fails with "database is locked". Explain why, '
+    "and write a typed retry helper with exponential back-off and jitter that gives up after at most 5 tries."
 )
 API_ANSWER = """SQLite allows **one writer at a time**, so any open write transaction makes yours wait, then fail. \
 Turn on WAL, set `busy_timeout` to 5,000 ms, and commit every 1,000 rows. This retries only the lock error:
@@ -153,7 +153,9 @@ async def run_through(studio: Studio) -> None:
     chat.composer.edit.selectAll()
     chat.composer.switch.set_value("api")
     chat.composer.side_chosen.emit("api")
-    QTest.keyClicks(chat.composer.edit, "Compare both plans, and prove step by step that neither can deadlock.")
+    QTest.keyClicks(
+        chat.composer.edit, "Compare both plans, and prove step by step that neither can deadlock."
+    )
     await asyncio.sleep(0.4)
     QTest.keyClick(chat.composer.edit, Qt.Key.Key_Return)
     await asyncio.sleep(1.5)

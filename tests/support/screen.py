@@ -66,7 +66,9 @@ class PanelOnScreen:
 
     def _start(self) -> subprocess.Popen[str]:
         command = [str(Path(sys.executable).with_name("signalbox"))]
-        return subprocess.Popen(command, env=self.environment, stderr=subprocess.PIPE, text=True, cwd=self.home)
+        return subprocess.Popen(
+            command, env=self.environment, stderr=subprocess.PIPE, text=True, cwd=self.home
+        )
 
     def start_again(self) -> int:
         """Start a second copy, and return its exit code."""
@@ -77,7 +79,12 @@ class PanelOnScreen:
 
     def xdotool(self, *arguments: str) -> str:
         done = subprocess.run(
-            ["xdotool", *arguments], env=self.environment, capture_output=True, text=True, timeout=WAIT_S, check=True
+            ["xdotool", *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=WAIT_S,
+            check=True,
         )
         return done.stdout.strip()
 
@@ -97,7 +104,9 @@ class PanelOnScreen:
         self.xdotool("mousemove", str(x), str(y), "click", "1")
 
     def screenshot(self, file: Path) -> None:
-        subprocess.run(["import", "-window", "root", str(file)], env=self.environment, check=True, timeout=WAIT_S)
+        subprocess.run(
+            ["import", "-window", "root", str(file)], env=self.environment, check=True, timeout=WAIT_S
+        )
 
     def children(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
