@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -34,6 +35,7 @@ def main() -> int:
         sys.stderr.write(NO_SCREEN + "\n")
         return 1
     os.environ.setdefault("QT_API", "pyside6")
+    gc.disable()  # nothing is garbage while modules load; PanelThreadCollector takes over after the first paint
     try:
         from PySide6.QtWidgets import QApplication
     except ImportError as error:
@@ -115,7 +117,6 @@ async def _live(
 
         return RouterCore(settings, local_start="eager")
 
-    collector = PanelThreadCollector()
     bridge = Bridge(make_core)
     window = Window(bridge, home)
     faults.parent_widget = window
@@ -124,6 +125,8 @@ async def _live(
     instance.raise_requested.connect(window.bring_to_front)
     with _ended_by_signals(ended.set):
         window.show()
+        await asyncio.sleep(0)  # the first paint comes before everything else
+        collector = PanelThreadCollector()
         try:
             await bridge.start()
             await window.start()
