@@ -95,6 +95,10 @@ missing_programs() {
     done
 }
 
+missing_postgresql() { # Debian keeps the server's programs out of the PATH
+    command -v postgres >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || echo postgresql
+}
+
 missing_fonts() {
     find /usr/share/fonts /usr/local/share/fonts -name '*.[to]t[fc]' -print -quit 2>/dev/null | grep -q . ||
         echo fonts-dejavu-core
@@ -104,7 +108,7 @@ system_packages() {
     [ "$(uname -s)" = Linux ] || return 0
     local missing
     missing=$(missing_libraries "$venv/bin/python")
-    if [ "$purpose" = tests ]; then missing="$missing $(missing_programs) $(missing_fonts)"; fi
+    if [ "$purpose" = tests ]; then missing="$missing $(missing_programs) $(missing_postgresql) $(missing_fonts)"; fi
     missing=$(echo $missing)
     [ -n "$missing" ] || return 0
     if can_apt; then
