@@ -7,27 +7,26 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from PySide6.QtCore import QEvent, QObject, QPoint, QRect, Qt, QTimer, QUrl, Signal
-from PySide6.QtGui import QDesktopServices, QGuiApplication, QImage, QKeySequence, QResizeEvent, QShortcut
-from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QSplitter, QVBoxLayout, QWidget
+from PySide6.QtCore import QEvent, QObject, QPoint, QRect, Qt, QTimer, Signal
+from PySide6.QtGui import QGuiApplication, QKeySequence, QResizeEvent, QShortcut
+from PySide6.QtWidgets import QHBoxLayout, QSplitter, QVBoxLayout, QWidget
 
 from core.chat import ChatRequest
-from gui.chat.composer import Composer, local_paths, png_of
+from gui.chat.attaching import Attaching
+from gui.chat.composer import Composer
 from gui.chat.conversation_list import ConversationList
 from gui.chat.drawer import WIDTH_PX as DRAWER_PX
 from gui.chat.drawer import OptionsDrawer
-from gui.chat.export import ExportFormat, file_name, to_markdown, write_export
-from gui.chat.facts import find_facts
-from gui.chat.failure_card import LogPopover
-from gui.chat.failures import Action, plan_failure
+from gui.chat.export import ExportFormat, to_markdown
+from gui.chat.exporting import Exporting
+from gui.chat.failure_desk import FailureDesk
 from gui.chat.header_row import HeaderRow
 from gui.chat.highlighter import LexerShelf
 from gui.chat.keeper import Keeper
 from gui.chat.links import LinkPopover
 from gui.chat.message_view import AnswerMessage
-from gui.chat.paste import Pasted, image_attachment, read_file
 from gui.chat.records import ChatOptions, Conversation
-from gui.chat.requests import MalformedSchema, build_request
+from gui.chat.requests import MalformedSchema
 from gui.chat.route_preview import RoutePreview
 from gui.chat.session import Session, new_conversation
 from gui.chat.store import ConversationStore
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
     from gui.bridge import Bridge
 
 DRAFT_MS = 500
-LOG_LINES = 200
 BESIDE_PX = 880
 """From this width on the drawer stands beside the messages, so that it hides neither badges nor Send."""
 
@@ -69,7 +67,6 @@ class ChatPage(QWidget):
         self._list_again = False
         self._query = ""
         self._started = False
-        self._dialog: QFileDialog | None = None
         self._shelf = LexerShelf(bridge.run_blocking, self._tasks, self)
         self.list = ConversationList()
         self.header = HeaderRow()
@@ -83,6 +80,11 @@ class ChatPage(QWidget):
         self._toasts = ToastHost(self)
         self.session = self._adopt(new_conversation())
         self.preview = RoutePreview(bridge, self._tasks, self.composer.route_line, self._request_now, self)
+        self.attaching = Attaching(self.composer, bridge, self._tasks, self)
+        self.exporting = Exporting(bridge, self._tasks, self._toasts, self)
+        self.desk = FailureDesk(
+            self, bridge, self._tasks, self.thread_view, self.composer, self._toasts, self
+        )
         self._draft_timer = QTimer(self)
         self._draft_timer.setSingleShot(True)
         self._draft_timer.setInterval(DRAFT_MS)
@@ -148,18 +150,16 @@ class ChatPage(QWidget):
         self.composer.stopped.connect(self.stop)
         self.composer.changed.connect(self._on_composer)
         self.composer.side_chosen.connect(self._on_side)
-        self.composer.attach_asked.connect(self._choose_files)
-        self.composer.files_given.connect(self._attach_urls)
-        self.composer.image_given.connect(self._attach_image)
         self.composer.max_tokens_clicked.connect(self._open_max_tokens)
         self.drawer.changed.connect(self._on_options)
         self.drawer.closed.connect(self._close_drawer)
         self.thread_view.stepped.connect(self._on_step)
         self.thread_view.edited.connect(self._on_edited)
-        self.thread_view.regenerate_asked.connect(self._on_regenerate)
+        self.thread_view.regenerate_asked.connect(self.regenerate)
         self.thread_view.badge_opened.connect(self._open_decision)
-        self.thread_view.acted.connect(self._on_action)
-        self.thread_view.card_acted.connect(self._on_card_action)
+        self.desk.navigate.connect(self.navigate)
+        self.desk.changed.connect(self.preview.changed)
+        self.exporting.failed.connect(self._on_export_failed)
         self.thread_view.link_clicked.connect(self._on_link)
         self.keeper.trouble_changed.connect(self._on_trouble)
         self.trouble.retry_asked.connect(self.keeper.retry)
@@ -234,7 +234,7 @@ class ChatPage(QWidget):
         session.path_changed.connect(lambda: self._on_summary(session))
         session.answer_started.connect(lambda: self._on_summary(session))
         session.answer_ended.connect(lambda: self._on_ended(session))
-        session.failed_before_text.connect(partial(self._on_refused, session))
+        session.failed_before_text.connect(partial(self._on_failed, session))
         return session
 
     def new_chat(self) -> None:
@@ -273,7 +273,7 @@ class ChatPage(QWidget):
         if not old.is_streaming and old is not session:
             self._forget_session(old)
         self._update_state()
-        self._show_options()
+        self.show_options()
         self.list.set_current(session.id)
         self.preview.changed()
 
@@ -418,10 +418,17 @@ class ChatPage(QWidget):
             self.thread_view.following = True
             self._guarded(lambda: self.session.edit(message_id, text))
 
-    def _on_regenerate(self, answer_id: str) -> None:
+    def regenerate(self, answer_id: str) -> None:
+        """Ask for another version of an answer; the old one is kept."""
         if not self.session.is_streaming:
             self.thread_view.following = True
             self._guarded(lambda: self.session.regenerate(answer_id))
+
+    def go_on(self, answer_id: str) -> None:
+        """Continue an answer that broke off."""
+        if not self.session.is_streaming:
+            self.thread_view.following = True
+            self._guarded(lambda: self.session.go_on(answer_id))
 
     def _on_step(self, message_id: str, by: int) -> None:
         if not self.session.is_streaming:
@@ -437,6 +444,16 @@ class ChatPage(QWidget):
         self._update_state()
         if queued and ended is not None and ended.status == "done":
             self.send()
+
+    def _on_failed(self, session: Session, answer_id: str) -> None:
+        """Nothing came: the desk gives the prompt back and says why."""
+        self._on_summary(session)
+        self._update_state()
+        self.desk.take(session, answer_id)
+        if session is self.session:
+            self._update_state()
+            self.thread_view.show()
+            self.hint.hide()
 
     def _update_state(self) -> None:
         if not self._started:
@@ -486,36 +503,6 @@ class ChatPage(QWidget):
         self.session.set_options(replace(self.session.options, force=self.composer.chosen_side()))
         self.preview.changed()
 
-    def _choose_files(self) -> None:
-        dialog = QFileDialog(self, "Attach files")
-        dialog.setFileMode(QFileDialog.FileMode.ExistingFiles)
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.urlsSelected.connect(self._attach_urls)
-        dialog.open()
-
-    def _attach_urls(self, urls: list[QUrl]) -> None:
-        self._tasks.spawn(self._attach(local_paths(urls)))
-
-    async def _attach(self, names: list[str]) -> None:
-        notes: list[str] = []
-        for name in names[:20]:
-            pasted = await self._bridge.run_blocking(read_file, Path(name))
-            if pasted.attachment is not None:
-                self.composer.add_attachment(pasted.attachment)
-            if pasted.note:
-                notes.append(pasted.note)
-        self.composer.set_note(" ".join(notes))
-
-    def _attach_image(self, image: QImage) -> None:
-        async def attach() -> None:
-            content = await self._bridge.run_blocking(png_of, image)
-            pasted: Pasted = image_attachment("Pasted image.png", content, "image/png")
-            if pasted.attachment is not None:
-                self.composer.add_attachment(pasted.attachment)
-            self.composer.set_note(pasted.note)
-
-        self._tasks.spawn(attach())
-
     # Options
 
     def _on_options(self, options: ChatOptions) -> None:
@@ -523,7 +510,8 @@ class ChatPage(QWidget):
         self._show_max_tokens()
         self.preview.changed()
 
-    def _show_options(self) -> None:
+    def show_options(self) -> None:
+        """Show the conversation's options in the drawer and under the box."""
         self.drawer.show_options(self.session.options, self._default_max_tokens())
         self._show_max_tokens()
 
@@ -540,7 +528,7 @@ class ChatPage(QWidget):
             self._open_drawer()
 
     def _open_drawer(self) -> None:
-        self._show_options()
+        self.show_options()
         self.header.options_button.setChecked(True)
         self._place_drawer(slide=not self.drawer.isVisible())
 
@@ -574,124 +562,16 @@ class ChatPage(QWidget):
             self.drawer.show()
             self.drawer.raise_()
 
-    # Failures
-
-    def _on_refused(self, session: Session, answer_id: str) -> None:
-        """Nothing came: the prompt goes back to the box, if that is still empty and it was just sent."""
-        self._on_summary(session)
-        answer = session.tree[answer_id]
-        error = answer.error
-        assert error is not None
-        shown = session is self.session
-        path = session.tree.path(answer.parent_id)
-        request = build_request(path, session.options)
-        prompt_id = answer.parent_id
-        goes_back = (
-            shown
-            and self.composer.is_empty
-            and prompt_id is not None
-            and session.tree[prompt_id].role == "user"
-            and session.tree.place(answer_id)[1] == 1
-            and session.tree.place(prompt_id)[1] == 1
-        )
-
-        async def tell() -> None:
-            facts = await find_facts(self._bridge, error, request, in_box=goes_back)
-            if goes_back:
-                if session is self.session:
-                    self.thread_view.set_loose_plan(plan_failure(error, facts))
-                return
-            view = self.thread_view.view_of(answer_id)
-            if isinstance(view, AnswerMessage):
-                view.show_state(session.tree[answer_id], facts)
-
-        if goes_back:
-            text, attachments = session.take_back(answer_id)
-            self.composer.set_content(text, attachments)
-            self.thread_view.setVisible(True)
-            self.hint.hide()
-        self._update_state()
-        self._tasks.spawn(tell())
-
-    def _on_card_action(self, action: str) -> None:
-        self._act(cast("Action", action), lambda: self.send())
-
-    def _on_action(self, answer_id: str, action: str) -> None:
-        session = self.session
-
-        def again() -> None:
-            if not session.is_streaming and session is self.session:
-                self._on_regenerate(answer_id)
-
-        if action == "continue":
-            if not session.is_streaming:
-                self.thread_view.following = True
-                self._guarded(lambda: session.go_on(answer_id))
-            return
-        self._act(cast("Action", action), again)
-
-    def _act(self, action: Action, again: Any) -> None:
-        """Do what a failure's card offers; ``again`` sends the prompt once more."""
-        match action:
-            case "add_key":
-                self.navigate.emit("preferences", "keys")
-            case "raise_limit" | "show_spend":
-                self.navigate.emit("preferences", "spend")
-            case "lower_max_tokens":
-                self._lower_max_tokens(again)
-            case "send_local" | "send_api":
-                side = "local" if action == "send_local" else "api"
-                self._send_once_to(side, again)
-            case "shorten":
-                self.focus_composer()
-            case "restart_local":
-                self._tasks.spawn(self._bridge.call(self._bridge.core.restart_local()))
-                self._toasts.show("The local server is starting again", icon="arrow-clockwise")
-            case "show_log":
-                self._tasks.spawn(self._show_log())
-            case "set_ledger_aside":
-                self._tasks.spawn(self._set_ledger_aside())
-            case "retry" | "continue":
-                again()
-
-    def _lower_max_tokens(self, again: Any) -> None:
-        plan = self._shown_plan()
-        if plan is not None and plan.facts.lower_to is not None:
-            self.session.set_options(replace(self.session.options, max_tokens=plan.facts.lower_to))
-            self._show_options()
-            again()
-
-    def _shown_plan(self) -> Any:
-        card = self.thread_view.loose_card
-        if card is None and self.session.tree.head_id is not None:
-            view = self.thread_view.view_of(self.session.tree.head_id)
-            card = view.card if isinstance(view, AnswerMessage) else None
-        return card.plan if card is not None else None
-
-    def _send_once_to(self, side: str, again: Any) -> None:
-        """Force a side for this one request; the switch stays where the user set it."""
-        options = self.session.options
-        self.session.set_options(replace(options, force=cast("Any", side)))
-        again()
-        self.session.set_options(options)
-
-    async def _show_log(self) -> None:
-        lines = await self._bridge.run_blocking(self._bridge.core.local_log, LOG_LINES)
-        popover = LogPopover("Log of the local server", lines, self)
-        popover.move(self._main.mapToGlobal(QPoint(theme().px(80), theme().px(80))))
-        popover.show()
-
-    async def _set_ledger_aside(self) -> None:
-        kept = await self._bridge.call(self._bridge.core.set_ledger_aside())
-        self.thread_view.set_loose_plan(None)
-        self._toasts.show(f"A new ledger is in use. The old one is kept as {kept.name}")
-        self.preview.changed()
+    # Trouble and status
 
     def _on_trouble(self, problem: StoreTrouble | None) -> None:
         if problem is None:
             self.trouble.clear()
         else:
             self.trouble.say(f"{problem.message} {problem.hint}", can_retry=self.keeper.can_retry)
+
+    def _on_export_failed(self, words: str) -> None:
+        self.trouble.say(words, can_retry=False)
 
     def _on_status(self, status: CoreStatus) -> None:
         self.hint.set_status(status)
@@ -724,44 +604,18 @@ class ChatPage(QWidget):
         self._toasts.show("Copied as Markdown", icon="copy")
 
     def _export(self, conversation_id: str, kind: str) -> None:
-        self._tasks.spawn(self._ask_where(conversation_id, cast("ExportFormat", kind)))
+        self._tasks.spawn(self._export_whole(conversation_id, cast("ExportFormat", kind)))
 
-    async def _ask_where(self, conversation_id: str, kind: ExportFormat) -> None:
+    async def _export_whole(self, conversation_id: str, kind: ExportFormat) -> None:
         session = self._sessions.get(conversation_id)
         conversation = session.whole() if session else None
         if conversation is None:
-            conversation = await self.keeper.read(ConversationStore.load, conversation_id)
-        if conversation is None:
-            return
-        found = conversation
-        dialog = QFileDialog(self, "Export this chat")
-        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.selectFile(file_name(found.title, kind))
-        dialog.fileSelected.connect(partial(self._write, found, kind))
-        dialog.open()
-
-    def _write(self, conversation: Conversation, kind: ExportFormat, name: str) -> None:
-        self._tasks.spawn(self.export_to(conversation, kind, Path(name)))
-
-    async def export_to(self, conversation: Conversation, kind: ExportFormat, path: Path) -> None:
-        """Write the file in a worker and say where it is."""
-        try:
-            await self._bridge.run_blocking(write_export, conversation, kind, path)
-        except OSError as error:
-            self.trouble.say(
-                f"{path.name} can’t be written: {error.strerror or error}. Nothing was lost; "
-                "choose another folder.",
-                can_retry=False,
-            )
-            return
-        folder = QUrl.fromLocalFile(str(path.parent))
-        self._toasts.show(
-            f"Exported to {path.name}",
-            "Open folder",
-            lambda: QDesktopServices.openUrl(folder),
-            "check-circle-fill",
-        )
+            try:
+                conversation = await self.keeper.read(ConversationStore.load, conversation_id)
+            except StoreTrouble as problem:
+                self._on_trouble(problem)
+        if conversation is not None:
+            self.exporting.ask_where(conversation, kind)
 
     # What Qt calls
 

@@ -25,7 +25,7 @@ _FEATURES = QTextDocument.MarkdownFeature.MarkdownDialectGitHub | QTextDocument.
 _HEADING_ROLES = {1: "figure", 2: "title"}
 _FIXED = QTextBlockFormat.LineHeightTypes.FixedHeight.value
 _BOLD = QFont.Weight.DemiBold
-_PICTURE = "\ufffc"
+_NO_DESCRIPTION = "\u200b"
 LIST_INDENT_PX = 22
 RULE_PROPERTY = QTextFormat.Property.UserProperty.value + 1
 """Set on a paragraph that is a horizontal rule; the view paints the line."""
@@ -70,7 +70,8 @@ def render_markdown(text: str) -> LoadNothingDocument:
     document.setUndoRedoEnabled(False)
     document.setDefaultFont(theme().font("reading"))
     document.setIndentWidth(theme().px(LIST_INDENT_PX))
-    document.setMarkdown(drawable(text), _FEATURES)
+    # Qt's parser drops a picture without a description; an invisible one keeps its address on screen.
+    document.setMarkdown(drawable(text).replace("![](", f"![{_NO_DESCRIPTION}]("), _FEATURES)
     cursor = QTextCursor(document)
     _style_tables(document)
     block = document.begin()
@@ -103,8 +104,8 @@ def _style_tables(document: QTextDocument) -> None:
 def _split_cells(table: QTextTable) -> None:
     """Undo the spans that Qt's parser makes of empty cells.
 
-    WORKAROUND: inserting a fragment that holds a spanned cell crashes Qt 6.11.3 (QTextCursor::insertFragment), and a
-    row that has only begun to arrive is all empty cells.
+    WORKAROUND: inserting a fragment that holds a spanned cell crashes Qt 6.11.3 (QTextCursor::insertFragment),
+    and a short row is padded with empty cells.
     """
     for row in range(table.rows()):
         for column in range(table.columns()):
@@ -227,7 +228,7 @@ def _char_format(
 def _picture_as_text(cursor: QTextCursor, run: _Run) -> None:
     """A picture is never fetched: its description and address are shown instead, the address as a link."""
     source = run.format.toImageFormat().name()
-    described = run.format.stringProperty(QTextFormat.Property.ImageAltText)
+    described = run.format.stringProperty(QTextFormat.Property.ImageAltText).strip(_NO_DESCRIPTION)
     unit = theme()
     style = QTextCharFormat()
     style.setFont(unit.font("reading"))

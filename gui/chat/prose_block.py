@@ -35,6 +35,7 @@ class ProseBlock(TextPane):
         document.setDefaultFont(theme().font("reading"))
         document.setIndentWidth(theme().px(LIST_INDENT_PX))
         self._tail_start = 0
+        self._tail = ""
         self._tail_plain: str | None = None  # what the tail shows as plain text, None when it is rendered
 
     @property
@@ -45,10 +46,14 @@ class ProseBlock(TextPane):
         """Put a block that will not change in the place of the tail."""
         self._replace_tail(markdown)
         self._tail_plain = None
+        self._tail = ""
         self._tail_start = self.document().characterCount() - 1
 
     def set_tail(self, markdown: str) -> None:
         """Show the open block as it is so far."""
+        if markdown == self._tail:
+            return
+        self._tail = markdown
         if len(markdown) <= LIVE_CHARS:
             self._replace_tail(markdown)
             self._tail_plain = None

@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-LONG_PARAGRAPH_CHARS = 4000
+LONG_PARAGRAPH_CHARS = 2400
 LONG_LIST_CHARS = 1200
-LONG_TABLE_CHARS = 4000
+LONG_TABLE_CELLS = 96
+"""Qt lays a whole table out again for each row, at some 0.15 ms a cell; a longer one goes on in a new table."""
 
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([^`\n]*)$")
 _FENCE_START = re.compile(r"^[ \t]*(?:`+|~+|`{3,}[^`\n]*|~{3,}[^\n]*)$")
@@ -141,7 +142,7 @@ class BlockStream:
             ):
                 self._close(events)
             self._blank_after_item = False
-        elif self._table_head is not None and self._block_chars > LONG_TABLE_CHARS and "|" in line:
+        elif self._table_head is not None and "|" in line and self._table_is_long():
             head = self._table_head
             self._close(events)
             for row in head:  # a long table goes on under its header again, in a table of its own
@@ -149,6 +150,11 @@ class BlockStream:
             self._table_head = head
         elif self._table_head is None and self._block_chars > LONG_PARAGRAPH_CHARS:
             self._close(events)
+
+    def _table_is_long(self) -> bool:
+        assert self._table_head is not None
+        columns = self._table_head[0].strip().strip("|").count("|") + 1
+        return columns * len(self._block) > max(LONG_TABLE_CELLS, 4 * columns)
 
     def _in_list(self) -> bool:
         return bool(self._block) and _ITEM.match(self._block[0]) is not None
@@ -183,7 +189,11 @@ class BlockStream:
     def _open_text(self) -> str:
         """The open block as it can be drawn now: without a last line that may become something else."""
         line = self._line
-        held_back = _FENCE_START.match(line) or (self._block and _UNDERLINE.match(line))
+        held_back = (
+            self._table_head is not None  # a row is shown when it is whole
+            or _FENCE_START.match(line)
+            or (self._block and _UNDERLINE.match(line))
+        )
         lines = self._block if held_back or not line else [*self._block, line]
         return "\n".join(lines).rstrip()
 

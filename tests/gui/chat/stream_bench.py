@@ -29,7 +29,8 @@ from tests.gui.chat.builders import make_decision, make_result
 from tests.gui.chat.panel import ChatPanel, chat_panel
 
 TICK_MS = 4
-WORDS = "the signal box sets points for every train that comes along this line and **never** `waits` for long".split()
+SENTENCE = "the signal box sets points for every train along this line and **never** `waits` for long"
+WORDS = SENTENCE.split()
 
 
 class LagProbe(QObject):
@@ -68,7 +69,18 @@ def tokens_of(kind: str, count: int) -> list[str]:
     if kind == "code":
         lines: list[str] = ["```python\n"]
         while len(lines) < count:
-            lines += ["    value", " = ", "compute", "(alpha", ", ", "beta)", " + ", "12345", "  # ", "note\n"]
+            lines += [
+                "    value",
+                " = ",
+                "compute",
+                "(alpha",
+                ", ",
+                "beta)",
+                " + ",
+                "12345",
+                "  # ",
+                "note\n",
+            ]
         return lines[:count]
     if kind == "table":
         cells = ["| name ", "| value ", "| cost |\n", "|---|---|---|\n"]
@@ -86,7 +98,7 @@ def tokens_of(kind: str, count: int) -> list[str]:
         for _ in range(3):
             mixed += [WORDS[i % len(WORDS)] + " " for i in range(90)] + ["\n\n"]
         mixed += ["- one ", "item\n", "- two ", "items\n", "\n"]
-        mixed += tokens_of("code", 120) + ["\n```\n\n"] + tokens_of("table", 25) + ["\n"]
+        mixed += [*tokens_of("code", 120), "\n```\n\n", *tokens_of("table", 25), "\n"]
     return mixed[:count]
 
 
@@ -120,7 +132,7 @@ async def measure(panel: ChatPanel, kind: str, count: int, per_s: float) -> dict
     probe.start()
     page.send()
     await asyncio.sleep(0.1)
-    while page.session.is_streaming:
+    while page.session.is_streaming:  # noqa: ASYNC110 - a look four times a second disturbs least
         await asyncio.sleep(0.25)
     took_s = time.perf_counter() - began
     used_s = time.process_time() - before_s

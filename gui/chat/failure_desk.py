@@ -1,0 +1,180 @@
+"""What happens when an answer fails before its first token: the prompt comes back, and a card offers the way on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol, cast
+
+from PySide6.QtCore import QObject, QPoint, Signal
+from PySide6.QtWidgets import QWidget
+
+from core.chat import ChatRequest, Side
+from core.errors import LedgerUnavailable
+from gui.chat.composer import Composer
+from gui.chat.facts import find_facts
+from gui.chat.failure_card import LogPopover
+from gui.chat.failures import Action, Plan, plan_failure
+from gui.chat.message_view import AnswerMessage
+from gui.chat.records import StoredError
+from gui.chat.requests import build_request
+from gui.chat.session import Session
+from gui.chat.tasks import TaskSet
+from gui.chat.thread_view import ThreadView
+from gui.theme import theme
+from gui.widgets.toast import ToastHost
+
+if TYPE_CHECKING:
+    from gui.bridge import Bridge
+
+LOG_LINES = 200
+
+
+class Asker(Protocol):
+    """What the desk needs of the page."""
+
+    @property
+    def session(self) -> Session: ...
+
+    def send(self) -> None: ...
+
+    def regenerate(self, answer_id: str) -> None: ...
+
+    def go_on(self, answer_id: str) -> None: ...
+
+    def show_options(self) -> None: ...
+
+
+class FailureDesk(QObject):
+    """Signals:
+    navigate: a page's id and a section of it.
+    changed: something that decides where a prompt goes may have changed.
+    """
+
+    navigate = Signal(str, str)
+    changed = Signal()
+
+    def __init__(
+        self,
+        page: Asker,
+        bridge: Bridge,
+        tasks: TaskSet,
+        thread: ThreadView,
+        composer: Composer,
+        toasts: ToastHost,
+        parent: QWidget,
+    ) -> None:
+        super().__init__(parent)
+        self._page, self._bridge, self._tasks = page, bridge, tasks
+        self._thread, self._composer, self._toasts, self._window = thread, composer, toasts, parent
+        thread.acted.connect(self._on_answer_action)
+        thread.card_acted.connect(self._on_card_action)
+
+    def take(self, session: Session, answer_id: str) -> None:
+        """A request failed with nothing to show: give the prompt back to the box if that is free, and tell."""
+        answer = session.tree[answer_id]
+        assert answer.error is not None
+        options = replace(session.options, schema_text="")  # it may be half typed by now
+        request = build_request(session.tree.path(answer.parent_id), options)
+        goes_back = self._goes_back(session, answer_id)
+        if goes_back:
+            text, attachments = session.take_back(answer_id)
+            self._composer.set_content(text, attachments)
+        self._tasks.spawn(self._tell(session, answer_id, answer.error, request, in_box=goes_back))
+
+    def _goes_back(self, session: Session, answer_id: str) -> bool:
+        """Only a prompt that was just sent, has no other version, and finds the box empty."""
+        tree = session.tree
+        prompt_id = tree[answer_id].parent_id
+        return (
+            session is self._page.session
+            and self._composer.is_empty
+            and prompt_id is not None
+            and tree[prompt_id].role == "user"
+            and tree.place(answer_id)[1] == 1
+            and tree.place(prompt_id)[1] == 1
+        )
+
+    async def _tell(
+        self, session: Session, answer_id: str, error: StoredError, request: ChatRequest, *, in_box: bool
+    ) -> None:
+        facts = await find_facts(self._bridge, error, request, in_box=in_box)
+        if session is not self._page.session:
+            return
+        if in_box:
+            self._thread.set_loose_plan(plan_failure(error, facts))
+            return
+        view = self._thread.view_of(answer_id)
+        if isinstance(view, AnswerMessage):
+            view.show_state(session.tree[answer_id], facts)
+
+    # Actions
+
+    def _on_card_action(self, action: str) -> None:
+        card = self._thread.loose_card
+        if card is not None:
+            self._act(cast("Action", action), self._page.send, card.plan)
+
+    def _on_answer_action(self, answer_id: str, action: str) -> None:
+        view = self._thread.view_of(answer_id)
+        if action == "continue":
+            self._page.go_on(answer_id)
+        elif isinstance(view, AnswerMessage) and view.card is not None:
+            self._act(cast("Action", action), lambda: self._page.regenerate(answer_id), view.card.plan)
+
+    def _act(self, action: Action, again: Callable[[], object], plan: Plan) -> None:
+        """Do what a card offers; ``again`` sends the prompt once more."""
+        match action:
+            case "add_key":
+                self.navigate.emit("preferences", "keys")
+            case "raise_limit" | "show_spend":
+                self.navigate.emit("preferences", "spend")
+            case "lower_max_tokens":
+                self._lower_max_tokens(again, plan.facts.lower_to)
+            case "send_local":
+                self._send_to("local", again)
+            case "send_api":
+                self._send_to("api", again)
+            case "shorten":
+                self._composer.edit.setFocus()
+            case "restart_local":
+                self._tasks.spawn(self._bridge.call(self._bridge.core.restart_local()))
+                self._toasts.show("The local server is starting again", icon="arrow-clockwise")
+            case "show_log":
+                self._tasks.spawn(self._show_log())
+            case "set_ledger_aside":
+                self._tasks.spawn(self._set_ledger_aside())
+            case "retry" | "continue":
+                again()
+
+    def _lower_max_tokens(self, again: Callable[[], object], tokens: int | None) -> None:
+        session = self._page.session
+        if tokens is not None:
+            session.set_options(replace(session.options, max_tokens=tokens))
+            self._page.show_options()
+            again()
+
+    def _send_to(self, side: Side, again: Callable[[], object]) -> None:
+        """Force a side for this one request; the switch stays where the user set it."""
+        session = self._page.session
+        options = session.options
+        session.set_options(replace(options, force=side))
+        again()
+        session.set_options(options)
+
+    async def _show_log(self) -> None:
+        lines = await self._bridge.run_blocking(self._bridge.core.local_log, LOG_LINES)
+        popover = LogPopover("Log of the local server", lines, self._window)
+        unit = theme()
+        popover.move(self._thread.mapToGlobal(QPoint(unit.px(60), unit.px(40))))
+        popover.show()
+
+    async def _set_ledger_aside(self) -> None:
+        try:
+            kept = await self._bridge.call(self._bridge.core.set_ledger_aside())
+        except LedgerUnavailable as error:
+            self._toasts.show(str(error))
+        else:
+            self._thread.set_loose_plan(None)
+            self._toasts.show(f"A new ledger is in use. The old one is kept as {kept.name}")
+        self.changed.emit()
