@@ -315,6 +315,11 @@ class AnswerMessage(MessageView):
     def append(self, text: str) -> None:
         self.view.append(text)
 
+    @property
+    def note(self) -> str:
+        """The words beside the badge: stopped, or what is waited for."""
+        return self._note.text()
+
     def set_waiting(self, words: str) -> None:
         """Say what is waited for before the request leaves, such as a local server that is starting."""
         self._note.setText(words)

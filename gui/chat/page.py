@@ -67,6 +67,7 @@ class ChatPage(QWidget):
         self._list_again = False
         self._query = ""
         self._started = False
+        self._closing = False
         self._shelf = LexerShelf(bridge.run_blocking, self._tasks, self)
         self.list = ConversationList()
         self.header = HeaderRow()
@@ -213,6 +214,7 @@ class ChatPage(QWidget):
     async def close_page(self) -> None:
         """Stop what streams, write everything, and close the file."""
         self._keep_draft()
+        self._closing = True
         self.thread_view.stop_building()
         for session in self._sessions.values():
             session.stop()
@@ -341,7 +343,7 @@ class ChatPage(QWidget):
         self._refresh_list()
 
     def _refresh_list(self) -> None:
-        if not self.keeper.is_open:
+        if not self.keeper.is_open or self._closing:
             return
         if self._running_list:
             self._list_again = True
@@ -352,6 +354,8 @@ class ChatPage(QWidget):
     async def _load_list(self) -> None:
         try:
             await self.keeper.flush()
+            if not self.keeper.is_open:
+                return
             query = self._query.strip()
             if query:
                 rows = await self.keeper.read(ConversationStore.search, query)

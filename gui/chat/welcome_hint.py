@@ -64,6 +64,10 @@ class WelcomeHint(QWidget):
         column.addStretch(1)
         self._sentence.setText("The line under the box says where a prompt goes, why, and what it costs.")
 
+    @property
+    def sentence(self) -> str:
+        return self._sentence.text()
+
     def set_status(self, status: CoreStatus) -> None:
         """Say what will answer."""
         self._sentence.setText(sentence_for(status))

@@ -217,7 +217,7 @@ def test_code_is_coloured_in_the_tones_of_the_house(view: MarkdownView) -> None:
     assert tones[0, 0, 3][0] == 600
     assert tones[0, 4, 2][1] == theme().color("focus")
     assert tones[1, 19, 5][1] == theme().color("text3")
-    assert theme().color("ok_text") in {colour for _, colour in tones.values()}
+    assert theme().color("ok_text") in [colour for _, colour in tones.values()]
 
 
 @pytest.mark.parametrize("language", sorted(set(LANGUAGES.values())))

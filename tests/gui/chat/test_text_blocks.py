@@ -56,11 +56,11 @@ def test_the_blocks_do_not_depend_on_where_the_stream_was_cut(text: str, cuts: l
     assert joined(streamed(text, cuts)) == joined(blocks_of(text))
 
 
-@given(TEXTS)
+@given(TEXTS.filter(lambda text: "```" not in text and "~~~" not in text))
 def test_no_word_is_lost(text: str) -> None:
-    shown = "".join(event.text for event in blocks_of(text) if not isinstance(event, CodeOpened | CodeClosed))
-    for word in ("word", "item", "head", "one"):
-        assert shown.count(word) >= text.count(word) - text.count("```") - text.count("~~~")
+    shown = "".join(event.text for event in blocks_of(text) if isinstance(event, ProseClosed))
+    for word in ("word", "item", "head", "one", "x"):
+        assert shown.count(word) == text.count(word)
 
 
 def test_code_in_a_list_stands_alone_without_its_indent() -> None:

@@ -1,0 +1,753 @@
+"""A user at the chat page: sends, stops, branches, switches, deletes, and finds all of it again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt
+from PySide6.QtGui import QGuiApplication, QImage, QWheelEvent
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QAbstractButton, QApplication, QLineEdit
+
+from core.chat import Usage
+from core.errors import Unavailable
+from core.local.server import ServerState
+from core.spend.rows import LedgerRow
+from gui.chat.composer import Composer
+from gui.chat.message_view import AnswerMessage, UserMessage
+from gui.chat.requests import CONTINUE_PROMPT
+from gui.chat.thread_view import ThreadView
+from gui.widgets.decision_card import DecisionCard
+from tests.gui.chat.builders import NOW, make_decision
+from tests.gui.chat.panel import ChatPanel
+from tests.gui.chat.scripted_core import Gate, Script
+
+
+def texts(panel: ChatPanel) -> list[str]:
+    return [message.text for message in panel.page.session.tree.path()]
+
+
+def shown(panel: ChatPanel) -> list[str]:
+    """What a reader sees, message by message."""
+    found: list[str] = []
+    for view in panel.page.thread_view.views():
+        if isinstance(view, UserMessage):
+            found.append(view.pane.toPlainText())
+        elif isinstance(view, AnswerMessage):
+            found.append(view.view.visible_text())
+    return found
+
+
+def last_answer(panel: ChatPanel) -> AnswerMessage:
+    view = panel.page.thread_view.views()[-1]
+    assert isinstance(view, AnswerMessage)
+    return view
+
+
+def press(panel: ChatPanel, key: Qt.Key, *modifiers: Qt.KeyboardModifier) -> None:
+    QTest.keyClick(panel.page.composer.edit, key, *modifiers)
+
+
+def test_enter_sends_and_the_answer_streams_with_its_badge(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        gate = Gate()
+        panel.core.say(Script(text="Paris is the capital.", pieces=4, before=2, gate=gate, side="api"))
+        page.focus_composer()
+        QTest.keyClicks(page.composer.edit, "What is the capital of France?")
+        press(panel, Qt.Key.Key_Return)
+        await panel.until(
+            lambda: page.thread_view.views() and "Paris" in last_answer(panel).view.visible_text()
+        )
+        assert page.composer.text == ""
+        assert page.composer.state == "streaming"
+        assert last_answer(panel).badge.isVisible()
+        assert page.header.cost.text() == "~$0.0167"
+        gate.open()
+        await panel.idle()
+        assert shown(panel) == ["What is the capital of France?", "Paris is the capital."]
+        assert "186 out" in last_answer(panel).badge.accessibleDescription()
+        assert page.header.title.text() == "What is the capital of France?"
+        assert (page.header.answers.text(), page.header.cost.text()) == ("1 answer", "$0.0167")
+        assert page.composer.state == "idle"
+        assert panel.core.requests[0].source == "chat"
+
+    panel.run(body)
+
+
+def test_shift_enter_breaks_and_empty_prompts_are_not_sent(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        press(panel, Qt.Key.Key_Return)
+        QTest.keyClicks(page.composer.edit, "  ")
+        press(panel, Qt.Key.Key_Return)
+        assert not page.composer.button.isEnabled()
+        QTest.keyClicks(page.composer.edit, "a")
+        press(panel, Qt.Key.Key_Return, Qt.KeyboardModifier.ShiftModifier)
+        QTest.keyClicks(page.composer.edit, "b")
+        assert page.composer.text == "  a\nb"
+        assert panel.core.requests == []
+        assert len(page.session.tree) == 0
+
+    panel.run(body)
+
+
+def test_escape_stops_closes_the_stream_and_shows_what_it_cost(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        panel.core.say(Script(text="one two three four", pieces=4, before=2, gate=Gate(), side="api"))
+        page.composer.set_content("Count")
+        page.send()
+        await panel.until(
+            lambda: page.thread_view.views() and "one" in last_answer(panel).view.visible_text()
+        )
+        panel.core.rows = [stopped_row(panel.core.requests[0].correlation_id)]
+        press(panel, Qt.Key.Key_Escape)
+        await panel.idle()
+        assert panel.core.closed == [panel.core.requests[0].correlation_id]
+        message = page.session.tree.path()[-1]
+        assert (message.status, message.text) == ("stopped", "one two th")
+        assert message.result is not None
+        assert message.result.cost_nanodollars == 3_900_000
+        assert "$0.0039" in last_answer(panel).badge.accessibleDescription()
+        assert last_answer(panel).card is None
+
+    panel.run(body)
+
+
+def stopped_row(correlation_id: str) -> LedgerRow:
+    return LedgerRow(
+        correlation_id=correlation_id,
+        attempt=1,
+        started_at=NOW,
+        day="2026-06-12",
+        source="chat",
+        project=None,
+        mode="hybrid",
+        rule="complex",
+        side="api",
+        provider="anthropic",
+        model="claude-sonnet-4-6",
+        served_model=None,
+        status="stopped",
+        state="settled",
+        hold_nanodollars=16_700_000,
+        cost_nanodollars=3_900_000,
+        counted_nanodollars=3_900_000,
+        loaded_nanodollars=None,
+        price_version="v",
+        usage=Usage(fresh_input_tokens=20, output_tokens=9),
+        latency_ms=900.0,
+        ttft_ms=200.0,
+        error_kind=None,
+        decision_json=None,
+    )
+
+
+def test_enter_while_streaming_sends_when_the_answer_ends_unless_the_prompt_is_changed(
+    panel: ChatPanel,
+) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        first, second = Gate(), Gate()
+        panel.core.say(
+            Script(text="First answer", gate=first), Script(text="Second", gate=second), Script(text="3")
+        )
+        page.composer.set_content("One")
+        page.send()
+        page.composer.set_content("Two")
+        press(panel, Qt.Key.Key_Return)
+        assert page.composer.state == "queued"
+        first.open()
+        await panel.until(lambda: len(panel.core.requests) == 2)
+        page.composer.set_content("Three")
+        press(panel, Qt.Key.Key_Return)
+        QTest.keyClicks(page.composer.edit, "!")
+        assert page.composer.state == "streaming"
+        second.open()
+        await panel.idle()
+        assert texts(panel) == ["One", "First answer", "Two", "Second"]
+        assert page.composer.text == "Three!"
+
+    panel.run(body)
+
+
+def test_regenerate_and_edit_keep_every_version(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        panel.core.say(Script(text="A1"), Script(text="A2"), Script(text="B1"))
+        await panel.ask("Question")
+        last_answer(panel).again_button.click()
+        await panel.idle()
+        assert shown(panel) == ["Question", "A2"]
+        assert last_answer(panel).versions.words == "2/2"
+        last_answer(panel).versions.back.click()
+        await panel.idle()
+        assert shown(panel) == ["Question", "A1"]
+
+        prompt = page.thread_view.views()[0]
+        assert isinstance(prompt, UserMessage)
+        prompt.edit_button.click()
+        assert prompt.edit is not None
+        prompt.edit.set_text("Better question")
+        QTest.keyClick(prompt.edit, Qt.Key.Key_Return)
+        await panel.idle()
+        assert shown(panel) == ["Better question", "B1"]
+        prompt = page.thread_view.views()[0]
+        assert isinstance(prompt, UserMessage)
+        assert prompt.versions.words == "2/2"
+        prompt.versions.back.click()
+        await panel.idle()
+        assert shown(panel) == ["Question", "A2"]
+
+        await panel.again()
+        panel.page.open_conversation(panel.page.list.model.ids()[0])
+        await panel.until(lambda: len(panel.page.thread_view.views()) == 2)
+        assert shown(panel) == ["Question", "A2"]
+        assert len(panel.page.session.tree) == 5
+
+    panel.run(body)
+
+
+def test_buttons_that_would_change_a_running_answer_are_off_and_say_why(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        await panel.ask("One")
+        gate = Gate()
+        panel.core.say(Script(gate=gate))
+        page.composer.set_content("Two")
+        page.send()
+        await panel.until(lambda: len(page.thread_view.views()) == 4)
+        first = page.thread_view.views()[1]
+        assert isinstance(first, AnswerMessage)
+        await panel.until(lambda: not first.again_button.isEnabled())
+        assert "Wait for the answer" in first.again_button.toolTip()
+        gate.open()
+        await panel.idle()
+        assert first.again_button.isEnabled()
+
+    panel.run(body)
+
+
+def test_an_answer_that_breaks_off_keeps_its_text_and_goes_on(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        panel.core.say(
+            Script(
+                text="Half an answer, whole", pieces=3, before=2, error=Unavailable("The connection closed")
+            ),
+            Script(text=" and the rest"),
+        )
+        await panel.ask("Tell me")
+        view = last_answer(panel)
+        assert view.card is not None
+        assert view.card.plan.title == "The answer broke off after 186 tokens"
+        assert page.composer.text == ""
+        view.card.acted.emit("continue")
+        await panel.idle()
+        assert texts(panel) == ["Tell me", "Half an answer", " and the rest"]
+        assert view.card is None
+        sent = panel.core.requests[-1].messages
+        assert [(item.role, item.text) for item in sent] == [
+            ("user", "Tell me"),
+            ("assistant", "Half an answer"),
+            ("user", CONTINUE_PROMPT),
+        ]
+
+    panel.run(body)
+
+
+def test_switching_away_keeps_an_answer_streaming(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        gate = Gate()
+        panel.core.say(Script(text="Slow answer", pieces=2, before=1, gate=gate))
+        page.composer.set_content("First chat")
+        page.send()
+        await panel.until(lambda: len(panel.core.requests) == 1)
+        streaming = page.session
+        page.new_chat()
+        assert page.composer.state == "idle"
+        panel.core.say(Script(text="Quick"))
+        await panel.ask("Second chat")
+        assert shown(panel) == ["Second chat", "Quick"]
+        gate.open()
+        await panel.until(lambda: not streaming.is_streaming)
+        page.open_conversation(streaming.id)
+        await panel.until(lambda: page.session is streaming and len(page.thread_view.views()) == 2)
+        assert shown(panel) == ["First chat", "Slow answer"]
+
+    panel.run(body)
+
+
+def test_coming_back_to_a_streaming_conversation_shows_what_came_meanwhile(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        gate = Gate()
+        panel.core.say(Script(text="abcdef", pieces=6, before=3, gate=gate))
+        page.composer.set_content("Go")
+        page.send()
+        streaming = page.session
+        page.new_chat()
+        await panel.until(lambda: streaming.running_id and streaming.text_of(streaming.running_id) == "abc")
+        page.open_conversation(streaming.id)
+        await panel.until(lambda: len(page.thread_view.views()) == 2)
+        assert last_answer(panel).view.visible_text() == "abc"
+        gate.open()
+        await panel.idle()
+        assert last_answer(panel).view.visible_text() == "abcdef"
+
+    panel.run(body)
+
+
+def test_drafts_options_and_side_belong_to_a_conversation_and_survive(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        await panel.ask("First")
+        first = page.session.id
+        page.composer.switch.segment("api").click()
+        page.drawer.show_options(page.session.options, 1024)
+        page.drawer.system.setPlainText("Be brief.")
+        page.drawer.max_tokens.setText("900")
+        page.drawer.temperature.setText("0.2")
+        page.composer.set_content("half a thou")
+        page.new_chat()
+        assert page.composer.text == ""
+        page.composer.set_content("a new prompt")
+
+        page = await panel.again()
+        await panel.until(lambda: page.composer.text == "a new prompt")
+        page.open_conversation(first)
+        await panel.until(lambda: page.composer.text == "half a thou")
+        assert page.composer.switch.value == "api"
+        assert page.composer.max_tokens.text() == "Max 900 tokens"
+        page.send()
+        await panel.idle()
+        request = panel.core.requests[-1]
+        assert (request.system, request.max_tokens, request.temperature, request.force) == (
+            "Be brief.",
+            900,
+            0.2,
+            "api",
+        )
+        assert [item.text for item in request.messages if item.role == "user"] == ["First", "half a thou"]
+
+    panel.run(body)
+
+
+def test_a_malformed_schema_says_where_and_nothing_is_sent(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        page.drawer.show_options(page.session.options, 1024)
+        page.drawer.schema.setPlainText('{"type": "object",\n "properties": [}')
+        await panel.until(lambda: page.drawer.schema_note.text())
+        assert page.drawer.schema_note.text().startswith("Line 2, column 17")
+        page.drawer.schema.setPlainText('{"type": "objekt"}')
+        await panel.until(lambda: "objekt" in page.drawer.schema_note.text())
+        page.composer.set_content("Hi")
+        page.send()
+        assert panel.core.requests == []
+        assert page.composer.text == "Hi"
+        assert "schema" in page.composer.note
+        assert page.drawer.isVisible()
+        page.drawer.schema.setPlainText('{"type": "object"}')
+        page.send()
+        await panel.idle()
+        sent = panel.core.requests[0].response_format
+        assert sent is not None
+        assert sent.schema == {"type": "object"}
+
+    panel.run(body)
+
+
+def test_delete_with_undo_search_and_rename(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        panel.core.say(Script(text="Bananas are berries"), Script(text="Rust and iron"))
+        await panel.ask("Fruit")
+        fruit = page.session.id
+        page.new_chat()
+        await panel.ask("Metal")
+        metal = page.session.id
+        await panel.until(lambda: page.list.model.ids() == [metal, fruit])
+
+        page.list.search.setText("banana")
+        await panel.until(lambda: page.list.model.ids() == [fruit])
+        page.list.search.setText("nothing like it")
+        await panel.until(lambda: page.list.model.ids() == [])
+        page.list.search.clear()
+        await panel.until(lambda: len(page.list.model.ids()) == 2)
+
+        page.list.view.setFocus()
+        page.list.edit_title(fruit)
+        editor = page.list.view.findChild(QLineEdit)
+        assert editor is not None
+        editor.setText("Botany")
+        QTest.keyClick(editor, Qt.Key.Key_Return)
+        page.list.search.setText("botany")
+        await panel.until(lambda: page.list.model.ids() == [fruit])
+        page.list.search.clear()
+        await panel.until(lambda: len(page.list.model.ids()) == 2)
+
+        page.delete_conversation(metal)
+        await panel.until(lambda: page.list.model.ids() == [fruit])
+        assert page.session.id != metal
+        toast = page._toasts.current  # pyright: ignore[reportPrivateUsage]
+        assert toast is not None
+        assert toast.text == "Deleted “Metal”"
+        assert toast.button is not None
+        toast.button.click()
+        await panel.until(lambda: metal in page.list.model.ids() and page.session.id == metal)
+        await panel.until(lambda: shown(panel) == ["Metal", "Rust and iron"])
+
+    panel.run(body)
+
+
+def test_the_route_line_follows_the_typing_and_drops_stale_answers(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        line = page.composer.route_line
+        assert line.decision is None
+        panel.core.decide_with = lambda request: make_decision(reason=f"for {request.messages[-1].text}")
+        page.composer.set_content("one")
+        await panel.until(lambda: line.decision is not None)
+        assert line.decision is not None
+        assert line.decision.reason == "for one"
+
+        seen: list[str] = []
+        remember = line.set_decision
+        line.set_decision = lambda decision, note=None: (  # type: ignore[method-assign]
+            seen.append(decision.reason if decision else "none"),
+            remember(decision, note),
+        )[1]
+        panel.core.decide_gate = asyncio.Event()
+        page.composer.set_content("two")
+        await panel.until(lambda: panel.core.decided[-1].messages[-1].text == "two")
+        page.composer.set_content("three")
+        gate, panel.core.decide_gate = panel.core.decide_gate, None
+        await panel.bridge.call(opened(gate))
+        await panel.until(lambda: "for three" in seen)
+        assert "for two" not in seen
+        page.composer.set_content("")
+        assert line.decision is None
+
+    panel.run(body)
+
+
+async def opened(gate: asyncio.Event) -> None:
+    gate.set()
+
+
+def test_the_tail_is_followed_only_from_the_tail(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open(900, 500)
+        gate = Gate()
+        panel.core.say(
+            Script(text="line of text\n\n" * 200, pieces=200, before=100, gate=gate, delay_s=0.001)
+        )
+        page.composer.set_content("Write a lot")
+        page.send()
+        thread = page.thread_view
+        bar = thread.verticalScrollBar()
+        await panel.until(lambda: bar.maximum() > 800 and page.session.tokens >= 100)
+        await asyncio.sleep(0.1)
+        assert bar.value() == bar.maximum()
+
+        wheel(thread, 600)
+        place, end = bar.value(), bar.maximum()
+        assert place < end
+        gate.open()
+        await panel.idle()
+        await panel.until(lambda: bar.maximum() > end + 800)
+        assert bar.value() == place
+
+        thread.go_to_end()
+        assert bar.value() == bar.maximum()
+        page.composer.set_content("More")
+        panel.core.say(Script(text="word\n\n" * 100))
+        page.send()
+        await panel.idle()
+        await panel.until(lambda: bar.value() == bar.maximum())
+
+    panel.run(body)
+
+
+def wheel(thread: ThreadView, pixels: int) -> None:
+    middle = QPointF(thread.viewport().rect().center())
+    event = QWheelEvent(
+        middle,
+        thread.viewport().mapToGlobal(middle),
+        QPoint(0, pixels),
+        QPoint(0, pixels),
+        Qt.MouseButton.NoButton,
+        Qt.KeyboardModifier.NoModifier,
+        Qt.ScrollPhase.NoScrollPhase,
+        False,
+    )
+    QApplication.sendEvent(thread.viewport(), event)
+
+
+def test_a_long_conversation_shows_its_end_first_and_the_rest_on_demand(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        for number in range(45):
+            panel.core.say(Script(text=f"answer {number}"))
+            await panel.ask(f"prompt {number}")
+        kept = page.session.id
+        page.new_chat()
+        await panel.idle()
+        page.open_conversation(kept)
+        await panel.until(lambda: len(page.thread_view.views()) == 60)
+        assert shown(panel)[-1] == "answer 44"
+        assert shown(panel)[0] == "prompt 15"
+        earlier = page.thread_view._earlier  # pyright: ignore[reportPrivateUsage]
+        assert earlier.text() == "Show 30 earlier messages"
+        earlier.click()
+        await panel.until(lambda: len(page.thread_view.views()) == 90)
+        assert shown(panel)[0] == "prompt 0"
+
+    panel.run(body)
+
+
+def paste(composer: Composer, text: str) -> None:
+    data = QMimeData()
+    data.setText(text)
+    composer.edit.insertFromMimeData(data)
+
+
+def test_two_megabytes_become_an_attachment_and_are_sent_whole(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        text = "the quick brown fox\n" * 105_000
+        paste(page.composer, text)
+        assert page.composer.text == ""
+        [attachment] = page.composer.attachments
+        assert attachment.size_bytes == len(text)
+        page.send()
+        await panel.idle()
+        assert panel.core.requests[0].messages[0].text == text
+        await panel.again()
+        await panel.until(lambda: panel.page.list.model.ids())
+        panel.page.open_conversation(panel.page.list.model.ids()[0])
+        await panel.until(lambda: len(panel.page.thread_view.views()) == 2)
+        assert panel.page.session.tree.path()[0].attachments[0].text == text
+
+    panel.run(body)
+
+
+@pytest.mark.parametrize(
+    ("pasted", "text", "note"),
+    [
+        (
+            "a\x00b\x07c" + "d" * 200,
+            "abc" + "d" * 200,
+            "2 control characters were left out of what you pasted.",
+        ),
+        ("\x00\x01\x02\x03" * 500, "", "binary data"),
+        ("one\r\ntwo\rthree", "one\ntwo\nthree", ""),
+        ("x\ud800y", "x\ufffdy", "1 broken character was replaced"),
+    ],
+)
+def test_what_can_t_be_sent_is_left_out_and_said(panel: ChatPanel, pasted: str, text: str, note: str) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        page.composer.edit.insert_pasted(pasted)
+        assert page.composer.text == text
+        assert note in page.composer.note
+        if text:
+            page.send()
+            await panel.idle()
+            assert panel.core.requests[0].messages[0].text == text
+
+    panel.run(body)
+
+
+def test_files_and_pictures_are_attached_or_refused_with_a_reason(panel: ChatPanel, tmp_path: Path) -> None:
+    (tmp_path / "notes.md").write_text("# Notes\n```\ncode\n```\n")
+    (tmp_path / "blob.bin").write_bytes(bytes(range(256)) * 10)
+    picture = QImage(4, 4, QImage.Format.Format_RGB32)
+    picture.fill(Qt.GlobalColor.red)
+    picture.save(str(tmp_path / "p.png"))
+
+    async def body() -> None:
+        from PySide6.QtCore import QUrl
+
+        page = await panel.open()
+        data = QMimeData()
+        data.setUrls([QUrl.fromLocalFile(str(tmp_path / name)) for name in ("notes.md", "blob.bin", "p.png")])
+        page.composer.edit.insertFromMimeData(data)
+        await panel.until(lambda: len(page.composer.attachments) == 2 and page.composer.note)
+        assert page.composer.note.startswith("blob.bin is neither text nor")
+        page.composer.edit.set_text("Summarise")
+        page.send()
+        await panel.idle()
+        [message] = panel.core.requests[0].messages
+        assert message.text == "Summarise\n\nnotes.md:\n````\n# Notes\n```\ncode\n```\n\n````"
+        assert [image.media_type for image in message.images] == ["image/png"]
+
+    panel.run(body)
+
+
+def test_the_badge_opens_the_whole_decision_also_after_a_restart(panel: ChatPanel) -> None:
+    async def body() -> None:
+        await panel.open()
+        panel.core.say(Script(text="x", side="api"))
+        await panel.ask("Why?")
+        page = await panel.again()
+        page.open_conversation(page.list.model.ids()[0])
+        await panel.until(lambda: len(page.thread_view.views()) == 2)
+        assert "$0.0167" in last_answer(panel).badge.accessibleDescription()
+        last_answer(panel).badge.click()
+        card = page.findChild(DecisionCard)
+        assert card is not None
+        assert "Complex: score 0.71 reached 0.60" in card.accessibleDescription()
+        card.close()
+
+    panel.run(body)
+
+
+def test_copy_export_and_its_failure(panel: ChatPanel, tmp_path: Path) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        panel.core.say(Script(text="An **answer**", side="api"))
+        await panel.ask("A question")
+        last_answer(panel).copy_button.click()
+        assert QGuiApplication.clipboard().text() == "An **answer**"
+
+        conversation = page.session.whole()
+        await page.exporting.write(conversation, "markdown", tmp_path / "out.md")
+        text = (tmp_path / "out.md").read_text()
+        assert text.startswith("# A question\n\n## You\n\nA question\n\n## Answer\n\nAn **answer**\n")
+        assert (
+            "API · Complex: score 0.71 reached 0.60 · claude-sonnet-4-6 · 412 in, 186 out · $0.0167" in text
+        )
+        await page.exporting.write(conversation, "json", tmp_path / "out.json")
+        value: Any = json.loads((tmp_path / "out.json").read_text())
+        assert value["messages"][1]["result"]["cost_dollars"] == "0.016700000"
+        assert value["messages"][1]["decision"]["rule"] == "complex"
+
+        await page.exporting.write(conversation, "json", tmp_path / "no" / "out.json")
+        assert "can’t be written" in page.trouble.words
+        assert sorted(path.name for path in tmp_path.glob("*out*")) == ["out.json", "out.md"]
+
+    panel.run(body)
+
+
+def test_shortcuts(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        await panel.ask("One")
+        page.activateWindow()
+        control = Qt.KeyboardModifier.ControlModifier
+        press(panel, Qt.Key.Key_B, control)
+        assert not page.list.isVisible()
+        press(panel, Qt.Key.Key_K, control)
+        assert page.list.isVisible()
+        assert page.list.search.hasFocus()
+        QTest.keyClick(page.list.search, Qt.Key.Key_N, control)
+        assert page.session.is_blank
+        assert page.composer.edit.hasFocus()
+
+    panel.run(body)
+
+
+def test_waiting_for_a_server_that_starts_is_said(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        panel.core.publish(
+            local=ServerState(phase="starting", kind="embedded", detail="loading weights", eta_s=70.0)
+        )
+        await panel.until(lambda: "starting" in page.hint.sentence)
+        gate = Gate()
+        panel.core.say(Script(error=Unavailable("gone"), gate=gate))
+        page.composer.set_content("Hi")
+        page.send()
+        await panel.until(
+            lambda: (
+                page.thread_view.views()
+                and last_answer(panel).note == ("Waiting for Local: loading weights, 1 min 10 s left")
+            )
+        )
+        gate.open()
+        await panel.idle()
+
+    panel.run(body)
+
+
+def test_every_control_has_a_name(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        panel.core.say(Script(text="x\n\n```python\ny\n```"))
+        await panel.ask("One")
+        for button in page.findChildren(QAbstractButton):
+            if button.objectName().startswith("qt_") or button.__class__.__name__ == "QToolButton":
+                continue
+            assert button.accessibleName() or button.text(), button
+        assert page.composer.edit.accessibleName() == "Prompt"
+        assert page.list.view.accessibleName() == "Conversations"
+
+    panel.run(body)
+
+
+def test_closing_while_streaming_stops_and_keeps_what_came(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        panel.core.say(Script(text="abcdef", pieces=6, before=3, gate=Gate()))
+        page.composer.set_content("Go")
+        page.send()
+        await panel.until(lambda: page.session.tokens == 3)
+        page = await panel.again()
+        assert len(panel.core.closed) == 1
+        page.open_conversation(page.list.model.ids()[0])
+        await panel.until(lambda: len(page.thread_view.views()) == 2)
+        assert shown(panel) == ["Go", "abc"]
+        assert page.session.tree.path()[-1].status == "stopped"
+
+    panel.run(body)
+
+
+def test_a_disk_that_is_full_is_said_and_nothing_on_screen_is_lost(
+    panel: ChatPanel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sqlite3
+
+    from gui.chat import store as store_module
+
+    async def body() -> None:
+        page = await panel.open()
+        await panel.ask("Saved")
+        real = store_module.transaction
+
+        def full(connection: sqlite3.Connection) -> Any:
+            raise sqlite3.OperationalError("database or disk is full")
+
+        monkeypatch.setattr(store_module, "transaction", full)
+        panel.core.say(Script(text="Still here"))
+        await panel.ask("While full")
+        await panel.until(lambda: "disk is full" in page.trouble.words)
+        assert shown(panel)[-2:] == ["While full", "Still here"]
+        monkeypatch.setattr(store_module, "transaction", real)
+        page.keeper.retry()
+        await panel.until(lambda: page.keeper.trouble is None)
+        assert page.trouble.words == ""
+        page = await panel.again()
+        page.open_conversation(page.list.model.ids()[0])
+        await panel.until(lambda: len(page.thread_view.views()) == 4)
+        assert shown(panel)[-1] == "Still here"
+
+    panel.run(body)
+
+
+def test_a_broken_file_is_said_and_kept(panel: ChatPanel) -> None:
+    async def body() -> None:
+        (panel.home / "conversations.sqlite3").write_bytes(b"not a database at all" * 100)
+        page = await panel.open()
+        assert "conversations.broken-1.sqlite3" in page.trouble.words
+        await panel.ask("Works")
+        assert (panel.home / "conversations.broken-1.sqlite3").exists()
+
+    panel.run(body)
