@@ -161,6 +161,7 @@ class ChatPage(QWidget):
         self.desk.navigate.connect(self.navigate)
         self.desk.changed.connect(self.preview.changed)
         self.exporting.failed.connect(self._on_export_failed)
+        self.thread_view.card_changed.connect(self._show_session_in_head)
         self.thread_view.link_clicked.connect(self._on_link)
         self.keeper.trouble_changed.connect(self._on_trouble)
         self.trouble.retry_asked.connect(self.keeper.retry)
@@ -292,8 +293,9 @@ class ChatPage(QWidget):
         self.header.set_totals(session.totals, held)
         has_messages = len(session.tree) > 0
         self.header.set_has_content(has_messages)
-        self.hint.setVisible(not has_messages)
-        self.thread_view.setVisible(has_messages)
+        shows_thread = has_messages or self.thread_view.loose_card is not None
+        self.hint.setVisible(not shows_thread)
+        self.thread_view.setVisible(shows_thread)
 
     def delete_conversation(self, conversation_id: str) -> None:
         """Take a conversation away; the toast brings it back."""
@@ -456,8 +458,6 @@ class ChatPage(QWidget):
         self.desk.take(session, answer_id)
         if session is self.session:
             self._update_state()
-            self.thread_view.show()
-            self.hint.hide()
 
     def _update_state(self) -> None:
         if not self._started:

@@ -161,7 +161,7 @@ class Session(QObject):
             title=self.title,
             updated_at=self._conversation.updated_at,
             totals=self.totals,
-            has_draft=bool(self.draft),
+            has_draft=bool(self.draft or self.draft_attachments),
         )
 
     def whole(self) -> Conversation:

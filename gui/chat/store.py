@@ -30,7 +30,9 @@ DELETED_KEPT_FOR = timedelta(days=1)
 FILE_NAME = "conversations.sqlite3"
 
 _SUMMARIES = """
-SELECT c.id, c.title, c.updated_at_ms, c.draft <> '' AS has_draft,
+SELECT c.id, c.title, c.updated_at_ms,
+       c.draft <> '' OR EXISTS (SELECT 1 FROM attachments a WHERE a.conversation_id = c.id AND a.message_id IS NULL)
+           AS has_draft,
        COUNT(m.id) AS answers, COALESCE(SUM(m.side = 'local'), 0) AS local_answers,
        COALESCE(SUM(m.side = 'api'), 0) AS api_answers,
        COALESCE(SUM(CASE WHEN m.side = 'local' THEN COALESCE(m.loaded_nanodollars, m.cost_nanodollars)

@@ -28,6 +28,7 @@ AT_BOTTOM_PX = 6
 class ThreadView(QScrollArea):
     """Signals:
     stepped(id, by), edited(id, text), regenerate_asked(id), badge_opened(id), acted(id, action), link_clicked.
+    card_changed: that card came or went.
     card_acted: the action of the card that stands at the end, for a prompt that went back to the box.
     """
 
@@ -37,6 +38,7 @@ class ThreadView(QScrollArea):
     badge_opened = Signal(str)
     acted = Signal(str, str)
     card_acted = Signal(str)
+    card_changed = Signal()
     link_clicked = Signal(str, QPoint)
 
     def __init__(self, shelf: LexerShelf, parent: QWidget | None = None) -> None:
@@ -275,6 +277,7 @@ class ThreadView(QScrollArea):
             self._loose_card.acted.connect(self.card_acted)
             self._column.insertWidget(self._column.count() - 1, self._loose_card)
             self.go_to_end()
+        self.card_changed.emit()
 
     @property
     def loose_card(self) -> FailureCard | None:

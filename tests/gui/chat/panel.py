@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from gui.bridge import Bridge
 from gui.chat.page import ChatPage
 from gui.theme import theme
 from tests.gui.chat.scripted_core import ScriptedCore
+from tests.support.panel_loop import qt_loop
 
 WAIT_S = 20.0
 
@@ -89,12 +91,14 @@ class ChatPanel:
 def chat_panel(app: QApplication, home: Path) -> Iterator[ChatPanel]:
     theme().install(app)
     app.setQuitOnLastWindowClosed(False)
-    loop = QEventLoop(app)
+    loop = qt_loop(app)
     asyncio.set_event_loop(loop)
     panel = ChatPanel(app, home, loop)
+    gc.disable()  # whatever is in a cycle is taken on the thread that Qt's objects belong to
     try:
         yield panel
     finally:
         loop.run_until_complete(panel.end())
         asyncio.set_event_loop(None)
-        loop.close()
+        gc.collect()
+        gc.enable()

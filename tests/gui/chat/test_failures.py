@@ -1,0 +1,293 @@
+"""A failed answer: the prompt is never lost, the card says what happened, and its button is the way on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PySide6.QtWidgets import QPushButton
+
+from core.chat import ChatRequest, RouteDecision
+from core.errors import (
+    AuthenticationFailed,
+    BudgetExceeded,
+    ContentRefused,
+    ContextTooLong,
+    InvalidRequest,
+    LedgerUnavailable,
+    Overloaded,
+    RateLimited,
+    SignalboxError,
+    Unavailable,
+)
+from core.local.server import ServerState
+from core.spend.prices import PriceTable
+from gui.chat.facts import largest_fit
+from gui.chat.failure_card import FailureCard, LogPopover
+from gui.chat.failures import Facts, Plan, plan_failure
+from gui.chat.message_view import AnswerMessage
+from gui.chat.records import StoredError
+from tests.gui.chat.builders import make_decision
+from tests.gui.chat.panel import ChatPanel
+from tests.gui.chat.scripted_core import Script
+
+NO_KEY = AuthenticationFailed("This prompt needs the API, and no Anthropic key is set.", missing=True)
+OVER = BudgetExceeded(
+    "This prompt doesn't fit under June's $500 limit.",
+    limit_name="SPEND_LIMIT_DOLLARS",
+    limit_nanodollars=500_000_000_000,
+    spent_nanodollars=494_100_000_000,
+    held_nanodollars=3_420_000_000,
+    asked_nanodollars=2_710_000_000,
+    held_count=5,
+)
+BUTTONS = {
+    "no key": (NO_KEY, "Add a key"),
+    "wrong key": (AuthenticationFailed("Anthropic refused the key."), "Change the key"),
+    "too long": (
+        ContextTooLong("Too long.", input_tokens=41_208, limit_tokens=32_768),
+        "Send to API, $0.0047",
+    ),
+    "budget": (OVER, "Raise the limit"),
+    "ledger": (LedgerUnavailable("ledger.sqlite3 is not a ledger."), "Set it aside and start a new one"),
+    "unavailable": (Unavailable("Nothing answers at 127.0.0.1."), "Try again"),
+    "rate": (RateLimited("Too many requests."), "Try again"),
+    "overloaded": (Overloaded("Overloaded."), "Try again"),
+    "refused": (ContentRefused("It declined."), "Try again"),
+    "invalid": (InvalidRequest("max_tokens is 0.", hint="Give at least 1."), "Try again"),
+}
+
+
+def card_of(panel: ChatPanel) -> FailureCard:
+    card = panel.page.thread_view.loose_card
+    assert card is not None
+    return card
+
+
+def button(card: FailureCard, text: str) -> QPushButton:
+    found = [item for item in card.findChildren(QPushButton) if item.text() == text]
+    assert found, [item.text() for item in card.findChildren(QPushButton)]
+    return found[0]
+
+
+async def fail(panel: ChatPanel, error: SignalboxError, prompt: str = "My long prompt") -> FailureCard:
+    panel.core.say(Script(error=error))
+    await panel.ask(prompt)
+    await panel.until(lambda: panel.page.thread_view.loose_card is not None)
+    return card_of(panel)
+
+
+@pytest.mark.parametrize("name", list(BUTTONS))
+def test_the_prompt_goes_back_to_the_box_and_survives_a_restart(panel: ChatPanel, name: str) -> None:
+    error, label = BUTTONS[name]
+
+    async def body() -> None:
+        page = await panel.open()
+        card = await fail(panel, error)
+        assert page.composer.text == "My long prompt"
+        assert len(page.session.tree) == 0
+        assert card.isVisible()
+        assert button(card, label).isVisible()
+        words = f"{card.plan.sentence} {card.plan.kept}"
+        assert "box" in words or name == "invalid"
+        page = await panel.again()
+        await panel.until(lambda: page.composer.text == "My long prompt")
+
+    panel.run(body)
+
+
+def test_a_box_that_is_in_use_keeps_its_text_and_the_prompt_stays_above(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        panel.core.say(Script(error=Unavailable("Nothing answers.")), Script(text="Now it works"))
+        page.composer.set_content("First prompt")
+        page.send()
+        page.composer.set_content("Already typing the next")
+        await panel.idle()
+        await panel.until(lambda: len(page.thread_view.views()) == 2)
+        assert page.composer.text == "Already typing the next"
+        view = page.thread_view.views()[1]
+        assert isinstance(view, AnswerMessage)
+        assert view.card is not None
+        assert view.card.plan.kept == "Your prompt is kept above."
+        button(view.card, "Try again").click()
+        await panel.idle()
+        assert [message.text for message in page.session.tree.path()] == ["First prompt", "Now it works"]
+        assert page.composer.text == "Already typing the next"
+
+    panel.run(body)
+
+
+def test_a_failed_answer_shows_its_card_again_after_a_restart(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        await panel.ask("Works")
+        panel.core.say(Script(error=OVER))
+        view = page.thread_view.views()[1]
+        assert isinstance(view, AnswerMessage)
+        view.again_button.click()
+        await panel.idle()
+        page = await panel.again()
+        page.open_conversation(page.list.model.ids()[0])
+        await panel.until(lambda: len(page.thread_view.views()) == 2)
+        view = page.thread_view.views()[1]
+        assert isinstance(view, AnswerMessage)
+        assert view.card is not None
+        assert "$500 limit" in view.card.plan.title
+        assert view.versions.words == "2/2"
+
+    panel.run(body)
+
+
+def test_no_key_leads_to_the_keys(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        went: list[tuple[str, str]] = []
+        page.navigate.connect(lambda where, section: went.append((where, section)))
+        button(await fail(panel, NO_KEY), "Add a key").click()
+        assert went == [("preferences", "keys")]
+
+    panel.run(body)
+
+
+def test_over_the_limit_offers_what_would_fit_and_sends_it(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+
+        def decide(request: ChatRequest) -> RouteDecision:
+            signals = replace(make_decision().signals, max_output_tokens=200_000)
+            return make_decision(request.force or "api", signals=signals)
+
+        panel.core.decide_with = decide
+        card = await fail(panel, OVER)
+        assert card.plan.title == "This prompt doesn’t fit under June’s $500 limit"
+        assert card.plan.sentence == "Its worst case is $2.71 and $2.48 is free, so it was not sent."
+        lower = next(item for item in card.findChildren(QPushButton) if item.text().startswith("Lower"))
+        tokens = int(lower.text().rsplit(" ", 1)[1].replace(",", ""))
+        free = 500_000_000_000 - 494_100_000_000 - 3_420_000_000
+        worst = panel.core.prices.worst_case_nanodollars("claude-sonnet-4-6", 700, tokens)
+        assert worst is not None
+        assert worst <= free
+        panel.core.say(Script(text="Short answer"))
+        lower.click()
+        await panel.idle()
+        assert panel.core.requests[-1].max_tokens == tokens
+        assert page.session.tree.path()[-1].text == "Short answer"
+        assert page.thread_view.loose_card is None
+
+    panel.run(body)
+
+
+@pytest.mark.parametrize("free", [0, 1_000, 2_600_000, 40_000_000, 10**12])
+def test_the_largest_fit_really_fits_and_is_no_waste(free: int) -> None:
+    prices = PriceTable()
+    tokens = largest_fit(prices, "claude-sonnet-4-6", 700, 4096, free)
+    if tokens is None:
+        worst = prices.worst_case_nanodollars("claude-sonnet-4-6", 700, 16)
+        assert worst is not None
+        assert worst > free
+        return
+    worst = prices.worst_case_nanodollars("claude-sonnet-4-6", 700, tokens)
+    above = prices.worst_case_nanodollars("claude-sonnet-4-6", 700, int(tokens * 1.12) + 1)
+    assert worst is not None
+    assert above is not None
+    assert worst <= free
+    assert above > free or tokens > 4096 * 0.88
+
+
+def test_too_long_for_local_is_sent_to_the_api_once(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        card = await fail(panel, BUTTONS["too long"][0])
+        assert card.plan.sentence.startswith("41,208 tokens, and the model takes 32,768.")
+        button(card, "Send to API, $0.0047").click()
+        await panel.idle()
+        assert panel.core.requests[-1].force == "api"
+        assert page.session.options.force is None
+        assert page.composer.switch.value == "auto"
+
+    panel.run(body)
+
+
+def test_a_failed_local_server_shows_its_log_and_restarts(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        panel.core.publish(local=ServerState(phase="failed", kind="embedded", detail="exited with code 137"))
+        panel.core.log = [f"line {number}" for number in range(50)]
+        await panel.until(lambda: panel.bridge.status and panel.bridge.status.local.phase == "failed")
+        card = await fail(panel, Unavailable("Local isn't available: exited with code 137."))
+        assert card.plan.sentence == "Exited with code 137."
+        assert card.plan.log == ("line 46", "line 47", "line 48", "line 49")
+        button(card, "Show log").click()
+        await panel.until(lambda: page.findChild(LogPopover) is not None)
+        popover = page.findChild(LogPopover)
+        assert popover is not None
+        popover.close()
+        button(card, "Restart").click()
+        await panel.until(lambda: ("restart_local",) in panel.core.calls)
+        assert page.composer.text == "My long prompt"
+
+    panel.run(body)
+
+
+def test_a_broken_ledger_is_set_aside_from_the_card(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        card = await fail(panel, BUTTONS["ledger"][0])
+        assert "Nothing was sent" in card.plan.kept
+        button(card, "Set it aside and start a new one").click()
+        await panel.until(lambda: page.thread_view.loose_card is None)
+        assert ("set_ledger_aside",) in panel.core.calls
+        assert page.composer.text == "My long prompt"
+
+    panel.run(body)
+
+
+def test_attachments_go_back_with_the_prompt(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        page.composer.edit.insert_pasted("line\n" * 20_000)
+        panel.core.say(Script(error=Unavailable("Nothing answers.")))
+        page.send()
+        await panel.idle()
+        await panel.until(lambda: page.thread_view.loose_card is not None)
+        assert [item.size_bytes for item in page.composer.attachments] == [100_000]
+        page = await panel.again()
+        await panel.until(lambda: page.composer.attachments)
+        assert page.composer.attachments[0].size_bytes == 100_000
+
+    panel.run(body)
+
+
+@pytest.mark.parametrize("kind", [*(error.kind for error, _ in BUTTONS.values()), "something_new"])
+@pytest.mark.parametrize("in_box", [True, False])
+def test_every_failure_has_words_a_way_on_and_says_what_was_kept(kind: str, in_box: bool) -> None:
+    error = StoredError(kind=kind, message="What happened.")
+    plan: Plan = plan_failure(error, Facts(in_box=in_box))
+    assert plan.title
+    assert plan.fix or plan.actions
+    assert not plan.title.endswith(".")
+    assert ("box" if in_box else "above") in f"{plan.sentence} {plan.kept}"
+
+
+def test_after_a_kill_the_cut_answer_offers_to_go_on(panel: ChatPanel, tmp_path: Path) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        await panel.ask("Question")
+        message = page.session.tree.path()[-1]
+        await page.keeper.read(
+            lambda store: store.save_message(replace(message, status="streaming", result=None, text="Half"))
+        )
+        page = await panel.again()
+        page.open_conversation(page.list.model.ids()[0])
+        await panel.until(lambda: len(page.thread_view.views()) == 2)
+        view = page.thread_view.views()[1]
+        assert isinstance(view, AnswerMessage)
+        assert view.card is not None
+        assert view.card.plan.title == "The answer was cut off when Signalbox ended"
+        button(view.card, "Continue").click()
+        await panel.idle()
+        assert len(page.session.tree.path()) == 3
+
+    panel.run(body)
