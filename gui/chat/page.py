@@ -365,6 +365,7 @@ class ChatPage(QWidget):
             else:
                 rows = await self.keeper.read(ConversationStore.summaries)
                 nothing = "Your conversations will be here"
+            self.list.set_current(self.session.id)
             self.list.show_summaries(rows, nothing)
         except StoreTrouble as problem:
             self._on_trouble(problem)

@@ -19,7 +19,7 @@ from gui.chat.session import Session
 from gui.theme import set_button_icon, set_property, theme
 
 COLUMN_PX = 800
-SHOWN_MESSAGES = 60
+SHOWN_MESSAGES = 40
 SLICE_S = 0.006
 PROGRESS_MS = 250
 AT_BOTTOM_PX = 6
@@ -49,6 +49,7 @@ class ThreadView(QScrollArea):
         self._order: list[str] = []
         self._shown = SHOWN_MESSAGES
         self._building: asyncio.Task[None] | None = None
+        self._restyling: asyncio.Task[None] | None = None
         self._loose_card: FailureCard | None = None
         self.waiting_words: Callable[[], str] = str
         self.following = True
@@ -129,8 +130,9 @@ class ThreadView(QScrollArea):
 
     def stop_building(self) -> None:
         """The page closes."""
-        if self._building is not None:
-            self._building.cancel()
+        for task in (self._building, self._restyling):
+            if task is not None:
+                task.cancel()
 
     async def _build(self) -> None:
         """Make the widgets that are missing and drop those that are not on the path any more."""
@@ -335,9 +337,35 @@ class ThreadView(QScrollArea):
             self._column.setSpacing(unit.px(13))
 
     def _restyle(self) -> None:
+        """Draw what is on screen again at once, and the rest a few milliseconds at a time."""
         self._respace()
+        if self._restyling is not None:
+            self._restyling.cancel()
+        hidden: list[MessageView] = []
         for view in self.views():
-            view.restyle()
+            if view.visibleRegion().isEmpty():
+                hidden.append(view)
+            else:
+                view.restyle()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # the theme is set before the loop runs
+            for view in hidden:
+                view.restyle()
+        else:
+            self._restyling = loop.create_task(self._restyle_hidden(hidden))
+
+    async def _restyle_hidden(self, views: list[MessageView]) -> None:
+        pause = _Pauses()
+        for view in reversed(views):
+            if self._views.get(view.message_id) is not view:
+                continue
+            if isinstance(view, AnswerMessage) and not view.view.is_streaming:
+                for _ in view.view.render_steps(view.view.source):
+                    await pause.if_due()
+            else:
+                view.restyle()
+            await pause.if_due()
 
     def resizeEvent(self, arg__1: QResizeEvent) -> None:
         super().resizeEvent(arg__1)

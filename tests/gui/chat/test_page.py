@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt
-from PySide6.QtGui import QGuiApplication, QImage, QWheelEvent
+from PySide6.QtGui import QColor, QGuiApplication, QImage, QTextCursor, QWheelEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractButton, QApplication, QLineEdit
 
@@ -19,8 +19,10 @@ from core.local.server import ServerState
 from core.spend.rows import LedgerRow
 from gui.chat.composer import Composer
 from gui.chat.message_view import AnswerMessage, UserMessage
+from gui.chat.prose_block import ProseBlock
 from gui.chat.requests import CONTINUE_PROMPT
-from gui.chat.thread_view import ThreadView
+from gui.chat.thread_view import SHOWN_MESSAGES, ThreadView
+from gui.theme import theme
 from gui.widgets.decision_card import DecisionCard
 from tests.gui.chat.builders import NOW, make_decision
 from tests.gui.chat.panel import ChatPanel
@@ -501,14 +503,14 @@ def test_a_long_conversation_shows_its_end_first_and_the_rest_on_demand(panel: C
         page.new_chat()
         await panel.idle()
         page.open_conversation(kept)
-        await panel.until(lambda: len(page.thread_view.views()) == 60)
+        await panel.until(lambda: len(page.thread_view.views()) == SHOWN_MESSAGES)
         assert shown(panel)[-1] == "answer 44"
-        assert shown(panel)[0] == "prompt 15"
+        assert shown(panel)[0] == "prompt 25"
         earlier = page.thread_view._earlier  # pyright: ignore[reportPrivateUsage]
-        assert earlier.text() == "Show 30 earlier messages"
+        assert earlier.text() == "Show 50 earlier messages"
         earlier.click()
-        await panel.until(lambda: len(page.thread_view.views()) == 90)
-        assert shown(panel)[0] == "prompt 0"
+        await panel.until(lambda: len(page.thread_view.views()) == 2 * SHOWN_MESSAGES)
+        assert shown(panel)[0] == "prompt 5"
 
     panel.run(body)
 
@@ -676,6 +678,49 @@ def test_waiting_for_a_server_that_starts_is_said(panel: ChatPanel) -> None:
         await panel.idle()
 
     panel.run(body)
+
+
+def test_a_new_theme_reaches_every_message_and_loses_none(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open(900, 500)
+        for number in range(12):
+            panel.core.say(Script(text=f"answer {number}\n\n" + "word " * 200))
+            await panel.ask(f"prompt {number}")
+        before = shown(panel)
+        theme().set_scheme("dark")
+        try:
+            dark = theme().color("text")
+            panes = [view.view.findChildren(ProseBlock)[0] for view in answers(panel)]
+            await panel.until(lambda: all(colour_of(pane) == dark for pane in current(panel)))
+            assert shown(panel) == before
+            assert len(panes) == 12
+            gate = Gate()
+            panel.core.say(Script(text="abcdef", pieces=6, before=3, gate=gate))
+            page.composer.set_content("Go")
+            page.send()
+            await panel.until(lambda: page.session.tokens == 3)
+            theme().set_zoom(1.2)
+            gate.open()
+            await panel.idle()
+            assert shown(panel)[-1] == "abcdef"
+        finally:
+            theme().set_scheme("light")
+
+    panel.run(body)
+
+
+def answers(panel: ChatPanel) -> list[AnswerMessage]:
+    return [view for view in panel.page.thread_view.views() if isinstance(view, AnswerMessage)]
+
+
+def current(panel: ChatPanel) -> list[ProseBlock]:
+    return [view.view.findChildren(ProseBlock)[-1] for view in answers(panel)]
+
+
+def colour_of(pane: ProseBlock) -> QColor:
+    cursor = QTextCursor(pane.document())
+    cursor.movePosition(QTextCursor.MoveOperation.NextCharacter)
+    return cursor.charFormat().foreground().color()
 
 
 def test_every_control_has_a_name(panel: ChatPanel) -> None:
