@@ -12,7 +12,16 @@ from PySide6.QtGui import (
     QTextCharFormat,
     QTextCursor,
 )
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QTextEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QTextEdit,
+    QVBoxLayout,
+    QWidget,
+)
 
 from gui.chat.highlighter import CodeHighlighter, LexerShelf
 from gui.chat.prose import code_font
@@ -88,6 +97,7 @@ class CodeBlock(QWidget):
     def __init__(self, language: str, shelf: LexerShelf, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         unit = theme()
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         self.language = language
         self._pieces: list[str] = []
         self.body = CodeBody()

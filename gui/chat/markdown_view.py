@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 from PySide6.QtCore import QPoint, QTimer, Signal
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
 from gui.chat.code_block import CodeBlock
 from gui.chat.highlighter import LexerShelf
@@ -40,6 +40,7 @@ class MarkdownView(QWidget):
 
     def __init__(self, shelf: LexerShelf, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         self._shelf = shelf
         self._source: list[str] = []
         self._waiting: list[str] = []
