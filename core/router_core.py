@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from core.chat import ChatRequest, ChatResult, Failed, Finished, RouteDecision, StreamEvent
 from core.errors import LedgerUnavailable, Unavailable
-from core.local.choice import choice_key, choose_server, chosen_kind
+from core.local.choice import chosen_kind
+from core.local.keeper import LocalKeeper
 from core.local.server import ServerState
 from core.observe import remember_secret
 from core.routing.router import Router
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
     from core.doctor import Finding
     from core.keys import KeyName, KeyStatus, KeyStore
-    from core.local.server import LocalServer
     from core.providers.base import CheckResult
     from core.settings import Settings, SettingsStore
     from core.spend.ledger import Ledger
@@ -75,7 +75,8 @@ class RouterCore:
         self.prices: PriceTable = PriceTable()
         self._eager = local_start == "eager"
         self._api = ApiSide(self.prices)
-        self._local = LocalSide(on_demand=not self._eager)
+        self._keeper = LocalKeeper(self._local_changed)
+        self._local = LocalSide(self._keeper, on_demand=not self._eager)
         self._ledger: Ledger | None = None
         self._ledger_error: LedgerUnavailable | None = None
         self._router = Router(
@@ -84,7 +85,7 @@ class RouterCore:
             prices=self.prices,
             local=self._local,
             api=self._api,
-            wait_for_local=self._wait_for_local,
+            wait_for_local=self._keeper.wait_until_settled,
             loaded_nanodollars=self._local.loaded_nanodollars,
             on_change=self._changed,
         )
@@ -96,7 +97,6 @@ class RouterCore:
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._notices: list[Problem] = []
-        self._local_choice: tuple[object, ...] | None = None
         self._unsubscribers: list[Callable[[], None]] = []
 
     # -- life -----------------------------------------------------------------------------------------------
@@ -111,8 +111,6 @@ class RouterCore:
         self._set_up_local(self.settings.current)
         self._spawn(self._read_keys())
         await self._start_ledger()
-        if self._eager:
-            self._spawn(self.start_local())
         self._spawn(self._keep_status())
 
     async def stop(self) -> None:
@@ -125,8 +123,8 @@ class RouterCore:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._api.close()
         await self._local.close()
-        if self._local.server is not None:
-            await self._local.server.stop()
+        await self._keeper.stop()
+        await self._keeper.end_replaced()
         if self._ledger is not None:
             await self._ledger.close()
             self._ledger = None
@@ -328,43 +326,32 @@ class RouterCore:
 
     async def start_local(self) -> None:
         """Start the local server; its end is a state (``status().local``), not an exception."""
-        if self._local.server is not None:
-            self._local.breaker.reset()
-            await self._local.server.start()
+        self._local.breaker.reset()
+        await self._keeper.start()
 
     async def stop_local(self) -> None:
-        if self._local.server is not None:
-            await self._local.server.stop()
+        await self._keeper.stop()
 
     async def restart_local(self) -> None:
-        if self._local.server is not None:
-            self._local.breaker.reset()
-            await self._local.server.restart()
+        self._local.breaker.reset()
+        await self._keeper.restart()
 
     def local_log(self, lines: int = 200) -> list[str]:
         """Return the last ``lines`` lines of the local server's own log."""
-        return self._local.server.log_tail(lines) if self._local.server is not None else []
+        return self._keeper.log_tail(lines)
 
     def _set_up_local(self, settings: Settings) -> None:
         rate = settings.local_dollars_per_hour
         self._local.configure(self.vllm_key, dollars_to_nano(rate) if rate is not None else None)
-        origin = self.settings.origin("vllm_base_url")
-        key = choice_key(settings, origin, self.vllm_key)
-        if key == self._local_choice:
-            return
-        self._local_choice = key
-        old = self._local.server
-        self._local.server = choose_server(settings, origin, self.vllm_key)
-        if self._local.server is not None:
-            self._unsubscribers.append(self._local.server.on_change(self._local_changed))
-        if old is not None:
-            self._spawn(self._replace_local(old))
-        self._changed()
+        if self._keeper.follow(settings, self.settings.origin("vllm_base_url"), self.vllm_key):
+            self._local.breaker.reset()
+            self._spawn(self._replace_local())
+            self._changed()
 
-    async def _replace_local(self, old: LocalServer) -> None:
-        await old.stop()
+    async def _replace_local(self) -> None:
+        await self._keeper.end_replaced()
         if self._eager:
-            await self.start_local()
+            await self._keeper.start()
 
     def _local_changed(self, state: ServerState) -> None:
         if state.phase in ("ready", "stopped"):
@@ -376,26 +363,6 @@ class RouterCore:
     async def _warm_up_sdk(self) -> None:
         """Import the SDK before the first prompt needs it: 0.5 s that nobody waits for."""
         await asyncio.to_thread(__import__, "openai")
-
-    async def _wait_for_local(self, timeout_s: float) -> None:
-        """Return when the local server is no longer starting, or after ``timeout_s`` seconds."""
-        server = self._local.server
-        if server is None:
-            return
-        settled = asyncio.Event()
-
-        def look(state: ServerState) -> None:
-            if state.phase != "starting":
-                settled.set()
-
-        unsubscribe = server.on_change(look)
-        look(server.state)
-        try:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(timeout_s):
-                    await settled.wait()
-        finally:
-            unsubscribe()
 
     # -- settings and keys ----------------------------------------------------------------------------------
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from core.chat import ChatRequest, Estimate, Side, Signals
 from core.errors import AuthenticationFailed, Unavailable
-from core.local.server import LocalServer, ServerState
+from core.local.keeper import LocalKeeper
+from core.local.server import ServerState
 from core.providers.base import Capabilities, InferenceProvider
 from core.routing.health import Breaker
 from core.routing.policy import Health, SideState
@@ -138,10 +139,12 @@ class LocalSide:
 
     side: Side = "local"
 
-    def __init__(self, *, on_demand: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, keeper: LocalKeeper, *, on_demand: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._keeper = keeper
         self.breaker = Breaker(clock, cooldown_s=3.0, cooldown_cap_s=30.0)
         self._on_demand = on_demand
-        self.server: LocalServer | None = None
         self.nanodollars_per_hour: int | None = None
         self._api_key: str | None = None
         self._provider: InferenceProvider | None = None
@@ -151,9 +154,7 @@ class LocalSide:
 
     @property
     def server_state(self) -> ServerState:
-        if self.server is None:
-            return ServerState(phase="stopped", kind="none", detail="no local server is set up")
-        return self.server.state
+        return self._keeper.state
 
     def configure(self, api_key: str | None, nanodollars_per_hour: int | None) -> None:
         """Take the server's key and the machine's price; requests under way keep the provider they have."""
@@ -185,8 +186,12 @@ class LocalSide:
         Raises:
             Unavailable: none is ready.
         """
-        if self._on_demand and self.server is not None and self.server_state.phase in ("stopped", "starting"):
-            await self.server.start()
+        if (
+            self._on_demand
+            and self._keeper.server is not None
+            and self.server_state.phase in ("stopped", "starting")
+        ):
+            await self._keeper.start()
         server = self.server_state
         if server.base_url is None:
             raise Unavailable(
@@ -242,7 +247,7 @@ class LocalSide:
         )
 
     def _health(self, server: ServerState) -> tuple[Health, str]:
-        if self._on_demand and self.server is not None and server.phase in ("stopped", "starting"):
+        if self._on_demand and self._keeper.server is not None and server.phase in ("stopped", "starting"):
             return "up", ""
         match server.phase:
             case "ready":
