@@ -24,6 +24,8 @@ from gui.chat.text_blocks import (
 from gui.theme import theme
 
 FLUSH_MS = 33
+FULL_CHARS = 6000
+"""A run of prose goes on in a new widget from here, since Qt's layout of a text slows down with its length."""
 BUSY_SHARE = 6  # after a slow flush, wait this many times its length before the next one
 
 
@@ -150,7 +152,11 @@ class MarkdownView(QWidget):
     def _apply(self, event: BlockEvent) -> None:
         match event:
             case ProseClosed(text=text):
-                self._prose_at_end().close_block(text)
+                prose = self._prose_at_end()
+                prose.close_block(text)
+                if prose.document().characterCount() > FULL_CHARS:
+                    prose.set_shows_caret(False)
+                    self._prose = None
             case ProseOpen(text=text):
                 if text or self._prose is not None:
                     self._prose_at_end().set_tail(text)

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 NEW_TITLE = "New chat"
 TITLE_CHARS = 60
 SAVE_EVERY_S = 1.0
+CLOSE_S = 5.0
 API_CHARS_PER_TOKEN = 3.8
 """How tokens are counted while an API answer streams: its pieces are several tokens long. The end corrects it."""
 _ROWS_TO_LOOK_AT = 50
@@ -215,9 +216,9 @@ class Session(QObject):
             self._consumer.cancel()
 
     async def wait_until_ended(self) -> None:
-        """Return when no answer runs any more and its end is told."""
+        """Return when no answer runs any more and its end is told, or after five seconds."""
         if self._runner is not None:
-            await asyncio.wait({self._runner})
+            await asyncio.wait({self._runner}, timeout=CLOSE_S)
 
     def show_version(self, message_id: str, by: int) -> None:
         if self.tree.step(message_id, by):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from PySide6.QtCore import QPoint, Qt, QUrl
-from PySide6.QtGui import QColor, QGuiApplication, QTextCursor, QTextDocument, QTextFormat
+from PySide6.QtGui import QColor, QGuiApplication, QTextCursor, QTextDocument, QTextFormat, QTextTable
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QPushButton
 
@@ -16,6 +16,7 @@ from gui.chat.code_block import LONG_LINE_CHARS
 from gui.chat.highlighter import LANGUAGES, LexerShelf, load_lexer
 from gui.chat.links import LinkPopover, describe_target, may_open
 from gui.chat.markdown_view import MarkdownView
+from gui.chat.prose import render_markdown
 from gui.chat.prose_block import LIVE_CHARS, ProseBlock
 from gui.chat.tasks import TaskSet
 from gui.chat.text_pane import LoadNothingDocument, TextPane
@@ -100,6 +101,19 @@ def test_markdown_becomes_rich_text(view: MarkdownView) -> None:
     assert bold.weight() >= 600
     assert QTextCursor(document.find("code")).charFormat().background().color() == theme().color("sunken")
     assert len(document.rootFrame().childFrames()) == 1
+
+
+def test_rows_that_are_short_or_still_arriving_make_no_spanned_cells(view: MarkdownView) -> None:
+    """Inserting a spanned cell crashes Qt 6.11.3."""
+    rendered = render_markdown("| n | v | c |\n|---|---|---|\n| r\n| | |\n| x | | z |")
+    [table] = rendered.rootFrame().childFrames()
+    assert isinstance(table, QTextTable)
+    spans = {
+        table.cellAt(row, column).columnSpan()
+        for row in range(table.rows())
+        for column in range(table.columns())
+    }
+    assert spans == {1}
 
 
 def test_html_is_shown_as_text_and_pictures_as_description_and_address(view: MarkdownView) -> None:

@@ -478,6 +478,24 @@ def test_the_tail_is_followed_only_from_the_tail(panel: ChatPanel) -> None:
     panel.run(body)
 
 
+def test_a_reader_near_the_end_is_not_dragged_along_when_text_gets_shorter(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open(900, 500)
+        panel.core.say(Script(text="line of text\n\n" * 60))
+        await panel.ask("Write a lot")
+        thread = page.thread_view
+        bar = thread.verticalScrollBar()
+        await panel.until(lambda: bar.maximum() > 400)
+        wheel(thread, 200)
+        assert not thread.following
+        answer = last_answer(panel)
+        answer.view.set_markdown("line of text\n\n" * 50)  # shorter: the bar must move its value
+        await panel.until(lambda: bar.value() == bar.maximum())
+        assert not thread.following
+
+    panel.run(body)
+
+
 def wheel(thread: ThreadView, pixels: int) -> None:
     middle = QPointF(thread.viewport().rect().center())
     event = QWheelEvent(
