@@ -151,13 +151,15 @@ class Signals:
 
     ``complexity`` is 0 (trivial) to 1 (hard). ``input_tokens`` is an estimate made without a tokenizer and
     ``input_tokens_bound`` an upper bound of the true count, for holds; both are the provider's own count
-    once that was asked for.
+    once that was asked for. ``max_output_named`` is false where the request named no limit and the default
+    stands in.
     """
 
     input_tokens: int
     input_tokens_bound: int
     max_output_tokens: int
     complexity: float
+    max_output_named: bool = True
     features: tuple[Feature, ...] = ()
     message_count: int = 1
     has_tools: bool = False
@@ -208,6 +210,7 @@ class RouteDecision:
     routing_threshold: int
     local_available: bool = True
     api_available: bool = True
+    local_context_tokens: int | None = None
     refusal: RefusalKind | None = None
     fell_back_from: Side | None = None
 
@@ -279,6 +282,16 @@ class ToolCallDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class OutputProgress:
+    """The provider generated ``hidden_bytes`` of output that is neither text nor a tool call, such as thinking.
+
+    It is billed like text, so an answer that breaks off is priced with it. It goes no further than the router.
+    """
+
+    hidden_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class UsageReported:
     """The usage so far; a later one replaces it."""
 
@@ -307,5 +320,5 @@ class Failed:
     partial: ChatResult | None = None
 
 
-ProviderEvent = TextDelta | ToolCallDelta | UsageReported | AnswerEnded
+ProviderEvent = TextDelta | ToolCallDelta | OutputProgress | UsageReported | AnswerEnded
 StreamEvent = Started | TextDelta | ToolCallDelta | UsageReported | Finished | Failed

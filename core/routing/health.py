@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 BreakerPhase = Literal["closed", "open", "half_open"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """One request as the breaker knows it; ``generation`` counts the breaker's openings and closings."""
+
+    generation: int
+    is_probe: bool
 
 
 class Breaker:
@@ -15,7 +24,8 @@ class Breaker:
     closed -> open when at least ``min_requests`` ended in the last ``window_s`` seconds and
     ``error_rate`` or more of them failed; open -> half_open after ``cooldown_s`` (doubled each time a probe
     fails, at most ``cooldown_cap_s``); half_open lets one request through, whose end closes or re-opens it.
-    ``clock`` returns monotonic seconds.
+    What a request of an earlier generation says is ignored: an old stream that ends well does not undo a
+    Retry-After that came meanwhile. ``clock`` returns monotonic seconds.
     """
 
     def __init__(
@@ -37,7 +47,8 @@ class Breaker:
         self._cooldown_cap_s = cooldown_cap_s
         self._ends: deque[tuple[float, bool]] = deque()
         self._open_until: float | None = None
-        self._probe_started: float | None = None
+        self._probe: Ticket | None = None
+        self._generation = 0
 
     @property
     def phase(self) -> BreakerPhase:
@@ -52,48 +63,56 @@ class Breaker:
 
     @property
     def allows(self) -> bool:
-        """Whether a request may be sent now; in half-open only while no probe is under way.
-
-        A probe whose end was never told (its caller was killed) stops counting after ``cooldown_cap_s``.
-        """
+        """Whether a request may be sent now; in half-open only while no probe is under way."""
         phase = self.phase
-        if phase != "half_open":
-            return phase == "closed"
-        return self._probe_started is None or self._clock() - self._probe_started > self._cooldown_cap_s
+        return phase == "closed" or (phase == "half_open" and self._probe is None)
 
-    def begin(self) -> None:
-        """Tell that a request is being sent."""
-        if self.phase == "half_open":
-            self._probe_started = self._clock()
+    def begin(self) -> Ticket:
+        """Tell that a request is going to be sent; call it before anything else may look at ``allows``."""
+        is_probe = self.phase == "half_open" and self._probe is None
+        ticket = Ticket(self._generation, is_probe)
+        if is_probe:
+            self._probe = ticket
+        return ticket
 
-    def succeed(self) -> None:
+    def succeed(self, ticket: Ticket) -> None:
+        if ticket.generation != self._generation:
+            return
+        if ticket.is_probe:
+            self._turn(None)
+            self._ends.clear()
+            self._cooldown_s = self._first_cooldown_s
         self._remember(failed=False)
-        self._open_until = self._probe_started = None
-        self._cooldown_s = self._first_cooldown_s
 
-    def abandon(self) -> None:
+    def abandon(self, ticket: Ticket) -> None:
         """Tell that a request ended without saying anything about the server (stopped, caller's fault)."""
-        self._probe_started = None
+        if self._probe is ticket:
+            self._probe = None
 
-    def fail(self, retry_after_s: float | None = None) -> None:
+    def fail(self, ticket: Ticket, retry_after_s: float | None = None) -> None:
         """Tell of a failure; ``retry_after_s`` is the server's wish, obeyed up to the cap."""
-        probe_failed = self.phase == "half_open"
-        self._probe_started = None
-        self._remember(failed=True)
+        if ticket.generation != self._generation:
+            return
         now = self._clock()
+        self._remember(failed=True)
         if retry_after_s is not None:
-            self._open_until = now + min(retry_after_s, self._cooldown_cap_s)
-        elif probe_failed:
+            self._turn(now + min(retry_after_s, self._cooldown_cap_s))
+        elif ticket.is_probe:
             self._cooldown_s = min(self._cooldown_s * 2, self._cooldown_cap_s)
-            self._open_until = now + self._cooldown_s
-        elif self._too_many_failed():
-            self._open_until = now + self._cooldown_s
+            self._turn(now + self._cooldown_s)
+        elif self._open_until is None and self._too_many_failed():
+            self._turn(now + self._cooldown_s)
 
     def reset(self) -> None:
         """Forget everything: the server was restarted or its address changed."""
         self._ends.clear()
-        self._open_until = self._probe_started = None
+        self._turn(None)
         self._cooldown_s = self._first_cooldown_s
+
+    def _turn(self, open_until: float | None) -> None:
+        self._open_until = open_until
+        self._probe = None
+        self._generation += 1
 
     def _remember(self, *, failed: bool) -> None:
         now = self._clock()

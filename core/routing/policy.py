@@ -15,6 +15,9 @@ from core.chat import Estimate, RefusalKind, RouteDecision, RoutingMode, Rule, S
 from core.providers.base import Capabilities
 from core.spend.money import format_cost
 
+LEAST_ANSWER_TOKENS = 256
+"""Room that an answer of no named length has to find in a side's context."""
+
 Health = Literal["up", "starting", "down", "no_key"]
 
 
@@ -103,6 +106,7 @@ def decide(signals: Signals, state: RouterState, policy: Policy) -> RouteDecisio
         routing_threshold=policy.routing_threshold,
         local_available=state.local.health == "up",
         api_available=state.api.health == "up",
+        local_context_tokens=state.local.capabilities.context_tokens,
         refusal=choice.refusal,
     )
 
@@ -137,7 +141,9 @@ def _capability_gate(side: Side, signals: Signals, state: RouterState) -> _Gate 
         return _Gate(
             "capability", "capability", f"Capability: {signals.model} is served by {NAMES[_other(side)]}"
         )
-    needed = signals.input_tokens + signals.max_output_tokens
+    # A default is no requirement: without a limit of its own, a request takes what the context leaves.
+    answer_tokens = signals.max_output_tokens if signals.max_output_named else LEAST_ANSWER_TOKENS
+    needed = signals.input_tokens + min(answer_tokens, signals.max_output_tokens)
     if can.context_tokens is not None and needed > can.context_tokens:
         return _Gate(
             "capability",

@@ -8,15 +8,15 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from core.chat import (
-    AnswerEnded,
     ChatRequest,
     ChatResult,
     Failed,
@@ -31,11 +31,12 @@ from core.chat import (
     TextDelta,
     ToolCallDelta,
     Usage,
+    UsageReported,
 )
-from core.errors import BudgetExceeded, SignalboxError, TransientFailure, Unavailable
+from core.errors import BudgetExceeded, LedgerUnavailable, SignalboxError, TransientFailure, Unavailable
 from core.providers import AnswerCollector
 from core.providers.base import InferenceProvider
-from core.routing.health import Breaker
+from core.routing.health import Breaker, Ticket
 from core.routing.policy import NAMES, Policy, RouterState, SideState, decide
 from core.routing.refusals import refusal_error
 from core.routing.signals import read_signals, with_counted_input
@@ -57,6 +58,10 @@ BYTES_PER_ARRIVED_TOKEN = 3
 """Output of a broken-off answer is counted from its text at this rate: rather too many tokens than too few."""
 
 
+COUNT_TIMEOUT_S = 3.0
+"""How long the provider's own count of the input may take; without it the bound stands."""
+
+
 class Track(Protocol):
     """What the router needs of a side; ``ApiSide`` and ``LocalSide`` are the real ones."""
 
@@ -64,7 +69,15 @@ class Track(Protocol):
 
     def state(self, request: ChatRequest, signals: Signals) -> SideState: ...
 
-    async def provider(self, request: ChatRequest) -> InferenceProvider: ...
+    def needs_start(self) -> bool:
+        """Whether its server counts as up but has to be started first (on demand)."""
+        ...
+
+    async def start(self) -> None: ...
+
+    async def provider(self, model: str | None) -> InferenceProvider:
+        """Return the provider for ``model``, the one that was decided and held for."""
+        ...
 
 
 class _Answer(AnswerCollector):
@@ -74,6 +87,7 @@ class _Answer(AnswerCollector):
         super().__init__()
         self.started = time.perf_counter()
         self.first: float | None = None
+        self.sent = False
 
     @property
     def shown(self) -> bool:
@@ -86,12 +100,24 @@ class _Answer(AnswerCollector):
 
 
 @dataclass(slots=True)
+class _Attempt:
+    """A request on one side: its row in the ledger is open until it is settled."""
+
+    decision: RouteDecision
+    side: Side
+    ticket: Ticket
+    hold_nanodollars: int
+    answer: _Answer = field(default_factory=_Answer)
+    settled: bool = False
+
+
+@dataclass(slots=True)
 class _Run:
-    """What one request carries from attempt to attempt."""
+    """What one request carries from attempt to attempt. ``attempt`` is the one whose row is open."""
 
     request: ChatRequest
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    hold_nanodollars: int = 0
+    attempt: _Attempt | None = None
     fell_back: bool = False
     partial: ChatResult | None = None
 
@@ -138,8 +164,10 @@ class Router:
         return self._decide(request, signals, standing)
 
     def _decide(self, request: ChatRequest, signals: Signals, standing: Standing) -> RouteDecision:
-        settings = self._settings()
-        state = RouterState(
+        return decide(signals, self._state(request, signals, standing), self._policy())
+
+    def _state(self, request: ChatRequest, signals: Signals, standing: Standing) -> RouterState:
+        return RouterState(
             local=self._tracks["local"].state(request, signals),
             api=self._tracks["api"].state(request, signals),
             local_requests_today=standing.local_requests_today,
@@ -147,12 +175,14 @@ class Router:
             free_nanodollars=standing.free_nanodollars,
             limit_label=standing.limit_label,
         )
-        policy = Policy(
+
+    def _policy(self) -> Policy:
+        settings = self._settings()
+        return Policy(
             mode=settings.routing_mode,
             routing_threshold=settings.routing_threshold,
             complexity_threshold=settings.complexity_threshold,
         )
-        return decide(signals, state, policy)
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[StreamEvent, None]:
         """Run ``request`` and yield its events; ends in exactly one ``Finished`` or ``Failed``.
@@ -172,91 +202,93 @@ class Router:
             self._on_change()
 
     async def _attempts(self, run: _Run) -> AsyncGenerator[StreamEvent, None]:
-        decision = await self._admit(run)
-        while True:
-            assert decision.side is not None
-            track = self._tracks[decision.side]
-            answer = _Answer()
-            try:
+        try:
+            await self._admit(run)
+            while True:
+                attempt = run.attempt
+                assert attempt is not None
                 self._on_change()
-                yield Started(decision, run.request.correlation_id, run.hold_nanodollars)
-                async with aclosing(self._attempt(run, decision, track, answer)) as events:
-                    async for event in events:
-                        yield event
-            except (asyncio.CancelledError, GeneratorExit):
-                track.breaker.abandon()
-                await _to_its_end(self._settle(run, decision, answer, "stopped"))
-                raise
-            except TransientFailure as error:
-                track.breaker.fail(error.retry_after_s)
-                second = None if answer.shown else await self._fall_back(run, decision, answer, error)
-                if second is not None:
-                    decision = second
-                    continue
-                run.partial = await self._settle(run, decision, answer, "failed", error)
-                raise
-            except SignalboxError as error:
-                track.breaker.abandon()
-                run.partial = await self._settle(run, decision, answer, "failed", error)
-                raise
-            except BaseException:
-                # A fault of ours: the hold must not outlive it.
-                track.breaker.abandon()
-                await _to_its_end(self._settle(run, decision, answer, "failed"))
-                raise
-            track.breaker.succeed()
-            yield Finished(await self._settle(run, decision, answer, "done"))
-            return
+                yield Started(attempt.decision, run.request.correlation_id, attempt.hold_nanodollars)
+                failure: TransientFailure | None = None
+                try:
+                    async with aclosing(self._events(run, attempt)) as events:
+                        async for event in events:
+                            yield event
+                except TransientFailure as error:
+                    failure = error
+                breaker = self._tracks[attempt.side].breaker
+                if failure is None:
+                    breaker.succeed(attempt.ticket)
+                    break
+                breaker.fail(attempt.ticket, failure.retry_after_s)
+                if attempt.answer.shown or not await self._fall_back(run, attempt, failure):
+                    raise failure
+            result = await self._settle(run, attempt, "done")
+        except SignalboxError as error:
+            if run.attempt is not None:
+                run.partial = await self._settle(run, run.attempt, "failed", error)
+            raise
+        except BaseException:
+            # Stopped, closed by whoever read the events, or a fault of ours: the hold must not outlive it.
+            if run.attempt is not None:
+                await _to_its_end(asyncio.ensure_future(self._settle(run, run.attempt, "stopped")))
+            raise
+        yield Finished(result)
 
-    async def _attempt(
-        self, run: _Run, decision: RouteDecision, track: Track, answer: _Answer
-    ) -> AsyncGenerator[StreamEvent, None]:
-        """Pass one provider's events through and keep what they say in ``answer``."""
-        track.breaker.begin()
-        provider = await track.provider(run.request)
-        answer.started = time.perf_counter()
-        request = dataclasses.replace(run.request, max_tokens=decision.signals.max_output_tokens)
+    async def _events(self, run: _Run, attempt: _Attempt) -> AsyncGenerator[StreamEvent, None]:
+        """Pass one provider's events through and keep what they say in the attempt's answer."""
+        decision, answer = attempt.decision, attempt.answer
+        # The model is the one that was held for, whatever the settings say by now.
+        model = decision.model if attempt.side == "api" else run.request.model
+        provider = await self._tracks[attempt.side].provider(decision.model)
+        request = dataclasses.replace(run.request, model=model, max_tokens=_max_tokens(decision))
+        answer.started, answer.sent = time.perf_counter(), True
         events: AsyncIterator[ProviderEvent] = provider.stream(request)
         try:
             async for event in events:
                 answer.add(event)
-                if not isinstance(event, AnswerEnded):
+                if isinstance(event, TextDelta | ToolCallDelta | UsageReported):
                     yield event
         finally:
             if isinstance(events, AsyncGenerator):
                 await events.aclose()
         if answer.ended is None:
             raise Unavailable(
-                f"{NAMES[decision.side or 'local']} closed the stream before the answer ended.",
+                f"{NAMES[attempt.side]} closed the stream before the answer ended.",
                 hint="The text that arrived is kept; continue or try again.",
                 may_be_billed=True,
             )
 
-    async def _admit(self, run: _Run) -> RouteDecision:
+    async def _admit(self, run: _Run) -> None:
         """Decide, count exactly where only that lets it through, place the hold and write the row."""
         request = run.request
         signals = read_signals(request, default_max_tokens=self._settings().max_tokens_per_request)
         decision = self._decide(request, signals, await self.standing())
-        if decision.refusal in ("unavailable", "no_key") and self._local_is_starting(request, signals):
-            await self._wait_for_local(LOCAL_BOOT_WAIT_S)
+        local = self._tracks["local"]
+        if decision.side == "local" and local.needs_start():
+            await local.start()
+            decision = self._decide(request, signals, await self.standing())
+        if decision.side is None and await self._waited_for_local(request, signals):
             decision = self._decide(request, signals, await self.standing())
         if decision.rule == "budget":
-            # The bound (a token a byte) didn't fit; the provider's own count may.
-            counted = await self._counted(request, signals)
-            if counted is not None:
-                decision = self._decide(request, counted, await self.standing())
+            signals = await self._counted(request, signals)
         for _ in range(2):
+            decision = self._decide(request, signals, await self.standing())
             if decision.side is None:
                 raise refusal_error(decision, await self.standing())
+            ticket = self._tracks[decision.side].breaker.begin()
             record, hold = self._entry(run, decision)
             try:
                 admission = await self._ledger().begin(record, hold)
             except BudgetExceeded:
                 # Other requests took the money between the decision and the hold: decide on what is left now.
-                decision = self._decide(request, decision.signals, await self.standing())
+                self._tracks[decision.side].breaker.abandon(ticket)
                 continue
-            run.hold_nanodollars = admission.hold_nanodollars or 0
-            return decision
+            except BaseException:
+                self._tracks[decision.side].breaker.abandon(ticket)
+                raise
+            run.attempt = _Attempt(decision, decision.side, ticket, admission.hold_nanodollars or 0)
+            return
         raise Unavailable(
             "Other requests took the money that was free, twice in a row.",
             hint="Nothing was charged. Try again.",
@@ -281,73 +313,123 @@ class Router:
         )
         return record, hold
 
-    def _local_is_starting(self, request: ChatRequest, signals: Signals) -> bool:
-        return self._tracks["local"].state(request, signals).health == "starting"
+    async def _waited_for_local(self, request: ChatRequest, signals: Signals) -> bool:
+        """Wait for a server that is starting, if this request would go there once it is up."""
+        state = self._state(request, signals, await self.standing())
+        if state.local.health != "starting":
+            return False
+        once_up = dataclasses.replace(state, local=dataclasses.replace(state.local, health="up"))
+        if decide(signals, once_up, self._policy()).side != "local":
+            return False
+        await self._wait_for_local(LOCAL_BOOT_WAIT_S)
+        return True
 
-    async def _counted(self, request: ChatRequest, signals: Signals) -> Signals | None:
+    async def _counted(self, request: ChatRequest, signals: Signals) -> Signals:
+        """Ask the provider's own count where the bound (a token a byte) didn't fit and the count may.
+
+        Only for a request that would go to the API with enough money: what stays local is shown to nobody.
+        """
+        state = self._state(request, signals, await self.standing())
+        unlimited = dataclasses.replace(state, free_nanodollars=sys.maxsize)
+        wanted = decide(signals, unlimited, self._policy())
         api = self._tracks["api"]
-        if api.state(request, signals).health != "up":
-            return None
+        answer_alone = api.state(request, with_counted_input(signals, 0)).estimate.hold_nanodollars or 0
+        if wanted.side != "api" or answer_alone > state.free_nanodollars:
+            return signals
         try:
-            provider = await api.provider(request)
-            return with_counted_input(signals, await provider.count_tokens(request))
-        except SignalboxError as error:
-            log.info("request %s: no exact count (%s), the bound stands", request.correlation_id, error.kind)
-            return None
+            async with asyncio.timeout(COUNT_TIMEOUT_S):
+                provider = await api.provider(wanted.model)
+                pinned = dataclasses.replace(request, model=wanted.model)
+                return with_counted_input(signals, await provider.count_tokens(pinned))
+        except (SignalboxError, TimeoutError) as error:
+            log.info("request %s: no exact count (%r), the bound stands", request.correlation_id, error)
+            return signals
 
-    async def _fall_back(
-        self, run: _Run, failed: RouteDecision, answer: _Answer, error: TransientFailure
-    ) -> RouteDecision | None:
-        """Begin the attempt on the other side; ``None`` where no fallback is allowed or possible."""
+    async def _fall_back(self, run: _Run, failed: _Attempt, error: TransientFailure) -> bool:
+        """Begin the attempt on the other side; false where no fallback is allowed or possible."""
         settings = self._settings()
-        assert failed.side is not None
         if not settings.enable_fallback or run.fell_back or run.request.force is not None:
-            return None
+            return False
         if settings.routing_mode in ("local-only", "api-only"):
-            return None
+            return False
         other: Side = "api" if failed.side == "local" else "local"
-        forced = dataclasses.replace(failed.signals, force=other)
-        second = self._decide(run.request, forced, await self.standing())
+        signals = dataclasses.replace(failed.decision.signals, force=other)
+        try:
+            second = self._decide(run.request, signals, await self.standing())
+        except LedgerUnavailable as trouble:
+            log.warning("request %s: no fallback, %s", run.request.correlation_id, trouble.message)
+            return False
         if second.side is None:
-            return None
+            return False
         run.fell_back = True
         second = dataclasses.replace(
             second,
-            signals=failed.signals,
+            signals=failed.decision.signals,
             rule="unavailable",
             reason=f"{NAMES[failed.side]} unavailable: {error.message.rstrip('.')}",
             fell_back_from=failed.side,
         )
+        return await self._switch(run, failed, second, other, error)
+
+    async def _switch(
+        self, run: _Run, failed: _Attempt, second: RouteDecision, side: Side, error: TransientFailure
+    ) -> bool:
+        """Close the failed attempt and open the second in one transaction."""
+        breaker = self._tracks[side].breaker
+        ticket = breaker.begin()
         record, hold = self._entry(run, second)
-        outcome = self._outcome(self._result(run, failed, answer, "failed"), "failed", error)
+        outcome = self._outcome(self._result(run, failed, "failed"), failed, "failed", error)
+        switching = asyncio.ensure_future(self._ledger().switch_side(outcome, record, hold))
+        stopped: BaseException | None = None
         try:
-            admission = await self._ledger().switch_side(outcome, record, hold)
-        except BudgetExceeded:
-            return None
-        run.hold_nanodollars = admission.hold_nanodollars or 0
-        return second
+            await asyncio.shield(switching)
+        except asyncio.CancelledError as cancelled:
+            # Stopped while it was being written: it may be there, and then it is what has to be settled.
+            await _to_its_end(switching)
+            stopped = cancelled
+        except SignalboxError:
+            pass
+        if switching.cancelled() or switching.exception() is not None:
+            breaker.abandon(ticket)
+            if not switching.cancelled():
+                log.info("request %s: no fallback (%r)", run.request.correlation_id, switching.exception())
+        else:
+            failed.settled = True
+            run.attempt = _Attempt(second, side, ticket, switching.result().hold_nanodollars or 0)
+        if stopped is not None:
+            raise stopped
+        return run.attempt is not failed
 
     async def _settle(
-        self,
-        run: _Run,
-        decision: RouteDecision,
-        answer: _Answer,
-        status: OutcomeStatus,
-        error: SignalboxError | None = None,
+        self, run: _Run, attempt: _Attempt, status: OutcomeStatus, error: SignalboxError | None = None
     ) -> ChatResult:
-        """Turn what arrived into a result, and tell the ledger."""
-        result = self._result(run, decision, answer, status)
-        await self._ledger().settle(result.correlation_id, self._outcome(result, status, error))
+        """Turn what arrived into a result, and tell the ledger, once. Never raises for the ledger's sake.
+
+        The ledger keeps what it can't write and tries again; an answer is not lost because of it.
+        """
+        result = self._result(run, attempt, status)
+        if not attempt.settled:
+            attempt.settled = True
+            self._tracks[attempt.side].breaker.abandon(attempt.ticket)
+            try:
+                await self._ledger().settle(
+                    result.correlation_id, self._outcome(result, attempt, status, error)
+                )
+            except SignalboxError as trouble:
+                log.warning("request %s could not be settled: %s", result.correlation_id, trouble.message)
         return result
 
     @staticmethod
-    def _outcome(result: ChatResult, status: OutcomeStatus, error: SignalboxError | None) -> Outcome:
-        refused_before_work = isinstance(error, SignalboxError) and not getattr(error, "may_be_billed", False)
+    def _outcome(
+        result: ChatResult, attempt: _Attempt, status: OutcomeStatus, error: SignalboxError | None
+    ) -> Outcome:
+        nothing_came = result.usage is None and not attempt.answer.shown
+        surely_unbilled = error is not None and not getattr(error, "may_be_billed", False)
         return Outcome(
             status=status,
             usage=result.usage,
             cost_nanodollars=result.cost_nanodollars,
-            may_have_billed=not (refused_before_work and result.usage is None and result.ttft_ms is None),
+            may_have_billed=not (nothing_came and (surely_unbilled or not attempt.answer.sent)),
             latency_ms=result.latency_ms,
             ttft_ms=result.ttft_ms,
             error_kind=error.kind if error is not None else None,
@@ -356,18 +438,16 @@ class Router:
             loaded_nanodollars=result.loaded_nanodollars if result.side == "local" else None,
         )
 
-    def _result(
-        self, run: _Run, decision: RouteDecision, answer: _Answer, status: OutcomeStatus
-    ) -> ChatResult:
-        assert decision.side is not None
+    def _result(self, run: _Run, attempt: _Attempt, status: OutcomeStatus) -> ChatResult:
+        decision, answer = attempt.decision, attempt.answer
         assert decision.provider is not None
         latency_ms = (time.perf_counter() - answer.started) * 1000
         model = answer.ended.model if answer.ended else decision.model or decision.provider
         usage, estimated = answer.usage, False
-        if status != "done" and usage is not None and decision.side == "api":
+        if status != "done" and usage is not None and attempt.side == "api":
             usage, estimated = _with_arrived_output(usage, answer), True
         cost: int | None = 0
-        if decision.side == "api":
+        if attempt.side == "api":
             cost = self._price(decision, model, usage)
         ended_early: FinishReason = "stopped_by_user" if status == "stopped" else "unknown"
         return ChatResult(
@@ -375,13 +455,13 @@ class Router:
             tool_calls=answer.tool_calls,
             usage=usage,
             provider=decision.provider,
-            side=decision.side,
+            side=attempt.side,
             model=model,
             finish_reason=answer.ended.finish_reason if answer.ended else ended_early,
             decision=decision,
             cost_nanodollars=cost,
-            loaded_nanodollars=self._loaded_nanodollars(latency_ms) if decision.side == "local" else cost,
-            price_version=self._prices.version if decision.side == "api" else None,
+            loaded_nanodollars=self._loaded_nanodollars(latency_ms) if attempt.side == "local" else cost,
+            price_version=self._prices.version if attempt.side == "api" else None,
             latency_ms=latency_ms,
             ttft_ms=None if answer.first is None else (answer.first - answer.started) * 1000,
             correlation_id=run.request.correlation_id,
@@ -400,24 +480,30 @@ class Router:
         return cost
 
 
+def _max_tokens(decision: RouteDecision) -> int:
+    """Return what may be generated: what was asked for, or, by default, what the side's context leaves."""
+    signals = decision.signals
+    if signals.max_output_named or decision.side != "local" or decision.local_context_tokens is None:
+        return signals.max_output_tokens
+    left = decision.local_context_tokens - round(1.25 * signals.input_tokens)
+    return max(1, min(signals.max_output_tokens, left))
+
+
 def _with_arrived_output(usage: Usage, answer: _Answer) -> Usage:
-    """Count the output of a broken-off answer from its text.
+    """Count the output of a broken-off answer from what arrived, thinking included.
 
     A provider reports the true count at the end only, and bills what it generated until it noticed.
     """
-    arrived = len(answer.text.encode("utf-8", "replace"))
+    arrived = answer.hidden_output_bytes + len(answer.text.encode("utf-8", "replace"))
     arrived += sum(len(call.arguments_json.encode("utf-8", "replace")) for call in answer.tool_calls)
-    from_text = -(-arrived // BYTES_PER_ARRIVED_TOKEN)
-    return dataclasses.replace(usage, output_tokens=max(usage.output_tokens, from_text))
+    from_arrived = -(-arrived // BYTES_PER_ARRIVED_TOKEN)
+    return dataclasses.replace(usage, output_tokens=max(usage.output_tokens, from_arrived))
 
 
-async def _to_its_end(work: Awaitable[object]) -> None:
-    """Await ``work`` to its end although the surrounding task is being cancelled."""
-    task = asyncio.ensure_future(work)
+async def _to_its_end(task: asyncio.Task[Any]) -> None:
+    """Wait until ``task`` is done although the surrounding one is being cancelled; it raises nothing itself."""
     while not task.done():
         try:
-            await asyncio.shield(task)
+            await asyncio.wait([task])
         except asyncio.CancelledError:
-            if task.cancelled():
-                return
-    task.result()
+            continue

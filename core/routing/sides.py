@@ -83,8 +83,14 @@ class ApiSide:
             serves_named_model=request.model is not None and model == request.model,
         )
 
-    async def provider(self, request: ChatRequest) -> InferenceProvider:
-        """Return the provider for the model that ``request`` gets.
+    def needs_start(self) -> bool:
+        return False
+
+    async def start(self) -> None:
+        """Nothing to start."""
+
+    async def provider(self, model: str | None) -> InferenceProvider:
+        """Return the provider for ``model``; one serves every Claude model, by the name in the request.
 
         Raises:
             AuthenticationFailed: no key is set.
@@ -95,12 +101,13 @@ class ApiSide:
                 hint="Add one in Preferences, Keys, or set ANTHROPIC_API_KEY.",
                 missing=True,
             )
-        model = self._model_for(request)
-        if model not in self._providers:
+        wanted = model or self._default_model
+        slot = "claude" if wanted.startswith("claude") else wanted
+        if slot not in self._providers:
             from core.providers.anthropic import AnthropicProvider
 
-            self._providers[model] = AnthropicProvider(self._key, self._base_url, model)
-        return self._providers[model]
+            self._providers[slot] = AnthropicProvider(self._key, self._base_url, wanted)
+        return self._providers[slot]
 
     async def close(self) -> None:
         for provider in [*self._providers.values(), *self._discarded]:
@@ -180,17 +187,20 @@ class LocalSide:
     def provider_name(self) -> str:
         return "embedded" if self.server_state.kind == "embedded" else "vllm-local"
 
-    async def provider(self, request: ChatRequest) -> InferenceProvider:
+    def needs_start(self) -> bool:
+        return self._on_demand and self.server_state.phase == "stopped" and self._keeper.server is not None
+
+    async def start(self) -> None:
+        await self._keeper.start()
+
+    async def provider(self, model: str | None) -> InferenceProvider:
         """Return the provider of the server that is ready now, or, on demand, once it is.
 
         Raises:
             Unavailable: none is ready.
         """
-        if (
-            self._on_demand
-            and self._keeper.server is not None
-            and self.server_state.phase in ("stopped", "starting")
-        ):
+        del model  # a local server serves its own
+        if self._on_demand and self.server_state.phase in ("stopped", "starting"):
             await self._keeper.start()
         server = self.server_state
         if server.base_url is None:

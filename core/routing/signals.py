@@ -51,6 +51,7 @@ def read_signals(request: ChatRequest, *, default_max_tokens: int) -> Signals:
         input_tokens=round(likely) + MESSAGE_OVERHEAD_TOKENS + image_count * IMAGE_TOKENS_LIKELY,
         input_tokens_bound=byte_count + overhead + image_count * IMAGE_TOKENS_BOUND,
         max_output_tokens=request.max_tokens or default_max_tokens,
+        max_output_named=request.max_tokens is not None,
         complexity=complexity,
         features=features,
         message_count=len(request.messages),
