@@ -11,6 +11,7 @@ from core.chat import (
     AnswerEnded,
     ChatRequest,
     FinishReason,
+    OutputProgress,
     ProviderEvent,
     Side,
     TextDelta,
@@ -65,11 +66,15 @@ class Answer:
 
 
 class AnswerCollector:
-    """Puts the pieces of a stream together; usable at any point of it, so that a broken answer keeps its part."""
+    """Puts the pieces of a stream together; usable at any point of it, so that a broken answer keeps its part.
+
+    ``hidden_output_bytes`` is what the provider generated beside text and tool calls, such as thinking.
+    """
 
     def __init__(self) -> None:
         self._text: list[str] = []
         self._calls: dict[int, tuple[str, str, list[str]]] = {}
+        self.hidden_output_bytes = 0
         self.usage: Usage | None = None
         self.ended: AnswerEnded | None = None
 
@@ -80,6 +85,8 @@ class AnswerCollector:
             case ToolCallDelta(index, call_id, name, piece):
                 call = self._calls.setdefault(index, (call_id or "", name or "", []))
                 call[2].append(piece)
+            case OutputProgress(hidden_bytes):
+                self.hidden_output_bytes += hidden_bytes
             case UsageReported(usage):
                 self.usage = usage
             case AnswerEnded():

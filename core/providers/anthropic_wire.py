@@ -12,6 +12,7 @@ from core.chat import (
     ChatRequest,
     FinishReason,
     Message,
+    OutputProgress,
     ProviderEvent,
     TextDelta,
     ToolCall,
@@ -149,7 +150,7 @@ def _tool_input(call: ToolCall) -> dict[str, Any]:
 
 
 class AnthropicReader:
-    """Turns raw stream events into provider events. Thinking is counted in the usage but is no part of the text."""
+    """Turns raw stream events into provider events. Thinking is no part of the text: only its size is told."""
 
     def __init__(self, model: str, endpoint: Endpoint) -> None:
         self._model = model
@@ -161,6 +162,7 @@ class AnthropicReader:
         self._stopped = False
         self._calls: dict[int, int] = {}
         self._calls_with_arguments: set[int] = set()
+        self._thought_bytes: dict[int, int] = {}
 
     def read(self, event: Any) -> list[ProviderEvent]:
         """Return what one raw event of the SDK means; unknown kinds mean nothing (the wire may grow)."""
@@ -209,7 +211,22 @@ class AnthropicReader:
         if kind == "input_json_delta" and delta.partial_json and event.index in self._calls:
             self._calls_with_arguments.add(event.index)
             return [ToolCallDelta(self._calls[event.index], None, None, str(delta.partial_json))]
+        if kind in ("thinking_delta", "signature_delta"):
+            return self._thinking(event.index, delta)
         return []
+
+    def _thinking(self, index: int, piece: Any) -> list[ProviderEvent]:
+        """Tell the size of a piece of thinking; it is billed as output, shown or not.
+
+        A model may show a summary of its thinking, or none of it. The encrypted whole comes as the block's
+        ``signature`` (or as ``data`` of a redacted block), in base64, so the larger of the two is told.
+        """
+        so_far = self._thought_bytes.get(index, 0)
+        shown = len(str(getattr(piece, "thinking", None) or "").encode("utf-8", "surrogatepass"))
+        sealed = getattr(piece, "signature", None) or getattr(piece, "data", None) or ""
+        thought = max(so_far + shown, len(str(sealed)) * 3 // 4)
+        self._thought_bytes[index] = thought
+        return [OutputProgress(thought - so_far)] if thought > so_far else []
 
     def _block(self, event: Any) -> list[ProviderEvent]:
         block = event.content_block
@@ -217,6 +234,8 @@ class AnthropicReader:
         if kind == "text" and getattr(block, "text", ""):
             self._answered = True
             return [TextDelta(str(block.text))]
+        if kind in ("thinking", "redacted_thinking"):
+            return self._thinking(event.index, block)
         if kind != "tool_use":
             return []
         self._answered = True

@@ -11,6 +11,7 @@ from core.chat import (
     ChatRequest,
     FinishReason,
     Message,
+    OutputProgress,
     ProviderEvent,
     TextDelta,
     ToolCallDelta,
@@ -112,7 +113,7 @@ def _message(message: Message) -> dict[str, Any]:
 
 
 class OpenAIReader:
-    """Turns chunks into provider events. Reasoning deltas are counted in the usage but are no part of the text."""
+    """Turns chunks into provider events. Reasoning is no part of the text: only its size is told."""
 
     def __init__(self, model: str, endpoint: Endpoint) -> None:
         self._model = model
@@ -167,6 +168,10 @@ class OpenAIReader:
         text = getattr(delta, "content", None)
         if isinstance(text, str) and text:
             events.append(TextDelta(text))
+        # vLLM has called it both, and some versions send both with the same text.
+        reasoning = getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None)
+        if isinstance(reasoning, str) and reasoning:
+            events.append(OutputProgress(len(reasoning.encode("utf-8", "surrogatepass"))))
         calls: Any = getattr(delta, "tool_calls", None) or ()
         for position, call in enumerate(calls):
             index: int = position if call.index is None else call.index

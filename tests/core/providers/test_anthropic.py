@@ -33,7 +33,7 @@ from core.errors import (
 )
 from core.providers import AnthropicProvider, complete
 from core.providers.wire_text import REPAIRED_TEXT
-from tests.support.anthropic_server import AnthropicServer, Billed, Fault, Says, ToolUse, refusal
+from tests.support.anthropic_server import AnthropicServer, Billed, Fault, Says, ToolUse, refusal, sse
 from tests.support.providers import drain
 from tests.support.wire_server import Raw, Refuses
 
@@ -122,6 +122,58 @@ async def test_thinking_is_no_part_of_the_text() -> None:
     assert answer.text == "42"
     assert answer.usage is not None
     assert answer.usage.output_tokens == 3
+
+
+async def test_thinking_is_told_by_its_size_when_the_answer_breaks_off() -> None:
+    async with AnthropicServer(Says("x", thinking=("Let me", " sée") * 50, cut_after=0)) as server:
+        drained = await drain(provider_for(server), "6 x 7?")
+    assert type(drained.error) is Unavailable
+    assert drained.usages[-1].output_tokens == 1, "the wire tells the true count at the end only"
+    assert drained.collector.hidden_output_bytes == 50 * len("Let me sée".encode())
+    assert (drained.text, drained.collector.text) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("start", "deltas", "hidden_bytes"),
+    [
+        ({"type": "redacted_thinking", "data": "A" * 400}, [], 300),
+        # A summary of 7 bytes, whose encrypted whole has 300.
+        (
+            {"type": "thinking", "thinking": "Well", "signature": ""},
+            [
+                {"type": "thinking_delta", "thinking": " so"},
+                {"type": "signature_delta", "signature": "A" * 400},
+            ],
+            300,
+        ),
+        # All of it is shown: the short signature adds nothing.
+        (
+            {"type": "thinking", "thinking": "", "signature": ""},
+            [
+                {"type": "thinking_delta", "thinking": "t" * 500},
+                {"type": "signature_delta", "signature": "A" * 400},
+            ],
+            500,
+        ),
+    ],
+)
+async def test_thinking_that_is_not_shown_counts_too(
+    start: dict[str, Any], deltas: list[dict[str, Any]], hidden_bytes: int
+) -> None:
+    message = {"id": "m", "type": "message", "role": "assistant", "model": MODEL, "content": []}
+    stream = Raw(
+        chunks=(
+            sse("message_start", {"message": {**message, "usage": {"input_tokens": 3, "output_tokens": 1}}}),
+            sse("content_block_start", {"index": 0, "content_block": start}),
+            *(sse("content_block_delta", {"index": 0, "delta": delta}) for delta in deltas),
+        ),
+        cut=True,
+    )
+    async with AnthropicServer(stream) as server:
+        drained = await drain(provider_for(server), "6 x 7?")
+    assert type(drained.error) is Unavailable
+    assert drained.collector.hidden_output_bytes == hidden_bytes
+    assert drained.text == ""
 
 
 async def test_parallel_tool_calls_come_back_whole() -> None:

@@ -94,10 +94,13 @@ async def test_running_usage_is_known_when_the_answer_breaks_off() -> None:
 
 
 async def test_reasoning_is_no_part_of_the_text() -> None:
-    thinking: dict[str, Any] = {"reasoning_content": "hm", "reasoning": "hm"}
-    async with OpenAIServer(Streams(thinking, "42")) as server:
+    both: dict[str, Any] = {"reasoning_content": "hm", "reasoning": "hm"}
+    old: dict[str, Any] = {"reasoning_content": "só"}
+    new: dict[str, Any] = {"reasoning": "so"}
+    async with OpenAIServer(Streams(both, old, new, "42")) as server:
         drained = await drain(provider_for(server), "6 x 7?")
     assert drained.text == "42"
+    assert drained.collector.hidden_output_bytes == 2 + 3 + 2
 
 
 async def test_tool_calls_in_pieces_and_both_ways() -> None:
