@@ -60,6 +60,8 @@ _CONTEXT_PATTERNS = tuple(
     )
 )
 _MAX_MESSAGE_CHARS = 300
+_END_NOT_KNOWN = (408, 499, 502, 504, 524)
+"""Statuses of a time-out or a gateway that lost its server: the request may have run to its end behind it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +98,7 @@ class _Reply:
     message: str
     headers: Mapping[str, str]
     from_api: bool  # the body had the wire's shape, so this was no proxy's or web server's page
+    is_typed: bool  # the body is an error object with a type, as only the API itself writes it
 
 
 def provider_failure(error: BaseException, endpoint: Endpoint) -> SignalboxError:
@@ -168,9 +171,10 @@ def _read_reply(error: Any, endpoint: Endpoint) -> _Reply:
     if isinstance(error.body, str) and not error.body.lstrip().startswith("<"):
         message = error.body
     from_api = body is not None or (isinstance(error.body, str) and bool(message))
+    is_typed = bool(kind) and body is not None and "error" in body
     if status in (None, 200):  # an error event after the answer had begun
         status = _STATUS_OF_TYPE.get(kind.lower())
-    return _Reply(status, kind, _clean(message, endpoint), headers, from_api)
+    return _Reply(status, kind, _clean(message, endpoint), headers, from_api, is_typed)
 
 
 def _clean(message: str, endpoint: Endpoint) -> str:
@@ -199,6 +203,7 @@ def _from_reply(reply: _Reply, endpoint: Endpoint) -> SignalboxError:
             f"{endpoint.who} is overloaded or still starting{said}",
             hint="Try again in a moment.",
             retry_after_s=wait_s,
+            may_be_billed=_may_be_billed(reply, endpoint),
         )
     if status in (401, 402, 403):
         return _refused(status, said, endpoint)
@@ -211,8 +216,23 @@ def _from_reply(reply: _Reply, endpoint: Endpoint) -> SignalboxError:
         )
     number = "" if status is None else f" (HTTP {status})"
     return Unavailable(
-        f"{endpoint.who} failed{number}{said}", hint="Try again in a moment.", retry_after_s=wait_s
+        f"{endpoint.who} failed{number}{said}",
+        hint="Try again in a moment.",
+        retry_after_s=wait_s,
+        may_be_billed=_may_be_billed(reply, endpoint),
     )
+
+
+def _may_be_billed(reply: _Reply, endpoint: Endpoint) -> bool:
+    """Whether the work may have been done and billed although this came instead of an answer.
+
+    The API's own error objects say that it refused. A page of whatever stands before it says nothing of that.
+    """
+    if endpoint.side == "local" or reply.status == 529:
+        return False
+    if reply.status is None or reply.status in _END_NOT_KNOWN:
+        return True
+    return reply.status >= 500 and not reply.is_typed
 
 
 def _context_too_long(reply: _Reply, endpoint: Endpoint) -> ContextTooLong | None:
@@ -310,7 +330,11 @@ def _from_transport(error: BaseException, endpoint: Endpoint) -> SignalboxError:
                 may_be_billed=True,
             )
         if isinstance(cause, httpx2.RemoteProtocolError) and "without sending a response" in str(cause):
-            return Unavailable(f"{endpoint.who} closed the connection without an answer.", hint="Try again.")
+            return Unavailable(
+                f"{endpoint.who} closed the connection without an answer.",
+                hint="Try again.",
+                may_be_billed=True,
+            )
         if isinstance(cause, httpx2.TransportError | OSError):
             return broken_off(endpoint, "the connection was lost")
     return Unavailable(

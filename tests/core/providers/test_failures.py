@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
+import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import Unavailable
+from core.errors import TransientFailure, Unavailable
 from core.providers.claude_models import FAMILIES, claude_family
 from core.providers.connection import is_near
 from core.providers.failures import Endpoint, provider_failure, retry_after_s
@@ -55,6 +58,73 @@ def test_retry_after_never_raises(value: str) -> None:
 def test_an_address_is_shown_without_its_credentials() -> None:
     assert ENDPOINT.shown_url == "https://proxy.example:8443/anthropic"
     assert "sk-ant-secret" not in repr(ENDPOINT)
+
+
+class Reply(Exception):
+    """An SDK's status error: what its server answered with."""
+
+    def __init__(self, status_code: int, body: object) -> None:
+        super().__init__(status_code)
+        self.status_code = status_code
+        self.body = body
+        self.response = httpx2.Response(status_code)
+
+
+def own(kind: str) -> dict[str, Any]:
+    return {"type": "error", "error": {"type": kind, "message": "No."}}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "billed"),
+    [
+        (429, own("rate_limit_error"), False),
+        (500, own("api_error"), False),
+        (503, own("overloaded_error"), False),
+        (529, own("overloaded_error"), False),
+        (529, "", False),
+        (409, own("conflict"), False),
+        (408, own("timeout"), True),
+        (499, None, True),
+        (502, own("api_error"), True),
+        (504, own("timeout_error"), True),
+        (524, "<html>A timeout occurred</html>", True),
+        (500, "<html>nginx</html>", True),
+        (500, {"message": "Internal server error"}, True),
+        (500, {"type": "about:blank", "title": "Internal Server Error"}, True),
+        (503, "upstream connect error or disconnect/reset before headers", True),
+        (520, None, True),
+        (200, own("timeout_error"), True),  # an error event after HTTP 200
+        (200, own("overloaded_error"), False),
+        (200, own("a_later_invention"), True),
+    ],
+)
+def test_a_gateways_failure_may_be_billed_and_the_apis_own_refusal_is_not(
+    status: int, body: object, billed: bool
+) -> None:
+    failure = provider_failure(Reply(status, body), ENDPOINT)
+    assert isinstance(failure, TransientFailure)
+    assert failure.may_be_billed is billed
+    at_home = provider_failure(Reply(status, body), replace(ENDPOINT, side="local"))
+    assert isinstance(at_home, TransientFailure)
+    assert not at_home.may_be_billed, "nobody bills the local side"
+
+
+@pytest.mark.parametrize(
+    ("error", "billed"),
+    [
+        (httpx2.ConnectError("refused"), False),
+        (httpx2.ConnectTimeout("slow"), False),
+        (httpx2.PoolTimeout("full"), False),
+        (httpx2.ReadTimeout("silent"), True),
+        (httpx2.ReadError("reset"), True),
+        (httpx2.RemoteProtocolError("Server disconnected without sending a response."), True),
+        (httpx2.RemoteProtocolError("peer closed connection"), True),
+    ],
+)
+def test_a_request_that_was_sent_may_be_billed(error: Exception, billed: bool) -> None:
+    failure = provider_failure(error, ENDPOINT)
+    assert isinstance(failure, Unavailable)
+    assert failure.may_be_billed is billed
 
 
 def test_an_unknown_exception_is_unavailable_and_says_its_kind() -> None:
