@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -47,6 +48,9 @@ log = logging.getLogger(__name__)
 
 STATUS_INTERVAL_S = 30.0
 """How often the status is read anew without a cause: midnight, another process, a file changed by hand."""
+
+STOP_TIMEOUT_S = 5.0
+"""How long a request that is being stopped may take to close its connection and settle."""
 
 LocalStart = Literal["eager", "on_demand"]
 
@@ -97,7 +101,11 @@ class RouterCore:
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._notices: list[Problem] = []
-        self._unsubscribers: list[Callable[[], None]] = []
+        self._unsubscribe_settings: Callable[[], None] = lambda: None
+        self._running: dict[AsyncGenerator[StreamEvent, None], asyncio.Task[Any] | None] = {}
+        self._stopping = False
+        self._keys_lock = asyncio.Lock()
+        self._stored_key: str | None = None
 
     # -- life -----------------------------------------------------------------------------------------------
 
@@ -106,8 +114,11 @@ class RouterCore:
 
         Never fails for a bad setting, a broken ledger or a missing key: those are ``status().problems``.
         """
+        if self._loop is not None:
+            return
         self._loop = asyncio.get_running_loop()
-        self._unsubscribers.append(self.settings.on_change(self._settings_changed))
+        self._stopping = False
+        self._unsubscribe_settings = self.settings.on_change(self._settings_changed)
         self._set_up_local(self.settings.current)
         self._spawn(self._read_keys())
         await self._start_ledger()
@@ -115,19 +126,34 @@ class RouterCore:
 
     async def stop(self) -> None:
         """End requests' connections, the local server and the ledger, in that order. Safe to call twice."""
-        for unsubscribe in self._unsubscribers:
-            unsubscribe()
-        self._unsubscribers = []
+        self._stopping = True
+        self._unsubscribe_settings()
+        self._key_read.set()  # whoever waits for the keyring goes on, and is told that this is the end
+        await self._end_requests()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._api.close()
         await self._local.close()
-        await self._keeper.stop()
-        await self._keeper.end_replaced()
+        await self._keeper.close()
         if self._ledger is not None:
             await self._ledger.close()
             self._ledger = None
+        self._key_read.clear()
+        self._loop = None
+
+    async def _end_requests(self) -> None:
+        """Stop every request that runs, and return when each is settled."""
+        me = asyncio.current_task()
+        ended: list[asyncio.Task[Any]] = []
+        for events, task in list(self._running.items()):
+            if not inspect.isasyncgen(events) or not events.ag_running:
+                await events.aclose()  # its reader is busy elsewhere; it finds the stream at its end
+            elif task is not None and task is not me:
+                task.cancel()
+                ended.append(task)
+        if ended:
+            await asyncio.wait(ended, timeout=STOP_TIMEOUT_S)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -158,12 +184,21 @@ class RouterCore:
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[StreamEvent, None]:
         """Run a request and yield its events; the last one is ``Finished`` or ``Failed``."""
-        await self._ready()
-        async with aclosing(self._router.stream(request)) as events:
-            async for event in events:
-                if isinstance(event, Finished) and event.result.side == "local":
-                    self._local.learn_speed(event.result.output_tokens_per_s)
-                yield event
+        try:
+            await self._ready()
+        except Unavailable as error:
+            yield Failed(error)
+            return
+        events = self._router.stream(request)
+        self._running[events] = asyncio.current_task()
+        try:
+            async with aclosing(events):
+                async for event in events:
+                    if isinstance(event, Finished) and event.result.side == "local":
+                        self._local.learn_speed(event.result.output_tokens_per_s)
+                    yield event
+        finally:
+            del self._running[events]
 
     async def decide(self, request: ChatRequest) -> RouteDecision:
         """Return where ``request`` would go now, without sending, holding or writing anything.
@@ -181,8 +216,16 @@ class RouterCore:
         return lambda request: self._router.decide(request, standing)
 
     async def _ready(self) -> None:
+        self._check_running()
         self.settings.reload_if_changed()
         await self._key_read.wait()
+        self._check_running()
+        if self._local.needs_look():
+            await self._keeper.start()
+
+    def _check_running(self) -> None:
+        if self._stopping or self._loop is None:
+            raise Unavailable("Signalbox is not running.", hint="Start it first; nothing was sent.")
 
     # -- status ---------------------------------------------------------------------------------------------
 
@@ -254,13 +297,25 @@ class RouterCore:
                 async with asyncio.timeout(STATUS_INTERVAL_S):
                     await self._status_wanted.wait()
             self._status_wanted.clear()
-            await asyncio.to_thread(self.settings.reload_if_changed)
-            status = await self.status()
-            if status != self._status:
-                self._status = status
-                for listener in list(self._listeners):
-                    listener(status)
+            try:
+                await self._publish()
+            except Exception:
+                log.exception("the status could not be published")  # the next round tries again
             await asyncio.sleep(0.1)
+
+    async def _publish(self) -> None:
+        await asyncio.to_thread(self.settings.reload_if_changed)
+        if self._ledger is None:
+            await self._start_ledger()  # what was busy or full may not be any more
+        status = await self.status()
+        if status == self._status:
+            return
+        self._status = status
+        for listener in list(self._listeners):
+            try:
+                listener(status)
+            except Exception:
+                log.exception("a listener of the status failed")
 
     # -- ledger ---------------------------------------------------------------------------------------------
 
@@ -278,7 +333,9 @@ class RouterCore:
             await ledger.open()
             left = await ledger.recover()
         except LedgerUnavailable as error:
-            log.warning("the ledger can't be used: %s", error.message)
+            await ledger.close()
+            if self._ledger_error is None or self._ledger_error.message != error.message:
+                log.warning("the ledger can't be used: %s", error.message)
             self._ledger_error = error
             return
         self._ledger, self._ledger_error = ledger, None
@@ -367,20 +424,38 @@ class RouterCore:
     # -- settings and keys ----------------------------------------------------------------------------------
 
     def _settings_changed(self, settings: Settings) -> None:
-        assert self._loop is not None
-        self._loop.call_soon_threadsafe(self._apply, settings)
+        del settings  # by the time it is this loop's turn there may be newer ones
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._apply)
 
-    def _apply(self, settings: Settings) -> None:
+    def _apply(self) -> None:
+        if self._stopping or self._loop is None:
+            return
+        settings = self.settings.current
+        given = settings.anthropic_api_key
+        self._api.configure(settings, given.get_secret_value() if given is not None else self._stored_key)
         self._set_up_local(settings)
         self._spawn(self._read_keys())
         self._changed()
 
     async def _read_keys(self) -> None:
-        """Take each key from the environment, else from the keyring, else from this run's memory."""
-        settings = self.settings.current
-        self._api.configure(settings, await self._key("anthropic", settings.anthropic_api_key))
-        if chosen_kind(settings, self.settings.origin("vllm_base_url")) in ("external", "compose"):
-            self.vllm_key = await self._key("vllm", settings.vllm_api_key)
+        """Take each key from the environment, else from the keyring, else from this run's memory.
+
+        The keyring may take its time; what it says is used with the settings as they are by then.
+        """
+        async with self._keys_lock:
+            while True:
+                settings = self.settings.current
+                kind = chosen_kind(settings, self.settings.origin("vllm_base_url"))
+                api_key = await self._key("anthropic", settings.anthropic_api_key)
+                watched = kind in ("external", "compose")
+                vllm_key = await self._key("vllm", settings.vllm_api_key) if watched else None
+                if settings is self.settings.current:
+                    break
+            if settings.anthropic_api_key is None:
+                self._stored_key = api_key
+            self.vllm_key = vllm_key
+            self._api.configure(settings, api_key)
             self._set_up_local(settings)
         self._key_read.set()
         self._changed()
@@ -416,7 +491,7 @@ class RouterCore:
 
         await self._key_read.wait()
         if key is None:
-            return await (await self._api.provider(ChatRequest.from_prompt(""))).check()
+            return await (await self._api.provider(None)).check()
         settings = self.settings.current
         provider = AnthropicProvider(key, settings.anthropic_base_url, settings.anthropic_model)
         try:

@@ -55,6 +55,14 @@ class LocalKeeper:
         while self._replaced:
             await self._replaced.pop().stop()
 
+    async def close(self) -> None:
+        """Stop every server and forget the choice, so that ``follow`` begins anew."""
+        await self.stop()
+        await self.end_replaced()
+        self._unsubscribe()
+        self._unsubscribe = lambda: None
+        self._server = self._choice = None
+
     async def start(self) -> None:
         """Start it and return when it is ready or has failed: a failure is a state, not an exception."""
         if self._server is not None:

@@ -187,6 +187,10 @@ class LocalSide:
     def provider_name(self) -> str:
         return "embedded" if self.server_state.kind == "embedded" else "vllm-local"
 
+    def needs_look(self) -> bool:
+        """Whether a server elsewhere has not been looked at yet: its model and context decide with."""
+        return self.needs_start() and self.server_state.kind in ("external", "compose")
+
     def needs_start(self) -> bool:
         return self._on_demand and self.server_state.phase == "stopped" and self._keeper.server is not None
 
