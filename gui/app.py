@@ -56,11 +56,15 @@ def main() -> int:
     from core.observe import log_path, redact
     from gui.single_instance import SingleInstance
 
-    instance = SingleInstance(home)
-    if not instance.acquire():
-        if instance.ask_to_raise():
-            return 0
-        sys.stderr.write(f"signalbox: another Signalbox uses {home} and doesn't answer.\n")
+    try:
+        instance = SingleInstance(home)
+        if not instance.acquire():
+            if instance.ask_to_raise():
+                return 0
+            sys.stderr.write(f"signalbox: another Signalbox uses {home} and doesn't answer.\n")
+            return 1
+    except OSError as error:
+        sys.stderr.write(f"signalbox: {home} can't be used: {error}. Set SIGNALBOX_HOME to another folder.\n")
         return 1
     try:
         return _run(application, instance, settings)
@@ -105,6 +109,7 @@ async def _live(
     from gui.bridge import Bridge
     from gui.collector import PanelThreadCollector
     from gui.preferences.appearance_section import restore_appearance
+    from gui.quit_filter import QuitFilter
     from gui.theme import theme
     from gui.window import Window
 
@@ -122,6 +127,8 @@ async def _live(
     faults.parent_widget = window
     ended = asyncio.Event()
     window.closed.connect(ended.set)
+    quit_filter = QuitFilter(ended.set)
+    application.installEventFilter(quit_filter)
     instance.raise_requested.connect(window.bring_to_front)
     with _ended_by_signals(ended.set):
         window.show()
@@ -132,9 +139,11 @@ async def _live(
             await window.start()
             await ended.wait()
         finally:
-            await window.stop()
-            await bridge.stop()
-            collector.stop()
+            try:
+                await window.stop()
+            finally:
+                await bridge.stop()
+                collector.stop()
 
 
 @contextlib.contextmanager

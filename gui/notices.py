@@ -47,6 +47,8 @@ class NoticeBar(QFrame):
 
     def set_problems(self, problems: tuple[Problem, ...]) -> None:
         """Show the first problem that was not closed yet."""
+        # What is over may come again, and is shown again then.
+        self._closed &= {problem.message for problem in problems}
         left = [problem for problem in problems if problem.message not in self._closed]
         self._shown = left[0] if left else None
         self.setVisible(self._shown is not None)
@@ -61,6 +63,12 @@ class NoticeBar(QFrame):
         self._button.setVisible(action is not None)
         if action is not None:
             self._button.setText(action[0])
+
+    def say(self, words: str) -> None:
+        """Add what became of the action."""
+        self._text.setText(words)
+        self.setAccessibleName(words)
+        self.show()
 
     def _act(self) -> None:
         action = self._action_for(self._shown) if self._shown is not None else None

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import sys
 from pathlib import Path
 
 from PySide6.QtCore import QLockFile, QObject, Signal
 from PySide6.QtNetwork import QLocalServer, QLocalSocket
 
+log = logging.getLogger(__name__)
+
 CONNECT_TIMEOUT_MS = 1_000
+MAX_SOCKET_PATH_BYTES = 100  # sun_path holds 104 to 108
 RAISE = b"raise\n"
 
 
@@ -24,22 +29,27 @@ class SingleInstance(QObject):
     def __init__(self, home: Path, parent: QObject | None = None) -> None:
         super().__init__(parent)
         home.mkdir(parents=True, exist_ok=True)
-        # A socket name has a length limit, and a home can be any path.
-        digest = hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:16]
-        self._name = f"signalbox-{digest}"
+        self._name = _socket_name(home)
         self._lock = QLockFile(str(home / "panel.lock"))
         self._lock.setStaleLockTime(0)
         self._server: QLocalServer | None = None
 
     def acquire(self) -> bool:
-        """Return whether this process is the one for its home."""
+        """Return whether this process is the one for its home.
+
+        Raises:
+            PermissionError: the home can't be written.
+        """
         if not self._lock.tryLock(0):
+            if self._lock.error() == QLockFile.LockError.PermissionError:
+                raise PermissionError("the lock file in it can't be written")
             return False
         QLocalServer.removeServer(self._name)
         server = QLocalServer(self)
         server.setSocketOptions(QLocalServer.SocketOption.UserAccessOption)
         server.newConnection.connect(self._connected)
-        server.listen(self._name)
+        if not server.listen(self._name):
+            log.warning("a second start will not find this window: %s", server.errorString())
         self._server = server
         return True
 
@@ -65,3 +75,11 @@ class SingleInstance(QObject):
         socket = self._server.nextPendingConnection()
         socket.disconnected.connect(socket.deleteLater)
         self.raise_requested.emit()
+
+
+def _socket_name(home: Path) -> str:
+    """A file in the home, so that it is found whatever TMPDIR says; a short name where a path can't be one."""
+    inside = str(home.resolve() / "panel.socket")
+    if sys.platform != "win32" and len(inside.encode()) < MAX_SOCKET_PATH_BYTES:
+        return inside
+    return f"signalbox-{hashlib.sha256(inside.encode()).hexdigest()[:16]}"

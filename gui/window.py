@@ -10,6 +10,7 @@ from PySide6.QtCore import QByteArray, QPoint, Qt, QUrl, Signal
 from PySide6.QtGui import QCloseEvent, QDesktopServices, QKeySequence, QShortcut
 from PySide6.QtWidgets import QHBoxLayout, QMenu, QSplitter, QStackedWidget, QVBoxLayout, QWidget
 
+from core.errors import SignalboxError
 from core.observe import log_path
 from gui.chat.page import ChatPage
 from gui.notices import Action, Bell, NoticeBar
@@ -227,7 +228,11 @@ class Window(QWidget):
 
     def _set_ledger_aside(self) -> None:
         async def set_aside(core: RouterCore) -> None:
-            kept = await self._bridge.call(core.set_ledger_aside())
+            try:
+                kept = await self._bridge.call(core.set_ledger_aside())
+            except SignalboxError as error:
+                self.notices.say(str(error))
+                return
             self._toasts.show(f"A new ledger is in use. The old one is kept as {kept.name}")
 
         self._tasks.start(set_aside(self._bridge.core))
