@@ -44,7 +44,8 @@ class ProseBlock(TextPane):
 
     def close_block(self, markdown: str) -> None:
         """Put a block that will not change in the place of the tail."""
-        self._replace_tail(markdown)
+        if markdown != self._tail or self._tail_plain is not None:
+            self._replace_tail(markdown)
         self._tail_plain = None
         self._tail = ""
         self._tail_start = self.document().characterCount() - 1

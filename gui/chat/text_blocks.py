@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 LONG_PARAGRAPH_CHARS = 2400
 LONG_LIST_CHARS = 1200
-LONG_TABLE_CELLS = 72
+LONG_TABLE_CELLS = 60
 """Qt lays a whole table out again for each row, at some 0.15 ms a cell; a longer one goes on in a new table."""
 
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([^`\n]*)$")

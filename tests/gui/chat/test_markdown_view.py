@@ -154,6 +154,8 @@ def test_nothing_is_ever_loaded(view: MarkdownView, tmp_path: Path, monkeypatch:
         ("HTTPS://EXAMPLE.COM", True),
         ("javascript:alert(1)", False),
         ("file:///etc/passwd", False),
+        ("file://host/share", False),
+        ("javascript://example.com/%0aalert(1)", False),
         ("data:text/html,x", False),
         ("vbscript:x", False),
         ("//example.com", False),

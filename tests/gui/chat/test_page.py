@@ -773,6 +773,34 @@ def test_closing_while_streaming_stops_and_keeps_what_came(panel: ChatPanel) -> 
     panel.run(body)
 
 
+def test_what_streams_is_on_disk_before_it_ends(panel: ChatPanel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a kill -9 loses a second of text at most."""
+    import sqlite3
+
+    from gui.chat import session as session_module
+
+    monkeypatch.setattr(session_module, "SAVE_EVERY_S", 0.0)
+
+    async def body() -> None:
+        page = await panel.open()
+        gate = Gate()
+        panel.core.say(Script(text="abcdef", pieces=6, before=3, gate=gate))
+        page.composer.set_content("Go")
+        page.send()
+        await panel.until(lambda: page.session.tokens == 3)
+        await page.keeper.flush()
+        with sqlite3.connect(panel.home / "conversations.sqlite3") as connection:
+            rows = connection.execute(
+                "SELECT role, text, status FROM messages ORDER BY created_at_ms"
+            ).fetchall()
+        connection.close()
+        assert rows == [("user", "Go", "done"), ("assistant", "abc", "streaming")]
+        gate.open()
+        await panel.idle()
+
+    panel.run(body)
+
+
 def test_a_disk_that_is_full_is_said_and_nothing_on_screen_is_lost(
     panel: ChatPanel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
