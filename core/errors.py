@@ -32,7 +32,9 @@ class SignalboxError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message} {self.hint}".strip()
+        # Servers end their messages as they like; two sentences must not run into each other.
+        end = "" if not self.message or self.message.endswith((".", "!", "?", "…")) else "."
+        return f"{self.message}{end} {self.hint}".strip()
 
 
 class InvalidRequest(SignalboxError):

@@ -8,8 +8,16 @@ import getpass
 import sys
 from typing import TYPE_CHECKING, Any
 
+from core.keys import KeyName, mask
+
 if TYPE_CHECKING:
     from core.keys import KeyStatus
+
+ENV_NAMES: dict[KeyName, str] = {
+    "anthropic": "ANTHROPIC_API_KEY",
+    "huggingface": "HF_TOKEN",
+    "vllm": "VLLM_API_KEY",
+}
 
 
 def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -25,14 +33,24 @@ async def keys(arguments: argparse.Namespace) -> int:
     from core.keys import KeyStore
 
     store = KeyStore()
+    set_elsewhere = _set_elsewhere(arguments.name)
+    if arguments.action == "status" and set_elsewhere is not None:
+        sys.stdout.write(f"{arguments.name}: {set_elsewhere}\n")
+        return 0
     match arguments.action:
         case "set":
             key = (await asyncio.to_thread(_read_key, arguments.name)).strip()
             if not key:
                 raise UsageError("No key was given.", hint="Nothing was changed.")
             status = await store.set(arguments.name, key)
-            # A key that lives for one run is lost when this command ends: say so, and fail.
             done = status.stored_in == "keyring"
+            if not done:
+                # A key that lives for one run is lost when this command ends.
+                sys.stderr.write(
+                    f"{status.name}: The key was not kept: {status.backend.message} "
+                    f"Set {ENV_NAMES[arguments.name]} in the environment or in .env instead.\n"
+                )
+                return 1
         case "delete":
             status = await store.delete(arguments.name)
             done = status.stored_in is None
@@ -41,6 +59,21 @@ async def keys(arguments: argparse.Namespace) -> int:
             done = status.stored_in is not None
     _say(status, failed=not done)
     return 0 if done else 1
+
+
+def _set_elsewhere(name: KeyName) -> str | None:
+    """Say which variable holds the key, where one does: it wins over the keyring."""
+    from core.settings import ORIGIN_TEXT, SettingsStore
+
+    settings = SettingsStore()
+    attribute = ENV_NAMES[name].lower()
+    key = getattr(settings.current, attribute)
+    if key is None:
+        return None
+    origin = ORIGIN_TEXT[settings.origin(attribute)]
+    return (
+        f"{mask(key.get_secret_value())} {ENV_NAMES[name]} is set in {origin}, and that wins over the keyring."
+    )
 
 
 def _read_key(name: str) -> str:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import importlib.metadata
 import os
+import signal
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 
 from core.errors import InvalidRequest, SignalboxError
 
@@ -19,6 +22,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns 0, 1 (failure), 2 (usage) or 130 (Ctrl+C)."""
     parser = _parser()
     arguments = parser.parse_args(argv)
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the shell: >&-
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         # A model may answer what this terminal's encoding lacks; a mark for it beats a traceback.
         reconfigure = getattr(stream, "reconfigure", None)
@@ -32,6 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader (head, less) went away: point stdout at nothing so that the flush at exit stays quiet.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILURE
+    except OSError as error:
+        return _say(
+            error, f"The answer can't be written or the input can't be read: {error}.", arguments.debug
+        )
     except SignalboxError as error:
         return _say(error, str(error), arguments.debug)
     except Exception as error:  # noqa: BLE001  the last line of defence: one readable line, or a traceback
@@ -42,9 +52,42 @@ async def _run(arguments: argparse.Namespace) -> int:
     from core.observe import setup_logging
     from core.settings import SettingsStore
 
-    setup_logging(SettingsStore().current.home, debug=arguments.debug)
+    settings = SettingsStore()
+    setup_logging(settings.current.home, debug=arguments.debug)
+    for problem in settings.problems:
+        sys.stderr.write(f"signalbox: {' '.join(problem.message.split())}\n")
     command: Command = arguments.command
-    return await command(arguments)
+    with _ended_as_by_ctrl_c():
+        return await command(arguments)
+
+
+@contextlib.contextmanager
+def _ended_as_by_ctrl_c() -> Generator[None]:
+    """Let a polite kill, or the terminal's end, settle what runs as Ctrl+C does."""
+    task = asyncio.current_task()
+    loop = asyncio.get_running_loop()
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    caught: list[int] = []
+
+    def end(number: int) -> None:
+        caught.append(number)
+        if task is not None:
+            task.cancel()
+
+    try:
+        for number in numbers:
+            loop.add_signal_handler(number, end, number)
+    except (NotImplementedError, RuntimeError, ValueError):
+        numbers = []  # Windows, or not the main thread: then there is only Ctrl+C
+    try:
+        yield
+    except asyncio.CancelledError:
+        if caught:
+            raise SystemExit(128 + caught[0]) from None
+        raise
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
 
 
 def _say(error: BaseException, line: str, debug: bool) -> int:
@@ -66,7 +109,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="signalbox",
         description="Routes prompts between your own model and a metered API, and records why and what it cost.",
-        epilog="Without a command the panel opens. Settings: see .env.example.",
+        epilog="Without a command the panel opens. Exit codes: 0, 1 failure, 2 usage. Settings: see .env.example.",
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"signalbox {importlib.metadata.version('signalbox-panel')}"
     )
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--debug", action="store_true", help="show tracebacks and log to standard error")

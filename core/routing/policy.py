@@ -137,10 +137,9 @@ def _gate(side: Side, signals: Signals, state: RouterState) -> _Gate | None:
 def _capability_gate(side: Side, signals: Signals, state: RouterState) -> _Gate | None:
     here, other = state.side(side), state.side(_other(side))
     name, can = NAMES[side], here.capabilities
-    if signals.model is not None and other.serves_named_model and not here.serves_named_model:
-        return _Gate(
-            "capability", "capability", f"Capability: {signals.model} is served by {NAMES[_other(side)]}"
-        )
+    if signals.model is not None and not here.serves_named_model:
+        by = NAMES[_other(side)] if other.serves_named_model else "neither side"
+        return _Gate("capability", "capability", f"Capability: {signals.model} is served by {by}")
     # A default is no requirement: without a limit of its own, a request takes what the context leaves.
     answer_tokens = signals.max_output_tokens if signals.max_output_named else LEAST_ANSWER_TOKENS
     needed = signals.input_tokens + min(answer_tokens, signals.max_output_tokens)

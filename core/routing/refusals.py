@@ -55,7 +55,9 @@ def _over_budget(decision: RouteDecision, standing: Standing) -> BudgetExceeded:
     asked = decision.api_estimate.hold_nanodollars
     return BudgetExceeded(
         f"This prompt doesn't fit under {standing.limit_label}. Its worst case is {format_cost(asked)} and "
-        f"{format_cost(standing.free_nanodollars)} is free.",
+        f"{format_cost(standing.free_nanodollars)} is free: {format_cost(budget.spent_nanodollars)} is spent "
+        f"({format_cost(budget.unresolved_nanodollars)} of it unresolved) and "
+        f"{format_cost(budget.held_nanodollars)} is held by {budget.held_count} running.",
         hint="Nothing was charged. Raise the limit, lower max tokens, or send it to Local.",
         limit_name="SPEND_LIMIT_DOLLARS",
         limit_nanodollars=budget.limit_nanodollars or 0,

@@ -144,8 +144,9 @@ def test_capability_comes_before_availability() -> None:
 def test_a_named_model_decides_the_side() -> None:
     at = state(api=api(serves_named_model=True))
     assert outcome(signals(model="claude-x"), at, Policy(mode="local-first")) == ("api", "capability")
-    unknown = signals(model="nobody-serves-this")
-    assert outcome(unknown, state(), Policy()) == ("local", "simple")
+    unknown = decide(signals(model="nobody-serves-this"), state(), Policy())
+    assert (unknown.side, unknown.refusal) == (None, "capability")
+    assert unknown.reason == "Capability: nobody-serves-this is served by neither side"
 
 
 def test_unpriced_goes_through_while_anything_is_free() -> None:
