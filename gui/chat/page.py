@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from PySide6.QtCore import QEvent, QObject, QPoint, QRect, Qt, QTimer, Signal
-from PySide6.QtGui import QGuiApplication, QKeySequence, QResizeEvent, QShortcut
+from PySide6.QtGui import (
+    QAccessible,
+    QAccessibleAnnouncementEvent,
+    QGuiApplication,
+    QKeySequence,
+    QResizeEvent,
+    QShortcut,
+)
 from PySide6.QtWidgets import QHBoxLayout, QSplitter, QVBoxLayout, QWidget
 
 from core.chat import ChatRequest
@@ -446,6 +453,7 @@ class ChatPage(QWidget):
         self._on_summary(session)
         if session is not self.session:
             return
+        self._announce("Answer finished")
         queued = self.composer.state == "queued"
         ended = session.tree[session.tree.head_id] if session.tree.head_id else None
         self._update_state()
@@ -457,8 +465,13 @@ class ChatPage(QWidget):
         self._on_summary(session)
         self._update_state()
         self.desk.take(session, answer_id)
+        self._announce("No answer")
         if session is self.session:
             self._update_state()
+
+    def _announce(self, words: str) -> None:
+        """Tell a screen reader once that something ended, not for every token."""
+        QAccessible.updateAccessibility(QAccessibleAnnouncementEvent(self, words))
 
     def _update_state(self) -> None:
         if not self._started:
