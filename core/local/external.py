@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -12,8 +12,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import SplitResult, urlsplit
 
+from core.addresses import is_near
 from core.local.board import StateBoard
 from core.local.server import ServerPhase, ServerState
+from core.redaction import redact
 
 if TYPE_CHECKING:
     import httpx2
@@ -23,6 +25,10 @@ log = logging.getLogger(__name__)
 FAILED_INTERVAL_S = 2.0
 KEPT_LINES = 500
 WRONG_ADDRESS_HINT = "Set VLLM_BASE_URL to an address such as http://127.0.0.1:8000/v1."
+CLIENT_HINT = (
+    "Check the proxy (ALL_PROXY, HTTP_PROXY, HTTPS_PROXY) and the certificates (SSL_CERT_FILE) of the "
+    "environment, then start it again."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +90,9 @@ class ExternalServer:
             self._show(_Finding(phase="starting", detail=f"looking for a server at {self._url or '…'}"))
             self._probe_now = asyncio.Event()
             self._probed = asyncio.Event()
-            self._prober = asyncio.create_task(self._probe_forever(), name="external server's prober")
+            self._prober = asyncio.create_task(
+                self._probe_forever(self._probed), name="external server's prober"
+            )
         else:
             self._probed.clear()
             self._probe_now.set()
@@ -93,31 +101,47 @@ class ExternalServer:
     async def stop(self) -> None:
         """Stop probing. The server itself goes on."""
         prober, self._prober = self._prober, None
+        probed = self._probed
         if prober is not None:
             prober.cancel()
             await asyncio.wait({prober})
-        self._probed.set()
-        self._show(_Finding(phase="stopped"))
+        probed.set()
+        if self._prober is None:  # not started again meanwhile
+            self._show(_Finding(phase="stopped"))
 
     async def restart(self) -> None:
         await self.stop()
         await self.start()
 
-    async def _probe_forever(self) -> None:
+    async def _probe_forever(self, probed: asyncio.Event) -> None:
+        """Probe until cancelled. However this ends, nobody waits for a first probe any more."""
+        try:
+            problem = _problem(self._url, self._api_key)
+            if problem is None:
+                await self._probe_again_and_again()
+            else:
+                self._show(problem)
+        except Exception as error:
+            log.exception("probing %s cannot begin", self._url)
+            self._show(
+                _Finding(
+                    phase="failed",
+                    detail=f"No connection to {self._url} can be set up: {_words(error)}.",
+                    hint=CLIENT_HINT,
+                )
+            )
+        finally:
+            probed.set()
+
+    async def _probe_again_and_again(self) -> None:
         import httpx2  # 0.1 s: not on the way to the first window
 
-        problem = _problem(self._url, self._api_key)
-        if problem is not None:
-            self._show(problem)
-            self._probed.set()
-            return
         headers = {"Authorization": f"Bearer {self._api_key}"} if self._api_key else {}
-        # Making a TLS context takes 50 ms, and a proxy has no part in a way to this machine itself.
+        verify = self._url.startswith("https:")  # making a TLS context takes 50 ms
+        # A transport of its own makes httpx2 read no proxy.
+        near = httpx2.AsyncHTTPTransport(verify=verify) if is_near(self._url) else None
         async with httpx2.AsyncClient(
-            headers=headers,
-            timeout=self._timeout_s,
-            verify=self._url.startswith("https:"),
-            trust_env=not _is_this_machine(self._url),
+            headers=headers, timeout=self._timeout_s, verify=verify, transport=near
         ) as client:
             while True:
                 self._probe_now.clear()
@@ -125,14 +149,20 @@ class ExternalServer:
                     self._show(await self._probe(client))
                 except Exception as error:
                     log.exception("probing %s failed", self._url)
-                    self._show(_Finding(phase="failed", detail=f"Probing it failed: {error}"))
+                    self._show(
+                        _Finding(
+                            phase="failed",
+                            detail=f"Probing {self._url} failed: {_words(error)}.",
+                            hint="It is asked again by itself; the log has the whole error.",
+                        )
+                    )
                 self._probed.set()
                 ready = self.state.phase == "ready"
                 pause_s = self._interval_s if ready else min(self._interval_s, FAILED_INTERVAL_S)
-                try:
-                    await asyncio.wait_for(self._probe_now.wait(), pause_s)
-                except TimeoutError:
-                    continue
+                # Not wait_for: Python 3.11's loses a cancellation that comes with the event, and stop() would hang.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause_s):
+                        await self._probe_now.wait()
 
     async def _probe(self, client: httpx2.AsyncClient) -> _Finding:
         import httpx2
@@ -248,12 +278,9 @@ def _problem(url: str, api_key: str | None) -> _Finding | None:
     return None
 
 
-def _is_this_machine(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def _words(error: Exception) -> str:
+    """Say an exception in words that may be shown: its text can quote an address with a password."""
+    return redact(str(error)).rstrip(".") or type(error).__name__
 
 
 def _listed(answer: httpx2.Response) -> dict[str, dict[str, Any]] | None:

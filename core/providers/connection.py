@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+
+from core.addresses import is_near
 
 if TYPE_CHECKING:
     import httpx2
@@ -15,17 +15,6 @@ LOCAL_KEEPALIVE_S = 3.0
 """For a local server far away. Below the 5 s after which vLLM closes an idle connection, so that none is picked up
 while it closes."""
 API_KEEPALIVE_S = 30.0
-
-
-def is_near(base_url: str) -> bool:
-    """Whether the address is this machine or a private network, where a company's proxy has no business."""
-    host = urlsplit(base_url).hostname or ""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_private
-    except ValueError:
-        return False
 
 
 def open_http_client(base_url: str, *, timeout_s: float, keepalive_s: float) -> httpx2.AsyncClient:

@@ -236,6 +236,67 @@ async def test_start_again_probes_at_once(elsewhere: Elsewhere) -> None:
     await server.stop()
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ALL_PROXY", "socks://someone:secret@127.0.0.1:1080/"),
+        ("SSL_CERT_FILE", "/nowhere/certificates.pem"),
+    ],
+)
+async def test_an_environment_that_no_connection_can_be_made_with_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    server = ExternalServer("https://model.example/v1")
+    async with asyncio.timeout(20):
+        await server.start()
+        assert server.state.phase == "failed"
+        assert "https://model.example/v1" in server.state.detail
+        assert name in server.state.hint
+        assert "secret" not in server.state.detail
+        await server.start()  # begins anew instead of waiting for a prober that is gone
+        await server.stop()
+    assert server.state.phase == "stopped"
+
+
+async def test_no_proxy_stands_before_a_near_server(
+    elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks://127.0.0.1:1080/")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9/")
+    assert (await look(elsewhere.base_url)).phase == "ready"
+    private = await look("http://192.168.254.254:9/v1", timeout_s=0.05)
+    assert private.phase == "failed"
+    assert "ALL_PROXY" not in private.hint
+
+
+@pytest.mark.parametrize("steps", range(1, 7))
+async def test_stop_ends_the_prober_whenever_it_comes(elsewhere: Elsewhere, steps: int) -> None:
+    server = ExternalServer(elsewhere.base_url, interval_s=3600)
+    await server.start()
+    unsubscribe = server.on_change(lambda state: None)
+    again = asyncio.create_task(server.start())
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    unsubscribe()
+    async with asyncio.timeout(20):
+        await server.stop()
+        await again
+    assert server.state.phase == "stopped"
+    assert not any("prober" in task.get_name() for task in asyncio.all_tasks())
+
+
+async def test_a_start_during_a_stop_counts(elsewhere: Elsewhere) -> None:
+    server = ExternalServer(elsewhere.base_url, interval_s=3600)
+    await server.start()
+    stopping = asyncio.create_task(server.stop())
+    await asyncio.sleep(0)
+    await server.start()
+    await stopping
+    assert server.state.phase == "ready"
+    await server.stop()
+
+
 async def test_stop_ends_a_start_that_waits(elsewhere: Elsewhere) -> None:
     elsewhere.silent = True
     server = ExternalServer(elsewhere.base_url, timeout_s=3600)

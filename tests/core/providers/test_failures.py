@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.addresses import is_near
 from core.errors import TransientFailure, Unavailable
 from core.providers.claude_models import FAMILIES, claude_family
-from core.providers.connection import is_near
 from core.providers.failures import Endpoint, provider_failure, retry_after_s
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
@@ -162,6 +162,7 @@ def test_no_family_stands_twice() -> None:
         ("http://192.168.1.20:8000", True),
         ("https://api.anthropic.com", False),
         ("http://8.8.8.8", False),
+        ("http://[::1", False),
         ("", False),
     ],
 )
