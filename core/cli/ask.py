@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from core.chat import ChatRequest, ChatResult, Failed, Finished, JsonSchemaFormat, RouteDecision, TextDelta
+from core.errors import SignalboxError
 from core.spend.money import format_cost, nano_to_dollars
 
 
@@ -29,7 +30,9 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--model", help="name a model; the side that serves it is taken")
     parser.add_argument("--project", help="a tag for the report")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of streaming text")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print one JSON object instead of streaming text")
+    form.add_argument("--quiet", action="store_true", help="leave out the line on where it went and its cost")
     parser.set_defaults(command=ask)
 
 
@@ -50,12 +53,17 @@ async def ask(arguments: argparse.Namespace) -> int:
                         sys.stdout.write(json.dumps(result_json(result), ensure_ascii=False) + "\n")
                     else:
                         sys.stdout.write("" if ends_with_newline else "\n")
-                        _footer(result)
-                    return 0
-                case Failed(error=error):
-                    if not ends_with_newline:
+                    sys.stdout.flush()
+                    if not (arguments.json or arguments.quiet):
+                        sys.stderr.write(footer(result) + "\n")
+                    return _check_answer(request, result)
+                case Failed(error=error, partial=partial):
+                    if arguments.json:
+                        failure = json.dumps(failure_json(error, partial), ensure_ascii=False)
+                        sys.stdout.write(failure + "\n")
+                    elif not ends_with_newline:
                         sys.stdout.write("\n")
-                        sys.stdout.flush()
+                    sys.stdout.flush()
                     raise error
                 case _:
                     pass
@@ -89,17 +97,43 @@ def _schema(path: Path) -> JsonSchemaFormat:
         raise UsageError(f"{path} isn't valid JSON: {error}.", hint="Nothing was sent.") from error
 
 
-def _footer(result: ChatResult) -> None:
-    """Say where it went and what it cost, to a person at a terminal only."""
-    if not sys.stderr.isatty():
-        return
-    usage = result.usage
-    tokens = (
-        "usage not reported" if usage is None else f"{usage.input_tokens:,} in · {usage.output_tokens:,} out"
+ENDS: dict[str, str] = {
+    "length": "cut off at the limit of tokens",
+    "refusal": "the model declined to go on",
+    "tool_calls": "asks for tools",
+}
+FELL_BACK: dict[str | None, str] = {"local": "fell back from Local", "api": "fell back from the API"}
+
+
+def footer(result: ChatResult) -> str:
+    """Say in one line where it went, why, and what it cost."""
+    usage, decision = result.usage, result.decision
+    facts = (
+        "Local" if result.side == "local" else "API",
+        result.model,
+        FELL_BACK.get(decision.fell_back_from, ""),
+        decision.reason,
+        "usage not reported" if usage is None else f"{usage.input_tokens:,} in, {usage.output_tokens:,} out",
+        "no charge" if result.side == "local" else format_cost(result.cost_nanodollars),
+        ENDS.get(result.finish_reason, ""),
+        f"not used: {', '.join(result.dropped)}" if result.dropped else "",
     )
-    cost = "no charge" if result.side == "local" else format_cost(result.cost_nanodollars)
-    side = "Local" if result.side == "local" else "API"
-    sys.stderr.write(f"[{side} · {result.model} · {result.decision.reason} · {tokens} · {cost}]\n")
+    return f"[{' · '.join(fact for fact in facts if fact)}]"
+
+
+def _check_answer(request: ChatRequest, result: ChatResult) -> int:
+    """Return 1, after saying why, for an answer that does not match the schema that was asked for."""
+    if request.response_format is None:
+        return 0
+    from jsonschema import ValidationError, validate
+
+    try:
+        validate(json.loads(result.text), dict(request.response_format.schema))
+    except (ValueError, ValidationError) as error:
+        why = error.message if isinstance(error, ValidationError) else str(error)
+        sys.stderr.write(f"signalbox: The answer doesn't match the schema: {why}.\n")
+        return 1
+    return 0
 
 
 def dollars(nanodollars: int | None) -> str | None:
@@ -143,6 +177,16 @@ def decision_json(decision: RouteDecision) -> dict[str, Any]:
             }
             for side, estimate in (("local", decision.local_estimate), ("api", decision.api_estimate))
         },
+    }
+
+
+def failure_json(error: SignalboxError, partial: ChatResult | None) -> dict[str, Any]:
+    """A request without a whole answer; ``partial`` is the result as far as it came, or null."""
+    return {
+        "error": error.kind,
+        "message": error.message,
+        "hint": error.hint,
+        "partial": None if partial is None else result_json(partial),
     }
 
 

@@ -71,9 +71,7 @@ def _set_elsewhere(name: KeyName) -> str | None:
     if key is None:
         return None
     origin = ORIGIN_TEXT[settings.origin(attribute)]
-    return (
-        f"{mask(key.get_secret_value())} {ENV_NAMES[name]} is set in {origin}, and that wins over the keyring."
-    )
+    return f"{mask(key.get_secret_value())} {ENV_NAMES[name]} is set in {origin}, and that wins over the keyring."
 
 
 def _read_key(name: str) -> str:

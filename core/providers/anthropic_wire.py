@@ -20,7 +20,7 @@ from core.chat import (
     Usage,
     UsageReported,
 )
-from core.errors import ContentRefused
+from core.errors import ContentRefused, InvalidRequest
 from core.providers.claude_models import ClaudeFamily
 from core.providers.failures import Endpoint, broken_off
 from core.providers.usage import anthropic_usage, as_mapping
@@ -99,7 +99,14 @@ def count_arguments(
             for tool in request.tools
         ]
     if request.response_format is not None and family.takes_json_schema:
-        schema = adapt_schema(dict(request.response_format.schema))
+        schema = dict(request.response_format.schema)
+        try:
+            schema = adapt_schema(schema)
+        except (ValueError, TypeError, KeyError) as error:
+            raise InvalidRequest(
+                f"Anthropic's SDK can't use the JSON schema: {error}.",
+                hint="Give every part of it a type, or send it to Local. Nothing was sent.",
+            ) from error
         arguments["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
     return arguments
 

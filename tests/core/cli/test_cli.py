@@ -53,7 +53,39 @@ def test_ask_streams_text(api: AnthropicServer, capsys: pytest.CaptureFixture[st
     assert main(["ask", "hi"]) == 0
     out = capsys.readouterr()
     assert out.out == "Hello there\n"
-    assert out.err == ""
+    assert out.err == (
+        "[API · claude-sonnet-4-6-20260501 · Local unavailable: no local server is set up · "
+        "1 in, 2 out · <$0.0001]\n"
+    )
+    assert main(["ask", "hi", "--quiet"]) == 0
+    assert capsys.readouterr() == ("Hello there\n", "")
+
+
+def test_an_answer_that_breaks_off_is_a_failure_with_its_part(
+    api: AnthropicServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments in (["ask", "hi", "--json"], ["ask", "hi"]):
+        api.replies.append(Says("one ", "two ", "three", cut_after=2))
+        assert main(arguments) == 1
+        out = capsys.readouterr()
+        assert out.err.startswith("signalbox: ")
+        if "--json" in arguments:
+            failure = json.loads(out.out)
+            assert (failure["error"], failure["partial"]["text"]) == ("unavailable", "one two ")
+        else:
+            assert out.out == "one two \n"
+
+
+def test_an_answer_against_the_schema_is_a_failure(
+    api: AnthropicServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "schema.json"
+    schema = {"type": "object", "required": ["x"], "properties": {"x": {"type": "integer"}}}
+    file.write_text(json.dumps(schema))
+    for text, code in (('{"x": 1}', 0), ('{"y": 1}', 1), ("Sorry", 1)):
+        api.replies.append(Says(text))
+        assert main(["ask", "hi", "--schema", str(file)]) == code
+        assert ("doesn't match" in capsys.readouterr().err) == bool(code)
 
 
 def test_ask_json_has_everything(api: AnthropicServer, capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,6 +109,7 @@ def test_the_schema_file_reaches_the_wire(api: AnthropicServer, tmp_path: Path) 
     schema = {"type": "object", "properties": {"x": {"type": "integer"}}, "additionalProperties": False}
     file = tmp_path / "schema.json"
     file.write_text(json.dumps(schema))
+    api.replies.append(Says('{"x": 1}'))
     assert main(["ask", "hi", "--schema", str(file), "--system", "Be brief."]) == 0
     sent = next(r.body for r in api.received if r.path == "/v1/messages")
     assert sent["output_config"]["format"]["schema"] == schema

@@ -581,3 +581,15 @@ async def test_two_streams_at_once_do_not_mix() -> None:
         provider = provider_for(server)
         both = await asyncio.gather(drain(provider, "one"), drain(provider, "two"))
     assert sorted(drained.text for drained in both) == ["aaaa", "bbbb"]
+
+
+async def test_a_schema_that_the_sdk_cannot_adapt_is_the_callers_fault() -> None:
+    schema = {"type": "object", "properties": {"x": {}}, "additionalProperties": False}
+    request = ChatRequest.from_prompt("hi", response_format=JsonSchemaFormat(schema=schema), max_tokens=10)
+    async with AnthropicServer() as server:
+        provider = AnthropicProvider(KEY, server.url, MODEL)
+        error = (await drain(provider, request)).error
+        assert isinstance(error, InvalidRequest)
+        assert "JSON schema" in error.message
+        await provider.close()
+        assert server.received == []
