@@ -1,6 +1,7 @@
 """Money: integers of nano-dollars (10^-9 USD) inside, ``Decimal`` at the edges, never a float.
 
-One token of the cheapest priced models costs a few nano-dollars; an int64 of them holds nine billion dollars.
+One token of the cheapest priced models costs a few nano-dollars; an int64 of them holds nine billion dollars, so
+one amount may be a billion and still be summed with others.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation, localcontext
 from core.errors import InvalidRequest
 
 NANO_PER_DOLLAR = 1_000_000_000
+MAX_DOLLARS = Decimal(1_000_000_000)
+"""The largest amount, and the highest bound of a setting that is one."""
 
 _HOW_TO_WRITE = "Write it like 500 or 0.25."
-_TOO_MANY_DIGITS = 9  # $1,000,000,000 and more would not fit an int64 of nano-dollars once summed
 _FOUR_PLACES_NANO = 100_000
 _CENT_NANO = 10_000_000
 
@@ -30,11 +32,11 @@ def dollars_to_nano(dollars: Decimal | str | int) -> int:
         amount = Decimal(dollars)
     except InvalidOperation:
         raise InvalidRequest(f"{dollars!r} is not an amount of dollars.", hint=_HOW_TO_WRITE) from None
-    if not amount.is_finite() or amount.adjusted() >= _TOO_MANY_DIGITS:
+    if not amount.is_finite() or amount.copy_abs() > MAX_DOLLARS:
         raise InvalidRequest(f"{dollars!r} is not an amount of dollars that can be kept.", hint=_HOW_TO_WRITE)
     with localcontext() as context:
         # Enough digits that the shift is exact, so that only the quantize rounds.
-        context.prec = len(amount.as_tuple().digits) + _TOO_MANY_DIGITS + 9
+        context.prec = len(amount.as_tuple().digits) + 18
         return int(amount.scaleb(9).to_integral_value(rounding=ROUND_HALF_EVEN))
 
 

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import re
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import InvalidRequest
+from core.settings import SettingsStore
 from core.spend.money import NANO_PER_DOLLAR, dollars_to_nano, format_cost, nano_to_dollars
 
 
@@ -21,10 +24,38 @@ def test_dollars_round_by_at_most_half_a_nanodollar(dollars: Decimal) -> None:
     assert abs(nano_to_dollars(dollars_to_nano(dollars)) - dollars) <= Decimal("0.5e-9")
 
 
-@pytest.mark.parametrize("wrong", ["", "a lot", "NaN", "Infinity", "1e9", "1e999999", "$5"])
+@pytest.mark.parametrize(
+    "wrong", ["", "a lot", "NaN", "Infinity", "1000000000.000000001", "-1e10", "1e999999", "$5"]
+)
 def test_what_is_no_amount_is_refused(wrong: str) -> None:
     with pytest.raises(InvalidRequest):
         dollars_to_nano(wrong)
+
+
+def money_settings() -> dict[str, tuple[str, str]]:
+    """The bounds of each setting that is an amount of dollars, as its description states them."""
+    bounds = {
+        info.env_name: re.search(r"from (\d+) to (\d+)", info.allowed)
+        for info in SettingsStore(env={}).describe()
+        if info.unit.startswith("dollars")
+    }
+    return {name: (found[1], found[2]) for name, found in bounds.items() if found is not None}
+
+
+@pytest.mark.parametrize(
+    "shape", ["{}", "{}.000000000", "{:.1E}", " {} "], ids=["plain", "nano", "power", "spaced"]
+)
+def test_every_amount_a_setting_may_have_is_one_that_can_be_kept(home: Path, shape: str) -> None:
+    settings = money_settings()
+    assert settings.keys() == {"SPEND_LIMIT_DOLLARS", "LOCAL_DOLLARS_PER_HOUR"}
+    for name, bounds in settings.items():
+        for bound in map(Decimal, bounds):
+            store = SettingsStore(home, env={name: shape.format(bound)})
+            assert store.problems == ()
+            value = getattr(store.current, name.lower())
+            assert dollars_to_nano(value) == bound * NANO_PER_DOLLAR
+        beyond = Decimal(bounds[1]) + Decimal("1e-9")
+        assert SettingsStore(home, env={name: str(beyond)}).problems
 
 
 def test_a_float_is_refused_because_it_has_lost_the_amount_already() -> None:
