@@ -212,6 +212,7 @@ class RouteDecision:
     api_available: bool = True
     local_context_tokens: int | None = None
     refusal: RefusalKind | None = None
+    refusal_hint: str = ""
     fell_back_from: Side | None = None
 
     def estimate(self, side: Side) -> Estimate:

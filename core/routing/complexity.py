@@ -20,7 +20,7 @@ READ_TAIL_CHARS = 4_000
 
 _REASONING = re.compile(
     r"\b(why|prove|proof|derive|explain|analy[sz]e|compare|contrast|evaluate|critique|justify|trade-?offs?|"
-    r"reason(?:ing)?|step[- ]by[- ]step|root cause|implications?|hypothes[ie]s|strategy|diagnose|infer)\b",
+    r"reason(?:ing)?|step[- ]by[- ]step|root cause|implications?|safety|hypothes[ie]s|strategy|diagnose|infer)\b",
     re.IGNORECASE,
 )
 _BUILDING = re.compile(
@@ -34,7 +34,8 @@ _CONSTRAINT = re.compile(
     re.IGNORECASE,
 )
 _EXPERT = re.compile(
-    r"\b(theorem|integral|derivative|eigen\w+|polynomial|probabilit\w+|statistic\w+|quantum|thermodynamic\w*|"
+    r"\b(theorem|lemmas?|irrational|consensus|byzantine|fault[- ]toleran\w+|asymptotic\w*|"
+    r"integral|derivative|eigen\w+|polynomial|probabilit\w+|statistic\w+|quantum|thermodynamic\w*|"
     r"molecul\w+|enzyme|pharmac\w+|diagnosis|statut\w+|liabilit\w+|jurisdiction|contract law|epistemolog\w+|"
     r"econometric\w*|induction|modular arithmetic|amorti[sz]\w+|kernel|compiler|cryptograph\w+)\b",
     re.IGNORECASE,
@@ -92,8 +93,8 @@ class FeatureSpec:
 
 FEATURES: tuple[FeatureSpec, ...] = (
     FeatureSpec("length", 0.30, "how long the prompt is, on a log scale", _length),
-    FeatureSpec("reasoning", 0.36, "asks to explain, prove, compare or plan", _saturating(_REASONING, 3)),
-    FeatureSpec("building", 0.28, "asks for software or design work", _saturating(_BUILDING, 4)),
+    FeatureSpec("reasoning", 0.44, "asks to explain, prove, compare or plan", _saturating(_REASONING, 3)),
+    FeatureSpec("building", 0.32, "asks for software or design work", _saturating(_BUILDING, 4)),
     FeatureSpec("code", 0.16, "contains code", _saturating(_CODE, 3)),
     FeatureSpec("expert", 0.24, "uses the words of a specialist field", _saturating(_EXPERT, 2)),
     FeatureSpec("math", 0.14, "contains formulas", _saturating(_MATH, 4)),

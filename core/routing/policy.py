@@ -25,8 +25,8 @@ Health = Literal["up", "starting", "down", "no_key"]
 class SideState:
     """What is known of one side when a request arrives.
 
-    ``detail`` finishes the sentence "Local unavailable: ...". ``model`` is the one it would use;
-    ``serves_named_model`` is whether it serves the model the request names.
+    ``detail`` finishes the sentence "Local unavailable: ..." and ``hint`` says what to do about it.
+    ``model`` is the one it would use; ``serves_named_model`` is whether it serves the model the request names.
     """
 
     provider: str
@@ -35,6 +35,7 @@ class SideState:
     capabilities: Capabilities
     estimate: Estimate
     detail: str = ""
+    hint: str = ""
     serves_named_model: bool = False
 
 
@@ -73,6 +74,7 @@ class _Gate:
     rule: Rule
     refusal: RefusalKind
     reason: str
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ class _Choice:
     rule: Rule
     reason: str
     refusal: RefusalKind | None = None
+    hint: str = ""
 
 
 NAMES: dict[Side, str] = {"local": "Local", "api": "API"}
@@ -108,6 +111,7 @@ def decide(signals: Signals, state: RouterState, policy: Policy) -> RouteDecisio
         api_available=state.api.health == "up",
         local_context_tokens=state.local.capabilities.context_tokens,
         refusal=choice.refusal,
+        refusal_hint=choice.hint,
     )
 
 
@@ -118,6 +122,12 @@ def _choose(signals: Signals, state: RouterState, policy: Policy) -> _Choice:
     only = _ONLY.get(policy.mode)
     if only is not None:
         return _take(only, gates, "volume", f"Volume: the mode sends everything to {NAMES[only]}")
+    local_gate, api_gate = gates["local"], gates["api"]
+    if local_gate and api_gate and local_gate.rule == api_gate.rule == "unavailable" and local_gate.hint:
+        # Both are down, and the local server says how to mend it: that is what the user should hear of first.
+        return _Choice(
+            None, "unavailable", f"{local_gate.reason}. {api_gate.reason}", "unavailable", local_gate.hint
+        )
     closed = _closed_side(gates)
     if closed is not None:
         side, gate = closed
@@ -165,7 +175,7 @@ def _availability_gate(side: Side, state: RouterState) -> _Gate | None:
     if here.health == "up":
         return None
     refusal: RefusalKind = "no_key" if here.health == "no_key" else "unavailable"
-    return _Gate("unavailable", refusal, f"{NAMES[side]} unavailable: {here.detail}")
+    return _Gate("unavailable", refusal, f"{NAMES[side]} unavailable: {here.detail}", here.hint)
 
 
 def _budget_gate(state: RouterState) -> _Gate | None:
@@ -187,7 +197,7 @@ def _take(side: Side, gates: dict[Side, _Gate | None], rule: Rule, reason: str) 
     gate = gates[side]
     if gate is None:
         return _Choice(side, rule, reason)
-    return _Choice(None, gate.rule, gate.reason, gate.refusal)
+    return _Choice(None, gate.rule, gate.reason, gate.refusal, gate.hint)
 
 
 _GATE_ORDER: tuple[Rule, ...] = ("capability", "unavailable", "budget")

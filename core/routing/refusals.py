@@ -30,7 +30,8 @@ def refusal_error(decision: RouteDecision, standing: Standing) -> SignalboxError
                 "This prompt needs the API, and no Anthropic key is set."
                 if decision.local_available
                 else "Local isn't available, and no Anthropic key is set.",
-                hint="Add a key in Preferences, Keys, or run: signalbox keys set anthropic. Nothing was sent.",
+                hint="Set ANTHROPIC_API_KEY, run signalbox keys set anthropic, or add it in Preferences, Keys. "
+                "Nothing was sent.",
                 missing=True,
             )
         case "context_too_long":
@@ -46,7 +47,8 @@ def refusal_error(decision: RouteDecision, standing: Standing) -> SignalboxError
         case _:
             return Unavailable(
                 reason,
-                hint="Start the local server, or add an API key in Preferences, Keys. Nothing was sent.",
+                hint=decision.refusal_hint
+                or "Start the local server, or add an API key (ANTHROPIC_API_KEY, or Preferences, Keys).",
             )
 
 

@@ -176,6 +176,7 @@ class LocalSide:
             model=server.model,
             health=health,
             detail=detail,
+            hint=server.hint,
             capabilities=self._capabilities(server),
             estimate=Estimate(
                 model=server.model, cost_nanodollars=self._estimated_cost(signals), hold_nanodollars=0
@@ -210,7 +211,7 @@ class LocalSide:
         if server.base_url is None:
             raise Unavailable(
                 f"The local server isn't ready: {self._health(server)[1]}.",
-                hint="Start it, or send to the API.",
+                hint=server.hint or "Start it, or send to the API.",
             )
         wanted = (server.base_url, server.model, self._api_key)
         if self._provider is None or self._provider_for != wanted:
@@ -272,7 +273,7 @@ class LocalSide:
             case "stopping":
                 return "down", "it is stopping"
             case "failed":
-                return "down", f"it failed, {server.detail}" if server.detail else "it failed"
+                return "down", f"it failed, {server.detail.rstrip('.')}" if server.detail else "it failed"
             case "stopped":
                 return "down", server.detail if server.kind == "none" and server.detail else "it is stopped"
 

@@ -17,6 +17,9 @@ MESSAGE_OVERHEAD_TOKENS = 8
 TOOL_OVERHEAD_TOKENS = 400
 """Anthropic adds a system prompt of up to 346 tokens (its documentation of tool use) once tools are there."""
 
+TOOL_CALL_OVERHEAD_TOKENS = 40
+"""What stands around a call's name, id and arguments, and around its result; no template known here adds more."""
+
 IMAGE_TOKENS_LIKELY = 1_600
 IMAGE_TOKENS_BOUND = 5_000
 """Width x height / 750 of the largest image a provider does not scale down (Anthropic, vision documentation)."""
@@ -29,7 +32,11 @@ def read_signals(request: ChatRequest, *, default_max_tokens: int) -> Signals:
     built on it is never too small.
     """
     texts = [message.text for message in request.messages]
-    texts += [call.arguments_json for message in request.messages for call in message.tool_calls]
+    calls = [call for message in request.messages for call in message.tool_calls]
+    for call in calls:
+        texts += (call.id, call.name, call.arguments_json)
+    results = [message.tool_call_id for message in request.messages if message.tool_call_id is not None]
+    texts += results
     if request.system:
         texts.append(request.system)
     if request.tools:
@@ -38,10 +45,14 @@ def read_signals(request: ChatRequest, *, default_max_tokens: int) -> Signals:
         texts.append(json.dumps(dict(request.response_format.schema)))
     image_count = sum(len(message.images) for message in request.messages)
     overhead = MESSAGE_OVERHEAD_TOKENS * (len(request.messages) + 1)
+    overhead += TOOL_CALL_OVERHEAD_TOKENS * (len(calls) + len(results))
     overhead += TOOL_OVERHEAD_TOKENS if request.tools else 0
 
     char_count = sum(map(len, texts))
-    byte_count = sum(len(text) if text.isascii() else len(text.encode("utf-8", "replace")) for text in texts)
+    # A lone surrogate is sent as U+FFFD, which has three bytes too.
+    byte_count = sum(
+        len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass")) for text in texts
+    )
     # Scripts such as Chinese take about a token a character; UTF-8 length per character tells them apart.
     likely = max(char_count / CHARS_PER_TOKEN, (byte_count - char_count) / 2)
 

@@ -163,7 +163,7 @@ def _server_engine(url: str) -> Engine:
     except ModuleNotFoundError as error:
         raise LedgerUnavailable(
             f"LEDGER_URL needs the Python package {error.name}, which is not installed.",
-            hint='Install it with: pip install "signalbox-panel[postgres]"',
+            hint='Install it with: pip install "psycopg[binary]"',
         ) from error
     except (ArgumentError, NoSuchModuleError, ValueError):
         # Their texts may quote the URL, and with it the password.
