@@ -2,7 +2,7 @@
 
 ::
 
-    from core.router_core import RouterCore
+    from core import RouterCore
 
     async with RouterCore() as core:
         result = await core.ask("What is the capital of France?")
