@@ -64,7 +64,7 @@ def _serve(config: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     path = Path(config["model_path"])
     _check_model_file(path)
     try:
-        llama: Any = importlib.import_module("xllamacpp")
+        llama = _import_llama()
     except ImportError as error:
         raise _CannotServe(
             f"The embedded server needs the package xllamacpp, which cannot be imported ({error}).",
@@ -96,6 +96,19 @@ def _serve(config: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         raise _CannotServe("") from error
     address: str = server.listening_address
     return server, {"base_url": f"{address}/v1", "slots": config["parallel"], **_served(address)}
+
+
+def _import_llama() -> Any:
+    """Import xllamacpp and stay on every CPU: OpenMP, told to bind threads, binds the one that loads it.
+
+    All of the server's threads would inherit that one CPU, and ``allowed_cpus`` would count it alone. The
+    threads that compute are bound later, each as it joins the first computation.
+    """
+    before = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    llama = importlib.import_module("xllamacpp")
+    if before is not None:
+        os.sched_setaffinity(0, before)
+    return llama
 
 
 def _check_model_file(path: Path) -> None:
