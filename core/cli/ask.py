@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from core.chat import ChatRequest, ChatResult, Failed, Finished, JsonSchemaFormat, RouteDecision, TextDelta
+from core.cli.stdin import read_all
 from core.errors import SignalboxError
 from core.spend.money import format_cost, nano_to_dollars
 
@@ -39,7 +40,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
 async def ask(arguments: argparse.Namespace) -> int:
     from core.router_core import RouterCore
 
-    request = _request(arguments)
+    request = await _request(arguments)
     async with RouterCore() as core, aclosing(core.stream(request)) as events:
         ends_with_newline = True
         async for event in events:
@@ -70,8 +71,8 @@ async def ask(arguments: argparse.Namespace) -> int:
     return 1
 
 
-def _request(arguments: argparse.Namespace) -> ChatRequest:
-    prompt = arguments.prompt if arguments.prompt != "-" else sys.stdin.read()
+async def _request(arguments: argparse.Namespace) -> ChatRequest:
+    prompt = arguments.prompt if arguments.prompt != "-" else await read_all()
     schema = _schema(arguments.schema) if arguments.schema is not None else None
     return ChatRequest.from_prompt(
         prompt,

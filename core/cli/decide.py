@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import aclosing
 from typing import Any, cast
 
 from core.chat import ChatRequest, JsonSchemaFormat, Message, Tool
 from core.cli.ask import decision_json
+from core.cli.stdin import read_lines
 from core.errors import InvalidRequest, SignalboxError
 
 
@@ -29,15 +31,20 @@ async def decide(arguments: argparse.Namespace) -> int:
     failed = False
     async with RouterCore() as core:
         decider = await core.decider()
-        for number, line in enumerate(sys.stdin, start=1):
-            if not line.strip():
-                continue
-            try:
-                answer = decision_json(decider(request_from_line(line)))
-            except SignalboxError as error:
-                failed = True
-                answer = {"error": error.message, "hint": error.hint, "line": number}
-            sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
+        number = 0
+        async with aclosing(read_lines()) as batches:
+            async for lines in batches:
+                for line in lines:
+                    number += 1
+                    if not line.strip():
+                        continue
+                    try:
+                        answer = decision_json(decider(request_from_line(line)))
+                    except SignalboxError as error:
+                        failed = True
+                        answer = {"error": error.message, "hint": error.hint, "line": number}
+                    sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
+                sys.stdout.flush()  # once for all that has arrived: a person and a batch both get theirs at once
     return 1 if failed else 0
 
 
