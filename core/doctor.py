@@ -10,12 +10,14 @@ import platform
 import shutil
 import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from core.chat import ChatRequest
+from core.daemon_thread import in_daemon_thread
 from core.errors import SignalboxError
 from core.local.choice import chosen_kind
+from core.redaction import redact
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +31,11 @@ if TYPE_CHECKING:
 
 State = Literal["works", "missing", "broken", "not_set_up"]
 COMMAND_TIMEOUT_S = 10.0
+CHECK_TIMEOUT_S = 15.0
+LOCAL_TIMEOUT_S = 90.0
+"""The embedded server may have to load its weights before it answers."""
+OPTIONAL = frozenset({"Keyring", "Docker", "NVIDIA GPU"})
+"""Signalbox works without these, whatever is wrong with them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,12 +92,31 @@ async def examine(core: Patient) -> list[Finding]:
 
 
 async def _guarded(name: str, check: Callable[[Patient], Awaitable[Finding]], core: Patient) -> Finding:
+    finding = await _in_time(name, check, core)
+    # An address may hold a password, and somebody else's error may quote a key.
+    return replace(
+        finding,
+        version=redact(finding.version),
+        detail=redact(finding.detail),
+        hint=redact(finding.hint),
+    )
+
+
+async def _in_time(name: str, check: Callable[[Patient], Awaitable[Finding]], core: Patient) -> Finding:
+    timeout_s = LOCAL_TIMEOUT_S if name == "Local server" else CHECK_TIMEOUT_S
+    limit = asyncio.timeout(timeout_s)
+    hint = ""
     try:
-        return await check(core)
+        async with limit:
+            return await check(core)
     except SignalboxError as error:
-        return Finding(component=name, state="broken", detail=error.message, hint=error.hint)
+        detail, hint = error.message, error.hint
     except Exception as error:  # noqa: BLE001  a doctor that dies of one patient helps nobody
-        return Finding(component=name, state="broken", detail=f"{type(error).__name__}: {error}")
+        detail = f"{type(error).__name__}: {error}"
+        if isinstance(error, TimeoutError) and limit.expired():
+            detail = f"no answer within {timeout_s:g} s"
+            hint = "Restart it, or look again in a moment."
+    return Finding(component=name, state="broken", detail=detail, hint=hint, needed=name not in OPTIONAL)
 
 
 async def _python(core: Patient) -> Finding:
@@ -230,7 +256,8 @@ async def _docker(core: Patient) -> Finding:
 
 
 async def _gpu(core: Patient) -> Finding:
-    return await asyncio.to_thread(_gpu_now)
+    # A driver that hangs must not keep the process from ending.
+    return await in_daemon_thread(_gpu_now, name="doctor")
 
 
 def _gpu_now() -> Finding:
@@ -287,9 +314,11 @@ async def _run(*command: str) -> tuple[int, str]:
         async with asyncio.timeout(COMMAND_TIMEOUT_S):
             out, _ = await process.communicate()
     except TimeoutError:
-        process.kill()
-        await process.wait()
         return 1, f"no answer within {COMMAND_TIMEOUT_S:.0f} s"
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     return process.returncode or 0, out.decode("utf-8", "replace").strip()
 
 
