@@ -152,8 +152,11 @@ class KeyStore:
 
     @staticmethod
     def _no_key_status(name: KeyName, backend: BackendStatus, *, was_here: bool | None) -> KeyStatus:
-        if was_here is None:
-            message = f"No key of this run, and the keyring cannot be read. {backend.message}"
+        if was_here is None and backend.state == "none":
+            why = backend.message.rstrip(".")
+            message = f"No key is set. {why}, so a key typed here lasts until Signalbox ends."
+        elif was_here is None:
+            message = f"The keyring cannot be read, so whether it holds a key is not known. {backend.message}"
         elif backend.state == "none":
             message = "The key is deleted." if was_here else "There was no key to delete."
         elif was_here:
@@ -361,9 +364,9 @@ def _locked(name: str) -> BackendStatus:
 
 
 def _no_keyring() -> BackendStatus:
-    hint = "Set the key in the environment or in .env to have it at every start."
+    hint = "To have a key at every start, set it in the environment or in .env."
     if sys.platform == "linux":
-        hint = f"Install and start gnome-keyring or KDE Wallet, in a session with D-Bus. Or: {hint}"
+        hint += " Or install GNOME Keyring or KDE Wallet, which can keep it for this user."
     return BackendStatus(name="no keyring", state="none", message="This system has no keyring.", hint=hint)
 
 

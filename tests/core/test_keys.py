@@ -76,6 +76,24 @@ async def test_a_key_goes_to_the_keyring_and_back(memory: Memory) -> None:
     assert (await keys.delete("anthropic")).message == "There was no key to delete."
 
 
+async def test_without_a_key_or_a_keyring_the_status_says_so_in_plain_words() -> None:
+    status = await KeyStore().status("anthropic")
+    assert (
+        status.message
+        == "No key is set. This system has no keyring, so a key typed here lasts until Signalbox ends."
+    )
+    assert status.backend.hint.startswith(
+        "To have a key at every start, set it in the environment or in .env."
+    )
+    assert all(sentence[0].isupper() and ":" not in sentence for sentence in status.backend.hint.split(". "))
+
+
+async def test_a_keyring_that_cannot_be_read_may_hold_a_key(memory: Memory) -> None:
+    memory.trouble = failing(keyring.errors.KeyringLocked("locked"))
+    status = await KeyStore().status("anthropic")
+    assert status.message.startswith("The keyring cannot be read, so whether it holds a key is not known.")
+
+
 async def test_without_a_keyring_a_key_lives_for_this_run_and_in_no_file(home: Path) -> None:
     keys = KeyStore()
     status = await keys.set("anthropic", KEY)
