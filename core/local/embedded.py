@@ -31,8 +31,18 @@ LEAVE_WITHIN_S = 3.0
 LOG_CHECK_S = 60.0
 LOG_LIMIT_BYTES = 16_000_000
 PACKAGED_SLOTS = 2
-PACKAGED_SAMPLING = {"temp": 0.2, "top_p": 0.9}
-"""What SmolLM2's authors recommend; llama.cpp's own 0.8 makes so small a model ramble."""
+PACKAGED_SAMPLING = {
+    "temp": 0.2,
+    "top_p": 0.9,
+    "penalty_repeat": 1.1,
+    "penalty_last_n": 256,
+    "dry_multiplier": 0.8,
+    "dry_allowed_length": 3,
+    "dry_penalty_last_n": 512,
+}
+"""Temperature and top-p as SmolLM2's authors recommend; alone they let so small a model go round in circles. Of
+36 answers (12 everyday prompts, 3 seeds, 1,024 tokens at most) 10 looped, of 287 tokens on average; with the
+repeat penalty 2, of 155; with DRY as well none, of 131."""
 PATIENT_THREADS = {"OMP_PROC_BIND": "true", "OMP_PLACES": "cores", "GOMP_SPINCOUNT": "10000"}
 """llama.cpp's threads meet hundreds of times per token. Left free, the scheduler answers one busy neighbour by
 putting two of them on one core, where each spins through its time slice while the other waits: 86 tokens/s

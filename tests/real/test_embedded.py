@@ -17,7 +17,12 @@ import httpx2
 import psutil
 import pytest
 
-from core.local.embedded import EmbeddedServer, packaged_model_path
+from core.local.embedded import (
+    PACKAGED_SAMPLING,
+    PATIENT_THREADS,
+    EmbeddedServer,
+    packaged_model_path,
+)
 from core.local.server import ServerState
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -373,3 +378,61 @@ async def test_on_the_loop_of_the_core(home: Path) -> None:
     phases = await asyncio.to_thread(lambda: uvloop.Loop().run_until_complete(one_run()))
     kept = [phase for before, phase in zip(["", *phases], phases, strict=False) if phase != before]
     assert kept == ["starting", "ready", "failed", "stopped", "starting", "ready", "stopping", "stopped"]
+
+
+async def defaults(server: EmbeddedServer) -> dict[str, Any]:
+    """What the server takes for a request that says nothing."""
+    async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
+        props = await client.get(f"{str(server.state.base_url).removesuffix('/v1')}/props")
+    return props.json()["default_generation_settings"]["params"]
+
+
+async def test_the_packaged_model_gets_sampling_that_keeps_it_from_looping(ready: EmbeddedServer) -> None:
+    taken = await defaults(ready)
+    names = {"temp": "temperature", "penalty_repeat": "repeat_penalty", "penalty_last_n": "repeat_last_n"}
+    got = {name: taken[names.get(name, name)] for name in PACKAGED_SAMPLING}
+    assert got == pytest.approx(PACKAGED_SAMPLING)
+
+
+async def test_a_model_of_the_users_keeps_llama_cpps_sampling(home: Path) -> None:
+    server = EmbeddedServer(home, packaged())
+    await server.start()
+    taken = await defaults(server)
+    await server.stop()
+    assert (taken["temperature"], taken["repeat_penalty"], taken["dry_multiplier"]) == pytest.approx(
+        (0.8, 1, 0)
+    )
+
+
+async def test_a_request_keeps_the_temperature_it_sets(ready: EmbeddedServer) -> None:
+    base_url = str(ready.state.base_url)
+    async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
+        body = request("Hello", max_tokens=1, id_slot=0) | {"temperature": 0.75}
+        await client.post(f"{base_url}/chat/completions", json=body)
+        (used,) = [slot["params"] for slot in await slots(client, base_url) if slot["id"] == 0]
+    assert used["temperature"] == pytest.approx(0.75)
+    assert used["repeat_penalty"] == pytest.approx(PACKAGED_SAMPLING["penalty_repeat"])
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system binds no threads")
+async def test_each_computing_thread_keeps_to_a_core_and_the_others_are_free(ready: EmbeddedServer) -> None:
+    async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
+        await client.post(f"{ready.state.base_url}/chat/completions", json=request("Hello", max_tokens=4))
+    child = psutil.Process(ready.state.pid)
+    assert PATIENT_THREADS.items() <= child.environ().items()
+    allowed = os.sched_getaffinity(0)
+    assert os.sched_getaffinity(child.pid) == allowed
+    masks = [os.sched_getaffinity(thread.id) for thread in child.threads()]
+    if len(allowed) > 1:
+        bound = [mask for mask in masks if mask < allowed]
+        assert len(bound) > 1
+        assert not set.intersection(*bound)
+        assert masks.count(allowed) > 1  # those that answer HTTP
+
+
+async def test_the_users_own_openmp_settings_win(
+    ready: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_PROC_BIND", "false")
+    await ready.restart()
+    assert psutil.Process(ready.state.pid).environ()["OMP_PROC_BIND"] == "false"
