@@ -138,6 +138,7 @@ class Window(QWidget):
         self._stack.setCurrentWidget(page)
         self.rail.set_page(page_id)
         self.header.set_title(str(getattr(page, "title", "")))
+        page.setFocus(Qt.FocusReason.OtherFocusReason)  # the composer, or the search of the preferences
         show_section = getattr(page, "show_section", None)
         if section and show_section is not None:
             show_section(section)
