@@ -44,10 +44,10 @@ PACKAGED_SAMPLING = {
 36 answers (12 everyday prompts, 3 seeds, 1,024 tokens at most) 10 looped, of 287 tokens on average; with the
 repeat penalty 2, of 155; with DRY as well none, of 131."""
 PATIENT_THREADS = {"OMP_PROC_BIND": "true", "OMP_PLACES": "cores", "GOMP_SPINCOUNT": "10000"}
-"""llama.cpp's threads meet hundreds of times per token. Left free, the scheduler answers one busy neighbour by
-putting two of them on one core, where each spins through its time slice while the other waits: 86 tokens/s
-became 0.7 on two cores. One core each, and sleeping after a while of spinning: 88 and 20. Never spinning
-(``OMP_WAIT_POLICY=PASSIVE``) is as slow as one thread, 45, even on a quiet machine."""
+"""llama.cpp's threads meet hundreds of times per token, and spin while they wait. Left free on two cores with one
+busy neighbour, 85 to 92 tokens/s became 0.3 to 3: two of them on one core, it seems, each spinning through its
+time slice while the other waits. One core each, and sleeping after a while of spinning: 84 to 89, and 20.
+Never spinning (``OMP_WAIT_POLICY=PASSIVE``) was no faster than one thread. Only GNU's OpenMP knows all three."""
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 SECRET_SUFFIXES = ("_API_KEY", "_TOKEN", "_PASSWORD", "_SECRET")
 
