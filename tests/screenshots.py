@@ -160,6 +160,7 @@ async def run_through(studio: Studio) -> None:
     QTest.keyClick(chat.composer.edit, Qt.Key.Key_Return)
     await asyncio.sleep(1.5)
     await studio.take("limit")
+    await studio.bridge.run_blocking(studio.bridge.core.settings.reset, "spend_limit_dollars")
     for section in ("keys", "routing", "local", "spend", "appearance", "data"):
         window.show_page("preferences", section)
         await asyncio.sleep(0.3)

@@ -135,7 +135,7 @@ def test_a_failed_answer_shows_its_card_again_after_a_restart(panel: ChatPanel) 
         assert isinstance(view, AnswerMessage)
         assert view.card is not None
         assert "$500 limit" in view.card.plan.title
-        assert view.versions.words == "2/2"
+        await panel.until(lambda: view.versions.words == "2/2")
 
     panel.run(body)
 
