@@ -281,6 +281,16 @@ class RouterCore:
                     hint="Free some disk space; they are written as soon as that works.",
                 )
             )
+        local = self._keeper.state
+        if local.phase == "failed":
+            found.append(
+                Problem(
+                    kind="local",
+                    title="The local server failed",
+                    message=f"{local.detail.rstrip('.')}." if local.detail else "",
+                    hint=local.hint,
+                )
+            )
         for problem in self.settings.problems:
             found.append(
                 Problem(kind="setting", title=f"{problem.name} isn't used", message=problem.message, hint="")

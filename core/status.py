@@ -10,7 +10,7 @@ from core.local.server import ServerState
 from core.spend.budget import Budget
 
 ApiPhase = Literal["checking", "key_set", "no_key", "breaker_open"]
-ProblemKind = Literal["ledger", "ledger_unsaved", "setting", "recovered"]
+ProblemKind = Literal["ledger", "ledger_unsaved", "local", "setting", "recovered"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

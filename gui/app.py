@@ -35,6 +35,7 @@ def main() -> int:
         sys.stderr.write(NO_SCREEN + "\n")
         return 1
     os.environ.setdefault("QT_API", "pyside6")
+    os.umask(0o077)  # conversations, ledger and logs are the user's own
     gc.disable()  # nothing is garbage while modules load; PanelThreadCollector takes over after the first paint
     try:
         from PySide6.QtWidgets import QApplication

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QByteArray, QPoint, Qt, QUrl, Signal
+from PySide6.QtCore import QByteArray, QPoint, QSize, Qt, QUrl, Signal
 from PySide6.QtGui import QCloseEvent, QDesktopServices, QKeySequence, QShortcut
 from PySide6.QtWidgets import QHBoxLayout, QMenu, QSplitter, QStackedWidget, QVBoxLayout, QWidget
 
@@ -207,6 +207,8 @@ class Window(QWidget):
         if not self.welcome_was_seen:
             self.show_welcome()
         await self.chat.start()
+        if self._whole.currentWidget() is self._front and self._stack.currentWidget() is self.chat:
+            self.chat.focus_composer()
 
     async def stop(self) -> None:
         """End what is under way and keep it, before the core stops."""
@@ -223,6 +225,8 @@ class Window(QWidget):
     def _action_for(self, problem: Problem) -> Action | None:
         if problem.kind == "ledger":
             return "Set it aside and start a new one", self._set_ledger_aside
+        if problem.kind == "local":
+            return "Restart", lambda: self._tasks.start(self._bridge.call(self._bridge.core.restart_local()))
         if problem.kind == "setting":
             return "Open Preferences", lambda: self.show_page("preferences")
         return None
@@ -254,7 +258,7 @@ class Window(QWidget):
             restored, page = False, "chat"
         self._kept.endGroup()
         if not restored:
-            self.resize(*FIRST_SIZE)
+            self.resize(QSize(*FIRST_SIZE).boundedTo(self.screen().availableGeometry().size()))
         self.show_page(page if page in {name for name, _, _ in PAGES} else "chat")
 
     def _keep_place(self) -> None:

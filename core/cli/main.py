@@ -22,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns 0, 1 (failure), 2 (usage) or 130 (Ctrl+C)."""
     parser = _parser()
     arguments = parser.parse_args(argv)
+    os.umask(0o077)  # ledger and logs are the user's own
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the shell: >&-
             setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115

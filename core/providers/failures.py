@@ -186,7 +186,7 @@ def _clean(message: str, endpoint: Endpoint) -> str:
 
 def _from_reply(reply: _Reply, endpoint: Endpoint) -> SignalboxError:
     status = reply.status
-    said = f": {reply.message}" if reply.message else "."
+    said = f": {_sentence(reply.message)}" if reply.message else "."
     too_long = _context_too_long(reply, endpoint)
     if too_long is not None:
         return too_long
@@ -233,6 +233,11 @@ def _may_be_billed(reply: _Reply, endpoint: Endpoint) -> bool:
     if reply.status is None or reply.status in _END_NOT_KNOWN:
         return True
     return reply.status >= 500 and not reply.is_typed
+
+
+def _sentence(message: str) -> str:
+    """End what a server said as a sentence, since ours follows."""
+    return message if message.endswith((".", "!", "?", "…")) else f"{message}."
 
 
 def _context_too_long(reply: _Reply, endpoint: Endpoint) -> ContextTooLong | None:

@@ -29,6 +29,8 @@ EMBEDDED_TIMEOUT_S = 600.0
 
 VLLM_TIMEOUT_S = 120.0
 
+TRIED_AGAIN = "It is tried again by itself; nothing was sent."
+
 DEAREST_MODEL = "claude-opus-4-1"
 """$15 in, $75 out a million: no Claude model in the price table is dearer (a test holds this true)."""
 
@@ -76,6 +78,7 @@ class ApiSide:
             model=model,
             health=health,
             detail=detail,
+            hint=TRIED_AGAIN if health == "down" else "",
             capabilities=Capabilities(
                 tools=True, json_schema=True, images=True, context_tokens=context_tokens
             ),
@@ -176,7 +179,7 @@ class LocalSide:
             model=server.model,
             health=health,
             detail=detail,
-            hint=server.hint,
+            hint=server.hint or (TRIED_AGAIN if server.phase == "ready" and health == "down" else ""),
             capabilities=self._capabilities(server),
             estimate=Estimate(
                 model=server.model, cost_nanodollars=self._estimated_cost(signals), hold_nanodollars=0
@@ -285,8 +288,8 @@ def likely_output_tokens(signals: Signals) -> int:
 
 def _breaker_words(breaker: Breaker) -> str:
     if breaker.phase == "half_open":
-        return "it failed often, one request is trying it again"
-    return f"it failed often, retry in {_duration(breaker.retry_in_s)}"
+        return "it failed, and one request is trying it again"
+    return f"it failed, and is tried again in {_duration(breaker.retry_in_s)}"
 
 
 def _duration(seconds: float) -> str:
