@@ -128,10 +128,10 @@ class AboutSection(Section):
         self.result.tell("ok", "Copied", "Versions only: no key, no address and no prompt is in it.")
 
     def _start_check(self) -> None:
-        self._tasks.start(self._run_check(), key="check")
+        if not self._tasks.runs("check"):
+            self._tasks.start(self._run_check(), key="check")
 
     async def _run_check(self) -> None:
-        self.check.setEnabled(False)
         self.result.tell("busy", "Checking", "each component")
         try:
             findings = await self._bridge.call(self._bridge.core.doctor())
@@ -148,7 +148,6 @@ class AboutSection(Section):
                 tell_finding(line, finding)
                 self.findings.body.addWidget(line)
             self.findings.show()
-        self.check.setEnabled(True)
 
 
 def read_versions() -> dict[str, str | None]:

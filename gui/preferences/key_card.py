@@ -131,6 +131,10 @@ class KeyCard(Card):
         return self._state
 
     def _enter(self, state: State) -> None:
+        buttons = (self.test, self.save, self.cancel, self.replace, self.delete)
+        if any(button.hasFocus() for button in buttons):
+            # The button may go, and Qt would hand the focus to the next card's field.
+            self.edit.setFocus(Qt.FocusReason.OtherFocusReason)
         self._state = state
         typing = state in ("empty", "replacing")
         self.edit.setReadOnly(not typing)
@@ -156,13 +160,11 @@ class KeyCard(Card):
         self._enable()
 
     def _enable(self) -> None:
-        busy = self._working
+        # Not by whether a job runs: a disabled button loses the focus to the next card's field.
         typing = self._state in ("empty", "replacing")
         has_key = bool(self.edit.text().strip()) if typing else self._state in ("stored", "locked")
-        self.test.setEnabled(has_key and not busy)
-        self.save.setEnabled(typing and has_key and not busy)
-        for button in (self.replace, self.delete, self.cancel):
-            button.setEnabled(not busy)
+        self.test.setEnabled(has_key)
+        self.save.setEnabled(typing and has_key)
 
     def _typed(self) -> None:
         self._enable()
@@ -183,6 +185,8 @@ class KeyCard(Card):
     # Test
 
     def _start_test(self) -> None:
+        if self._working:
+            return
         typing = self._state in ("empty", "replacing")
         self._work(self._test(self.edit.text().strip() if typing else None))
 
@@ -212,11 +216,15 @@ class KeyCard(Card):
     # Save, replace, delete
 
     def _start_replacing(self) -> None:
+        if self._working:
+            return
         self.result.clear()
         self._enter("replacing")
         self.edit.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def _stop_replacing(self) -> None:
+        if self._working:
+            return
         self.result.clear()
         self._enter("stored")
         self.replace.setFocus(Qt.FocusReason.OtherFocusReason)
@@ -245,6 +253,8 @@ class KeyCard(Card):
 
     def _ask_to_delete(self) -> None:
         """Ask first: a deleted key cannot be brought back. The safe button is the default one."""
+        if self._working:
+            return
         self.dialog = Question(
             self,
             title=f"Delete the {self.text.title}?",
@@ -258,7 +268,8 @@ class KeyCard(Card):
         self.dialog.open()
 
     def _delete(self) -> None:
-        self._work(self._remove())
+        if not self._working:
+            self._work(self._remove())
 
     async def _remove(self) -> None:
         try:
@@ -279,7 +290,6 @@ class KeyCard(Card):
     def _work(self, job: Coroutine[Any, Any, None]) -> None:
         self._working = True
         self._tasks.start(job)
-        self._enable()
 
     def _finish(self) -> None:
         # Not in a "finally": a job cancelled because the window closed has no widgets left to enable.

@@ -87,14 +87,12 @@ class KeysSection(Section):
 
     async def _read_all(self) -> None:
         self.backend_line.tell("busy", "", "Asking the keyring")
-        self.check_again.setEnabled(False)
         backend = await self._bridge.call(self._bridge.core.keys.backend())
         self._show_backend(backend)
         for card in self.cards.values():
             status = await self._bridge.call(self._bridge.core.keys.status(card.text.name))
             origin = self._desk.store.origin(card.text.setting)
             card.show_status(status, locked_by=ORIGIN_WORDS.get(origin), origin=origin)
-        self.check_again.setEnabled(True)
 
     def _read_backend(self) -> None:
         self._tasks.start(self._read_backend_only(), key="backend")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QTimer
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QGuiApplication, QHideEvent, QShowEvent, QTextOption
 from PySide6.QtWidgets import QHBoxLayout, QPlainTextEdit, QPushButton
 
@@ -124,14 +124,29 @@ class LocalSection(Section):
         self.state_word.setText(state.phase.capitalize())
         self.state_line.setText(state_sentence(state))
         none = state.kind == "none"
-        self.start.setVisible(state.phase in ("stopped", "failed", "stopping"))
-        self.start.setEnabled(state.phase in ("stopped", "failed") and not none)
-        self.stop.setVisible(state.phase in ("starting", "ready"))
+        shown = {
+            self.start: state.phase in ("stopped", "failed", "stopping"),
+            self.stop: state.phase in ("starting", "ready"),
+            self.restart: state.phase in ("ready", "failed"),
+        }
+        # Enabled while it stops too, so that the focus can come from Stop; a click waits until then.
+        self.start.setEnabled(not none)
         self.stop.setText("Cancel" if state.phase == "starting" else "Stop")
-        self.restart.setVisible(state.phase in ("ready", "failed"))
+        focused = next((button for button in shown if button.hasFocus()), None)
+        for button, visible in shown.items():
+            if visible:
+                button.show()
+        if focused is not None and not shown[focused]:
+            # Before it goes, or Qt hands the focus to the combo below.
+            heir = self.start if shown[self.start] else self.stop
+            heir.setFocus(Qt.FocusReason.OtherFocusReason)
+        for button, visible in shown.items():
+            if not visible:
+                button.hide()
 
     def _bridge_start(self) -> None:
-        self._run(self._bridge.core.start_local())
+        if self._phase != "stopping":
+            self._run(self._bridge.core.start_local())
 
     def _bridge_stop(self) -> None:
         self._run(self._bridge.core.stop_local())

@@ -34,6 +34,11 @@ class Tasks(QObject):
         task.add_done_callback(self._ended)
         return task
 
+    def runs(self, key: str) -> bool:
+        """Whether the job of ``key`` is still at work. A button is not disabled meanwhile: that would
+        send the focus, and what is typed next, to another field."""
+        return key in self._by_key
+
     def cancel(self) -> None:
         _cancel_all(self._running)
 

@@ -50,12 +50,11 @@ class TryNow(Choice):
             self.open_chat.emit()
         elif self._bridge.status is None:
             self.tell("busy", "", NOT_READY)
-        else:
+        elif not self._tasks.runs("start"):
             self._asked = True
             self._tasks.start(self._start(), key="start")
 
     async def _start(self) -> None:
-        self.button.setEnabled(False)
         self.tell("busy", "Starting", "the small model")
         settings = self._bridge.core.settings
         try:
@@ -64,12 +63,10 @@ class TryNow(Choice):
                 await self._bridge.run_blocking(settings.set, "local_server", "embedded")
             if settings.current.local_server not in ("auto", "embedded"):
                 self.tell("held", "Not started.", _wins("LOCAL_SERVER", settings.origin("local_server")))
-                self.button.setEnabled(True)
                 return
             await self._bridge.call(self._bridge.core.start_local())
         except SignalboxError as failed:
             self.tell("danger", "Not started.", str(failed))
-        self.button.setEnabled(True)
         if self._bridge.status is not None:
             self._show_status(self._bridge.status)
 
@@ -140,11 +137,10 @@ class VllmServer(Choice):
             return
         if self._bridge.status is None:
             self.tell("busy", "", NOT_READY)
-        else:
+        elif not self._tasks.runs("connect"):
             self._tasks.start(self._connect(address), key="connect")
 
     async def _connect(self, address: str) -> None:
-        self.button.setEnabled(False)
         self.tell("busy", "Connecting", f"to {address}")
         core = self._bridge.core
         try:
@@ -159,7 +155,6 @@ class VllmServer(Choice):
             self.tell("danger", "Not connected.", str(failed))
         else:
             await self._keep(address, found.models, found.latency_ms)
-        self.button.setEnabled(True)
 
     async def _keep(self, address: str, models: tuple[str, ...], latency_ms: float) -> None:
         settings = self._bridge.core.settings
@@ -207,11 +202,10 @@ class DockerAndGpu(Choice):
     def _pressed(self) -> None:
         if self._bridge.status is None:
             self.tell("busy", "", NOT_READY)
-        else:
+        elif not self._tasks.runs("check"):
             self._tasks.start(self._check(), key="check")
 
     async def _check(self) -> None:
-        self.button.setEnabled(False)
         self.tell("busy", "Checking", "Docker, the driver and the GPU")
         try:
             findings = await self._bridge.call(self._bridge.core.doctor())
@@ -219,7 +213,6 @@ class DockerAndGpu(Choice):
             self.tell("danger", "Not checked.", str(failed))
         else:
             self._show([finding for finding in findings if concerns_docker(finding)])
-        self.button.setEnabled(True)
 
     def _show(self, findings: list[Finding]) -> None:
         while (item := self._lines.takeAt(0)) is not None:
@@ -305,11 +298,10 @@ class AnthropicKey(Choice):
             self.edit.setFocus()
         elif self._bridge.status is None:
             self.tell("busy", "", NOT_READY)
-        elif self.edit.text().strip():
+        elif self.edit.text().strip() and not self._tasks.runs("save"):
             self._tasks.start(self._save(self.edit.text().strip()), key="save")
 
     async def _save(self, key: str) -> None:
-        self.button.setEnabled(False)
         self.tell("busy", "Testing", "the key; nothing is charged")
         core = self._bridge.core
         tested = ""
@@ -319,7 +311,6 @@ class AnthropicKey(Choice):
         except AuthenticationFailed as refused:
             set_property(self.edit, tone="danger")
             self.tell("danger", "Refused.", f"{refused} It was not stored.")
-            self.button.setEnabled(True)
             return
         except SignalboxError as failed:
             # The network may be down while the key is fine, so it is kept and that is said.
@@ -328,7 +319,6 @@ class AnthropicKey(Choice):
             status = await self._bridge.call(core.set_key("anthropic", key))
         except SignalboxError as failed:
             self.tell("danger", "Not stored.", str(failed))
-            self.button.setEnabled(True)
             return
         self.edit.clear()
         self.edit.hide()

@@ -160,8 +160,10 @@ def test_the_machine_is_checked_and_the_command_is_shown(panel: Panel) -> None:
             Finding(component="NVIDIA GPU", state="missing", hint="Install the driver.", needed=False),
         ]
         page = await welcome(panel)
+        page.docker.button.setFocus()
         page.docker.button.click()
         await panel.until(page.docker.detail.isVisible)
+        assert page.focusWidget() is page.docker.button
         assert page.docker.result.text == "Not ready. NVIDIA GPU would have to work first."
         words = [
             line.accessibleName() for line in page.docker.detail.children() if hasattr(line, "accessibleName")

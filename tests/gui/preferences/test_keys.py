@@ -263,3 +263,27 @@ def test_a_masked_key_is_mono_and_a_typed_one_is_not(panel: Panel, memory_keyrin
         assert card.edit.font().family() == mono
 
     panel.run(body())
+
+
+def test_the_focus_stays_in_the_card_while_a_key_is_tested_and_saved(
+    panel: Panel, memory_keyring: MemoryKeyring
+) -> None:
+    async def body() -> None:
+        card = (await keys_section(panel)).cards["anthropic"]
+        page = card.window()
+        card.edit.setFocus()
+        card.edit.setText(KEY)
+        card.test.setFocus()
+        card.test.click()
+        assert page.focusWidget() is card.test
+        card.test.click()  # one at a time
+        await panel.until(lambda: card.result.tone == "ok")
+        assert page.focusWidget() is card.test
+        assert len([call for call in panel.core.calls if call[0] == "test_anthropic_key"]) == 1
+        card.save.setFocus()
+        card.save.click()
+        await panel.until(lambda: card.state == "stored")
+        assert page.focusWidget() is card.edit
+        assert card.edit.isReadOnly()
+
+    panel.run(body())

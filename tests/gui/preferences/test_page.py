@@ -324,3 +324,20 @@ def tab_stops(page: PreferencesPage) -> list[QWidget]:
         ):
             stop = stop.nextInFocusChain()
     return stops
+
+
+def test_stop_hands_its_focus_to_start_and_not_to_the_next_setting(panel: Panel) -> None:
+    async def body() -> None:
+        await panel.start()
+        page = panel.show(PreferencesPage(panel.bridge))
+        page.show_section("local")
+        section = page.section("local")
+        assert isinstance(section, LocalSection)
+        panel.core.publish(local=panel.core.local_after_start)
+        await panel.until(section.stop.isVisible)
+        section.stop.setFocus()
+        section.stop.click()
+        await panel.until(section.start.isVisible)
+        assert page.focusWidget() is section.start
+
+    panel.run(body())
