@@ -84,6 +84,7 @@ class Composer(QFrame):
         self._clip = IconButton("paperclip", "Attach a file")
         self._hint = FittingLabel()
         self.button = QPushButton()
+        self.button.setFocusPolicy(Qt.FocusPolicy.TabFocus)  # a click leaves the focus where one types
         set_property(self.button, compact=True)
         self.button.clicked.connect(self._on_button)
         self._note = QLabel()

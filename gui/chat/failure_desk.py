@@ -44,6 +44,8 @@ class Asker(Protocol):
 
     def show_options(self) -> None: ...
 
+    def focus_composer(self) -> None: ...
+
 
 class FailureDesk(QObject):
     """Signals:
@@ -124,6 +126,7 @@ class FailureDesk(QObject):
 
     def _act(self, action: Action, again: Callable[[], object], plan: Plan) -> None:
         """Do what a card offers; ``again`` sends the prompt once more."""
+        self._page.focus_composer()  # the button may go with its card
         match action:
             case "add_key":
                 self.navigate.emit("preferences", "keys")
@@ -136,7 +139,7 @@ class FailureDesk(QObject):
             case "send_api":
                 self._send_to("api", again)
             case "shorten":
-                self._composer.edit.setFocus()
+                pass  # the box has the focus
             case "restart_local":
                 self._tasks.spawn(self._bridge.call(self._bridge.core.restart_local()))
                 self._toasts.show("The local server is starting again", icon="arrow-clockwise")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -328,6 +329,7 @@ class ChatPage(QWidget):
         self.keeper.put(("deleted", conversation_id), lambda store: store.restore(conversation_id))
         self._refresh_list()
         self.open_conversation(conversation_id)
+        self.focus_composer()
 
     def _rename(self, conversation_id: str, title: str) -> None:
         session = self._sessions.get(conversation_id)
@@ -411,6 +413,7 @@ class ChatPage(QWidget):
             self.thread_view.following = True
             self.preview.clear()
             self._update_state()
+            self.focus_composer()
 
     def stop(self) -> None:
         self.session.stop()
@@ -427,22 +430,24 @@ class ChatPage(QWidget):
         self._update_state()
         return True
 
+    def _answer_again(self, act: Callable[[], object]) -> None:
+        self.thread_view.following = True
+        if self._guarded(act):
+            self.focus_composer()
+
     def _on_edited(self, message_id: str, text: str) -> None:
         if not self.session.is_streaming:
-            self.thread_view.following = True
-            self._guarded(lambda: self.session.edit(message_id, text))
+            self._answer_again(lambda: self.session.edit(message_id, text))
 
     def regenerate(self, answer_id: str) -> None:
         """Ask for another version of an answer; the old one is kept."""
         if not self.session.is_streaming:
-            self.thread_view.following = True
-            self._guarded(lambda: self.session.regenerate(answer_id))
+            self._answer_again(lambda: self.session.regenerate(answer_id))
 
     def go_on(self, answer_id: str) -> None:
         """Continue an answer that broke off."""
         if not self.session.is_streaming:
-            self.thread_view.following = True
-            self._guarded(lambda: self.session.go_on(answer_id))
+            self._answer_again(lambda: self.session.go_on(answer_id))
 
     def _on_step(self, message_id: str, by: int) -> None:
         if not self.session.is_streaming:

@@ -842,3 +842,55 @@ def test_a_broken_file_is_said_and_kept(panel: ChatPanel) -> None:
         assert (panel.home / "conversations.broken-1.sqlite3").exists()
 
     panel.run(body)
+
+
+def click(button: QAbstractButton) -> None:
+    """As with the pointer: a button whose focus policy allows it takes the focus first."""
+    if button.focusPolicy() & Qt.FocusPolicy.ClickFocus:
+        button.setFocus(Qt.FocusReason.MouseFocusReason)
+    QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def button_saying(panel: ChatPanel, text: str) -> QAbstractButton:
+    found = [b for b in panel.page.findChildren(QAbstractButton) if b.text() == text and b.isVisible()]
+    assert found, text
+    return found[0]
+
+
+def test_the_box_has_the_focus_after_everything_that_sends(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        edit = page.composer.edit
+        QTest.keyClicks(edit, "First")
+        gate = Gate()
+        panel.core.say(Script(text="one two", before=1, gate=gate))
+        click(page.composer.button)
+        assert QApplication.focusWidget() is edit
+        await panel.until(lambda: page.composer.state == "streaming")
+        gate.open()
+        await panel.idle()
+        assert QApplication.focusWidget() is edit
+        click(last_answer(panel).again_button)
+        assert QApplication.focusWidget() is edit
+        await panel.idle()
+        prompt = page.thread_view.views()[0]
+        assert isinstance(prompt, UserMessage)
+        click(prompt.edit_button)
+        assert prompt.edit is not None
+        QTest.keyClicks(prompt.edit, "More ")
+        QTest.keyClick(prompt.edit, Qt.Key.Key_Return)
+        assert QApplication.focusWidget() is edit
+        await panel.idle()
+        page.delete_conversation(page.session.id)
+        click(button_saying(panel, "Undo"))
+        assert QApplication.focusWidget() is edit
+        await panel.idle()
+        panel.core.say(Script(error=Unavailable("Nothing answers.")))
+        await panel.ask("Again")
+        await panel.until(lambda: page.thread_view.loose_card is not None)
+        click(button_saying(panel, "Try again"))
+        assert QApplication.focusWidget() is edit
+        await panel.idle()
+        assert QApplication.focusWidget() is edit
+
+    panel.run(body)
