@@ -141,9 +141,11 @@ class MessageView(QFrame):
 class UserMessage(MessageView):
     """Signals:
     edited: the message's id and its new text.
+    kept: the editor was closed, and the prompt is as it was.
     """
 
     edited = Signal(str, str)
+    kept = Signal()
 
     def __init__(self, message: StoredMessage, parent: QWidget | None = None) -> None:
         super().__init__(message, parent)
@@ -213,7 +215,7 @@ class UserMessage(MessageView):
         cancel = QPushButton("Keep as it was")
         set_property(cancel, compact=True, flat=True)
         send.clicked.connect(self._send_edit)
-        cancel.clicked.connect(self._close_editor)
+        cancel.clicked.connect(self.keep)
         self.edit.submitted.connect(self._send_edit)
         buttons = QHBoxLayout()
         buttons.setSpacing(unit.px(8))
@@ -235,6 +237,12 @@ class UserMessage(MessageView):
             self._close_editor()
             self.edited.emit(self.message_id, text)
 
+    def keep(self) -> None:
+        """Close the editor and leave the prompt as it was."""
+        if self._editor is not None:
+            self._close_editor()
+            self.kept.emit()
+
     def _close_editor(self) -> None:
         if self._editor is not None:
             self._column.removeWidget(self._editor)
@@ -245,7 +253,7 @@ class UserMessage(MessageView):
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         if event.key() == Qt.Key.Key_Escape and self._editor is not None:
-            self._close_editor()
+            self.keep()
         else:
             super().keyPressEvent(event)
 

@@ -13,11 +13,13 @@ from PySide6.QtGui import (
     QAccessible,
     QAccessibleAnnouncementEvent,
     QGuiApplication,
+    QHideEvent,
     QKeySequence,
     QResizeEvent,
     QShortcut,
+    QShowEvent,
 )
-from PySide6.QtWidgets import QHBoxLayout, QSplitter, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QApplication, QHBoxLayout, QSplitter, QVBoxLayout, QWidget
 
 from core.chat import ChatRequest
 from gui.chat.attaching import Attaching
@@ -32,7 +34,7 @@ from gui.chat.header_row import HeaderRow
 from gui.chat.highlighter import LexerShelf
 from gui.chat.keeper import Keeper
 from gui.chat.links import LinkPopover
-from gui.chat.message_view import AnswerMessage
+from gui.chat.message_view import AnswerMessage, UserMessage
 from gui.chat.records import ChatOptions, Conversation
 from gui.chat.requests import MalformedSchema
 from gui.chat.route_preview import RoutePreview
@@ -76,6 +78,7 @@ class ChatPage(QWidget):
         self._query = ""
         self._started = False
         self._closing = False
+        self._shortcuts: list[QShortcut] = []
         self._shelf = LexerShelf(bridge.run_blocking, self._tasks, self)
         self.list = ConversationList()
         self.header = HeaderRow()
@@ -164,6 +167,7 @@ class ChatPage(QWidget):
         self.drawer.closed.connect(self._close_drawer)
         self.thread_view.stepped.connect(self._on_step)
         self.thread_view.edited.connect(self._on_edited)
+        self.thread_view.kept.connect(self.focus_composer)
         self.thread_view.regenerate_asked.connect(self.regenerate)
         self.thread_view.badge_opened.connect(self._open_decision)
         self.desk.navigate.connect(self.navigate)
@@ -186,8 +190,10 @@ class ChatPage(QWidget):
         )
         for key, act in keys:
             shortcut = QShortcut(QKeySequence(key), self)
-            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+            shortcut.setContext(Qt.ShortcutContext.WindowShortcut)  # also with the focus on the rail
+            shortcut.setEnabled(self.isVisible())
             shortcut.activated.connect(act)
+            self._shortcuts.append(shortcut)
 
     # Life
 
@@ -612,10 +618,18 @@ class ChatPage(QWidget):
         if isinstance(view, AnswerMessage) and shown is not None:
             card = DecisionCard(shown, self)
             card.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+            card.destroyed.connect(self._after_popover)
             card.popup_at(view.badge)
 
     def _on_link(self, target: str, place: QPoint) -> None:
-        LinkPopover(target, self).show_at(place)
+        popover = LinkPopover(target, self)
+        popover.destroyed.connect(self._after_popover)
+        popover.show_at(place)
+
+    def _after_popover(self) -> None:
+        """The focus is again where it was, or, where that takes none, in the box."""
+        if not self._closing and QApplication.focusWidget() is None:
+            self.focus_composer()
 
     # Export
 
@@ -643,17 +657,39 @@ class ChatPage(QWidget):
     # What Qt calls
 
     def _on_escape(self) -> None:
-        if self.session.is_streaming:
-            self.stop()
+        """Close what is open on top; where nothing is, stop the answer."""
+        popup = QApplication.activePopupWidget()
+        if popup is not None:
+            popup.close()
+            return
+        editors = [view for view in self.thread_view.views() if isinstance(view, UserMessage) and view.edit]
+        if editors:
+            focus = QApplication.focusWidget()
+            focused = [view for view in editors if focus is not None and view.isAncestorOf(focus)]
+            (focused or editors)[-1].keep()
+        elif self.list.isVisible() and self.list.search.text():
+            self.list.search.clear()
+            self.focus_composer()
         elif self.drawer.isVisible():
             self._close_drawer()
         else:
+            self.session.stop()
             self.focus_composer()
 
     def _respace(self) -> None:
         unit = theme()
         left = self.thread_view.column_margin_for(self._main.width())
         self._composer_row.setContentsMargins(left, 0, left, unit.px(16))
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        for shortcut in self._shortcuts:
+            shortcut.setEnabled(True)
+
+    def hideEvent(self, event: QHideEvent) -> None:
+        for shortcut in self._shortcuts:
+            shortcut.setEnabled(False)
+        super().hideEvent(event)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if watched is self._main and event.type() == QEvent.Type.Resize:

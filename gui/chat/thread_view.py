@@ -27,7 +27,8 @@ AT_BOTTOM_PX = 6
 
 class ThreadView(QScrollArea):
     """Signals:
-    stepped(id, by), edited(id, text), regenerate_asked(id), badge_opened(id), acted(id, action), link_clicked.
+    stepped(id, by), edited(id, text), kept(), regenerate_asked(id), badge_opened(id), acted(id, action),
+    link_clicked.
     card_changed: that card came or went.
     card_acted: the action of the card that stands at the end, for a prompt that went back to the box.
     """
@@ -36,6 +37,7 @@ class ThreadView(QScrollArea):
     edited = Signal(str, str)
     regenerate_asked = Signal(str)
     badge_opened = Signal(str)
+    kept = Signal()
     acted = Signal(str, str)
     card_acted = Signal(str)
     card_changed = Signal()
@@ -171,6 +173,7 @@ class ThreadView(QScrollArea):
         if message.role == "user":
             view = UserMessage(message)
             view.edited.connect(self.edited)
+            view.kept.connect(self.kept)
         else:
             view = self._new_answer(message)
         view.stepped.connect(self.stepped)

@@ -8,10 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt
+from PySide6.QtCore import QEvent, QMimeData, QPoint, QPointF, Qt
 from PySide6.QtGui import QColor, QGuiApplication, QImage, QTextCursor, QWheelEvent
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QAbstractButton, QApplication, QLineEdit
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QApplication,
+    QHBoxLayout,
+    QLineEdit,
+    QPushButton,
+    QStackedWidget,
+    QWidget,
+)
 
 from core.chat import Usage
 from core.errors import Unavailable
@@ -892,5 +900,102 @@ def test_the_box_has_the_focus_after_everything_that_sends(panel: ChatPanel) -> 
         assert QApplication.focusWidget() is edit
         await panel.idle()
         assert QApplication.focusWidget() is edit
+
+    panel.run(body)
+
+
+def test_keys_work_from_the_rail_and_only_while_the_page_is_shown(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        window, rail, other = QWidget(), QPushButton("Rail"), QPushButton("Other page")
+        pages = QStackedWidget()
+        pages.addWidget(page)
+        pages.addWidget(other)
+        row = QHBoxLayout(window)
+        row.addWidget(rail)
+        row.addWidget(pages)
+        pages.setCurrentWidget(page)
+        window.resize(1200, 752)
+        window.show()
+        window.activateWindow()
+        await panel.until(lambda: QApplication.activeWindow() is window)
+        panel.core.say(Script(text="one two three four", pieces=4, before=2, gate=Gate()))
+        page.composer.set_content("Count")
+        page.send()
+        await panel.until(
+            lambda: page.thread_view.views() and "one" in last_answer(panel).view.visible_text()
+        )
+        rail.setFocus()
+        QTest.keyClick(rail, Qt.Key.Key_Escape)
+        await panel.idle()
+        assert page.session.tree.path()[-1].status == "stopped"
+        rail.setFocus()
+        QTest.keyClick(rail, Qt.Key.Key_B, Qt.KeyboardModifier.ControlModifier)
+        assert not page.list.isVisible()
+        QTest.keyClick(rail, Qt.Key.Key_K, Qt.KeyboardModifier.ControlModifier)
+        assert QApplication.focusWidget() is page.list.search
+        rail.setFocus()
+        QTest.keyClick(rail, Qt.Key.Key_N, Qt.KeyboardModifier.ControlModifier)
+        assert page.session.is_blank
+        assert QApplication.focusWidget() is page.composer.edit
+        pages.setCurrentWidget(other)
+        rail.setFocus()
+        QTest.keyClick(rail, Qt.Key.Key_K, Qt.KeyboardModifier.ControlModifier)
+        assert QApplication.focusWidget() is rail
+        page.setParent(None)
+        window.close()
+
+    panel.run(body)
+
+
+def test_escape_closes_what_is_on_top_before_it_stops_the_answer(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        edit = page.composer.edit
+
+        def escape() -> None:
+            popup = QApplication.activePopupWidget()
+            QTest.keyClick(popup or QApplication.focusWidget() or page, Qt.Key.Key_Escape)
+            QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+
+        await panel.ask("First")
+        prompt = page.thread_view.views()[0]
+        assert isinstance(prompt, UserMessage)
+        click(prompt.edit_button)
+        panel.core.say(Script(text="one two three four", pieces=4, before=2, gate=Gate()))
+        page.composer.set_content("Count")
+        page.send()
+        await panel.until(lambda: "one" in shown(panel)[-1])
+        page.header.options_button.click()
+        page.list.search.setText("First")
+        badge = last_answer(panel).badge
+        badge.setFocus()
+        QTest.keyClick(badge, Qt.Key.Key_Return)
+        assert isinstance(QApplication.activePopupWidget(), DecisionCard)
+        escape()
+        assert QApplication.activePopupWidget() is None
+        assert QApplication.focusWidget() is badge
+        page._on_link("https://example.org/", QPoint(10, 10))
+        assert QApplication.activePopupWidget() is not None
+        escape()
+        assert QApplication.activePopupWidget() is None
+        assert prompt.edit is not None
+        escape()
+        assert prompt.edit is None
+        assert QApplication.focusWidget() is edit
+        assert page.list.search.text() == "First"
+        page.list.search.setFocus()
+        escape()
+        assert page.list.search.text() == ""
+        assert QApplication.focusWidget() is edit
+        assert page.drawer.isVisible()
+        page.drawer.focus_schema()
+        escape()
+        assert not page.drawer.isVisible()
+        assert QApplication.focusWidget() is edit
+        assert page.session.is_streaming
+        escape()
+        await panel.idle()
+        assert page.session.tree.path()[-1].status == "stopped"
 
     panel.run(body)
