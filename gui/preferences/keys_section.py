@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QHBoxLayout, QPushButton
 from gui.preferences.catalogue import SectionText
 from gui.preferences.desk import SettingsDesk
 from gui.preferences.key_card import KeyCard, KeyText
-from gui.preferences.labels import ResultLine, Tone
+from gui.preferences.labels import ORIGIN_WORDS, ResultLine, Tone
 from gui.preferences.section import Card, Section
 from gui.preferences.tasks import Tasks
 from gui.theme import set_property
@@ -46,7 +46,6 @@ KEYS: tuple[KeyText, ...] = (
         placeholder="Paste the server’s key",
     ),
 )
-ORIGIN_WORDS = {"environment": "the environment", ".env": "the .env file"}
 
 
 class KeysSection(Section):

@@ -20,6 +20,7 @@ ICONS: dict[Tone, tuple[str, str]] = {
     "quiet": ("info", "text2"),
     "plain": ("info", "text2"),  # never shown
 }
+ORIGIN_WORDS = {"environment": "the environment", ".env": "the .env file"}
 
 
 def label(

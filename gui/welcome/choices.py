@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from core.errors import AuthenticationFailed, SignalboxError
 from gui.preferences.findings import tell_finding
-from gui.preferences.labels import ResultLine, label
+from gui.preferences.labels import ORIGIN_WORDS, ResultLine, label
 from gui.preferences.tasks import Tasks
 from gui.theme import set_property, theme
 from gui.welcome.choice import Choice
@@ -43,7 +43,7 @@ class TryNow(Choice):
         set_property(self.button, primary=True)
         self.button.clicked.connect(self._pressed)
         self.controls.addWidget(self.button)
-        bridge.status_changed.connect(self._show_status)
+        bridge.status_changed.connect(self.show_status)
 
     def _pressed(self) -> None:
         if self.ready:
@@ -68,12 +68,12 @@ class TryNow(Choice):
         except SignalboxError as failed:
             self.tell("danger", "Not started.", str(failed))
         if self._bridge.status is not None:
-            self._show_status(self._bridge.status)
+            self.show_status(self._bridge.status)
 
     def _kind(self) -> str:
         return self._bridge.status.local.kind if self._bridge.status is not None else "none"
 
-    def _show_status(self, status: CoreStatus) -> None:
+    def show_status(self, status: CoreStatus) -> None:
         local = status.local
         was_ready, self.ready = self.ready, local.phase == "ready" and local.kind == "embedded"
         if self.ready:
@@ -266,22 +266,44 @@ class AnthropicKey(Choice):
         self.edit.returnPressed.connect(self._pressed)
         self.edit.textChanged.connect(self._typed)
         self.edit.hide()
-        self.button = QPushButton("Add a key")
-        self.button.setAccessibleName("Add an Anthropic key")
+        self._has_key = False
+        self.button = QPushButton()
+        self._name_button()
         self.button.clicked.connect(self._pressed)
         self.controls.addWidget(self.edit)
         self.controls.addWidget(self.button)
-        bridge.status_changed.connect(self._show_limit)
+        bridge.status_changed.connect(self.show_status)
         theme().changed.connect(self._restyle_edit)
         self._restyle_edit()
 
     def _restyle_edit(self) -> None:
         self.edit.setFixedWidth(theme().px(250))
 
-    def _show_limit(self) -> None:
-        limit = self._bridge.core.settings.current.spend_limit_dollars
-        self.sentence.setText(
-            f"Stored in your system keyring. A monthly limit of ${limit:,f} is set; change it any time."
+    def show_status(self, status: CoreStatus) -> None:
+        """Say whether a key is there already, and where it comes from."""
+        if status.api.phase == "checking":
+            return
+        settings = self._bridge.core.settings
+        had_key, self._has_key = self._has_key, status.api.phase != "no_key"
+        place = ORIGIN_WORDS.get(settings.origin("anthropic_api_key"))
+        limit = f"A monthly limit of ${settings.current.spend_limit_dollars:,f} is set; change it any time."
+        if not self._has_key:
+            self.sentence.setText(f"Stored in your system keyring. {limit}")
+        elif place is not None:
+            self.sentence.setText(f"A key is set: ANTHROPIC_API_KEY in {place}. {limit}")
+        else:
+            self.sentence.setText(f"A key is set. {limit}")
+        if had_key and not self._has_key:
+            self.untell()  # "Stored." was true once
+        # A key typed here would not be used while the environment's wins.
+        self.button.setHidden(self._has_key and place is not None and self.edit.isHidden())
+        if self.edit.isHidden() and had_key != self._has_key:
+            self._name_button()
+
+    def _name_button(self) -> None:
+        self.button.setText("Replace it" if self._has_key else "Add a key")
+        self.button.setAccessibleName(
+            "Replace the Anthropic key" if self._has_key else "Add an Anthropic key"
         )
 
     def _typed(self, text: str) -> None:
@@ -322,8 +344,8 @@ class AnthropicKey(Choice):
             return
         self.edit.clear()
         self.edit.hide()
-        self.button.setText("Replace it")
-        self.button.setAccessibleName("Replace the Anthropic key")
+        self._has_key = True
+        self._name_button()
         self.button.setEnabled(True)
         self.button.setFocus()
         if status.stored_in == "keyring":

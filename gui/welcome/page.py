@@ -29,6 +29,7 @@ class WelcomePage(QWidget):
 
     def __init__(self, bridge: Bridge, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._bridge = bridge
         self._column = QWidget()
         column = QVBoxLayout(self._column)
         column.setContentsMargins(0, 12, 0, 8)
@@ -117,6 +118,10 @@ class WelcomePage(QWidget):
 
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
+        status = self._bridge.status
+        if status is not None:  # it may be as it is for hours before it changes again
+            self.try_now.show_status(status)
+            self.key.show_status(status)
         self.try_now.button.setFocus(Qt.FocusReason.OtherFocusReason)
 
 

@@ -15,6 +15,7 @@ from core.doctor import Finding
 from core.errors import AuthenticationFailed, Unavailable
 from core.local.server import ServerState
 from core.providers.base import CheckResult
+from core.status import ApiStatus
 from gui.theme import theme
 from gui.welcome import WelcomePage
 from gui.welcome.choices import with_scheme
@@ -277,3 +278,26 @@ def test_nothing_is_cut_off_sideways(panel: Panel, width: int, height: int, zoom
 )
 def test_a_short_address_is_completed(typed: str, used: str) -> None:
     assert with_scheme(typed) == used
+
+
+def test_opened_again_it_says_what_is_there_already(panel: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body() -> None:
+        await panel.start()
+        panel.core.publish(
+            local=panel.core.local_after_start, api=ApiStatus(phase="key_set", model="claude-sonnet-4-6")
+        )
+        await panel.until(
+            lambda: panel.bridge.status is not None and panel.bridge.status.local.phase == "ready"
+        )
+        page = panel.show(WelcomePage(panel.bridge))  # no status comes from now on
+        assert page.try_now.button.text() == "Open the chat"
+        assert page.key.sentence.text().startswith("A key is set.")
+        assert page.key.button.text() == "Replace it"
+        monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+        panel.core.settings.reload()
+        page.hide()
+        page.show()
+        assert "ANTHROPIC_API_KEY in the environment" in page.key.sentence.text()
+        assert page.key.button.isHidden()
+
+    panel.run(body())
