@@ -13,8 +13,8 @@ from core.chat import ChatRequest, Side
 from core.errors import LedgerUnavailable
 from gui.chat.composer import Composer
 from gui.chat.facts import find_facts
-from gui.chat.failure_card import LogPopover
-from gui.chat.failures import Action, Plan, plan_failure
+from gui.chat.failure_card import FailureCard, LogPopover
+from gui.chat.failures import Action, Plan, cause_holds, plan_failure
 from gui.chat.message_view import AnswerMessage
 from gui.chat.records import StoredError
 from gui.chat.requests import build_request
@@ -25,6 +25,7 @@ from gui.theme import theme
 from gui.widgets.toast import ToastHost
 
 if TYPE_CHECKING:
+    from core.status import CoreStatus
     from gui.bridge import Bridge
 
 LOG_LINES = 200
@@ -69,6 +70,8 @@ class FailureDesk(QObject):
         super().__init__(parent)
         self._page, self._bridge, self._tasks = page, bridge, tasks
         self._thread, self._composer, self._toasts, self._window = thread, composer, toasts, parent
+        self._loose: tuple[FailureCard, StoredError] | None = None
+        self._cause_seen = False
         thread.acted.connect(self._on_answer_action)
         thread.card_acted.connect(self._on_card_action)
 
@@ -105,10 +108,29 @@ class FailureDesk(QObject):
             return
         if in_box:
             self._thread.set_loose_plan(plan_failure(error, facts))
+            card, status = self._thread.loose_card, self._bridge.status
+            if card is not None and status is not None:
+                self._loose = card, error
+                self._cause_seen = cause_holds(card.plan, error, status) is True
             return
         view = self._thread.view_of(answer_id)
         if isinstance(view, AnswerMessage):
             view.show_state(session.tree[answer_id], facts)
+
+    def on_status(self, status: CoreStatus) -> None:
+        """Take the card at the end away once its cause, which the status told, is over."""
+        if self._loose is None:
+            return
+        card, error = self._loose
+        if card is not self._thread.loose_card:
+            self._loose = None
+            return
+        holds = cause_holds(card.plan, error, status)
+        if holds:
+            self._cause_seen = True
+        elif holds is False and self._cause_seen:
+            self._loose = None
+            self._thread.set_loose_plan(None)
 
     # Actions
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from core.spend.money import format_cost
 from gui.chat.records import StoredError, StoredMessage
+
+if TYPE_CHECKING:
+    from core.status import CoreStatus
 
 Action = Literal[
     "add_key",
@@ -112,6 +115,19 @@ def plan_failure(error: StoredError, facts: Facts) -> Plan:
         "danger",
         "warning-fill",
     )
+
+
+def cause_holds(plan: Plan, error: StoredError, status: CoreStatus) -> bool | None:
+    """Return whether a failure's cause still stands; ``None`` where the status doesn't tell."""
+    if error.kind == "authentication_failed" and error.key_missing:
+        return None if status.api.phase == "checking" else status.api.phase == "no_key"
+    if error.kind == "ledger_unavailable":
+        return any(problem.kind in ("ledger", "ledger_unsaved") for problem in status.problems)
+    if plan.facts.local_failed is not None:
+        return status.local.phase != "ready"
+    if error.kind in ("unavailable", "overloaded", "rate_limited", "transient"):
+        return status.api.phase == "breaker_open"
+    return None
 
 
 def plan_break_off(message: StoredMessage) -> Plan | None:

@@ -36,7 +36,7 @@ from gui.chat.keeper import Keeper
 from gui.chat.links import LinkPopover
 from gui.chat.message_view import AnswerMessage, UserMessage
 from gui.chat.records import ChatOptions, Conversation
-from gui.chat.requests import MalformedSchema
+from gui.chat.requests import MalformedSchema, parse_schema
 from gui.chat.route_preview import RoutePreview
 from gui.chat.session import Session, new_conversation
 from gui.chat.store import ConversationStore
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from gui.bridge import Bridge
 
 DRAFT_MS = 500
+SCHEMA_NOTE = "The JSON schema can’t be used."
 BESIDE_PX = 880
 """From this width on the drawer stands beside the messages, so that it hides neither badges nor Send."""
 
@@ -429,7 +430,7 @@ class ChatPage(QWidget):
         try:
             act()
         except MalformedSchema as error:
-            self.composer.set_note(f"The JSON schema can’t be used. {error.message} Mend it or empty it.")
+            self.composer.set_note(f"{SCHEMA_NOTE} {error.message} Mend it or empty it.")
             self._open_drawer()
             self.drawer.focus_schema()
             return False
@@ -537,6 +538,8 @@ class ChatPage(QWidget):
     def _on_options(self, options: ChatOptions) -> None:
         self.session.set_options(replace(options, force=self.session.options.force))
         self._show_max_tokens()
+        if self.composer.note.startswith(SCHEMA_NOTE) and _is_usable(options.schema_text):
+            self.composer.set_note("")
         self.preview.changed()
 
     def show_options(self) -> None:
@@ -604,6 +607,7 @@ class ChatPage(QWidget):
 
     def _on_status(self, status: CoreStatus) -> None:
         self.hint.set_status(status)
+        self.desk.on_status(status)
         if self._started:
             self._show_max_tokens()
             if not self.composer.is_empty:
@@ -700,6 +704,14 @@ class ChatPage(QWidget):
         super().resizeEvent(event)
         if self.drawer.isVisible():
             self._place_drawer()
+
+
+def _is_usable(schema_text: str) -> bool:
+    try:
+        parse_schema(schema_text)
+    except MalformedSchema:
+        return False
+    return True
 
 
 def _shortened(title: str) -> str:

@@ -23,6 +23,7 @@ from core.errors import (
 )
 from core.local.server import ServerState
 from core.spend.prices import PriceTable
+from core.status import ApiStatus
 from gui.chat.facts import largest_fit
 from gui.chat.failure_card import FailureCard, LogPopover
 from gui.chat.failures import Facts, Plan, plan_failure
@@ -31,6 +32,7 @@ from gui.chat.records import StoredError
 from tests.gui.chat.builders import make_decision
 from tests.gui.chat.panel import ChatPanel
 from tests.gui.chat.scripted_core import Script
+from tests.support.fake_core import ledger_problem
 
 NO_KEY = AuthenticationFailed("This prompt needs the API, and no Anthropic key is set.", missing=True)
 OVER = BudgetExceeded(
@@ -289,5 +291,56 @@ def test_after_a_kill_the_cut_answer_offers_to_go_on(panel: ChatPanel, tmp_path:
         button(view.card, "Continue").click()
         await panel.idle()
         assert len(page.session.tree.path()) == 3
+
+    panel.run(body)
+
+
+OVER_AND_BACK: dict[str, tuple[SignalboxError, dict[str, object], dict[str, object]]] = {
+    "no key": (
+        NO_KEY,
+        {"api": ApiStatus(phase="no_key", model="claude")},
+        {"api": ApiStatus(phase="key_set", model="claude")},
+    ),
+    "local": (
+        Unavailable("Nothing answers."),
+        {"local": ServerState(phase="failed", kind="embedded", detail="exited with code 137")},
+        {"local": ServerState(phase="ready", kind="embedded")},
+    ),
+    "ledger": (LedgerUnavailable("Not a ledger."), {"problems": (ledger_problem(),)}, {"problems": ()}),
+    "breaker": (
+        Unavailable("The API is paused.", hint="Retry in 22 s."),
+        {"api": ApiStatus(phase="breaker_open", model="claude", detail="retry in 22 s")},
+        {"api": ApiStatus(phase="key_set", model="claude")},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(OVER_AND_BACK))
+def test_a_card_goes_when_its_cause_is_over(panel: ChatPanel, name: str) -> None:
+    error, broken, mended = OVER_AND_BACK[name]
+
+    async def body() -> None:
+        page = await panel.open()
+        panel.core.publish(**broken)
+        await panel.until(lambda: panel.bridge.status is panel.core.now)
+        await fail(panel, error)
+        panel.core.publish(local_requests_today=7)
+        await panel.until(lambda: panel.bridge.status is panel.core.now)
+        assert page.thread_view.loose_card is not None
+        panel.core.publish(**mended)
+        await panel.until(lambda: page.thread_view.loose_card is None)
+        assert page.composer.text == "My long prompt"
+        assert page.composer.button.isEnabled()
+
+    panel.run(body)
+
+
+def test_a_card_whose_cause_no_status_tells_stays(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        await fail(panel, AuthenticationFailed("Anthropic refused the key."))
+        panel.core.publish(api=ApiStatus(phase="key_set", model="claude"))
+        await panel.until(lambda: panel.bridge.status is panel.core.now)
+        assert page.thread_view.loose_card is not None
 
     panel.run(body)

@@ -365,6 +365,7 @@ def test_a_malformed_schema_says_where_and_nothing_is_sent(panel: ChatPanel) -> 
         assert "schema" in page.composer.note
         assert page.drawer.isVisible()
         page.drawer.schema.setPlainText('{"type": "object"}')
+        await panel.until(lambda: page.composer.note == "")
         page.send()
         await panel.idle()
         sent = panel.core.requests[0].response_format
