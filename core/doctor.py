@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 
     from core.chat import ChatResult
     from core.keys import KeyStore
+    from core.local.server import ServerState
     from core.providers.base import CheckResult
     from core.settings import SettingsStore
     from core.spend.ledger import Ledger
     from core.spend.prices import PriceTable
+    from core.status import CoreStatus
 
 State = Literal["works", "missing", "broken", "not_set_up"]
 COMMAND_TIMEOUT_S = 10.0
@@ -69,13 +71,18 @@ class Patient(Protocol):
 
     async def ask(self, request: ChatRequest) -> ChatResult: ...
 
+    async def status(self) -> CoreStatus: ...
+
     async def test_anthropic_key(self) -> CheckResult: ...
 
     async def test_vllm(self, base_url: str, api_key: str | None = None) -> CheckResult: ...
 
 
-async def examine(core: Patient) -> list[Finding]:
-    """Look at every component; one that hangs or breaks is a finding, not an exception."""
+async def examine(core: Patient, *, ask_local: bool = True) -> list[Finding]:
+    """Look at every component; one that hangs or breaks is a finding, not an exception.
+
+    Without ``ask_local`` the embedded server is not asked, which would count as a request; its state is told.
+    """
     checks: list[tuple[str, Callable[[Patient], Awaitable[Finding]]]] = [
         ("Python", _python),
         ("Panel (PySide6)", _panel),
@@ -83,7 +90,7 @@ async def examine(core: Patient) -> list[Finding]:
         ("Ledger", _ledger),
         ("Keyring", _keyring),
         ("Anthropic API", _api),
-        ("Local server", _local),
+        ("Local server", _local if ask_local else _local_unasked),
         ("Docker", _docker),
         ("NVIDIA GPU", _gpu),
         ("Prices", _prices),
@@ -168,7 +175,8 @@ async def _ledger(core: Patient) -> Finding:
             detail="; ".join(check.differences),
             hint="The rows are the truth; please report this with the file.",
         )
-    return Finding(component="Ledger", state="works", detail=f"{check.attempts:,} rows, sums agree, {where}")
+    rows = "1 row" if check.attempts == 1 else f"{check.attempts:,} rows"
+    return Finding(component="Ledger", state="works", detail=f"{rows}, sums agree, {where}")
 
 
 async def _keyring(core: Patient) -> Finding:
@@ -202,7 +210,11 @@ async def _api(core: Patient) -> Finding:
     )
 
 
-async def _local(core: Patient) -> Finding:
+async def _local_unasked(core: Patient) -> Finding:
+    return await _local(core, ask=False)
+
+
+async def _local(core: Patient, *, ask: bool = True) -> Finding:
     settings = core.settings.current
     kind = chosen_kind(settings, core.settings.origin("vllm_base_url"))
     name = f"Local server ({kind})"
@@ -216,12 +228,35 @@ async def _local(core: Patient) -> Finding:
             state="works",
             detail=f"{models} at {settings.vllm_base_url}, {result.latency_ms:.0f} ms",
         )
+    if not ask:
+        return _embedded_state(name, (await core.status()).local)
     result = await core.ask(ChatRequest.from_prompt("Say hi.", force="local", max_tokens=4, source="cli"))
     return Finding(
         component=name,
         state="works",
         version=_version("xllamacpp"),
         detail=f"{result.model} answered, first token after {result.ttft_ms or result.latency_ms:.0f} ms",
+    )
+
+
+def _embedded_state(name: str, local: ServerState) -> Finding:
+    if local.phase == "failed":
+        return Finding(
+            component=name,
+            state="broken",
+            version=_version("xllamacpp"),
+            detail=local.detail or "failed",
+            hint=local.hint or "Its log is under Preferences, Local server.",
+        )
+    ready = local.phase == "ready"
+    detail = f"{local.model or 'The model'} is ready" if ready else f"it is {local.phase}"
+    return Finding(
+        component=name,
+        state="works" if ready else "not_set_up",
+        version=_version("xllamacpp"),
+        detail=detail,
+        hint="" if ready or local.phase == "starting" else "Start it under Preferences, Local server.",
+        needed=False,
     )
 
 

@@ -523,12 +523,15 @@ class RouterCore:
         finally:
             await provider.close()
 
-    async def doctor(self) -> list[Finding]:
-        """Look at each component: found, version, working, and what to do if not."""
+    async def doctor(self, *, ask_local: bool = True) -> list[Finding]:
+        """Look at each component: found, version, working, and what to do if not.
+
+        Without ``ask_local`` the embedded server is not asked, which would count as a request.
+        """
         from core.doctor import examine
 
         await self._key_read.wait()
-        return await examine(self)
+        return await examine(self, ask_local=ask_local)
 
     # -- tasks ----------------------------------------------------------------------------------------------
 

@@ -134,7 +134,7 @@ class AboutSection(Section):
     async def _run_check(self) -> None:
         self.result.tell("busy", "Checking", "each component")
         try:
-            findings = await self._bridge.call(self._bridge.core.doctor())
+            findings = await self._bridge.call(self._bridge.core.doctor(ask_local=False))
         except SignalboxError as failed:
             self.result.tell("danger", "Not checked", str(failed))
         else:

@@ -208,7 +208,7 @@ class DockerAndGpu(Choice):
     async def _check(self) -> None:
         self.tell("busy", "Checking", "Docker, the driver and the GPU")
         try:
-            findings = await self._bridge.call(self._bridge.core.doctor())
+            findings = await self._bridge.call(self._bridge.core.doctor(ask_local=False))
         except SignalboxError as failed:
             self.tell("danger", "Not checked.", str(failed))
         else:

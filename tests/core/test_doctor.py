@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from core import doctor
 from core.chat import ChatRequest
 from core.errors import Unavailable
+from core.local.server import ServerState
 from core.providers.base import CheckResult
 from core.settings import SettingsStore
 
@@ -57,6 +59,9 @@ class Patient:
     async def ask(self, request: ChatRequest) -> Any:
         raise AssertionError("nothing is asked of a server that somebody else runs")
 
+    async def status(self) -> Any:
+        raise AssertionError("only an embedded server's state is read")
+
     async def test_anthropic_key(self) -> CheckResult:
         raise Unavailable(f"Refused x-api-key: {KEY}", hint=f"Look at https://me:{PASSWORD}@example")
 
@@ -92,3 +97,26 @@ async def test_no_finding_shows_a_key_or_a_password(findings: dict[str, doctor.F
     assert "tiny at http://me:•••@127.0.0.1:8000/v1" in findings["Local server (external)"].detail
     assert PASSWORD not in repr(findings)
     assert KEY not in repr(findings)
+
+
+class Unasked(Patient):
+    """A core with an embedded server in ``phase``; asking it fails the test."""
+
+    def __init__(self, home: Path, phase: Any) -> None:
+        super().__init__(home)
+        self.settings = SettingsStore(home, env={"LOCAL_SERVER": "embedded"})
+        self.phase = phase
+
+    async def status(self) -> Any:
+        return SimpleNamespace(local=ServerState(phase=self.phase, kind="embedded", detail="exited"))
+
+
+@pytest.mark.parametrize(
+    ("phase", "state"), [("ready", "works"), ("failed", "broken"), ("stopped", "not_set_up")]
+)
+async def test_the_embedded_server_can_be_looked_at_without_a_request(
+    home: Path, monkeypatch: pytest.MonkeyPatch, phase: str, state: str
+) -> None:
+    monkeypatch.setattr(doctor, "CHECK_TIMEOUT_S", 0.5)
+    found = {f.component: f for f in await doctor.examine(Unasked(home, phase), ask_local=False)}
+    assert found["Local server (embedded)"].state == state

@@ -165,6 +165,7 @@ def test_the_machine_is_checked_and_the_command_is_shown(panel: Panel) -> None:
         page.docker.button.click()
         await panel.until(page.docker.detail.isVisible)
         assert page.focusWidget() is page.docker.button
+        assert ("doctor", False) in panel.core.calls  # a look costs no request
         assert page.docker.result.text == "Not ready. NVIDIA GPU would have to work first."
         words = [
             line.accessibleName() for line in page.docker.detail.children() if hasattr(line, "accessibleName")

@@ -115,7 +115,8 @@ class FakeCore:
         self.calls.append(("test_vllm", base_url, api_key))
         return _found(self.vllm)
 
-    async def doctor(self) -> list[object]:
+    async def doctor(self, *, ask_local: bool = True) -> list[object]:
+        self.calls.append(("doctor", ask_local))
         return self.findings
 
     async def set_ledger_aside(self) -> Path:
