@@ -291,9 +291,16 @@ class RouterCore:
                     hint=local.hint,
                 )
             )
+        from core.settings import env_name
+
         for problem in self.settings.problems:
             found.append(
-                Problem(kind="setting", title=f"{problem.name} isn't used", message=problem.message, hint="")
+                Problem(
+                    kind="setting",
+                    title=f"{env_name(problem.name)} isn't used",
+                    message=problem.message,
+                    hint="",
+                )
             )
         return tuple(found)
 

@@ -26,6 +26,12 @@ def tell_finding(line: ResultLine, finding: Finding) -> None:
 
 
 def ended(fact: str) -> str:
-    """``fact`` as a sentence, with its first letter up and a full stop unless it ends otherwise."""
+    """``fact`` as a sentence: a full stop unless it ends otherwise, and its first letter up.
+
+    A command and a name such as ``claude-sonnet-4-6`` stay as they must be typed.
+    """
     fact = fact.strip()
-    return fact[:1].upper() + fact[1:] + ("" if fact.endswith((".", "?", "!")) else ".")
+    first = fact.split(" ", 1)[0]
+    if first.strip(",.:;").isalpha() and first != "signalbox":
+        fact = fact[:1].upper() + fact[1:]
+    return fact + ("" if fact.endswith((".", "?", "!")) else ".")

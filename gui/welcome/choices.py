@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QLineEdit, QPushButton, QVBoxLayout, QWidget
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from core.status import CoreStatus
     from gui.bridge import Bridge
 
-COMPOSE_COMMAND = "docker compose up -d"
+COMPOSE_COMMAND = "VLLM_MODEL=Qwen/Qwen2.5-7B-Instruct docker compose up -d"
 DOCKER_COMPONENTS = ("docker", "compose", "nvidia", "gpu")
 NOT_READY = "Signalbox is still starting; it takes a second."
 
@@ -137,6 +139,13 @@ class VllmServer(Choice):
             return
         if self._bridge.status is None:
             self.tell("busy", "", NOT_READY)
+        elif not is_address(address):
+            set_property(self.address, tone="danger")
+            self.tell(
+                "danger",
+                "That isn’t an address.",
+                "One looks like http://192.168.1.40:8000/v1. Nothing was tried.",
+            )
         elif not self._tasks.runs("connect"):
             self._tasks.start(self._connect(address), key="connect")
 
@@ -369,6 +378,16 @@ def with_scheme(address: str) -> str:
     if "/" not in rest.rstrip("/"):
         address = f"{scheme}://{rest.rstrip('/')}/v1"
     return address
+
+
+def is_address(address: str) -> bool:
+    """Whether ``address`` can be called at all: http or https, a host without blanks, a port that exists."""
+    try:
+        parts = urlsplit(address)
+        _ = parts.port  # raises where it is no port
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and not re.search(r"\s", address)
 
 
 def _wins(name: str, origin: str) -> str:

@@ -16,6 +16,7 @@ from core.errors import AuthenticationFailed, Unavailable
 from core.local.server import ServerState
 from core.providers.base import CheckResult
 from core.status import ApiStatus
+from gui.preferences.findings import ended
 from gui.theme import theme
 from gui.welcome import WelcomePage
 from gui.welcome.choices import with_scheme
@@ -173,7 +174,7 @@ def test_the_machine_is_checked_and_the_command_is_shown(panel: Panel) -> None:
         assert any("Install the driver." in word for word in words)
         assert not any("Python" in word for word in words)
         commands = [edit.text() for edit in page.docker.detail.findChildren(QLineEdit)]
-        assert commands == ["docker compose up -d"]
+        assert commands == ["VLLM_MODEL=Qwen/Qwen2.5-7B-Instruct docker compose up -d"]
 
     panel.run(body())
 
@@ -302,3 +303,28 @@ def test_opened_again_it_says_what_is_there_already(panel: Panel, monkeypatch: p
         assert page.key.button.isHidden()
 
     panel.run(body())
+
+
+@pytest.mark.parametrize("typed", ["not a url", "http://h:99999999/v1", "ftp://h/v1", "http:///v1"])
+def test_what_is_no_address_is_not_tried(panel: Panel, typed: str) -> None:
+    async def body() -> None:
+        page = await welcome(panel)
+        page.vllm.address.setText(typed)
+        page.vllm.button.click()
+        assert page.vllm.result.text.startswith("That isn’t an address.")
+        await panel.settle()
+        assert not [call for call in panel.core.calls if call[0] == "test_vllm"]
+
+    panel.run(body())
+
+
+@pytest.mark.parametrize(
+    ("fact", "sentence"),
+    [
+        ("no key", "No key."),
+        ("signalbox keys set anthropic", "signalbox keys set anthropic."),
+        ("claude-sonnet-4-6 is priced", "claude-sonnet-4-6 is priced."),
+    ],
+)
+def test_commands_and_names_in_findings_are_not_capitalised(fact: str, sentence: str) -> None:
+    assert ended(fact) == sentence
