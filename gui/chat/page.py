@@ -256,11 +256,14 @@ class ChatPage(QWidget):
         return session
 
     def new_chat(self) -> None:
-        """Show an empty conversation; one that is empty already is used again."""
+        """Show an empty conversation, which goes to Auto; one that is empty already is used again."""
         if not self.session.is_blank or len(self.session.tree):
             self._keep_draft()
-            options = ChatOptions(force=self.session.options.force)
-            self._show(self._adopt(replace(new_conversation(), options=options)))
+            self._show(self._adopt(new_conversation()))
+        elif self.session.options.force is not None:
+            self.session.set_options(replace(self.session.options, force=None))
+            self.composer.set_side(None)
+            self.preview.changed()
         self.focus_composer()
 
     def open_conversation(self, conversation_id: str) -> None:

@@ -1000,3 +1000,33 @@ def test_escape_closes_what_is_on_top_before_it_stops_the_answer(panel: ChatPane
         assert page.session.tree.path()[-1].status == "stopped"
 
     panel.run(body)
+
+
+def test_a_forced_side_stays_with_its_conversation_and_a_new_one_is_auto(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+
+        def choose(name: str) -> None:
+            found = [
+                b for b in page.composer.switch.findChildren(QAbstractButton) if name in b.accessibleName()
+            ]
+            click(found[0])
+
+        choose("Local")
+        assert page.session.options.force == "local"
+        press(panel, Qt.Key.Key_N, Qt.KeyboardModifier.ControlModifier)
+        assert page.composer.chosen_side() is None
+        choose("API")
+        assert page.session.options.force == "api"
+        await panel.ask("Forced")
+        assert page.composer.chosen_side() == "api"
+        forced = page.session.id
+        press(panel, Qt.Key.Key_N, Qt.KeyboardModifier.ControlModifier)
+        assert page.composer.chosen_side() is None
+        await panel.ask("Free")
+        assert [request.force for request in panel.core.requests] == ["api", None]
+        page.open_conversation(forced)
+        await panel.until(lambda: page.session.id == forced)
+        assert page.composer.chosen_side() == "api"
+
+    panel.run(body)
