@@ -106,6 +106,8 @@ class PreferencesPage(QWidget):
         """Bring ``section`` to the front and, when named, give the row of ``anchor`` the focus."""
         if section not in {text.id for text in SECTIONS}:
             section = SECTIONS[0].id
+        if section == "keys" and not anchor:
+            anchor = "anthropic"  # who comes here by "Add a key" has it in the clipboard
         self._wanted = (section, anchor)
         if self.search.text():
             self.search.clear()

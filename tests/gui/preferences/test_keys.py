@@ -287,3 +287,13 @@ def test_the_focus_stays_in_the_card_while_a_key_is_tested_and_saved(
         assert card.edit.isReadOnly()
 
     panel.run(body())
+
+
+def test_who_comes_to_add_a_key_can_paste_at_once(panel: Panel, memory_keyring: MemoryKeyring) -> None:
+    async def body() -> None:
+        section = await keys_section(panel)
+        page = section.window()
+        await panel.settle()
+        assert page.focusWidget() is section.cards["anthropic"].edit
+
+    panel.run(body())
