@@ -325,7 +325,7 @@ class AnswerMessage(MessageView):
 
     @property
     def note(self) -> str:
-        """The words beside the badge: stopped, or what is waited for."""
+        """The words beside the badge: stopped, declined, empty, or what is waited for."""
         return self._note.text()
 
     def set_waiting(self, words: str) -> None:
@@ -346,13 +346,18 @@ class AnswerMessage(MessageView):
         self._message = message
         streaming = message.status == "streaming"
         self._show_badge(message)
-        self.view.setVisible(streaming or bool(message.text))
+        self.view.setVisible(streaming or bool(message.text.strip()))
         for widget in (self.copy_button, self.again_button):
             widget.setVisible(not streaming)
         self.copy_button.setVisible(not streaming and bool(message.text))
         note = ""
         if message.status == "stopped":
             note = "Stopped" if message.text else "Stopped before the first token"
+        elif message.status == "done" and message.result is not None:
+            if message.result.finish_reason == "refusal":
+                note = "The model declined to answer."
+            elif not message.text.strip():
+                note = "The answer is empty."
         self._note.setText(note)
         self._note.setVisible(bool(note))
         self.set_plan(_plan(message, facts or Facts()))

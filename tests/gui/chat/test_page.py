@@ -1030,3 +1030,29 @@ def test_a_forced_side_stays_with_its_conversation_and_a_new_one_is_auto(panel: 
         assert page.composer.chosen_side() == "api"
 
     panel.run(body)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "note"),
+    [
+        ("", "stop", "The answer is empty."),
+        (" \n", "stop", "The answer is empty."),
+        ("", "refusal", "The model declined to answer."),
+        ("I can't help", "refusal", "The model declined to answer."),
+        ("Yes", "stop", ""),
+    ],
+)
+def test_a_refusal_and_an_empty_answer_say_so(panel: ChatPanel, text: str, reason: str, note: str) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        panel.core.say(Script(text=text, result={"finish_reason": reason}))
+        await panel.ask("Question")
+        await panel.until(lambda: len(page.thread_view.views()) == 2)
+        assert last_answer(panel).note == note
+        assert last_answer(panel)._note.isVisible() is bool(note)
+        page = await panel.again()
+        page.open_conversation(page.list.model.ids()[0])
+        await panel.until(lambda: len(page.thread_view.views()) == 2)
+        assert last_answer(panel).note == note
+
+    panel.run(body)
