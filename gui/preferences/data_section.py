@@ -179,10 +179,23 @@ def describe_path(path: Path) -> str:
             count = "1 file" if len(files) == 1 else f"{len(files):,} files"
             return f"{path} · {count}, {size_words(sum(item.stat().st_size for item in files))}"
         if path.is_file():
-            return f"{path} · {size_words(path.stat().st_size)}"
+            return f"{path} · {size_words(path.stat().st_size + sum(map(_size, _beside(path))))}"
     except OSError as error:
         return f"{path} · can’t be read: {error.strerror or error}"
     return f"{path} · not there yet"
+
+
+def _beside(path: Path) -> list[Path]:
+    """What SQLite keeps beside a database: what was written last may be only there."""
+    return [path.with_name(path.name + end) for end in ("-wal", "-shm")] if path.suffix == ".sqlite3" else []
+
+
+def _size(path: Path) -> int:
+    # The last connection to close removes them, so one may go between a look and the next.
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def size_words(size_bytes: int) -> str:

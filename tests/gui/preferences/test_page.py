@@ -341,3 +341,11 @@ def test_stop_hands_its_focus_to_start_and_not_to_the_next_setting(panel: Panel)
         assert page.focusWidget() is section.start
 
     panel.run(body())
+
+
+def test_a_databases_size_includes_what_waits_beside_it(tmp_path: Path) -> None:
+    database = tmp_path / "conversations.sqlite3"
+    database.write_bytes(bytes(1000))
+    (tmp_path / "conversations.sqlite3-wal").write_bytes(bytes(2000))
+    (tmp_path / "conversations.sqlite3-shm").write_bytes(bytes(500))
+    assert describe_path(database) == f"{database} · 3.5 kB"
