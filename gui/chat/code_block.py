@@ -70,6 +70,14 @@ class CodeBody(TextPane):
             self._line_chars += len(line)
         cursor.endEditBlock()
 
+    def show_left(self) -> None:
+        """Scroll to where the lines begin; a selection stays."""
+        if not self.textCursor().hasSelection():
+            self.moveCursor(
+                QTextCursor.MoveOperation.Start
+            )  # Qt scrolls to its caret, which the text pushed on
+        self.horizontalScrollBar().setValue(0)
+
     def extra_height(self) -> int:
         """Whole text, and the scroll bar below it when a line is wider than the frame."""
         bar = self.horizontalScrollBar()

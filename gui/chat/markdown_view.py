@@ -170,6 +170,8 @@ class MarkdownView(QWidget):
                 assert self._code is not None
                 self._code.append(text)
             case CodeClosed():
+                if self._code is not None:
+                    self._code.body.show_left()
                 self._code = None
 
     def _prose_at_end(self) -> ProseBlock:

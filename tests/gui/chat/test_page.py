@@ -1056,3 +1056,33 @@ def test_a_refusal_and_an_empty_answer_say_so(panel: ChatPanel, text: str, reaso
         assert last_answer(panel).note == note
 
     panel.run(body)
+
+
+def test_a_long_line_of_streamed_code_ends_scrolled_to_its_left(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        line = "x = [" + ", ".join(str(n) for n in range(200)) + "]"
+        gate = Gate()
+        panel.core.say(
+            Script(
+                text=f"Look:\n\n```python\n{line}\ny = 1\n{line}",
+                pieces=30,
+                before=20,
+                gate=gate,
+                delay_s=0.005,
+            )
+        )
+        page.composer.set_content("Write a long line")
+        page.send()
+        await panel.until(lambda: page.thread_view.views() and last_answer(panel).view.code_blocks())
+        bar = last_answer(panel).view.code_blocks()[0].body.horizontalScrollBar()
+        await panel.until(lambda: bar.maximum() > 0)
+        bar.setValue(bar.maximum())
+        gate.open()
+        await panel.idle()
+        bar = last_answer(panel).view.code_blocks()[0].body.horizontalScrollBar()
+        assert bar.maximum() > 0
+        await asyncio.sleep(0.1)
+        assert bar.value() == 0
+
+    panel.run(body)
