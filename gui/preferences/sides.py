@@ -30,7 +30,13 @@ class Sides(QWidget):
         self._sides = QHBoxLayout(self)
         self._sides.setContentsMargins(0, 4, 0, 4)
         self._sides.addLayout(words, 1)
-        self._sides.addWidget(control)
+        # In a line of its own: a column would ask for the height at the row's whole width, at which the
+        # control's note takes fewer lines than at the width the control has.
+        line = QHBoxLayout()
+        line.setSpacing(0)
+        line.addWidget(control)
+        line.addStretch(1)
+        self._sides.addLayout(line)
         self._room_px = theme().px(COLUMN_PX)
         section.room_changed.connect(self.fit)
         theme().changed.connect(self._stand)

@@ -14,6 +14,7 @@ from gui.preferences import PreferencesPage
 from gui.preferences.catalogue import SETTINGS
 from gui.preferences.fields import ChoiceField, PathField, SwitchField, TextField
 from gui.preferences.rows import SettingRow, with_thousands
+from gui.theme import theme
 from tests.support.panel_loop import Panel
 
 
@@ -251,3 +252,17 @@ def test_words_for_every_setting_are_up_to_date(home: Path) -> None:
 )
 def test_only_plain_numbers_get_thousands_separators(text: str, shown: str) -> None:
     assert with_thousands(text) == shown
+
+
+def test_a_large_zoom_in_a_small_window_cuts_no_field_off(panel: Panel) -> None:
+    async def body() -> None:
+        theme().set_zoom(1.5)
+        await panel.start()
+        row = row_of(panel.show(PreferencesPage(panel.bridge), 1024, 640), "routing_mode")
+        await panel.settle()
+        assert row.field.height() >= row.field.sizeHint().height()
+
+    try:
+        panel.run(body())
+    finally:
+        theme().set_zoom(1.0)
