@@ -13,6 +13,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
+# A shell's background job is started with SIGINT ignored, and its children inherit that: take the default back.
+PROGRAM = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from core.cli import main; sys.exit(main())"
+)
 Spawn = Callable[..., "subprocess.Popen[bytes]"]
 
 
@@ -24,7 +29,7 @@ def spawn() -> Iterator[Spawn]:
 
     def start(*arguments: str) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
-            [sys.executable, "-c", "import sys; from core.cli import main; sys.exit(main())", *arguments],
+            [sys.executable, "-c", PROGRAM, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
