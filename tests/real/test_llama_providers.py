@@ -218,5 +218,6 @@ async def test_a_server_killed_mid_stream_is_unavailable(mortal_llama: Llama, wi
     with pytest.raises(Unavailable, match="before the end"):
         await read_and_kill()
     assert text
+    await asyncio.to_thread(mortal_llama.process.wait)  # until then its socket may still take a connection
     with pytest.raises(Unavailable, match="Nothing answers"):
         await complete(provider, ChatRequest.from_prompt("hi"))
