@@ -5,7 +5,7 @@ BIN := .venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := run
-.PHONY: run test setup setup-tests check format bench screenshots
+.PHONY: run test setup setup-tests check format bench soak screenshots
 
 run: setup  ## open the window
 	@resources/setup.sh screen
@@ -32,6 +32,9 @@ format: setup-tests
 
 bench: setup-tests  ## the measured promises, as ratios in one run
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+soak: setup-tests  ## the long runs: thousands of kills, a million-row ledger
+	@QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest -m soak --timeout 3600 $(ARGS)
 
 screenshots: setup-tests  ## every page, light and dark, into resources/screenshots
 	@$(BIN)/python -m tests.screenshots $(ARGS)

@@ -19,8 +19,18 @@ Side = Literal["local", "api"]
 Source = Literal["chat", "gateway", "cli", "loadtest", "library"]
 Role = Literal["user", "assistant", "tool"]
 RoutingMode = Literal["hybrid", "local-first", "break-even", "api-primary", "local-only", "api-only"]
-Rule = Literal["forced", "capability", "unavailable", "budget", "complex", "volume", "simple"]
-RULES: tuple[Rule, ...] = ("forced", "capability", "unavailable", "budget", "complex", "volume", "simple")
+Rule = Literal["forced", "capability", "unavailable", "budget", "affinity", "complex", "volume", "simple"]
+RULES: tuple[Rule, ...] = (
+    "forced",
+    "capability",
+    "unavailable",
+    "budget",
+    "affinity",
+    "complex",
+    "volume",
+    "simple",
+)
+CacheLifetime = Literal["5m", "1h"]
 FinishReason = Literal["stop", "length", "tool_calls", "refusal", "stopped_by_user", "unknown"]
 JsonObject = Mapping[str, Any]
 
@@ -49,13 +59,17 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One turn. ``tool_call_id`` names the call that a ``tool`` message answers."""
+    """One turn. ``tool_call_id`` names the call that a ``tool`` message answers.
+
+    A ``pinned`` turn is kept when a conversation is trimmed.
+    """
 
     role: Role
     text: str
     images: tuple[ImagePart, ...] = ()
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
+    pinned: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +90,19 @@ class JsonSchemaFormat:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CacheMarks:
+    """Where the provider is asked to cache the prompt: the router sets this, callers leave it alone.
+
+    ``system`` marks the end of tools and system prompt together; ``messages`` are indexes into
+    ``ChatRequest.messages`` whose last block is marked. Anthropic takes four marks in all.
+    """
+
+    system: bool = False
+    messages: tuple[int, ...] = ()
+    lifetime: CacheLifetime = "5m"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChatRequest:
     """What a caller asks for.
 
@@ -83,6 +110,13 @@ class ChatRequest:
     model's own default. ``model`` is a hint: naming a model only one side serves decides the side.
     ``force`` overrides the routing rules but never the spend limit. A ``batch`` request counts as simple,
     a ``high_stakes`` one as complex.
+
+    ``conversation_id`` ties the requests of one conversation together (without it, they are recognised by how
+    they begin). ``idempotency_key``: a second request with the same key gets the first one's answer instead of
+    paying twice. ``deadline_s`` is how many seconds the whole request may take, waiting and retries included
+    (``None``: ``REQUEST_DEADLINE_S``). ``window_tokens`` trims the conversation to so many input tokens
+    (``None``: ``CONTEXT_WINDOW_TOKENS``); ``compress`` leaves out repeated context and needless whitespace
+    (``None``: ``COMPRESS_PROMPTS``).
     """
 
     messages: tuple[Message, ...]
@@ -97,6 +131,12 @@ class ChatRequest:
     high_stakes: bool = False
     source: Source = "library"
     project: str | None = None
+    conversation_id: str | None = None
+    idempotency_key: str | None = None
+    deadline_s: float | None = None
+    window_tokens: int | None = None
+    compress: bool | None = None
+    cache_marks: CacheMarks | None = None
     correlation_id: str = field(default_factory=new_correlation_id)
 
     @staticmethod
@@ -152,7 +192,8 @@ class Signals:
     ``complexity`` is 0 (trivial) to 1 (hard). ``input_tokens`` is an estimate made without a tokenizer and
     ``input_tokens_bound`` an upper bound of the true count, for holds; both are the provider's own count
     once that was asked for. ``max_output_named`` is false where the request named no limit and the default
-    stands in.
+    stands in. ``in_tool_loop``: the last turn answers a tool call. ``conversation_side`` is where the
+    conversation's last answer came from, ``None`` for its first request.
     """
 
     input_tokens: int
@@ -169,6 +210,54 @@ class Signals:
     batch: bool = False
     force: Side | None = None
     model: str | None = None
+    in_tool_loop: bool = False
+    conversation_side: Side | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheToll:
+    """What leaving ``side`` would throw away: a prompt prefix of ``cached_tokens`` that is warm there.
+
+    ``nanodollars`` is what building it up again costs (cash on the API side, machine time on the local one),
+    ``None`` where that price is not known. It is free again in ``expires_in_s`` seconds.
+    """
+
+    side: Side
+    cached_tokens: int
+    nanodollars: int | None
+    expires_in_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachePlan:
+    """Why a prefix of ``prefix_tokens`` (estimated) is or is not marked for the provider's cache.
+
+    ``saving_nanodollars`` is the expected saving of the next use less the surcharge of the write, at the model's
+    prices; ``None`` is unpriced. ``marks`` of ``None``: it does not pay, and ``reason`` says why.
+    """
+
+    marks: CacheMarks | None
+    reason: str
+    prefix_tokens: int
+    saving_nanodollars: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextEconomy:
+    """What shaping took out of a request. Tokens are estimates of the input left out; dollars at the API's price.
+
+    ``dropped_turns`` were left out by trimming, ``summarised_turns`` replaced by a summary.
+    """
+
+    trimmed_tokens: int = 0
+    compressed_tokens: int = 0
+    dropped_turns: int = 0
+    summarised_turns: int = 0
+    saved_nanodollars: int | None = None
+
+    @property
+    def saved_tokens(self) -> int:
+        return self.trimmed_tokens + self.compressed_tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +274,7 @@ class Estimate:
     hold_nanodollars: int | None
 
 
-RefusalKind = Literal["budget", "unavailable", "no_key", "context_too_long", "capability", "unpriced"]
+RefusalKind = Literal["budget", "unavailable", "no_key", "context_too_long", "capability", "unpriced", "busy"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,7 +282,8 @@ class RouteDecision:
     """Where a request goes and why. ``side`` and ``provider`` are ``None`` exactly when it is refused.
 
     ``rule`` is a stable identifier; ``reason`` is a sentence for a person. ``fell_back_from`` names the
-    side that failed first.
+    side that failed first. ``template`` names the prompt template that phrased it (``claude``, ``llama``).
+    ``toll`` is the warm cache that going elsewhere would lose.
     """
 
     side: Side | None
@@ -214,9 +304,31 @@ class RouteDecision:
     refusal: RefusalKind | None = None
     refusal_hint: str = ""
     fell_back_from: Side | None = None
+    template: str | None = None
+    cache: CachePlan | None = None
+    toll: CacheToll | None = None
+    economy: ContextEconomy | None = None
 
     def estimate(self, side: Side) -> Estimate:
         return self.local_estimate if side == "local" else self.api_estimate
+
+
+StepKind = Literal["waited", "retried", "fell_back", "repaired", "asked_again", "invalid", "replayed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestStep:
+    """One thing that happened on a request's way, in order.
+
+    ``detail`` is a sentence for a person; ``took_ms`` is the waiting time. ``cost_nanodollars`` is the cash of the
+    attempt that this step closed: 0 for none, ``None`` where it is not known (it is then counted at its hold).
+    """
+
+    kind: StepKind
+    detail: str
+    side: Side | None = None
+    took_ms: float = 0.0
+    cost_nanodollars: int | None = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,7 +340,13 @@ class ChatResult:
     own cost (``None`` while no hourly price is set; equal to the cash on the API side). ``usage_estimated``
     is true when the answer ended early and its output tokens were counted from the text that arrived.
     ``dropped`` names parameters the served model does not take. Times are milliseconds from the moment the
-    request was sent.
+    last attempt was sent; ``queued_ms`` is what it waited before (rate limits, local queue, backoff).
+
+    ``cost_nanodollars`` is the cash of the whole request: attempts that were billed and then retried, repaired
+    or asked again are in it, and ``unresolved_nanodollars`` are the holds of earlier attempts whose cost is not
+    known. ``marginal_nanodollars`` is what a local answer cost in electricity. ``replayed``: the answer of an
+    earlier request with the same idempotency key, which was not paid again. ``schema_valid`` is whether the answer
+    matches the schema asked for, ``None`` where none was.
     """
 
     text: str
@@ -248,6 +366,12 @@ class ChatResult:
     started_at: datetime
     dropped: tuple[str, ...] = ()
     usage_estimated: bool = False
+    steps: tuple[RequestStep, ...] = ()
+    queued_ms: float = 0.0
+    unresolved_nanodollars: int = 0
+    marginal_nanodollars: int | None = None
+    replayed: bool = False
+    schema_valid: bool | None = None
 
     @property
     def output_tokens_per_s(self) -> float | None:
@@ -265,6 +389,20 @@ class Started:
     decision: RouteDecision
     correlation_id: str
     hold_nanodollars: int = 0
+
+
+WaitReason = Literal["rate", "local_queue", "retry", "local_start"]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The request waits its turn. ``expected_s`` is an estimate in seconds, ``None`` where there is none;
+    ``position`` counts those ahead of it."""
+
+    reason: WaitReason
+    detail: str
+    expected_s: float | None = None
+    position: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +425,7 @@ class OutputProgress:
     """The provider generated ``hidden_bytes`` of output that is neither text nor a tool call, such as thinking.
 
     It is billed like text, so an answer that breaks off is priced with it. It goes no further than the router.
+    Zero bytes are a sign of life (a ping).
     """
 
     hidden_bytes: int
@@ -322,4 +461,4 @@ class Failed:
 
 
 ProviderEvent = TextDelta | ToolCallDelta | OutputProgress | UsageReported | AnswerEnded
-StreamEvent = Started | TextDelta | ToolCallDelta | UsageReported | Finished | Failed
+StreamEvent = Waiting | Started | TextDelta | ToolCallDelta | UsageReported | Finished | Failed

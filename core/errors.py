@@ -5,13 +5,20 @@
     SignalboxError
       InvalidRequest         the caller's fault: never retried, never falls back
         ContextTooLong       more input than the model takes
+        DuplicateRequest     an idempotency key that was used for another request, or whose answer is gone
       AuthenticationFailed   no key, or one the provider refuses
       ContentRefused         the provider declined to answer
-      BudgetExceeded         a spend limit holds
+      BudgetExceeded         a spend limit or the token budget holds
+      RateExceeded           a request rate holds, and the wait for it would be too long
+      RunawayPaused          a conversation sends like a loop; it waits for a person
+      DeadlineExceeded       the request's own time is over
+      AnswerInvalid          the answer does not match the schema, after a repair and asking again
       TransientFailure       may work elsewhere or later: the router falls back
         RateLimited
         Overloaded
-        Unavailable          connection, 5xx, timeout, crash
+        Unavailable          connection, 5xx, crash
+          TimedOut           no connection, no first token, or silence for too long
+        QueueFull            the local server's waiting line is full
       LedgerUnavailable      the ledger cannot be read or written; nothing runs unrecorded
 
 They stand below every other room because providers, spend and routing all raise them and the panel
@@ -22,9 +29,13 @@ from __future__ import annotations
 
 
 class SignalboxError(Exception):
-    """Base of all. ``hint`` is one sentence that says what to do next (may be empty)."""
+    """Base of all. ``hint`` is one sentence that says what to do next (may be empty).
+
+    ``correlation_id`` is the request's, once it has left the router.
+    """
 
     kind = "error"
+    correlation_id: str | None = None
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -59,6 +70,10 @@ class ContextTooLong(InvalidRequest):
         self.limit_tokens = limit_tokens
 
 
+class DuplicateRequest(InvalidRequest):
+    kind = "duplicate_request"
+
+
 class AuthenticationFailed(SignalboxError):
     """``missing`` is true when there is no key at all, false when the provider refused it."""
 
@@ -74,7 +89,10 @@ class ContentRefused(SignalboxError):
 
 
 class BudgetExceeded(SignalboxError):
-    """All amounts in nano-dollars; ``limit_name`` is the setting, such as ``SPEND_LIMIT_DOLLARS``."""
+    """All amounts in nano-dollars; ``limit_name`` is the setting, such as ``SPEND_LIMIT_DOLLARS``.
+
+    ``unit`` is ``tokens`` where a token budget holds: then the amounts are tokens.
+    """
 
     kind = "budget_exceeded"
 
@@ -89,8 +107,10 @@ class BudgetExceeded(SignalboxError):
         held_nanodollars: int,
         asked_nanodollars: int | None,
         held_count: int = 0,
+        unit: str = "nanodollars",
     ) -> None:
         super().__init__(message, hint=hint)
+        self.unit = unit
         self.limit_name = limit_name
         self.limit_nanodollars = limit_nanodollars
         self.spent_nanodollars = spent_nanodollars
@@ -135,6 +155,58 @@ class Overloaded(TransientFailure):
 
 class Unavailable(TransientFailure):
     kind = "unavailable"
+
+
+class TimedOut(Unavailable):
+    """``phase`` is ``connect``, ``first_token`` or ``between_tokens``."""
+
+    kind = "timed_out"
+
+    def __init__(
+        self, message: str, *, hint: str = "", phase: str = "first_token", may_be_billed: bool = True
+    ) -> None:
+        super().__init__(message, hint=hint, may_be_billed=may_be_billed)
+        self.phase = phase
+
+
+class QueueFull(TransientFailure):
+    kind = "queue_full"
+
+
+class RateExceeded(SignalboxError):
+    """``retry_after_s``: when the next request fits under ``limit_name``, in seconds."""
+
+    kind = "rate_exceeded"
+
+    def __init__(self, message: str, *, hint: str = "", limit_name: str, retry_after_s: float) -> None:
+        super().__init__(message, hint=hint)
+        self.limit_name = limit_name
+        self.retry_after_s = retry_after_s
+
+
+class RunawayPaused(SignalboxError):
+    """``conversation`` is what to resume: ``RouterCore.resume(conversation)`` or ``signalbox resume``."""
+
+    kind = "runaway_paused"
+
+    def __init__(self, message: str, *, hint: str = "", conversation: str, per_minute: int) -> None:
+        super().__init__(message, hint=hint)
+        self.conversation = conversation
+        self.per_minute = per_minute
+
+
+class DeadlineExceeded(SignalboxError):
+    kind = "deadline_exceeded"
+
+
+class AnswerInvalid(SignalboxError):
+    """``problems`` say where the answer (or a tool call's arguments) breaks the schema."""
+
+    kind = "answer_invalid"
+
+    def __init__(self, message: str, *, hint: str = "", problems: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.problems = problems
 
 
 class LedgerUnavailable(SignalboxError):

@@ -16,6 +16,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from core.chat import RoutingMode
 
 LocalServerChoice = Literal["auto", "embedded", "compose", "external", "none"]
+PromptCaching = Literal["auto", "off"]
+LogFormat = Literal["text", "json"]
 
 
 def default_home() -> Path:
@@ -81,6 +83,50 @@ def _absolute(value: Path) -> Path:
         raise ValueError(str(error)) from error
 
 
+def _project_limits(value: str) -> str:
+    project_limits(value)
+    return value
+
+
+def project_limits(text: str) -> dict[str, Decimal]:
+    """Read ``website=50, research=12.50`` into dollars a month by project.
+
+    :raises ValueError: an entry is no ``name=amount``, or an amount is negative or not a number.
+    """
+    limits: dict[str, Decimal] = {}
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        name, separator, amount = (piece.strip() for piece in entry.partition("="))
+        try:
+            dollars = Decimal(amount)
+        except ArithmeticError:
+            dollars = Decimal("NaN")
+        if not separator or not name or name in limits or not 0 <= dollars <= 1_000_000_000:
+            raise ValueError(f"{entry!r} is not like website=50")
+        if dollars != round(dollars, 9):
+            raise ValueError(f"{entry!r} has more than nine decimals")
+        limits[name] = dollars
+    return limits
+
+
+def _alerts(value: str) -> str:
+    alert_percents(value)
+    return value
+
+
+def alert_percents(text: str) -> tuple[int, ...]:
+    """Read ``50,80,100`` into percents, lowest first.
+
+    :raises ValueError: an entry is no whole number from 1 to 100.
+    """
+    percents: set[int] = set()
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        percent = int(entry) if entry.isascii() and entry.isdigit() and len(entry) <= 3 else 0
+        if not 1 <= percent <= 100:
+            raise ValueError(f"{entry!r} is not a whole number from 1 to 100")
+        percents.add(percent)
+    return tuple(sorted(percents))
+
+
 def _folder(value: Path) -> Path:
     if value.exists() and not value.is_dir():
         raise ValueError("a file stands where the folder should be")
@@ -101,8 +147,12 @@ _Path = Annotated[Path, AfterValidator(_absolute)]
 _OptionalPath = Annotated[_Path | None, BeforeValidator(_empty_is_none)]
 _Count = Annotated[int, BeforeValidator(_not_bool)]
 _Fraction = Annotated[float, BeforeValidator(_not_bool)]
+_OptionalCount = Annotated[_Count | None, BeforeValidator(_empty_is_none)]
+_Seconds = Annotated[float, BeforeValidator(_not_bool), Field(allow_inf_nan=False)]
+_OptionalSeconds = Annotated[_Seconds | None, BeforeValidator(_empty_is_none)]
 _Dollars = Annotated[Decimal, BeforeValidator(_not_bool), Field(allow_inf_nan=False, decimal_places=9)]
 
+_OptionalDollars = Annotated[_Dollars | None, BeforeValidator(_empty_is_none)]
 _A_KEY = "a key: visible characters without spaces"
 _AN_ADDRESS = "an address such as http://127.0.0.1:8000/v1"
 
@@ -177,6 +227,148 @@ class Settings(BaseModel):
         ge=0,
         le=1_000_000_000,
     )
+    daily_spend_limit_dollars: _OptionalDollars = _setting(
+        None,
+        "Most that may be spent on the API side in a day, holds included. Empty: no daily limit.",
+        allowed="an amount from 0 to 1000000000, such as 20",
+        unit="dollars a day",
+        ge=0,
+        le=1_000_000_000,
+    )
+    project_spend_limits: Annotated[str, AfterValidator(_project_limits)] = _setting(
+        "",
+        "Most that a project's requests may cost in a calendar month, by project tag.",
+        allowed="names and amounts, such as website=50, research=12.50",
+        unit="dollars a month",
+    )
+    daily_token_budget: _OptionalCount = _setting(
+        None,
+        "Most tokens the API side may be sent and may answer in a day. Empty: no token budget.",
+        allowed="a whole number from 0 to 1000000000000",
+        unit="tokens a day",
+        ge=0,
+        le=1_000_000_000_000,
+    )
+    max_requests_per_minute: _OptionalCount = _setting(
+        None,
+        "Requests of both sides that may begin in a minute; more wait their turn. Empty: no limit.",
+        allowed="a whole number from 1 to 1000000",
+        unit="requests a minute",
+        ge=1,
+        le=1_000_000,
+    )
+    max_api_requests_per_minute: _OptionalCount = _setting(
+        None,
+        "Requests to the API that may begin in a minute; more wait their turn. Empty: no limit.",
+        allowed="a whole number from 1 to 1000000",
+        unit="requests a minute",
+        ge=1,
+        le=1_000_000,
+    )
+    rate_max_wait_s: _Seconds = _setting(
+        60.0,
+        "Longest that a request waits for a request rate before it is refused.",
+        allowed="a number from 0 to 3600",
+        unit="seconds",
+        ge=0,
+        le=3600,
+    )
+    max_waiting_requests: _Count = _setting(
+        64,
+        "Requests that may wait for a request rate, and for the local server, before more are refused.",
+        allowed="a whole number from 0 to 100000",
+        unit="requests",
+        ge=0,
+        le=100_000,
+    )
+    runaway_requests_per_minute: _Count = _setting(
+        60,
+        "Requests of one conversation in a minute at which it is paused and you are asked. 0: never.",
+        allowed="a whole number from 0 to 1000000",
+        unit="requests a minute",
+        ge=0,
+        le=1_000_000,
+    )
+    spend_alert_percents: Annotated[str, AfterValidator(_alerts)] = _setting(
+        "50,80,100",
+        "Shares of a limit at which you are told, holds included.",
+        allowed="whole numbers from 1 to 100, such as 50,80,100",
+        unit="percent",
+    )
+    local_max_wait_s: _Seconds = _setting(
+        10.0,
+        "Longest that a request waits for a busy local server before it goes to the API.",
+        allowed="a number from 0 to 3600",
+        unit="seconds",
+        ge=0,
+        le=3600,
+    )
+    local_max_concurrent: _OptionalCount = _setting(
+        None,
+        "Requests the local server is given at once. Empty: as many as it says it takes.",
+        allowed="a whole number from 1 to 10000",
+        unit="requests",
+        ge=1,
+        le=10_000,
+    )
+    max_retries: _Count = _setting(
+        2,
+        "Times a request that was turned away is sent again to the same side, after a short wait.",
+        allowed="a whole number from 0 to 10",
+        unit="retries",
+        ge=0,
+        le=10,
+    )
+    connect_timeout_s: _Seconds = _setting(
+        10.0,
+        "Longest that connecting to a server may take.",
+        allowed="a number from 0.1 to 300",
+        unit="seconds",
+        ge=0.1,
+        le=300,
+    )
+    first_token_timeout_s: _Seconds = _setting(
+        300.0,
+        "Longest wait for the first token; a long prompt on a CPU needs minutes.",
+        allowed="a number from 0.1 to 3600",
+        unit="seconds",
+        ge=0.1,
+        le=3600,
+    )
+    between_tokens_timeout_s: _Seconds = _setting(
+        90.0,
+        "Longest silence between two tokens of an answer.",
+        allowed="a number from 0.1 to 3600",
+        unit="seconds",
+        ge=0.1,
+        le=3600,
+    )
+    request_deadline_s: _OptionalSeconds = _setting(
+        None,
+        "Longest that a whole request may take, waiting and retries included. Empty: no deadline.",
+        allowed="a number from 0.1 to 86400",
+        unit="seconds",
+        ge=0.1,
+        le=86_400,
+    )
+    context_window_tokens: _OptionalCount = _setting(
+        None,
+        "Longest conversation that is sent; older turns are left out. Empty: all of it.",
+        allowed="a whole number from 256 to 10000000",
+        unit="tokens",
+        ge=256,
+        le=10_000_000,
+    )
+    compress_prompts: bool = _setting(
+        False,
+        "Leave out repeated context and needless whitespace; code and quoted text are never touched.",
+        allowed="true or false (also yes, no, on, off, 1, 0)",
+    )
+    prompt_caching: Annotated[PromptCaching, BeforeValidator(_lower)] = _setting(
+        "auto",
+        "Ask the API to cache long prompts that come again, where that is cheaper.",
+        allowed=", ".join(get_args(PromptCaching)),
+    )
     local_server: Annotated[LocalServerChoice, BeforeValidator(_lower)] = _setting(
         "auto",
         "What answers on the local side: the embedded model, the vLLM container, a server already running "
@@ -186,13 +378,73 @@ class Settings(BaseModel):
     local_model_path: _OptionalPath = _setting(
         None, "A GGUF file for the embedded server. Empty: the small packaged model.", allowed="a file path"
     )
-    local_dollars_per_hour: Annotated[_Dollars | None, BeforeValidator(_empty_is_none)] = _setting(
+    local_dollars_per_hour: _OptionalDollars = _setting(
         None,
-        "What the local machine costs an hour, all in. Empty: its own cost is shown as not known.",
+        "What the local machine costs an hour to rent. Empty: what it cost to buy is spread over its life.",
         allowed="an amount from 0 to 1000000, such as 0.75",
         unit="dollars an hour",
         ge=0,
         le=1_000_000,
+    )
+    gpu_purchase_dollars: _OptionalDollars = _setting(
+        None,
+        "What the local machine cost to buy. Empty, and no rent: its own cost is shown as not known.",
+        allowed="an amount from 0 to 1000000000, such as 2400",
+        unit="dollars",
+        ge=0,
+        le=1_000_000_000,
+    )
+    gpu_life_months: _Count = _setting(
+        36,
+        "Months over which that purchase is spread.",
+        allowed="a whole number from 1 to 600",
+        unit="months",
+        ge=1,
+        le=600,
+    )
+    electricity_dollars_per_kwh: _OptionalDollars = _setting(
+        None,
+        "Price of electricity. Empty: power is shown as not known.",
+        allowed="an amount from 0 to 1000, such as 0.30",
+        unit="dollars a kWh",
+        ge=0,
+        le=1000,
+    )
+    local_watts: Annotated[
+        Annotated[float, BeforeValidator(_not_bool)] | None, BeforeValidator(_empty_is_none)
+    ] = _setting(
+        None,
+        "Power the local machine draws while it answers, where its GPU does not measure it.",
+        allowed="a number from 0 to 1000000, such as 350",
+        unit="watts",
+        ge=0,
+        le=1_000_000,
+        allow_inf_nan=False,
+    )
+    power_usage_effectiveness: _Fraction = _setting(
+        1.0,
+        "Watts at the meter for each watt of the machine (PUE): 1 on a desk, 1.1 to 1.6 in a server room.",
+        allowed="a number from 1 to 10",
+        ge=1,
+        le=10,
+        allow_inf_nan=False,
+    )
+    ops_hours_per_month: _Fraction = _setting(
+        0.0,
+        "Hours a month that somebody spends on keeping the local server running.",
+        allowed="a number from 0 to 744",
+        unit="hours a month",
+        ge=0,
+        le=744,
+        allow_inf_nan=False,
+    )
+    ops_dollars_per_hour: _Dollars = _setting(
+        Decimal(60),
+        "What an hour of that time costs.",
+        allowed="an amount from 0 to 100000, such as 60",
+        unit="dollars an hour",
+        ge=0,
+        le=100_000,
     )
     hf_token: _OptionalSecret = _setting(
         None, "Hugging Face token, to download models that ask for one.", allowed=_A_KEY
@@ -202,6 +454,21 @@ class Settings(BaseModel):
         "Database of the ledger. Empty: a SQLite file in the home folder.",
         allowed="sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME",
         repr=False,
+    )
+    metrics_port: _OptionalCount = _setting(
+        None,
+        "Port of this computer on which Prometheus reads the metrics. Empty: none.",
+        allowed="a whole number from 1 to 65535",
+        ge=1,
+        le=65_535,
+    )
+    otel_exporter_otlp_endpoint: _OptionalHttpUrl = _setting(
+        None,
+        "OpenTelemetry collector (OTLP over HTTP) that traces are sent to. Empty: none.",
+        allowed="an address such as http://127.0.0.1:4318",
+    )
+    log_format: Annotated[LogFormat, BeforeValidator(_lower)] = _setting(
+        "text", "How the log file is written.", allowed=", ".join(get_args(LogFormat))
     )
     home: Annotated[_Path, AfterValidator(_folder)] = Field(
         default_factory=default_home,
