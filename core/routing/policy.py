@@ -1,8 +1,9 @@
 """The one pure function that decides where a request goes: no I/O, no clock, no globals.
 
-Seven rules, first match wins: ``forced``, ``capability``, ``unavailable``, ``budget``, ``complex``, ``volume``,
-``simple``. Modes say which of the last three are asked and how. A side that a rule picks and a later gate
-forbids is a refusal, which names the gate.
+Eight rules, first match wins: ``forced``, ``capability``, ``unavailable``, ``budget``, ``affinity``, ``complex``,
+``volume``, ``simple``. Modes say which of the last three are asked and how. ``affinity`` keeps a conversation where
+it is: inside a tool loop always, otherwise where leaving a warm prompt cache costs more than the other side saves. A
+side that a rule picks and a later gate forbids is a refusal, which names the gate.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
-from core.chat import Estimate, RefusalKind, RouteDecision, RoutingMode, Rule, Side, Signals
+from core.chat import CacheToll, Estimate, RefusalKind, RouteDecision, RoutingMode, Rule, Side, Signals
 from core.providers.base import Capabilities
 from core.spend.money import format_cost
 
@@ -27,6 +28,9 @@ class SideState:
 
     ``detail`` finishes the sentence "Local unavailable: ..." and ``hint`` says what to do about it.
     ``model`` is the one it would use; ``serves_named_model`` is whether it serves the model the request names.
+    ``busy`` finishes "Local busy: ..." while its line is longer than ``LOCAL_MAX_WAIT_S``: then the other side is
+    taken if it is open, and the line if not. ``tools_doubt`` finishes "Local ..." where the server takes tools but
+    its model has not been seen to get them right: then they go to the other side if that is open.
     """
 
     provider: str
@@ -37,14 +41,18 @@ class SideState:
     detail: str = ""
     hint: str = ""
     serves_named_model: bool = False
+    busy: str = ""
+    tools_doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouterState:
     """Both sides, today's counts and the money that is free.
 
-    ``free_nanodollars`` is what spent and held leave under the limit; ``limit_label`` names it ("November's $500
-    limit"). ``daily_requests`` is the larger of today's count of all requests and its 7-day mean.
+    ``free_nanodollars`` is what spent and held leave under the tightest limit; ``limit_label`` names it ("November's
+    $500 limit"). ``free_tokens`` is the same of the day's token budget, ``None`` without one. ``daily_requests`` is
+    the larger of today's count of all requests and its 7-day mean. ``toll`` is what leaving the conversation's side
+    would throw away, ``None`` for nothing.
     """
 
     local: SideState
@@ -53,6 +61,8 @@ class RouterState:
     daily_requests: float
     free_nanodollars: int
     limit_label: str
+    free_tokens: int | None = None
+    toll: CacheToll | None = None
 
     def side(self, side: Side) -> SideState:
         return self.local if side == "local" else self.api
@@ -110,6 +120,7 @@ def decide(signals: Signals, state: RouterState, policy: Policy) -> RouteDecisio
         local_available=state.local.health == "up",
         api_available=state.api.health == "up",
         local_context_tokens=state.local.capabilities.context_tokens,
+        toll=state.toll,
         refusal=choice.refusal,
         refusal_hint=choice.hint,
     )
@@ -132,7 +143,54 @@ def _choose(signals: Signals, state: RouterState, policy: Policy) -> _Choice:
     if closed is not None:
         side, gate = closed
         return _take(_other(side), gates, gate.rule, gate.reason)
-    return _by_mode(signals, state, policy)
+    doubted = _doubted_side(signals, state)
+    if doubted is not None:
+        reason = f"Capability: {NAMES[doubted]} {state.side(doubted).tools_doubt}"
+        return _Choice(_other(doubted), "capability", reason)
+    if state.local.busy and not (signals.in_tool_loop and signals.conversation_side == "local"):
+        by_rules = _stay(_by_mode(signals, state, policy), signals, state)
+        if by_rules.side == "local":
+            return _Choice("api", "unavailable", f"Local busy: {state.local.busy}")
+        return by_rules
+    return _stay(_by_mode(signals, state, policy), signals, state)
+
+
+def _doubted_side(signals: Signals, state: RouterState) -> Side | None:
+    """Return the side whose model has not been seen to get tools right, where the other one's has.
+
+    Only asked while both are open: tool calls are checked wherever they come from, so doubt alone refuses nothing.
+    """
+    if not signals.has_tools or (signals.in_tool_loop and signals.conversation_side is not None):
+        return None
+    doubts: list[Side] = [side for side in ("local", "api") if state.side(side).tools_doubt]
+    return doubts[0] if len(doubts) == 1 else None
+
+
+def _stay(choice: _Choice, signals: Signals, state: RouterState) -> _Choice:
+    """Keep a conversation on the side that answered last, where switching now would cost more than it saves."""
+    last = signals.conversation_side
+    if last is None or choice.side is None or choice.side == last:
+        return choice
+    if signals.in_tool_loop:
+        return _Choice(last, "affinity", f"Affinity: a tool loop stays on {NAMES[last]}, which began it")
+    toll = state.toll
+    if toll is None or toll.side != last or not toll.nanodollars or choice.rule == "complex":
+        return choice
+    saving = _saving(choice.side, last, state)
+    if saving is None or toll.nanodollars <= saving:
+        return choice
+    return _Choice(
+        last,
+        "affinity",
+        f"Affinity: {toll.cached_tokens:,} tokens are warm on {NAMES[last]}; leaving costs "
+        f"{format_cost(toll.nanodollars)} and saves {format_cost(saving)}",
+    )
+
+
+def _saving(chosen: Side, last: Side, state: RouterState) -> int | None:
+    """Return what this request costs less on ``chosen`` than on ``last``, ``None`` where either is not known."""
+    here, there = state.side(chosen).estimate.cost_nanodollars, state.side(last).estimate.cost_nanodollars
+    return None if here is None or there is None else max(0, there - here)
 
 
 def _gate(side: Side, signals: Signals, state: RouterState) -> _Gate | None:
@@ -140,7 +198,7 @@ def _gate(side: Side, signals: Signals, state: RouterState) -> _Gate | None:
     return (
         _capability_gate(side, signals, state)
         or _availability_gate(side, state)
-        or (_budget_gate(state) if side == "api" else None)
+        or (_budget_gate(signals, state) if side == "api" else None)
     )
 
 
@@ -178,7 +236,14 @@ def _availability_gate(side: Side, state: RouterState) -> _Gate | None:
     return _Gate("unavailable", refusal, f"{NAMES[side]} unavailable: {here.detail}", here.hint)
 
 
-def _budget_gate(state: RouterState) -> _Gate | None:
+def _budget_gate(signals: Signals, state: RouterState) -> _Gate | None:
+    tokens = signals.input_tokens_bound + signals.max_output_tokens
+    if state.free_tokens is not None and tokens > state.free_tokens:
+        return _Gate(
+            "budget",
+            "budget",
+            f"Budget: up to {tokens:,} tokens and {state.free_tokens:,} are free under today's token budget",
+        )
     hold = state.api.estimate.hold_nanodollars
     if hold is None:
         # An unpriced model can't be held for; it is let through while anything is free, and counted.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 
-from core.chat import ChatRequest, Signals
+from core.chat import ChatRequest, Side, Signals
 from core.routing.complexity import score
 
 CHARS_PER_TOKEN = 3.8
@@ -25,8 +25,17 @@ IMAGE_TOKENS_BOUND = 5_000
 """Width x height / 750 of the largest image a provider does not scale down (Anthropic, vision documentation)."""
 
 
-def read_signals(request: ChatRequest, *, default_max_tokens: int) -> Signals:
+def read_signals(
+    request: ChatRequest,
+    *,
+    default_max_tokens: int,
+    added_bytes: int = 0,
+    conversation_side: Side | None = None,
+) -> Signals:
     """Return the signals of ``request``; ``default_max_tokens`` stands in where the request names none.
+
+    ``added_bytes`` bounds what a prompt template adds to it. ``conversation_side`` is where the conversation's last
+    answer came from.
 
     ``input_tokens_bound`` counts one token a UTF-8 byte: byte-level tokenizers never make more, so a hold
     built on it is never too small.
@@ -60,7 +69,7 @@ def read_signals(request: ChatRequest, *, default_max_tokens: int) -> Signals:
     complexity, features = score(user_texts[-1] if user_texts else "", turn_count=max(1, len(user_texts)))
     return Signals(
         input_tokens=round(likely) + MESSAGE_OVERHEAD_TOKENS + image_count * IMAGE_TOKENS_LIKELY,
-        input_tokens_bound=byte_count + overhead + image_count * IMAGE_TOKENS_BOUND,
+        input_tokens_bound=byte_count + added_bytes + overhead + image_count * IMAGE_TOKENS_BOUND,
         max_output_tokens=request.max_tokens or default_max_tokens,
         max_output_named=request.max_tokens is not None,
         complexity=complexity,
@@ -73,6 +82,8 @@ def read_signals(request: ChatRequest, *, default_max_tokens: int) -> Signals:
         batch=request.batch,
         force=request.force,
         model=request.model,
+        in_tool_loop=request.messages[-1].role == "tool" if request.messages else False,
+        conversation_side=conversation_side,
     )
 
 

@@ -33,6 +33,7 @@ RULE_WORDS: dict[str, str] = {
     "capability": "Can serve",
     "unavailable": "Available",
     "budget": "Budget",
+    "affinity": "Affinity",
     "complex": "Complex",
     "volume": "Volume",
     "simple": "Simple",
@@ -91,7 +92,7 @@ def usage_words(usage: Usage) -> str:
 
 
 class TrackSketch(QWidget):
-    """The seven rules as numbered points in order; the main line runs to the one that matched and leaves there."""
+    """The eight rules as numbered points in order; the main line runs to the one that matched and leaves there."""
 
     def __init__(self, decision: RouteDecision, parent: QWidget | None = None) -> None:
         super().__init__(parent)

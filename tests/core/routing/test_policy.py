@@ -1,4 +1,4 @@
-"""The seven rules and six modes of ``decide``, as tables and as properties."""
+"""The eight rules and six modes of ``decide``, as tables and as properties."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.chat import RULES, Estimate, RoutingMode, Signals
+from core.chat import RULES, CacheToll, Estimate, RoutingMode, Side, Signals
 from core.providers.base import Capabilities
 from core.routing.policy import Policy, RouterState, SideState, decide
 
@@ -214,3 +214,67 @@ def test_a_higher_threshold_never_moves_a_prompt_to_the_api(
     raised = dataclasses.replace(policy, complexity_threshold=max(higher, policy.complexity_threshold))
     if decide(s, at, policy).side == "local":
         assert decide(s, at, raised).side == "local"
+
+
+def toll(nanodollars: int | None, side: Side = "api") -> CacheToll:
+    return CacheToll(side=side, cached_tokens=9_000, nanodollars=nanodollars, expires_in_s=200)
+
+
+def test_a_tool_loop_stays_on_the_side_that_began_it() -> None:
+    looping = signals(has_tools=True, in_tool_loop=True, conversation_side="local", complexity=0.9)
+    assert outcome(looping, state(), Policy()) == ("local", "affinity")
+
+
+def test_a_tool_loop_leaves_a_side_that_is_down() -> None:
+    looping = signals(has_tools=True, in_tool_loop=True, conversation_side="local")
+    down = local(health="down", detail="it failed")
+    assert outcome(looping, state(local=down), Policy()) == ("api", "unavailable")
+
+
+@pytest.mark.parametrize(
+    ("lost", "expected"),
+    [
+        (DOLLAR // 50, ("api", "affinity")),  # leaving costs $0.02 and saves $0.01
+        (DOLLAR // 200, ("local", "simple")),
+        (None, ("local", "simple")),  # what is not known keeps nothing
+    ],
+)
+def test_a_conversation_leaves_a_warm_cache_only_where_that_is_cheaper(
+    lost: int | None, expected: tuple[str, str]
+) -> None:
+    free = local(estimate=Estimate(model="small", cost_nanodollars=0, hold_nanodollars=0))
+    said = signals(conversation_side="api")
+    assert outcome(said, state(local=free, toll=toll(lost)), Policy()) == expected
+
+
+def test_a_hard_prompt_leaves_the_local_cache_whatever_it_costs() -> None:
+    said = signals(conversation_side="local", complexity=0.9)
+    assert outcome(said, state(toll=toll(DOLLAR, "local")), Policy()) == ("api", "complex")
+
+
+def test_a_busy_local_server_spills_over_and_says_why() -> None:
+    busy = state(local=local(busy="3 are ahead, about 40 s"))
+    decision = decide(signals(), busy, Policy())
+    assert (decision.side, decision.rule) == ("api", "unavailable")
+    assert decision.reason == "Local busy: 3 are ahead, about 40 s"
+
+
+@pytest.mark.parametrize("mode", ["local-only", "hybrid"])
+def test_a_busy_local_server_is_waited_for_where_the_api_is_no_choice(mode: RoutingMode) -> None:
+    api_side = api(health="no_key", detail="no key is set") if mode == "hybrid" else api()
+    busy = state(local=local(busy="3 are ahead"), api=api_side)
+    assert outcome(signals(), busy, Policy(mode=mode))[0] == "local"
+
+
+def test_tools_go_where_they_have_been_seen_to_work() -> None:
+    unproven = local(tools_doubt="hasn't been seen to get tools right")
+    tools = signals(has_tools=True, batch=True)
+    assert outcome(tools, state(local=unproven), Policy()) == ("api", "capability")
+    assert outcome(tools, state(local=unproven), Policy(mode="local-only"))[0] == "local"
+    assert outcome(tools, state(), Policy()) == ("local", "simple")
+
+
+def test_the_token_budget_closes_the_api_like_money_does() -> None:
+    hard = signals(complexity=0.9)
+    assert outcome(hard, state(free_tokens=1_424), Policy()) == ("api", "complex")
+    assert outcome(hard, state(free_tokens=1_423), Policy()) == ("local", "budget")
