@@ -20,7 +20,7 @@ import asyncio
 import dataclasses
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from core.chat import RouteDecision
 from core.errors import LedgerUnavailable, SignalboxError
 from core.spend import database
-from core.spend.budget import Budget, SpendLimit
+from core.spend.budget import Budget, Limit, LimitStanding, SpendLimit, TokenLimit, project_of, window_of
 from core.spend.rows import (
     Admission,
     Check,
@@ -38,9 +38,13 @@ from core.spend.rows import (
     LedgerRow,
     NewRequest,
     Outcome,
+    Rate,
+    RateLimit,
     Recovered,
     ReportKey,
     ReportRow,
+    RunawayLimit,
+    Settlement,
     Volume,
 )
 from core.spend.writer import Operation, Writer
@@ -151,7 +155,9 @@ class Ledger:
         except OSError as error:
             raise database.explain(error, path) from error
 
-    async def begin(self, record: NewRequest, hold: HoldRequest | None) -> Admission:
+    async def begin(
+        self, record: NewRequest, hold: HoldRequest | None, *, rates: tuple[Rate, ...] = ()
+    ) -> Admission:
         """Record a request that is about to leave; in the same transaction, check its limits and hold its cash.
 
         Cancelled, it leaves no hold behind.
@@ -182,7 +188,14 @@ class Ledger:
         if not begun.cancelled() and begun.exception() is None:
             self._submit_settle(opened, correlation_id, _NEVER_SENT)
 
-    async def settle(self, correlation_id: str, outcome: Outcome) -> bool:
+    async def settle(
+        self,
+        correlation_id: str,
+        outcome: Outcome,
+        *,
+        limits: tuple[Limit, ...] = (),
+        alert_percents: tuple[int, ...] = (),
+    ) -> Settlement:
         """Close a request at its true cost; say whether that is on the disk and changed anything.
 
         Calling it again changes nothing (a true cost still replaces an *unresolved* one). When it cannot be
@@ -193,7 +206,7 @@ class Ledger:
             InvalidRequest: there is no such request.
         """
         future = self._submit_settle(self._require(), correlation_id, outcome)
-        return await asyncio.shield(asyncio.wrap_future(future))
+        return Settlement(saved=await asyncio.shield(asyncio.wrap_future(future)))
 
     def _submit_settle(self, opened: _Opened, correlation_id: str, outcome: Outcome) -> Future[Any]:
         store = opened.store
@@ -206,7 +219,14 @@ class Ledger:
             )
         )
 
-    async def switch_side(self, failed: Outcome, record: NewRequest, hold: HoldRequest | None) -> Admission:
+    async def switch_side(
+        self,
+        failed: Outcome,
+        record: NewRequest,
+        hold: HoldRequest | None,
+        *,
+        rates: tuple[Rate, ...] = (),
+    ) -> Admission:
         """Close the attempt that failed and begin the next one of the same request, both or neither.
 
         Raises:
@@ -247,6 +267,41 @@ class Ledger:
             reports = _reports()
             budget = reports.budget(connection, store, month, None, limit.nanodollars)
             return reports.volume(connection, store, today), budget
+
+        return await self._read(read)
+
+    async def standing(self, limits: Sequence[Limit]) -> tuple[Volume, tuple[LimitStanding, ...], Budget]:
+        """Return the day's counts, each limit and the month's cash in one read: what each decision asks for."""
+        store, today = self._store(), self._clock().date()
+
+        def read(connection: Connection) -> tuple[Volume, tuple[LimitStanding, ...], Budget]:
+            reports = _reports()
+            day = today.isoformat()
+            budget = reports.budget(connection, store, day[:7], None, None)
+            found: list[LimitStanding] = []
+            for limit in limits:
+                if isinstance(limit, TokenLimit):
+                    found.append(
+                        LimitStanding(
+                            limit=limit, window_label=window_of(limit, day), used=0, held=0, held_count=0
+                        )
+                    )
+                    continue
+                of = reports.budget(
+                    connection, store, window_of(limit, day), project_of(limit), limit.nanodollars
+                )
+                found.append(
+                    LimitStanding(
+                        limit=limit,
+                        window_label=of.window_label,
+                        used=of.spent_nanodollars,
+                        held=of.held_nanodollars,
+                        held_count=of.held_count,
+                        unresolved=of.unresolved_nanodollars,
+                        unresolved_count=of.unresolved_count,
+                    )
+                )
+            return reports.volume(connection, store, today), tuple(found), budget
 
         return await self._read(read)
 

@@ -7,17 +7,22 @@ from datetime import datetime
 from typing import Literal
 
 from core.chat import RouteDecision, RoutingMode, Rule, Side, Source, Usage
-from core.spend.budget import SpendLimit
+from core.spend.budget import BudgetAlert, Limit
 
 OutcomeStatus = Literal["done", "stopped", "failed"]
 AttemptStatus = Literal["open", "done", "stopped", "failed", "superseded", "refused"]
 AttemptState = Literal["open", "settled", "unresolved", "released"]
-ReportKey = Literal["provider", "model", "day", "rule"]
+ReportKey = Literal["provider", "model", "day", "rule", "side", "source", "project"]
+ScoreKind = Literal["schema", "tools"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRequest:
-    """A request that is about to leave for ``provider``. ``started_at`` of ``None`` is the ledger's now."""
+    """A request that is about to leave for ``provider``. ``started_at`` of ``None`` is the ledger's now.
+
+    ``conversation`` is a hash that names its conversation. ``idempotency_key``: no other request with this key
+    may be running or done within a day.
+    """
 
     correlation_id: str
     side: Side
@@ -26,29 +31,75 @@ class NewRequest:
     decision: RouteDecision | None = None
     source: Source = "library"
     project: str | None = None
+    conversation: str | None = None
+    idempotency_key: str | None = None
     started_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoldRequest:
-    """Cash set aside before an API request leaves: its worst case in nano-dollars.
+    """What is set aside before an API request leaves: its worst case in nano-dollars and in tokens.
 
-    ``nanodollars`` of ``None`` is an unpriced model: it is refused while a limit applies, unless
-    ``allow_unpriced``, because no limit can be kept on an unknown price. ``expires_s`` seconds later the
-    hold counts as left behind even if its owner cannot be checked; it must outlast any request.
+    ``nanodollars`` of ``None`` is an unpriced model: it is refused while a spend limit applies, unless
+    ``allow_unpriced``, because no limit can be kept on an unknown price. ``tokens`` is the bound of its input and
+    its most output. ``expires_s`` seconds later the hold counts as left behind even if its owner cannot be checked;
+    it must outlast any request. ``alert_percents`` are the shares of each limit that are told once a window.
     """
 
     nanodollars: int | None
-    limits: tuple[SpendLimit, ...] = ()
+    tokens: int = 0
+    limits: tuple[Limit, ...] = ()
+    alert_percents: tuple[int, ...] = ()
     allow_unpriced: bool = False
     expires_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimit:
+    """At most ``per_minute`` requests that begin in a minute, all processes together (``name`` is the setting)."""
+
+    name: str
+    per_minute: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunawayLimit:
+    """A ``conversation`` with more than ``per_minute`` requests in a minute is paused until it is resumed."""
+
+    conversation: str
+    per_minute: int
+
+
+Rate = RateLimit | RunawayLimit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PausedConversation:
+    """A conversation that sent like a loop. ``per_minute`` is the limit it passed, at ``since``."""
+
+    conversation: str
+    since: datetime
+    per_minute: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedRequest:
+    """A request that was never sent, kept for the record: it counts as refused and as nothing else."""
+
+    correlation_id: str
+    error_kind: str
+    source: Source = "library"
+    project: str | None = None
+    decision: RouteDecision | None = None
+    conversation: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
     """The ledger has recorded the request, and the hold if one was asked. Amounts include this hold.
 
-    ``attempt`` is 1, or more after a fallback. ``local_count_today`` counts this request too.
+    ``attempt`` is 1, or more after a fallback. ``local_count_today`` counts this request too. ``alerts`` are told
+    to nobody else.
     """
 
     correlation_id: str
@@ -57,6 +108,18 @@ class Admission:
     spent_nanodollars: int
     held_nanodollars: int
     local_count_today: int
+    alerts: tuple[BudgetAlert, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """Whether a result is on the disk and changed anything (so it is true or false), and what it crossed."""
+
+    saved: bool
+    alerts: tuple[BudgetAlert, ...] = ()
+
+    def __bool__(self) -> bool:
+        return self.saved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +129,8 @@ class Outcome:
     ``cost_nanodollars`` is the cash by the price table (``None``: usage or price not known).
     ``may_have_billed`` is asked only when the cost is unknown: false when the request surely cost nothing
     (refused connection, 4xx), and then the hold is released; true keeps it counted as *unresolved*. Times are
-    milliseconds since the request was sent. ``loaded_nanodollars`` is the local machine's own cost.
+    milliseconds since the request was sent. ``loaded_nanodollars`` is the local machine's own cost, and
+    ``marginal_nanodollars`` the part of it that this request caused (its electricity).
     """
 
     status: OutcomeStatus
@@ -79,6 +143,7 @@ class Outcome:
     model: str | None = None
     price_version: str | None = None
     loaded_nanodollars: int | None = None
+    marginal_nanodollars: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +166,9 @@ class ReportRow:
 
     ``requests`` counts each request once, at the provider that ended it; ``attempts`` also counts those that
     fell back. ``input_tokens`` includes the cached ones. ``unpriced`` requests have no known cost.
+    ``loaded_unknown`` local attempts have no known machine cost, so ``loaded_nanodollars`` is not all of it.
+    ``refused`` requests were never sent. ``busy_ms`` adds up how long the closed attempts took.
+    ``day`` is set in a report by days.
     """
 
     key: str
@@ -118,11 +186,18 @@ class ReportRow:
     unresolved: int
     unresolved_nanodollars: int
     unpriced: int
+    marginal_nanodollars: int = 0
+    loaded_unknown: int = 0
+    refused: int = 0
+    busy_ms: int = 0
+    day: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerRow:
-    """One attempt as it stands. ``counted_nanodollars`` is what it takes from the limit once closed."""
+    """One attempt as it stands. ``counted_nanodollars`` and ``counted_tokens`` are what it takes from the limits
+    once closed. A refused request has no side and no provider (``""``).
+    """
 
     correlation_id: str
     attempt: int
@@ -132,7 +207,7 @@ class LedgerRow:
     project: str | None
     mode: RoutingMode | None
     rule: Rule | None
-    side: Side
+    side: Side | Literal[""]
     provider: str
     model: str
     served_model: str | None
@@ -148,6 +223,11 @@ class LedgerRow:
     ttft_ms: float | None
     error_kind: str | None
     decision_json: str | None
+    marginal_nanodollars: int | None = None
+    hold_tokens: int = 0
+    counted_tokens: int = 0
+    conversation: str | None = None
+    idempotency_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +240,50 @@ class Volume:
     local_today: int
     requests_today: int
     seven_day_mean: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repriced:
+    """``count`` rows got a cost, ``nanodollars`` in all; ``still_unpriced`` rows still have none."""
+
+    count: int
+    nanodollars: int
+    still_unpriced: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmedLimit:
+    """Whether a limit was seen to refuse what is too much and to pass what fits; ``detail`` says what was seen."""
+
+    limit_name: str
+    armed: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreEntry:
+    """One answer that was checked: against its schema, or its tool calls against their tools."""
+
+    provider: str
+    model: str
+    kind: ScoreKind
+    passed: bool
+    repaired: bool = False
+    cost_nanodollars: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreRow:
+    """A model's checked answers of one local ``day``; ``cost_nanodollars`` is what repairs and re-asks cost."""
+
+    provider: str
+    model: str
+    kind: ScoreKind
+    day: str
+    tried: int
+    passed: int
+    repaired: int
+    cost_nanodollars: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

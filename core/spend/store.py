@@ -15,7 +15,7 @@ from sqlalchemy import and_, bindparam, func, select, update
 
 from core.errors import InvalidRequest
 from core.spend import schema
-from core.spend.budget import SpendLimit, check_limit, resolve
+from core.spend.budget import Limit, TokenLimit, check_limit, project_of, resolve, window_of
 from core.spend.owner import Owner, current_owner, is_alive
 from core.spend.rows import Admission, HoldRequest, NewRequest, Outcome, Recovered
 from core.spend.sums import Row, Sums, change
@@ -139,6 +139,8 @@ class Store:
         if record.side == "local":
             asked = 0
         for limit in hold.limits if hold is not None else ():
+            if isinstance(limit, TokenLimit):
+                continue
             self._check(connection, limit, asked, day, hold is not None and hold.allow_unpriced)
         row = self._new_row(record, asked, started_at, day, decision_json, number)
         row["expires_us"] = row["started_us"] + int((hold.expires_s if hold is not None else 3600.0) * 1e6)
@@ -245,16 +247,14 @@ class Store:
         return rows[0] if rows else _NOTHING
 
     def _check(
-        self, connection: Connection, limit: SpendLimit, asked: int | None, day: str, allow_unpriced: bool
+        self, connection: Connection, limit: Limit, asked: int | None, day: str, allow_unpriced: bool
     ) -> None:
         if asked is None and allow_unpriced:
             return
-        held, count = self.held(connection, limit.project)
-        window = day[:7] if limit.window == "month" else day
-        spent = self.total(connection, window, limit.project or "")["counted_nanodollars"]
-        check_limit(
-            limit, asked_nanodollars=asked, spent_nanodollars=spent, held_nanodollars=held, held_count=count
-        )
+        project = project_of(limit)
+        held, count = self.held(connection, project)
+        spent = self.total(connection, window_of(limit, day), project or "")["counted_nanodollars"]
+        check_limit(limit, asked=asked, used=spent, held=held, held_count=count)
 
     def _new_row(
         self,
@@ -306,8 +306,9 @@ class Store:
         resolution = resolve(
             row["side"],
             hold_nanodollars=row["hold_nanodollars"],
+            hold_tokens=0,
             cost_nanodollars=outcome.cost_nanodollars,
-            usage_known=usage is not None,
+            used_tokens=usage.total_tokens if usage else None,
             may_have_billed=outcome.may_have_billed,
         )
         closing: dict[str, Any] = {

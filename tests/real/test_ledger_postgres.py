@@ -87,7 +87,7 @@ async def test_a_server_that_restarts_loses_no_result(home: Path, server: Postgr
         request = new_request()
         await ledger.begin(request, hold(60))
         await asyncio.to_thread(server.stop)
-        assert await ledger.settle(request.correlation_id, paid(13)) is False
+        assert not await ledger.settle(request.correlation_id, paid(13))
         assert ledger.unsaved == (request.correlation_id,)
         with pytest.raises(LedgerUnavailable):
             await ledger.begin(new_request(), hold(1))

@@ -61,7 +61,7 @@ async def run_out_of_disk(home: Path) -> None:
     saved = await ledger.settle(
         request.correlation_id, Outcome(status="done", usage=Usage(output_tokens=1), cost_nanodollars=13)
     )
-    say(f"saved={saved} unsaved={ledger.unsaved == (request.correlation_id,)}")
+    say(f"saved={bool(saved)} unsaved={ledger.unsaved == (request.correlation_id,)}")
     try:
         await ledger.begin(new_request(), hold(60))
         say("begun")

@@ -78,9 +78,9 @@ async def test_settling_twice_counts_once(home: Path) -> None:
     async with open_ledger(home) as ledger:
         request = new_request()
         await ledger.begin(request, hold(60))
-        assert await ledger.settle(request.correlation_id, paid(13)) is True
-        assert await ledger.settle(request.correlation_id, paid(99)) is False
-        assert await ledger.settle(request.correlation_id, NOTHING_SENT) is False
+        assert await ledger.settle(request.correlation_id, paid(13))
+        assert not await ledger.settle(request.correlation_id, paid(99))
+        assert not await ledger.settle(request.correlation_id, NOTHING_SENT)
         assert (await ledger.budget()).spent_nanodollars == 13
         assert (await ledger.check()).ok
 
@@ -132,7 +132,7 @@ async def test_the_truth_that_arrives_late_replaces_an_unresolved_count(home: Pa
         request = new_request()
         await ledger.begin(request, hold(60))
         await ledger.settle(request.correlation_id, Outcome(status="failed"))
-        assert await ledger.settle(request.correlation_id, paid(13)) is True
+        assert await ledger.settle(request.correlation_id, paid(13))
         budget = await ledger.budget()
         assert (budget.spent_nanodollars, budget.unresolved_count) == (13, 0)
         assert (await ledger.check()).ok

@@ -137,7 +137,7 @@ async def test_a_result_that_cannot_be_written_is_kept_and_written_at_the_close(
         saved = await ledger.settle(
             request.correlation_id, Outcome(status="done", usage=Usage(output_tokens=1), cost_nanodollars=13)
         )
-        assert saved is False
+        assert not saved
         assert ledger.unsaved == (request.correlation_id,)
         blocker.execute("ALTER TABLE hidden RENAME TO ledger_rollups")
         blocker.close()
