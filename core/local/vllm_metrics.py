@@ -1,0 +1,215 @@
+"""What a local server says of its own load: vLLM's ``/metrics``, and llama.cpp's where it was started with them.
+
+Other programs may use the same server, so only it knows how full it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from core.addresses import is_near
+
+if TYPE_CHECKING:
+    import httpx2
+
+log = logging.getLogger(__name__)
+
+ABSENT_INTERVAL_S = 300.0
+"""How often a server that has no ``/metrics`` is asked whether it has them now."""
+
+MAX_METRICS_BYTES = 8 * 2**20
+"""vLLM's page is about 100 kB an engine; what is longer than this is no page of metrics."""
+
+MAX_COUNT = 2**53
+"""Prometheus carries counts as doubles, which are exact up to here."""
+
+_COLON_IS_UNDERSCORE = str.maketrans(":", "_")
+
+# The first name that is there counts: versions that rename a metric show both for a while, and both are the same
+# number. Sources: vLLM "Production Metrics", llama.cpp tools/server README "GET /metrics".
+RUNNING = ("vllm_num_requests_running", "llamacpp_requests_processing")
+WAITING = ("vllm_num_requests_waiting", "llamacpp_requests_deferred")
+KV_CACHE_USAGE = ("vllm_kv_cache_usage_perc", "vllm_gpu_cache_usage_perc", "llamacpp_kv_cache_usage_ratio")
+PREFIX_HITS = ("vllm_prefix_cache_hits", "vllm_gpu_prefix_cache_hits")
+PREFIX_QUERIES = ("vllm_prefix_cache_queries", "vllm_gpu_prefix_cache_queries")
+_WANTED = frozenset((*RUNNING, *WAITING, *KV_CACHE_USAGE, *PREFIX_HITS, *PREFIX_QUERIES))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerLoad:
+    """One look at a server, all its engines together; requests of other clients are in it.
+
+    ``running`` are answered now and ``waiting`` stand in the server's own line. ``kv_cache_usage`` is 0 to 1, the
+    mean of the engines. The prefix cache's counts are tokens since the server started: how many were looked up,
+    and how many of them were found. What a server does not say is ``None``.
+    """
+
+    running: int
+    waiting: int
+    kv_cache_usage: float | None = None
+    prefix_hit_tokens: int | None = None
+    prefix_query_tokens: int | None = None
+
+
+def parse_load(text: str) -> ServerLoad | None:
+    """Read a page of metrics in Prometheus' text format; ``None`` where it does not say how busy the server is.
+
+    Lines that cannot be read are passed over: one odd metric must not hide the others.
+    """
+    found: dict[str, list[float]] = {}
+    for line in text.split("\n"):
+        # Most lines are buckets of histograms: the parser, which is slow, sees only what is wanted.
+        name = _plain_name(line)
+        if name in _WANTED and (value := _value(line)) is not None:
+            found.setdefault(name, []).append(value)
+    running, waiting = _total(found, RUNNING), _total(found, WAITING)
+    if running is None or waiting is None:
+        return None
+    usage = _first(found, KV_CACHE_USAGE)
+    return ServerLoad(
+        running=running,
+        waiting=waiting,
+        kv_cache_usage=None if usage is None else min(1.0, sum(usage) / len(usage)),
+        prefix_hit_tokens=_total(found, PREFIX_HITS),
+        prefix_query_tokens=_total(found, PREFIX_QUERIES),
+    )
+
+
+def _plain_name(line: str) -> str:
+    """Return a sample's name without what differs between versions: ``_total``, and ``:`` or ``_``."""
+    if not line.startswith(("vllm", "llamacpp")):
+        return ""
+    name = line.partition("{")[0].split(maxsplit=1)[0]
+    return name.translate(_COLON_IS_UNDERSCORE).removesuffix("_total")
+
+
+def _value(line: str) -> float | None:
+    from prometheus_client.parser import text_string_to_metric_families  # not on the way to the first window
+
+    try:
+        samples = [s for family in text_string_to_metric_families(line) for s in family.samples]
+    except (ValueError, KeyError, IndexError):
+        return None
+    if len(samples) != 1:
+        return None
+    value = float(samples[0].value)
+    return value if math.isfinite(value) and 0 <= value <= MAX_COUNT else None
+
+
+def _first(found: dict[str, list[float]], names: tuple[str, ...]) -> list[float] | None:
+    return next((found[name] for name in names if name in found), None)
+
+
+def _total(found: dict[str, list[float]], names: tuple[str, ...]) -> int | None:
+    values = _first(found, names)
+    return None if values is None else round(sum(values))
+
+
+class LoadPoller:
+    """Asks the server at ``base_url`` (which ends in ``/v1``) for its load, every ``interval_s`` seconds.
+
+    It asks only while ``ready`` says so. ``on_load`` hears every answer, and ``None`` when there is none. A whole
+    question takes ``timeout_s`` at most. ``absent_interval_s`` is for a server without metrics. All methods
+    belong to one event loop.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str | None = None,
+        interval_s: float = 2.0,
+        *,
+        timeout_s: float = 2.0,
+        absent_interval_s: float = ABSENT_INTERVAL_S,
+        ready: Callable[[], bool] = lambda: True,
+        on_load: Callable[[ServerLoad | None], None] | None = None,
+    ) -> None:
+        self._url = f"{base_url.rstrip('/').removesuffix('/v1')}/metrics"
+        self._api_key = api_key
+        self._interval_s = interval_s
+        self._timeout_s = timeout_s
+        self._absent_interval_s = absent_interval_s
+        self._ready = ready
+        self._on_load = on_load
+        self._latest: ServerLoad | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def latest(self) -> ServerLoad | None:
+        """The last answer; ``None`` before the first, and when the server has not answered the last question."""
+        return self._latest
+
+    def start(self) -> None:
+        """Begin asking, at once and then again and again, until ``stop``."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._poll_forever(), name="local server's load")
+
+    async def stop(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait({task})
+        self._show(None)
+
+    async def _poll_forever(self) -> None:
+        import httpx2  # 0.1 s: not on the way to the first window
+
+        headers = {"Authorization": f"Bearer {self._api_key}"} if self._api_key else {}
+        verify = self._url.startswith("https:")  # making a TLS context takes 50 ms
+        # A transport of its own makes httpx2 read no proxy.
+        near = httpx2.AsyncHTTPTransport(verify=verify) if is_near(self._url) else None
+        async with httpx2.AsyncClient(
+            headers=headers, timeout=self._timeout_s, verify=verify, transport=near
+        ) as client:
+            while True:
+                pause_s = self._interval_s
+                if not self._ready():
+                    self._show(None)
+                elif not await self._poll(client):
+                    pause_s = self._absent_interval_s
+                await asyncio.sleep(pause_s)
+
+    async def _poll(self, client: httpx2.AsyncClient) -> bool:
+        """Ask once; false where the server answered, but has no metrics to show."""
+        import httpx2
+
+        load: ServerLoad | None = None
+        absent = False
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                page = await self._page(client)
+        except (TimeoutError, httpx2.HTTPError) as error:
+            log.debug("%s: %r", self._url, error)
+        else:
+            load = None if page is None else parse_load(page)
+            absent = load is None
+        self._show(load)
+        return not absent
+
+    async def _page(self, client: httpx2.AsyncClient) -> str | None:
+        async with client.stream("GET", self._url) as answer:
+            if answer.status_code >= 500:
+                answer.raise_for_status()  # it may be better soon
+            if answer.status_code != 200:
+                return None
+            page = bytearray()
+            async for chunk in answer.aiter_bytes():
+                page += chunk
+                if len(page) > MAX_METRICS_BYTES:
+                    return None
+        return page.decode("utf-8", "replace")
+
+    def _show(self, load: ServerLoad | None) -> None:
+        if load is None and self._latest is None:
+            return
+        self._latest = load
+        if self._on_load is not None:
+            try:
+                self._on_load(load)
+            except Exception:
+                log.exception("a listener for the local server's load failed")  # and the next look goes on

@@ -1,0 +1,209 @@
+"""The waiting line for request rates: first come, first through, and a refusal at once when it would be too long."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from core.chat import Waiting
+from core.errors import DeadlineExceeded, RateExceeded, SignalboxError
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+SHORTEST_PAUSE_S = 0.01
+"""A ledger that says "in 0 seconds" again and again must not be asked in a tight loop."""
+
+
+@dataclass(slots=True, eq=False)
+class _Place:
+    """One request's place in the line. Times are the clock's seconds; it waits until ``until`` at most."""
+
+    turn: asyncio.Future[None]
+    since: float
+    until: float
+    deadline: float
+    on_wait: Callable[[Waiting], None] | None
+
+
+class Turnstile:
+    """One line. Requests under different rates need a line each, or one rate would hold up the other's requests.
+
+    ``clock`` returns monotonic seconds, ``sleep`` waits for so many. All methods belong to one loop.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float], sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> None:
+        self._clock = clock
+        self._sleep = sleep
+        self._line: deque[_Place] = deque()
+        self._limit_name = ""
+        self._next_try_at = 0.0
+        self._interval_s = 0.0
+
+    @property
+    def waiting(self) -> int:
+        return len(self._line)
+
+    async def passed(
+        self,
+        try_once: Callable[[], Awaitable[T]],
+        *,
+        max_waiting: int,
+        max_wait_s: float,
+        deadline_left_s: float | None = None,
+        on_wait: Callable[[Waiting], None] | None = None,
+    ) -> T:
+        """Return what ``try_once`` returns, once it raises no ``RateExceeded`` any more.
+
+        ``on_wait`` hears each change of the place in line. Any other error of ``try_once`` ends the waiting too.
+
+        Raises:
+            RateExceeded: the line is full (``max_waiting``), or the expected wait is longer than ``max_wait_s`` or
+                than the deadline leaves. Nothing was waited for, unless the estimate turned out too short.
+            DeadlineExceeded: the time was over before the turn came.
+        """
+        refused: RateExceeded | None = None
+        if not self._line:  # nobody is overtaken
+            try:
+                return await try_once()
+            except RateExceeded as error:
+                refused = error
+        place = self._join(refused, max_waiting, max_wait_s, deadline_left_s, on_wait)
+        try:
+            self._tell(place)
+            await self._turn_of(place)
+            return await self._try_until_through(place, try_once)
+        finally:
+            self._leave(place)
+
+    def _join(
+        self,
+        refused: RateExceeded | None,
+        max_waiting: int,
+        max_wait_s: float,
+        deadline_left_s: float | None,
+        on_wait: Callable[[Waiting], None] | None,
+    ) -> _Place:
+        now, ahead = self._clock(), len(self._line)
+        if refused is not None:
+            self._learn(refused, alone=ahead == 0)
+        expected_s = self._expected_s(ahead)
+        if ahead >= max_waiting:
+            raise self._refusal(expected_s, ahead, "no more requests may wait for it")
+        if expected_s > max_wait_s:
+            raise self._refusal(expected_s, ahead, f"a request waits {_words(max_wait_s)} at most")
+        if deadline_left_s is not None and expected_s > deadline_left_s:
+            raise self._refusal(expected_s, ahead, "this request's deadline is sooner")
+        deadline = math.inf if deadline_left_s is None else now + deadline_left_s
+        turn = asyncio.get_running_loop().create_future()
+        place = _Place(turn, since=now, until=now + max_wait_s, deadline=deadline, on_wait=on_wait)
+        self._line.append(place)
+        if ahead == 0:
+            turn.set_result(None)
+        return place
+
+    async def _turn_of(self, place: _Place) -> None:
+        """Wait until everybody ahead is through or gone."""
+        try:
+            async with asyncio.timeout(min(place.until, place.deadline) - self._clock()):
+                await place.turn
+        except TimeoutError:
+            raise self._too_long(place) from None
+
+    async def _try_until_through(self, place: _Place, try_once: Callable[[], Awaitable[T]]) -> T:
+        while True:
+            pause_s = self._next_try_at - self._clock()
+            if pause_s > 0:
+                await self._sleep(pause_s)
+            if self._clock() > place.deadline:
+                raise self._too_long(place)
+            try:
+                return await try_once()
+            except RateExceeded as error:
+                self._learn(error, alone=True)
+            if self._next_try_at > min(place.until, place.deadline):
+                raise self._too_long(place)
+            self._tell_all()
+
+    def _learn(self, refused: RateExceeded, *, alone: bool) -> None:
+        """Note when the first in line may try again, and how long one turn takes.
+
+        A rate that is used up lets one request through each interval, and the longest wait it has asked for since
+        the line formed comes close to that interval.
+        """
+        pause_s = max(SHORTEST_PAUSE_S, refused.retry_after_s)
+        self._limit_name = refused.limit_name
+        if alone:
+            self._next_try_at = self._clock() + pause_s
+        self._interval_s = max(self._interval_s, pause_s)
+
+    def _expected_s(self, ahead: int) -> float:
+        return max(0.0, self._next_try_at - self._clock()) + ahead * self._interval_s
+
+    def _leave(self, place: _Place) -> None:
+        self._line.remove(place)
+        if not self._line:
+            self._interval_s = 0.0
+            return
+        first = self._line[0].turn
+        if not first.done():
+            first.set_result(None)
+        self._tell_all()
+
+    def _tell_all(self) -> None:
+        for place in list(self._line):
+            self._tell(place)
+
+    def _tell(self, place: _Place) -> None:
+        if place.on_wait is None:
+            return
+        ahead = self._line.index(place)
+        try:
+            place.on_wait(
+                Waiting(
+                    "rate",
+                    f"{self._limit_name} is reached: waiting for the next free turn.",
+                    self._expected_s(ahead),
+                    ahead,
+                )
+            )
+        except Exception:
+            # It may be another request's listener: this one must not fail for it.
+            log.exception("a listener for a waiting line failed")
+
+    def _too_long(self, place: _Place) -> SignalboxError:
+        waited_s = self._clock() - place.since
+        if self._clock() >= place.deadline:
+            return DeadlineExceeded(
+                f"The request's time was over after it had waited {_words(waited_s)} for {self._limit_name}.",
+                hint="Nothing was sent or charged. Give it more time, or send it later.",
+            )
+        ahead = self._line.index(place)
+        return self._refusal(
+            self._expected_s(ahead), ahead, f"this request has waited {_words(waited_s)} already"
+        )
+
+    def _refusal(self, expected_s: float, ahead: int, why: str) -> RateExceeded:
+        others = {0: "Nobody is", 1: "One request is"}.get(ahead, f"{ahead} requests are")
+        return RateExceeded(
+            f"{self._limit_name} is reached. {others} ahead in line, the next free turn is in about "
+            f"{_words(expected_s)}, and {why}.",
+            hint=f"Nothing was sent or charged. Send it again then, or raise {self._limit_name}.",
+            limit_name=self._limit_name,
+            retry_after_s=expected_s,
+        )
+
+
+def _words(seconds: float) -> str:
+    whole = math.ceil(seconds)
+    if whole < 120:
+        return f"{whole} s"
+    return f"{math.ceil(seconds / 60)} min"
