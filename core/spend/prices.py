@@ -1,4 +1,4 @@
-"""Prices: what a usage costs, from the tables of ``genai-prices``, in exact integers.
+"""Prices: what a usage costs, from the tables of ``genai-prices`` and the user's own, in exact integers.
 
 One function serves the estimate, the hold, the settlement and the display, so they cannot disagree. The
 library prices one call in about 60 microseconds of ``Decimal`` work; here each model is compiled once to
@@ -9,46 +9,41 @@ A model, token class or service tier without a known price gives ``None``, never
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from core.chat import Side, Usage
+from core.spend import rates as arithmetic
+from core.spend.price_overrides import Overrides, PriceOverride, PriceOverridesFile
+from core.spend.rates import (
+    RATE_PER_DOLLAR_A_KCOUNT,
+    CacheWrite,
+    Rates,
+    Terms,
+    Tiers,
+    dollars_per_mtok,
+    rate_of,
+    read_terms,
+)
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, TieredPrices
 
-CacheWrite = Literal["5m", "1h"]
+    from core.spend.rows import LedgerRow
+
+__all__ = ["CacheWrite", "ModelPrices", "PriceTable", "Priced"]
+
 _Active = Callable[[datetime], bool]
 
-# Rates are integers of 10^-24 USD a token: the tables hold USD a million tokens, at most 18 decimals deep.
-_RATE_PER_DOLLAR_A_MTOK = 10**18
-_RATE_PER_DOLLAR_A_KCOUNT = 10**21
-_RATE_PER_NANODOLLAR = 10**15
-
-_STANDARD_TIERS = (None, "", "standard", "default", "auto", "standard_only")
 # The words under which the tables file a service tier: Anthropic's "batch", its "fast", OpenAI's "flex".
 _TIER_CONTEXTS = ("processing", "speed", "service_tier")
 _MODELS_KEPT = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class _Rates:
-    """Rates of one tier, for more than ``above_tokens`` input tokens. ``None``: that class has no price."""
-
-    above_tokens: int
-    fresh: int | None
-    cache_read: int | None
-    cache_write_5m: int | None
-    cache_write_1h: int | None
-    output: int | None
-    thinking: int | None
-    request: int
-
-
-_Tiers = tuple[_Rates, ...]
+_LOOK_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,46 +51,117 @@ class _Dated:
     """Tiers that hold while ``active`` says so; later entries of a table win."""
 
     active: _Active | None
-    tiers: _Tiers
+    tiers: Tiers
 
 
 @dataclass(frozen=True, slots=True)
 class _Model:
+    """A model's prices, compiled. ``overridden``: a price of the user's own is among them."""
+
     context_tokens: int | None
+    max_output_tokens: int | None
+    overridden: bool
     dated: tuple[_Dated, ...]
     by_service_tier: Mapping[str, tuple[_Dated, ...]]
 
-    def tiers(self, at: datetime, service_tier: str | None) -> _Tiers | None:
+    def tiers(self, at: datetime, service_tier: str | None) -> Tiers | None:
         """Return the tiers in force at ``at``, or ``None`` where that service tier has no known price."""
-        word = service_tier.lower() if service_tier else None
-        for dated in self.by_service_tier.get(word, ()) if word else ():
-            if dated.active is None or dated.active(at):
-                return dated.tiers
-        if word not in _STANDARD_TIERS:
+        if service_tier is not None:
+            for dated in self.by_service_tier.get(service_tier, ()):
+                if dated.active is None or dated.active(at):
+                    return dated.tiers
             return None
-        if len(self.dated) == 1:
-            return self.dated[0].tiers
         for dated in reversed(self.dated):
             if dated.active is None or dated.active(at):
                 return dated.tiers
-        return self.dated[0].tiers
+        return self.dated[0].tiers if self.dated else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Priced:
+    """What a usage costs. ``model`` is the name whose prices were used, ``version`` the table they are from."""
+
+    nanodollars: int
+    version: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelPrices:
+    """The prices of one tier in USD a million tokens, for more than ``above_tokens`` input tokens (-1: from none).
+
+    ``None``: that class has no price. ``web_search`` is USD for one search.
+    """
+
+    above_tokens: int
+    input: Decimal | None
+    output: Decimal | None
+    cache_read: Decimal | None
+    cache_write_5m: Decimal | None
+    cache_write_1h: Decimal | None
+    thinking: Decimal | None
+    web_search: Decimal | None
+
+
+class _Loaded:
+    """What one reading of the overrides gave, and the models compiled with it."""
+
+    def __init__(self, overrides: Overrides) -> None:
+        self.overrides = overrides
+        self.models: dict[tuple[str, str], _Model | None] = {}
+        # Where no date decides, the answer is kept whole: these lookups are on the way of every request.
+        self.undated: dict[tuple[str, str, str | None], tuple[Tiers, Terms] | None] = {}
 
 
 class PriceTable:
-    """The prices of ``genai-prices`` as they are installed; loaded on first use (about 0.3 s)."""
+    """The prices of ``genai-prices`` as they are installed (loaded on first use, about 0.3 s), and the user's own.
 
-    def __init__(self) -> None:
-        self._models: dict[tuple[str, str], _Model | None] = {}
-        self._version: str | None = None
+    ``overrides_path`` names the user's file, ``prices.json`` in the home folder; a change of it is seen within
+    a second. ``clock`` counts seconds.
+    """
+
+    def __init__(
+        self, overrides_path: Path | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._file = None if overrides_path is None else PriceOverridesFile(overrides_path)
+        self._clock = clock
+        self._base_version: str | None = None
+        self._seen: tuple[int, int, int] | None = None
+        self._look_at = 0.0
+        self._state = _Loaded(Overrides())
+        self.reload()
 
     @property
     def version(self) -> str:
-        """The table's name and version, such as ``genai-prices 0.2.3``: kept on every priced row."""
-        if self._version is None:
-            from importlib.metadata import version
+        """The table's name and version: ``genai-prices 0.2.3``, or ``genai-prices 0.2.3 + overrides 1a2b3c4d``."""
+        state = self._loaded()
+        return self._version(bool(state.overrides.digest), state)
 
-            self._version = f"genai-prices {version('genai-prices')}"
-        return self._version
+    def version_of(self, model: str, *, provider: str = "anthropic") -> str:
+        """Return the version to keep on a row of ``model``; it names the overrides only where they were used."""
+        state = self._loaded()
+        found = self._model(state, provider, model)
+        return self._version(found is not None and found.overridden, state)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What of the user's file cannot be used, as sentences for a person. The built-in prices stand in."""
+        return self._loaded().overrides.problems
+
+    @property
+    def overrides(self) -> Mapping[str, PriceOverride]:
+        """The user's own prices by model."""
+        return self._loaded().overrides.models
+
+    def reload(self) -> None:
+        """Read the user's file now, if it has changed."""
+        if self._file is None:
+            return
+        self._look_at = self._clock() + _LOOK_EVERY_S
+        seen = self._file.fingerprint()
+        if seen != self._seen:
+            self._seen = seen
+            self._state = _Loaded(self._file.read())
 
     def cost_nanodollars(
         self,
@@ -113,11 +179,36 @@ class PriceTable:
         """
         if side == "local":
             return 0
-        tiers = self._tiers(provider, model, at, usage.service_tier)
-        if tiers is None:
+        found = self._tiers(self._loaded(), provider, model, at, usage.service_tier)
+        return None if found is None else arithmetic.cost_nanodollars(found[0], usage, found[1])
+
+    def price(
+        self, usage: Usage, *models: str | None, provider: str = "anthropic", at: datetime | None = None
+    ) -> Priced | None:
+        """Price ``usage`` by the first of ``models`` that has a price; ``None`` is unpriced.
+
+        Give the name that the answer came with, then the one asked for: servers answer with aliases. A name
+        that the user has set a price for goes before one that is only in the built-in table.
+        """
+        state = self._loaded()
+        names = [name for name in models if name]
+        own = [name for name in names if self._is_overridden(state, provider, name)]
+        for name in (*own, *(name for name in names if name not in own)):
+            found = self._tiers(state, provider, name, at, usage.service_tier)
+            cost = None if found is None else arithmetic.cost_nanodollars(found[0], usage, found[1])
+            if cost is not None:
+                return Priced(nanodollars=cost, version=self._version(name in own, state), model=name)
+        return None
+
+    def price_row(self, row: LedgerRow) -> tuple[int, str] | None:
+        """Price a row at its own date, in nano-dollars and with the version; ``None`` is unpriced.
+
+        ``Ledger.reprice`` takes it.
+        """
+        if row.usage is None or row.side == "local":
             return None
-        cost = _cost(_tier_for(tiers, usage.input_tokens), usage)
-        return None if cost is None else _round_half_even(cost)
+        priced = self.price(row.usage, row.served_model, row.model, provider=row.provider, at=row.started_at)
+        return None if priced is None else (priced.nanodollars, priced.version)
 
     def worst_case_nanodollars(
         self,
@@ -128,117 +219,217 @@ class PriceTable:
         side: Side = "api",
         provider: str = "anthropic",
         cache_write: CacheWrite | None = None,
+        max_output_limit: int | None = None,
+        service_tier: str | None = None,
         at: datetime | None = None,
     ) -> int | None:
         """Return the most a request can cost in nano-dollars, rounded up; ``None`` is unpriced.
 
         Every input token is priced at the dearest class it can fall in (a cache write only when
         ``cache_write`` says that one is asked for) and every tier up to ``input_tokens`` is considered, so
-        no usage within these counts settles above it.
+        no usage within these counts settles above it at ``service_tier`` (the words of ``Usage.service_tier``;
+        ``None`` is the standard tier). ``max_output_limit`` is the most the model can answer, where known: no
+        hold is placed for more.
         """
         if side == "local":
             return 0
-        tiers = self._tiers(provider, model, at, None)
-        if tiers is None:
+        state = self._loaded()
+        found = self._tiers(state, provider, model, at, service_tier)
+        if found is None:
             return None
-        dearest: int | None = None
-        for rates in tiers:
-            if rates.above_tokens >= input_tokens and dearest is not None:
-                break
-            cost = _worst_cost(rates, input_tokens, max_output_tokens, cache_write)
-            if cost is None:
-                return None
-            dearest = cost if dearest is None else max(dearest, cost)
-        return None if dearest is None else -(-dearest // _RATE_PER_NANODOLLAR)
+        own_limit = self._own_max_output(state, provider, model)
+        for limit in (max_output_limit, own_limit):
+            if limit is not None and limit < max_output_tokens:
+                max_output_tokens = limit
+        return arithmetic.worst_case_nanodollars(
+            found[0], input_tokens, max_output_tokens, cache_write, found[1]
+        )
 
     def context_tokens(self, model: str, *, provider: str = "anthropic") -> int | None:
         """Return the model's context window in tokens, ``None`` where not known."""
-        found = self._model(provider, model)
+        found = self._model(self._loaded(), provider, model)
         return None if found is None else found.context_tokens
+
+    def max_output_tokens_of(self, model: str, *, provider: str = "anthropic") -> int | None:
+        """Return the longest answer that the user's file gives ``model``, in tokens.
+
+        ``None`` where it says nothing: the built-in table does not know it.
+        """
+        return self._own_max_output(self._loaded(), provider, model)
 
     def is_priced(self, model: str, *, provider: str = "anthropic", at: datetime | None = None) -> bool:
         """Say whether plain input and output of ``model`` have a price."""
         return self.worst_case_nanodollars(model, 1, 1, provider=provider, at=at) is not None
 
-    def _tiers(
-        self, provider: str, model: str, at: datetime | None, service_tier: str | None
-    ) -> _Tiers | None:
-        found = self._model(provider, model)
-        return None if found is None else found.tiers(at or datetime.now(UTC), service_tier)
+    def prices_of(
+        self, model: str, *, provider: str = "anthropic", at: datetime | None = None
+    ) -> tuple[ModelPrices, ...]:
+        """Return the standard prices of ``model`` by tier, lowest first; empty where it has none."""
+        found = self._tiers(self._loaded(), provider, model, at, None)
+        return () if found is None else tuple(_shown(rates) for rates in found[0])
 
-    def _model(self, provider: str, model: str) -> _Model | None:
+    def models(self, *, provider: str = "anthropic") -> tuple[str, ...]:
+        """Return the names of the models in the built-in table and in the user's file, sorted."""
+        from genai_prices.data_snapshot import get_snapshot
+
+        built_in = (
+            model.id
+            for candidate in get_snapshot().providers
+            if candidate.id == provider
+            for model in candidate.models
+        )
+        return tuple(sorted({*built_in, *self.overrides}))
+
+    def _loaded(self) -> _Loaded:
+        if self._file is not None and self._clock() >= self._look_at:
+            self.reload()
+        return self._state
+
+    def _version(self, overridden: bool, state: _Loaded) -> str:
+        if self._base_version is None:
+            from importlib.metadata import version
+
+            self._base_version = f"genai-prices {version('genai-prices')}"
+        suffix = f" + overrides {state.overrides.digest}" if overridden else ""
+        return self._base_version + suffix
+
+    def _is_overridden(self, state: _Loaded, provider: str, model: str) -> bool:
+        found = self._model(state, provider, model) if state.overrides.models else None
+        return found is not None and found.overridden
+
+    def _own_max_output(self, state: _Loaded, provider: str, model: str) -> int | None:
+        found = self._model(state, provider, model) if state.overrides.models else None
+        return None if found is None else found.max_output_tokens
+
+    def _tiers(
+        self, state: _Loaded, provider: str, model: str, at: datetime | None, service_tier: str | None
+    ) -> tuple[Tiers, Terms] | None:
+        key = (provider, model, service_tier)
+        try:
+            return state.undated[key]
+        except KeyError:
+            pass
+        found = self._model(state, provider, model)
+        terms = read_terms(service_tier)
+        answer: tuple[Tiers, Terms] | None = None
+        dates = False
+        if found is not None and terms is not None:
+            tiers = found.tiers(at or datetime.now(UTC), terms.tier)
+            answer = None if tiers is None else (tiers, terms)
+            dates = _has_dates(found, terms.tier)
+        if not dates:
+            if len(state.undated) >= _MODELS_KEPT:
+                state.undated.clear()
+            state.undated[key] = answer
+        return answer
+
+    def _model(self, state: _Loaded, provider: str, model: str) -> _Model | None:
         key = (provider, model)
         try:
-            return self._models[key]
+            return state.models[key]
         except KeyError:
-            if len(self._models) >= _MODELS_KEPT:  # model names may come from outside: never grow without end
-                self._models.clear()
-            compiled = self._models[key] = _compile(provider, model)
+            if len(state.models) >= _MODELS_KEPT:  # model names may come from outside: never grow without end
+                state.models.clear()
+            compiled = state.models[key] = _compile(provider, model, state.overrides.models)
             return compiled
 
 
-def _tier_for(tiers: _Tiers, input_tokens: int) -> _Rates:
-    """Return the tier that the *total* input reaches: it then prices every token, not those above it."""
-    for rates in reversed(tiers):
-        if input_tokens > rates.above_tokens:
-            return rates
-    return tiers[0]
-
-
-def _cost(rates: _Rates, usage: Usage) -> int | None:
-    # Thinking tokens are already inside the output count; only a few models price them apart.
-    thinking = min(usage.thinking_tokens or 0, usage.output_tokens)
-    cost = rates.request
-    for tokens, rate in (
-        (usage.fresh_input_tokens, rates.fresh),
-        (usage.cache_read_tokens, rates.cache_read),
-        (usage.cache_write_5m_tokens, rates.cache_write_5m),
-        (usage.cache_write_1h_tokens, rates.cache_write_1h),
-        (usage.output_tokens - thinking, rates.output),
-        (thinking, rates.thinking),
-    ):
-        if tokens:
-            if rate is None:
-                return None
-            cost += tokens * rate
-    return cost
-
-
-def _worst_cost(
-    rates: _Rates, input_tokens: int, max_output_tokens: int, cache_write: CacheWrite | None
-) -> int | None:
-    if rates.fresh is None or rates.output is None:
-        return None
-    classes = [rates.fresh, rates.cache_read or 0]
-    if cache_write is not None:
-        classes += [rates.cache_write_5m or 0, rates.cache_write_1h or 0]
-    return (
-        rates.request
-        + input_tokens * max(classes)
-        + max_output_tokens * max(rates.output, rates.thinking or 0)
+def _shown(rates: Rates) -> ModelPrices:
+    search = rates.web_search
+    return ModelPrices(
+        above_tokens=rates.above_tokens,
+        input=dollars_per_mtok(rates.fresh),
+        output=dollars_per_mtok(rates.output),
+        cache_read=dollars_per_mtok(rates.cache_read),
+        cache_write_5m=dollars_per_mtok(rates.cache_write_5m),
+        cache_write_1h=dollars_per_mtok(rates.cache_write_1h),
+        thinking=dollars_per_mtok(rates.thinking),
+        web_search=None
+        if search is None
+        else (Decimal(search) / RATE_PER_DOLLAR_A_KCOUNT / 1000).normalize() + 0,
     )
 
 
-def _round_half_even(cost: int) -> int:
-    whole, rest = divmod(cost, _RATE_PER_NANODOLLAR)
-    half = _RATE_PER_NANODOLLAR // 2
-    return whole + (rest > half or (rest == half and whole % 2 == 1))
+def _has_dates(model: _Model, service_tier: str | None) -> bool:
+    if service_tier is None:
+        return len(model.dated) > 1
+    return any(dated.active is not None for dated in model.by_service_tier.get(service_tier, ()))
 
 
-def _compile(provider: str, model: str) -> _Model | None:
+def _compile(provider: str, model: str, overrides: Mapping[str, PriceOverride]) -> _Model | None:
     from genai_prices.data_snapshot import get_snapshot
 
     try:
         owner, info = get_snapshot().find_provider_model(model, None, provider, None)
     except LookupError:
-        return None
+        return _compile_override(overrides.get(model))
+    override = overrides.get(model) or overrides.get(info.id)
     standard = _standard_prices(info)
     if not standard:
-        return None
-    dated = tuple(_Dated(active, _compile_tiers(prices)) for active, prices in standard)
+        return _compile_override(override)
+    own = override or PriceOverride()
+    dated = tuple(_Dated(active, _overlaid(_compile_tiers(prices), own)) for active, prices in standard)
     # A model borrowed from another provider's table keeps its prices but not its service tiers.
-    own = any(info is candidate for candidate in owner.models)
-    return _Model(info.context_window, dated, _compile_service_tiers(info, standard) if own else {})
+    borrowed = all(info is not candidate for candidate in owner.models)
+    return _Model(
+        context_tokens=own.context_tokens or info.context_window,
+        max_output_tokens=own.max_output_tokens,
+        overridden=own.has_prices,
+        dated=dated,
+        by_service_tier={} if borrowed else _compile_service_tiers(info, standard),
+    )
+
+
+def _compile_override(override: PriceOverride | None) -> _Model | None:
+    """Compile a model that only the user's file knows.
+
+    Without a price of its own, reading from a cache costs what input does and thinking what output does. Writing
+    to one mostly costs *more* than input, so without a price it has none.
+    """
+    if override is None:
+        return None
+    bare = Rates(
+        above_tokens=-1,
+        fresh=None,
+        cache_read=None if override.input is None else rate_of(override.input),
+        cache_write_5m=None,
+        cache_write_1h=None,
+        output=None,
+        thinking=None if override.output is None else rate_of(override.output),
+        request=0,
+        web_search=None,
+    )
+    return _Model(
+        context_tokens=override.context_tokens,
+        max_output_tokens=override.max_output_tokens,
+        overridden=override.has_prices,
+        dated=(_Dated(None, _overlaid((bare,), override)),),
+        by_service_tier={},
+    )
+
+
+def _overlaid(tiers: Tiers, own: PriceOverride) -> Tiers:
+    """Lay the user's own prices over the table's: each holds for its class in every tier."""
+
+    def either(mine: Decimal | None, theirs: int | None) -> int | None:
+        return theirs if mine is None else rate_of(mine)
+
+    if not own.has_prices:
+        return tiers
+    return tuple(
+        Rates(
+            above_tokens=rates.above_tokens,
+            fresh=either(own.input, rates.fresh),
+            cache_read=either(own.cache_read, rates.cache_read),
+            cache_write_5m=either(own.cache_write_5m, rates.cache_write_5m),
+            cache_write_1h=either(own.cache_write_1h, rates.cache_write_1h),
+            output=either(own.output, rates.output),
+            thinking=either(own.thinking if own.thinking is not None else own.output, rates.thinking),
+            request=rates.request,
+            web_search=rates.web_search,
+        )
+        for rates in tiers
+    )
 
 
 def _standard_prices(info: ModelInfo) -> list[tuple[_Active | None, ModelPrice]]:
@@ -279,7 +470,7 @@ def _price_items(prices: ModelPrice) -> dict[str, Decimal | TieredPrices | None]
     return dict(vars(prices))
 
 
-def _compile_tiers(prices: ModelPrice) -> _Tiers:
+def _compile_tiers(prices: ModelPrice) -> Tiers:
     """Flatten prices that may each have tiers of their own into one list of tiers, lowest first."""
     from genai_prices.types import TieredPrices
 
@@ -294,12 +485,14 @@ def _compile_tiers(prices: ModelPrice) -> _Tiers:
         if isinstance(price, TieredPrices):
             reached = [tier.price for tier in price.tiers if tier.start <= above_tokens]
             price = reached[-1] if reached else price.base
-        return None if price is None else int(price * _RATE_PER_DOLLAR_A_MTOK)
+        return None if price is None else rate_of(price)
 
-    requests = items.get("requests_kcount")
-    request = int(requests * _RATE_PER_DOLLAR_A_KCOUNT) if isinstance(requests, Decimal) else 0
+    def a_thousand(key: str) -> int | None:
+        price = items.get(key)
+        return int(price * RATE_PER_DOLLAR_A_KCOUNT) if isinstance(price, Decimal) else None
+
     return tuple(
-        _Rates(
+        Rates(
             above_tokens=above,
             fresh=rate(above, "input_mtok"),
             cache_read=rate(above, "cache_read_mtok", "input_mtok"),
@@ -307,7 +500,8 @@ def _compile_tiers(prices: ModelPrice) -> _Tiers:
             cache_write_1h=rate(above, "cache_write_1h_mtok", "cache_write_mtok", "input_mtok"),
             output=rate(above, "output_mtok"),
             thinking=rate(above, "output_reasoning_mtok", "output_mtok"),
-            request=request,
+            request=a_thousand("requests_kcount") or 0,
+            web_search=a_thousand("web_searches_kcount"),
         )
         for above in (-1, *sorted(starts))
     )
