@@ -325,7 +325,7 @@ class _Check:
 def _digest(row: Row, *, with_id: bool = True) -> str:
     try:
         return audit.row_digest(row, with_id=with_id)
-    except (TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError):
         return ""  # bytes or another thing that the ledger never writes: no digest equals it
 
 
