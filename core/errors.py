@@ -127,10 +127,12 @@ class TransientFailure(SignalboxError):
     """``retry_after_s`` is the server's own wish in seconds, ``None`` where it named none.
 
     ``may_be_billed`` is true when the request reached the server and its end is not known: a cut
-    connection or a time-out, but not a refusal such as 429 or 529.
+    connection or a time-out, but not a refusal such as 429 or 529. ``booting`` is true when the server says
+    that it is still starting: that is no failure of its health.
     """
 
     kind = "transient"
+    booting: bool = False
 
     def __init__(
         self,
@@ -196,7 +198,10 @@ class RunawayPaused(SignalboxError):
 
 
 class DeadlineExceeded(SignalboxError):
+    """What was sent before it passed may have been billed."""
+
     kind = "deadline_exceeded"
+    may_be_billed: bool = True
 
 
 class AnswerInvalid(SignalboxError):

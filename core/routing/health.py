@@ -1,21 +1,45 @@
-"""A breaker per provider: it stops hammering a server that fails, and probes before it trusts it again."""
+"""A breaker per provider and model: it stops hammering a server that fails, and probes before it trusts it again.
+
+The pattern is M. Nygard's circuit breaker ("Release It!", 2007), with a window of outcomes instead of a count.
+"""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
+import itertools
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
+
+from core.errors import ContentRefused, QueueFull, TransientFailure
 
 BreakerPhase = Literal["closed", "open", "half_open"]
+
+MAX_BREAKERS = 256
+"""Breakers that are kept at once: a caller may name any model, so their number must not grow with the names."""
+
+MAX_ENDS = 1000
+"""Ends of requests that one breaker remembers: at 1,000 requests a minute the window is shorter than asked for."""
+
+_generations = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """One request as the breaker knows it; ``generation`` counts the breaker's openings and closings."""
+    """One request as the breaker knows it; ``generation`` is new with each opening and closing of any breaker."""
 
     generation: int
     is_probe: bool
+
+
+class BreakerLimits(TypedDict, total=False):
+    """What ``Breaker`` takes beside its clock: seconds, a count of requests and a share from 0 to 1."""
+
+    window_s: float
+    min_requests: int
+    error_rate: float
+    cooldown_s: float
+    cooldown_cap_s: float
 
 
 class Breaker:
@@ -46,9 +70,10 @@ class Breaker:
         self._cooldown_s = cooldown_s
         self._cooldown_cap_s = cooldown_cap_s
         self._ends: deque[tuple[float, bool]] = deque()
+        self._failed = 0
         self._open_until: float | None = None
         self._probe: Ticket | None = None
-        self._generation = 0
+        self._generation = next(_generations)
 
     @property
     def phase(self) -> BreakerPhase:
@@ -75,13 +100,31 @@ class Breaker:
             self._probe = ticket
         return ticket
 
+    def end(self, ticket: Ticket, error: BaseException | None, *, booting: bool = False) -> None:
+        """Tell how a request ended; ``error`` is ``None`` for an answer.
+
+        Only what speaks of the server's health counts: a 401, an unknown model, a caller's mistake, a full
+        waiting line or a request's own deadline does not. A server that is still starting is not broken:
+        neither its own word (``TransientFailure.booting``) nor a failure while the caller knows it to be
+        starting (``booting``) opens the breaker.
+        """
+        if error is None or isinstance(error, ContentRefused):
+            self.succeed(ticket)
+        elif (
+            not isinstance(error, TransientFailure)
+            or isinstance(error, QueueFull)
+            or booting
+            or error.booting
+        ):
+            self.abandon(ticket)
+        else:
+            self.fail(ticket, error.retry_after_s)
+
     def succeed(self, ticket: Ticket) -> None:
         if ticket.generation != self._generation:
             return
         if ticket.is_probe:
-            self._turn(None)
-            self._ends.clear()
-            self._cooldown_s = self._first_cooldown_s
+            self.reset()
         self._remember(failed=False)
 
     def abandon(self, ticket: Ticket) -> None:
@@ -90,12 +133,12 @@ class Breaker:
             self._probe = None
 
     def fail(self, ticket: Ticket, retry_after_s: float | None = None) -> None:
-        """Tell of a failure; ``retry_after_s`` is the server's wish, obeyed up to the cap."""
+        """Tell of a failure; ``retry_after_s`` is the server's wish, obeyed up to the cap (0 is no wish)."""
         if ticket.generation != self._generation:
             return
         now = self._clock()
         self._remember(failed=True)
-        if retry_after_s is not None:
+        if retry_after_s:
             self._turn(now + min(retry_after_s, self._cooldown_cap_s))
         elif ticket.is_probe:
             self._cooldown_s = min(self._cooldown_s * 2, self._cooldown_cap_s)
@@ -106,20 +149,74 @@ class Breaker:
     def reset(self) -> None:
         """Forget everything: the server was restarted or its address changed."""
         self._ends.clear()
+        self._failed = 0
         self._turn(None)
         self._cooldown_s = self._first_cooldown_s
 
     def _turn(self, open_until: float | None) -> None:
         self._open_until = open_until
         self._probe = None
-        self._generation += 1
+        self._generation = next(_generations)
 
     def _remember(self, *, failed: bool) -> None:
         now = self._clock()
         self._ends.append((now, failed))
-        while self._ends and now - self._ends[0][0] > self._window_s:
-            self._ends.popleft()
+        self._failed += failed
+        while now - self._ends[0][0] > self._window_s or len(self._ends) > MAX_ENDS:
+            self._failed -= self._ends.popleft()[1]
 
     def _too_many_failed(self) -> bool:
-        failed = sum(1 for _, was_failure in self._ends if was_failure)
-        return len(self._ends) >= self._min_requests and failed >= self._error_rate * len(self._ends)
+        return len(self._ends) >= self._min_requests and self._failed >= self._error_rate * len(self._ends)
+
+
+class Breakers:
+    """The breakers of all providers and models, made at first use and at most ``max_breakers`` of them.
+
+    ``limits`` are those of ``Breaker``; ``set_limits`` gives one provider its own. Past the bound, the breaker
+    that was asked for longest ago goes, closed ones first. What a request under way then says of it is ignored.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        *,
+        max_breakers: int = MAX_BREAKERS,
+        **limits: Unpack[BreakerLimits],
+    ) -> None:
+        self._clock = clock
+        self._max_breakers = max_breakers
+        self._limits = limits
+        self._limits_of: dict[str, BreakerLimits] = {}
+        self._breakers: OrderedDict[tuple[str, str | None], Breaker] = OrderedDict()
+
+    def set_limits(self, provider: str, **limits: Unpack[BreakerLimits]) -> None:
+        """Give the breakers of ``provider`` limits of their own, from the next one that is made."""
+        self._limits_of[provider] = limits
+
+    def of(self, provider: str, model: str | None) -> Breaker:
+        """Return the breaker of ``model`` at ``provider``; ``None`` is the provider's only model."""
+        key = (provider, model)
+        breaker = self._breakers.get(key)
+        if breaker is None:
+            limits: BreakerLimits = {**self._limits, **self._limits_of.get(provider, {})}
+            if len(self._breakers) >= self._max_breakers:
+                self._forget_one()
+            breaker = self._breakers[key] = Breaker(self._clock, **limits)
+        else:
+            self._breakers.move_to_end(key)
+        return breaker
+
+    def reset(self, provider: str | None = None) -> None:
+        """Forget all that is known of ``provider`` (of all): it was restarted, or its address or key changed."""
+        for (name, _), breaker in self._breakers.items():
+            if provider is None or name == provider:
+                breaker.reset()
+
+    def phases(self) -> Mapping[tuple[str, str | None], BreakerPhase]:
+        """Return the phase of each breaker there is, by provider and model."""
+        return {key: breaker.phase for key, breaker in self._breakers.items()}
+
+    def _forget_one(self) -> None:
+        oldest = next(iter(self._breakers))
+        closed = (key for key, breaker in self._breakers.items() if breaker.phase == "closed")
+        del self._breakers[next(closed, oldest)]
