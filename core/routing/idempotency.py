@@ -21,8 +21,8 @@ KEEP_S = 24 * 3600.0
 MAX_ENTRIES = 10_000
 MAX_BYTES = 64 * 2**20
 
-RESULT_BYTES = 4096
-"""What a kept answer takes besides its texts: the decision with its signals, measured and rounded up."""
+ENTRY_BYTES = 4096
+"""What a kept answer takes besides its texts, the decision and its signals above all: measured, and rounded up."""
 
 NOT_PART = frozenset({"correlation_id", "source", "deadline_s", "idempotency_key"})
 """Fields of a request that don't change what it asks for. Every other one does, also those added later."""
@@ -73,52 +73,103 @@ def _feed_bytes(digest: hashlib.blake2b, kind: bytes, data: bytes) -> None:
 class Claim:
     """What a request found under its key.
 
-    ``is_first``: run it, then call ``finish`` or ``fail``, and ``release`` whatever happens. Otherwise
-    ``await answer()``: it returns the first one's answer, raises its error, or returns ``None`` when the first was
+    ``is_first``: run it, then call ``finish`` or ``fail``, and ``abandon`` whatever happens. Otherwise
+    ``await result()``: it returns the first one's answer, raises its error, or returns ``None`` when the first was
     stopped and this claim ``is_first`` now.
     """
 
-    def __init__(self, answers: Answers, entry: _Entry, *, is_first: bool) -> None:
-        self._answers = answers
+    def __init__(self, entry: _Entry, *, is_first: bool) -> None:
         self._entry = entry
         self.is_first = is_first
 
     @property
     def is_replay(self) -> bool:
-        """Whether the answer is there already, so that ``answer`` does not wait."""
+        """Whether the answer is there already, so that ``result`` does not wait."""
         return self._entry.result is not None
 
-    async def answer(self) -> ChatResult | None:
-        """Wait for the first one's end. :raises SignalboxError: it failed; the key is free again."""
-        return await self._answers._answer(self, self._entry)  # pyright: ignore[reportPrivateUsage]
+    async def result(self) -> ChatResult | None:
+        """Wait for the first one's end.
+
+        Raises:
+            SignalboxError: the first one failed; its key is free again.
+        """
+        while not self.is_first:
+            entry = self._entry
+            if entry.result is not None:
+                return entry.result
+            if entry.error is not None:
+                raise _copy(entry.error)
+            if entry.ended:
+                # The first was stopped before this one waited: somebody may have taken the key again since.
+                other = entry.answers.claim(entry.key, entry.fingerprint)
+                self._entry, self.is_first = other.entry, other.is_first
+            else:
+                await entry.wait(self)
+        return None
+
+    @property
+    def entry(self) -> _Entry:
+        return self._entry
 
     def finish(self, result: ChatResult) -> None:
         """Give ``result`` to those who wait for it, and keep it for those who come."""
-        if self.is_first:
-            self._answers._finish(self._entry, result)  # pyright: ignore[reportPrivateUsage]
+        if self.is_first and not self._entry.ended:
+            self._entry.end(result=result)
 
     def fail(self, error: SignalboxError) -> None:
         """Give ``error`` to those who wait; the next one with this key is a first one again."""
-        if self.is_first:
-            self._answers._fail(self._entry, error)  # pyright: ignore[reportPrivateUsage]
+        if self.is_first and not self._entry.ended:
+            self._entry.end(error=error)
 
-    def release(self) -> None:
+    def abandon(self) -> None:
         """Step aside: without a ``finish`` or ``fail`` before, the one that waits longest becomes the first."""
-        if self.is_first:
-            self._answers._release(self._entry)  # pyright: ignore[reportPrivateUsage]
+        if self.is_first and not self._entry.ended:
+            self.is_first = False
+            self._entry.hand_on()
 
 
 @dataclass(slots=True, eq=False)
 class _Entry:
-    """One key: running while ``result`` is ``None``."""
+    """One key: running until it ``ended``, then with its result (kept), its error, or neither (stopped)."""
 
+    answers: Answers
     key: str
     fingerprint: str
-    waiters: OrderedDict[Claim, asyncio.Future[ChatResult | None]]
+    waiters: OrderedDict[Claim, asyncio.Future[None]] = dataclasses.field(
+        default_factory=OrderedDict["Claim", "asyncio.Future[None]"]
+    )
+    ended: bool = False
     result: ChatResult | None = None
+    error: SignalboxError | None = None
     kept_at: float = 0.0
     size_bytes: int = 0
-    ended: bool = False
+
+    async def wait(self, claim: Claim) -> None:
+        """Return when the first one has ended, or ``claim`` has become the first."""
+        waiter = self.waiters[claim] = asyncio.get_running_loop().create_future()
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            claim.abandon()  # it may have become the first in the same moment
+            raise
+        finally:
+            self.waiters.pop(claim, None)
+
+    def hand_on(self) -> None:
+        while self.waiters:
+            claim, waiter = self.waiters.popitem(last=False)
+            if not waiter.done():
+                claim.is_first = True
+                waiter.set_result(None)
+                return
+        self.end()
+
+    def end(self, *, result: ChatResult | None = None, error: SignalboxError | None = None) -> None:
+        self.ended, self.result, self.error = True, result, error
+        self.answers.ended(self)
+        for waiter in self.waiters.values():
+            if not waiter.done():
+                waiter.set_result(None)
 
 
 class Answers:
@@ -147,6 +198,11 @@ class Answers:
         return len(self._kept)
 
     @property
+    def running(self) -> int:
+        """Keys whose first request has not ended."""
+        return len(self._running)
+
+    @property
     def kept_bytes(self) -> int:
         """What the kept answers take, about."""
         return self._kept_bytes
@@ -154,77 +210,30 @@ class Answers:
     def claim(self, key: str, fingerprint: str) -> Claim:
         """Take ``key`` for a request with this ``fingerprint``, or find who has it.
 
-        :raises DuplicateRequest: a different request has it.
+        Raises:
+            DuplicateRequest: a different request has it.
         """
         self._forget_old()
         entry = self._running.get(key) or self._kept.get(key)
         if entry is None:
-            entry = _Entry(key, fingerprint, OrderedDict())
-            self._running[key] = entry
-            return Claim(self, entry, is_first=True)
+            entry = self._running[key] = _Entry(self, key, fingerprint)
+            return Claim(entry, is_first=True)
         if entry.fingerprint != fingerprint:
             raise DuplicateRequest(
                 "This idempotency key was used for a different request.",
-                hint="Use a new key for a new question; nothing was sent or charged.",
+                hint="Nothing was sent or charged. Use a new key for a new question.",
             )
-        return Claim(self, entry, is_first=False)
+        return Claim(entry, is_first=False)
 
-    async def _answer(self, claim: Claim, entry: _Entry) -> ChatResult | None:
-        if entry.result is not None or claim.is_first:
-            return entry.result
-        if entry.ended:
-            # It ended between this claim and the question: take the key again, as a newcomer.
-            again = self.claim(entry.key, entry.fingerprint)
-            claim._entry, claim.is_first = again._entry, again.is_first  # pyright: ignore[reportPrivateUsage]
-            return None if claim.is_first else await self._answer(claim, again._entry)  # pyright: ignore[reportPrivateUsage]
-        waiter: asyncio.Future[ChatResult | None] = asyncio.get_running_loop().create_future()
-        entry.waiters[claim] = waiter
-        try:
-            return await waiter
-        except asyncio.CancelledError:
-            if claim.is_first:  # it became the first in the same moment: the next one is
-                self._release(entry)
-            raise
-        finally:
-            entry.waiters.pop(claim, None)
-
-    def _finish(self, entry: _Entry, result: ChatResult) -> None:
-        if entry.ended:
-            return
-        self._end(entry)
-        entry.result = result
-        for waiter in entry.waiters.values():
-            if not waiter.done():
-                waiter.set_result(result)
-        entry.size_bytes = _size_bytes(result)
-        if entry.size_bytes <= self._max_bytes and self._max_entries > 0:
-            entry.kept_at = self._clock()
-            self._kept[entry.key] = entry
-            self._kept_bytes += entry.size_bytes
-            self._forget_old()
-
-    def _fail(self, entry: _Entry, error: SignalboxError) -> None:
-        if entry.ended:
-            return
-        self._end(entry)
-        for waiter in entry.waiters.values():
-            if not waiter.done():
-                waiter.set_exception(_copy(error))
-
-    def _release(self, entry: _Entry) -> None:
-        if entry.ended:
-            return
-        while entry.waiters:
-            claim, waiter = entry.waiters.popitem(last=False)
-            if not waiter.done():
-                claim.is_first = True
-                waiter.set_result(None)
-                return
-        self._end(entry)
-
-    def _end(self, entry: _Entry) -> None:
-        entry.ended = True
+    def ended(self, entry: _Entry) -> None:
+        """Take note of a first request's end: an answer is kept, and any other end frees the key."""
         del self._running[entry.key]
+        if entry.result is None:
+            return
+        entry.size_bytes, entry.kept_at = _size_bytes(entry), self._clock()
+        self._kept[entry.key] = entry
+        self._kept_bytes += entry.size_bytes
+        self._forget_old()
 
     def _forget_old(self) -> None:
         oldest = self._clock() - self._keep_s
@@ -237,10 +246,11 @@ class Answers:
             self._kept_bytes -= entry.size_bytes
 
 
-def _size_bytes(result: ChatResult) -> int:
-    texts = [result.text, *(call.arguments_json for call in result.tool_calls)]
-    texts += [step.detail for step in result.steps]
-    return RESULT_BYTES + sum(sys.getsizeof(text) for text in texts)
+def _size_bytes(entry: _Entry) -> int:
+    result = entry.result
+    assert result is not None
+    texts = [entry.key, result.text, *(call.arguments_json for call in result.tool_calls)]
+    return ENTRY_BYTES + sum(sys.getsizeof(text) for text in texts)
 
 
 def _copy(error: SignalboxError) -> SignalboxError:

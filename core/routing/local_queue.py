@@ -18,6 +18,9 @@ from core.local.vllm_metrics import ServerLoad
 NEW_SERVICE_WEIGHT = 0.2
 """Weight of the newest service time in the moving mean: the last ten requests make up 90 % of it."""
 
+CAPACITY_STEP = 8
+"""The learnt capacity is raised by an eighth with each look that sees no line at the server."""
+
 LOAD_KEPT_S = 30.0
 """A load that is older than this says nothing about now."""
 
@@ -82,7 +85,9 @@ class LocalQueue:
         self._service_s: float | None = None
         self._load: ServerLoad | None = None
         self._load_at = -math.inf
+        self._ours = 0
         self._others = 0
+        self._capacity: int | None = None
 
     def configure(self, max_concurrent: int | None, max_waiting: int) -> None:
         """Set how many requests the server takes at once (``None``: what its load says) and how many may wait.
@@ -99,9 +104,25 @@ class LocalQueue:
             return  # seen already: how many of them were ours was counted then
         self._load = load
         self._load_at = self._clock()
+        self._ours = self._running
         # Ours that have just left or not yet arrived make this a little wrong, until the next look.
         self._others = 0 if load is None else max(0, load.running + load.waiting - self._running)
+        self._capacity = self._learnt_capacity(load)
         self._grant()
+
+    def _learnt_capacity(self, load: ServerLoad | None) -> int | None:
+        """How many the server runs at once: what it ran when it first let some wait.
+
+        That depends on how long their prompts are, so it is raised step by step when none wait there any more, and
+        forgotten when none wait here either.
+        """
+        if load is None:
+            return None
+        if load.waiting > 0:
+            return max(1, load.running)
+        if self._capacity is None or not self._line:
+            return None
+        return max(self._capacity, load.running) + max(1, self._capacity // CAPACITY_STEP)
 
     def state(self) -> QueueState:
         load = self._fresh_load()
@@ -144,7 +165,8 @@ class LocalQueue:
         if waiter.granted.done() and not waiter.granted.cancelled():
             waiter.granted.result().leave()  # the place came in the same moment
             return
-        self._line.remove(waiter)
+        if waiter in self._line:  # not there any more if its turn came after it was cancelled
+            self._line.remove(waiter)
         self._grant()  # the next one may be more patient, and go
 
     def _grant(self) -> None:
@@ -158,17 +180,22 @@ class LocalQueue:
         limit = self._limit(self._fresh_load())
         if limit is None or self._running < limit:
             return True
-        # Others fill the server. Who has nowhere else to go stands in the server's own line: here it might wait
-        # for ever.
-        return patient and self._running == 0
+        if not patient:
+            return False
+        # Others fill the server. Who has nowhere else to go keeps the share we have of it, in the server's own line
+        # if need be: in this one it might wait for ever.
+        return self._running < max(1, min(self._ours, self._max_concurrent or self._ours))
 
     def _limit(self, load: ServerLoad | None) -> int | None:
         """How many of ours may be at the server now; ``None``: no bound is known."""
-        if self._max_concurrent is not None:
-            return max(0, self._max_concurrent - (self._others if load is not None else 0))
-        if load is None or load.waiting == 0:
-            return None
-        return max(0, load.running - self._others)
+        if load is None:
+            return self._max_concurrent
+        places = self._places()
+        return None if places is None else max(0, places - self._others)
+
+    def _places(self) -> int | None:
+        bounds = [bound for bound in (self._max_concurrent, self._capacity) if bound is not None]
+        return min(bounds, default=None)
 
     def _expected_wait_s(self, load: ServerLoad | None) -> float | None:
         """(those ahead + 1) x mean service time / places: the mean of a line with memoryless service, M/M/c."""
@@ -177,7 +204,7 @@ class LocalQueue:
         if self._service_s is None:
             return None
         in_server_line = 0 if load is None else load.waiting
-        places = self._max_concurrent or (load.running if load is not None else 0) or 1
+        places = (self._max_concurrent if load is None else self._places()) or 1
         return self._service_s * (len(self._line) + in_server_line + 1) / places
 
     def _fresh_load(self) -> ServerLoad | None:

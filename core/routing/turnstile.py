@@ -1,4 +1,4 @@
-"""The waiting line for request rates: first come, first through, and a refusal at once when it would be too long."""
+"""The waiting line for request rates: first come, first through, and a refusal at once where it is too long."""
 
 from __future__ import annotations
 
@@ -60,10 +60,13 @@ class Turnstile:
         max_wait_s: float,
         deadline_left_s: float | None = None,
         on_wait: Callable[[Waiting], None] | None = None,
+        interval_s: float = 0.0,
     ) -> T:
         """Return what ``try_once`` returns, once it raises no ``RateExceeded`` any more.
 
         ``on_wait`` hears each change of the place in line. Any other error of ``try_once`` ends the waiting too.
+        ``interval_s``: how often the rate lets one through, where the caller knows it (60 s / requests a minute). The
+        estimate for a long line is right at once then, and learnt otherwise.
 
         Raises:
             RateExceeded: the line is full (``max_waiting``), or the expected wait is longer than ``max_wait_s`` or
@@ -76,6 +79,7 @@ class Turnstile:
                 return await try_once()
             except RateExceeded as error:
                 refused = error
+        self._interval_s = max(self._interval_s, interval_s)
         place = self._join(refused, max_waiting, max_wait_s, deadline_left_s, on_wait)
         try:
             self._tell(place)
@@ -94,7 +98,7 @@ class Turnstile:
     ) -> _Place:
         now, ahead = self._clock(), len(self._line)
         if refused is not None:
-            self._learn(refused, alone=ahead == 0)
+            self._learn(refused, is_first=ahead == 0)
         expected_s = self._expected_s(ahead)
         if ahead >= max_waiting:
             raise self._refusal(expected_s, ahead, "no more requests may wait for it")
@@ -120,28 +124,26 @@ class Turnstile:
 
     async def _try_until_through(self, place: _Place, try_once: Callable[[], Awaitable[T]]) -> T:
         while True:
+            if self._next_try_at > min(place.until, place.deadline):
+                raise self._too_long(place)
             pause_s = self._next_try_at - self._clock()
             if pause_s > 0:
                 await self._sleep(pause_s)
-            if self._clock() > place.deadline:
-                raise self._too_long(place)
             try:
                 return await try_once()
             except RateExceeded as error:
-                self._learn(error, alone=True)
-            if self._next_try_at > min(place.until, place.deadline):
-                raise self._too_long(place)
+                self._learn(error, is_first=True)
             self._tell_all()
 
-    def _learn(self, refused: RateExceeded, *, alone: bool) -> None:
+    def _learn(self, refused: RateExceeded, *, is_first: bool) -> None:
         """Note when the first in line may try again, and how long one turn takes.
 
-        A rate that is used up lets one request through each interval, and the longest wait it has asked for since
-        the line formed comes close to that interval.
+        A rate that is used up lets one request through each interval. The longest wait it has asked for since the
+        line formed comes close to that.
         """
         pause_s = max(SHORTEST_PAUSE_S, refused.retry_after_s)
         self._limit_name = refused.limit_name
-        if alone:
+        if is_first:
             self._next_try_at = self._clock() + pause_s
         self._interval_s = max(self._interval_s, pause_s)
 
