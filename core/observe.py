@@ -1,27 +1,63 @@
 """What Signalbox says about itself in ``<home>/logs/signalbox.log``, with every secret hidden.
 
 Nothing goes to standard error unless ``debug`` asks for it. Prompts and answers are never logged: the HTTP
-libraries and SDKs, whose debug lines hold whole requests, are kept to warnings even then.
+libraries and SDKs, whose debug lines hold whole requests, are kept to warnings even then, and what an exception
+quotes of a request is hidden (``core.request_text``). Each line that is written while a request runs carries the
+request's correlation id.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import logging.handlers
 import os
+import re
 import sys
 import traceback
+from collections.abc import AsyncGenerator, Generator
+from contextvars import ContextVar
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal, TypeVar, cast
 
+from core.chat import ChatRequest, TextDelta, ToolCallDelta
 from core.file_lock import locked
 from core.redaction import redact, remember_secret
+from core.request_text import HIDDEN_TEXT, hide_request_text, remember_request
 
-__all__ = ["RedactingFilter", "log_path", "redact", "redacted_traceback", "remember_secret", "setup_logging"]
+__all__ = [
+    "RedactingFilter",
+    "correlation_id",
+    "in_request",
+    "log_path",
+    "private",
+    "redact",
+    "redacted_traceback",
+    "remember_secret",
+    "request_context",
+    "setup_logging",
+    "traceparent",
+    "with_traceparent",
+]
+
+T = TypeVar("T")
+LogFormat = Literal["text", "json"]
+
+correlation_id: ContextVar[str | None] = ContextVar("correlation_id", default=None)
+"""The request that this task works for, ``None`` outside one."""
+
+traceparent: ContextVar[str | None] = ContextVar("traceparent", default=None)
+"""The W3C trace context header that a provider sends with the running attempt; ``None``: no traces."""
 
 MAX_LOG_BYTES = 2 << 20
 KEPT_LOGS = 3
-_FORMAT = "%(asctime)s.%(msecs)03d %(levelname)-7s %(process)d %(name)s: %(message)s"
+MAX_LINE_CHARS = 4000
+MAX_TEXT_CHARS = 64_000
+"""Longer lines and tracebacks are cut in the middle: what is that long quotes something."""
+
+_FORMAT = "%(asctime)s.%(msecs)03d %(levelname)-7s %(process)d %(request)s %(name)s: %(message)s"
 _TALKATIVE = (
     "anthropic",
     "openai",
@@ -33,6 +69,11 @@ _TALKATIVE = (
     "keyring",
     "aiohttp",
 )
+_QUOTING = frozenset({"anthropic", "openai", "jsonschema", "json_repair"})
+"""Libraries whose exceptions hold the server's answer or the text that was checked."""
+
+_ERROR_CODE = re.compile(r"Error code: \d+ - ")
+_INPUT_VALUE = re.compile(r"(input_value=).*(?=, input_type=)")  # pydantic's quote of what it was given
 _MARK = "_signalbox_handler"
 _log = logging.getLogger(__name__)
 
@@ -43,35 +84,183 @@ def log_path(home: Path) -> Path:
 
 
 def redacted_traceback(error: BaseException) -> str:
-    """Return the traceback of ``error`` as Python prints it, with every secret hidden."""
-    return redact("".join(traceback.format_exception(error)))
+    """Return the traceback of ``error`` as Python prints it, with every secret hidden.
+
+    What it quotes of a request or an answer is hidden too, and long lines are cut.
+    """
+    text = "".join(traceback.format_exception(error))
+    for message, shown in _quoting_messages(error):
+        text = text.replace(message, shown)
+    return private(text)
+
+
+def private(text: str) -> str:
+    """Return ``text`` as it may be written: without keys, and without the words of a prompt or an answer."""
+    text = _INPUT_VALUE.sub(rf"\1{HIDDEN_TEXT}", text)
+    return redact(hide_request_text(_cut(text)))
+
+
+def _cut(text: str) -> str:
+    """Shorten long lines, and a text of very many."""
+    if len(text) > MAX_LINE_CHARS:
+        text = "\n".join(_shortened(line, MAX_LINE_CHARS) for line in text.split("\n"))
+    return _shortened(text, MAX_TEXT_CHARS)
+
+
+def _shortened(text: str, most: int) -> str:
+    if len(text) <= most:
+        return text
+    return f"{text[: most * 3 // 4]} [… {len(text) - most:,} characters …] {text[-most // 4 :]}"
+
+
+def _quoting_messages(error: BaseException) -> Generator[tuple[str, str]]:
+    """Yield the messages in ``error``'s chain whose library quotes what was sent or answered, and what stays."""
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        current = waiting.pop()
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        waiting += [linked for linked in (current.__cause__, current.__context__) if linked is not None]
+        if isinstance(current, BaseExceptionGroup):
+            waiting += cast("BaseExceptionGroup[BaseException]", current).exceptions
+        if type(current).__module__.partition(".")[0] not in _QUOTING:
+            continue
+        message = str(current)
+        if message:
+            code = _ERROR_CODE.match(message)
+            yield message, f"{code.group() if code else ''}[{len(message)} characters are left out]"
 
 
 class RedactingFilter(logging.Filter):
-    """Hides secrets in a record's message, arguments, traceback and stack, whatever formats it later."""
+    """Hides secrets in a record's message, arguments, traceback and stack, whatever formats it later.
+
+    It also puts the correlation id of the running request on the record.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if not hasattr(record, "correlation_id"):
+            record.correlation_id = correlation_id.get()
         try:
             message = record.getMessage()
         except Exception:  # noqa: BLE001  arguments that do not fit: say both instead of losing the line
             message = f"{record.msg!s} {record.args!r}"
-        record.msg, record.args = redact(message), None
+        record.msg, record.args = private(message), None
         if record.exc_info and record.exc_info[1] is not None:
             record.exc_text = redacted_traceback(record.exc_info[1]).rstrip("\n")
             # Another handler's formatter must not print the raw exception again.
             record.exc_info = None
         elif record.exc_text:
-            record.exc_text = redact(record.exc_text)
+            record.exc_text = private(record.exc_text)
         if record.stack_info:
-            record.stack_info = redact(record.stack_info)
+            record.stack_info = private(record.stack_info)
         return True
 
 
-def setup_logging(home: Path, debug: bool = False) -> None:
+class _TextLines(logging.Formatter):
+    """A line for a person; ``-`` stands where no request runs."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        record.request = getattr(record, "correlation_id", None) or "-"
+        return super().format(record)
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object a line. ``time`` is RFC 3339 in UTC."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            "correlation_id": getattr(record, "correlation_id", None),
+            "process": record.process,
+        }
+        if record.exc_text:
+            line["exception"] = record.exc_text
+        if record.stack_info:
+            line["stack"] = record.stack_info
+        return json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+# -- the running request --------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def request_context(request_id: str) -> Generator[None]:
+    """Give each line that this task (and what it starts) writes meanwhile the correlation id ``request_id``.
+
+    Not for the body of an async generator, whose caller would see it between two events: see ``in_request``.
+    """
+    token = correlation_id.set(request_id)
+    try:
+        yield
+    finally:
+        correlation_id.reset(token)
+
+
+async def in_request(request: ChatRequest, events: AsyncGenerator[T]) -> AsyncGenerator[T]:
+    """Pass ``events`` on; while they are made, log lines carry the request's id and hide its texts.
+
+    The texts stay hidden a little longer, for a traceback that is printed after the end. Closing this closes
+    ``events``. Between two events the caller's own context is back, so that two streams may be read in turns.
+    """
+    known = remember_request(_texts_of(request))
+    try:
+        async for event in _with(correlation_id, request.correlation_id, events):
+            if isinstance(event, TextDelta):
+                known.add(event.text)
+            elif isinstance(event, ToolCallDelta):
+                known.add(event.arguments_json)
+            yield event
+    finally:
+        known.end()
+
+
+def with_traceparent(header: str | None, events: AsyncGenerator[T]) -> AsyncGenerator[T]:
+    """Pass ``events`` on; whoever makes them finds ``header`` in ``traceparent``."""
+    return events if header is None else _with(traceparent, header, events)
+
+
+async def _with(variable: ContextVar[str | None], value: str, events: AsyncGenerator[T]) -> AsyncGenerator[T]:
+    """Set ``variable`` while ``events`` makes its next event, and never while the caller has the turn."""
+    try:
+        while True:
+            token = variable.set(value)
+            try:
+                event = await anext(events)
+            except StopAsyncIteration:
+                return
+            finally:
+                variable.reset(token)
+            yield event
+    finally:
+        token = variable.set(value)
+        try:
+            await events.aclose()
+        finally:
+            variable.reset(token)
+
+
+def _texts_of(request: ChatRequest) -> list[str]:
+    texts = [message.text for message in request.messages]
+    texts += [call.arguments_json for message in request.messages for call in message.tool_calls]
+    if request.system:
+        texts.append(request.system)
+    return texts
+
+
+# -- the log file ---------------------------------------------------------------------------------------
+
+
+def setup_logging(home: Path, debug: bool = False, log_format: LogFormat = "text") -> None:
     """Log to a rotating file in ``home`` (2 MiB, three older ones kept); with ``debug`` to stderr as well.
 
-    Calling it again replaces what it set up before. A folder that cannot be written is reported on
-    standard error and does not stop the start; warnings then go there too.
+    ``log_format`` ``json`` writes one JSON object a line into the file; stderr stays readable. Calling it
+    again replaces what it set up before. A folder that cannot be written is reported on standard error and
+    does not stop the start; warnings then go there too.
     """
     root = logging.getLogger()
     for handler in [handler for handler in root.handlers if hasattr(handler, _MARK)]:
@@ -80,11 +269,13 @@ def setup_logging(home: Path, debug: bool = False) -> None:
     refused: OSError | None = None
     try:
         log_path(home).parent.mkdir(parents=True, exist_ok=True)
-        _add(root, _SharedLog(log_path(home)), logging.DEBUG)
+        lines = _JsonLines() if log_format == "json" else _text_lines()
+        _add(root, _SharedLog(log_path(home)), logging.DEBUG, lines)
     except OSError as error:
         refused = error
     if debug or refused:
-        _add(root, logging.StreamHandler(sys.stderr), logging.DEBUG if debug else logging.WARNING)
+        level = logging.DEBUG if debug else logging.WARNING
+        _add(root, logging.StreamHandler(sys.stderr), level, _text_lines())
     root.setLevel(logging.DEBUG if debug else logging.INFO)
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -93,10 +284,14 @@ def setup_logging(home: Path, debug: bool = False) -> None:
         _log.warning("no log file, because %s cannot be written: %s", log_path(home), refused.strerror)
 
 
-def _add(root: logging.Logger, handler: logging.Handler, level: int) -> None:
+def _text_lines() -> logging.Formatter:
+    return _TextLines(_FORMAT, datefmt="%Y-%m-%dT%H:%M:%S")
+
+
+def _add(root: logging.Logger, handler: logging.Handler, level: int, lines: logging.Formatter) -> None:
     handler.setLevel(level)
     handler.addFilter(RedactingFilter())
-    handler.setFormatter(logging.Formatter(_FORMAT, datefmt="%Y-%m-%dT%H:%M:%S"))
+    handler.setFormatter(lines)
     setattr(handler, _MARK, True)
     root.addHandler(handler)
 
