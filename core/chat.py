@@ -150,7 +150,8 @@ class Usage:
     """Disjoint token counts: a token is in exactly one of the five, and their sum is what was billed.
 
     ``thinking_tokens`` is informational (already inside ``output_tokens``), ``None`` where not reported.
-    ``service_tier`` is the provider's own word, since it changes the price.
+    ``service_tier`` is the provider's own word, since it changes the price; what else changes it follows, joined
+    by ``+``: ``standard+geo=us+web_search=2``.
     """
 
     fresh_input_tokens: int = 0

@@ -6,7 +6,8 @@ wire's ``prompt_tokens`` has them in. Counting a cached token twice, or at the w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -25,7 +26,9 @@ def anthropic_usage(raw: Any, before: Usage | None = None) -> Usage | None:
     """Return the usage after one more report on Anthropic's wire, or ``before`` when ``raw`` holds none.
 
     ``message_start`` carries the input's counts, ``message_delta`` cumulative ones that may leave out what did
-    not change. Cache writes without a breakdown by lifetime count as 5-minute writes, the wire's default.
+    not change. Cache writes without a breakdown by lifetime are of the lifetime already reported, else 5-minute
+    writes, the wire's default. A report that says a request had no input at all is not believed once there was
+    some: bridges to other wires end a stream like that.
     """
     wire = as_mapping(raw)
     if wire is None:
@@ -42,12 +45,14 @@ def anthropic_usage(raw: Any, before: Usage | None = None) -> Usage | None:
             usage = replace(usage, **{field: count})
             known = True
     usage = _with_cache_writes(usage, wire)
+    if before is not None and before.input_tokens and not usage.input_tokens:
+        usage = replace(before, output_tokens=usage.output_tokens)
     thinking = _count((as_mapping(wire.get("output_tokens_details")) or {}).get("thinking_tokens"))
     if thinking is not None:
         usage = replace(usage, thinking_tokens=thinking)
-    tier = wire.get("service_tier")
-    if isinstance(tier, str):
-        usage = replace(usage, service_tier=tier)
+    words = _read_words(usage.service_tier)
+    _add_words(words, wire)
+    usage = replace(usage, service_tier=_write_words(words))
     return usage if known or before is not None else None
 
 
@@ -62,16 +67,81 @@ def _with_cache_writes(usage: Usage, wire: Mapping[str, Any]) -> Usage:
     total = _count(wire.get("cache_creation_input_tokens"))
     if total is None:
         return usage
+    if usage.cache_write_1h_tokens and not usage.cache_write_5m_tokens:
+        return replace(usage, cache_write_1h_tokens=total)
     # An hour's write that was already reported stays one; the rest of the new total is the default lifetime.
     one_hour = min(usage.cache_write_1h_tokens, total)
     return replace(usage, cache_write_5m_tokens=total - one_hour, cache_write_1h_tokens=one_hour)
 
 
+# What a report may say about its price besides the tier, in the order it is written down.
+_TIER = "tier"
+_FREE_SERVER_TOOLS = frozenset({"web_fetch_requests"})
+"""A web fetch costs the tokens of what it fetched and nothing more (Anthropic, "Web fetch tool")."""
+_NEUTRAL_GEOS = frozenset({"global", "not_available"})
+_NO_PLAIN_WORD = re.compile(r"[^a-z0-9_.,:-]+")
+_WORD_CHARACTERS = 64
+
+
+def _add_words(words: dict[str, str], wire: Mapping[str, Any]) -> None:
+    """Read what else a report says about its price. What is not known here stays: it makes a row unpriced."""
+    tier, speed, geo = wire.get("service_tier"), wire.get("speed"), wire.get("inference_geo")
+    if isinstance(tier, str):
+        words[_TIER] = _plain(tier)
+    if isinstance(speed, str):
+        words["speed"] = "" if speed == "standard" else _plain(speed)
+    if isinstance(geo, str):
+        words["geo"] = "" if geo in _NEUTRAL_GEOS else _plain(geo)
+    for name, value in (as_mapping(wire.get("server_tool_use")) or {}).items():
+        if name not in _FREE_SERVER_TOOLS and (count := _count(value)) is not None:
+            words[_plain(str(name).removesuffix("_requests"))] = str(count) if count else ""
+    iterations: object = wire.get("iterations")
+    if isinstance(iterations, list | tuple):
+        words["iterations"] = _kinds(cast("Sequence[object]", iterations))
+    credit = as_mapping((as_mapping(wire.get("fallback_credit")) or {}).get("status"))
+    if credit is not None:
+        redeemed = credit.get("type") != "not_applied"
+        words["fallback_credit"] = _plain(str(credit.get("type"))) if redeemed else ""
+
+
+def _kinds(iterations: Sequence[object]) -> str:
+    """Name the kinds of calls behind one answer; empty for a single one of the model itself.
+
+    Several calls of the model are added up in the report's own counts; those of other kinds (compaction, an
+    advisor, a fallback model) are not, or have another model's price.
+    """
+    kinds = sorted({_plain(str((as_mapping(entry) or {}).get("type"))) for entry in iterations})
+    return "" if len(iterations) < 2 and kinds in ([], ["message"]) else ",".join(kinds)
+
+
+def _read_words(service_tier: str | None) -> dict[str, str]:
+    words: dict[str, str] = {}
+    for word in (service_tier or "").split("+"):
+        name, equals, value = word.partition("=")
+        if equals:
+            words[name] = value
+        elif name:
+            words[_TIER] = name
+    return words
+
+
+def _write_words(words: Mapping[str, str]) -> str | None:
+    """Write the tier, then the rest in one fixed order, so that equal terms are equal text."""
+    rest = sorted((name, value) for name, value in words.items() if value and name != _TIER)
+    written = [words[_TIER]] if words.get(_TIER) else []
+    return "+".join([*written, *(f"{name}={value}" for name, value in rest)]) or None
+
+
+def _plain(text: str) -> str:
+    return _NO_PLAIN_WORD.sub("_", text.strip().lower())[:_WORD_CHARACTERS]
+
+
 def openai_usage(raw: Any) -> Usage | None:
     """Return the usage of one report on the OpenAI wire, or ``None`` when ``raw`` holds none.
 
-    ``prompt_tokens`` includes cached ones, so they are taken out of the fresh count. ``cache_write_tokens`` is not
-    a class of its own for local servers: those tokens stay fresh.
+    ``prompt_tokens`` includes cached ones and those written to the cache, so they are taken out of the fresh
+    count. That wire has one class of cache writes; it stands with the 5-minute ones. Predicted tokens that were
+    rejected are inside ``completion_tokens``. Audio has prices of its own, so it is named in the service tier.
     """
     wire = as_mapping(raw)
     if wire is None:
@@ -79,14 +149,19 @@ def openai_usage(raw: Any) -> Usage | None:
     prompt, output = _count(wire.get("prompt_tokens")), _count(wire.get("completion_tokens"))
     if prompt is None and output is None:
         return None
-    cached = _count((as_mapping(wire.get("prompt_tokens_details")) or {}).get("cached_tokens")) or 0
-    cached = min(cached, prompt or 0)
-    details = as_mapping(wire.get("completion_tokens_details")) or {}
+    total = prompt or 0
+    of_prompt = as_mapping(wire.get("prompt_tokens_details")) or {}
+    of_output = as_mapping(wire.get("completion_tokens_details")) or {}
+    cached = min(_count(of_prompt.get("cached_tokens")) or 0, total)
+    written = min(_count(of_prompt.get("cache_write_tokens")) or 0, total - cached)
+    audio = (_count(of_prompt.get("audio_tokens")) or 0) + (_count(of_output.get("audio_tokens")) or 0)
     return Usage(
-        fresh_input_tokens=(prompt or 0) - cached,
+        fresh_input_tokens=total - cached - written,
         cache_read_tokens=cached,
+        cache_write_5m_tokens=written,
         output_tokens=output or 0,
-        thinking_tokens=_count(details.get("reasoning_tokens")),
+        thinking_tokens=_count(of_output.get("reasoning_tokens")),
+        service_tier=f"audio={audio}" if audio else None,
     )
 
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.chat import Side, Usage
-from core.spend import rates as arithmetic
+from core.spend import price_rates
 from core.spend.price_overrides import Overrides, PriceOverride, PriceOverridesFile
-from core.spend.rates import (
+from core.spend.price_rates import (
     RATE_PER_DOLLAR_A_KCOUNT,
     CacheWrite,
     Rates,
@@ -180,7 +180,7 @@ class PriceTable:
         if side == "local":
             return 0
         found = self._tiers(self._loaded(), provider, model, at, usage.service_tier)
-        return None if found is None else arithmetic.cost_nanodollars(found[0], usage, found[1])
+        return None if found is None else price_rates.cost_nanodollars(found[0], usage, found[1])
 
     def price(
         self, usage: Usage, *models: str | None, provider: str = "anthropic", at: datetime | None = None
@@ -195,7 +195,7 @@ class PriceTable:
         own = [name for name in names if self._is_overridden(state, provider, name)]
         for name in (*own, *(name for name in names if name not in own)):
             found = self._tiers(state, provider, name, at, usage.service_tier)
-            cost = None if found is None else arithmetic.cost_nanodollars(found[0], usage, found[1])
+            cost = None if found is None else price_rates.cost_nanodollars(found[0], usage, found[1])
             if cost is not None:
                 return Priced(nanodollars=cost, version=self._version(name in own, state), model=name)
         return None
@@ -241,7 +241,7 @@ class PriceTable:
         for limit in (max_output_limit, own_limit):
             if limit is not None and limit < max_output_tokens:
                 max_output_tokens = limit
-        return arithmetic.worst_case_nanodollars(
+        return price_rates.worst_case_nanodollars(
             found[0], input_tokens, max_output_tokens, cache_write, found[1]
         )
 
