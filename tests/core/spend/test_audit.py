@@ -1,0 +1,518 @@
+"""The audit log: whatever is changed behind the ledger's back is found, and what the ledger writes never is."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import create_engine
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DatabaseError
+from sqlalchemy.pool import StaticPool
+
+from core.spend import audit, schema
+from core.spend.database import begin_writing
+from tests.support import postgres
+
+COLUMNS = [column.name for column in schema.attempts.c]
+ENTRY_COLUMNS = [column.name for column in audit.audit.c]
+
+
+def blank_row(number_of_request: int) -> dict[str, Any]:
+    row: dict[str, Any] = dict.fromkeys(COLUMNS)
+    for column in schema.attempts.c:
+        if not column.nullable and column.name != "id":
+            row[column.name] = "" if column.type.python_type is str else 0
+    del row["id"]
+    row.update(
+        correlation_id=f"request-{number_of_request}",
+        number=1,
+        started_us=1_763_942_400_000_000 + number_of_request,
+        day="2026-11-23",
+        source="library",
+        side="api",
+        provider="anthropic",
+        model="claude-x",
+        status="open",
+        state="open",
+        hold_nanodollars=100 + number_of_request,
+        decision_json='{"rule":"simple"}',
+    )
+    return row
+
+
+class Books:
+    """Writes rows and their entries as the ledger does."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.rows: dict[str, dict[str, Any]] = {}
+
+    def insert(self, number: int, **changed: Any) -> dict[str, Any]:
+        row = blank_row(number) | changed
+        done = self.connection.execute(schema.attempts.insert().values(row))
+        assert done.inserted_primary_key is not None
+        row["id"] = done.inserted_primary_key[0]
+        self.rows[row["correlation_id"]] = row
+        return row
+
+    def begin(self, number: int, **changed: Any) -> None:
+        row = self.insert(number, **changed)
+        kind = "refuse" if row["status"] == "refused" else "begin"
+        audit.append(self.connection, at_us=number, kind=kind, correlation_id=row["correlation_id"], row=row)
+
+    def change(self, number: int, kind: str = "settle", **changed: Any) -> None:
+        old = self.rows[f"request-{number}"]
+        new = self.rows[f"request-{number}"] = {**old, **changed}
+        where = schema.attempts.c.id == old["id"]
+        self.connection.execute(schema.attempts.update().where(where).values(changed))
+        audit.append(
+            self.connection,
+            at_us=number,
+            kind=kind,
+            correlation_id=old["correlation_id"],
+            row=new,
+            before=old,
+        )
+
+
+def settled(cost: int) -> dict[str, Any]:
+    tokens = {name: 1 for name in schema.attempts.c.keys() if name.endswith("_tokens")}  # noqa: SIM118
+    return {
+        "status": "done",
+        "state": "settled",
+        "cost_nanodollars": cost,
+        "counted_nanodollars": cost,
+        "latency_ms": 17,  # comes back as 17.0
+        "ttft_ms": 0.1 + 0.2,
+        **tokens,
+    }
+
+
+def write_history(connection: Connection) -> None:
+    """Two requests from before the log (one changes later), then every kind of change, one request still open."""
+    books = Books(connection)
+    begin_writing(connection)
+    schema.metadata.create_all(connection)
+    books.insert(1, status="done", state="settled", counted_nanodollars=5)
+    books.insert(2, state="unresolved", status="failed", counted_nanodollars=7)
+    audit.genesis(connection, at_us=1)
+    for number in (3, 4, 5, 6):
+        books.begin(number)
+    books.change(4, **settled(44))
+    books.change(3, **settled(33))
+    books.change(2, "resolve", cost_nanodollars=3, counted_nanodollars=3, state="settled")
+    books.begin(7, status="refused", state="settled", side="", provider="", hold_nanodollars=None)
+    note = {"conversation": "c", "per_minute": 20, "why": None}
+    audit.append(connection, at_us=9, kind="resume", correlation_id=None, row=None, note=note)
+    books.change(5, "recover", state="unresolved", status="failed", counted_nanodollars=105)
+    books.change(5, "resolve", state="settled", cost_nanodollars=55, counted_nanodollars=55)
+    connection.commit()
+
+
+@contextmanager
+def connected(database: sqlite3.Connection) -> Iterator[Connection]:
+    database.isolation_level = None
+    engine = create_engine("sqlite://", creator=lambda: database, poolclass=StaticPool)
+    with engine.connect() as connection:
+        yield connection
+
+
+@pytest.fixture(scope="module")
+def history() -> bytes:
+    database = sqlite3.connect(":memory:")
+    with connected(database) as connection:
+        write_history(connection)
+    return database.serialize()
+
+
+def verify(history: bytes, tamper: Callable[[sqlite3.Cursor], object], **options: Any) -> audit.AuditReport:
+    """Change the database as somebody with full access does, the triggers put back afterwards; then verify."""
+    database = sqlite3.connect(":memory:")
+    database.deserialize(history)
+    database.isolation_level = None
+    cursor = database.cursor()
+    cursor.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
+    triggers = cursor.fetchall()
+    for name, _ in triggers:
+        cursor.execute(f"DROP TRIGGER {name}")
+    tamper(cursor)
+    for _, sql in triggers:
+        cursor.execute(sql)
+    with connected(database) as connection:
+        report = audit.verify(connection, **options)
+    database.close()
+    return report
+
+
+def stored(history: bytes, table: str) -> list[dict[str, Any]]:
+    database = sqlite3.connect(":memory:")
+    database.deserialize(history)
+    database.row_factory = sqlite3.Row
+    return [dict(row) for row in database.execute(f"SELECT * FROM {table} ORDER BY 1")]
+
+
+def update(cursor: sqlite3.Cursor, table: str, key: str, value: Any, changes: dict[str, Any]) -> None:
+    names = ", ".join(f"{name} = ?" for name in changes)
+    cursor.execute(f"UPDATE {table} SET {names} WHERE {key} = ?", (*changes.values(), value))
+
+
+def insert(cursor: sqlite3.Cursor, table: str, row: dict[str, Any]) -> None:
+    marks = ", ".join("?" * len(row))
+    cursor.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))
+
+
+def rehashed(entry: dict[str, Any]) -> dict[str, Any]:
+    content = {name: entry[name] for name in ENTRY_COLUMNS if name != "hash"}
+    return {**entry, "hash": audit.entry_hash(**content)}
+
+
+def test_what_the_ledger_writes_verifies(history: bytes) -> None:
+    report = verify(history, lambda cursor: None)
+    assert report.problems == ()
+    assert (report.ok, report.entries, report.rows, report.expected_found) == (True, 12, 7, None)
+    entries = stored(history, "ledger_audit")
+    assert report.head_hash == entries[-1]["hash"]
+    assert entries[0]["kind"] == "genesis"
+    for earlier in entries:
+        assert verify(history, lambda cursor: None, expect=earlier["hash"]).expected_found is True
+    assert verify(history, lambda cursor: None, expect="ab" * 32).problem_count == 1
+
+
+def test_the_forms_are_what_the_docstring_says(history: bytes) -> None:
+    """Written apart from the module, as another program would do it."""
+    import hashlib
+
+    previous = "0" * 64
+    for entry in stored(history, "ledger_audit"):
+        content = [entry[name] for name in ENTRY_COLUMNS[:-1]]
+        as_json = json.dumps(content, separators=(",", ":"), ensure_ascii=True)
+        assert entry["previous_hash"] == previous
+        assert entry["hash"] == hashlib.sha256(as_json.encode()).hexdigest()
+        assert entry["payload_json"] == json.dumps(
+            json.loads(entry["payload_json"]), separators=(",", ":"), sort_keys=True
+        )
+        assert "null" not in entry["payload_json"]
+        previous = entry["hash"]
+    row = next(row for row in stored(history, "ledger_attempts") if row["correlation_id"] == "request-4")
+    decision = row.pop("decision_json")
+    facts = {name: value for name, value in sorted(row.items()) if value is not None and name != "id"}
+    text = json.dumps({**facts, "id": row["id"]}, separators=(",", ":")) + "\n" + decision
+    last = json.loads(
+        [e for e in stored(history, "ledger_audit") if e["correlation_id"] == "request-4"][-1]["payload_json"]
+    )
+    assert last["digest"] == hashlib.sha256(text.encode()).hexdigest()
+
+
+values = st.one_of(
+    st.none(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(allow_nan=False),
+    st.text(max_size=8),
+    st.binary(max_size=4),
+    st.sampled_from(
+        ("open", "settled", "anthropic", "begin", "genesis", "0" * 64, "{}", "[]", '{"digest":"x"}')
+    ),
+)
+quick = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@quick
+@given(data=st.data())
+def test_any_edit_of_any_field_of_an_entry_is_found(history: bytes, data: st.DataObject) -> None:
+    entry = data.draw(st.sampled_from(stored(history, "ledger_audit")))
+    name = data.draw(st.sampled_from(ENTRY_COLUMNS))
+    value = data.draw(values)
+    _assert_edit_is_found(history, "ledger_audit", "seq", entry, name, value)
+
+
+@quick
+@given(data=st.data())
+def test_any_edit_of_any_field_of_a_row_is_found(history: bytes, data: st.DataObject) -> None:
+    row = data.draw(st.sampled_from(stored(history, "ledger_attempts")))
+    name = data.draw(st.sampled_from(COLUMNS))
+    value = data.draw(values)
+    report = _assert_edit_is_found(history, "ledger_attempts", "id", row, name, value)
+    if row["id"] > 2 and name not in ("id", "correlation_id", "number"):
+        # One edited row is one problem, told once, with its request's name.
+        (problem,) = report.problems
+        assert problem.correlation_id == row["correlation_id"]
+
+
+def _assert_edit_is_found(
+    history: bytes, table: str, key: str, before: dict[str, Any], name: str, value: Any
+) -> audit.AuditReport:
+    changed: list[bool] = []
+
+    def edit(cursor: sqlite3.Cursor) -> None:
+        try:
+            update(cursor, table, key, before[key], {name: value})
+        except sqlite3.IntegrityError:
+            assume(False)  # NOT NULL, or a number that is taken
+        now = [tuple(row) for row in cursor.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall()]
+        changed.append(now != [tuple(row.values()) for row in stored(history, table)])
+
+    report = verify(history, edit)
+    assume(changed == [True])  # a text of digits becomes the number that was there
+    assert not report.ok
+    return report
+
+
+@quick
+@given(data=st.data())
+def test_any_deletion_insertion_or_swap_is_found(history: bytes, data: st.DataObject) -> None:
+    table, key = data.draw(st.sampled_from((("ledger_audit", "seq"), ("ledger_attempts", "id"))))
+    rows = stored(history, table)
+    what = data.draw(st.sampled_from(("delete", "insert", "swap")))
+    if what == "delete":
+        gone = data.draw(st.sets(st.sampled_from([row[key] for row in rows]), min_size=1))
+
+        def tamper(cursor: sqlite3.Cursor) -> None:
+            for number in gone:
+                cursor.execute(f"DELETE FROM {table} WHERE {key} = ?", (number,))
+    elif what == "insert":
+        copied = dict(data.draw(st.sampled_from(rows)))
+        copied[key] = data.draw(st.one_of(st.none(), st.integers(-3, 0), st.integers(len(rows) + 1, 99)))
+        if table == "ledger_attempts":
+            copied["correlation_id"] = "request-of-somebody"
+        elif copied[key] is not None:
+            copied = rehashed(copied | {"previous_hash": rows[-1]["hash"]})
+
+        def tamper(cursor: sqlite3.Cursor) -> None:
+            insert(cursor, table, copied)
+    else:
+        first, second = data.draw(
+            st.lists(st.sampled_from(rows), min_size=2, max_size=2, unique_by=lambda r: r[key])
+        )
+
+        def tamper(cursor: sqlite3.Cursor) -> None:
+            # Their contents change places, through a third number because numbers are unique.
+            for old, new in ((first[key], -99), (second[key], first[key]), (-99, second[key])):
+                update(cursor, table, key, old, {key: new})
+
+    assert not verify(history, tamper).ok
+
+
+@quick
+@given(data=st.data())
+def test_a_cut_tail_is_found(history: bytes, data: st.DataObject) -> None:
+    entries = stored(history, "ledger_audit")
+    kept = data.draw(st.integers(0, len(entries) - 1))
+    last = f"{kept}:{entries[kept - 1]['hash'] if kept else audit.NO_HASH}"
+
+    def cut(cursor: sqlite3.Cursor) -> None:
+        cursor.execute("DELETE FROM ledger_audit WHERE seq > ?", (kept,))
+
+    def cut_with_head(cursor: sqlite3.Cursor) -> None:
+        cut(cursor)
+        cursor.execute("UPDATE ledger_meta SET value = ? WHERE key = 'audit_head'", (f"{last}:2",))
+
+    assert any("missing" in problem.what for problem in verify(history, cut).problems)
+    # With the head moved back too, the rows no longer fit; where only a note was cut off, the noted head tells.
+    report = verify(history, cut_with_head, expect=entries[-1]["hash"])
+    assert report.expected_found is False
+    if kept != len(entries) - 3 and kept < len(entries) - 1:
+        assert report.problem_count > 1
+
+
+@quick
+@given(data=st.data())
+def test_an_entry_rewritten_with_a_new_hash_is_found(history: bytes, data: st.DataObject) -> None:
+    """Whoever knows the formula can make an entry that is sound in itself; its neighbour gives it away."""
+    entries = stored(history, "ledger_audit")
+    entry = data.draw(st.sampled_from(entries))
+    name = data.draw(st.sampled_from(("at_us", "kind", "correlation_id", "payload_json", "previous_hash")))
+    forged = rehashed(
+        entry | {name: 1 if name == "at_us" and entry[name] != 1 else "{}" if name != "at_us" else 2}
+    )
+    report = verify(history, lambda cursor: update(cursor, "ledger_audit", "seq", entry["seq"], forged))
+    assert not report.ok
+
+
+def rewrite_all(cursor: sqlite3.Cursor) -> None:
+    """What nothing inside the database can show: one cost changed, and the whole chain written anew."""
+    names = ", ".join(ENTRY_COLUMNS)
+    cursor.execute("UPDATE ledger_attempts SET cost_nanodollars = 1 WHERE correlation_id = 'request-4'")
+    cursor.execute("SELECT * FROM ledger_attempts WHERE correlation_id = 'request-4'")
+    row = dict(zip([column[0] for column in cursor.description], cursor.fetchone(), strict=True))
+    cursor.execute(f"SELECT {names} FROM ledger_audit ORDER BY seq")
+    previous = audit.NO_HASH
+    for values_ in cursor.fetchall():
+        entry = dict(zip(ENTRY_COLUMNS, values_, strict=True)) | {"previous_hash": previous}
+        payload = json.loads(entry["payload_json"])
+        if entry["kind"] == "settle" and entry["correlation_id"] == "request-4":
+            payload["row"]["cost_nanodollars"] = 1
+            payload["digest"] = audit.row_digest(row, with_id=True)
+        entry["payload_json"] = json.dumps(payload, separators=(",", ":"))
+        entry = rehashed(entry)
+        update(cursor, "ledger_audit", "seq", entry["seq"], entry)
+        previous = entry["hash"]
+    cursor.execute("UPDATE ledger_meta SET value = ? WHERE key = 'audit_head'", (f"12:{previous}:2",))
+
+
+def test_a_chain_written_anew_is_found_only_by_a_head_noted_elsewhere(history: bytes) -> None:
+    noted = stored(history, "ledger_audit")[-1]["hash"]
+    assert verify(history, rewrite_all).ok
+    report = verify(history, rewrite_all, expect=noted)
+    assert (report.ok, report.expected_found) == (False, False)
+    assert noted in report.problems[-1].what
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("DELETE FROM ledger_meta WHERE key = 'audit_head'", "head of the audit log is missing"),
+        (
+            "UPDATE ledger_meta SET value = 'x' WHERE key = 'audit_head'",
+            "head of the audit log can't be read",
+        ),
+        (
+            "UPDATE ledger_meta SET value = replace(value, ':2', ':1') WHERE key = 'audit_head'",
+            "does not fit",
+        ),
+        ("DELETE FROM ledger_audit", "All 12 entries of the audit log are missing"),
+        ("DELETE FROM ledger_audit WHERE seq = 1", "Entry 1 is missing"),
+        ("DELETE FROM ledger_audit WHERE seq IN (5, 6)", "Entries 5 to 6 are missing"),
+        (
+            "DELETE FROM ledger_audit WHERE seq = 12",
+            "Entry 12 is missing: the end of the audit log was cut off",
+        ),
+        ("UPDATE ledger_audit SET at_us = 1 WHERE seq = 7", "Entry 7 was edited"),
+        ("DELETE FROM ledger_attempts WHERE correlation_id = 'request-4'", "was deleted from the ledger"),
+        ("DELETE FROM ledger_attempts WHERE id = 1", "2 rows are older than the audit log"),
+        ("UPDATE ledger_attempts SET model = 'y' WHERE id = 1", "among the ids 0 to 999"),
+        (
+            "UPDATE ledger_attempts SET cost_nanodollars = 1 WHERE correlation_id = 'request-4'",
+            "edited in the ledger: cost_nanodollars is 1, the log says 44",
+        ),
+        (
+            "UPDATE ledger_attempts SET error_kind = 'y' WHERE correlation_id = 'request-4'",
+            "a field that the log keeps only a digest of",
+        ),
+        (
+            "UPDATE ledger_attempts SET counted_nanodollars = 0 WHERE id = 2",
+            "edited in the ledger: counted_nanodollars is 0, the log says 3",
+        ),
+        ("UPDATE ledger_attempts SET id = 99 WHERE correlation_id = 'request-6'", "id is 99, the log says 6"),
+        ("DROP TABLE ledger_audit", "table is gone"),
+    ],
+)
+def test_the_report_says_what_was_done(history: bytes, statement: str, words: str) -> None:
+    database = sqlite3.connect(":memory:")
+    database.deserialize(history)
+    triggers = database.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
+    for name, _ in triggers:
+        database.execute(f"DROP TRIGGER {name}")
+    assert database.execute(statement).rowcount != 0
+    if not statement.startswith("DROP"):
+        for _, sql in triggers:
+            database.execute(sql)
+    database.commit()
+    with connected(database) as connection:
+        report = audit.verify(connection)
+    assert any(words in problem.what for problem in report.problems), report.problems
+
+
+def test_a_dropped_trigger_is_a_problem_of_its_own(history: bytes) -> None:
+    database = sqlite3.connect(":memory:")
+    database.deserialize(history)
+    database.execute("DROP TRIGGER ledger_audit_no_delete")
+    with connected(database) as connection:
+        (problem,) = audit.verify(connection).problems
+    assert "ledger_audit_no_delete" in problem.what
+
+
+@pytest.mark.parametrize(
+    "statement", ["UPDATE ledger_audit SET kind = 'x' WHERE seq = 2", "DELETE FROM ledger_audit"]
+)
+def test_the_database_itself_refuses_changes(history: bytes, statement: str) -> None:
+    database = sqlite3.connect(":memory:")
+    database.deserialize(history)
+    with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+        database.execute(statement)
+
+
+def test_a_hundred_problems_are_counted_and_the_first_ones_kept(
+    history: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.spend.audit_check.PROBLEMS_KEPT", 3)
+    report = verify(history, lambda cursor: cursor.execute("UPDATE ledger_audit SET at_us = at_us + 1"))
+    assert (len(report.problems), report.problem_count) == (3, 12)
+
+
+def test_an_entry_that_is_rolled_back_leaves_the_chain_whole(history: bytes) -> None:
+    database = sqlite3.connect(":memory:")
+    database.deserialize(history)
+    with connected(database) as connection:
+        books = Books(connection)
+        begin_writing(connection)
+        connection.exec_driver_sql("SAVEPOINT operation")
+        books.begin(20)
+        connection.exec_driver_sql("ROLLBACK TO SAVEPOINT operation")
+        books.begin(21)
+        connection.commit()
+        assert audit.verify(connection).problems == ()
+        connection.rollback()
+        assert audit.head(connection) is not None
+        newest, before = audit.entries(connection, 2)
+        assert (newest.correlation_id, newest.kind) == ("request-21", "begin")
+        assert newest.payload is not None
+        assert newest.payload["row"]["hold_nanodollars"] == 121
+        assert audit.entries(connection, 1, before=newest.seq) == (before,)
+
+
+def test_a_chain_begins_once_and_also_without_rows() -> None:
+    database = sqlite3.connect(":memory:")
+    with connected(database) as connection:
+        begin_writing(connection)
+        schema.metadata.create_all(connection)
+        audit.genesis(connection)
+        audit.genesis(connection)
+        connection.commit()
+        report = audit.verify(connection)
+    assert (report.problems, report.entries, report.rows) == ((), 1, 0)
+
+
+def test_a_change_of_an_older_row_without_how_it_was_is_refused(history: bytes) -> None:
+    database = sqlite3.connect(":memory:")
+    database.deserialize(history)
+    with connected(database) as connection:
+        row = stored(history, "ledger_attempts")[0]
+        with pytest.raises(ValueError, match="before"):
+            audit.append(connection, at_us=1, kind="settle", correlation_id="request-1", row=row)
+
+
+@pytest.mark.skipif(postgres.missing() is not None, reason=postgres.missing() or "")
+def test_on_postgresql(tmp_path: Path) -> None:
+    with postgres.PostgresServer() as server:
+        engine = create_engine(server.url.replace("postgresql://", "postgresql+psycopg://"))
+        with engine.connect() as connection:
+            write_history(connection)
+            assert audit.verify(connection).problems == ()
+            connection.rollback()
+            for statement in (
+                "UPDATE ledger_audit SET kind = 'x'",
+                "DELETE FROM ledger_audit",
+                "TRUNCATE ledger_audit",
+            ):
+                with pytest.raises(DatabaseError, match="append-only"):
+                    connection.exec_driver_sql(statement)
+                connection.rollback()
+            for statement, words in (
+                ("UPDATE ledger_attempts SET cost_nanodollars = 1 WHERE id = 4", "the log says 44"),
+                ("ALTER TABLE ledger_audit DISABLE TRIGGER ledger_audit_no_delete", "trigger"),
+                ("DELETE FROM ledger_audit WHERE seq > 9", "cut off"),
+            ):
+                connection.exec_driver_sql(statement)
+                connection.commit()
+                found = audit.verify(connection).problems
+                assert any(words in problem.what for problem in found), found
+                connection.rollback()
+        engine.dispose()
