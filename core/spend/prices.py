@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from core.chat import Side, Usage
 from core.spend import price_rates
+from core.spend.compiled_prices import CompiledModel, compile_model, is_settled
 from core.spend.price_overrides import Overrides, PriceOverride, PriceOverridesFile
 from core.spend.price_rates import (
     RATE_PER_DOLLAR_A_KCOUNT,
@@ -27,54 +28,16 @@ from core.spend.price_rates import (
     Terms,
     Tiers,
     dollars_per_mtok,
-    rate_of,
     read_terms,
 )
 
 if TYPE_CHECKING:
-    from genai_prices.types import ModelInfo, ModelPrice, TieredPrices
-
     from core.spend.rows import LedgerRow
 
 __all__ = ["CacheWrite", "ModelPrices", "PriceTable", "Priced"]
 
-_Active = Callable[[datetime], bool]
-
-# The words under which the tables file a service tier: Anthropic's "batch", its "fast", OpenAI's "flex".
-_TIER_CONTEXTS = ("processing", "speed", "service_tier")
 _MODELS_KEPT = 1024
 _LOOK_EVERY_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Dated:
-    """Tiers that hold while ``active`` says so; later entries of a table win."""
-
-    active: _Active | None
-    tiers: Tiers
-
-
-@dataclass(frozen=True, slots=True)
-class _Model:
-    """A model's prices, compiled. ``overridden``: a price of the user's own is among them."""
-
-    context_tokens: int | None
-    max_output_tokens: int | None
-    overridden: bool
-    dated: tuple[_Dated, ...]
-    by_service_tier: Mapping[str, tuple[_Dated, ...]]
-
-    def tiers(self, at: datetime, service_tier: str | None) -> Tiers | None:
-        """Return the tiers in force at ``at``, or ``None`` where that service tier has no known price."""
-        if service_tier is not None:
-            for dated in self.by_service_tier.get(service_tier, ()):
-                if dated.active is None or dated.active(at):
-                    return dated.tiers
-            return None
-        for dated in reversed(self.dated):
-            if dated.active is None or dated.active(at):
-                return dated.tiers
-        return self.dated[0].tiers if self.dated else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,9 +71,11 @@ class _Loaded:
 
     def __init__(self, overrides: Overrides) -> None:
         self.overrides = overrides
-        self.models: dict[tuple[str, str], _Model | None] = {}
-        # Where no date decides, the answer is kept whole: these lookups are on the way of every request.
-        self.undated: dict[tuple[str, str, str | None], tuple[Tiers, Terms] | None] = {}
+        self.models: dict[tuple[str, str], CompiledModel | None] = {}
+        # These lookups are on the way of every request, so answers are kept: those that no date can change, and
+        # those that no date can change from now on.
+        self.always: dict[tuple[str, str, str | None], tuple[Tiers, Terms] | None] = {}
+        self.from_now: dict[tuple[str, str, str | None], tuple[Tiers, Terms] | None] = {}
 
 
 class PriceTable:
@@ -174,8 +139,8 @@ class PriceTable:
     ) -> int | None:
         """Return the cash ``usage`` costs in nano-dollars, rounded half to even; ``None`` is unpriced.
 
-        The local side costs no cash. ``at`` is the moment of the request (naive is UTC), by default now:
-        prices have dates.
+        The local side costs no cash, even where the user has set a price for its model: ask ``price`` for that.
+        ``at`` is the moment the request began (naive is UTC), by default now: prices have dates.
         """
         if side == "local":
             return 0
@@ -305,32 +270,34 @@ class PriceTable:
         self, state: _Loaded, provider: str, model: str, at: datetime | None, service_tier: str | None
     ) -> tuple[Tiers, Terms] | None:
         key = (provider, model, service_tier)
+        kept = state.from_now if at is None else state.always
         try:
-            return state.undated[key]
+            return kept[key]
         except KeyError:
             pass
         found = self._model(state, provider, model)
         terms = read_terms(service_tier)
         answer: tuple[Tiers, Terms] | None = None
-        dates = False
+        settled = True
         if found is not None and terms is not None:
-            tiers = found.tiers(at or datetime.now(UTC), terms.tier)
+            now = datetime.now(UTC) if at is None else at
+            tiers = found.tiers(now, terms.tier)
             answer = None if tiers is None else (tiers, terms)
-            dates = _has_dates(found, terms.tier)
-        if not dates:
-            if len(state.undated) >= _MODELS_KEPT:
-                state.undated.clear()
-            state.undated[key] = answer
+            settled = is_settled(found.candidates(terms.tier), now if at is None else None)
+        if settled:
+            if len(kept) >= _MODELS_KEPT:
+                kept.clear()
+            kept[key] = answer
         return answer
 
-    def _model(self, state: _Loaded, provider: str, model: str) -> _Model | None:
+    def _model(self, state: _Loaded, provider: str, model: str) -> CompiledModel | None:
         key = (provider, model)
         try:
             return state.models[key]
         except KeyError:
             if len(state.models) >= _MODELS_KEPT:  # model names may come from outside: never grow without end
                 state.models.clear()
-            compiled = state.models[key] = _compile(provider, model, state.overrides.models)
+            compiled = state.models[key] = compile_model(provider, model, state.overrides.models)
             return compiled
 
 
@@ -347,161 +314,4 @@ def _shown(rates: Rates) -> ModelPrices:
         web_search=None
         if search is None
         else (Decimal(search) / RATE_PER_DOLLAR_A_KCOUNT / 1000).normalize() + 0,
-    )
-
-
-def _has_dates(model: _Model, service_tier: str | None) -> bool:
-    if service_tier is None:
-        return len(model.dated) > 1
-    return any(dated.active is not None for dated in model.by_service_tier.get(service_tier, ()))
-
-
-def _compile(provider: str, model: str, overrides: Mapping[str, PriceOverride]) -> _Model | None:
-    from genai_prices.data_snapshot import get_snapshot
-
-    try:
-        owner, info = get_snapshot().find_provider_model(model, None, provider, None)
-    except LookupError:
-        return _compile_override(overrides.get(model))
-    override = overrides.get(model) or overrides.get(info.id)
-    standard = _standard_prices(info)
-    if not standard:
-        return _compile_override(override)
-    own = override or PriceOverride()
-    dated = tuple(_Dated(active, _overlaid(_compile_tiers(prices), own)) for active, prices in standard)
-    # A model borrowed from another provider's table keeps its prices but not its service tiers.
-    borrowed = all(info is not candidate for candidate in owner.models)
-    return _Model(
-        context_tokens=own.context_tokens or info.context_window,
-        max_output_tokens=own.max_output_tokens,
-        overridden=own.has_prices,
-        dated=dated,
-        by_service_tier={} if borrowed else _compile_service_tiers(info, standard),
-    )
-
-
-def _compile_override(override: PriceOverride | None) -> _Model | None:
-    """Compile a model that only the user's file knows.
-
-    Without a price of its own, reading from a cache costs what input does and thinking what output does. Writing
-    to one mostly costs *more* than input, so without a price it has none.
-    """
-    if override is None:
-        return None
-    bare = Rates(
-        above_tokens=-1,
-        fresh=None,
-        cache_read=None if override.input is None else rate_of(override.input),
-        cache_write_5m=None,
-        cache_write_1h=None,
-        output=None,
-        thinking=None if override.output is None else rate_of(override.output),
-        request=0,
-        web_search=None,
-    )
-    return _Model(
-        context_tokens=override.context_tokens,
-        max_output_tokens=override.max_output_tokens,
-        overridden=override.has_prices,
-        dated=(_Dated(None, _overlaid((bare,), override)),),
-        by_service_tier={},
-    )
-
-
-def _overlaid(tiers: Tiers, own: PriceOverride) -> Tiers:
-    """Lay the user's own prices over the table's: each holds for its class in every tier."""
-
-    def either(mine: Decimal | None, theirs: int | None) -> int | None:
-        return theirs if mine is None else rate_of(mine)
-
-    if not own.has_prices:
-        return tiers
-    return tuple(
-        Rates(
-            above_tokens=rates.above_tokens,
-            fresh=either(own.input, rates.fresh),
-            cache_read=either(own.cache_read, rates.cache_read),
-            cache_write_5m=either(own.cache_write_5m, rates.cache_write_5m),
-            cache_write_1h=either(own.cache_write_1h, rates.cache_write_1h),
-            output=either(own.output, rates.output),
-            thinking=either(own.thinking if own.thinking is not None else own.output, rates.thinking),
-            request=rates.request,
-            web_search=rates.web_search,
-        )
-        for rates in tiers
-    )
-
-
-def _standard_prices(info: ModelInfo) -> list[tuple[_Active | None, ModelPrice]]:
-    if not isinstance(info.prices, list):
-        return [(None, info.prices)]
-    return [(price.constraint.active if price.constraint else None, price.prices) for price in info.prices]
-
-
-def _compile_service_tiers(
-    info: ModelInfo, standard: list[tuple[_Active | None, ModelPrice]]
-) -> dict[str, tuple[_Dated, ...]]:
-    """File each price variant, laid over the standard prices of its dates, under its service tier's word."""
-    from genai_prices.types import ModelPrice
-
-    found: dict[str, tuple[_Dated, ...]] = {}
-    for variant in info.price_variants or ():
-        if len(variant.when) != 1:
-            continue
-        ((context, word),) = variant.when.items()
-        if context not in _TIER_CONTEXTS:
-            continue
-        variant_active = variant.constraint.active if variant.constraint else None
-        overrides = {key: price for key, price in _price_items(variant.prices).items() if price is not None}
-        for base_active, base in reversed(standard):
-            laid_over = ModelPrice(**(_price_items(base) | overrides))
-            dated = _Dated(_both(variant_active, base_active), _compile_tiers(laid_over))
-            found[word.lower()] = (*found.get(word.lower(), ()), dated)
-    return found
-
-
-def _both(first: _Active | None, second: _Active | None) -> _Active | None:
-    if first is None or second is None:
-        return first or second
-    return lambda at: first(at) and second(at)
-
-
-def _price_items(prices: ModelPrice) -> dict[str, Decimal | TieredPrices | None]:
-    return dict(vars(prices))
-
-
-def _compile_tiers(prices: ModelPrice) -> Tiers:
-    """Flatten prices that may each have tiers of their own into one list of tiers, lowest first."""
-    from genai_prices.types import TieredPrices
-
-    items = _price_items(prices)
-    starts = {
-        tier.start for price in items.values() if isinstance(price, TieredPrices) for tier in price.tiers
-    }
-
-    def rate(above_tokens: int, *keys: str) -> int | None:
-        # The first key that has a price: a class without its own falls to the wider one it is part of.
-        price = next((found for key in keys if (found := items.get(key)) is not None), None)
-        if isinstance(price, TieredPrices):
-            reached = [tier.price for tier in price.tiers if tier.start <= above_tokens]
-            price = reached[-1] if reached else price.base
-        return None if price is None else rate_of(price)
-
-    def a_thousand(key: str) -> int | None:
-        price = items.get(key)
-        return int(price * RATE_PER_DOLLAR_A_KCOUNT) if isinstance(price, Decimal) else None
-
-    return tuple(
-        Rates(
-            above_tokens=above,
-            fresh=rate(above, "input_mtok"),
-            cache_read=rate(above, "cache_read_mtok", "input_mtok"),
-            cache_write_5m=rate(above, "cache_write_5m_mtok", "cache_write_mtok", "input_mtok"),
-            cache_write_1h=rate(above, "cache_write_1h_mtok", "cache_write_mtok", "input_mtok"),
-            output=rate(above, "output_mtok"),
-            thinking=rate(above, "output_reasoning_mtok", "output_mtok"),
-            request=a_thousand("requests_kcount") or 0,
-            web_search=a_thousand("web_searches_kcount"),
-        )
-        for above in (-1, *sorted(starts))
     )

@@ -180,6 +180,6 @@ def test_model_names_from_outside_do_not_grow_the_table_without_end() -> None:
     for number in range(3000):
         table.context_tokens(f"nobody-{number}")
         table.is_priced(f"nobody-{number}")
-    assert len(table._state.models) <= 1024  # pyright: ignore[reportPrivateUsage]
-    assert len(table._state.undated) <= 1024  # pyright: ignore[reportPrivateUsage]
+    state = table._state  # pyright: ignore[reportPrivateUsage]
+    assert max(len(state.models), len(state.always), len(state.from_now)) <= 1024
     assert Decimal(table.cost_nanodollars(DEFAULT_MODEL, Usage(output_tokens=1)) or 0) == 15_000
