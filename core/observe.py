@@ -116,7 +116,7 @@ def _shortened(text: str, most: int) -> str:
 def _quoting_messages(error: BaseException) -> Generator[tuple[str, str]]:
     """Yield the messages in ``error``'s chain whose library quotes what was sent or answered, and what stays."""
     seen: set[int] = set()
-    waiting = [error]
+    waiting: list[BaseException] = [error]
     while waiting:
         current = waiting.pop()
         if id(current) in seen:

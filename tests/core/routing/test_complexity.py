@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +14,7 @@ from hypothesis import strategies as st
 from core.chat import ChatRequest, JsonSchemaFormat, Message, Tool
 from core.routing.complexity import FEATURES, score
 from core.routing.signals import read_signals
+from tests.core.routing import complexity_reference as reference
 
 SIMPLE = ("What is the capital of France?", "Translate 'good morning' to German.", "hi", "")
 HARD = (
@@ -70,3 +76,105 @@ def test_kinds_are_read() -> None:
     read = read_signals(request, default_max_tokens=1024)
     assert (read.has_tools, read.has_schema, read.batch, read.max_output_tokens) == (True, True, True, 7)
     assert "depth" in {feature.name for feature in read.features}
+
+
+_SPOKEN = """
+why Prove proofs derive explain analyse ANALYZE compare trade-off tradeoffs Trade-Offs trade off reason
+reasonings step-by-step step by step-by root cause root  cause implications hypotheses infer inferred
+implement architect architecture concurrent concurren migrations migrat race condition race-condition
+unit tests unit test back-off backoff back off class classes api schema database typed regex must at
+least at most at  least required requires requiring constraint given that provided no more than no
+theorem lemmas byzantine fault-tolerant fault tolerance fault- asymptotic asymptotically eigen
+eigenvalue probability probabilit statistic statistics statute liability contract law modular arithmetic
+amortized amortise amortis cryptography kernel api_key _api must_ x1 12.
+"""
+SPOKEN = (
+    *_SPOKEN.split(),
+    "\u017fafety",  # the patterns take a long s for an s, a dotless i for an i, a Kelvin sign for a k
+    "\u212aernel",
+    "opt\u0130mize",
+    "opt\u0131mise",
+    "migrat\u00e9",
+    "\u00e9must",
+    "must\u00e9",
+)
+MARKS = (
+    *(
+        " \n",
+        "\n\n",
+        "    ",
+        "\n    x",
+        "\t\t\t\ty",
+        "```",
+        "{",
+        "};",
+        "; \n",
+        "def f(",
+        "=>",
+        "#include",
+        "=",
+        "\\frac{",
+    ),
+    *(
+        "1 + 2",
+        "3-4",
+        "7 /",
+        "- item\n",
+        "\n* item",
+        "\n3) item",
+        "10. item",
+        "\u2022 item",
+        "?",
+        "? ",
+        "?!",
+        "\u2028",
+        "\x1c",
+    ),
+    *("\u00a0\u00a0\u00a0\u00a0z", "\u2265", "-", "_", ".", ",", "'", "\u0301"),
+)
+texts = st.lists(
+    st.sampled_from(SPOKEN + MARKS) | st.text(max_size=4),
+    max_size=40,
+).flatmap(lambda pieces: st.sampled_from(["", " ", "-", "\n"]).map(lambda between: between.join(pieces)))
+
+
+@given(texts | st.text(max_size=300), st.integers(1, 12))
+def test_the_fast_score_is_the_reference_score(prompt: str, turns: int) -> None:
+    assert score(prompt, turn_count=turns) == reference.score(prompt, turn_count=turns)
+
+
+@given(
+    st.sampled_from(SPOKEN), st.sampled_from(SPOKEN), st.sampled_from([" ", "-", "  ", "\n", "", "_", "."])
+)
+def test_any_two_words_beside_each_other_count_as_in_the_reference(one: str, two: str, between: str) -> None:
+    for text in (
+        f"{one}{between}{two}",
+        f"{one}{between}{two}".upper(),
+        f"x{one}{between}{two}",
+        f"{one}{between}{two} {one}",
+    ):
+        assert score(text) == reference.score(text)
+
+
+def test_the_files_of_this_project_score_as_in_the_reference() -> None:
+    """Long real texts: prose, code, lists and tables."""
+    root = Path(__file__).parents[3]
+    read = [*root.glob("*.md"), *sorted((root / "core").rglob("*.py"))]
+    assert len(read) > 20
+    for path in read:
+        text = path.read_text(encoding="utf-8")
+        for part in (text, *re.split(r"\n\n", text)[:200]):
+            assert score(part) == reference.score(part)
+
+
+DATA = Path(__file__).parents[4] / "shared" / "data" / "routing"
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the prompts are not on this machine")
+def test_real_prompts_score_as_in_the_reference() -> None:
+    for path in sorted(DATA.glob("*.jsonl.gz")):
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
+            for number, line in enumerate(lines):
+                if number % 8 == 0:
+                    prompt = json.loads(line)["prompt"]
+                    assert score(prompt) == reference.score(prompt)
