@@ -65,7 +65,7 @@ class Turnstile:
         """Return what ``try_once`` returns, once it raises no ``RateExceeded`` any more.
 
         ``on_wait`` hears each change of the place in line. Any other error of ``try_once`` ends the waiting too.
-        ``interval_s``: how often the rate lets one through, where the caller knows it (60 s / requests a minute). The
+        ``interval_s``: how often the rate lets one through, where the caller knows it (60 s over its number). The
         estimate for a long line is right at once then, and learnt otherwise.
 
         Raises:
