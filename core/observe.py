@@ -123,14 +123,19 @@ def _quoting_messages(error: BaseException) -> Generator[tuple[str, str]]:
             continue
         seen.add(id(current))
         waiting += [linked for linked in (current.__cause__, current.__context__) if linked is not None]
-        if isinstance(current, BaseExceptionGroup):
-            waiting += cast("BaseExceptionGroup[BaseException]", current).exceptions
+        waiting += _members(current)
         if type(current).__module__.partition(".")[0] not in _QUOTING:
             continue
         message = str(current)
         if message:
             code = _ERROR_CODE.match(message)
             yield message, f"{code.group() if code else ''}[{len(message)} characters are left out]"
+
+
+def _members(error: BaseException) -> tuple[BaseException, ...]:
+    if isinstance(error, BaseExceptionGroup):
+        return cast("BaseExceptionGroup[BaseException]", error).exceptions
+    return ()
 
 
 class RedactingFilter(logging.Filter):

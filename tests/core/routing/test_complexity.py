@@ -156,6 +156,12 @@ def test_any_two_words_beside_each_other_count_as_in_the_reference(one: str, two
         assert score(text) == reference.score(text)
 
 
+@pytest.mark.parametrize("mark", MARKS)
+def test_each_mark_alone_counts_as_in_the_reference(mark: str) -> None:
+    for text in (mark, f"{mark}x", f"word{mark}", f"a\n{mark}b", f"1{mark}2", f" {mark} y\n {mark} z"):
+        assert score(text) == reference.score(text)
+
+
 def test_the_files_of_this_project_score_as_in_the_reference() -> None:
     """Long real texts: prose, code, lists and tables."""
     root = Path(__file__).parents[3]
