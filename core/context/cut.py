@@ -62,9 +62,11 @@ def plan_cut(
     goal = -(-excess // step) * step if step > 0 else excess
     dropped_tokens = 0
     for chunk in _droppable(messages):
-        # A whole step is wished for, but only the excess may cost turns of the running exchange.
-        if dropped_tokens >= (excess if chunk.running else goal):
+        if chunk.running and dropped_tokens >= excess:
+            goal = excess  # a whole step is not worth turns of the running exchange while the rest fits
+        if dropped_tokens >= goal:
             break
+        excess = goal if chunk.running else excess  # once they go, they go by whole steps too
         for index in chunk.indexes:
             keep[index] = False
             dropped_tokens += sizes[index]
@@ -88,9 +90,8 @@ def _droppable(messages: Sequence[Message]) -> Iterable[_Chunk]:
         if indexes:
             yield _Chunk(indexes, running=False)
     last = exchanges[-1] if exchanges else []
-    pinned = {index for group in last for index in group if messages[index].pinned}
     for group in last[1:-1]:
-        if pinned.isdisjoint(group) and messages[group[0]].role != "user":
+        if not any(messages[index].pinned or messages[index].role == "user" for index in group):
             yield _Chunk(tuple(group), running=True)
 
 

@@ -11,26 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from core.chat import CacheLifetime, CacheToll, Side
+from core.context.cache_terms import LIFETIME_S, TOKENS_A_PRICE, CachePrices
 
-LIFETIME_S: dict[CacheLifetime, float] = {"5m": 300.0, "1h": 3600.0}
-"""Anthropic's two cache lifetimes; each use of a prefix starts them anew (prompt caching, "Cache lifetime")."""
 LOCAL_LIFETIME_S = 600.0
 """How long a local prefix is taken to stay. No server promises a time: it goes when others need the memory."""
-TOKENS_A_PRICE = 1_000_000
 _SECONDS_AN_HOUR = 3600
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CachePrices:
-    """Input prices of one model by class, in nano-dollars a million tokens (1 dollar = 10^9)."""
-
-    fresh: int
-    read: int
-    write_5m: int
-    write_1h: int
-
-    def write(self, lifetime: CacheLifetime) -> int:
-        return self.write_5m if lifetime == "5m" else self.write_1h
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
