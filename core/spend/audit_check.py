@@ -230,7 +230,7 @@ class _Check:
         if seq < head.seq:
             self.problem(f"{_entries(seq + 1, head.seq)} missing: the end of the audit log was cut off.", seq)
         elif seq > head.seq:
-            self.problem(f"{_entries(head.seq + 1, seq)} not the ledger's: they come after its head.", seq)
+            self.problem(f"{_entries(head.seq + 1, seq)} not the ledger's: its kept head is before.", seq)
         elif hash_ != head.hash:
             self.problem(f"Entry {seq:,} is not the one that the ledger wrote last.", seq)
 

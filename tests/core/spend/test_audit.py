@@ -336,6 +336,24 @@ def test_an_entry_rewritten_with_a_new_hash_is_found(history: bytes, data: st.Da
     assert not report.ok
 
 
+def test_an_added_or_a_deleted_row_is_one_problem_with_its_name(history: bytes) -> None:
+    rows = stored(history, "ledger_attempts")
+    for row_id in (-1, 3, 99):
+        copy = rows[3] | {"id": row_id, "correlation_id": "request-of-somebody"}
+
+        def add(cursor: sqlite3.Cursor, copy: dict[str, Any] = copy) -> None:
+            cursor.execute("UPDATE ledger_attempts SET id = -id WHERE id = ?", (copy["id"],))
+            insert(cursor, "ledger_attempts", copy)
+
+        names = {problem.correlation_id for problem in verify(history, add).problems}
+        assert names >= {"request-of-somebody"} or row_id == -1
+        assert names <= {"request-of-somebody", rows[2]["correlation_id"], None}
+    for row in rows[2:]:
+        sql = f"DELETE FROM ledger_attempts WHERE id = {row['id']}"
+        (problem,) = verify(history, lambda cursor, sql=sql: cursor.execute(sql)).problems
+        assert problem.correlation_id == row["correlation_id"]
+
+
 def rewrite_all(cursor: sqlite3.Cursor) -> None:
     """What nothing inside the database can show: one cost changed, and the whole chain written anew."""
     names = ", ".join(ENTRY_COLUMNS)
@@ -466,6 +484,20 @@ def test_an_entry_that_is_rolled_back_leaves_the_chain_whole(history: bytes) -> 
         assert newest.payload is not None
         assert newest.payload["row"]["hold_nanodollars"] == 121
         assert audit.entries(connection, 1, before=newest.seq) == (before,)
+
+
+def test_a_chain_whose_beginning_was_cut_off_and_numbered_anew_is_found() -> None:
+    database = sqlite3.connect(":memory:")
+    with connected(database) as connection:
+        begin_writing(connection)
+        schema.metadata.create_all(connection)
+        entry = {"seq": 1, "at_us": 1, "kind": "reset", "correlation_id": None, "payload_json": "{}"}
+        entry = rehashed(entry | {"previous_hash": "ab" * 32})
+        insert(database.cursor(), "ledger_audit", entry)
+        insert(database.cursor(), "ledger_meta", {"key": "audit_head", "value": f"1:{entry['hash']}:0"})
+        connection.commit()
+        (problem,) = audit.verify(connection).problems
+    assert "the beginning was cut off" in problem.what
 
 
 def test_a_chain_begins_once_and_also_without_rows() -> None:
