@@ -94,7 +94,8 @@ def _add_words(words: dict[str, str], wire: Mapping[str, Any]) -> None:
         words["geo"] = "" if geo in _NEUTRAL_GEOS else _plain(geo)
     for name, value in (as_mapping(wire.get("server_tool_use")) or {}).items():
         if name not in _FREE_SERVER_TOOLS and (count := _count(value)) is not None:
-            words[_plain(str(name).removesuffix("_requests"))] = str(count) if count else ""
+            word = "web_search" if name == "web_search_requests" else f"tool_{_plain(str(name))}"
+            words[word] = str(count) if count else ""
     iterations: object = wire.get("iterations")
     if isinstance(iterations, list | tuple):
         words["iterations"] = _kinds(cast("Sequence[object]", iterations))
