@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from core.chat import ChatRequest, ProviderEvent, Side
 from core.errors import AuthenticationFailed
 from core.providers.anthropic_wire import AnthropicReader, anthropic_payload, count_arguments
 from core.providers.base import Capabilities, CheckResult
 from core.providers.claude_models import ClaudeFamily, claude_family
-from core.providers.connection import API_KEEPALIVE_S, forget_environment_headers, open_http_client
+from core.providers.connection import (
+    API_KEEPALIVE_S,
+    CONNECT_TIMEOUT_S,
+    forget_environment_headers,
+    open_http_client,
+    tracing_headers,
+)
 from core.providers.failures import Endpoint, provider_failure
 from core.providers.wire_text import wire_safe
 
@@ -26,14 +33,23 @@ class AnthropicProvider:
     """Streams answers of Claude models.
 
     ``base_url`` of ``None`` is Anthropic's own address; one that ends in ``/v1`` works too. ``timeout_s`` is the
-    longest silence on the wire, in seconds; pings count as signs of life, since a model may think for minutes.
+    longest silence on the wire, in seconds; pings count as signs of life, since a model may think for minutes, and
+    come as ``OutputProgress(0)``. ``connect_timeout_s`` is how long connecting may take.
     A request that names a Claude model as its hint is served by that model, any other by ``model``.
     """
 
     name = "anthropic"
     side: Side = "api"
 
-    def __init__(self, api_key: str, base_url: str | None, model: str, *, timeout_s: float = 120) -> None:
+    def __init__(
+        self,
+        api_key: str,
+        base_url: str | None,
+        model: str,
+        *,
+        timeout_s: float = 120,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    ) -> None:
         url = (base_url or DEFAULT_BASE_URL).rstrip("/")
         self._key = api_key.strip()
         self._model = model
@@ -44,6 +60,7 @@ class AnthropicProvider:
             key_setting="ANTHROPIC_API_KEY",
             url_setting="ANTHROPIC_BASE_URL",
             timeout_s=timeout_s,
+            connect_timeout_s=connect_timeout_s,
             secret=self._key or None,
         )
         self._client: AsyncAnthropic | None = None
@@ -75,6 +92,7 @@ class AnthropicProvider:
         model = self._model_for(request)
         family = claude_family(model)
         reader = AnthropicReader(model, self._endpoint)
+        begun = False
         try:
             from anthropic import transform_schema
 
@@ -85,15 +103,19 @@ class AnthropicProvider:
                 max_output_tokens=self._limits_of(model, family)[1],
                 adapt_schema=transform_schema,
             )
-            events = await client.messages.create(**payload.arguments, stream=True)
+            response = await client.messages.with_raw_response.create(
+                **payload.arguments, stream=True, extra_headers=tracing_headers(request)
+            )
             try:
+                events = await response.parse(to=_stream_with_pings())
                 async for event in events:
+                    begun = True
                     for translated in reader.read(event):
                         yield translated
             finally:
-                await events.close()
+                await response.http_response.aclose()
         except Exception as error:
-            raise provider_failure(error, self._endpoint) from error
+            raise provider_failure(error, self._endpoint, begun=begun) from error
         yield reader.end((*payload.dropped, *repaired))
 
     async def count_tokens(self, request: ChatRequest) -> int:
@@ -109,7 +131,7 @@ class AnthropicProvider:
             from anthropic import transform_schema
 
             arguments = count_arguments(request, model, claude_family(model), adapt_schema=transform_schema)
-            counted = await client.messages.count_tokens(**arguments)
+            counted = await client.messages.count_tokens(**arguments, extra_headers=tracing_headers(request))
             return int(counted.input_tokens)
         except Exception as error:
             raise provider_failure(error, self._endpoint) from error
@@ -171,7 +193,10 @@ class AnthropicProvider:
             max_retries=0,
             open_telemetry=False,
             http_client=open_http_client(
-                self._endpoint.base_url, timeout_s=self._endpoint.timeout_s, keepalive_s=API_KEEPALIVE_S
+                self._endpoint.base_url,
+                timeout_s=self._endpoint.timeout_s,
+                connect_timeout_s=self._endpoint.connect_timeout_s,
+                keepalive_s=API_KEEPALIVE_S,
             ),
         )
         forget_environment_headers(client)
@@ -180,3 +205,24 @@ class AnthropicProvider:
 
 def _load_sdk() -> None:
     import anthropic  # noqa: F401  # pyright: ignore[reportUnusedImport]
+
+
+@functools.cache
+def _stream_with_pings() -> type[Any]:
+    """The SDK's own stream, which would drop pings, made to pass them on.
+
+    A ping has the same shape as every other event, so it is enough to call it something else. Made here, since the
+    SDK is not imported with this module.
+    """
+    from anthropic import AsyncStream
+    from anthropic.types import RawMessageStreamEvent
+
+    class StreamWithPings(AsyncStream[RawMessageStreamEvent]):
+        async def _iter_events(self) -> AsyncIterator[Any]:
+            async for event in super()._iter_events():
+                if event.event == "ping":
+                    yield type(event)(event="sign_of_life", data='{"type": "ping"}')
+                else:
+                    yield event
+
+    return StreamWithPings

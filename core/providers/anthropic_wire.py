@@ -187,6 +187,8 @@ class AnthropicReader:
         if kind == "message_delta":
             self._end_of_message(event.delta)
             return self._report(getattr(event, "usage", None))
+        if kind == "ping":
+            return [OutputProgress(0)]
         if kind == "message_stop":
             self._stopped = True
         return []

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from core.addresses import is_near
+from core.observe import traceparent
 
 if TYPE_CHECKING:
     import httpx2
 
+    from core.chat import ChatRequest
+
 CONNECT_TIMEOUT_S = 10.0
 _MAX_CONNECTIONS = 1000
+_HEADER_SAFE = "!#$&'()*+,/:;=?@[]"
+_MAX_ID_CHARS = 256
 LOCAL_KEEPALIVE_S = 3.0
 """For a local server far away. Below the 5 s after which vLLM closes an idle connection, so that none is picked up
 while it closes."""
 API_KEEPALIVE_S = 30.0
 
 
-def open_http_client(base_url: str, *, timeout_s: float, keepalive_s: float) -> httpx2.AsyncClient:
+def open_http_client(
+    base_url: str, *, timeout_s: float, keepalive_s: float, connect_timeout_s: float = CONNECT_TIMEOUT_S
+) -> httpx2.AsyncClient:
     """Return a client whose reads time out after ``timeout_s`` without a byte.
 
     A near server gets a new connection for each request: llama.cpp closes each one after a stream without having
@@ -27,7 +35,7 @@ def open_http_client(base_url: str, *, timeout_s: float, keepalive_s: float) -> 
     """
     import httpx2
 
-    timeout = httpx2.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s))
+    timeout = httpx2.Timeout(timeout_s, connect=connect_timeout_s)
     if is_near(base_url):
         limits = httpx2.Limits(max_connections=_MAX_CONNECTIONS, max_keepalive_connections=0)
         # Loading certificates takes 20 ms, and plain HTTP without redirects never uses them.
@@ -37,6 +45,20 @@ def open_http_client(base_url: str, *, timeout_s: float, keepalive_s: float) -> 
         max_connections=_MAX_CONNECTIONS, max_keepalive_connections=100, keepalive_expiry=keepalive_s
     )
     return httpx2.AsyncClient(timeout=timeout, limits=limits, follow_redirects=False)
+
+
+def tracing_headers(request: ChatRequest) -> dict[str, str]:
+    """Return the headers with which ``request`` can be found again in the server's own log and traces.
+
+    ``X-Correlation-Id`` is the request's id; ``traceparent`` (W3C Trace Context) is there when traces are sent. A
+    caller may choose any id, so what no header may hold is percent-encoded.
+    """
+    shown_id = quote(request.correlation_id, safe=_HEADER_SAFE, errors="replace")
+    headers = {"X-Correlation-Id": shown_id[:_MAX_ID_CHARS]}
+    trace = traceparent.get()
+    if trace is not None:
+        headers["traceparent"] = trace
+    return headers
 
 
 def forget_environment_headers(client: Any) -> None:

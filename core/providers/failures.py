@@ -23,6 +23,7 @@ from core.errors import (
     Overloaded,
     RateLimited,
     SignalboxError,
+    TimedOut,
     Unavailable,
 )
 from core.providers.usage import as_mapping
@@ -59,6 +60,11 @@ _CONTEXT_PATTERNS = tuple(
         r"exceed_context_size_error",
     )
 )
+_STARTING = re.compile(
+    r"loading (?:the )?model|model\b.{0,80}\b(?:loading|starting)|still starting|starting up|warming up",
+    re.IGNORECASE | re.DOTALL,
+)
+"""How a server says with HTTP 503 that it is not up yet: llama.cpp writes "Loading model"."""
 _MAX_MESSAGE_CHARS = 300
 _END_NOT_KNOWN = (408, 499, 502, 504, 524)
 """Statuses of a time-out or a gateway that lost its server: the request may have run to its end behind it."""
@@ -74,6 +80,7 @@ class Endpoint:
     key_setting: str
     url_setting: str
     timeout_s: float
+    connect_timeout_s: float = 10.0
     secret: str | None = field(default=None, repr=False)
 
     @property
@@ -101,13 +108,16 @@ class _Reply:
     is_typed: bool  # the body is an error object with a type, as only the API itself writes it
 
 
-def provider_failure(error: BaseException, endpoint: Endpoint) -> SignalboxError:
-    """Return the error of the taxonomy that ``error`` means at ``endpoint``."""
+def provider_failure(error: BaseException, endpoint: Endpoint, *, begun: bool = False) -> SignalboxError:
+    """Return the error of the taxonomy that ``error`` means at ``endpoint``.
+
+    ``begun`` is whether the answer had begun: it tells one silence from the other.
+    """
     if isinstance(error, SignalboxError):
         return error
     if hasattr(error, "body") and not _is_connection_error(error):
         return _from_reply(_read_reply(error, endpoint), endpoint)
-    return _from_transport(error, endpoint)
+    return _from_transport(error, endpoint, begun=begun)
 
 
 def broken_off(endpoint: Endpoint, detail: str) -> Unavailable:
@@ -198,9 +208,11 @@ def _from_reply(reply: _Reply, endpoint: Endpoint) -> SignalboxError:
             hint=f"Wait a little or send fewer at once.{wait}",
             retry_after_s=wait_s,
         )
+    if status == 503 and _STARTING.search(reply.message):
+        return _still_starting(said, endpoint, wait_s)
     if status in (503, 529):
         return Overloaded(
-            f"{endpoint.who} is overloaded or still starting{said}",
+            f"{endpoint.who} is overloaded{said}",
             hint="Try again in a moment.",
             retry_after_s=wait_s,
             may_be_billed=_may_be_billed(reply, endpoint),
@@ -221,6 +233,16 @@ def _from_reply(reply: _Reply, endpoint: Endpoint) -> SignalboxError:
         retry_after_s=wait_s,
         may_be_billed=_may_be_billed(reply, endpoint),
     )
+
+
+def _still_starting(said: str, endpoint: Endpoint, wait_s: float | None) -> Unavailable:
+    failure = Unavailable(
+        f"{endpoint.who} is still starting{said}",
+        hint="It answers by itself once its model is loaded. Try again in a moment.",
+        retry_after_s=wait_s,
+    )
+    failure.booting = True
+    return failure
 
 
 def _may_be_billed(reply: _Reply, endpoint: Endpoint) -> bool:
@@ -307,7 +329,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         current = current.__cause__ or current.__context__
 
 
-def _from_transport(error: BaseException, endpoint: Endpoint) -> SignalboxError:
+def _from_transport(error: BaseException, endpoint: Endpoint, *, begun: bool) -> SignalboxError:
     import httpx2
 
     where = endpoint.shown_url
@@ -321,17 +343,28 @@ def _from_transport(error: BaseException, endpoint: Endpoint) -> SignalboxError:
                 f"The proxy on the way to {where} failed.", hint="Check the system's proxy settings."
             )
         if isinstance(cause, httpx2.ConnectTimeout):
-            return Unavailable(
-                f"{where} did not accept the connection in time.", hint=f"{check}, or {start}."
+            return TimedOut(
+                f"{where} did not accept the connection in {endpoint.connect_timeout_s:g} s.",
+                hint=f"{check}, or {start}.",
+                phase="connect",
+                may_be_billed=False,
             )
         if isinstance(cause, httpx2.ConnectError):
             return Unavailable(f"Nothing answers at {where}.", hint=f"{check}, or {start}.")
         if isinstance(cause, httpx2.PoolTimeout):
             return Unavailable(f"Too many requests to {where} are open at once.", hint="Send fewer at once.")
+        if isinstance(cause, httpx2.WriteTimeout):
+            return TimedOut(
+                f"{endpoint.who} did not take the request in {endpoint.timeout_s:g} s.",
+                hint="Try again, or send less at once.",
+                phase="connect",
+                may_be_billed=False,  # it never had the whole of it
+            )
         if isinstance(cause, httpx2.TimeoutException | TimeoutError):
-            return Unavailable(
+            return TimedOut(
                 f"{endpoint.who} sent nothing for {endpoint.timeout_s:g} s.",
                 hint="Try again, or ask for a shorter answer.",
+                phase="between_tokens" if begun else "first_token",
                 may_be_billed=True,
             )
         if isinstance(cause, httpx2.RemoteProtocolError) and "without sending a response" in str(cause):

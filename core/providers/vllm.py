@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any, cast
 from core.chat import ChatRequest, ProviderEvent, Side
 from core.errors import Unavailable
 from core.providers.base import Capabilities, CheckResult
-from core.providers.connection import LOCAL_KEEPALIVE_S, forget_environment_headers, open_http_client
+from core.providers.connection import (
+    CONNECT_TIMEOUT_S,
+    LOCAL_KEEPALIVE_S,
+    forget_environment_headers,
+    open_http_client,
+    tracing_headers,
+)
 from core.providers.failures import Endpoint, provider_failure
 from core.providers.openai_wire import OpenAIReader, chat_messages, chat_tools, openai_arguments
 from core.providers.usage import as_mapping
@@ -30,6 +36,7 @@ class VLLMProvider:
     ``base_url`` ends in ``/v1``. ``model`` of ``None`` is the first one the server lists, asked for at first use.
     ``capabilities`` are what the caller knows of the model; a context length the server states fills a gap in them.
     ``timeout_s`` is the longest silence on the wire, in seconds; it includes reading a long prompt.
+    ``connect_timeout_s`` is how long connecting may take.
     """
 
     side: Side = "local"
@@ -43,6 +50,7 @@ class VLLMProvider:
         name: str = "vllm-local",
         capabilities: Capabilities | None = None,
         timeout_s: float = 120,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
     ) -> None:
         self.name = name
         self._model = model
@@ -55,6 +63,7 @@ class VLLMProvider:
             key_setting="VLLM_API_KEY",
             url_setting="VLLM_BASE_URL",
             timeout_s=timeout_s,
+            connect_timeout_s=connect_timeout_s,
             secret=api_key or None,
         )
         self._client: AsyncOpenAI | None = None
@@ -76,10 +85,14 @@ class VLLMProvider:
         arguments, dropped = openai_arguments(
             request, model, max_output_tokens=self._capabilities.max_output_tokens
         )
+        begun = False
         try:
-            chunks = await client.chat.completions.create(**arguments, stream=True)
+            chunks = await client.chat.completions.create(
+                **arguments, stream=True, extra_headers=tracing_headers(request)
+            )
             try:
                 async for chunk in chunks:
+                    begun = True
                     for translated in reader.read(chunk):
                         yield translated
             finally:
@@ -87,7 +100,7 @@ class VLLMProvider:
         except Exception as error:
             for reported in reader.last_usage():
                 yield reported
-            raise provider_failure(error, self._endpoint) from error
+            raise provider_failure(error, self._endpoint, begun=begun) from error
         for reported in reader.last_usage():
             yield reported
         yield reader.end((*dropped, *repaired))
@@ -105,11 +118,12 @@ class VLLMProvider:
         conversation: dict[str, Any] = {"model": model, "messages": chat_messages(request)}
         if request.tools:
             conversation["tools"] = chat_tools(request)
-        count = (await self._post("/tokenize", conversation)).get("count")
+        headers = tracing_headers(request)
+        count = (await self._post("/tokenize", conversation, headers)).get("count")
         if not isinstance(count, int):
-            prompt = (await self._post("/apply-template", conversation)).get("prompt")
+            prompt = (await self._post("/apply-template", conversation, headers)).get("prompt")
             body = {"content": prompt, "add_special": True, "parse_special": True}
-            tokens = (await self._post("/tokenize", body)).get("tokens")
+            tokens = (await self._post("/tokenize", body, headers)).get("tokens")
             count = len(cast("list[Any]", tokens)) if isinstance(tokens, list) and prompt else None
         if count is None:
             raise Unavailable(
@@ -156,11 +170,14 @@ class VLLMProvider:
             raise Unavailable("The local server has no model loaded.", hint="Load one, or set VLLM_MODEL.")
         return self._model
 
-    async def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    async def _post(self, path: str, body: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
         client = await self._open()
         root = self._endpoint.base_url.removesuffix("/v1")
         try:
-            return dict(as_mapping(await client.post(f"{root}{path}", cast_to=object, body=body)) or {})
+            reply = await client.post(
+                f"{root}{path}", cast_to=object, body=body, options={"headers": headers}
+            )
+            return dict(as_mapping(reply) or {})
         except Exception as error:
             raise provider_failure(error, self._endpoint) from error
 
@@ -182,7 +199,10 @@ class VLLMProvider:
             base_url=self._endpoint.base_url,
             max_retries=0,
             http_client=open_http_client(
-                self._endpoint.base_url, timeout_s=self._endpoint.timeout_s, keepalive_s=LOCAL_KEEPALIVE_S
+                self._endpoint.base_url,
+                timeout_s=self._endpoint.timeout_s,
+                connect_timeout_s=self._endpoint.connect_timeout_s,
+                keepalive_s=LOCAL_KEEPALIVE_S,
             ),
         )
         # Read from the environment by the constructor, and meant for OpenAI's own service.

@@ -2,13 +2,68 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from core.chat import AnswerEnded, ChatRequest, ProviderEvent, TextDelta, Usage, UsageReported
 from core.errors import SignalboxError
 from core.providers import AnswerCollector, InferenceProvider
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+"""The example of the W3C's Trace Context."""
+
+
+class Lost(asyncio.Event):
+    """Set when the client has gone; ``asked`` when a whole request had come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+
+
+@asynccontextmanager
+async def silent_server() -> AsyncIterator[tuple[str, Lost]]:
+    """A server that takes a request and says nothing, not even headers, until the client goes."""
+    lost = Lost()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        lost.asked.set()
+        while await reader.read(65536):
+            pass
+        lost.set()
+        writer.close()
+
+    server = await asyncio.start_server(listen, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", lost
+
+
+@asynccontextmanager
+async def unanswering_port() -> AsyncIterator[int]:
+    """A port whose queue of connections is full: the system lets a new one wait, as a firewall would."""
+    loop = asyncio.get_running_loop()
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        waiting = [socket.socket() for _ in range(4)]
+        tries: list[asyncio.Task[None]] = []
+        for one in waiting:
+            one.setblocking(False)
+            tries.append(asyncio.ensure_future(loop.sock_connect(one, listener.getsockname())))
+        await asyncio.wait(tries[:1])
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            for attempt in tries:
+                attempt.cancel()
+            await asyncio.gather(*tries, return_exceptions=True)
+            for one in waiting:
+                one.close()
 
 
 @dataclass

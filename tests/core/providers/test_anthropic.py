@@ -15,6 +15,7 @@ from core.chat import (
     ImagePart,
     JsonSchemaFormat,
     Message,
+    OutputProgress,
     TextDelta,
     Tool,
     ToolCall,
@@ -29,12 +30,14 @@ from core.errors import (
     Overloaded,
     RateLimited,
     SignalboxError,
+    TimedOut,
     Unavailable,
 )
+from core.observe import traceparent
 from core.providers import AnthropicProvider, complete
 from core.providers.wire_text import REPAIRED_TEXT
 from tests.support.anthropic_server import AnthropicServer, Billed, Fault, Says, ToolUse, refusal, sse
-from tests.support.providers import drain
+from tests.support.providers import TRACE, drain, silent_server
 from tests.support.wire_server import Raw, Refuses
 
 KEY = "sk-ant-test-0123456789"
@@ -406,9 +409,61 @@ async def test_a_stall_ends_in_a_timeout_that_names_its_seconds() -> None:
     async with AnthropicServer(Says("Once", " upon", hold_after=1)) as server:
         drained = await drain(provider_for(server, timeout_s=0.2), "Tell me a story")
         await asyncio.wait_for(server.lost.wait(), 10)
-    assert type(drained.error) is Unavailable
+    assert isinstance(drained.error, TimedOut)
+    assert (drained.error.phase, drained.error.may_be_billed) == ("between_tokens", True)
     assert "0.2 s" in drained.error.message
     assert drained.text == "Once"
+
+
+async def test_a_server_that_takes_the_request_and_says_nothing_is_a_timeout_before_the_first_token() -> None:
+    async with silent_server() as (url, lost):
+        drained = await drain(AnthropicProvider(KEY, url, MODEL, timeout_s=0.2), "hi")
+        await asyncio.wait_for(lost.wait(), 10)
+    assert isinstance(drained.error, TimedOut)
+    assert (drained.error.phase, drained.error.may_be_billed) == ("first_token", True)
+
+
+async def test_pings_come_through_as_signs_of_life() -> None:
+    async with AnthropicServer(Says("Par", "is", pings=3)) as server:
+        drained = await drain(provider_for(server), "Capital?")
+    assert drained.events.count(OutputProgress(0)) == 3
+    assert (drained.text, drained.collector.hidden_output_bytes) == ("Paris", 0)
+
+
+async def test_cancelling_before_the_headers_closes_the_connection() -> None:
+    async with silent_server() as (url, lost):
+        task = asyncio.create_task(drain(AnthropicProvider(KEY, url, MODEL), "hi"))
+        await asyncio.wait_for(lost.asked.wait(), 10)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.wait_for(lost.wait(), 10)
+
+
+async def test_the_requests_id_travels_with_it() -> None:
+    token = traceparent.set(TRACE)
+    try:
+        async with AnthropicServer() as server:
+            provider, request = provider_for(server), ChatRequest.from_prompt("hi")
+            await drain(provider, request)
+            await provider.count_tokens(request)
+    finally:
+        traceparent.reset(token)
+    assert [received.path for received in server.received] == ["/v1/messages", "/v1/messages/count_tokens"]
+    for received in server.received:
+        assert received.headers["x-correlation-id"] == request.correlation_id
+        assert received.headers["traceparent"] == TRACE
+
+
+@pytest.mark.parametrize("chosen", ["two\r\nX-Evil: 1", " ü \ud800", "x" * 5000, ""])
+async def test_an_id_that_no_header_may_hold_is_sent_all_the_same(chosen: str) -> None:
+    async with AnthropicServer() as server:
+        drained = await drain(provider_for(server), ChatRequest.from_prompt("hi", correlation_id=chosen))
+    assert drained.text == "Hello there"
+    (received,) = server.received
+    assert "x-evil" not in received.headers
+    assert "traceparent" not in received.headers
+    assert len(received.headers["x-correlation-id"]) <= 256
 
 
 async def test_a_server_that_is_gone_is_unavailable() -> None:

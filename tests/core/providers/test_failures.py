@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.addresses import is_near
-from core.errors import TransientFailure, Unavailable
+from core.errors import TimedOut, TransientFailure, Unavailable
 from core.providers.claude_models import FAMILIES, claude_family
 from core.providers.failures import Endpoint, provider_failure, retry_after_s
 
@@ -114,6 +114,7 @@ def test_a_gateways_failure_may_be_billed_and_the_apis_own_refusal_is_not(
     [
         (httpx2.ConnectError("refused"), False),
         (httpx2.ConnectTimeout("slow"), False),
+        (httpx2.WriteTimeout("slow"), False),
         (httpx2.PoolTimeout("full"), False),
         (httpx2.ReadTimeout("silent"), True),
         (httpx2.ReadError("reset"), True),
@@ -125,6 +126,43 @@ def test_a_request_that_was_sent_may_be_billed(error: Exception, billed: bool) -
     failure = provider_failure(error, ENDPOINT)
     assert isinstance(failure, Unavailable)
     assert failure.may_be_billed is billed
+
+
+@pytest.mark.parametrize(
+    ("error", "begun", "phase"),
+    [
+        (httpx2.ConnectTimeout("slow"), False, "connect"),
+        (httpx2.WriteTimeout("slow"), False, "connect"),
+        (httpx2.ReadTimeout("silent"), False, "first_token"),
+        (httpx2.ReadTimeout("silent"), True, "between_tokens"),
+        (TimeoutError(), True, "between_tokens"),
+    ],
+)
+def test_each_time_out_tells_its_phase(error: Exception, begun: bool, phase: str) -> None:
+    failure = provider_failure(error, ENDPOINT, begun=begun)
+    assert isinstance(failure, TimedOut)
+    assert failure.phase == phase
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "booting"),
+    [
+        (503, "Loading model", True),  # llama.cpp
+        (503, "The model is loading, please wait", True),
+        (503, "Model org/name is currently loading", True),
+        (503, "The server is still starting", True),
+        (503, "No model slot is free", False),
+        (503, "Service Unavailable", False),
+        (503, "", False),
+        (500, "Loading model failed", False),
+        (429, "Loading model", False),
+    ],
+)
+def test_a_server_says_that_it_is_starting(status: int, message: str, booting: bool) -> None:
+    body = {"error": {"code": status, "message": message, "type": "unavailable_error"}}
+    failure = provider_failure(Reply(status, body), replace(ENDPOINT, side="local"))
+    assert isinstance(failure, TransientFailure)
+    assert failure.booting is booting
 
 
 def test_an_unknown_exception_is_unavailable_and_says_its_kind() -> None:

@@ -26,12 +26,14 @@ from core.errors import (
     Overloaded,
     RateLimited,
     SignalboxError,
+    TimedOut,
     Unavailable,
 )
+from core.observe import traceparent
 from core.providers import PROVIDERS, Capabilities, VLLMProvider, complete, provider_side
 from core.providers.wire_text import REPAIRED_TEXT
 from tests.support.openai_server import TOO_LONG, OpenAIServer, Streams, chunk, data, vllm_error
-from tests.support.providers import drain
+from tests.support.providers import TRACE, drain, silent_server, unanswering_port
 from tests.support.wire_server import Raw, Refuses
 
 WEATHER = Tool(
@@ -222,9 +224,10 @@ REFUSALS: list[tuple[Refuses, type[SignalboxError], str]] = [
             body={"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}},
             headers={"retry-after": "3"},
         ),
-        Overloaded,
+        Unavailable,
         "Loading model",
     ),
+    (vllm_error(503, "ServiceUnavailableError", "busy"), Overloaded, "busy"),
     (vllm_error(429, "RateLimitError", "busy"), RateLimited, "busy"),
     (vllm_error(500, "InternalServerError", "boom"), Unavailable, "boom"),
     (Refuses(status=404, body={"detail": "Not Found"}), Unavailable, "VLLM_BASE_URL"),
@@ -243,6 +246,65 @@ async def test_refusals_become_the_taxonomy(reply: Refuses, kind: type[Signalbox
     assert says in str(drained.error)
     assert drained.error.hint
     assert len(server.received) == 1
+
+
+async def test_a_server_that_is_still_loading_is_told_from_a_broken_one() -> None:
+    async with OpenAIServer(REFUSALS[5][0], REFUSALS[6][0], REFUSALS[8][0]) as server:
+        provider = provider_for(server)
+        errors = [(await drain(provider, "hi")).error for _ in range(3)]
+    assert [getattr(error, "booting", None) for error in errors] == [True, False, False]
+    assert isinstance(errors[0], Unavailable)
+    assert (errors[0].retry_after_s, errors[0].may_be_billed) == (3, False)
+
+
+async def test_a_stall_ends_in_a_timeout_and_a_closed_connection() -> None:
+    async with OpenAIServer(Streams("Once", " upon", hold_after=1)) as server:
+        drained = await drain(provider_for(server, timeout_s=0.2), "Tell me a story")
+        await asyncio.wait_for(server.lost.wait(), 10)
+    assert isinstance(drained.error, TimedOut)
+    assert (drained.error.phase, drained.text) == ("between_tokens", "Once")
+
+
+async def test_a_server_that_takes_the_request_and_says_nothing_is_a_timeout_before_the_first_token() -> None:
+    async with silent_server() as (url, lost):
+        drained = await drain(VLLMProvider(f"{url}/v1", "tiny", timeout_s=0.2), "hi")
+        await asyncio.wait_for(lost.wait(), 10)
+    assert isinstance(drained.error, TimedOut)
+    assert drained.error.phase == "first_token"
+
+
+async def test_cancelling_before_the_headers_closes_the_connection() -> None:
+    async with silent_server() as (url, lost):
+        task = asyncio.create_task(drain(VLLMProvider(f"{url}/v1", "tiny"), "hi"))
+        await asyncio.wait_for(lost.asked.wait(), 10)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.wait_for(lost.wait(), 10)
+
+
+async def test_a_connection_that_nobody_accepts_times_out_and_cost_nothing() -> None:
+    async with unanswering_port() as port:
+        provider = VLLMProvider(f"http://127.0.0.1:{port}/v1", "tiny", connect_timeout_s=0.1)
+        drained = await drain(provider, "hi")
+    assert isinstance(drained.error, TimedOut)
+    assert (drained.error.phase, drained.error.may_be_billed) == ("connect", False)
+    assert "0.1 s" in drained.error.message
+
+
+async def test_the_requests_id_travels_with_it() -> None:
+    token = traceparent.set(TRACE)
+    try:
+        async with OpenAIServer() as server:
+            provider, request = provider_for(server), ChatRequest.from_prompt("hi")
+            await drain(provider, request)
+            await provider.count_tokens(request)
+    finally:
+        traceparent.reset(token)
+    assert [received.path for received in server.received] == ["/v1/chat/completions", "/tokenize"]
+    for received in server.received:
+        assert received.headers["x-correlation-id"] == request.correlation_id
+        assert received.headers["traceparent"] == TRACE
 
 
 async def test_the_size_of_a_too_long_prompt_is_read() -> None:
