@@ -11,7 +11,13 @@ import pytest
 
 from core.chat import AnswerEnded, ChatRequest, OutputProgress, ProviderEvent, TextDelta, Usage, UsageReported
 from core.errors import DeadlineExceeded, Overloaded, TimedOut
+from core.providers import AnthropicProvider, InferenceProvider, VLLMProvider
 from core.routing.stream_watch import Deadline, watched
+from tests.support import virtual_time
+from tests.support.anthropic_server import AnthropicServer, Says
+from tests.support.openai_server import OpenAIServer, Streams
+from tests.support.providers import drain
+from tests.support.wire_server import WireServer
 
 PING = OutputProgress(0)
 THOUGHT = OutputProgress(40)
@@ -19,34 +25,14 @@ ENDED = AnswerEnded("m", "stop")
 FIRST_S, BETWEEN_S = 300.0, 90.0
 
 
-class SkippingLoop(asyncio.SelectorEventLoop):
-    """An event loop that does not wait: when nothing is ready, its time jumps to the next timer."""
+def skipping(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    """Run an async test on a loop that skips the waiting."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._skipped_s = 0.0
-
-    def time(self) -> float:
-        return super().time() + self._skipped_s
-
-    def _run_once(self) -> None:
-        scheduled: list[Any] = self._scheduled  # type: ignore[attr-defined]
-        pending = [handle.when() for handle in scheduled if not handle.cancelled()]
-        if not self._ready and pending:  # type: ignore[attr-defined]
-            self._skipped_s += max(0.0, min(pending) - self.time())
-        super()._run_once()  # type: ignore[misc]
-
-
-def skipping(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Run an async test on such a loop."""
-
-    def run(*arguments: Any, **named: Any) -> None:
-        with asyncio.Runner(loop_factory=SkippingLoop) as runner:
-            runner.run(test(*arguments, **named))
+    def run() -> None:
+        virtual_time.run(test())
 
     run.__name__ = test.__name__
     run.__doc__ = test.__doc__
-    run.pytestmark = getattr(test, "pytestmark", [])  # type: ignore[attr-defined]
     return run
 
 
@@ -323,3 +309,32 @@ def test_a_requests_own_deadline_comes_before_the_setting(
 ) -> None:
     request = ChatRequest.from_prompt("hi", deadline_s=named)
     assert Deadline.after(request, default, HandClock()).left_s == left
+
+
+@pytest.mark.parametrize("hold_after", [0, 1])
+async def test_a_time_out_closes_anthropics_connection_and_the_server_notices(hold_after: int) -> None:
+    async with AnthropicServer(Says("Once", " upon", hold_after=hold_after)) as server:
+        provider = AnthropicProvider("sk-ant-test", server.url, "claude-sonnet-4-6")
+        await cut_by_the_watch(provider, server)
+
+
+@pytest.mark.parametrize("hold_after", [0, 1])
+async def test_a_time_out_closes_vllms_connection_and_the_server_notices(hold_after: int) -> None:
+    async with OpenAIServer(Streams("Once", " upon", hold_after=hold_after)) as server:
+        await cut_by_the_watch(VLLMProvider(server.base_url, "tiny"), server)
+
+
+async def cut_by_the_watch(provider: InferenceProvider, server: WireServer) -> None:
+    events = watched(
+        provider.stream(ChatRequest.from_prompt("Tell me a story")),
+        who="The server",
+        side=provider.side,
+        first_token_s=0.2,
+        between_tokens_s=0.2,
+    )
+    with pytest.raises(TimedOut):
+        async for _ in events:
+            pass
+    await asyncio.wait_for(server.lost.wait(), 10)
+    assert (await drain(provider, "hi")).text == "Hello there", "and the provider goes on working"
+    await provider.close()
