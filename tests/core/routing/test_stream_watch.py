@@ -325,6 +325,7 @@ async def test_a_time_out_closes_vllms_connection_and_the_server_notices(hold_af
 
 
 async def cut_by_the_watch(provider: InferenceProvider, server: WireServer) -> None:
+    await provider.check()  # importing the SDK takes longer than the test's first token may
     events = watched(
         provider.stream(ChatRequest.from_prompt("Tell me a story")),
         who="The server",
