@@ -6,8 +6,8 @@ After that the expected number of reads is learnt from the intervals at which th
 kind, came back; an hour's cache is chosen only where those intervals ask for it.
 
 Guesses can be wrong, so there is a purse: what marks have cost more than they saved may never be more than the
-input of one prompt, and it is paid back by a hundredth of what is sent. Whatever the traffic does, caching costs
-at most that much more than no caching.
+input of two prompts, and it is paid back by a hundredth of what is sent. Whatever the traffic does, caching costs
+at most that much more than no caching (as far as the outcome of the requests before it is known).
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ from core.context.cache_words import words_for
 
 MAX_PREFIXES = 16_384
 """About 5 MB of memory."""
-WRITING_S = 2.0
-"""A prefix can be read once the first answer that writes it has begun; until then a second mark writes it again."""
+WRITING_S = 10.0
+"""A prefix can be read once the answer that writes it has begun; until then a second mark would write it again.
+``settled`` says when that is; where nobody calls it, the answer is taken to have begun after so long."""
 GUESS_WEIGHT = 1.5
 """So many intervals of a prefix' own weigh as much as what is known of its kind."""
+MOST_LOST_PROMPTS = 2
 PAID_BACK_SHARE = 100
-"""A hundredth of what is sent pays losses of the past back: caching may cost 1 % at worst."""
+"""A hundredth of what is sent pays losses of the past back: in the long run caching costs 1 % at worst."""
 OPEN_PLANS = 1_024
 SILENT_REPLIES = 3
 SILENT_FOR_S = 3_600.0
@@ -38,12 +40,12 @@ SILENT_FOR_S = 3_600.0
 
 @dataclass(slots=True)
 class _Open:
-    """A plan whose outcome is not known yet: what the purse was charged, and what was believed to be written."""
+    """A plan whose outcome is not known yet: what the purse was charged, and what was marked."""
 
     model: str
     charged_nanodollars: int
-    written: tuple[Prefix, ...]
-    at_s: float
+    marked: tuple[Prefix, ...]
+    surely_long_enough: bool
 
 
 @dataclass(slots=True)
@@ -97,7 +99,8 @@ class CachePlanner:
         minimum = minimum_cache_tokens(model)
         if prices is None:
             return _unmarked(f"the prices of {model}'s cache are not known", tokens)
-        self._pay_back(prices.fresh_nanodollars(tokens))
+        prompt = prices.fresh_nanodollars(tokens)
+        self._pay_back(prompt)
         if tokens < minimum:
             return _unmarked(f"too short to cache: about {tokens} tokens, {model} takes {minimum}", tokens)
         if self._is_silent(model, now_s):
@@ -105,24 +108,23 @@ class CachePlanner:
         warm = _longest_warm(boundaries, sighting, now_s, minimum)
         warm_tokens = boundaries[warm].tokens if warm >= 0 else 0
         choice = self._choose(boundaries, sighting, warm, minimum, prices, now_s)
-        held_back = choice is not None and not self._affordable(
-            prices.surcharge_nanodollars(boundaries[choice.index].tokens - warm_tokens, choice.lifetime),
-            prices.fresh_nanodollars(tokens),
-        )
-        if held_back:
-            choice = None
         end = max(warm, choice.index if choice is not None else -1)
         if end < 0:
-            why = "caching has cost more than it saved lately" if held_back else words_for(sighting, None)
-            return _unmarked(why, tokens)
+            return _unmarked(words_for(sighting, None), tokens)
         lifetime: CacheLifetime = choice.lifetime if choice is not None else sighting.prefixes[warm].lifetime
+        # What is believed to be warm may be gone; then all of the prefix is written anew.
+        if not self._affordable(prices.surcharge_nanodollars(boundaries[end].tokens, lifetime), prompt):
+            return _unmarked("caching has cost more than it saved lately", tokens)
         marked = _marked(boundaries, sighting, warm, end, minimum)
         written_tokens = boundaries[end].tokens - warm_tokens if choice is not None else 0
         surcharge = prices.surcharge_nanodollars(written_tokens, lifetime)
-        self._charge(surcharge - prices.saving_nanodollars(warm_tokens))
-        self._remember(
-            key, model, surcharge - prices.saving_nanodollars(warm_tokens), sighting, marked, now_s
-        )
+        charged = surcharge - prices.saving_nanodollars(warm_tokens)
+        self._charge(charged)
+        if key is not None:
+            prefixes = tuple(sighting.prefixes[index] for index in marked)
+            self._open[key] = _Open(model, charged, prefixes, boundaries[end].tokens >= 2 * minimum)
+            while len(self._open) > OPEN_PLANS:
+                self._open.popitem(last=False)
         _note_marks(sighting, marked, warm, lifetime, now_s)
         a_use = prices.saving_nanodollars(boundaries[end].tokens)
         share = (
@@ -151,7 +153,7 @@ class CachePlanner:
         now_s = self._clock()
         if usage is None or prices is None:
             self._charge(-plan.charged_nanodollars)
-            for prefix in plan.written:
+            for prefix in plan.marked:
                 prefix.warm_until_s = now_s
             return
         truth = (
@@ -164,11 +166,11 @@ class CachePlanner:
         silence = self._silence.setdefault(plan.model, _Silence())
         if cached:
             silence.replies = 0
-        else:
+        elif plan.surely_long_enough:  # sizes are estimates: a shorter one may really be below the minimum
             silence.replies += 1
             if silence.replies >= SILENT_REPLIES:
                 silence.replies, silence.until_s = 0, now_s + SILENT_FOR_S
-        for prefix in plan.written:
+        for prefix in plan.marked:
             if cached:
                 prefix.written_at_s = min(prefix.written_at_s, now_s)
             else:
@@ -236,7 +238,7 @@ class CachePlanner:
         return share, min(share / max(1e-9, 1 - share), len(gaps_s) + 1)
 
     def _affordable(self, surcharge_nanodollars: int, prompt_nanodollars: int) -> bool:
-        return self._loss_nanodollars + surcharge_nanodollars <= prompt_nanodollars
+        return self._loss_nanodollars + surcharge_nanodollars <= MOST_LOST_PROMPTS * prompt_nanodollars
 
     def _charge(self, nanodollars: int) -> None:
         self._loss_nanodollars = max(0, self._loss_nanodollars + nanodollars)
@@ -247,22 +249,6 @@ class CachePlanner:
     def _is_silent(self, model: str, now_s: float) -> bool:
         silence = self._silence.get(model)
         return silence is not None and now_s < silence.until_s
-
-    def _remember(
-        self,
-        key: str | None,
-        model: str,
-        charged_nanodollars: int,
-        sighting: Sighting,
-        marked: tuple[int, ...],
-        now_s: float,
-    ) -> None:
-        if key is None:
-            return
-        written = tuple(sighting.prefixes[index] for index in marked)
-        self._open[key] = _Open(model, charged_nanodollars, written, now_s)
-        while len(self._open) > OPEN_PLANS:
-            self._open.popitem(last=False)
 
 
 def _unmarked(why: str, tokens: int) -> CachePlan:
