@@ -57,7 +57,7 @@ class ScoreEntry:
 
     ``passed``: its first answer was valid, as it came or after a safe repair (``repaired``). What came of asking
     again is no try of its own: it answers an easier question. ``cost_nanodollars`` is what asking again, or asking
-    the other side, cost in cash: 0 where neither happened, ``None`` where it is not known.
+    the other side, cost in cash: 0 where neither happened, the hold where the true cost is not known.
     """
 
     provider: str
@@ -65,7 +65,7 @@ class ScoreEntry:
     kind: ScoreKind
     passed: bool
     repaired: bool = False
-    cost_nanodollars: int | None = 0
+    cost_nanodollars: int = 0
 
 
 class ScoreSums(Protocol):
@@ -86,15 +86,15 @@ class ScoreSums(Protocol):
     @property
     def repaired(self) -> int: ...
     @property
-    def cost_nanodollars(self) -> int | None: ...
+    def cost_nanodollars(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
     """What is known of a model: ``share`` is right answers of all, ``None`` before the first try.
 
-    ``low`` to ``high`` is its 95 % interval, from 0 to 1. ``repair_cost_nanodollars`` is ``None`` where the cost of a
-    repair is not known.
+    ``low`` to ``high`` is its 95 % interval, from 0 to 1. ``repair_cost_nanodollars`` is what asking again cost on
+    top of the first answers.
     """
 
     provider: str
@@ -106,7 +106,7 @@ class Score:
     share: float | None
     low: float
     high: float
-    repair_cost_nanodollars: int | None
+    repair_cost_nanodollars: int
     verdict: Verdict
 
 
@@ -115,14 +115,13 @@ class _Sums:
     tried: int = 0
     passed: int = 0
     repaired: int = 0
-    cost_nanodollars: int | None = 0
+    cost_nanodollars: int = 0
 
-    def add(self, tried: int, passed: int, repaired: int, cost_nanodollars: int | None) -> None:
+    def add(self, tried: int, passed: int, repaired: int, cost_nanodollars: int) -> None:
         self.tried += tried
         self.passed += passed
         self.repaired += repaired
-        known = self.cost_nanodollars is not None and cost_nanodollars is not None
-        self.cost_nanodollars = (self.cost_nanodollars or 0) + (cost_nanodollars or 0) if known else None
+        self.cost_nanodollars += cost_nanodollars
 
 
 _Key = tuple[str, str, ScoreKind]
@@ -196,7 +195,7 @@ class Scoreboard:
         return tuple(score for score in scores if score.tried)
 
     def allows_tools(self, provider: str, model: str | None, side: Side) -> bool:
-        """Whether tools may go there: to an API model until it was seen to fail, to a local one once seen to work."""
+        """Whether tools may go there: an API model until seen to fail, a local one once seen to work."""
         return not self.tools_doubt(provider, model, side)
 
     def tools_doubt(self, provider: str, model: str | None, side: Side) -> str:
