@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -128,6 +128,7 @@ class LoadPoller:
         absent_interval_s: float = ABSENT_INTERVAL_S,
         ready: Callable[[], bool] = lambda: True,
         on_load: Callable[[ServerLoad | None], None] | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._url = f"{base_url.rstrip('/').removesuffix('/v1')}/metrics"
         self._api_key = api_key
@@ -136,6 +137,7 @@ class LoadPoller:
         self._absent_interval_s = absent_interval_s
         self._ready = ready
         self._on_load = on_load
+        self._sleep = sleep
         self._latest: ServerLoad | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -172,7 +174,7 @@ class LoadPoller:
                     self._show(None)
                 elif not await self._poll(client):
                     pause_s = self._absent_interval_s
-                await asyncio.sleep(pause_s)
+                await self._sleep(pause_s)
 
     async def _poll(self, client: httpx2.AsyncClient) -> bool:
         """Ask once; false where the server answered, but has no metrics to show."""

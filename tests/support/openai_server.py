@@ -8,11 +8,12 @@ bare cut when everything does.
 from __future__ import annotations
 
 import json
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from aiohttp import web
 
-from tests.support.wire_server import Raw, Refuses, WireServer
+from tests.support.wire_server import Raw, Received, Refuses, WireServer
 
 ENGINE_DEAD = {
     "error": {
@@ -87,8 +88,79 @@ class Streams:
         self.engine_dies_after = engine_dies_after
 
 
+@dataclass(kw_only=True)
+class Metrics:
+    """What ``/metrics`` shows, in the words of vLLM 0.32, of its older versions, or of llama.cpp.
+
+    With several ``engines`` each shows the same numbers, as vLLM does behind one address.
+    """
+
+    running: int = 0
+    waiting: int = 0
+    kv_cache_usage: float = 0.0
+    prefix_hits: int = 0
+    prefix_queries: int = 0
+    engines: int = 1
+    style: Literal["vllm", "old vllm", "llama.cpp"] = "vllm"
+
+    def page(self, model: str) -> str:
+        if self.style == "llama.cpp":
+            return (
+                "# HELP llamacpp:requests_processing Number of requests processing.\n"
+                "# TYPE llamacpp:requests_processing gauge\n"
+                f"llamacpp:requests_processing {self.running}\n"
+                "# HELP llamacpp:requests_deferred Number of requests deferred.\n"
+                "# TYPE llamacpp:requests_deferred gauge\n"
+                f"llamacpp:requests_deferred {self.waiting}\n"
+                "# TYPE llamacpp:predicted_tokens_seconds gauge\n"
+                "llamacpp:predicted_tokens_seconds nan\n"
+            )
+        lines = [
+            "# HELP python_gc_objects_collected_total Objects collected during gc",
+            "# TYPE python_gc_objects_collected_total counter",
+            'python_gc_objects_collected_total{generation="0"} 12345.0',
+        ]
+        for name, kind, value in self._families():
+            sample = name if kind == "gauge" else f"{name}_total"
+            lines += [f"# HELP {name} As vLLM says it.", f"# TYPE {name} {kind}"]
+            lines += [
+                f'{sample}{{engine="{engine}",model_name="{model}"}} {float(value)}'
+                for engine in range(self.engines)
+            ]
+        lines += [
+            "# TYPE vllm:time_to_first_token_seconds histogram",
+            f'vllm:time_to_first_token_seconds_bucket{{engine="0",le="0.001",model_name="{model}"}} 0.0',
+            f'vllm:time_to_first_token_seconds_bucket{{engine="0",le="+Inf",model_name="{model}"}} 7.0',
+            f'vllm:time_to_first_token_seconds_count{{engine="0",model_name="{model}"}} 7.0',
+        ]
+        return "\n".join(lines) + "\n"
+
+    def _families(self) -> list[tuple[str, str, float]]:
+        line = [
+            ("vllm:num_requests_running", "gauge", self.running),
+            ("vllm:num_requests_waiting", "gauge", self.waiting),
+        ]
+        if self.style == "old vllm":
+            return [
+                *line,
+                ("vllm:gpu_cache_usage_perc", "gauge", self.kv_cache_usage),
+                ("vllm:gpu_prefix_cache_queries", "counter", self.prefix_queries),
+                ("vllm:gpu_prefix_cache_hits", "counter", self.prefix_hits),
+            ]
+        return [
+            *line,
+            ("vllm:kv_cache_usage_perc", "gauge", self.kv_cache_usage),
+            ("vllm:prefix_cache_queries", "counter", self.prefix_queries),
+            ("vllm:prefix_cache_hits", "counter", self.prefix_hits),
+        ]
+
+
 class OpenAIServer(WireServer):
-    """Speaks ``/v1/chat/completions`` (streaming), ``/v1/models`` and ``/tokenize``."""
+    """Speaks ``/v1/chat/completions`` (streaming), ``/v1/models``, ``/tokenize`` and ``/metrics``.
+
+    ``metrics`` of ``None`` is a server without them; a text is a page as it stands. Questions for metrics are in
+    ``metrics_asked``, not among the ``received``.
+    """
 
     def __init__(
         self,
@@ -101,6 +173,9 @@ class OpenAIServer(WireServer):
         self.models = models
         self.max_model_len = max_model_len
         self.default: Streams | Refuses | Raw = Streams("Hello", " there")
+        self.metrics: Metrics | Refuses | str | None = None
+        self.metrics_asked: list[Received] = []
+        self.metrics_hold = False
 
     @property
     def base_url(self) -> str:
@@ -111,6 +186,7 @@ class OpenAIServer(WireServer):
             web.post("/v1/chat/completions", self._chat),
             web.get("/v1/models", self._models),
             web.post("/tokenize", self._tokenize),
+            web.get("/metrics", self._metrics),
         ]
 
     def wrong_key(self) -> web.Response:
@@ -175,3 +251,14 @@ class OpenAIServer(WireServer):
     async def _tokenize(self, request: web.Request) -> web.StreamResponse:
         words = sum(len(str(message["content"]).split()) for message in self.received[-1].body["messages"])
         return web.json_response({"count": words, "max_model_len": self.max_model_len, "tokens": []})
+
+    async def _metrics(self, request: web.Request) -> web.StreamResponse:
+        self.metrics_asked.append(self.received.pop())  # the one that has just come in
+        if self.metrics_hold:
+            await self.hold()
+        if self.metrics is None:
+            return web.json_response({"detail": "Not Found"}, status=404)
+        if isinstance(self.metrics, Refuses):
+            return self.metrics.response()
+        page = self.metrics if isinstance(self.metrics, str) else self.metrics.page(self.models[0])
+        return web.Response(text=page, content_type="text/plain")

@@ -1,4 +1,4 @@
-"""An event loop whose time is its own: it jumps to the next timer, so hours of waiting take no time and are exact."""
+"""An event loop whose time is its own: it jumps to the next timer, so that hours of waiting take no time."""
 
 from __future__ import annotations
 

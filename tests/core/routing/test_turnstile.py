@@ -124,7 +124,7 @@ def test_the_estimate_counts_those_ahead() -> None:
         await passes(line, rate)
         waiting = [asyncio.create_task(passes(line, rate, n)) for n in range(1, 6)]
         await settle()
-        with pytest.raises(RateExceeded, match="5 requests are ahead in line.* in about 60 s") as caught:
+        with pytest.raises(RateExceeded, match=r"5 requests are ahead in line.* in about 60 s") as caught:
             await passes(line, rate, 6, max_wait_s=55)
         assert caught.value.retry_after_s == pytest.approx(60)
         assert await asyncio.gather(*waiting) == [1, 2, 3, 4, 5]
@@ -155,7 +155,7 @@ def test_a_full_line_refuses() -> None:
         await passes(line, rate)
         waiting = [asyncio.create_task(passes(line, rate, n)) for n in (1, 2)]
         await settle()
-        with pytest.raises(RateExceeded, match="2 requests are ahead.*no more requests may wait"):
+        with pytest.raises(RateExceeded, match=r"2 requests are ahead.*no more requests may wait"):
             await passes(line, rate, 3, max_waiting=2)
         await asyncio.gather(*waiting)
         with pytest.raises(RateExceeded, match="Nobody is ahead"):
