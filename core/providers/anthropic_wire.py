@@ -9,6 +9,7 @@ from typing import Any
 
 from core.chat import (
     AnswerEnded,
+    CacheMarks,
     ChatRequest,
     FinishReason,
     Message,
@@ -27,6 +28,8 @@ from core.providers.usage import anthropic_usage, as_mapping
 from core.providers.wire_text import DEFAULT_MAX_TOKENS
 
 MAX_TEMPERATURE = 1.0
+MAX_CACHE_MARKS = 4
+"""A fifth block with ``cache_control`` is refused (Anthropic, documentation of prompt caching)."""
 _FINISH: Mapping[str, FinishReason] = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -85,10 +88,15 @@ def count_arguments(
     *,
     adapt_schema: Callable[[dict[str, Any]], dict[str, Any]],
 ) -> dict[str, Any]:
-    """Return what ``messages.count_tokens`` needs: everything that is input."""
-    arguments: dict[str, Any] = {"model": model, "messages": _turns(request.messages)}
+    """Return what ``messages.count_tokens`` needs: everything that is input, with its cache marks."""
+    marks = request.cache_marks or CacheMarks()
+    control = _cache_control(marks)
+    marked = _marked_messages(request, marks)
+    arguments: dict[str, Any] = {"model": model, "messages": _turns(request.messages, marked, control)}
     if request.system and request.system.strip():
         arguments["system"] = request.system
+        if marks.system:
+            arguments["system"] = [{"type": "text", "text": request.system, "cache_control": control}]
     if request.tools:
         arguments["tools"] = [
             {
@@ -98,6 +106,8 @@ def count_arguments(
             }
             for tool in request.tools
         ]
+        if marks.system and "system" not in arguments:  # the prefix runs tools, system, messages
+            arguments["tools"][-1]["cache_control"] = control
     if request.response_format is not None and family.takes_json_schema:
         schema = dict(request.response_format.schema)
         try:
@@ -111,14 +121,34 @@ def count_arguments(
     return arguments
 
 
-def _turns(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
-    """Alternating turns: results of parallel tool calls must all stand in the one user turn that follows."""
+def _cache_control(marks: CacheMarks) -> dict[str, str]:
+    # Five minutes are the wire's default; servers that only speak its older form know no "ttl".
+    return {"type": "ephemeral", "ttl": "1h"} if marks.lifetime == "1h" else {"type": "ephemeral"}
+
+
+def _marked_messages(request: ChatRequest, marks: CacheMarks) -> frozenset[int]:
+    """Return the messages to mark: where there are too many marks, the longest prefixes keep theirs."""
+    sent = sorted(index for index in set(marks.messages) if 0 <= index < len(request.messages))
+    free = MAX_CACHE_MARKS - (1 if marks.system else 0)
+    return frozenset([index for index in sent if _blocks(request.messages[index])][-free:])
+
+
+def _turns(
+    messages: tuple[Message, ...], marked: frozenset[int], control: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Alternating turns: results of parallel tool calls must all stand in the one user turn that follows.
+
+    The last block of a ``marked`` message carries ``control``; ``_blocks`` makes no empty one, which the wire would
+    refuse to cache.
+    """
     turns: list[dict[str, Any]] = []
-    for message in messages:
+    for index, message in enumerate(messages):
         blocks = _blocks(message)
         role = "assistant" if message.role == "assistant" else "user"
         if not blocks:
             continue  # a turn stopped before its first token; the wire refuses empty ones
+        if index in marked:
+            blocks[-1]["cache_control"] = dict(control)
         if turns and turns[-1]["role"] == role:
             turns[-1]["content"].extend(blocks)
         else:
