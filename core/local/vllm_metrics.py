@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -28,8 +29,6 @@ MAX_METRICS_BYTES = 8 * 2**20
 MAX_COUNT = 2**53
 """Prometheus carries counts as doubles, which are exact up to here."""
 
-_COLON_IS_UNDERSCORE = str.maketrans(":", "_")
-
 # The first name that is there counts: versions that rename a metric show both for a while, and both are the same
 # number. Sources: vLLM "Production Metrics", llama.cpp tools/server README "GET /metrics".
 RUNNING = ("vllm_num_requests_running", "llamacpp_requests_processing")
@@ -37,7 +36,12 @@ WAITING = ("vllm_num_requests_waiting", "llamacpp_requests_deferred")
 KV_CACHE_USAGE = ("vllm_kv_cache_usage_perc", "vllm_gpu_cache_usage_perc", "llamacpp_kv_cache_usage_ratio")
 PREFIX_HITS = ("vllm_prefix_cache_hits", "vllm_gpu_prefix_cache_hits")
 PREFIX_QUERIES = ("vllm_prefix_cache_queries", "vllm_gpu_prefix_cache_queries")
-_WANTED = frozenset((*RUNNING, *WAITING, *KV_CACHE_USAGE, *PREFIX_HITS, *PREFIX_QUERIES))
+_NAMES = "|".join(
+    name.replace("_", "[:_]", 1)
+    for name in (*RUNNING, *WAITING, *KV_CACHE_USAGE, *PREFIX_HITS, *PREFIX_QUERIES)
+)
+_WANTED = re.compile(rf"^({_NAMES})(?:_total)?[ \t{{].*$", re.MULTILINE)
+"""A line with one of these, whatever differs between versions: ``_total``, and ``:`` or ``_``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,11 +66,11 @@ def parse_load(text: str) -> ServerLoad | None:
     Lines that cannot be read are passed over: one odd metric must not hide the others.
     """
     found: dict[str, list[float]] = {}
-    for line in text.split("\n"):
-        # Most lines are buckets of histograms: the parser, which is slow, sees only what is wanted.
-        name = _plain_name(line)
-        if name in _WANTED and (value := _value(line)) is not None:
-            found.setdefault(name, []).append(value)
+    # Most lines are buckets of histograms. The parser, which takes 50 ms for four engines, sees the others only.
+    for line in _WANTED.finditer(text):
+        value = _value(line[0])
+        if value is not None:
+            found.setdefault(line[1].replace(":", "_"), []).append(value)
     running, waiting = _total(found, RUNNING), _total(found, WAITING)
     if running is None or waiting is None:
         return None
@@ -78,14 +82,6 @@ def parse_load(text: str) -> ServerLoad | None:
         prefix_hit_tokens=_total(found, PREFIX_HITS),
         prefix_query_tokens=_total(found, PREFIX_QUERIES),
     )
-
-
-def _plain_name(line: str) -> str:
-    """Return a sample's name without what differs between versions: ``_total``, and ``:`` or ``_``."""
-    if not line.startswith(("vllm", "llamacpp")):
-        return ""
-    name = line.partition("{")[0].split(maxsplit=1)[0]
-    return name.translate(_COLON_IS_UNDERSCORE).removesuffix("_total")
 
 
 def _value(line: str) -> float | None:
