@@ -68,6 +68,9 @@ _TALKATIVE = (
     "asyncio",
     "keyring",
     "aiohttp",
+    "urllib3",
+    "requests",
+    "opentelemetry",
 )
 _QUOTING = frozenset({"anthropic", "openai", "jsonschema", "json_repair"})
 """Libraries whose exceptions hold the server's answer or the text that was checked."""

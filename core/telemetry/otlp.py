@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -45,9 +45,10 @@ class SpanSender:
         if "OTEL_SERVICE_NAME" not in os.environ:
             named["service.name"] = "signalbox"
         self._provider = TracerProvider(resource=Resource.create(named), shutdown_on_exit=False)
+        self._exporter = _Reporting(exporter, shown_address(endpoint))
         self._provider.add_span_processor(
             BatchSpanProcessor(
-                _Reporting(exporter, shown_address(endpoint)),
+                self._exporter,
                 max_queue_size=QUEUE_SPANS,
                 schedule_delay_millis=EXPORT_EVERY_MS,
                 max_export_batch_size=BATCH_SPANS,
@@ -82,9 +83,15 @@ class SpanSender:
 
     def close(self, timeout_s: float) -> None:
         """Send what is left for at most ``timeout_s`` seconds; what is stuck then is left to a daemon thread."""
-        ending = threading.Thread(target=self._provider.shutdown, name="signalbox-traces-end", daemon=True)
+        if self._exporter.is_failing:
+            self._exporter.shutdown()  # ends the wait for the next try; there is nobody to send to
+        ending = threading.Thread(target=self._end, name="signalbox-traces-end", daemon=True)
         ending.start()
         ending.join(timeout_s)
+
+    def _end(self) -> None:
+        self._provider.shutdown()
+        self._exporter.end()
 
 
 class _Reporting(SpanExporter):
@@ -93,33 +100,46 @@ class _Reporting(SpanExporter):
     def __init__(self, exporter: SpanExporter, shown: str) -> None:
         self._exporter = exporter
         self._shown = shown
-        self._failing = False
-        self._quiet = _Quiet()
+        self.is_failing = False
+        self._ended = False
+        self._quiet = _Quiet(self._failed)
         for name in _SDK_LOGGERS:
             logging.getLogger(name).addFilter(self._quiet)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        if self._ended:
+            return SpanExportResult.FAILURE
         self._quiet.begin()
         try:
             result = self._exporter.export(spans)
         except Exception as error:  # noqa: BLE001  the SDK would log it for every batch
-            self._quiet.last = f"{type(error).__name__}: {error}"
+            self._failed(f"{type(error).__name__}: {error}")
             result = SpanExportResult.FAILURE
         finally:
             self._quiet.end()
-        failed = result is not SpanExportResult.SUCCESS
-        if failed and not self._failing:
-            reason = redact(self._quiet.last or "no reason given")
-            log.warning(
-                "traces don't reach %s and are dropped; requests are not affected: %s", self._shown, reason
-            )
-        elif self._failing and not failed:
+        if result is not SpanExportResult.SUCCESS:
+            self._failed("no reason given")
+        elif self.is_failing:
+            self.is_failing = False
             log.info("traces reach %s again", self._shown)
-        self._failing = failed
         return result
 
+    def _failed(self, reason: str) -> None:
+        if not self.is_failing and not self._ended:
+            self.is_failing = True
+            log.warning(
+                "traces don't reach %s and are dropped; requests are not affected: %s",
+                self._shown,
+                redact(reason),
+            )
+
     def shutdown(self) -> None:
-        self._exporter.shutdown()
+        if not self._ended:
+            self._ended = True
+            self._exporter.shutdown()
+
+    def end(self) -> None:
+        """Leave the SDK's loggers as they were."""
         for name in _SDK_LOGGERS:
             logging.getLogger(name).removeFilter(self._quiet)
 
@@ -128,26 +148,25 @@ class _Reporting(SpanExporter):
 
 
 class _Quiet(logging.Filter):
-    """Keeps what the SDK logs during our own exports, instead of a line for every batch and every retry.
+    """Hands on what the SDK logs during our own exports, which would be a line for every batch and every try.
 
     What the SDK says about another exporter of this process passes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[str], None]) -> None:
         super().__init__()
+        self._tell = tell
         self._ours: int | None = None
-        self.last = ""
 
     def begin(self) -> None:
-        self._ours, self.last = threading.get_ident(), ""
+        self._ours = threading.get_ident()
 
     def end(self) -> None:
         self._ours = None
 
     def filter(self, record: logging.LogRecord) -> bool:
         if threading.get_ident() == self._ours:
-            # The first says why (connection refused); the later ones that it was tried again.
-            self.last = self.last or record.getMessage()
+            self._tell(record.getMessage())
             return False
         return "Queue full" not in str(record.msg)
 
