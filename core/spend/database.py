@@ -55,17 +55,44 @@ def open_engine(url: str | None, home: Path) -> Engine:
 def begin_writing(connection: Connection) -> None:
     """Start a transaction that no other writer, in this process or another, can overlap."""
     if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        driver_of(connection).execute("BEGIN IMMEDIATE")
     else:
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{int(BUSY_TIMEOUT_S * 1000)}ms'")
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
 
 
+def commit(connection: Connection) -> None:
+    """End a writing transaction; SQLAlchemy may or may not have noticed that there was one."""
+    if connection.in_transaction():
+        connection.commit()
+    else:
+        driver_of(connection).commit()
+
+
+def rollback(connection: Connection) -> None:
+    if connection.in_transaction():
+        connection.rollback()
+    else:
+        driver_of(connection).rollback()
+
+
+def prepare_writer(connection: Connection) -> None:
+    """Make ready a connection that the writer keeps: the checkpointer looks after its log (``checkpoint.py``)."""
+    if connection.dialect.name == "sqlite":
+        driver_of(connection).execute("PRAGMA wal_autocheckpoint = 0").fetchone()
+
+
+def driver_of(connection: Connection) -> Any:
+    """Return the driver's connection: ``sqlite3.Connection`` or ``psycopg.Connection``."""
+    return connection.connection.driver_connection
+
+
 def begin_reading(connection: Connection) -> None:
     """Start a transaction whose reads all see the same moment."""
     if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql("BEGIN")
-    else:
+        if not driver_of(connection).in_transaction:
+            connection.exec_driver_sql("BEGIN")
+    elif not connection.in_transaction():
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 
 
@@ -77,8 +104,7 @@ def set_durable(connection: Connection, durable: bool) -> None:
     with cash in it is ``FULL``, and one without pays no fsync.
     """
     if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-        connection.commit()
+        driver_of(connection).execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
 
 
 def explain(error: BaseException, path: Path | None) -> LedgerUnavailable:
@@ -171,10 +197,10 @@ def _server_engine(url: str) -> Engine:
 
 
 def _prepare(connection: Connection, path: Path | None) -> None:
-    """Refuse what is not ours, then create the tables if there are none."""
+    """Refuse what is not ours, then create the tables if there are none, or bring an older format up to date."""
     from sqlalchemy import inspect, select
 
-    from core.spend.schema import SCHEMA_VERSION, meta, metadata
+    from core.spend.schema import SCHEMA_VERSION, meta
 
     def version_now() -> int | None:
         names = inspect(connection).get_table_names()
@@ -189,14 +215,18 @@ def _prepare(connection: Connection, path: Path | None) -> None:
 
     version = version_now()
     connection.rollback()
-    if version is None:
+    if version is None or version < SCHEMA_VERSION:
+        from core.spend.migrate import create, migrate
+
         begin_writing(connection)
-        version = version_now()  # another process may have created it while this one waited
+        version = version_now()  # another process may have done it while this one waited
         if version is None:
-            metadata.create_all(connection)
-            connection.execute(meta.insert().values(key="schema_version", value=str(SCHEMA_VERSION)))
+            create(connection)
             version = SCHEMA_VERSION
-        connection.commit()
+        elif version < SCHEMA_VERSION:
+            migrate(connection, version)
+            version = SCHEMA_VERSION
+        commit(connection)
     if version > SCHEMA_VERSION:
         raise LedgerUnavailable(
             f"The ledger was written by a newer Signalbox (its format is {version}, this one knows "

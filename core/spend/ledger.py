@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,23 +26,38 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from core.chat import RouteDecision
 from core.errors import LedgerUnavailable, SignalboxError
 from core.spend import database
-from core.spend.budget import Budget, Limit, LimitStanding, SpendLimit, TokenLimit, project_of, window_of
+from core.spend.budget import (
+    Budget,
+    BudgetAlert,
+    Limit,
+    LimitStanding,
+    SpendLimit,
+    TokenLimit,
+    project_of,
+    window_of,
+)
+from core.spend.decisions import decision_json
 from core.spend.rows import (
     Admission,
+    ArmedLimit,
     Check,
     HoldRequest,
     LedgerRow,
     NewRequest,
     Outcome,
+    PausedConversation,
     Rate,
     RateLimit,
     Recovered,
+    RefusedRequest,
     ReportKey,
     ReportRow,
+    Repriced,
     RunawayLimit,
+    ScoreEntry,
+    ScoreRow,
     Settlement,
     Volume,
 )
@@ -52,21 +66,37 @@ from core.spend.writer import Operation, Writer
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-    from core.spend.store import Store
+    from core.spend.audit import AuditEntry, AuditHead, AuditReport
+    from core.spend.reports import Standings
+    from core.spend.store import Beginning, Moment, Store
 
 __all__ = [
     "Admission",
+    "ArmedLimit",
     "Budget",
+    "BudgetAlert",
     "Check",
     "HoldRequest",
     "Ledger",
     "LedgerRow",
+    "Limit",
+    "LimitStanding",
     "NewRequest",
     "Outcome",
+    "PausedConversation",
+    "Rate",
+    "RateLimit",
     "Recovered",
+    "RefusedRequest",
     "ReportKey",
     "ReportRow",
+    "Repriced",
+    "RunawayLimit",
+    "ScoreEntry",
+    "ScoreRow",
+    "Settlement",
     "SpendLimit",
+    "TokenLimit",
     "Volume",
 ]
 
@@ -74,6 +104,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _NEVER_SENT = Outcome(status="stopped", may_have_billed=False)
+_REPRICE_PORTION = 200
+"""Rows that are priced in one transaction, so that requests between them need not wait long."""
 
 
 def local_now() -> datetime:
@@ -84,6 +116,7 @@ def local_now() -> datetime:
 class _Opened:
     engine: Engine
     store: Store
+    standings: Standings
     writer: Writer
 
 
@@ -117,7 +150,7 @@ class Ledger:
         return self._opened.writer.unsaved if self._opened is not None else ()
 
     async def open(self) -> None:
-        """Open the ledger, creating it if there is none.
+        """Open the ledger, creating it if there is none, and bringing an older format up to date.
 
         Raises:
             LedgerUnavailable: it cannot be used; the hint says what to do. What is there is left untouched.
@@ -127,9 +160,11 @@ class Ledger:
 
     def _open(self) -> _Opened:
         engine = database.open_engine(self._url, self._home)
+        from core.spend.reports import Standings
         from core.spend.store import Store
 
-        return _Opened(engine, Store(engine.dialect), Writer(engine, self.path))
+        store = Store(engine.dialect)
+        return _Opened(engine, store, Standings(engine.dialect), Writer(engine, self.path, store.books))
 
     async def close(self) -> None:
         """Write what is left and close. The ledger can be opened again."""
@@ -155,38 +190,50 @@ class Ledger:
         except OSError as error:
             raise database.explain(error, path) from error
 
+    # ------------------------------------------------------------------ a request's life
+
     async def begin(
         self, record: NewRequest, hold: HoldRequest | None, *, rates: tuple[Rate, ...] = ()
     ) -> Admission:
-        """Record a request that is about to leave; in the same transaction, check its limits and hold its cash.
+        """Record a request that is about to leave; in the same transaction, check its limits and rates and hold
+        its cash and tokens.
 
         Cancelled, it leaves no hold behind.
 
         Raises:
             BudgetExceeded: it does not fit under a limit; nothing was recorded.
+            RateExceeded: too many requests began; it says when the next one may.
+            RunawayPaused: its conversation sent like a loop; it is paused until ``resume``.
+            DuplicateRequest: another request with its idempotency key runs, or was done within a day.
             InvalidRequest: the correlation id is in use.
             LedgerUnavailable: it cannot be recorded, so it must not be sent.
         """
         opened = self._require()
-        store = opened.store
-        started_at = self._local(record.started_at)
-        decision = _decision_json(record.decision)
-        future = opened.writer.submit(
-            Operation(
-                lambda connection: store.begin(connection, record, hold, started_at, decision),
-                durable=record.side == "api",
-            )
-        )
+        store, asked = opened.store, self._beginning(record, hold, rates)
+        operation = Operation(lambda connection: store.begin(connection, asked), durable=record.side == "api")
         try:
-            return await asyncio.wrap_future(future)
+            return _admitted(await self._answer(opened, operation))
         except asyncio.CancelledError:
-            # Too late to take it back from the queue: the hold will stand, so give it up again.
-            future.add_done_callback(partial(self._give_up, opened, record.correlation_id))
+            if not operation.future.cancel():
+                # Too late to take it back from the queue: the hold will stand, so give it up again.
+                operation.future.add_done_callback(partial(self._give_up, opened, record.correlation_id))
             raise
 
+    def _beginning(self, record: NewRequest, hold: HoldRequest | None, rates: tuple[Rate, ...]) -> Beginning:
+        from core.spend.store import Beginning
+
+        now = self._now()
+        started = now
+        if record.started_at is not None:
+            started = _moment(record.started_at.astimezone(now.at.tzinfo))
+        decision = decision_json(record.decision)
+        return Beginning(
+            record=record, hold=hold, rates=rates, started=started, now=now, decision_json=decision
+        )
+
     def _give_up(self, opened: _Opened, correlation_id: str, begun: Future[Any]) -> None:
-        if not begun.cancelled() and begun.exception() is None:
-            self._submit_settle(opened, correlation_id, _NEVER_SENT)
+        if not begun.cancelled() and begun.exception() is None and isinstance(begun.result(), Admission):
+            opened.writer.submit(self._settlement(opened, correlation_id, _NEVER_SENT, (), ()))
 
     async def settle(
         self,
@@ -200,23 +247,28 @@ class Ledger:
 
         Calling it again changes nothing (a true cost still replaces an *unresolved* one). When it cannot be
         written it is kept in memory, seen in ``unsaved``, and retried until it can. Being cancelled does
-        not undo it.
+        not undo it. With ``limits``, the answer tells the shares of them that are reached for the first time.
 
         Raises:
             InvalidRequest: there is no such request.
         """
-        future = self._submit_settle(self._require(), correlation_id, outcome)
-        return Settlement(saved=await asyncio.shield(asyncio.wrap_future(future)))
+        opened = self._require()
+        operation = self._settlement(opened, correlation_id, outcome, limits, alert_percents)
+        return await self._answer(opened, operation) or Settlement(saved=False)
 
-    def _submit_settle(self, opened: _Opened, correlation_id: str, outcome: Outcome) -> Future[Any]:
-        store = opened.store
-        ended_us = int(self._clock().timestamp() * 1_000_000)
-        return opened.writer.submit(
-            Operation(
-                lambda connection: store.settle(connection, correlation_id, outcome, ended_us),
-                durable=outcome.cost_nanodollars != 0,
-                keep_as=correlation_id,
-            )
+    def _settlement(
+        self,
+        opened: _Opened,
+        correlation_id: str,
+        outcome: Outcome,
+        limits: tuple[Limit, ...],
+        alert_percents: tuple[int, ...],
+    ) -> Operation:
+        store, now = opened.store, self._now()
+        return Operation(
+            lambda connection: store.settle(connection, correlation_id, outcome, now, limits, alert_percents),
+            durable=outcome.cost_nanodollars != 0,
+            keep_as=correlation_id,
         )
 
     async def switch_side(
@@ -229,81 +281,52 @@ class Ledger:
     ) -> Admission:
         """Close the attempt that failed and begin the next one of the same request, both or neither.
 
+        The next one may be on the other side or on the same. Being cancelled does not undo it.
+
         Raises:
-            BudgetExceeded: the new hold does not fit; settle the failed attempt instead.
+            BudgetExceeded, RateExceeded, RunawayPaused: the new attempt does not fit; settle the failed
+                one instead.
             InvalidRequest: the request is not open.
             LedgerUnavailable: it cannot be recorded, so it must not be sent.
         """
-        store, writer = self._store(), self._writer()
-        started_at = self._local(record.started_at)
-        decision = _decision_json(record.decision)
-        future = writer.submit(
-            Operation(lambda connection: store.switch(connection, failed, record, hold, started_at, decision))
-        )
-        return await asyncio.shield(asyncio.wrap_future(future))
+        asked = self._beginning(record, hold, rates)
+        return _admitted(await self._write(lambda store, link: store.switch(link, failed, asked)))
+
+    async def refuse(self, record: RefusedRequest) -> LedgerRow:
+        """Record a request that was never sent, so that reports can count it. Again, it changes nothing.
+
+        Raises:
+            InvalidRequest: a request with this identifier was sent.
+            LedgerUnavailable: it cannot be written.
+        """
+        now, decision = self._now(), decision_json(record.decision)
+        row = await self._write(lambda store, link: store.refuse(link, record, now, decision), durable=False)
+        return _reports().ledger_row(row)
+
+    # ------------------------------------------------------------------ where it stands
+
+    async def standing(self, limits: Sequence[Limit]) -> tuple[Volume, tuple[LimitStanding, ...], Budget]:
+        """Return the day's counts, each limit, and the month's cash, in one read: what each decision asks for."""
+        standings, today, asked = self._require().standings, self._clock().date(), tuple(limits)
+        return await self._read(lambda connection: standings.read(connection, asked, today))
+
+    async def today(self, limit: SpendLimit) -> tuple[Volume, Budget]:
+        """Return ``volume()`` and the month's ``budget(limit)`` in one read."""
+        volume, _, budget = await self.standing((limit,))
+        return volume, budget
 
     async def budget(self, limit: SpendLimit | None = None) -> Budget:
         """Return the cash of this month (or of the limit's window and project) and the open holds."""
-        store = self._store()
-        day = self._clock().date().isoformat()
-        window = day if limit is not None and limit.window == "day" else day[:7]
-        project = limit.project if limit is not None else None
+        standings, day = self._require().standings, self._clock().date().isoformat()
+        window = window_of(limit, day) if limit is not None else day[:7]
+        project = project_of(limit) if limit is not None else None
         nanodollars = limit.nanodollars if limit is not None else None
-        return await self._read(
-            lambda connection: _reports().budget(connection, store, window, project, nanodollars)
-        )
+        return await self._read(lambda connection: standings.budget(connection, window, project, nanodollars))
 
     async def volume(self) -> Volume:
         """Return today's counts and the mean of the last seven days, by local days."""
-        store, today = self._store(), self._clock().date()
-        return await self._read(lambda connection: _reports().volume(connection, store, today))
-
-    async def today(self, limit: SpendLimit) -> tuple[Volume, Budget]:
-        """Return ``volume()`` and the month's ``budget(limit)`` in one read: what each decision asks for."""
-        store, today = self._store(), self._clock().date()
-        month = today.isoformat()[:7]
-
-        def read(connection: Connection) -> tuple[Volume, Budget]:
-            reports = _reports()
-            budget = reports.budget(connection, store, month, None, limit.nanodollars)
-            return reports.volume(connection, store, today), budget
-
-        return await self._read(read)
-
-    async def standing(self, limits: Sequence[Limit]) -> tuple[Volume, tuple[LimitStanding, ...], Budget]:
-        """Return the day's counts, each limit and the month's cash in one read: what each decision asks for."""
-        store, today = self._store(), self._clock().date()
-
-        def read(connection: Connection) -> tuple[Volume, tuple[LimitStanding, ...], Budget]:
-            reports = _reports()
-            day = today.isoformat()
-            budget = reports.budget(connection, store, day[:7], None, None)
-            found: list[LimitStanding] = []
-            for limit in limits:
-                if isinstance(limit, TokenLimit):
-                    found.append(
-                        LimitStanding(
-                            limit=limit, window_label=window_of(limit, day), used=0, held=0, held_count=0
-                        )
-                    )
-                    continue
-                of = reports.budget(
-                    connection, store, window_of(limit, day), project_of(limit), limit.nanodollars
-                )
-                found.append(
-                    LimitStanding(
-                        limit=limit,
-                        window_label=of.window_label,
-                        used=of.spent_nanodollars,
-                        held=of.held_nanodollars,
-                        held_count=of.held_count,
-                        unresolved=of.unresolved_nanodollars,
-                        unresolved_count=of.unresolved_count,
-                    )
-                )
-            return reports.volume(connection, store, today), tuple(found), budget
-
-        return await self._read(read)
+        standings, today = self._require().standings, self._clock().date()
+        return await self._read(lambda connection: standings.volume(connection, today))
 
     async def local_count_today(self) -> int:
         return (await self.volume()).local_today
@@ -317,16 +340,32 @@ class Ledger:
         Raises:
             LedgerUnavailable: it cannot be written.
         """
-        store, writer = self._store(), self._writer()
-        day = self._clock().date().isoformat()
-        future = writer.submit(
-            Operation(lambda connection: store.reset_local(connection, day), durable=False)
-        )
-        await asyncio.shield(asyncio.wrap_future(future))
+        now = self._now()
+        await self._write(lambda store, link: store.reset_local(link, now), durable=False)
 
-    async def report(self, since: datetime | None = None, by: ReportKey = "provider") -> list[ReportRow]:
-        """Return sums by group since the hour of ``since`` (``None``: all), from the hourly rollups."""
-        return await self._read(lambda connection: _reports().report(connection, since, by))
+    async def self_test(self, limits: Sequence[Limit]) -> tuple[ArmedLimit, ...]:
+        """Try each limit in a transaction that is rolled back: does it refuse a nano-dollar or token too much?
+
+        Raises:
+            LedgerUnavailable: the ledger cannot be written, so nothing can be sent either.
+        """
+        from core.spend.selftest import self_test
+
+        now, asked = self._now(), tuple(limits)
+        return await self._write(
+            lambda store, link: self_test(link, store, asked, now), durable=False, rehearsal=True
+        )
+
+    # ------------------------------------------------------------------ reports
+
+    async def report(
+        self, since: datetime | None = None, by: ReportKey = "provider", *, daily: bool = False
+    ) -> list[ReportRow]:
+        """Return sums by group since the hour of ``since`` (``None``: all), from the hourly sums.
+
+        ``daily`` splits each group by the user's days.
+        """
+        return await self._read(lambda connection: _reports().report(connection, since, by, daily))
 
     async def recent(self, limit: int = 100, *, before: str | None = None) -> list[LedgerRow]:
         """Return the newest attempts, newest first; page on with the last one's id as ``before``."""
@@ -335,6 +374,18 @@ class Ledger:
     async def attempts(self, correlation_id: str) -> list[LedgerRow]:
         """Return the attempts of one request, first to last; empty if it is not in the ledger."""
         return await self._read(lambda connection: _reports().of_request(connection, correlation_id))
+
+    async def holds(self) -> list[LedgerRow]:
+        """Return the open attempts that hold cash or tokens, oldest first."""
+        return await self._read(_reports().holds)
+
+    async def check(self, since: datetime | None = None) -> Check:
+        """Add up the rows anew (since an hour, or all) and compare with the kept sums."""
+        from core.spend.check import check
+
+        return await self._read(lambda connection: check(connection, since))
+
+    # ------------------------------------------------------------------ what a person settles
 
     async def recover(self) -> Recovered:
         """Close what dead processes left open, conservatively; call it at every start.
@@ -345,14 +396,125 @@ class Ledger:
         Raises:
             LedgerUnavailable: it cannot be written.
         """
-        store, writer = self._store(), self._writer()
-        now_us = int(self._clock().timestamp() * 1_000_000)
-        future = writer.submit(Operation(lambda connection: store.recover(connection, now_us)))
-        return await asyncio.shield(asyncio.wrap_future(future))
+        now = self._now()
+        return await self._write(lambda store, link: store.recover(link, now.us))
 
-    async def check(self, since: datetime | None = None) -> Check:
-        """Add up the rows anew (since an hour, or all) and compare with the kept sums."""
-        return await self._read(lambda connection: _reports().check(connection, since))
+    async def unresolved(self, limit: int = 100) -> list[LedgerRow]:
+        """Return the newest attempts that are counted at their hold, because their true cost never came."""
+        return await self._read(lambda connection: _reports().unresolved(connection, limit))
+
+    async def resolve(
+        self, correlation_id: str, nanodollars: int, *, attempt: int | None = None
+    ) -> LedgerRow:
+        """Settle an unresolved attempt by hand, at the cost that the provider's bill names (0: it was not billed).
+
+        Raises:
+            InvalidRequest: it is not unresolved, or has several such attempts and ``attempt`` does not say which.
+            LedgerUnavailable: it cannot be written.
+        """
+        now = self._now()
+        row = await self._write(
+            lambda store, link: store.resolve_by_hand(link, correlation_id, nanodollars, attempt, now)
+        )
+        return _reports().ledger_row(row)
+
+    async def reprice(self, price: Callable[[LedgerRow], tuple[int, str] | None]) -> Repriced:
+        """Give past rows that have usage and no cost theirs, where ``price`` knows it (nano-dollars, version).
+
+        Nothing else is rewritten: a row that has a cost keeps it. ``price`` is called on a thread.
+
+        Raises:
+            LedgerUnavailable: it cannot be written; what was priced before stays priced.
+        """
+        count = nanodollars = still = after = 0
+        now = self._now()
+        while rows := await self._read(
+            lambda connection, after=after: _reports().unpriced(connection, after, _REPRICE_PORTION)
+        ):
+            priced = await self._in_thread(lambda rows=rows: [(row_id, price(row)) for row_id, row in rows])
+            known = [(row_id, *found) for row_id, found in priced if found is not None]
+
+            def write(store: Store, link: Connection, known: list[tuple[int, int, str]] = known) -> list[int]:
+                return [
+                    amount
+                    for row_id, amount, version in known
+                    if store.set_price(link, row_id, amount, version, now)
+                ]
+
+            amounts = await self._write(write) if known else []
+            count, nanodollars = count + len(amounts), nanodollars + sum(amounts)
+            still += len(rows) - len(known)
+            after = rows[-1][0]
+        return Repriced(count=count, nanodollars=nanodollars, still_unpriced=still)
+
+    async def paused(self) -> list[PausedConversation]:
+        """Return the conversations that sent like a loop and wait for a person, the longest first."""
+        return await self._read(_reports().paused)
+
+    async def resume(self, conversation: str) -> bool:
+        """Let a paused conversation send again; say whether it was paused.
+
+        Raises:
+            LedgerUnavailable: it cannot be written.
+        """
+        now = self._now()
+        return await self._write(lambda store, link: store.resume(link, conversation, now), durable=False)
+
+    # ------------------------------------------------------------------ scores and the audit log
+
+    async def add_score(self, entry: ScoreEntry) -> None:
+        """Count a checked answer of a model.
+
+        Raises:
+            LedgerUnavailable: it cannot be written.
+        """
+        now = self._now()
+        await self._write(lambda store, link: store.add_score(link, entry, now), durable=False)
+
+    async def scores(self, since_day: str) -> list[ScoreRow]:
+        """Return the checked answers by model, kind and day, from the local day ``since_day`` on."""
+        return await self._read(lambda connection: _reports().scores(connection, since_day))
+
+    async def verify_audit(self, *, expect: str | None = None) -> AuditReport:
+        """Check the whole audit chain, and every row against it; ``expect`` is a head's hash noted earlier."""
+        from core.spend.audit import verify
+
+        return await self._read(lambda connection: verify(connection, expect=expect))
+
+    async def audit_entries(self, limit: int = 100, *, before: int | None = None) -> tuple[AuditEntry, ...]:
+        """Return the newest entries of the audit log, newest first; page on with the last ``seq`` as ``before``."""
+        from core.spend.audit import entries
+
+        return await self._read(lambda connection: entries(connection, limit, before))
+
+    async def audit_head(self) -> AuditHead | None:
+        """Return the last entry's number and hash, to be noted where nobody who writes the ledger can write."""
+        from core.spend.audit import head
+
+        return await self._read(head)
+
+    # ------------------------------------------------------------------ threads
+
+    async def _write(
+        self,
+        change: Callable[[Store, Connection], T],
+        *,
+        durable: bool = True,
+        rehearsal: bool = False,
+    ) -> T:
+        """Run one change in the writer's thread. Being cancelled does not undo it."""
+        opened = self._require()
+        store = opened.store
+        operation = Operation(
+            lambda connection: change(store, connection), durable=durable, rehearsal=rehearsal
+        )
+        return await self._answer(opened, operation)
+
+    async def _answer(self, opened: _Opened, operation: Operation) -> Any:
+        operation.waiter = waiter = asyncio.get_running_loop().create_future()
+        opened.writer.submit(operation)
+        await waiter
+        return operation.future.result()
 
     async def _read(self, query: Callable[[Connection], T]) -> T:
         opened = self._require()
@@ -376,28 +538,23 @@ class Ledger:
             raise LedgerUnavailable("The ledger is not open.", hint="Run signalbox doctor to see why.")
         return self._opened
 
-    def _store(self) -> Store:
-        return self._require().store
+    def _now(self) -> Moment:
+        return _moment(self._clock())
 
-    def _writer(self) -> Writer:
-        return self._require().writer
 
-    def _local(self, moment: datetime | None) -> datetime:
-        now = self._clock()
-        return now if moment is None else moment.astimezone(now.tzinfo)
+def _moment(at: datetime) -> Moment:
+    from core.spend.store import Moment
+
+    return Moment(at=at)
+
+
+def _admitted(answer: Admission | SignalboxError) -> Admission:
+    if isinstance(answer, SignalboxError):
+        raise answer
+    return answer
 
 
 def _reports() -> Any:
     from core.spend import reports
 
     return reports
-
-
-def _decision_json(decision: RouteDecision | None) -> str | None:
-    if decision is None:
-        return None
-    return json.dumps(decision, default=_fields, separators=(",", ":"))
-
-
-def _fields(value: Any) -> dict[str, Any]:
-    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}

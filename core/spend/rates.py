@@ -1,184 +1,42 @@
-"""What a usage costs at given rates: the integer arithmetic that estimate, hold and settlement share.
+"""How often requests may begin: a pure rule over one number that the ledger keeps, shared by all processes.
 
-Rates are whole multiples of 10^-25 USD a token: price tables hold USD a million tokens, at most 18 decimals
-deep, and one decimal more keeps a tenth of a rate (a surcharge of 1.1 times) whole. Nothing is rounded before
-the last step.
+The rule is GCRA, the generic cell rate algorithm (ITU-T I.371, Annex A): ``tat`` is the theoretical arrival time of
+the next request at the steady rate. A request conforms unless that time lies more than a burst ahead of now.
+It equals a leaky bucket of ``per_minute`` that empties evenly over a minute, needs no timer, and its state is
+one number a limit. Times are nanoseconds since 1970, so that the interval of any rate is rounded by less than a
+millionth, and upwards: the rate is never passed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import Literal
 
-from core.chat import Usage
-
-CacheWrite = Literal["5m", "1h"]
-
-RATE_PER_DOLLAR_A_MTOK = 10**19
-RATE_PER_DOLLAR_A_KCOUNT = 10**22
-_RATE_PER_NANODOLLAR = 10**16
-
-_STANDARD = ("standard", "default", "auto", "standard_only")
-# Inference kept in the United States costs 1.1 times every token price (Anthropic, "Data residency"); models
-# from before that choice report "not_available". Other places have no price that is known.
-_TENTHS_BY_GEO: Mapping[str, int] = {"us": 11, "global": 10, "not_available": 10}
+MINUTE_NS = 60_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Rates:
-    """Rates of one tier, for more than ``above_tokens`` input tokens. ``None``: that class has no price."""
+class Conformed:
+    """The request may begin; ``tat_ns`` is the state to keep."""
 
-    above_tokens: int
-    fresh: int | None
-    cache_read: int | None
-    cache_write_5m: int | None
-    cache_write_1h: int | None
-    output: int | None
-    thinking: int | None
-    request: int
-    web_search: int | None
+    tat_ns: int
 
 
-Tiers = tuple[Rates, ...]
+@dataclass(frozen=True, slots=True)
+class TooSoon:
+    """The same request would conform in ``wait_ns`` nanoseconds, if no other came before it."""
+
+    wait_ns: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """What a usage's ``service_tier`` says about its price.
-
-    ``tier`` is the word under which the table files it, ``None`` for the standard one. ``tenths`` multiplies
-    the token prices. ``one_call`` is false where several calls to the model were added up.
-    """
-
-    tier: str | None = None
-    tenths: int = 10
-    web_searches: int = 0
-    one_call: bool = True
-
-
-def read_terms(service_tier: str | None) -> Terms | None:
-    """Read the words of ``Usage.service_tier``; ``None`` when one of them has no price that is known.
-
-    The words are joined by ``+``: the provider's tier, then what else changes the price, each as
-    ``name=value``, such as ``standard+geo=us+web_search=2``.
-    """
-    tier: str | None = None
-    tenths, web_searches, one_call = 10, 0, True
-    for word in (service_tier or "").lower().split("+"):
-        name, equals, value = word.partition("=")
-        if not equals or name == "speed":
-            chosen = value if equals else name
-            if not chosen or chosen in _STANDARD:
-                continue
-            if tier is not None:
-                return None  # two at once, such as a fast batch
-            tier = chosen
-        elif name == "geo" and value in _TENTHS_BY_GEO:
-            tenths = _TENTHS_BY_GEO[value]
-        elif name == "web_search" and value.isascii() and value.isdigit() and len(value) <= 9:
-            web_searches = int(value)
-        elif word == "iterations=message":
-            one_call = False
-        else:
-            return None
-    return Terms(tier=tier, tenths=tenths, web_searches=web_searches, one_call=one_call)
-
-
-def cost_nanodollars(tiers: Tiers, usage: Usage, terms: Terms) -> int | None:
-    """Return what ``usage`` costs in nano-dollars, rounded half to even; ``None`` where a class has no price."""
-    if not terms.one_call and len(tiers) > 1:
-        return None  # each call had a tier of its own, and only their sum is known
-    rates = _tier_for(tiers, usage.input_tokens)
-    # Thinking tokens are already inside the output count; only a few models price them apart.
-    thinking = min(usage.thinking_tokens or 0, usage.output_tokens)
-    cost = 0
-    for tokens, rate in (
-        (usage.fresh_input_tokens, rates.fresh),
-        (usage.cache_read_tokens, rates.cache_read),
-        (usage.cache_write_5m_tokens, rates.cache_write_5m),
-        (usage.cache_write_1h_tokens, rates.cache_write_1h),
-        (usage.output_tokens - thinking, rates.output),
-        (thinking, rates.thinking),
-    ):
-        if tokens:
-            if rate is None:
-                return None
-            cost += tokens * rate
-    extras = _extras(rates, terms)
-    return None if extras is None else _round_half_even(cost * terms.tenths // 10 + extras)
-
-
-def worst_case_nanodollars(
-    tiers: Tiers, input_tokens: int, output_tokens: int, cache_write: CacheWrite | None, terms: Terms
-) -> int | None:
-    """Return the most that such counts can cost in nano-dollars, rounded up.
-
-    Every input token is priced at the dearest class it can fall in and every tier up to ``input_tokens`` is
-    considered, so that no usage within the counts costs more at the same terms.
-    """
-    dearest: int | None = None
-    for rates in tiers:
-        if rates.above_tokens >= input_tokens and dearest is not None:
-            break
-        input_rate, output_rate = _dearest_input(rates, cache_write), rates.output
-        extras = _extras(rates, terms)
-        if input_rate is None or output_rate is None or extras is None:
-            return None
-        if rates.thinking is not None and rates.thinking > output_rate:
-            output_rate = rates.thinking
-        tokens = input_tokens * input_rate + output_tokens * output_rate
-        cost = tokens * terms.tenths // 10 + extras
-        if dearest is None or cost > dearest:
-            dearest = cost
-    return None if dearest is None else -(-dearest // _RATE_PER_NANODOLLAR)
-
-
-def rate_of(dollars_per_mtok: Decimal) -> int:
-    return int(dollars_per_mtok * RATE_PER_DOLLAR_A_MTOK)
-
-
-def dollars_per_mtok(rate: int | None) -> Decimal | None:
-    """Return a rate as the price tables write it, in USD a million tokens."""
-    return None if rate is None else (Decimal(rate) / RATE_PER_DOLLAR_A_MTOK).normalize() + 0
-
-
-def _tier_for(tiers: Tiers, input_tokens: int) -> Rates:
-    """Return the tier that the *total* input reaches: it then prices every token, not those above it."""
-    for rates in reversed(tiers):
-        if input_tokens > rates.above_tokens:
-            return rates
-    return tiers[0]
-
-
-def _dearest_input(rates: Rates, cache_write: CacheWrite | None) -> int | None:
-    dearest = rates.fresh
-    if dearest is None:
-        return None
-    if rates.cache_read is not None and rates.cache_read > dearest:
-        dearest = rates.cache_read
-    if cache_write is None:
-        return dearest
-    # A breakdown by lifetime may be missing from a report, so a mark of either lifetime can settle as the other.
-    for write in (
-        rates.cache_write_5m,
-        rates.cache_write_1h if cache_write == "1h" else rates.cache_write_5m,
-    ):
-        if write is None:
-            return None
-        if write > dearest:
-            dearest = write
-    return dearest
-
-
-def _extras(rates: Rates, terms: Terms) -> int | None:
-    if not terms.web_searches:
-        return rates.request
-    return None if rates.web_search is None else rates.request + terms.web_searches * rates.web_search
-
-
-def _round_half_even(cost: int) -> int:
-    whole, rest = divmod(cost, _RATE_PER_NANODOLLAR)
-    half = _RATE_PER_NANODOLLAR // 2
-    return whole + (rest > half or (rest == half and whole % 2 == 1))
+def conform(tat_ns: int, now_ns: int, per_minute: int) -> Conformed | TooSoon:
+    """Apply the rule to a request at ``now_ns``. ``per_minute`` of 0 or less lets none through."""
+    if per_minute <= 0:
+        return TooSoon(MINUTE_NS)
+    interval_ns = -(-MINUTE_NS // per_minute)
+    burst_ns = interval_ns * per_minute
+    if tat_ns > now_ns + 2 * burst_ns:
+        # No clock that runs forward leads here: it was set back, and nobody shall wait until it has caught up.
+        tat_ns = now_ns
+    next_tat_ns = max(tat_ns, now_ns) + interval_ns
+    ahead_ns = next_tat_ns - now_ns
+    return Conformed(next_tat_ns) if ahead_ns <= burst_ns else TooSoon(ahead_ns - burst_ns)

@@ -1,8 +1,9 @@
 """The ledger's tables, the same on SQLite and PostgreSQL, and their version.
 
-One row is one *attempt*: a request that fell back has two, because each may have cost money. A hold is the
-open attempt itself, so the two can never disagree. ``rollups`` (by hour) and ``totals`` (by month and by day)
-are sums of the attempts, moved in the same transaction as the rows; ``Ledger.check`` compares them.
+One row is one *attempt*: a request that was sent again or fell back has more, because each may have cost money. A
+hold is the open attempt itself, so the two can never disagree. ``hours`` (sums of the closed attempts by hour) and
+``totals`` (of all attempts by month and by day) are moved in the same transaction as the rows;
+``Ledger.check`` compares them. Every change of a row is also an entry of the audit chain (``audit.py``).
 
 Importing this module imports SQLAlchemy (about 0.2 s): the ledger does so when it is opened.
 """
@@ -11,8 +12,11 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, Table, Text, text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 OPEN_STATE = text("state = 'open'")
+UNRESOLVED_STATE = text("state = 'unresolved'")
+UNPRICED = text("cost_nanodollars IS NULL AND output_tokens IS NOT NULL")
+KEYED = text("idempotency_key IS NOT NULL")
 
 metadata = MetaData()
 
@@ -41,7 +45,7 @@ attempts = Table(
     Column("project", Text, nullable=False),  # '' is none
     Column("mode", Text),
     Column("rule", Text, nullable=False),  # '' is none
-    Column("side", Text, nullable=False),
+    Column("side", Text, nullable=False),  # '' of a refused request
     Column("provider", Text, nullable=False),
     Column("model", Text, nullable=False),
     Column("served_model", Text),
@@ -68,25 +72,39 @@ attempts = Table(
     Column("owner_started", Text, nullable=False),
     Column("expires_us", BigInteger, nullable=False),
     Column("decision_json", Text),
+    # Since format 2:
+    Column("conversation", Text),
+    Column("idempotency_key", Text),
+    _count("hold_tokens"),
+    _count("counted_tokens"),
+    Column("marginal_nanodollars", BigInteger),
+    Column("busy_us", BigInteger),  # the latency as a whole number, so that sums of it are exact
     Index("ledger_attempts_by_request", "correlation_id", "number", unique=True),
     Index("ledger_attempts_by_hour", "hour"),
-    # Holds are found without touching the millions of closed rows.
+    # What is asked often is found without touching the millions of other rows.
     Index(
-        "ledger_attempts_open",
+        "ledger_attempts_holding",
         "project",
         "hold_nanodollars",
+        "hold_tokens",
         sqlite_where=OPEN_STATE,
         postgresql_where=OPEN_STATE,
     ),
+    Index(
+        "ledger_attempts_unresolved", "id", sqlite_where=UNRESOLVED_STATE, postgresql_where=UNRESOLVED_STATE
+    ),
+    Index("ledger_attempts_unpriced", "id", sqlite_where=UNPRICED, postgresql_where=UNPRICED),
+    Index("ledger_attempts_by_key", "idempotency_key", sqlite_where=KEYED, postgresql_where=KEYED),
 )
 
-ROLLUP_KEYS = ("hour", "day", "side", "provider", "model", "rule", "source", "project")
-ROLLUP_SUMS = (
+HOUR_KEYS = ("hour", "day", "side", "provider", "model", "rule", "source", "project")
+HOUR_SUMS = (
     "attempts",
     "requests",
     "failed",
     "stopped",
     "fell_back",
+    "refused",
     "fresh_input_tokens",
     "cache_read_tokens",
     "cache_write_5m_tokens",
@@ -94,17 +112,22 @@ ROLLUP_SUMS = (
     "output_tokens",
     "cost_nanodollars",
     "loaded_nanodollars",
+    "loaded_unknown",
+    "marginal_nanodollars",
+    "busy_us",
     "unresolved",
     "unresolved_nanodollars",
     "unpriced",
 )
 
-rollups = Table(
-    "ledger_rollups",
+# Another name than in format 1, where open attempts were in these sums: a program of that time that still runs
+# finds no table, and sends nothing more, instead of spoiling them.
+hours = Table(
+    "ledger_hours",
     metadata,
     Column("hour", BigInteger, primary_key=True, autoincrement=False),
-    *(Column(name, Text, primary_key=True) for name in ROLLUP_KEYS[1:]),
-    *(_count(name) for name in ROLLUP_SUMS),
+    *(Column(name, Text, primary_key=True) for name in HOUR_KEYS[1:]),
+    *(_count(name) for name in HOUR_SUMS),
 )
 
 TOTAL_KEYS = ("window", "project")
@@ -113,8 +136,10 @@ TOTAL_SUMS = (
     "local_requests",
     "tokens",
     "counted_nanodollars",
+    "counted_tokens",
     "unresolved",
     "unresolved_nanodollars",
+    "unresolved_tokens",
     "unpriced",
 )
 
@@ -125,4 +150,34 @@ totals = Table(
     Column("project", Text, primary_key=True),  # '' is everything
     *(_count(name) for name in TOTAL_SUMS),
     _count("local_reset"),  # local requests of the day before its count was reset by hand
+)
+
+rates = Table(
+    "ledger_rates",
+    metadata,
+    Column("key", Text, primary_key=True),  # limit:NAME or conversation:HASH
+    Column("tat_ns", BigInteger, nullable=False),  # see rates.py
+    Column("paused_us", BigInteger),  # a conversation that waits for a person
+    Column("per_minute", BigInteger, nullable=False),
+)
+
+alerts = Table(
+    "ledger_alerts",
+    metadata,
+    Column("window", Text, primary_key=True),
+    Column("limit_name", Text, primary_key=True),
+    Column("project", Text, primary_key=True),
+    Column("amount", BigInteger, primary_key=True, autoincrement=False),  # a changed limit tells anew
+    Column("percent", BigInteger, primary_key=True, autoincrement=False),
+    Column("at_us", BigInteger, nullable=False),
+)
+
+SCORE_KEYS = ("provider", "model", "kind", "day")
+SCORE_SUMS = ("tried", "passed", "repaired", "cost_nanodollars")
+
+scores = Table(
+    "ledger_scores",
+    metadata,
+    *(Column(name, Text, primary_key=True) for name in SCORE_KEYS),
+    *(_count(name) for name in SCORE_SUMS),
 )

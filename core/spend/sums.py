@@ -1,4 +1,4 @@
-"""What one attempt adds to the hourly rollups and to the totals of its day and month: a pure function.
+"""What one attempt adds to the sums of its hour and to the totals of its day and month: a pure function.
 
 Every change of a row is written as *new contribution minus old*, so the sums cannot drift from the rows.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from core.spend.schema import ROLLUP_KEYS, ROLLUP_SUMS, TOTAL_SUMS
+from core.spend.schema import HOUR_KEYS, HOUR_SUMS, TOTAL_SUMS
 
 Row = Mapping[str, Any]
 Sums = dict[tuple[Any, ...], list[int]]
@@ -24,28 +24,36 @@ _TOKENS = (
 
 def _facts(row: Row) -> dict[str, int]:
     """Return every figure of an attempt that some sum adds up."""
+    refused = row["status"] == "refused"
     # An attempt that fell back is superseded: the request counts once, where it ended.
-    ended_here = row["status"] != "superseded"
+    ended_here = row["status"] != "superseded" and not refused
+    local = row["side"] == "local"
     unresolved = row["state"] == "unresolved"
-    usage_known = row["output_tokens"] is not None
     closed = row["state"] != "open"
-    tokens = {name: row[name] or 0 for name in _TOKENS}
-    return {
-        "attempts": 1,
-        "requests": int(ended_here),
-        "local_requests": int(ended_here and row["side"] == "local"),
-        "failed": int(row["status"] == "failed"),
-        "stopped": int(row["status"] == "stopped"),
-        "fell_back": int(ended_here and row["number"] > 1),
-        **tokens,
-        "tokens": sum(tokens.values()),
-        "cost_nanodollars": row["cost_nanodollars"] or 0,
-        "counted_nanodollars": row["counted_nanodollars"],
-        "loaded_nanodollars": row["loaded_nanodollars"] or 0,
-        "unresolved": int(unresolved),
-        "unresolved_nanodollars": row["counted_nanodollars"] if unresolved else 0,
-        "unpriced": int(closed and usage_known and row["cost_nanodollars"] is None),
-    }
+    usage_known = row["output_tokens"] is not None
+    facts = {name: row[name] or 0 for name in _TOKENS}
+    facts.update(
+        attempts=int(not refused),
+        requests=int(ended_here),
+        local_requests=int(ended_here and local),
+        failed=int(row["status"] == "failed"),
+        stopped=int(row["status"] == "stopped"),
+        fell_back=int(ended_here and row["number"] > 1),
+        refused=int(refused),
+        tokens=sum(facts.values()),
+        cost_nanodollars=row["cost_nanodollars"] or 0,
+        counted_nanodollars=row["counted_nanodollars"],
+        counted_tokens=row["counted_tokens"],
+        loaded_nanodollars=row["loaded_nanodollars"] or 0,
+        loaded_unknown=int(local and closed and row["loaded_nanodollars"] is None),
+        marginal_nanodollars=row["marginal_nanodollars"] or 0,
+        busy_us=row["busy_us"] or 0,
+        unresolved=int(unresolved),
+        unresolved_nanodollars=row["counted_nanodollars"] if unresolved else 0,
+        unresolved_tokens=row["counted_tokens"] if unresolved else 0,
+        unpriced=int(closed and usage_known and row["cost_nanodollars"] is None),
+    )
+    return facts
 
 
 def windows(day: str, project: str) -> tuple[tuple[str, str], ...]:
@@ -55,18 +63,23 @@ def windows(day: str, project: str) -> tuple[tuple[str, str], ...]:
 
 
 def change(old: Row | None, new: Row | None) -> tuple[Sums, Sums]:
-    """Return what replacing ``old`` by ``new`` adds to the rollups and to the totals, by their keys."""
-    rollup_sums: Sums = {}
+    """Return what replacing ``old`` by ``new`` adds to the hours and to the totals, by their keys.
+
+    The hours hold closed attempts only: an admission, which somebody waits for, writes two rows less.
+    """
+    hour_sums: Sums = {}
     total_sums: Sums = {}
     for row, sign in ((old, -1), (new, 1)):
         if row is None:
             continue
         facts = _facts(row)
-        key = tuple(row[name] for name in ROLLUP_KEYS)
-        _add(rollup_sums, key, [sign * facts[name] for name in ROLLUP_SUMS])
+        if row["state"] != "open":
+            key = tuple([row[name] for name in HOUR_KEYS])
+            _add(hour_sums, key, [sign * facts[name] for name in HOUR_SUMS])
+        amounts = [sign * facts[name] for name in TOTAL_SUMS]
         for window in windows(row["day"], row["project"]):
-            _add(total_sums, window, [sign * facts[name] for name in TOTAL_SUMS])
-    return _without_zeros(rollup_sums), _without_zeros(total_sums)
+            _add(total_sums, window, amounts)
+    return _without_zeros(hour_sums), _without_zeros(total_sums)
 
 
 def _add(sums: Sums, key: tuple[Any, ...], amounts: list[int]) -> None:

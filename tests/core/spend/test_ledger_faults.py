@@ -133,13 +133,13 @@ async def test_a_result_that_cannot_be_written_is_kept_and_written_at_the_close(
         await ledger.begin(request, hold(60))
         path = home / LEDGER_FILE
         blocker = sqlite3.connect(path, isolation_level=None)
-        blocker.execute("ALTER TABLE ledger_rollups RENAME TO hidden")
+        blocker.execute("ALTER TABLE ledger_hours RENAME TO hidden")
         saved = await ledger.settle(
             request.correlation_id, Outcome(status="done", usage=Usage(output_tokens=1), cost_nanodollars=13)
         )
         assert not saved
         assert ledger.unsaved == (request.correlation_id,)
-        blocker.execute("ALTER TABLE hidden RENAME TO ledger_rollups")
+        blocker.execute("ALTER TABLE hidden RENAME TO ledger_hours")
         blocker.close()
     assert ledger.unsaved == ()
     async with open_ledger(home) as ledger:

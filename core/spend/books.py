@@ -1,0 +1,262 @@
+"""The ledger's sums as they stand inside the writing transaction: read once, kept in step, written at its end.
+
+A batch of admissions would read the same few totals over and over and write each of them as often. Here they are
+read once, every operation sees what those before it in the batch did, and each is written once before the
+commit. What was read stays valid as long as nobody else wrote: within a transaction that is sure (there is one
+writer at a time); from one to the next SQLite's ``PRAGMA data_version`` tells it (it changes exactly when another
+connection committed), and on a server everything is read anew. After a rollback everything is forgotten.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Integer, and_, bindparam, case, cast, func, or_, select
+
+from core.spend import schema
+from core.spend.database import driver_of
+from core.spend.sql import Sql, adding, insert_into
+from core.spend.sums import Row, Sums, change
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Dialect
+
+_KEPT_MAX = 512
+_TOTAL_COLUMNS = (*schema.TOTAL_SUMS, "local_reset")
+_NOTHING: dict[str, int] = dict.fromkeys(_TOTAL_COLUMNS, 0)
+_SWEEP_EVERY = 1024
+
+
+@dataclass(slots=True)
+class Held:
+    """Open holds: cash in nano-dollars and API tokens, each with the number of attempts that hold some."""
+
+    nanodollars: int = 0
+    count: int = 0
+    tokens: int = 0
+    token_count: int = 0
+
+    def add(self, row: Row, sign: int) -> None:
+        nanodollars, tokens = row["hold_nanodollars"] or 0, row["hold_tokens"]
+        self.nanodollars += sign * nanodollars
+        self.count += sign * (nanodollars > 0)
+        self.tokens += sign * tokens
+        self.token_count += sign * (tokens > 0)
+
+
+@dataclass(frozen=True, slots=True)
+class RateState:
+    """One limit's row in ``ledger_rates``."""
+
+    tat_ns: int = 0
+    paused_us: int | None = None
+    per_minute: int = 0
+
+
+class Reader:
+    """The statements that read sums, for the writer's books and for whoever asks from another thread."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        attempts, totals = schema.attempts, schema.totals
+
+        def many(condition: Any) -> Any:
+            return cast(func.coalesce(func.sum(case((condition, 1), else_=0)), 0), Integer)
+
+        self._held = Sql(
+            select(
+                attempts.c.project,
+                func.coalesce(func.sum(attempts.c.hold_nanodollars), 0).label("nanodollars"),
+                many(attempts.c.hold_nanodollars > 0).label("count"),
+                func.coalesce(func.sum(attempts.c.hold_tokens), 0).label("tokens"),
+                many(attempts.c.hold_tokens > 0).label("token_count"),
+            )
+            .where(and_(schema.OPEN_STATE, or_(attempts.c.hold_nanodollars > 0, attempts.c.hold_tokens > 0)))
+            .group_by(attempts.c.project),
+            dialect,
+        )
+        self._total = Sql(
+            select(totals).where(
+                totals.c.window == bindparam("window"), totals.c.project == bindparam("project")
+            ),
+            dialect,
+        )
+
+    def held(self, driver: Any) -> dict[str | None, Held]:
+        """Return the open holds by project, and under ``None`` all of them."""
+        everything = Held()
+        found: dict[str | None, Held] = {None: everything}
+        for row in self._held.rows(driver):
+            part = Held(int(row["nanodollars"]), row["count"], int(row["tokens"]), row["token_count"])
+            found[row["project"]] = part
+            everything.nanodollars += part.nanodollars
+            everything.count += part.count
+            everything.tokens += part.tokens
+            everything.token_count += part.token_count
+        return found
+
+    def total(self, driver: Any, window: str, project: str = "") -> dict[str, Any]:
+        """Return the totals of a month or a day; all zero where nothing happened."""
+        rows = self._total.rows(driver, window=window, project=project)
+        return rows[0] if rows else dict(_NOTHING)
+
+
+class Books:
+    """Use from the writer's thread only: ``begin`` after the transaction began, ``flush`` before its commit."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._sqlite = dialect.name == "sqlite"
+        self._reader = Reader(dialect)
+        self._add_hours = Sql(adding(schema.hours, schema.HOUR_KEYS, schema.HOUR_SUMS, dialect), dialect)
+        self._add_totals = Sql(adding(schema.totals, schema.TOTAL_KEYS, _TOTAL_COLUMNS, dialect), dialect)
+        rates = schema.rates
+        self._read_rate = Sql(select(rates).where(rates.c.key == bindparam("rate_key")), dialect)
+        keep = insert_into(rates, dialect).values(
+            {name: bindparam(name) for name in ("key", "tat_ns", "paused_us", "per_minute")}
+        )
+        self._keep_rate = Sql(
+            keep.on_conflict_do_update(
+                index_elements=["key"],
+                set_={name: keep.excluded[name] for name in ("tat_ns", "paused_us", "per_minute")},
+            ),
+            dialect,
+        )
+        self._sweep_rates = Sql(
+            rates.delete().where(and_(rates.c.paused_us.is_(None), rates.c.tat_ns < bindparam("now_ns"))),
+            dialect,
+        )
+        told = schema.alerts
+        told_keys = ("window", "limit_name", "project", "amount", "percent")
+        self._tell = Sql(
+            insert_into(told, dialect)
+            .values({column.name: bindparam(column.name) for column in told.c})
+            .on_conflict_do_nothing(index_elements=list(told_keys))
+            .returning(told.c.percent),
+            dialect,
+        )
+        self._driver: Any = None
+        self._version: int | None = None
+        self._rates_written = 0
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop everything that was read or is not written yet: the transaction was rolled back."""
+        self._version = None
+        self._totals: dict[tuple[str, str], dict[str, Any]] = {}
+        self._held: dict[str | None, Held] | None = None
+        self._rates: dict[str, RateState] = {}
+        self._told: set[tuple[Any, ...]] = set()
+        self._new_totals: Sums = {}
+        self._new_hours: Sums = {}
+        self._new_rates: set[str] = set()
+
+    def begin(self, connection: Connection) -> None:
+        """Start a transaction that nobody else can write beside."""
+        self._driver = driver_of(connection)
+        version = self._driver.execute("PRAGMA data_version").fetchone()[0] if self._sqlite else None
+        crowded = max(len(self._totals), len(self._rates), len(self._told)) > _KEPT_MAX
+        if version is None or version != self._version or crowded:
+            self.forget()
+            self._version = version
+        if self._held is None:
+            # Now, while no operation has written a row that it will count itself.
+            self._held = self._reader.held(self._driver)
+
+    def total(self, window: str, project: str = "") -> dict[str, Any]:
+        """Return a window's totals, this transaction's own changes included. Not to be changed."""
+        key = (window, project)
+        kept = self._totals.get(key)
+        if kept is None:
+            kept = self._totals[key] = self._reader.total(self._driver, window, project)
+            for name, amount in zip(_TOTAL_COLUMNS, self._new_totals.get(key, ()), strict=False):
+                kept[name] += amount
+        return kept
+
+    def held(self, project: str | None = None) -> Held:
+        """Return the open holds of a project, or of all."""
+        assert self._held is not None, "begin comes first"
+        return self._held.setdefault(project, Held())
+
+    def change(self, old: Row | None, new: Row | None) -> None:
+        """Take a changed row into the sums. ``change(new, old)`` takes it back."""
+        hours, totals = change(old, new)
+        for key, amounts in totals.items():
+            self._add_total(key, [*amounts, 0])
+        for key, amounts in hours.items():
+            _merge(self._new_hours, key, amounts)
+        for row, sign in ((old, -1), (new, 1)):
+            if row is not None and row["state"] == "open":
+                self.held().add(row, sign)
+                self.held(row["project"]).add(row, sign)
+
+    def _add_total(self, key: tuple[Any, ...], amounts: list[int]) -> None:
+        kept = self._totals.get(key)
+        if kept is not None:
+            for name, amount in zip(_TOTAL_COLUMNS, amounts, strict=True):
+                kept[name] += amount
+        _merge(self._new_totals, key, amounts)
+
+    def reset_local(self, day: str) -> None:
+        """Let the day's local count start again at 0."""
+        total = self.total(day)
+        amounts = [0] * len(schema.TOTAL_SUMS) + [total["local_requests"] - total["local_reset"]]
+        self._add_total((day, ""), amounts)
+
+    def rate(self, key: str) -> RateState:
+        kept = self._rates.get(key)
+        if kept is None:
+            found = self._read_rate.rows(self._driver, rate_key=key)
+            kept = (
+                RateState(found[0]["tat_ns"], found[0]["paused_us"], found[0]["per_minute"])
+                if found
+                else RateState()
+            )
+            self._rates[key] = kept
+        return kept
+
+    def set_rate(self, key: str, state: RateState) -> None:
+        self._rates[key] = state
+        self._new_rates.add(key)
+
+    def tell(self, at_us: int, **key: Any) -> bool:
+        """Say whether this threshold was crossed for the first time; it is written down at once."""
+        known = tuple(key.values())
+        if known in self._told:
+            return False
+        first = self._tell.returned(self._driver, {**key, "at_us": at_us}) is not None
+        self._told.add(known)
+        return first
+
+    def flush(self, now_ns: int) -> None:
+        """Write what is new, each sum once."""
+        # In one order everywhere, so that two PostgreSQL writers could never wait for each other crosswise.
+        for statement, columns, sums in (
+            (self._add_hours, (*schema.HOUR_KEYS, *schema.HOUR_SUMS), self._new_hours),
+            (self._add_totals, (*schema.TOTAL_KEYS, *_TOTAL_COLUMNS), self._new_totals),
+        ):
+            for key in sorted(sums):
+                if any(sums[key]):
+                    statement.run(self._driver, dict(zip(columns, (*key, *sums[key]), strict=True)))
+            sums.clear()
+        for key in sorted(self._new_rates):
+            state = self._rates[key]
+            self._keep_rate.run(
+                self._driver,
+                {
+                    "key": key,
+                    "tat_ns": state.tat_ns,
+                    "paused_us": state.paused_us,
+                    "per_minute": state.per_minute,
+                },
+            )
+        self._rates_written += len(self._new_rates)
+        self._new_rates.clear()
+        if self._rates_written >= _SWEEP_EVERY:
+            # A limit whose time has passed is as good as one that was never used.
+            self._rates_written = 0
+            self._sweep_rates.run(self._driver, {"now_ns": now_ns})
+
+
+def _merge(sums: Sums, key: tuple[Any, ...], amounts: list[int]) -> None:
+    kept = sums.get(key)
+    sums[key] = amounts if kept is None else [a + b for a, b in zip(kept, amounts, strict=True)]

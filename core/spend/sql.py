@@ -1,0 +1,73 @@
+"""Statements compiled once and run on the driver's own connection, inside SQLAlchemy's transaction.
+
+They are built with SQLAlchemy Core, so that one text serves SQLite and PostgreSQL; but building each anew, with
+SQLAlchemy's results around its rows, costs several times what SQLite itself needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import bindparam
+
+if TYPE_CHECKING:
+    from sqlalchemy import Dialect, Table
+    from sqlalchemy.sql.base import Executable
+
+
+class Sql:
+    """A statement as the driver's own text, with its parameters in the driver's own order."""
+
+    def __init__(self, statement: Executable, dialect: Dialect) -> None:
+        compiled = statement.compile(dialect=dialect)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType, reportUnknownMemberType]
+        self._text: str = str(compiled)  # pyright: ignore[reportUnknownArgumentType]
+        self._order: list[str] | None = compiled.positiontup  # pyright: ignore[reportUnknownMemberType]
+        self._fixed: dict[str, Any] = {
+            name: value
+            for name, value in compiled.params.items()  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+            if value is not None
+        }
+        self._names: tuple[str, ...] | None = None
+
+    def rows(self, driver: Any, **values: Any) -> list[dict[str, Any]]:
+        """Run it and return its rows by column."""
+        cursor = driver.execute(self._text, self._parameters(values))
+        found = cursor.fetchall()
+        if not found:
+            return []
+        if self._names is None:
+            self._names = tuple(column[0] for column in cursor.description)
+        names = self._names
+        return [dict(zip(names, row, strict=True)) for row in found]
+
+    def run(self, driver: Any, values: dict[str, Any]) -> None:
+        """Run it for its effect."""
+        driver.execute(self._text, self._parameters(values))
+
+    def returned(self, driver: Any, values: dict[str, Any]) -> Any:
+        """Run it and return its first row as a tuple, ``None`` where it has none."""
+        return driver.execute(self._text, self._parameters(values)).fetchone()
+
+    def _parameters(self, values: dict[str, Any]) -> Any:
+        if self._fixed:
+            values = self._fixed | values
+        return values if self._order is None else tuple([values[name] for name in self._order])
+
+
+def insert_into(table: Table, dialect: Dialect) -> Any:
+    """Return an INSERT that knows the database's own ON CONFLICT."""
+    if dialect.name == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert
+    else:
+        from sqlalchemy.dialects.postgresql import insert
+    return insert(table)
+
+
+def adding(table: Table, keys: Sequence[str], names: Sequence[str], dialect: Dialect) -> Executable:
+    """Return an insert of a row of sums that adds to the one already there."""
+    statement = insert_into(table, dialect).values({name: bindparam(name) for name in (*keys, *names)})
+    return statement.on_conflict_do_update(
+        index_elements=list(keys),
+        set_={name: table.c[name] + statement.excluded[name] for name in names},
+    )
