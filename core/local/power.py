@@ -35,9 +35,16 @@ class GpuPower:
     never block and may be called from any thread.
     """
 
-    def __init__(self, read: Read | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        read: Read | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        every_s: float = EVERY_S,
+    ) -> None:
         self._read = read or NvmlWatts().read
         self._clock = clock
+        self._every_s = every_s
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -99,7 +106,7 @@ class GpuPower:
                     self._sum += watts
                     self._count += 1
             # Without a GPU there is nothing to look for every second, but a driver may be loaded later.
-            self._wake.wait(EVERY_S if watts is not None else _RETRY_S)
+            self._wake.wait(self._every_s if self._count else _RETRY_S)
             with self._lock:
                 idle = self._spans == 0 and self._clock() - self._asked_at > _STAYS_S
                 if self._closed or idle:
