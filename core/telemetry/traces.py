@@ -16,6 +16,7 @@ import contextlib
 import importlib.metadata
 import logging
 import threading
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from core.chat import RouteDecision, Side
@@ -37,8 +38,6 @@ MISSING_EXTRA = (
     "OTEL_EXPORTER_OTLP_ENDPOINT is set, but OpenTelemetry is not installed: no traces are sent. "
     "Install it with: pip install 'signalbox-panel[otel]'"
 )
-
-_NO_ATTRIBUTES: dict[str, Any] = {}
 
 
 class Tracer:
@@ -85,20 +84,17 @@ class Tracer:
         sender = self._sender
         if sender is None:
             return RequestTrace(None, None)
-        try:
-            span = sender.start(
-                f"chat {model}" if model else "chat",
-                attributes={
-                    "gen_ai.operation.name": "chat",
-                    "signalbox.correlation_id": correlation_id,
-                    **({"gen_ai.request.model": model} if model else {}),
-                    **({"signalbox.forced_side": side} if side else {}),
-                },
+        attributes: dict[str, Any] = {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.request.model": model,
+            "signalbox.correlation_id": correlation_id,
+            "signalbox.forced_side": side,
+        }
+        with _harmless():
+            return RequestTrace(
+                sender, sender.start(f"chat {model}" if model else "chat", attributes=_known(attributes))
             )
-        except Exception as error:  # noqa: BLE001  a trace must never be the reason that a request fails
-            log.warning("a request is not traced: %s", redact(repr(error)))
-            return RequestTrace(None, None)
-        return RequestTrace(sender, span)
+        return RequestTrace(None, None)
 
     async def close(self) -> None:
         """Send what is left, for at most two seconds, and end."""
@@ -133,42 +129,47 @@ class RequestTrace:
         """Begin the child span of one attempt; ``number`` counts from 1."""
         if self._sender is None or self._span is None:
             return AttemptTrace(None, None)
-        span = self._sender.start(
-            f"attempt {decision.provider}",
-            parent=self._span,
-            is_call=True,
-            attributes={
-                "gen_ai.provider.name": decision.provider or "",
-                "gen_ai.request.model": decision.model or "",
-                "gen_ai.request.max_tokens": decision.signals.max_output_tokens,
-                "signalbox.attempt": number,
-                "signalbox.side": decision.side or "",
-                "signalbox.rule": decision.rule,
-            },
-        )
-        return AttemptTrace(span, self._sender.traceparent(span))
+        attributes: dict[str, Any] = {
+            "gen_ai.provider.name": decision.provider,
+            "gen_ai.request.model": decision.model,
+            "gen_ai.request.max_tokens": decision.signals.max_output_tokens,
+            "signalbox.attempt": number,
+            "signalbox.side": decision.side,
+            "signalbox.rule": decision.rule,
+        }
+        with _harmless():
+            span = self._sender.start(
+                f"attempt {decision.provider}",
+                parent=self._span,
+                is_call=True,
+                attributes=_known(attributes),
+            )
+            return AttemptTrace(self._sender, span)
+        return AttemptTrace(None, None)
 
     def finish(self, record: RequestRecord) -> None:
         """End the span with what became of the request. Only the first call counts."""
         span, self._span = self._span, None
         if self._sender is None or span is None:
             return
-        span.set_attributes(_attributes(record))
-        if record.model:
-            span.update_name(f"chat {record.model}")
-        if record.status in ("failed", "refused"):
-            self._sender.fail(span, record.error_kind or "error")
-        span.end()
+        with _harmless():
+            span.set_attributes(_attributes(record))
+            if record.model:
+                span.update_name(f"chat {record.model}")
+            if record.status in ("failed", "refused"):
+                self._sender.fail(span, record.error_kind or "error")
+            span.end()
 
 
 class AttemptTrace:
     """The span of one attempt. ``traceparent`` is the W3C header for the provider, ``None`` without traces."""
 
-    __slots__ = ("_span", "traceparent")
+    __slots__ = ("_sender", "_span", "traceparent")
 
-    def __init__(self, span: Span | None, traceparent: str | None) -> None:
+    def __init__(self, sender: SpanSender | None, span: Span | None) -> None:
+        self._sender = sender
         self._span = span
-        self.traceparent = traceparent
+        self.traceparent = None if sender is None or span is None else sender.traceparent(span)
 
     def end(
         self,
@@ -180,18 +181,32 @@ class AttemptTrace:
     ) -> None:
         """End the span; ``error_kind`` names the error that ended the attempt. Only the first call counts."""
         span, self._span = self._span, None
-        if span is None:
+        if self._sender is None or span is None:
             return
-        span.set_attribute("signalbox.status", status)
-        if served_model:
-            span.set_attribute("gen_ai.response.model", served_model)
-        if ttft_ms is not None:
-            span.set_attribute("gen_ai.response.time_to_first_chunk", ttft_ms / 1000)
-        if error_kind is not None:
-            from core.telemetry.otlp import SpanSender
+        attributes: dict[str, Any] = {
+            "signalbox.status": status,
+            "gen_ai.response.model": served_model,
+            "gen_ai.response.time_to_first_chunk": None if ttft_ms is None else ttft_ms / 1000,
+        }
+        with _harmless():
+            span.set_attributes(_known(attributes))
+            if error_kind is not None:
+                self._sender.fail(span, error_kind)
+            span.end()
 
-            SpanSender.fail(span, error_kind)
-        span.end()
+
+@contextlib.contextmanager
+def _harmless() -> Generator[None]:
+    """A trace must never be the reason that a request fails."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001  said, and the request goes on without this span
+        log.warning("a span is lost: %s", redact(repr(error)))
+
+
+def _known(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what is not known: an attribute that is absent says so, an empty one does not."""
+    return {name: value for name, value in attributes.items() if value is not None}
 
 
 def _attributes(record: RequestRecord) -> dict[str, Any]:
@@ -227,7 +242,7 @@ def _attributes(record: RequestRecord) -> dict[str, Any]:
             + usage.cache_write_1h_tokens,
             "gen_ai.usage.reasoning.output_tokens": usage.thinking_tokens,
         }
-    return {name: value for name, value in found.items() if value is not None}
+    return _known(found)
 
 
 def _dollars(nanodollars: int | None) -> float | None:

@@ -208,6 +208,26 @@ async def test_without_an_endpoint_nothing_happens() -> None:
     await tracer.close()
 
 
+async def test_a_fault_of_the_sdk_is_said_and_harms_no_request(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from opentelemetry.sdk.trace import Tracer as SdkTracer
+
+    def breaks(*_: object, **__: object) -> None:
+        raise RuntimeError("no room for api_key=Q7xA9f3kLm0P")
+
+    with collector() as collected:
+        async with tracing(collected.url) as tracer:
+            half = tracer.request(correlation_id="x", model=None)
+            monkeypatch.setattr(SdkTracer, "start_span", breaks)
+            assert half.attempt(decision()).traceparent is None
+            assert await one_request(tracer) is None
+            half.finish(record())
+    assert "a span is lost" in caplog.text
+    assert "Q7xA9f3kLm0P" not in caplog.text
+    assert len(collected.spans) == 1
+
+
 async def test_the_endpoint_may_change_and_go_while_requests_run() -> None:
     with collector() as one, collector() as two:
         async with tracing(one.url) as tracer:
