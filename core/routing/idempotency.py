@@ -73,8 +73,8 @@ def _feed_bytes(digest: hashlib.blake2b, kind: bytes, data: bytes) -> None:
 class Claim:
     """What a request found under its key.
 
-    ``is_first``: run it, then call ``finish`` or ``fail``, and ``abandon`` whatever happens. Otherwise
-    ``await result()``: it returns the first one's answer, raises its error, or returns ``None`` when the first was
+    ``is_first``: run it, then call ``finish`` or ``fail``, and ``release`` whatever happens. Otherwise
+    ``await answer()``: it returns the first one's answer, raises its error, or returns ``None`` when the first was
     stopped and this claim ``is_first`` now.
     """
 
@@ -84,10 +84,10 @@ class Claim:
 
     @property
     def is_replay(self) -> bool:
-        """Whether the answer is there already, so that ``result`` does not wait."""
+        """Whether the answer is there already, so that ``answer`` does not wait."""
         return self._entry.result is not None
 
-    async def result(self) -> ChatResult | None:
+    async def answer(self) -> ChatResult | None:
         """Wait for the first one's end.
 
         Raises:
@@ -121,7 +121,7 @@ class Claim:
         if self.is_first and not self._entry.ended:
             self._entry.end(error=error)
 
-    def abandon(self) -> None:
+    def release(self) -> None:
         """Step aside: without a ``finish`` or ``fail`` before, the one that waits longest becomes the first."""
         if self.is_first and not self._entry.ended:
             self.is_first = False
@@ -150,7 +150,7 @@ class _Entry:
         try:
             await waiter
         except asyncio.CancelledError:
-            claim.abandon()  # it may have become the first in the same moment
+            claim.release()  # it may have become the first in the same moment
             raise
         finally:
             self.waiters.pop(claim, None)

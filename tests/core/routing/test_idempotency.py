@@ -73,10 +73,10 @@ def test_the_first_one_runs_and_a_later_one_gets_its_answer_back() -> None:
         assert first.is_first
         assert not first.is_replay
         first.finish(answer())
-        first.abandon()
+        first.release()
         again = answers.claim("key", "question")
         assert (again.is_first, again.is_replay) == (False, True)
-        assert await again.result() == answer()
+        assert await again.answer() == answer()
         assert (len(answers), answers.running) == (1, 0)
 
     run(main())
@@ -86,7 +86,7 @@ def test_one_that_comes_meanwhile_waits_for_the_first_ones_answer() -> None:
     async def main() -> None:
         answers = Answers(now)
         first = answers.claim("key", "question")
-        joined = [asyncio.create_task(answers.claim("key", "question").result()) for _ in range(3)]
+        joined = [asyncio.create_task(answers.claim("key", "question").answer()) for _ in range(3)]
         await settle()
         assert not any(task.done() for task in joined)
         first.finish(answer())
@@ -114,7 +114,7 @@ def test_an_error_goes_to_those_who_wait_and_frees_the_key() -> None:
         answers = Answers(now)
         first = answers.claim("key", "question")
         before = answers.claim("key", "question")
-        waiting = asyncio.create_task(answers.claim("key", "question").result())
+        waiting = asyncio.create_task(answers.claim("key", "question").answer())
         await settle()
         error = BudgetExceeded(
             "No money.",
@@ -126,8 +126,8 @@ def test_an_error_goes_to_those_who_wait_and_frees_the_key() -> None:
             asked_nanodollars=1,
         )
         first.fail(error)
-        first.abandon()
-        for joined in (waiting, before.result()):  # also one that asks only now
+        first.release()
+        for joined in (waiting, before.answer()):  # also one that asks only now
             with pytest.raises(BudgetExceeded) as caught:
                 await joined
             assert caught.value is not error, "each request has its own correlation id"
@@ -143,9 +143,9 @@ def test_when_the_first_is_stopped_the_one_that_waits_longest_becomes_the_first(
         answers = Answers(now)
         first = answers.claim("key", "question")
         second, third = answers.claim("key", "question"), answers.claim("key", "question")
-        waiting = [asyncio.create_task(claim.result()) for claim in (second, third)]
+        waiting = [asyncio.create_task(claim.answer()) for claim in (second, third)]
         await settle()
-        first.abandon()
+        first.release()
         assert await waiting[0] is None
         assert (second.is_first, third.is_first) == (True, False)
         first.finish(answer("too late"))  # it has no say any more
@@ -158,7 +158,7 @@ def test_when_the_first_is_stopped_the_one_that_waits_longest_becomes_the_first(
 def test_when_the_first_is_stopped_and_nobody_waits_the_key_is_free() -> None:
     async def main() -> None:
         answers = Answers(now)
-        answers.claim("key", "question").abandon()
+        answers.claim("key", "question").release()
         assert answers.running == 0
         assert answers.claim("key", "another").is_first
 
@@ -169,10 +169,10 @@ def test_one_that_asks_after_the_first_was_stopped_takes_the_key_again() -> None
     async def main() -> None:
         answers = Answers(now)
         first, second, third = (answers.claim("key", "question") for _ in range(3))
-        first.abandon()
-        assert await second.result() is None
+        first.release()
+        assert await second.answer() is None
         assert second.is_first
-        waiting = asyncio.create_task(third.result())
+        waiting = asyncio.create_task(third.answer())
         await settle()
         second.finish(answer())
         assert await waiting == answer()
@@ -184,13 +184,13 @@ def test_one_that_is_stopped_in_the_moment_it_becomes_the_first_hands_the_key_on
     async def main() -> None:
         answers = Answers(now)
         first, second, third = (answers.claim("key", "question") for _ in range(3))
-        waiting = [asyncio.create_task(claim.result()) for claim in (second, third)]
+        waiting = [asyncio.create_task(claim.answer()) for claim in (second, third)]
         await settle()
-        first.abandon()  # the second is the first now, and has not run yet
+        first.release()  # the second is the first now, and has not run yet
         waiting[0].cancel()
         assert await waiting[1] is None
         assert (second.is_first, third.is_first) == (False, True)
-        third.abandon()
+        third.release()
         assert answers.running == 0
 
     run(main())
@@ -200,7 +200,7 @@ def test_one_that_stops_waiting_changes_nothing_for_the_others() -> None:
     async def main() -> None:
         answers = Answers(now)
         first = answers.claim("key", "question")
-        waiting = [asyncio.create_task(answers.claim("key", "question").result()) for _ in range(2)]
+        waiting = [asyncio.create_task(answers.claim("key", "question").answer()) for _ in range(2)]
         await settle()
         waiting[0].cancel()
         await settle()
@@ -242,7 +242,7 @@ def test_long_answers_push_out_the_oldest_and_one_that_is_too_long_is_not_kept()
             answers.claim(key, "question").finish(answer("x" * 2000))
         assert (len(answers), answers.kept_bytes > 4000) == (1, True)
         first = answers.claim("c", "question")
-        waiting = asyncio.create_task(answers.claim("c", "question").result())
+        waiting = asyncio.create_task(answers.claim("c", "question").answer())
         await settle()
         first.finish(answer("x" * 100_000))
         result = await waiting  # who waited for it has it all the same
@@ -258,7 +258,7 @@ def test_long_answers_push_out_the_oldest_and_one_that_is_too_long_is_not_kept()
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(["claim", "finish", "fail", "abandon", "cancel"]),
+            st.sampled_from(["claim", "finish", "fail", "release", "cancel"]),
             st.sampled_from(["k1", "k2"]),
             st.integers(0, 3),
         ),
@@ -274,7 +274,7 @@ def test_at_any_moment_one_of_a_key_runs_and_nobody_waits_for_nothing(
         for what, key, which in steps:
             if what == "claim":
                 claim = answers.claim(key, "question")
-                claims.append((key, claim, asyncio.create_task(claim.result())))
+                claims.append((key, claim, asyncio.create_task(claim.answer())))
             firsts = [claim for name, claim, _ in claims if name == key and claim.is_first]
             pending = [task for _, _, task in claims if not task.done()]
             if firsts and what == "finish":
@@ -283,8 +283,8 @@ def test_at_any_moment_one_of_a_key_runs_and_nobody_waits_for_nothing(
             elif firsts and what == "fail":
                 firsts[-1].fail(Unavailable("away"))
                 firsts[-1].is_first = False
-            elif firsts and what == "abandon":
-                firsts[-1].abandon()
+            elif firsts and what == "release":
+                firsts[-1].release()
             elif pending and what == "cancel":
                 pending[which % len(pending)].cancel()
             if which:
