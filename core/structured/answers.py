@@ -61,7 +61,7 @@ def check_tool_calls(calls: Sequence[ToolCall], tools: Sequence[Tool]) -> tuple[
     """Return what is wrong with ``calls``, nothing where each can be run. They are never mended: a tool acts.
 
     Empty arguments are an empty object: both wires send nothing for a call that has none. Blocks like
-    ``check_answer``, for each call.
+    ``check_answer``, so call it by ``asyncio.to_thread`` too.
     """
     known = {tool.name: tool for tool in tools}
     problems: list[str] = []

@@ -27,21 +27,22 @@ _NO_ANSWER = "(no answer)"
 
 
 def reask_messages(
-    request: ChatRequest, answer: str | Sequence[ToolCall], problems: Sequence[str]
+    request: ChatRequest, answer_text: str, problems: Sequence[str], *, calls: Sequence[ToolCall] = ()
 ) -> ChatRequest:
-    """Return ``request`` with its bad ``answer`` (a text, or tool calls) and one correction turn after it.
+    """Return ``request`` with its bad answer (a text, and tool calls if it made any) and one correction after it.
 
     System prompt, tools, schema and everything else stay. A request that was asked again already gets the new
     correction instead of the old one, so there is never more than one.
     """
     messages = _without_correction(request.messages)
-    if isinstance(answer, str):
-        turns = (_assistant(_bounded(answer)), _correction(problems, _JSON_ONLY))
-    elif _can_be_echoed(answer, request):
-        turns = (_assistant("", tuple(answer)), *(_not_run(call, problems) for call in answer))
+    if not calls:
+        turns = (_assistant(_bounded(answer_text)), _correction(problems, _JSON_ONLY))
+    elif _can_be_echoed(calls, request):
+        turns = (_assistant(_bounded(answer_text), calls), *(_not_run(call, problems) for call in calls))
     else:
         # A wire refuses a conversation with such a call, so it is told instead of shown.
-        told = "\n".join(f"(a call of the tool {call.name}: {call.arguments_json})" for call in answer)
+        told = "\n".join(f"(a call of the tool {call.name}: {call.arguments_json})" for call in calls)
+        told = f"{answer_text}\n{told}"
         turns = (_assistant(_bounded(told)), _correction(problems, _CALL_AGAIN))
     first, *others = turns
     if messages and messages[-1].role == "assistant" and not messages[-1].tool_calls and not first.tool_calls:
@@ -60,8 +61,9 @@ def _without_correction(messages: tuple[Message, ...]) -> tuple[Message, ...]:
     return messages[:end]
 
 
-def _assistant(text: str, calls: tuple[ToolCall, ...] = ()) -> Message:
-    return Message(role="assistant", text=text if calls else text.strip() or _NO_ANSWER, tool_calls=calls)
+def _assistant(text: str, calls: Sequence[ToolCall] = ()) -> Message:
+    text = text.strip() or ("" if calls else _NO_ANSWER)
+    return Message(role="assistant", text=text, tool_calls=tuple(calls))
 
 
 def _correction(problems: Sequence[str], request: str) -> Message:
