@@ -18,33 +18,44 @@ _MAX_CONNECTIONS = 1000
 _HEADER_SAFE = "!#$&'()*+,/:;=?@[]"
 _MAX_ID_CHARS = 256
 LOCAL_KEEPALIVE_S = 3.0
-"""For a local server far away. Below the 5 s after which vLLM closes an idle connection, so that none is picked up
-while it closes."""
+"""Below the 5 s after which vLLM closes an idle connection, so that none is picked up while it closes."""
 API_KEEPALIVE_S = 30.0
 
 
 def open_http_client(
-    base_url: str, *, timeout_s: float, keepalive_s: float, connect_timeout_s: float = CONNECT_TIMEOUT_S
+    base_url: str,
+    *,
+    timeout_s: float,
+    keepalive_s: float,
+    connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    bills: bool = True,
 ) -> httpx2.AsyncClient:
     """Return a client whose reads time out after ``timeout_s`` without a byte.
 
-    A near server gets a new connection for each request: llama.cpp closes each one after a stream without having
-    said so, and a request sent on it just then is lost (1 in 5 of a quick series; the new connection costs 0.2 ms).
+    A near server that ``bills`` nobody has its connections kept where that is safe (``NearTransport``). Any other
+    near one gets a new connection for each request: llama.cpp closes each one after a stream without having said
+    so, and a request sent on it just then is lost (1 in 5 of a quick series); sent again, it might be paid twice.
     Redirects are not followed: a POST would become a GET, and a key could travel to another host. The system's
     proxy and certificates apply to public addresses only (a transport of its own makes httpx2 read no proxy).
     """
     import httpx2
 
     timeout = httpx2.Timeout(timeout_s, connect=connect_timeout_s)
-    if is_near(base_url):
+    if not is_near(base_url):
+        limits = httpx2.Limits(
+            max_connections=_MAX_CONNECTIONS, max_keepalive_connections=100, keepalive_expiry=keepalive_s
+        )
+        return httpx2.AsyncClient(timeout=timeout, limits=limits, follow_redirects=False)
+    # Loading certificates takes 20 ms, and plain HTTP without redirects never uses them.
+    verify = not base_url.startswith("http://")
+    if bills:
         limits = httpx2.Limits(max_connections=_MAX_CONNECTIONS, max_keepalive_connections=0)
-        # Loading certificates takes 20 ms, and plain HTTP without redirects never uses them.
-        transport = httpx2.AsyncHTTPTransport(limits=limits, verify=not base_url.startswith("http://"))
-        return httpx2.AsyncClient(timeout=timeout, transport=transport, follow_redirects=False)
-    limits = httpx2.Limits(
-        max_connections=_MAX_CONNECTIONS, max_keepalive_connections=100, keepalive_expiry=keepalive_s
-    )
-    return httpx2.AsyncClient(timeout=timeout, limits=limits, follow_redirects=False)
+        transport: httpx2.AsyncBaseTransport = httpx2.AsyncHTTPTransport(limits=limits, verify=verify)
+    else:
+        from core.providers.near_transport import NearTransport
+
+        transport = NearTransport(max_connections=_MAX_CONNECTIONS, keepalive_s=keepalive_s, verify=verify)
+    return httpx2.AsyncClient(timeout=timeout, transport=transport, follow_redirects=False)
 
 
 def tracing_headers(request: ChatRequest) -> dict[str, str]:

@@ -203,6 +203,7 @@ class VLLMProvider:
                 timeout_s=self._endpoint.timeout_s,
                 connect_timeout_s=self._endpoint.connect_timeout_s,
                 keepalive_s=LOCAL_KEEPALIVE_S,
+                bills=False,
             ),
         )
         # Read from the environment by the constructor, and meant for OpenAI's own service.
