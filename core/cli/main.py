@@ -105,7 +105,7 @@ class UsageError(InvalidRequest):
 
 
 def _parser() -> argparse.ArgumentParser:
-    from core.cli import ask, audit, decide, doctor, keys, report, scores
+    from core.cli import ask, audit, decide, doctor, keys, prices, report, scores
 
     parser = argparse.ArgumentParser(
         prog="signalbox",
@@ -118,6 +118,6 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--debug", action="store_true", help="show tracebacks and log to standard error")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (ask, decide, report, audit, scores, keys, doctor):
+    for module in (ask, decide, report, prices, audit, scores, keys, doctor):
         module.add_to(commands, common)
     return parser

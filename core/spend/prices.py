@@ -226,6 +226,10 @@ class PriceTable:
         """Say whether plain input and output of ``model`` have a price."""
         return self.worst_case_nanodollars(model, 1, 1, provider=provider, at=at) is not None
 
+    def has_own_price(self, model: str, *, provider: str = "anthropic") -> bool:
+        """Say whether a price of the user's own is in effect for ``model``."""
+        return self._is_overridden(self._loaded(), provider, model)
+
     def prices_of(
         self, model: str, *, provider: str = "anthropic", at: datetime | None = None
     ) -> tuple[ModelPrices, ...]:

@@ -1,0 +1,228 @@
+"""``signalbox prices``: what models cost, the user's own prices, and past requests that had no price."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from collections import Counter
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from core.cli.ask import dollars
+from core.spend.money import format_cost
+from core.spend.price_overrides import FILE_NAME, PRICE_CLASSES, TOKEN_FIELDS
+
+if TYPE_CHECKING:
+    from core.settings import Settings
+    from core.spend.prices import PriceTable
+    from core.spend.rows import LedgerRow
+
+_HELP = {
+    "input": "input tokens",
+    "output": "output tokens",
+    "cache_read": "tokens read from the cache",
+    "cache_write_5m": "tokens written to the cache for 5 minutes",
+    "cache_write_1h": "tokens written to the cache for an hour",
+    "thinking": "thinking tokens, where they cost something else than output",
+    "context_tokens": "the longest input that the model takes",
+    "max_output_tokens": "the longest answer that the model gives",
+}
+_HEADS = ("Model", "Above", "Input", "Output", "Cache read", "Write 5m", "Write 1h", "Thinking")
+
+
+def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
+    parser = commands.add_parser("prices", help="what models cost, and prices of your own")
+    actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
+
+    def action(name: str, command: Any, text: str) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = actions.add_parser(name, parents=[common], help=text)
+        added.add_argument("--json", action="store_true", help="print JSON")
+        added.set_defaults(command=command)
+        return added
+
+    listed = action("list", list_prices, "show the prices in effect, in dollars a million tokens")
+    listed.add_argument("model", nargs="?", metavar="MODEL")
+    setter = action("set", set_prices, "set prices of your own, in dollars a million tokens")
+    setter.add_argument("model", metavar="MODEL")
+    for field in (*PRICE_CLASSES, *TOKEN_FIELDS):
+        unit = "TOKENS" if field in TOKEN_FIELDS else "DOLLARS"
+        setter.add_argument(f"--{field.replace('_', '-')}", metavar=unit, help=_HELP[field])
+    unset = action("unset", unset_prices, "go back to the built-in prices of a model")
+    unset.add_argument("model", metavar="MODEL")
+    action("apply", apply_prices, "price past requests that had no price; costs that are known stay")
+
+
+async def list_prices(arguments: argparse.Namespace) -> int:
+    table = await asyncio.to_thread(_open_table)
+    _say_problems(table)
+    names = (arguments.model,) if arguments.model else await asyncio.to_thread(table.models)
+    records = [record for record in (_record(table, name) for name in names) if record is not None]
+    if arguments.json:
+        sys.stdout.write(json.dumps(records, indent=2) + "\n")
+    elif records:
+        sys.stdout.write(_table(records) + _foot(table, records))
+    if not records:
+        sys.stderr.write(
+            f"signalbox: {arguments.model} has no price. "
+            f"Set one: signalbox prices set {arguments.model} --input 3 --output 15\n"
+        )
+    return 0 if records else 1
+
+
+async def set_prices(arguments: argparse.Namespace) -> int:
+    from core.cli.main import UsageError
+    from core.errors import InvalidRequest
+    from core.spend.price_overrides import PriceOverridesFile
+
+    values = {
+        field: value
+        for field in (*PRICE_CLASSES, *TOKEN_FIELDS)
+        if (value := getattr(arguments, field)) is not None
+    }
+    if not values:
+        raise UsageError("No price was given.", hint="Give one, such as --input 3 --output 15.")
+    file = PriceOverridesFile(_settings().home / FILE_NAME)
+    try:
+        await asyncio.to_thread(file.set, arguments.model, values)
+    except InvalidRequest as error:
+        raise UsageError(error.message, hint=error.hint or "Nothing was changed.") from error
+    table = await asyncio.to_thread(_open_table)
+    _say_problems(table)
+    record = _record(table, arguments.model)
+    if arguments.json:
+        sys.stdout.write(json.dumps(record, indent=2) + "\n")
+    elif record is not None:
+        sys.stdout.write(_table([record]) + _foot(table, [record]))
+    if table.is_priced(arguments.model):
+        sys.stderr.write(
+            "Past requests keep their cost. To price those without one: signalbox prices apply\n"
+        )
+    else:
+        sys.stderr.write(
+            f"{arguments.model} needs a price of input and of output before it counts as priced.\n"
+        )
+    return 0
+
+
+async def unset_prices(arguments: argparse.Namespace) -> int:
+    from core.spend.price_overrides import PriceOverridesFile
+
+    file = PriceOverridesFile(_settings().home / FILE_NAME)
+    was_set = await asyncio.to_thread(file.unset, arguments.model)
+    table = await asyncio.to_thread(_open_table)
+    _say_problems(table)
+    if arguments.json:
+        sys.stdout.write(json.dumps({"model": arguments.model, "was_set": was_set}) + "\n")
+    elif was_set:
+        now = "its built-in prices" if table.is_priced(arguments.model) else "no price"
+        sys.stdout.write(f"{arguments.model} has {now} again. Past requests keep their cost.\n")
+    else:
+        sys.stderr.write(f"signalbox: {arguments.model} has no prices of your own. Nothing was changed.\n")
+    return 0 if was_set else 1
+
+
+async def apply_prices(arguments: argparse.Namespace) -> int:
+    from core.spend.ledger import Ledger
+
+    settings = _settings()
+    table = await asyncio.to_thread(_open_table)
+    _say_problems(table)
+    unpriced: Counter[str] = Counter()
+
+    def price(row: LedgerRow) -> tuple[int, str] | None:
+        found = table.price_row(row)
+        if found is None:
+            unpriced[row.served_model or row.model] += 1
+        return found
+
+    ledger = Ledger(settings.ledger_url, settings.home)
+    await ledger.open()
+    try:
+        done = await ledger.reprice(price)
+    finally:
+        await ledger.close()
+    if arguments.json:
+        answer = {
+            "priced": done.count,
+            "dollars": dollars(done.nanodollars),
+            "still_unpriced": done.still_unpriced,
+            "still_unpriced_by_model": dict(unpriced),
+        }
+        sys.stdout.write(json.dumps(answer, indent=2) + "\n")
+        return 0
+    requests = "1 past request" if done.count == 1 else f"{done.count:,} past requests"
+    text = (
+        f"Priced {requests}: {format_cost(done.nanodollars)}."
+        if done.count
+        else "No past request was priced."
+    )
+    if done.still_unpriced:
+        by_model = ", ".join(f"{model} ({count:,})" for model, count in unpriced.most_common())
+        text += f" Still without a price: {by_model}."
+    sys.stdout.write(text + "\n")
+    return 0
+
+
+def _settings() -> Settings:
+    from core.settings import SettingsStore
+
+    return SettingsStore().current
+
+
+def _open_table() -> PriceTable:
+    from core.spend.prices import PriceTable
+
+    return PriceTable(_settings().home / FILE_NAME)
+
+
+def _say_problems(table: PriceTable) -> None:
+    for problem in table.problems:
+        sys.stderr.write(f"signalbox: {' '.join(problem.split())}\n")
+
+
+def _record(table: PriceTable, model: str) -> dict[str, Any] | None:
+    """One model as JSON: amounts are dollars a million tokens, as strings that no reader rounds."""
+    tiers = table.prices_of(model)
+    if not tiers:
+        return None
+    return {
+        "model": model,
+        "own_prices": table.has_own_price(model),
+        "price_version": table.version_of(model),
+        "context_tokens": table.context_tokens(model),
+        "max_output_tokens": table.max_output_tokens_of(model),
+        "tiers": [
+            {"above_input_tokens": max(0, tier.above_tokens)}
+            | {field: _plain(getattr(tier, field)) for field in PRICE_CLASSES}
+            | {"web_search": _plain(tier.web_search)}
+            for tier in tiers
+        ],
+    }
+
+
+def _plain(amount: Decimal | None) -> str | None:
+    return None if amount is None else format(amount, "f")
+
+
+def _table(records: list[dict[str, Any]]) -> str:
+    lines: list[tuple[str, ...]] = [_HEADS]
+    for record in records:
+        name = record["model"] + ("*" if record["own_prices"] else "")
+        for tier in record["tiers"]:
+            above = tier["above_input_tokens"]
+            cells = ("–" if tier[field] is None else tier[field] for field in PRICE_CLASSES)
+            lines.append((name, f"{above:,}" if above else "", *cells))
+            name = ""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = ""
+    for line in lines:
+        cells = [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
+        text += "  ".join([line[0].ljust(widths[0]), *cells]).rstrip() + "\n"
+    return text
+
+
+def _foot(table: PriceTable, records: list[dict[str, Any]]) -> str:
+    own = " * has prices of your own." if any(record["own_prices"] for record in records) else ""
+    return f"Dollars a million tokens. {table.version}.{own}\n"
