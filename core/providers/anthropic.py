@@ -16,6 +16,8 @@ from core.providers.claude_models import ClaudeFamily, claude_family
 from core.providers.connection import (
     API_KEEPALIVE_S,
     CONNECT_TIMEOUT_S,
+    STREAM_TIMEOUT_S,
+    call_timeout,
     forget_environment_headers,
     open_http_client,
     tracing_headers,
@@ -47,7 +49,7 @@ class AnthropicProvider:
         base_url: str | None,
         model: str,
         *,
-        timeout_s: float = 120,
+        timeout_s: float = STREAM_TIMEOUT_S,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
     ) -> None:
         url = (base_url or DEFAULT_BASE_URL).rstrip("/")
@@ -127,27 +129,31 @@ class AnthropicProvider:
         request, _ = wire_safe(request)
         client = await self._open()
         model = self._model_for(request)
+        timeout, endpoint = call_timeout(self._endpoint)
         try:
             from anthropic import transform_schema
 
             arguments = count_arguments(request, model, claude_family(model), adapt_schema=transform_schema)
-            counted = await client.messages.count_tokens(**arguments, extra_headers=tracing_headers(request))
+            counted = await client.messages.count_tokens(
+                **arguments, extra_headers=tracing_headers(request), timeout=timeout
+            )
             return int(counted.input_tokens)
         except Exception as error:
-            raise provider_failure(error, self._endpoint) from error
+            raise provider_failure(error, endpoint) from error
 
     async def check(self) -> CheckResult:
         """List the models with this key, and learn their true limits; see ``InferenceProvider``."""
         client = await self._open()
+        timeout, endpoint = call_timeout(self._endpoint)
         began = time.perf_counter()
         try:
-            page = await client.models.list(limit=1000)
+            page = await client.models.list(limit=1000, timeout=timeout)
             latency_ms = (time.perf_counter() - began) * 1000
             for info in page.data:
                 self._limits[info.id] = (info.max_input_tokens, info.max_tokens)
             return CheckResult(models=tuple(info.id for info in page.data), latency_ms=latency_ms)
         except Exception as error:
-            raise provider_failure(error, self._endpoint) from error
+            raise provider_failure(error, endpoint) from error
 
     async def close(self) -> None:
         client, self._client = self._client, None

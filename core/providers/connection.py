@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -12,14 +13,28 @@ if TYPE_CHECKING:
     import httpx2
 
     from core.chat import ChatRequest
+    from core.providers.failures import Endpoint
 
 CONNECT_TIMEOUT_S = 10.0
+STREAM_TIMEOUT_S = 3700.0
+"""Longest silence on the wire of a stream. The router watches streams by the user's settings, which may allow an
+hour for the first token; this only ends what nobody watches."""
+CALL_TIMEOUT_S = 60.0
+"""Longest wait for a short answer, such as a list of models."""
 _MAX_CONNECTIONS = 1000
 _HEADER_SAFE = "!#$&'()*+,/:;=?@[]"
 _MAX_ID_CHARS = 256
 LOCAL_KEEPALIVE_S = 3.0
 """Below the 5 s after which vLLM closes an idle connection, so that none is picked up while it closes."""
 API_KEEPALIVE_S = 30.0
+
+
+def call_timeout(endpoint: Endpoint) -> tuple[httpx2.Timeout, Endpoint]:
+    """Return the time-out of a call that is no stream, and the endpoint whose errors name it."""
+    import httpx2
+
+    seconds = min(CALL_TIMEOUT_S, endpoint.timeout_s)
+    return httpx2.Timeout(seconds, connect=endpoint.connect_timeout_s), replace(endpoint, timeout_s=seconds)
 
 
 def open_http_client(

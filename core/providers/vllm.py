@@ -14,6 +14,8 @@ from core.providers.base import Capabilities, CheckResult
 from core.providers.connection import (
     CONNECT_TIMEOUT_S,
     LOCAL_KEEPALIVE_S,
+    STREAM_TIMEOUT_S,
+    call_timeout,
     forget_environment_headers,
     open_http_client,
     tracing_headers,
@@ -49,7 +51,7 @@ class VLLMProvider:
         api_key: str | None = None,
         name: str = "vllm-local",
         capabilities: Capabilities | None = None,
-        timeout_s: float = 120,
+        timeout_s: float = STREAM_TIMEOUT_S,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
     ) -> None:
         self.name = name
@@ -135,13 +137,14 @@ class VLLMProvider:
     async def check(self) -> CheckResult:
         """List the server's models, and learn the model's context length; see ``InferenceProvider``."""
         client = await self._open()
+        timeout, endpoint = call_timeout(self._endpoint)
         began = time.perf_counter()
         try:
-            page = await client.models.list()
+            page = await client.models.list(timeout=timeout)
             latency_ms = (time.perf_counter() - began) * 1000
             cards = [as_mapping(card) or {} for card in page.data]
         except Exception as error:
-            raise provider_failure(error, self._endpoint) from error
+            raise provider_failure(error, endpoint) from error
         names = tuple(str(card.get("id")) for card in cards)
         self._models = frozenset(names)
         if self._model is None and names:
@@ -173,13 +176,14 @@ class VLLMProvider:
     async def _post(self, path: str, body: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
         client = await self._open()
         root = self._endpoint.base_url.removesuffix("/v1")
+        timeout, endpoint = call_timeout(self._endpoint)
         try:
             reply = await client.post(
-                f"{root}{path}", cast_to=object, body=body, options={"headers": headers}
+                f"{root}{path}", cast_to=object, body=body, options={"headers": headers, "timeout": timeout}
             )
             return dict(as_mapping(reply) or {})
         except Exception as error:
-            raise provider_failure(error, self._endpoint) from error
+            raise provider_failure(error, endpoint) from error
 
     async def _open(self) -> AsyncOpenAI:
         if self._client is None:

@@ -430,6 +430,17 @@ async def test_pings_come_through_as_signs_of_life() -> None:
     assert (drained.text, drained.collector.hidden_output_bytes) == ("Paris", 0)
 
 
+async def test_a_short_call_does_not_wait_as_long_as_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.providers.connection.CALL_TIMEOUT_S", 0.2)
+    async with silent_server() as (url, lost):
+        provider = AnthropicProvider(KEY, url, MODEL)
+        with pytest.raises(TimedOut, match=r"0\.2 s"):
+            await provider.check()
+        with pytest.raises(TimedOut, match=r"0\.2 s"):
+            await provider.count_tokens(ChatRequest.from_prompt("hi"))
+        await asyncio.wait_for(lost.wait(), 10)
+
+
 async def test_cancelling_before_the_headers_closes_the_connection() -> None:
     async with silent_server() as (url, lost):
         task = asyncio.create_task(drain(AnthropicProvider(KEY, url, MODEL), "hi"))
