@@ -17,6 +17,7 @@ import re
 import sys
 import traceback
 from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
@@ -93,7 +94,11 @@ def redacted_traceback(error: BaseException) -> str:
     """
     text = "".join(traceback.format_exception(error))
     for message, shown in _quoting_messages(error):
-        text = text.replace(message, shown)
+        if message in text:
+            text = text.replace(message, shown)
+        else:  # the lines of a group's members are indented
+            for line in filter(None, map(str.strip, message.splitlines())):
+                text = text.replace(line, shown)
     return private(text)
 
 
@@ -190,7 +195,7 @@ class _JsonLines(logging.Formatter):
             line["exception"] = record.exc_text
         if record.stack_info:
             line["stack"] = record.stack_info
-        return json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace").decode("utf-8")
+        return json.dumps(line)  # in ASCII: some readers take U+2028 for the end of a line
 
 
 # -- the running request --------------------------------------------------------------------------------
@@ -217,12 +222,13 @@ async def in_request(request: ChatRequest, events: AsyncGenerator[T]) -> AsyncGe
     """
     known = remember_request(_texts_of(request))
     try:
-        async for event in _with(correlation_id, request.correlation_id, events):
-            if isinstance(event, TextDelta):
-                known.add(event.text)
-            elif isinstance(event, ToolCallDelta):
-                known.add(event.arguments_json)
-            yield event
+        async with aclosing(_with(correlation_id, request.correlation_id, events)) as own:
+            async for event in own:
+                if isinstance(event, TextDelta):
+                    known.add(event.text)
+                elif isinstance(event, ToolCallDelta):
+                    known.add(event.arguments_json)
+                yield event
     finally:
         known.end()
 

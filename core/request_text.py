@@ -8,9 +8,9 @@ them in a text that is about to be written.
 How a piece is found. A quote is seldom exact: it is escaped once or twice (JSON in a Python repr), cut in the
 middle, or wrapped. So both sides are reduced to letters and digits first, with escapes decoded. From the request's
 side, every block of ``BLOCK`` characters goes into a set; in the text to be written, a place where two blocks of
-the set follow each other is a quote. Any run of ``3 * BLOCK - 1`` letters and digits or more is found wherever it
-begins; a shorter one may be. The sets are built only when something is written while the request runs, so a
-request that goes well pays for one dictionary entry.
+the set follow each other is a quote, and it is followed to both sides as far as it goes. Any run of
+``3 * BLOCK - 1`` letters and digits or more is found wherever it begins; a shorter one may be. The sets are built
+only when something is written while the request runs, so a request that goes well pays for one dictionary entry.
 """
 
 from __future__ import annotations
@@ -44,14 +44,15 @@ _PIECE = re.compile(
 class RequestText:
     """The texts of one request. ``add`` takes more of the answer as it arrives; ``end`` when the request ended."""
 
-    __slots__ = ("_answer", "_answer_chars", "_blocks", "_indexed_answer", "_texts")
+    __slots__ = ("_answer", "_answer_chars", "_blocks", "_read", "_reduced", "_texts")
 
     def __init__(self, texts: Iterable[str]) -> None:
         self._texts = tuple(texts)
         self._answer: list[str] = []
         self._answer_chars = 0
-        self._indexed_answer = 0
-        self._blocks: set[str] | None = None
+        self._read = -1
+        self._reduced: list[str] = []
+        self._blocks: set[str] = set()
 
     def add(self, text: str) -> None:
         """Remember a piece of the answer, up to ``MAX_ANSWER_CHARS`` in all."""
@@ -65,14 +66,19 @@ class RequestText:
 
     def blocks(self) -> set[str]:
         """Return the blocks of everything known; what was looked at before is not read again."""
-        if self._blocks is None:
-            self._blocks = set()
-            for text in self._texts:
-                self._blocks.update(_blocks_of(text))
-        if len(self._answer) != self._indexed_answer:
-            self._indexed_answer = len(self._answer)
-            self._blocks.update(_blocks_of("".join(self._answer)))
+        if self._read < 0:
+            self._reduced = [*map(_reduced_ends, self._texts), ""]
+            self._read = 0
+            self._blocks.update(*map(_blocks_of, self._reduced))
+        if len(self._answer) != self._read:
+            self._read = len(self._answer)
+            self._reduced[-1] = _reduced_ends("".join(self._answer))
+            self._blocks.update(_blocks_of(self._reduced[-1]))
         return self._blocks
+
+    def says(self, reduced: str) -> bool:
+        """Whether these letters and digits stand in one of the texts (after ``blocks``)."""
+        return any(reduced in text for text in self._reduced)
 
 
 @dataclass(slots=True)
@@ -96,18 +102,17 @@ class _Book:
             if len(self.ended_ones) > MOST_ENDED:
                 self.ended_ones.popitem(last=False)
 
-    def block_sets(self) -> list[set[str]]:
-        """Return the blocks of the newest requests, as many as may be kept."""
+    def known(self) -> list[RequestText]:
+        """Return the newest requests, as many as may be looked at."""
         with self.lock:
             requests = [*self.ended_ones.values(), *self.running.values()]
-        found: list[set[str]] = []
+        found: list[RequestText] = []
         count = 0
         for request in reversed(requests):
-            blocks = request.blocks()
-            count += len(blocks)
+            count += len(request.blocks())
             if found and count > MOST_BLOCKS:
                 break
-            found.append(blocks)
+            found.append(request)
         return found
 
 
@@ -137,39 +142,62 @@ def hide_request_text(text: str) -> str:
         return text
     shown: list[str] = []
     position = 0
-    for first, last in _quotes(reduced, _book.block_sets()):
+    for first, last in _quotes(reduced, _book.known()):
         start, end = places[first][0], places[last - 1][1]
         shown += (text[position:start], HIDDEN_TEXT)
         position = end
     return "".join((*shown, text[position:])) if shown else text
 
 
-def _quotes(reduced: str, block_sets: list[set[str]]) -> list[tuple[int, int]]:
-    """Return where quotes stand, as ranges of ``reduced``, each widened by what may be a piece of a block."""
+def _quotes(reduced: str, requests: list[RequestText]) -> list[tuple[int, int]]:
+    """Return where quotes stand, as ranges of ``reduced`` that do not overlap."""
     windows = [reduced[at : at + BLOCK] for at in range(len(reduced) - BLOCK + 1)]
     asked = set(windows)
     said: set[str] = set()
-    for blocks in block_sets:
+    quoted: list[RequestText] = []
+    for request in requests:
+        blocks = request.blocks()
         if not blocks.isdisjoint(asked):
             said |= blocks & asked
+            quoted.append(request)
     found: list[tuple[int, int]] = []
     if not said:
         return found
     for at in range(len(windows) - BLOCK):
-        if windows[at] in said and windows[at + BLOCK] in said:
-            first, last = max(0, at - BLOCK + 1), min(len(reduced), at + 3 * BLOCK - 1)
-            if found and first <= found[-1][1]:
-                found[-1] = (found[-1][0], last)
-            else:
-                found.append((first, last))
+        if windows[at] not in said or windows[at + BLOCK] not in said:
+            continue
+        first, last = _whole(reduced, at, at + 2 * BLOCK, quoted)
+        if found and first <= found[-1][1]:
+            found[-1] = (found[-1][0], max(last, found[-1][1]))
+        else:
+            found.append((first, last))
     return found
 
 
-def _blocks_of(text: str) -> Iterator[str]:
+def _whole(reduced: str, first: int, last: int, requests: list[RequestText]) -> tuple[int, int]:
+    """Widen a range to both sides while a request says it: a quote may begin and end inside a block."""
+    for _ in range(1, BLOCK):
+        if first == 0 or not any(
+            request.says(reduced[first - 1 : first - 1 + BLOCK]) for request in requests
+        ):
+            break
+        first -= 1
+    for _ in range(1, BLOCK):
+        if last == len(reduced) or not any(
+            request.says(reduced[last + 1 - BLOCK : last + 1]) for request in requests
+        ):
+            break
+        last += 1
+    return first, last
+
+
+def _reduced_ends(text: str) -> str:
     if len(text) > 2 * END_CHARS:
-        yield from _blocks_of(text[:END_CHARS])
-        text = text[-END_CHARS:]
-    reduced = "".join(piece for piece, _, _ in _pieces(text))
+        text = f"{text[:END_CHARS]}\n{text[-END_CHARS:]}"
+    return "".join(piece for piece, _, _ in _pieces(text))
+
+
+def _blocks_of(reduced: str) -> Iterator[str]:
     for position in range(0, len(reduced) - BLOCK + 1, BLOCK):
         yield reduced[position : position + BLOCK]
 
