@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import inspect
 import logging
 from collections.abc import AsyncGenerator, Callable
@@ -22,16 +23,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from core.chat import ChatRequest, ChatResult, Failed, Finished, RouteDecision, StreamEvent
+from core.assembly import assemble
+from core.bookkeeping import Bookkeeping
+from core.chat import ChatRequest, ChatResult, Failed, Finished, RouteDecision, Side, StreamEvent
 from core.errors import LedgerUnavailable, Unavailable
 from core.local.choice import chosen_kind
 from core.local.keeper import LocalKeeper
 from core.local.server import ServerState
+from core.local.vllm_metrics import LoadPoller
+from core.monitoring import Monitoring
 from core.observe import remember_secret
-from core.routing.router import Router
-from core.routing.sides import ApiSide, LocalSide
-from core.spend.money import dollars_to_nano, format_cost
-from core.status import ApiStatus, CoreStatus, Problem
+from core.routing.limits import all_limits
+from core.status import ApiStatus, CoreStatus, LedgerCheck, Problem
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -40,9 +43,19 @@ if TYPE_CHECKING:
     from core.keys import KeyName, KeyStatus, KeyStore
     from core.providers.base import CheckResult
     from core.settings import Settings, SettingsStore
+    from core.spend.budget import LimitStanding
     from core.spend.ledger import Ledger
     from core.spend.prices import PriceTable
-    from core.spend.rows import LedgerRow, ReportKey, ReportRow
+    from core.spend.rows import (
+        ArmedLimit,
+        LedgerRow,
+        PausedConversation,
+        ReportKey,
+        ReportRow,
+        Repriced,
+    )
+    from core.structured.probe import Progress
+    from core.structured.scoreboard import Score
 
 log = logging.getLogger(__name__)
 
@@ -76,23 +89,25 @@ class RouterCore:
         self.settings: SettingsStore = settings or SettingsStore(home)
         self.home: Path = self.settings.current.home
         self.keys: KeyStore = KeyStore()
-        self.prices: PriceTable = PriceTable()
+        self.prices: PriceTable = PriceTable(self.home / "prices.json")
         self._eager = local_start == "eager"
-        self._api = ApiSide(self.prices)
         self._keeper = LocalKeeper(self._local_changed)
-        self._local = LocalSide(self._keeper, on_demand=not self._eager)
-        self._ledger: Ledger | None = None
-        self._ledger_error: LedgerUnavailable | None = None
-        self._router = Router(
+        rooms = assemble(
             settings=lambda: self.settings.current,
-            ledger=self._open_ledger,
+            ledger=lambda: self.ledger,
             prices=self.prices,
-            local=self._local,
-            api=self._api,
+            home=self.home,
+            keeper=self._keeper,
+            on_demand=not self._eager,
             wait_for_local=self._keeper.wait_until_settled,
-            loaded_nanodollars=self._local.loaded_nanodollars,
             on_change=self._changed,
+            on_alerts=lambda alerts: self._books.told(alerts),
         )
+        self._rooms = rooms
+        self._api, self._local, self._router = rooms.api, rooms.local, rooms.router
+        self._books = Bookkeeping(lambda: self.settings.current, self.home, rooms.scoreboard, self._changed)
+        self._poller: LoadPoller | None = None
+        self._monitoring = Monitoring(rooms.metrics, rooms.tracer, (rooms.api.breakers, rooms.local.breakers))
         self._key_read = asyncio.Event()
         self.vllm_key: str | None = None
         self._listeners: list[Callable[[CoreStatus], None]] = []
@@ -100,7 +115,6 @@ class RouterCore:
         self._status_wanted = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._notices: list[Problem] = []
         self._unsubscribe_settings: Callable[[], None] = lambda: None
         self._running: dict[AsyncGenerator[StreamEvent, None], asyncio.Task[Any] | None] = {}
         self._stopping = False
@@ -120,8 +134,9 @@ class RouterCore:
         self._stopping = False
         self._unsubscribe_settings = self.settings.on_change(self._settings_changed)
         self._set_up_local(self.settings.current)
+        self._monitoring.configure(self.settings.current)
         self._spawn(self._read_keys())
-        await self._start_ledger()
+        await self._books.open()
         self._spawn(self._keep_status())
 
     async def stop(self) -> None:
@@ -136,9 +151,12 @@ class RouterCore:
         await self._api.close()
         await self._local.close()
         await self._keeper.close()
-        if self._ledger is not None:
-            await self._ledger.close()
-            self._ledger = None
+        if self._poller is not None:
+            await self._poller.stop()
+            self._poller = None
+        await self._books.close()
+        await self._monitoring.close()
+        self._rooms.power.close()
         self._key_read.clear()
         self._loop = None
 
@@ -195,7 +213,7 @@ class RouterCore:
             async with aclosing(events):
                 async for event in events:
                     if isinstance(event, Finished) and event.result.side == "local":
-                        self._local.learn_speed(event.result.output_tokens_per_s)
+                        self._local.learn_speed(event.result)
                     yield event
         finally:
             del self._running[events]
@@ -238,8 +256,12 @@ class RouterCore:
         """Read and return the state of both sides, the counts and the money."""
         settings = self.settings.current
         standing = None
+        limits: tuple[LimitStanding, ...] = ()
+        paused: list[PausedConversation] = []
         with contextlib.suppress(LedgerUnavailable):
             standing = await self._router.standing()
+            _, limits, _ = await self.ledger.standing(all_limits(settings))
+            paused = await self.ledger.paused()
         return CoreStatus(
             local=self._local.server_state,
             api=self._api_status(settings),
@@ -249,6 +271,10 @@ class RouterCore:
             month=datetime.now().strftime("%B"),
             budget=standing.budget if standing else None,
             problems=self._problems(),
+            limits=limits,
+            paused=tuple(paused),
+            queue=self._local.queue.state(),
+            checked=self._books.last_check,
         )
 
     def _api_status(self, settings: Settings) -> ApiStatus:
@@ -257,30 +283,13 @@ class RouterCore:
             return ApiStatus(phase="checking", model=model, detail="reading the keyring")
         if not self._api.has_key:
             return ApiStatus(phase="no_key", model=model, detail="add one")
-        if not self._api.breaker.allows:
-            return ApiStatus(
-                phase="breaker_open", model=model, detail=f"retry in {self._api.breaker.retry_in_s:.0f} s"
-            )
+        breaker = self._api.breaker(model)
+        if not breaker.allows:
+            return ApiStatus(phase="breaker_open", model=model, detail=f"retry in {breaker.retry_in_s:.0f} s")
         return ApiStatus(phase="key_set", model=model)
 
     def _problems(self) -> tuple[Problem, ...]:
-        found = list(self._notices)
-        if self._ledger_error is not None:
-            error = self._ledger_error
-            found.append(
-                Problem(
-                    kind="ledger", title="The ledger can't be used", message=error.message, hint=error.hint
-                )
-            )
-        if self._ledger is not None and self._ledger.unsaved:
-            found.append(
-                Problem(
-                    kind="ledger_unsaved",
-                    title="The ledger can't be written",
-                    message=f"{len(self._ledger.unsaved)} results wait in memory.",
-                    hint="Free some disk space; they are written as soon as that works.",
-                )
-            )
+        found = self._books.problems()
         local = self._keeper.state
         if local.phase == "failed":
             found.append(
@@ -291,6 +300,7 @@ class RouterCore:
                     hint=local.hint,
                 )
             )
+        found += self._other_problems()
         from core.settings import env_name
 
         for problem in self.settings.problems:
@@ -303,6 +313,22 @@ class RouterCore:
                 )
             )
         return tuple(found)
+
+    def _other_problems(self) -> list[Problem]:
+        found = [
+            Problem(kind="prices", title="A price of yours isn't used", message=text, hint="")
+            for text in self.prices.problems
+        ]
+        found += [
+            Problem(
+                kind="templates",
+                title="A prompt template of yours isn't used",
+                message=f"{problem.path}: {problem.what}.",
+                hint="The packaged one is used instead.",
+            )
+            for problem in self._rooms.shaper.templates.problems()
+        ]
+        return found + self._monitoring.problems()
 
     def _changed(self) -> None:
         self._status_wanted.set()
@@ -322,9 +348,9 @@ class RouterCore:
 
     async def _publish(self) -> None:
         await asyncio.to_thread(self.settings.reload_if_changed)
-        if self._ledger is None:
-            await self._start_ledger()  # what was busy or full may not be any more
+        await self._books.tend()
         status = await self.status()
+        self._monitoring.show(status)
         if status == self._status:
             return
         self._status = status
@@ -339,35 +365,7 @@ class RouterCore:
     @property
     def ledger(self) -> Ledger:
         """The open ledger. :raises LedgerUnavailable: it could not be opened."""
-        return self._open_ledger()
-
-    async def _start_ledger(self) -> None:
-        from core.spend.ledger import Ledger
-
-        settings = self.settings.current
-        ledger = Ledger(settings.ledger_url, self.home)
-        try:
-            await ledger.open()
-            left = await ledger.recover()
-        except LedgerUnavailable as error:
-            await ledger.close()
-            if self._ledger_error is None or self._ledger_error.message != error.message:
-                log.warning("the ledger can't be used: %s", error.message)
-            self._ledger_error = error
-            return
-        self._ledger, self._ledger_error = ledger, None
-        if left.count or left.local_count:
-            self._notices.append(
-                _recovered_notice(left.count + left.local_count, left.count, left.nanodollars)
-            )
-        self._changed()
-
-    def _open_ledger(self) -> Ledger:
-        if self._ledger is None:
-            raise self._ledger_error or LedgerUnavailable(
-                "The ledger isn't open yet.", hint="Try again in a moment."
-            )
-        return self._ledger
+        return self._books.ledger
 
     async def set_ledger_aside(self) -> Path:
         """Move a ledger file that can't be used out of the way, start a new one, and return where the old is.
@@ -375,39 +373,94 @@ class RouterCore:
         Raises:
             LedgerUnavailable: the ledger is fine, isn't a file, or can't be moved.
         """
-        from core.spend.ledger import Ledger
+        return await self._books.set_aside()
 
-        if self._ledger is not None:
-            raise LedgerUnavailable("The ledger works.", hint="There is nothing to set aside.")
-        kept = await Ledger(self.settings.current.ledger_url, self.home).set_aside()
-        await self._start_ledger()
-        return kept
+    async def check_ledger(self) -> LedgerCheck | None:
+        """Add up all rows and compare with the kept sums; ``None`` where the ledger can't be read."""
+        return await self._books.check(None)
+
+    async def test_limits(self) -> tuple[ArmedLimit, ...]:
+        """Try each limit that is set: what is too much has to be refused. Nothing is held or recorded."""
+        return await self.ledger.self_test(all_limits(self.settings.current))
+
+    async def resolve(self, correlation_id: str, nanodollars: int) -> LedgerRow:
+        """Settle a request whose true cost never came, by hand.
+
+        Raises:
+            InvalidRequest: it isn't unresolved, or there is no such request.
+        """
+        row = await self.ledger.resolve(correlation_id, nanodollars)
+        self._changed()
+        return row
+
+    async def resume(self, conversation: str) -> bool:
+        """Let a conversation go on that was paused because it sent like a loop; false where it wasn't paused."""
+        resumed = await self.ledger.resume(conversation)
+        self._changed()
+        return resumed
+
+    async def reprice(self) -> Repriced:
+        """Price past rows that have none, by the prices of today's table at each row's own date."""
+        repriced = await self.ledger.reprice(self.prices.price_row)
+        self._changed()
+        return repriced
+
+    def scores(self) -> tuple[Score, ...]:
+        """Return how often each model's JSON and tool calls were right lately."""
+        return self._rooms.scoreboard.scores()
+
+    async def probe(self, side: Side, on_progress: Progress | None = None) -> tuple[Score, ...]:
+        """Ask the small set of tool and schema prompts of ``side``'s model and count how it did.
+
+        Raises:
+            SignalboxError: by kind, when the side can't be asked; what was counted until then stays.
+        """
+        from core.structured.probe import probe
+
+        async def ask(request: ChatRequest) -> ChatResult:
+            return await self.ask(dataclasses.replace(request, force=side, source="loadtest"))
+
+        server = self._keeper.state
+        found = await probe(
+            ask,
+            on_progress,
+            provider=self._local.provider_name if side == "local" else "anthropic",
+            model=server.model if side == "local" else self._api.default_model,
+        )
+        for entry in found:
+            self._rooms.scoreboard.record(entry)
+        await self._books.save_scores()
+        return self.scores()
+
+    def metrics_text(self) -> str:
+        """Return this process's metrics in Prometheus' text format."""
+        return self._monitoring.text()
 
     async def report(self, since: datetime | None, by: ReportKey) -> list[ReportRow]:
         """Return requests, tokens and cost since ``since`` (``None``: ever), grouped by ``by``."""
-        return await self._open_ledger().report(since, by)
+        return await self.ledger.report(since, by)
 
     async def recent(self, limit: int = 100) -> list[LedgerRow]:
         """Return the last ``limit`` attempts, newest first."""
-        return await self._open_ledger().recent(limit)
+        return await self.ledger.recent(limit)
 
     async def reset_local_count(self) -> None:
         """Start today's count of local requests anew."""
-        await self._open_ledger().reset_local_count()
+        await self.ledger.reset_local_count()
         self._changed()
 
     # -- local server ---------------------------------------------------------------------------------------
 
     async def start_local(self) -> None:
         """Start the local server; its end is a state (``status().local``), not an exception."""
-        self._local.breaker.reset()
+        self._local.breakers.reset()
         await self._keeper.start()
 
     async def stop_local(self) -> None:
         await self._keeper.stop()
 
     async def restart_local(self) -> None:
-        self._local.breaker.reset()
+        self._local.breakers.reset()
         await self._keeper.restart()
 
     def local_log(self, lines: int = 200) -> list[str]:
@@ -415,10 +468,11 @@ class RouterCore:
         return self._keeper.log_tail(lines)
 
     def _set_up_local(self, settings: Settings) -> None:
-        rate = settings.local_dollars_per_hour
-        self._local.configure(self.vllm_key, dollars_to_nano(rate) if rate is not None else None)
-        if self._keeper.follow(settings, self.settings.origin("vllm_base_url"), self.vllm_key):
-            self._local.breaker.reset()
+        followed = self._keeper.follow(settings, self.settings.origin("vllm_base_url"), self.vllm_key)
+        self._local.configure(settings, self.vllm_key)
+        if followed:
+            self._local.breakers.reset()
+            self._rooms.shaper.conversations.forget_side("local")
             self._spawn(self._replace_local())
             self._changed()
 
@@ -429,10 +483,28 @@ class RouterCore:
 
     def _local_changed(self, state: ServerState) -> None:
         if state.phase in ("ready", "stopped"):
-            self._local.breaker.reset()
+            self._local.breakers.reset()
+        if state.phase == "stopped":
+            self._rooms.shaper.conversations.forget_side("local")
         if state.phase == "ready":
             self._spawn(self._warm_up_sdk())
+            self._spawn(self._watch_load())
         self._changed()
+
+    async def _watch_load(self) -> None:
+        """Ask the server how busy it is, for others may use it too."""
+        server = self._keeper.state
+        if self._poller is not None:
+            await self._poller.stop()
+            self._poller = None
+        if server.base_url is not None and server.kind in ("compose", "external"):
+            self._poller = LoadPoller(
+                server.base_url,
+                self.vllm_key,
+                ready=lambda: self._keeper.state.phase == "ready",
+                on_load=self._local.queue.observe,
+            )
+            self._poller.start()
 
     async def _warm_up_sdk(self) -> None:
         """Import the SDK before the first prompt needs it: 0.5 s that nobody waits for."""
@@ -452,6 +524,7 @@ class RouterCore:
         given = settings.anthropic_api_key
         self._api.configure(settings, given.get_secret_value() if given is not None else self._stored_key)
         self._set_up_local(settings)
+        self._monitoring.configure(settings)
         self._spawn(self._read_keys())
         self._changed()
 
@@ -551,15 +624,3 @@ class RouterCore:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a background task of the core failed", exc_info=error)
-
-
-def _recovered_notice(count: int, held: int, nanodollars: int) -> Problem:
-    requests = f"{count} request{'s'[: count != 1]}"
-    if held:
-        message = (
-            f"{requests} had no end when Signalbox stopped last time. {format_cost(nanodollars)} held for "
-            f"{held} of them counts as spent until the true cost is known."
-        )
-    else:
-        message = f"{requests} had no end when Signalbox stopped last time. Nothing was charged."
-    return Problem(kind="recovered", title="The last run ended early", message=message, hint="")

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from core.chat import RoutingMode
 from core.local.server import ServerState
-from core.spend.budget import Budget
+from core.routing.local_queue import QueueState
+from core.spend.budget import Budget, LimitStanding
+from core.spend.rows import PausedConversation
 
 ApiPhase = Literal["checking", "key_set", "no_key", "breaker_open"]
-ProblemKind = Literal["ledger", "ledger_unsaved", "local", "setting", "recovered"]
+ProblemKind = Literal[
+    "ledger",
+    "ledger_unsaved",
+    "ledger_check",
+    "local",
+    "setting",
+    "recovered",
+    "alert",
+    "prices",
+    "templates",
+    "telemetry",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,10 +47,24 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerCheck:
+    """When the ledger's rows were last added up and compared with its sums, and what differed."""
+
+    at: datetime
+    attempts: int
+    differences: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        return not self.differences
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CoreStatus:
     """Both sides, today's local count and the month's money. ``None``: the ledger can't be read.
 
-    ``month`` is the current month's name.
+    ``month`` is the current month's name. ``limits`` are all that are set, ``paused`` the conversations that sent
+    like a loop and wait for a person, ``queue`` the local server's line.
     """
 
     local: ServerState
@@ -47,6 +75,10 @@ class CoreStatus:
     month: str
     budget: Budget | None
     problems: tuple[Problem, ...] = ()
+    limits: tuple[LimitStanding, ...] = ()
+    paused: tuple[PausedConversation, ...] = ()
+    queue: QueueState | None = None
+    checked: LedgerCheck | None = None
 
     @property
     def spent_nanodollars(self) -> int | None:

@@ -31,6 +31,7 @@ LEAVE_WITHIN_S = 3.0
 LOG_CHECK_S = 60.0
 LOG_LIMIT_BYTES = 16_000_000
 PACKAGED_SLOTS = 2
+OWN_MODEL_SLOTS = 1
 PACKAGED_SAMPLING = {
     "temp": 0.2,
     "top_p": 0.9,
@@ -246,7 +247,7 @@ class EmbeddedServer:
             "model_path": os.fspath(model),
             "alias": model_name(model),
             "context_tokens": self._context_tokens,
-            "parallel": self._parallel or (1 if self._own_model else PACKAGED_SLOTS),
+            "parallel": self._parallel or (OWN_MODEL_SLOTS if self._own_model else PACKAGED_SLOTS),
             # Measured with SmolLM2: 356 MB instead of 528 MB at the same speed. Not every model can do it.
             "quantized_cache": self._own_model is None,
             "sampling": PACKAGED_SAMPLING if self._own_model is None else {},

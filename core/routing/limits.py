@@ -34,9 +34,7 @@ def limits_of(settings: Settings, project: str | None = None) -> tuple[Limit, ..
     of_project = project_limits(settings.project_spend_limits).get(project) if project else None
     if of_project is not None:
         limits.append(
-            SpendLimit(
-                name="PROJECT_SPEND_LIMITS", nanodollars=dollars_to_nano(of_project), project=project
-            )
+            SpendLimit(name="PROJECT_SPEND_LIMITS", nanodollars=dollars_to_nano(of_project), project=project)
         )
     if settings.daily_token_budget is not None:
         limits.append(TokenLimit(name="DAILY_TOKEN_BUDGET", tokens=settings.daily_token_budget))
@@ -63,9 +61,7 @@ def rates_of(
     """
     rates: list[RateLimit | RunawayLimit] = []
     if settings.runaway_requests_per_minute and request.source != "loadtest":
-        rates.append(
-            RunawayLimit(conversation=conversation, per_minute=settings.runaway_requests_per_minute)
-        )
+        rates.append(RunawayLimit(conversation=conversation, per_minute=settings.runaway_requests_per_minute))
     if settings.max_requests_per_minute is not None:
         rates.append(RateLimit(name="MAX_REQUESTS_PER_MINUTE", per_minute=settings.max_requests_per_minute))
     if side == "api" and settings.max_api_requests_per_minute is not None:

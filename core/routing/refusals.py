@@ -13,6 +13,8 @@ from core.errors import (
     SignalboxError,
     Unavailable,
 )
+from core.routing.standing import label_of
+from core.spend.budget import SpendLimit
 from core.spend.money import format_cost
 
 if TYPE_CHECKING:
@@ -53,18 +55,41 @@ def refusal_error(decision: RouteDecision, standing: Standing) -> SignalboxError
 
 
 def _over_budget(decision: RouteDecision, standing: Standing) -> BudgetExceeded:
-    budget = standing.budget
+    signals = decision.signals
+    tokens = signals.input_tokens_bound + signals.max_output_tokens
+    if standing.free_tokens is not None and tokens > standing.free_tokens:
+        return _over_tokens(tokens, standing)
+    budget, tight = standing.budget, standing.tightest
     asked = decision.api_estimate.hold_nanodollars
     return BudgetExceeded(
         f"This prompt doesn't fit under {standing.limit_label}. Its worst case is {format_cost(asked)} and "
-        f"{format_cost(standing.free_nanodollars)} is free: {format_cost(budget.spent_nanodollars)} is spent "
+        f"{format_cost(tight.free)} is free: {format_cost(tight.used)} is spent "
         f"({format_cost(budget.unresolved_nanodollars)} of it unresolved) and "
-        f"{format_cost(budget.held_nanodollars)} is held by {budget.held_count} running.",
+        f"{format_cost(tight.held)} is held by {tight.held_count} running.",
         hint="Nothing was charged. Raise the limit, lower max tokens, or send it to Local.",
-        limit_name="SPEND_LIMIT_DOLLARS",
-        limit_nanodollars=budget.limit_nanodollars or 0,
-        spent_nanodollars=budget.spent_nanodollars,
-        held_nanodollars=budget.held_nanodollars,
+        limit_name=tight.limit.name,
+        limit_nanodollars=tight.used + tight.held + tight.free,
+        spent_nanodollars=tight.used,
+        held_nanodollars=tight.held,
         asked_nanodollars=asked,
-        held_count=budget.held_count,
+        held_count=tight.held_count,
+    )
+
+
+def _over_tokens(asked: int, standing: Standing) -> BudgetExceeded:
+    tight = min(
+        (entry for entry in standing.limits if not isinstance(entry.limit, SpendLimit)),
+        key=lambda entry: entry.free,
+    )
+    return BudgetExceeded(
+        f"This prompt doesn't fit under {label_of(tight)}. It may take up to {asked:,} tokens and {tight.free:,} "
+        f"are free: {tight.used:,} are used and {tight.held:,} are held by {tight.held_count} running.",
+        hint="Nothing was charged. Raise DAILY_TOKEN_BUDGET, lower max tokens, or send it to Local.",
+        limit_name=tight.limit.name,
+        limit_nanodollars=tight.used + tight.held + tight.free,
+        spent_nanodollars=tight.used,
+        held_nanodollars=tight.held,
+        asked_nanodollars=asked,
+        held_count=tight.held_count,
+        unit="tokens",
     )

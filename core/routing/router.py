@@ -1,6 +1,15 @@
-"""The router: decides, holds, calls, falls back once and settles. One request is one ``stream``.
+"""The router: admits, calls, retries, checks, falls back once and settles. One request is one ``stream``.
 
-It retries nothing but the one fallback; every request that left has a row in the ledger, whatever its end.
+What happens when an attempt fails before the caller has seen a piece of it:
+
+- *Turned away* (``RateLimited``, ``Overloaded``): sent again to the same side after a short, jittered wait, at most
+  ``MAX_RETRIES`` times in all; not where the server asks for a longer wait than that.
+- *Unavailable* (connection, 5xx, silence): the other side at once, if it may be asked; else again as above, unless the
+  request may be running (and be billed) already.
+- Then the other side, once, if the mode allows it; it passes the same limits. Never for the caller's own errors.
+
+After the first piece it ends in a typed failure that keeps the part. Every request that left has a row in the
+ledger for each attempt, whatever its end; one that was refused has a row too.
 """
 
 from __future__ import annotations
@@ -8,220 +17,246 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-import sys
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, cast
 
 from core.chat import (
     ChatRequest,
     ChatResult,
     Failed,
     Finished,
-    FinishReason,
-    ProviderEvent,
+    RequestStep,
     RouteDecision,
     Side,
-    Signals,
     Started,
+    StepKind,
     StreamEvent,
     TextDelta,
     ToolCallDelta,
-    Usage,
     UsageReported,
+    Waiting,
 )
-from core.errors import BudgetExceeded, LedgerUnavailable, SignalboxError, TransientFailure, Unavailable
-from core.providers import AnswerCollector
-from core.providers.base import InferenceProvider
-from core.routing.health import Breaker, Ticket
-from core.routing.policy import NAMES, Policy, RouterState, SideState, decide
-from core.routing.refusals import refusal_error
-from core.routing.signals import read_signals, with_counted_input
-from core.routing.standing import Standing, monthly_limit, read_standing
+from core.errors import (
+    AnswerInvalid,
+    LedgerUnavailable,
+    Overloaded,
+    RateLimited,
+    SignalboxError,
+    TransientFailure,
+    Unavailable,
+)
+from core.observe import in_request, with_traceparent
+from core.routing.admission import Admission, LineTooLong, OnWait, Track
+from core.routing.idempotency import Answers, Claim, fingerprint
+from core.routing.judging import Judge, Verdict
+from core.routing.policy import NAMES
+from core.routing.retry import Backoff
+from core.routing.run import Attempt, Run, within
+from core.routing.settling import Settling
+from core.routing.shaping import Shaper
+from core.routing.standing import Standing
+from core.routing.stream_watch import Deadline, watched
 from core.routing.validation import validated
-from core.spend.rows import HoldRequest, NewRequest, Outcome, OutcomeStatus
+from core.routing.watchers import Watchers
+from core.spend.rows import Outcome, OutcomeStatus, RefusedRequest
 
 if TYPE_CHECKING:
     from core.settings import Settings
+    from core.spend.budget import BudgetAlert
     from core.spend.ledger import Ledger
-    from core.spend.prices import PriceTable
 
 log = logging.getLogger(__name__)
 
-LOCAL_BOOT_WAIT_S = 120.0
-"""How long a request that only Local can serve waits for a server that is starting."""
-
-BYTES_PER_ARRIVED_TOKEN = 3
-"""Output of a broken-off answer is counted from its text at this rate: rather too many tokens than too few."""
+__all__ = ["Router", "Track"]
 
 
-COUNT_TIMEOUT_S = 3.0
-"""How long the provider's own count of the input may take; without it the bound stands."""
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Next:
+    """The attempt that is tried after one that ended badly: the same request again, or another phrasing of it."""
 
-
-class Track(Protocol):
-    """What the router needs of a side; ``ApiSide`` and ``LocalSide`` are the real ones."""
-
-    breaker: Breaker
-
-    def state(self, request: ChatRequest, signals: Signals) -> SideState: ...
-
-    def needs_start(self) -> bool:
-        """Whether its server counts as up but has to be started first (on demand)."""
-        ...
-
-    async def start(self) -> None: ...
-
-    async def provider(self, model: str | None) -> InferenceProvider:
-        """Return the provider for ``model``, the one that was decided and held for."""
-        ...
-
-
-class _Answer(AnswerCollector):
-    """What has arrived of one attempt so far. Times are ``time.perf_counter`` seconds."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.started = time.perf_counter()
-        self.first: float | None = None
-        self.sent = False
-
-    @property
-    def shown(self) -> bool:
-        return self.first is not None
-
-    def add(self, event: ProviderEvent) -> None:
-        if self.first is None and isinstance(event, TextDelta | ToolCallDelta):
-            self.first = time.perf_counter()
-        super().add(event)
-
-
-@dataclass(slots=True)
-class _Attempt:
-    """A request on one side: its row in the ledger is open until it is settled."""
-
+    kind: StepKind
     decision: RouteDecision
-    side: Side
-    ticket: Ticket
-    hold_nanodollars: int
-    answer: _Answer = field(default_factory=_Answer)
-    settled: bool = False
-
-
-@dataclass(slots=True)
-class _Run:
-    """What one request carries from attempt to attempt. ``attempt`` is the one whose row is open."""
-
-    request: ChatRequest
-    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    attempt: _Attempt | None = None
-    fell_back: bool = False
-    partial: ChatResult | None = None
+    detail: str
+    request: ChatRequest | None = None
+    wait_s: float = 0.0
 
 
 class Router:
-    """Sends requests to one of two sides. ``wait_for_local`` returns when a starting server has settled.
-
-    ``loaded_nanodollars`` prices milliseconds of the local machine; ``on_change`` is called whenever a hold, a
-    count or a side's health may have changed.
-    """
+    """Sends requests to one of two sides. ``on_change`` is called whenever a hold, a count or a side's health may
+    have changed."""
 
     def __init__(
         self,
         *,
         settings: Callable[[], Settings],
         ledger: Callable[[], Ledger],
-        prices: PriceTable,
-        local: Track,
-        api: Track,
-        wait_for_local: Callable[[float], Awaitable[None]],
-        loaded_nanodollars: Callable[[float], int | None],
-        on_change: Callable[[], None],
+        tracks: dict[Side, Track],
+        admission: Admission,
+        shaper: Shaper,
+        settling: Settling,
+        judge: Judge,
+        watchers: Watchers,
+        answers: Answers,
+        backoff: Backoff | None = None,
+        on_change: Callable[[], None] = lambda: None,
+        on_alerts: Callable[[Sequence[BudgetAlert]], None] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._ledger = ledger
-        self._prices = prices
-        self._tracks: dict[Side, Track] = {"local": local, "api": api}
-        self._wait_for_local = wait_for_local
-        self._loaded_nanodollars = loaded_nanodollars
+        self._tracks = tracks
+        self._admission = admission
+        self._shaper = shaper
+        self._settling = settling
+        self._judge = judge
+        self._watchers = watchers
+        self._answers = answers
+        self._backoff = backoff or Backoff()
         self._on_change = on_change
+        self._on_alerts = on_alerts
 
-    async def standing(self) -> Standing:
+    async def standing(self, project: str | None = None) -> Standing:
         """Read today's counts and the money that is free. :raises LedgerUnavailable: they can't be read."""
-        return await read_standing(self._ledger(), self._settings())
+        return await self._admission.standing(project)
 
     def decide(self, request: ChatRequest, standing: Standing) -> RouteDecision:
-        """Return where ``request`` would go at ``standing``. Nothing is sent, held or written.
+        """Return where ``request`` would go at ``standing``. Nothing is sent, held, written or remembered.
 
         Raises:
             InvalidRequest: the request can't be sent anywhere.
         """
-        request = validated(request)
-        signals = read_signals(request, default_max_tokens=self._settings().max_tokens_per_request)
-        return self._decide(request, signals, standing)
-
-    def _decide(self, request: ChatRequest, signals: Signals, standing: Standing) -> RouteDecision:
-        return decide(signals, self._state(request, signals, standing), self._policy())
-
-    def _state(self, request: ChatRequest, signals: Signals, standing: Standing) -> RouterState:
-        return RouterState(
-            local=self._tracks["local"].state(request, signals),
-            api=self._tracks["api"].state(request, signals),
-            local_requests_today=standing.local_requests_today,
-            daily_requests=standing.daily_requests,
-            free_nanodollars=standing.free_nanodollars,
-            limit_label=standing.limit_label,
-        )
-
-    def _policy(self) -> Policy:
-        settings = self._settings()
-        return Policy(
-            mode=settings.routing_mode,
-            routing_threshold=settings.routing_threshold,
-            complexity_threshold=settings.complexity_threshold,
-        )
+        shaped = self._shaper.shape(validated(request), preview=True)
+        return self._admission.decide(shaped, self._admission.signals(shaped), standing)
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[StreamEvent, None]:
         """Run ``request`` and yield its events; ends in exactly one ``Finished`` or ``Failed``.
 
         Closing the generator closes the upstream connection and settles what was used.
         """
-        run = _Run(request)
+        run = Run(request, Deadline.after(request, self._settings().request_deadline_s))
+        events = self._events_of(run)
         try:
-            validated(request)
-            async with aclosing(self._attempts(run)) as events:
-                async for event in events:
+            async with aclosing(in_request(request, events)) as told:
+                async for event in told:
                     yield event
-        except SignalboxError as error:
-            log.info("request %s failed: %s", request.correlation_id, error.kind)
-            yield Failed(error, run.partial)
         finally:
+            if run.alerts:
+                self._on_alerts(run.alerts)
             self._on_change()
 
-    async def _attempts(self, run: _Run) -> AsyncGenerator[StreamEvent, None]:
+    async def _events_of(self, run: Run) -> AsyncGenerator[StreamEvent, None]:
+        claim: Claim | None = None
+        self._watchers.began(run)
         try:
-            await self._admit(run)
+            validated(run.request)
+            claim = self._claim(run.request)
+            first = await self._first_answer(run, claim) if claim is not None else None
+            if first is not None:
+                for event in self._repeated(run, first):
+                    yield event
+                return
+            async with aclosing(self._attempts(run)) as events:
+                async for event in events:
+                    if claim is not None and isinstance(event, Finished):
+                        claim.finish(event.result)
+                    yield event
+        except SignalboxError as error:
+            error.correlation_id = run.correlation_id
+            if claim is not None:
+                claim.fail(error)
+            if run.attempt is None:
+                await self._refused(run, error)
+            log.info("failed: %s", error.kind)
+            self._shaper.ended(run, run.partial, answered=False)
+            self._watchers.ended(run, "refused" if run.attempt is None else "failed", run.partial, error)
+            yield Failed(error, run.partial)
+        finally:
+            if claim is not None:
+                claim.release()
+
+    # -- repeated requests ----------------------------------------------------------------------------------
+
+    def _claim(self, request: ChatRequest) -> Claim | None:
+        if request.idempotency_key is None:
+            return None
+        return self._answers.claim(request.idempotency_key, fingerprint(request))
+
+    async def _first_answer(self, run: Run, claim: Claim) -> ChatResult | None:
+        """Return the answer of the first request with this key, ``None`` where this one is the first."""
+        if claim.is_first:
+            return None
+        return await within(run.deadline, claim.answer(), "waiting for the first request with this key")
+
+    def _repeated(self, run: Run, first: ChatResult) -> Iterator[StreamEvent]:
+        """Give the first request's answer to a second one with the same key; nothing is sent or paid."""
+        step = RequestStep(kind="replayed", detail="The answer of an earlier request with the same key")
+        result = dataclasses.replace(
+            first, replayed=True, cost_nanodollars=0, loaded_nanodollars=0, steps=(step,), queued_ms=0.0
+        )
+        yield Started(first.decision, first.correlation_id)
+        yield from _as_events(first)
+        self._watchers.ended(run, "done", result)
+        yield Finished(result)
+
+    async def _refused(self, run: Run, error: SignalboxError) -> None:
+        """Keep a row of a request that was never sent. A request that is no request (no message) has none."""
+        if run.shaped is None or isinstance(error, LedgerUnavailable):
+            return
+        try:
+            await self._ledger().refuse(
+                RefusedRequest(
+                    correlation_id=run.correlation_id,
+                    error_kind=error.kind,
+                    source=run.request.source,
+                    project=run.request.project,
+                    decision=run.decision,
+                    conversation=run.conversation,
+                )
+            )
+        except SignalboxError as trouble:
+            log.warning("the refusal could not be recorded: %s", trouble.message)
+
+    # -- attempts -------------------------------------------------------------------------------------------
+
+    async def _attempts(self, run: Run) -> AsyncGenerator[StreamEvent, None]:
+        try:
+            run.shaped = self._shaper.shape(run.request)
+            run.conversation = run.shaped.conversation
+            async for waiting in _told(lambda on_wait: self._admission.admit(run, on_wait)):
+                yield waiting
             while True:
                 attempt = run.attempt
                 assert attempt is not None
+                self._watchers.attempt_began(run, attempt)
                 self._on_change()
-                yield Started(attempt.decision, run.request.correlation_id, attempt.hold_nanodollars)
-                failure: TransientFailure | None = None
+                yield Started(attempt.decision, run.correlation_id, attempt.hold_nanodollars)
+                failure: SignalboxError | None = None
                 try:
-                    async with aclosing(self._events(run, attempt)) as events:
+                    async with aclosing(self._provider_events(run, attempt)) as events:
                         async for event in events:
+                            attempt.shown = attempt.shown or not isinstance(event, UsageReported)
                             yield event
                 except TransientFailure as error:
                     failure = error
-                breaker = self._tracks[attempt.side].breaker
-                if failure is None:
-                    breaker.succeed(attempt.ticket)
+                self._leave_local(attempt)
+                attempt.breaker.end(attempt.ticket, failure, booting=self._tracks[attempt.side].is_starting)
+                verdict = await self._judge.judged(run, attempt) if failure is None else None
+                if failure is None and (verdict is None or verdict.accepted):
+                    for event in self._withheld(run, attempt, verdict):
+                        yield event
                     break
-                breaker.fail(attempt.ticket, failure.retry_after_s)
-                if attempt.answer.shown or not await self._fall_back(run, attempt, failure):
+                if verdict is not None:
+                    failure = self._invalid(run, attempt, verdict)
+                assert failure is not None
+                if attempt.shown or run.deadline.passed:
+                    raise failure
+                for following in await self._following(run, attempt, failure, verdict):
+                    async for waiting in _told(self._opening(run, attempt, following, failure)):
+                        yield waiting
+                    if run.attempt is not attempt:
+                        break
+                else:
                     raise failure
             result = await self._settle(run, attempt, "done")
         except SignalboxError as error:
@@ -231,27 +266,44 @@ class Router:
         except BaseException:
             # Stopped, closed by whoever read the events, or a fault of ours: the hold must not outlive it.
             if run.attempt is not None:
-                await _to_its_end(asyncio.ensure_future(self._settle(run, run.attempt, "stopped")))
+                settling = asyncio.ensure_future(self._settle(run, run.attempt, "stopped"))
+                await _to_its_end(settling)
+                result = None if settling.cancelled() else settling.result()
+                self._shaper.ended(run, result, answered=False)
+                self._watchers.ended(run, "stopped", result)
             raise
+        self._shaper.ended(run, result, answered=True)
+        self._watchers.ended(run, "done", result)
         yield Finished(result)
 
-    async def _events(self, run: _Run, attempt: _Attempt) -> AsyncGenerator[StreamEvent, None]:
-        """Pass one provider's events through and keep what they say in the attempt's answer."""
-        decision, answer = attempt.decision, attempt.answer
+    async def _provider_events(self, run: Run, attempt: Attempt) -> AsyncGenerator[StreamEvent, None]:
+        """Pass one provider's events through and keep what they say in the attempt's answer.
+
+        What has to be checked first is kept back: the text of an answer with a schema, and tool calls.
+        """
+        decision, answer, settings = attempt.decision, attempt.answer, self._settings()
         # The model is the one that was held for, whatever the settings say by now.
         model = decision.model if attempt.side == "api" else run.request.model
-        provider = await self._tracks[attempt.side].provider(decision.model)
-        request = dataclasses.replace(run.request, model=model, max_tokens=_max_tokens(decision))
-        answer.started, answer.sent = time.perf_counter(), True
-        events: AsyncIterator[ProviderEvent] = provider.stream(request)
-        try:
-            async for event in events:
+        provider = await within(
+            run.deadline, self._tracks[attempt.side].provider(decision.model), "reaching the provider"
+        )
+        request = dataclasses.replace(attempt.request, model=model, max_tokens=_max_tokens(decision))
+        shown = _shown_kinds(request)
+        answer.restart()
+        upstream = watched(
+            provider.stream(request),
+            who=NAMES[attempt.side],
+            side=attempt.side,
+            first_token_s=settings.first_token_timeout_s,
+            between_tokens_s=settings.between_tokens_timeout_s,
+            deadline=run.deadline,
+        )
+        traced = with_traceparent(run.watch.traceparent if run.watch else None, upstream)
+        async with aclosing(traced):
+            async for event in traced:
                 answer.add(event)
-                if isinstance(event, TextDelta | ToolCallDelta | UsageReported):
-                    yield event
-        finally:
-            if isinstance(events, AsyncGenerator):
-                await events.aclose()
+                if isinstance(event, shown):
+                    yield cast("StreamEvent", event)
         if answer.ended is None:
             raise Unavailable(
                 f"{NAMES[attempt.side]} closed the stream before the answer ended.",
@@ -259,225 +311,252 @@ class Router:
                 may_be_billed=True,
             )
 
-    async def _admit(self, run: _Run) -> None:
-        """Decide, count exactly where only that lets it through, place the hold and write the row."""
-        request = run.request
-        signals = read_signals(request, default_max_tokens=self._settings().max_tokens_per_request)
-        decision = self._decide(request, signals, await self.standing())
-        local = self._tracks["local"]
-        if decision.side == "local" and local.needs_start():
-            await local.start()
-            decision = self._decide(request, signals, await self.standing())
-        if decision.side is None and await self._waited_for_local(request, signals):
-            decision = self._decide(request, signals, await self.standing())
-        if decision.rule == "budget":
-            signals = await self._counted(request, signals)
-        for _ in range(2):
-            decision = self._decide(request, signals, await self.standing())
-            if decision.side is None:
-                raise refusal_error(decision, await self.standing())
-            ticket = self._tracks[decision.side].breaker.begin()
-            record, hold = self._entry(run, decision)
-            try:
-                admission = await self._ledger().begin(record, hold)
-            except BudgetExceeded:
-                # Other requests took the money between the decision and the hold: decide on what is left now.
-                self._tracks[decision.side].breaker.abandon(ticket)
-                continue
-            except BaseException:
-                self._tracks[decision.side].breaker.abandon(ticket)
-                raise
-            run.attempt = _Attempt(decision, decision.side, ticket, admission.hold_nanodollars or 0)
-            return
-        raise Unavailable(
-            "Other requests took the money that was free, twice in a row.",
-            hint="Nothing was charged. Try again.",
+    def _withheld(self, run: Run, attempt: Attempt, verdict: Verdict | None) -> list[StreamEvent]:
+        """Return what was kept back for the check, now that it has passed (or the caller has to decide)."""
+        if verdict is None:
+            return []
+        attempt.schema_valid = verdict.valid
+        if verdict.repaired:
+            attempt.text = verdict.text
+            run.steps.append(
+                RequestStep(
+                    kind="repaired", detail=f"Repaired: {', '.join(verdict.repaired)}", side=attempt.side
+                )
+            )
+        events: list[StreamEvent] = []
+        if attempt.request.response_format is not None and verdict.text:
+            events.append(TextDelta(verdict.text))
+        if attempt.request.tools:
+            events += _tool_events(attempt.answer.tool_calls)
+        return events
+
+    def _invalid(self, run: Run, attempt: Attempt, verdict: Verdict) -> AnswerInvalid:
+        attempt.schema_valid = False
+        run.steps.append(
+            RequestStep(kind="invalid", detail="; ".join(verdict.problems[:3]), side=attempt.side)
+        )
+        return AnswerInvalid(
+            f"{NAMES[attempt.side]}'s answer doesn't match what was asked for: {verdict.problems[0]}.",
+            hint=verdict.hint,
+            problems=verdict.problems,
         )
 
-    def _entry(self, run: _Run, decision: RouteDecision) -> tuple[NewRequest, HoldRequest | None]:
-        assert decision.side is not None
-        assert decision.provider is not None
-        record = NewRequest(
-            correlation_id=run.request.correlation_id,
-            side=decision.side,
-            provider=decision.provider,
-            model=decision.model or decision.provider,
-            decision=decision,
-            source=run.request.source,
-            project=run.request.project,
+    # -- after an attempt that ended badly ------------------------------------------------------------------
+
+    async def _following(
+        self, run: Run, failed: Attempt, failure: SignalboxError, verdict: Verdict | None
+    ) -> list[_Next]:
+        """Return what may be tried next, best first."""
+        if verdict is not None:
+            again = await self._asked_again(run, failed, verdict)
+            stronger = await self._stronger(run, failed, failure)
+            return [again, *stronger] if again is not None else stronger
+        assert isinstance(failure, TransientFailure)
+        other = await self._fallback(run, failed, failure)
+        again = self._retry(run, failed, failure)
+        if again is not None and other is None:
+            return [again]
+        if again is not None and isinstance(failure, RateLimited | Overloaded):
+            return [again, *([other] if other else [])]
+        return [other] if other else []
+
+    def _retry(self, run: Run, failed: Attempt, failure: TransientFailure) -> _Next | None:
+        if run.retries >= self._settings().max_retries:
+            return None
+        if failed.side == "api" and failure.may_be_billed:
+            return None  # it may be running there: sent again, it would be paid twice
+        wait_s = self._backoff.delay_s(run.retries + 1, failure.retry_after_s)
+        left_s = run.deadline.left_s
+        if wait_s is None or (left_s is not None and wait_s >= left_s):
+            return None
+        if failure.retry_after_s is None and not failed.breaker.allows:
+            return None
+        return _Next(
+            kind="retried",
+            decision=failed.decision,
+            detail=f"{NAMES[failed.side]} turned it away: {failure.message.rstrip('.')}",
+            wait_s=wait_s,
         )
-        if decision.side == "local":
-            return record, None
-        hold = HoldRequest(
-            nanodollars=decision.api_estimate.hold_nanodollars, limits=(monthly_limit(self._settings()),)
-        )
-        return record, hold
 
-    async def _waited_for_local(self, request: ChatRequest, signals: Signals) -> bool:
-        """Wait for a server that is starting, if this request would go there once it is up."""
-        state = self._state(request, signals, await self.standing())
-        if state.local.health != "starting":
-            return False
-        once_up = dataclasses.replace(state, local=dataclasses.replace(state.local, health="up"))
-        if decide(signals, once_up, self._policy()).side != "local":
-            return False
-        await self._wait_for_local(LOCAL_BOOT_WAIT_S)
-        return True
-
-    async def _counted(self, request: ChatRequest, signals: Signals) -> Signals:
-        """Ask the provider's own count where the bound (a token a byte) didn't fit and the count may.
-
-        Only for a request that would go to the API with enough money: what stays local is shown to nobody.
-        """
-        state = self._state(request, signals, await self.standing())
-        unlimited = dataclasses.replace(state, free_nanodollars=sys.maxsize)
-        wanted = decide(signals, unlimited, self._policy())
-        api = self._tracks["api"]
-        answer_alone = api.state(request, with_counted_input(signals, 0)).estimate.hold_nanodollars or 0
-        if wanted.side != "api" or answer_alone > state.free_nanodollars:
-            return signals
-        try:
-            async with asyncio.timeout(COUNT_TIMEOUT_S):
-                provider = await api.provider(wanted.model)
-                pinned = dataclasses.replace(request, model=wanted.model)
-                return with_counted_input(signals, await provider.count_tokens(pinned))
-        except (SignalboxError, TimeoutError) as error:
-            log.info("request %s: no exact count (%r), the bound stands", request.correlation_id, error)
-            return signals
-
-    async def _fall_back(self, run: _Run, failed: _Attempt, error: TransientFailure) -> bool:
-        """Begin the attempt on the other side; false where no fallback is allowed or possible."""
+    def _may_cross(self, run: Run) -> bool:
         settings = self._settings()
-        if not settings.enable_fallback or run.fell_back or run.request.force is not None:
-            return False
-        if settings.routing_mode in ("local-only", "api-only"):
-            return False
+        return (
+            settings.enable_fallback
+            and not run.fell_back
+            and run.request.force is None
+            and settings.routing_mode not in ("local-only", "api-only")
+        )
+
+    async def _fallback(self, run: Run, failed: Attempt, failure: SignalboxError) -> _Next | None:
+        """Return the attempt on the other side, ``None`` where no fallback is allowed or possible."""
+        if not self._may_cross(run):
+            return None
+        assert run.shaped is not None
         other: Side = "api" if failed.side == "local" else "local"
         signals = dataclasses.replace(failed.decision.signals, force=other)
         try:
-            second = self._decide(run.request, signals, await self.standing())
+            standing = await self._admission.standing(run.request.project)
         except LedgerUnavailable as trouble:
-            log.warning("request %s: no fallback, %s", run.request.correlation_id, trouble.message)
-            return False
+            log.warning("no fallback, %s", trouble.message)
+            return None
+        second = self._admission.decide(run.shaped, signals, standing)
         if second.side is None:
-            return False
-        run.fell_back = True
+            return None
+        message = failure.message.rstrip(".")
         second = dataclasses.replace(
             second,
             signals=failed.decision.signals,
             rule="unavailable",
-            reason=f"{NAMES[failed.side]} unavailable: {error.message.rstrip('.')}",
+            reason=f"{NAMES[failed.side]} unavailable: {message}",
             fell_back_from=failed.side,
         )
-        return await self._switch(run, failed, second, other, error)
+        return _Next(kind="fell_back", decision=second, detail=f"{NAMES[failed.side]} failed: {message}")
 
-    async def _switch(
-        self, run: _Run, failed: _Attempt, second: RouteDecision, side: Side, error: TransientFailure
-    ) -> bool:
-        """Close the failed attempt and open the second in one transaction."""
-        breaker = self._tracks[side].breaker
-        ticket = breaker.begin()
-        record, hold = self._entry(run, second)
-        outcome = self._outcome(self._result(run, failed, "failed"), failed, "failed", error)
-        switching = asyncio.ensure_future(self._ledger().switch_side(outcome, record, hold))
-        stopped: BaseException | None = None
+    async def _asked_again(self, run: Run, failed: Attempt, verdict: Verdict) -> _Next | None:
+        if run.asked_again or run.fell_back or verdict.asking_again is None:
+            return None
+        assert run.shaped is not None
+        # The bad answer goes along, so the question is longer and its worst case higher.
+        longer = dataclasses.replace(run.shaped, request=verdict.asking_again)
+        signals = self._admission.signals(longer)
         try:
-            await asyncio.shield(switching)
-        except asyncio.CancelledError as cancelled:
-            # Stopped while it was being written: it may be there, and then it is what has to be settled.
-            await _to_its_end(switching)
-            stopped = cancelled
-        except SignalboxError:
-            pass
-        if switching.cancelled() or switching.exception() is not None:
-            breaker.abandon(ticket)
-            if not switching.cancelled():
-                log.info("request %s: no fallback (%r)", run.request.correlation_id, switching.exception())
-        else:
-            failed.settled = True
-            run.attempt = _Attempt(second, side, ticket, switching.result().hold_nanodollars or 0)
-        if stopped is not None:
-            raise stopped
-        return run.attempt is not failed
+            standing = await self._admission.standing(run.request.project)
+        except LedgerUnavailable as trouble:
+            log.warning("not asked again, %s", trouble.message)
+            return None
+        anew = self._admission.decide(longer, dataclasses.replace(signals, force=failed.side), standing)
+        if anew.side is None:
+            return None
+        return _Next(
+            kind="asked_again",
+            decision=dataclasses.replace(
+                failed.decision,
+                signals=signals,
+                api_estimate=anew.api_estimate,
+                local_estimate=anew.local_estimate,
+            ),
+            detail=f"Asked {NAMES[failed.side]} again: {verdict.problems[0]}",
+            request=verdict.asking_again,
+        )
+
+    async def _stronger(self, run: Run, failed: Attempt, failure: SignalboxError) -> list[_Next]:
+        """After a repair and asking again: the API may get right what the local model did not."""
+        if failed.side == "api":
+            return []
+        other = await self._fallback(run, failed, failure)
+        if other is None:
+            return []
+        decision = dataclasses.replace(
+            other.decision, rule="capability", reason="Capability: Local's answers didn't match the schema"
+        )
+        return [dataclasses.replace(other, decision=decision)]
+
+    def _opening(
+        self, run: Run, failed: Attempt, following: _Next, failure: SignalboxError
+    ) -> Callable[[OnWait], Awaitable[None]]:
+        """Return the work that closes ``failed`` and opens ``following``; it leaves ``run`` as it is if it can't."""
+
+        async def work(on_wait: OnWait) -> None:
+            if following.wait_s:
+                on_wait(Waiting("retry", following.detail, following.wait_s))
+                await within(run.deadline, asyncio.sleep(following.wait_s), "waiting to try again")
+            billed = isinstance(failure, AnswerInvalid)
+            result = self._settling.result(run, failed, "done" if billed else "failed")
+            outcome = self._settling.outcome(
+                run, result, failed, "done" if billed else "failed", None if billed else failure
+            )
+            opening = asyncio.ensure_future(
+                self._admission.reopen(run, following.decision, following.request, outcome, on_wait)
+            )
+            try:
+                opened = await asyncio.shield(opening)
+            except asyncio.CancelledError:
+                # Stopped while it was being written: it may be there, and then it is what has to be settled.
+                opening.cancel()
+                await _to_its_end(opening)
+                if not opening.cancelled() and opening.exception() is None:
+                    self._moved_on(run, failed, opening.result(), following, outcome)
+                raise
+            except (SignalboxError, LineTooLong) as error:
+                log.info("no further attempt (%s)", error)
+                return
+            self._moved_on(run, failed, opened, following, outcome)
+
+        return work
+
+    def _moved_on(
+        self, run: Run, failed: Attempt, opened: Attempt, following: _Next, outcome: Outcome
+    ) -> None:
+        failed.settled = True
+        failed.breaker.abandon(failed.ticket)
+        cost = self._settling.carry_over(run, failed, outcome)
+        run.steps.append(
+            RequestStep(
+                kind=following.kind,
+                detail=following.detail,
+                side=opened.side,
+                took_ms=following.wait_s * 1000,
+                cost_nanodollars=cost,
+            )
+        )
+        run.retries += following.kind == "retried"
+        run.fell_back = run.fell_back or following.kind == "fell_back"
+        run.asked_again = run.asked_again or following.kind == "asked_again"
+        run.attempt = opened
+        self._watchers.attempt_ended(run, outcome)
+
+    # -- the end --------------------------------------------------------------------------------------------
 
     async def _settle(
-        self, run: _Run, attempt: _Attempt, status: OutcomeStatus, error: SignalboxError | None = None
+        self, run: Run, attempt: Attempt, status: OutcomeStatus, error: SignalboxError | None = None
     ) -> ChatResult:
         """Turn what arrived into a result, and tell the ledger, once. Never raises for the ledger's sake.
 
         The ledger keeps what it can't write and tries again; an answer is not lost because of it.
         """
-        result = self._result(run, attempt, status)
+        self._leave_local(attempt)
+        result = self._settling.result(run, attempt, status)
         if not attempt.settled:
             attempt.settled = True
-            self._tracks[attempt.side].breaker.abandon(attempt.ticket)
+            attempt.breaker.abandon(attempt.ticket)
+            outcome = self._settling.outcome(run, result, attempt, status, error)
+            self._watchers.attempt_ended(run, outcome)
             try:
-                await self._ledger().settle(
-                    result.correlation_id, self._outcome(result, attempt, status, error)
-                )
+                settled = await self._ledger().settle(result.correlation_id, outcome)
+                run.alerts.extend(settled.alerts)
             except SignalboxError as trouble:
-                log.warning("request %s could not be settled: %s", result.correlation_id, trouble.message)
+                log.warning("could not be settled: %s", trouble.message)
         return result
 
-    @staticmethod
-    def _outcome(
-        result: ChatResult, attempt: _Attempt, status: OutcomeStatus, error: SignalboxError | None
-    ) -> Outcome:
-        nothing_came = result.usage is None and not attempt.answer.shown
-        surely_unbilled = error is not None and not getattr(error, "may_be_billed", False)
-        return Outcome(
-            status=status,
-            usage=result.usage,
-            cost_nanodollars=result.cost_nanodollars,
-            may_have_billed=not (nothing_came and (surely_unbilled or not attempt.answer.sent)),
-            latency_ms=result.latency_ms,
-            ttft_ms=result.ttft_ms,
-            error_kind=error.kind if error is not None else None,
-            model=result.model,
-            price_version=result.price_version,
-            loaded_nanodollars=result.loaded_nanodollars if result.side == "local" else None,
-        )
+    def _leave_local(self, attempt: Attempt) -> None:
+        """Give back the place at the local server and stop counting its time."""
+        if attempt.machine_time is not None:
+            attempt.machine_time.leave()
+        if attempt.slot is not None:
+            ended_well = attempt.answer.ended is not None
+            attempt.slot.leave(attempt.answer.seconds if ended_well else None)
 
-    def _result(self, run: _Run, attempt: _Attempt, status: OutcomeStatus) -> ChatResult:
-        decision, answer = attempt.decision, attempt.answer
-        assert decision.provider is not None
-        latency_ms = (time.perf_counter() - answer.started) * 1000
-        model = answer.ended.model if answer.ended else decision.model or decision.provider
-        usage, estimated = answer.usage, False
-        if status != "done" and usage is not None and attempt.side == "api":
-            usage, estimated = _with_arrived_output(usage, answer), True
-        cost: int | None = 0
-        if attempt.side == "api":
-            cost = self._price(decision, model, usage)
-        ended_early: FinishReason = "stopped_by_user" if status == "stopped" else "unknown"
-        return ChatResult(
-            text=answer.text,
-            tool_calls=answer.tool_calls,
-            usage=usage,
-            provider=decision.provider,
-            side=attempt.side,
-            model=model,
-            finish_reason=answer.ended.finish_reason if answer.ended else ended_early,
-            decision=decision,
-            cost_nanodollars=cost,
-            loaded_nanodollars=self._loaded_nanodollars(latency_ms) if attempt.side == "local" else cost,
-            price_version=self._prices.version if attempt.side == "api" else None,
-            latency_ms=latency_ms,
-            ttft_ms=None if answer.first is None else (answer.first - answer.started) * 1000,
-            correlation_id=run.request.correlation_id,
-            started_at=run.started_at,
-            dropped=answer.ended.dropped if answer.ended else (),
-            usage_estimated=estimated,
-        )
 
-    def _price(self, decision: RouteDecision, served_model: str, usage: Usage | None) -> int | None:
-        """Price by the model that served, else by the one asked for: a server may answer with an alias."""
-        if usage is None:
-            return None
-        cost = self._prices.cost_nanodollars(served_model, usage)
-        if cost is None and decision.model is not None:
-            cost = self._prices.cost_nanodollars(decision.model, usage)
-        return cost
+def _shown_kinds(request: ChatRequest) -> tuple[type[Any], ...]:
+    """Return the kinds of events that the caller sees at once; the others wait for their check."""
+    kinds: list[type[Any]] = [UsageReported]
+    if request.response_format is None:
+        kinds.append(TextDelta)
+    if not request.tools:
+        kinds.append(ToolCallDelta)
+    return tuple(kinds)
+
+
+def _tool_events(calls: tuple[Any, ...]) -> list[StreamEvent]:
+    return [ToolCallDelta(index, call.id, call.name, call.arguments_json) for index, call in enumerate(calls)]
+
+
+def _as_events(result: ChatResult) -> list[StreamEvent]:
+    events: list[StreamEvent] = [TextDelta(result.text)] if result.text else []
+    events += _tool_events(result.tool_calls)
+    if result.usage is not None:
+        events.append(UsageReported(result.usage))
+    return events
 
 
 def _max_tokens(decision: RouteDecision) -> int:
@@ -489,15 +568,33 @@ def _max_tokens(decision: RouteDecision) -> int:
     return max(1, min(signals.max_output_tokens, left))
 
 
-def _with_arrived_output(usage: Usage, answer: _Answer) -> Usage:
-    """Count the output of a broken-off answer from what arrived, thinking included.
+async def _told(work: Callable[[OnWait], Awaitable[None]]) -> AsyncGenerator[Waiting, None]:
+    """Run ``work`` to its end and yield what it says of waiting meanwhile.
 
-    A provider reports the true count at the end only, and bills what it generated until it noticed.
+    Raises:
+        whatever ``work`` raises. Closing this cancels ``work`` and waits for its end.
     """
-    arrived = answer.hidden_output_bytes + len(answer.text.encode("utf-8", "replace"))
-    arrived += sum(len(call.arguments_json.encode("utf-8", "replace")) for call in answer.tool_calls)
-    from_arrived = -(-arrived // BYTES_PER_ARRIVED_TOKEN)
-    return dataclasses.replace(usage, output_tokens=max(usage.output_tokens, from_arrived))
+    told: deque[Waiting] = deque()
+    news = asyncio.Event()
+
+    def on_wait(waiting: Waiting) -> None:
+        told.append(waiting)
+        news.set()
+
+    task = asyncio.ensure_future(work(on_wait))
+    task.add_done_callback(lambda _: news.set())
+    try:
+        while not task.done() or told:
+            if not told:
+                await news.wait()
+            news.clear()
+            while told:
+                yield told.popleft()
+        await task
+    finally:
+        if not task.done():
+            task.cancel()
+            await _to_its_end(task)
 
 
 async def _to_its_end(task: asyncio.Task[Any]) -> None:

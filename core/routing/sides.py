@@ -6,17 +6,22 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from core.chat import ChatRequest, Estimate, Side, Signals
+from core.chat import ChatRequest, ChatResult, Estimate, Side, Signals
 from core.errors import AuthenticationFailed, Unavailable
+from core.local.embedded import OWN_MODEL_SLOTS, PACKAGED_SLOTS
 from core.local.keeper import LocalKeeper
 from core.local.server import ServerState
 from core.providers.base import Capabilities, InferenceProvider
-from core.routing.health import Breaker
+from core.providers.claude_models import claude_family
+from core.routing.health import Breaker, Breakers
+from core.routing.local_queue import LocalQueue
+from core.routing.machine import LocalMachine
 from core.routing.policy import Health, SideState
 
 if TYPE_CHECKING:
     from core.settings import Settings
     from core.spend.prices import PriceTable
+    from core.structured.scoreboard import Scoreboard
 
 LIKELY_OUTPUT_SHARE = 0.35
 """Answers use about a third of max_tokens; the estimate says so with a tilde and is never held or billed."""
@@ -28,6 +33,9 @@ EMBEDDED_TIMEOUT_S = 600.0
 """A CPU reads 60 to 280 tokens of prompt a second (measured on two cores): 8,000 may take two minutes."""
 
 VLLM_TIMEOUT_S = 120.0
+
+LEAST_PREFILL_TOKENS = 200
+"""A shorter prompt says little about how fast the server reads."""
 
 TRIED_AGAIN = "It is tried again by itself; nothing was sent."
 
@@ -43,9 +51,15 @@ class ApiSide:
 
     side: Side = "api"
 
-    def __init__(self, prices: PriceTable, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.breaker = Breaker(clock)
+    is_starting = False
+
+    def __init__(
+        self, prices: PriceTable, scoreboard: Scoreboard, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.breakers = Breakers(clock)
         self._prices = prices
+        self._scoreboard = scoreboard
+        self._connect_timeout_s = 10.0
         self._key: str | None = None
         self._base_url: str | None = None
         self._default_model = ""
@@ -62,17 +76,20 @@ class ApiSide:
 
     def configure(self, settings: Settings, key: str | None) -> None:
         """Take new settings or a new key; requests under way keep the provider they have."""
+        timeout_s = settings.connect_timeout_s
         if (key, settings.anthropic_base_url) != (self._key, self._base_url):
+            self.breakers.reset()
+        wanted = (key, settings.anthropic_base_url, timeout_s)
+        if wanted != (self._key, self._base_url, self._connect_timeout_s):
             self._discarded += self._providers.values()
             self._providers = {}
-            self.breaker.reset()
-        self._key, self._base_url = key, settings.anthropic_base_url
+        self._key, self._base_url, self._connect_timeout_s = wanted
         self._default_model = settings.anthropic_model
 
     def state(self, request: ChatRequest, signals: Signals) -> SideState:
-        model = self._model_for(request)
+        model = self.model_for(request)
         context_tokens = self._prices.context_tokens(model)
-        health, detail = self._health()
+        health, detail = self._health(model)
         return SideState(
             provider="anthropic",
             model=model,
@@ -82,9 +99,20 @@ class ApiSide:
             capabilities=Capabilities(
                 tools=True, json_schema=True, images=True, context_tokens=context_tokens
             ),
-            estimate=self._estimate(model, signals),
+            estimate=self._estimate(model, signals, request),
             serves_named_model=request.model is not None and model == request.model,
+            tools_doubt=self._scoreboard.tools_doubt("anthropic", model, "api") if signals.has_tools else "",
         )
+
+    def breaker(self, model: str | None) -> Breaker:
+        return self.breakers.of("anthropic", model)
+
+    def model_for(self, request: ChatRequest) -> str:
+        """Return the model that the API would serve ``request`` with."""
+        named = request.model
+        if named and (named == self._default_model or named.startswith("claude")):
+            return named
+        return self._default_model
 
     def needs_start(self) -> bool:
         return False
@@ -109,7 +137,9 @@ class ApiSide:
         if slot not in self._providers:
             from core.providers.anthropic import AnthropicProvider
 
-            self._providers[slot] = AnthropicProvider(self._key, self._base_url, wanted)
+            self._providers[slot] = AnthropicProvider(
+                self._key, self._base_url, wanted, connect_timeout_s=self._connect_timeout_s
+            )
         return self._providers[slot]
 
     async def close(self) -> None:
@@ -117,26 +147,24 @@ class ApiSide:
             await provider.close()
         self._providers, self._discarded = {}, []
 
-    def _health(self) -> tuple[Health, str]:
+    def _health(self, model: str) -> tuple[Health, str]:
         if self._key is None:
             return "no_key", "no key is set"
-        if not self.breaker.allows:
-            return "down", _breaker_words(self.breaker)
+        breaker = self.breaker(model)
+        if not breaker.allows:
+            return "down", _breaker_words(breaker)
         return "up", ""
 
-    def _model_for(self, request: ChatRequest) -> str:
-        named = request.model
-        if named and (named == self._default_model or named.startswith("claude")):
-            return named
-        return self._default_model
-
-    def _estimate(self, model: str, signals: Signals) -> Estimate:
+    def _estimate(self, model: str, signals: Signals, request: ChatRequest) -> Estimate:
         likely_output = likely_output_tokens(signals)
         cost = self._prices.worst_case_nanodollars(model, signals.input_tokens, likely_output)
         # An unpriced model is held for at the dearest price known, so that the limit stays a limit.
-        hold_model = model if cost is not None else DEAREST_MODEL
         hold = self._prices.worst_case_nanodollars(
-            hold_model, signals.input_tokens_bound, signals.max_output_tokens
+            model if cost is not None else DEAREST_MODEL,
+            signals.input_tokens_bound,
+            signals.max_output_tokens,
+            cache_write=request.cache_marks.lifetime if request.cache_marks is not None else None,
+            max_output_limit=claude_family(model).max_output_tokens if cost is not None else None,
         )
         return Estimate(model=model, cost_nanodollars=cost, hold_nanodollars=hold)
 
@@ -150,26 +178,43 @@ class LocalSide:
     side: Side = "local"
 
     def __init__(
-        self, keeper: LocalKeeper, *, on_demand: bool = False, clock: Callable[[], float] = time.monotonic
+        self,
+        keeper: LocalKeeper,
+        machine: LocalMachine,
+        scoreboard: Scoreboard,
+        *,
+        on_demand: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._keeper = keeper
-        self.breaker = Breaker(clock, cooldown_s=3.0, cooldown_cap_s=30.0)
+        self._machine = machine
+        self._scoreboard = scoreboard
+        self.queue = LocalQueue(clock)
+        self.breakers = Breakers(clock, cooldown_s=3.0, cooldown_cap_s=30.0)
         self._on_demand = on_demand
-        self.nanodollars_per_hour: int | None = None
+        self._max_wait_s = 10.0
+        self._connect_timeout_s = 10.0
         self._api_key: str | None = None
         self._provider: InferenceProvider | None = None
-        self._provider_for: tuple[str | None, str | None, str | None] | None = None
+        self._provider_for: tuple[object, ...] | None = None
         self._discarded: list[InferenceProvider] = []
         self._tokens_per_s = LOCAL_TOKENS_PER_S
+        self._prefill_tokens_per_s: float | None = None
 
     @property
     def server_state(self) -> ServerState:
         return self._keeper.state
 
-    def configure(self, api_key: str | None, nanodollars_per_hour: int | None) -> None:
-        """Take the server's key and the machine's price; requests under way keep the provider they have."""
+    def configure(self, settings: Settings, api_key: str | None) -> None:
+        """Take new settings and the server's key; requests under way keep the provider they have."""
         self._api_key = api_key
-        self.nanodollars_per_hour = nanodollars_per_hour
+        self._connect_timeout_s = settings.connect_timeout_s
+        self._max_wait_s = settings.local_max_wait_s
+        at_once = settings.local_max_concurrent
+        if at_once is None and self.server_state.kind == "embedded":
+            at_once = OWN_MODEL_SLOTS if settings.local_model_path is not None else PACKAGED_SLOTS
+        self.queue.configure(at_once, settings.max_waiting_requests)
+        self._machine.configure(settings, uses_gpu=self.server_state.kind in ("compose", "external"))
 
     def state(self, request: ChatRequest, signals: Signals) -> SideState:
         server = self.server_state
@@ -185,7 +230,30 @@ class LocalSide:
                 model=server.model, cost_nanodollars=self._estimated_cost(signals), hold_nanodollars=0
             ),
             serves_named_model=request.model is not None and request.model == server.model,
+            busy=self._busy(),
+            tools_doubt=(
+                self._scoreboard.tools_doubt(self.provider_name, server.model, "local")
+                if signals.has_tools
+                else ""
+            ),
         )
+
+    def breaker(self, model: str | None) -> Breaker:
+        return self.breakers.of(self.provider_name, model)
+
+    @property
+    def is_starting(self) -> bool:
+        return self.server_state.phase == "starting"
+
+    def _busy(self) -> str:
+        """Say how long the line is, if that is longer than a request would wait for it; else nothing."""
+        queue = self.queue.state()
+        if queue.full:
+            return f"{queue.waiting} requests wait for it already"
+        if queue.expected_wait_s is not None and queue.expected_wait_s > self._max_wait_s:
+            ahead = f"{queue.waiting} ahead, " if queue.waiting else ""
+            return f"{ahead}a place in about {_duration(queue.expected_wait_s)}"
+        return ""
 
     @property
     def provider_name(self) -> str:
@@ -216,7 +284,7 @@ class LocalSide:
                 f"The local server isn't ready: {self._health(server)[1]}.",
                 hint=server.hint or "Start it, or send to the API.",
             )
-        wanted = (server.base_url, server.model, self._api_key)
+        wanted = (server.base_url, server.model, self._api_key, self._connect_timeout_s)
         if self._provider is None or self._provider_for != wanted:
             from core.providers.vllm import VLLMProvider
 
@@ -229,6 +297,7 @@ class LocalSide:
                 name=self.provider_name,
                 capabilities=self._capabilities(server),
                 timeout_s=EMBEDDED_TIMEOUT_S if server.kind == "embedded" else VLLM_TIMEOUT_S,
+                connect_timeout_s=self._connect_timeout_s,
             )
             self._provider_for = wanted
         return self._provider
@@ -239,22 +308,25 @@ class LocalSide:
                 await provider.close()
         self._provider, self._discarded = None, []
 
-    def learn_speed(self, tokens_per_s: float | None) -> None:
-        """Move the estimate of the decode speed towards a measured one."""
-        if tokens_per_s is not None:
-            self._tokens_per_s += 0.3 * (tokens_per_s - self._tokens_per_s)
+    @property
+    def prefill_tokens_per_s(self) -> float | None:
+        """How fast the server reads a prompt, from answers so far; ``None`` until one has been measured."""
+        return self._prefill_tokens_per_s
 
-    def loaded_nanodollars(self, busy_ms: float) -> int | None:
-        """Return the machine's own cost of ``busy_ms`` milliseconds at its hourly price, ``None`` if unset.
-
-        A share by wall time: it assumes that the answer had the server to itself.
-        """
-        if self.nanodollars_per_hour is None:
-            return None
-        return round(self.nanodollars_per_hour * busy_ms / 3_600_000)
+    def learn_speed(self, result: ChatResult) -> None:
+        """Move the estimates of the decode and the prefill speed towards what an answer took."""
+        decode = result.output_tokens_per_s
+        if decode is not None:
+            self._tokens_per_s += 0.3 * (decode - self._tokens_per_s)
+        read = result.usage.fresh_input_tokens if result.usage is not None else 0
+        # The first token's own time and the network count little once the prompt is long.
+        if read >= LEAST_PREFILL_TOKENS and result.ttft_ms:
+            speed = read * 1000 / result.ttft_ms
+            before = self._prefill_tokens_per_s
+            self._prefill_tokens_per_s = speed if before is None else before + 0.3 * (speed - before)
 
     def _estimated_cost(self, signals: Signals) -> int | None:
-        return self.loaded_nanodollars(1000 * likely_output_tokens(signals) / self._tokens_per_s)
+        return self._machine.estimated_nanodollars(1000 * likely_output_tokens(signals) / self._tokens_per_s)
 
     def _capabilities(self, server: ServerState) -> Capabilities:
         return Capabilities(
@@ -269,7 +341,8 @@ class LocalSide:
             return "up", ""
         match server.phase:
             case "ready":
-                return ("up", "") if self.breaker.allows else ("down", _breaker_words(self.breaker))
+                breaker = self.breaker(server.model)
+                return ("up", "") if breaker.allows else ("down", _breaker_words(breaker))
             case "starting":
                 left = "" if server.eta_s is None else f", {_duration(server.eta_s)} left"
                 return "starting", f"it is starting{left}"

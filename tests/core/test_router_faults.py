@@ -49,10 +49,10 @@ class Gate:
         self.reached = asyncio.Event()
         self.opened = asyncio.Event()
 
-    async def __call__(self, *arguments: Any) -> Any:
+    async def __call__(self, *arguments: Any, **named: Any) -> Any:
         self.reached.set()
         await self.opened.wait()
-        return await self._inner(*arguments)
+        return await self._inner(*arguments, **named)
 
 
 async def test_a_fallback_that_cannot_be_written_settles_the_first_attempt(
@@ -60,7 +60,7 @@ async def test_a_fallback_that_cannot_be_written_settles_the_first_attempt(
 ) -> None:
     async with two_sides(home) as sides:
 
-        async def full(*arguments: Any) -> Any:
+        async def full(*arguments: Any, **named: Any) -> Any:
             raise LedgerUnavailable("The disk is full.")
 
         sides.api.replies.append(BUSY)

@@ -31,10 +31,13 @@ class TwoSides:
 async def two_sides(
     home: Path, *, key: str | None = KEY, local_up: bool = True, **environment: str
 ) -> AsyncIterator[TwoSides]:
-    """Start both servers and a core whose environment points at them; ``environment`` adds settings."""
+    """Start both servers and a core whose environment points at them; ``environment`` adds settings.
+
+    Nothing is sent twice to the same side unless ``MAX_RETRIES`` says so.
+    """
     local, api = OpenAIServer(), AnthropicServer()
     async with local, api:
-        env = {"ANTHROPIC_BASE_URL": api.url, "SIGNALBOX_HOME": str(home)}
+        env = {"ANTHROPIC_BASE_URL": api.url, "SIGNALBOX_HOME": str(home), "MAX_RETRIES": "0"}
         env |= {"VLLM_BASE_URL": local.base_url} if local_up else {"LOCAL_SERVER": "none"}
         env |= {"ANTHROPIC_API_KEY": key} if key else {}
         env |= environment

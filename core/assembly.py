@@ -1,0 +1,108 @@
+"""Builds the router from its rooms, and keeps what the core needs of them at hand."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.local.keeper import LocalKeeper
+from core.local.power import GpuPower
+from core.routing.admission import Admission, Track
+from core.routing.idempotency import Answers
+from core.routing.judging import Judge
+from core.routing.machine import LocalMachine
+from core.routing.router import Router
+from core.routing.settling import Settling
+from core.routing.shaping import Shaper
+from core.routing.sides import ApiSide, LocalSide
+from core.routing.watchers import Watchers
+from core.structured.scoreboard import Scoreboard
+from core.telemetry.metrics import Metrics
+from core.telemetry.traces import Tracer
+
+if TYPE_CHECKING:
+    from core.chat import Side
+    from core.settings import Settings
+    from core.spend.budget import BudgetAlert
+    from core.spend.ledger import Ledger
+    from core.spend.prices import PriceTable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assembled:
+    router: Router
+    api: ApiSide
+    local: LocalSide
+    shaper: Shaper
+    machine: LocalMachine
+    power: GpuPower
+    scoreboard: Scoreboard
+    metrics: Metrics
+    tracer: Tracer
+
+
+def assemble(
+    *,
+    settings: Callable[[], Settings],
+    ledger: Callable[[], Ledger],
+    prices: PriceTable,
+    home: Path,
+    keeper: LocalKeeper,
+    on_demand: bool,
+    wait_for_local: Callable[[float], Awaitable[None]],
+    on_change: Callable[[], None],
+    on_alerts: Callable[[Sequence[BudgetAlert]], None],
+) -> Assembled:
+    """Return a router between two sides; ``settings`` and ``ledger`` are asked anew for each request."""
+    scoreboard, metrics, tracer = Scoreboard(), Metrics(), Tracer()
+    power = GpuPower()
+    machine = LocalMachine(power)
+    api = ApiSide(prices, scoreboard)
+    local = LocalSide(keeper, machine, scoreboard, on_demand=on_demand)
+    tracks: dict[Side, Track] = {"local": local, "api": api}
+    shaper = Shaper(
+        settings=settings,
+        prices=prices,
+        machine=machine,
+        templates_folder=home / "templates",
+        api_model=api.model_for,
+        local_model=lambda: local.server_state.model,
+        prefill_tokens_per_s=lambda: local.prefill_tokens_per_s,
+    )
+    judge = Judge(scoreboard)
+    admission = Admission(
+        settings=settings,
+        ledger=ledger,
+        tracks=tracks,
+        shaper=shaper,
+        queue=local.queue,
+        machine=machine,
+        wait_for_local=wait_for_local,
+    )
+    router = Router(
+        settings=settings,
+        ledger=ledger,
+        tracks=tracks,
+        admission=admission,
+        shaper=shaper,
+        settling=Settling(prices),
+        judge=judge,
+        watchers=Watchers(metrics, tracer, judge),
+        answers=Answers(time.monotonic),
+        on_change=on_change,
+        on_alerts=on_alerts,
+    )
+    return Assembled(
+        router=router,
+        api=api,
+        local=local,
+        shaper=shaper,
+        machine=machine,
+        power=power,
+        scoreboard=scoreboard,
+        metrics=metrics,
+        tracer=tracer,
+    )

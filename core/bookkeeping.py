@@ -1,0 +1,219 @@
+"""Opens the ledger and keeps it honest: what a crash left is resolved, sums are checked, alerts are told."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.errors import LedgerUnavailable, SignalboxError
+from core.spend.money import format_cost
+from core.status import LedgerCheck, Problem
+
+if TYPE_CHECKING:
+    from core.settings import Settings
+    from core.spend.budget import BudgetAlert
+    from core.spend.ledger import Ledger
+    from core.structured.scoreboard import Scoreboard
+
+log = logging.getLogger(__name__)
+
+CHECK_INTERVAL_S = 3600.0
+CHECKED_SPAN = timedelta(days=2)
+"""The hourly check adds up the rows of the last days; ``signalbox doctor`` adds up all of them."""
+
+
+class Bookkeeping:
+    """``on_change`` is called when there is something new to show."""
+
+    def __init__(
+        self,
+        settings: Callable[[], Settings],
+        home: Path,
+        scoreboard: Scoreboard,
+        on_change: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._home = home
+        self._scoreboard = scoreboard
+        self._on_change = on_change
+        self._ledger: Ledger | None = None
+        self._error: LedgerUnavailable | None = None
+        self._notices: list[Problem] = []
+        self._alerts: dict[str, BudgetAlert] = {}
+        self._next_check = 0.0
+        self.last_check: LedgerCheck | None = None
+
+    @property
+    def ledger(self) -> Ledger:
+        """The open ledger. :raises LedgerUnavailable: it could not be opened."""
+        if self._ledger is None:
+            raise self._error or LedgerUnavailable(
+                "The ledger isn't open yet.", hint="Try again in a moment."
+            )
+        return self._ledger
+
+    @property
+    def is_open(self) -> bool:
+        return self._ledger is not None
+
+    async def open(self) -> None:
+        """Open the ledger and resolve what dead processes left behind. A failure is a problem, not an exception."""
+        from core.spend.ledger import Ledger
+
+        ledger = Ledger(self._settings().ledger_url, self._home)
+        try:
+            await ledger.open()
+            left = await ledger.recover()
+            scores = await ledger.scores(self._scoreboard.since_day)
+        except LedgerUnavailable as error:
+            await ledger.close()
+            if self._error is None or self._error.message != error.message:
+                log.warning("the ledger can't be used: %s", error.message)
+            self._error = error
+            return
+        self._ledger, self._error = ledger, None
+        self._scoreboard.load(scores)
+        if left.count or left.local_count:
+            self._notices.append(
+                _recovered_notice(left.count + left.local_count, left.count, left.nanodollars)
+            )
+        self._on_change()
+
+    async def close(self) -> None:
+        if self._ledger is not None:
+            await self.save_scores()
+            await self._ledger.close()
+            self._ledger = None
+
+    async def set_aside(self) -> Path:
+        """Move a ledger file that can't be used out of the way, start a new one, and return where the old is.
+
+        Raises:
+            LedgerUnavailable: the ledger is fine, isn't a file, or can't be moved.
+        """
+        from core.spend.ledger import Ledger
+
+        if self._ledger is not None:
+            raise LedgerUnavailable("The ledger works.", hint="There is nothing to set aside.")
+        kept = await Ledger(self._settings().ledger_url, self._home).set_aside()
+        await self.open()
+        return kept
+
+    def told(self, alerts: Iterable[BudgetAlert]) -> None:
+        """Take what a request crossed; the newest alert of each limit is shown until its window is over."""
+        for alert in alerts:
+            log.warning("%s: %d %% used or held", alert.limit_name, alert.percent)
+            self._alerts[f"{alert.limit_name}/{alert.window_label}"] = alert
+            self._on_change()
+
+    async def tend(self) -> None:
+        """Do what is due: try a ledger that could not be opened, write scores, add the sums up once an hour."""
+        if self._ledger is None:
+            await self.open()  # what was busy or full may not be any more
+        if self._ledger is None:
+            return
+        await self.save_scores()
+        if time.monotonic() >= self._next_check:
+            self._next_check = time.monotonic() + CHECK_INTERVAL_S
+            await self.check(datetime.now(UTC) - CHECKED_SPAN)
+
+    async def check(self, since: datetime | None) -> LedgerCheck | None:
+        """Add the rows up anew and compare with the kept sums; ``None`` where the ledger can't be read."""
+        try:
+            found = await self.ledger.check(since)
+        except LedgerUnavailable as error:
+            log.warning("the ledger could not be checked: %s", error.message)
+            return None
+        if not found.ok:
+            log.error("the ledger's sums differ from its rows: %s", "; ".join(found.differences[:5]))
+        self.last_check = LedgerCheck(
+            at=datetime.now(UTC), attempts=found.attempts, differences=found.differences
+        )
+        return self.last_check
+
+    async def save_scores(self) -> None:
+        from core.spend.rows import ScoreEntry as Row
+
+        pending = self._scoreboard.pending()
+        if not pending or self._ledger is None:
+            return
+        try:
+            for entry in pending:
+                await self._ledger.add_score(
+                    Row(
+                        provider=entry.provider,
+                        model=entry.model,
+                        kind=entry.kind,
+                        passed=entry.passed,
+                        repaired=entry.repaired,
+                        cost_nanodollars=entry.cost_nanodollars,
+                    )
+                )
+                self._scoreboard.written(1)
+        except SignalboxError as error:
+            log.warning("scores wait for the ledger: %s", error.message)
+
+    def problems(self) -> list[Problem]:
+        found = list(self._notices)
+        if self._error is not None:
+            error = self._error
+            found.append(
+                Problem(
+                    kind="ledger", title="The ledger can't be used", message=error.message, hint=error.hint
+                )
+            )
+        if self._ledger is not None and self._ledger.unsaved:
+            found.append(
+                Problem(
+                    kind="ledger_unsaved",
+                    title="The ledger can't be written",
+                    message=f"{len(self._ledger.unsaved)} results wait in memory.",
+                    hint="Free some disk space; they are written as soon as that works.",
+                )
+            )
+        if self.last_check is not None and not self.last_check.ok:
+            found.append(
+                Problem(
+                    kind="ledger_check",
+                    title="The ledger's sums differ from its rows",
+                    message=f"{len(self.last_check.differences)} sums are off: {self.last_check.differences[0]}.",
+                    hint="Run signalbox audit verify. The rows are what counts; nothing was changed.",
+                )
+            )
+        today = datetime.now().astimezone().date().isoformat()
+        for key, alert in list(self._alerts.items()):
+            if not today.startswith(alert.window_label):
+                del self._alerts[key]
+                continue
+            found.append(_alert_notice(alert))
+        return found
+
+
+def _alert_notice(alert: BudgetAlert) -> Problem:
+    def amount(value: int) -> str:
+        return format_cost(value) if alert.unit == "nanodollars" else f"{value:,} tokens"
+
+    return Problem(
+        kind="alert",
+        title=f"{alert.percent} % of {alert.limit_name} is used or held",
+        message=f"{amount(alert.used)} used and {amount(alert.held)} held of {amount(alert.limit)}.",
+        hint="At 100 % the API is closed until the window ends; Local goes on."
+        if alert.percent < 100
+        else "What needs the API is refused until the window ends, or you raise the limit.",
+    )
+
+
+def _recovered_notice(count: int, held: int, nanodollars: int) -> Problem:
+    requests = f"{count} request{'s'[: count != 1]}"
+    if held:
+        message = (
+            f"{requests} had no end when Signalbox stopped last time. {format_cost(nanodollars)} held for "
+            f"{held} of them counts as spent until the true cost is known."
+        )
+    else:
+        message = f"{requests} had no end when Signalbox stopped last time. Nothing was charged."
+    return Problem(kind="recovered", title="The last run ended early", message=message, hint="")

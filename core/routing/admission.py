@@ -1,0 +1,402 @@
+"""Lets a request in: decides, waits its turn, takes a place at the local server, and opens its row with the hold.
+
+Whatever fails or is cancelled on the way leaves nothing behind: no hold, no place, no breaker's probe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Protocol
+
+from core.chat import ChatRequest, RequestStep, RouteDecision, Side, Signals, Waiting
+from core.errors import BudgetExceeded, QueueFull, SignalboxError, Unavailable
+from core.providers.base import InferenceProvider
+from core.routing.health import Breaker, Ticket
+from core.routing.limits import alerts_of, limits_of, rates_of
+from core.routing.local_queue import LocalQueue, Slot
+from core.routing.machine import LocalMachine
+from core.routing.policy import Policy, RouterState, SideState, decide
+from core.routing.refusals import refusal_error
+from core.routing.run import Attempt, Run, within
+from core.routing.shaping import Shaped, Shaper
+from core.routing.signals import read_signals, with_counted_input
+from core.routing.standing import Standing, read_standing
+from core.routing.turnstile import Turnstile
+from core.spend.rows import Admission as Admitted
+from core.spend.rows import HoldRequest, NewRequest, Outcome
+
+if TYPE_CHECKING:
+    from core.settings import Settings
+    from core.spend.ledger import Ledger
+
+log = logging.getLogger(__name__)
+
+LOCAL_BOOT_WAIT_S = 120.0
+"""How long a request that only Local can serve waits for a server that is starting."""
+
+COUNT_TIMEOUT_S = 3.0
+"""How long the provider's own count of the input may take; without it the bound stands."""
+
+DECISIONS_MAX = 4
+"""How often a request is decided anew because the money or the local place went to others meanwhile."""
+
+OnWait = Callable[[Waiting], None]
+
+
+class Track(Protocol):
+    """What the router needs of a side; ``ApiSide`` and ``LocalSide`` are the real ones."""
+
+    def breaker(self, model: str | None) -> Breaker: ...
+
+    def state(self, request: ChatRequest, signals: Signals) -> SideState: ...
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether its server is not ready yet: what fails then says nothing about its health."""
+        ...
+
+    def needs_start(self) -> bool:
+        """Whether its server counts as up but has to be started first (on demand)."""
+        ...
+
+    async def start(self) -> None: ...
+
+    async def provider(self, model: str | None) -> InferenceProvider:
+        """Return the provider for ``model``, the one that was decided and held for."""
+        ...
+
+
+class LineTooLong(Exception):
+    """The local server's line was not waited for; the text finishes "Local busy: ..."."""
+
+
+class Admission:
+    """Decides and admits. ``wait_for_local`` returns when a starting server has settled."""
+
+    def __init__(
+        self,
+        *,
+        settings: Callable[[], Settings],
+        ledger: Callable[[], Ledger],
+        tracks: dict[Side, Track],
+        shaper: Shaper,
+        queue: LocalQueue,
+        machine: LocalMachine,
+        wait_for_local: Callable[[float], Awaitable[None]],
+    ) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._tracks = tracks
+        self._shaper = shaper
+        self._queue = queue
+        self._machine = machine
+        self._wait_for_local = wait_for_local
+        self._lines: dict[Side, Turnstile] = {
+            "local": Turnstile(time.monotonic),
+            "api": Turnstile(time.monotonic),
+        }
+
+    async def standing(self, project: str | None = None) -> Standing:
+        """Read today's counts and what is free. :raises LedgerUnavailable: they can't be read."""
+        return await read_standing(self._ledger(), self._settings(), project)
+
+    # -- deciding -------------------------------------------------------------------------------------------
+
+    def signals(self, shaped: Shaped) -> Signals:
+        return read_signals(
+            shaped.request,
+            default_max_tokens=self._settings().max_tokens_per_request,
+            added_bytes=shaped.added_bytes,
+            conversation_side=shaped.last.side if shaped.last is not None else None,
+        )
+
+    def decide(
+        self, shaped: Shaped, signals: Signals, standing: Standing, *, busy: str = ""
+    ) -> RouteDecision:
+        """Return where the request goes at ``standing``; ``busy`` says why the local line is not waited for."""
+        decision = decide(signals, self._state(shaped, signals, standing, busy), self._policy())
+        return self._shaper.explained(shaped, decision)
+
+    def _state(self, shaped: Shaped, signals: Signals, standing: Standing, busy: str = "") -> RouterState:
+        local = self._tracks["local"].state(shaped.request, signals)
+        if busy:
+            local = dataclasses.replace(local, busy=busy)
+        return RouterState(
+            local=local,
+            api=self._tracks["api"].state(shaped.request, signals),
+            local_requests_today=standing.local_requests_today,
+            daily_requests=standing.daily_requests,
+            free_nanodollars=standing.free_nanodollars,
+            limit_label=standing.limit_label,
+            free_tokens=standing.free_tokens,
+            toll=shaped.toll,
+        )
+
+    def _policy(self) -> Policy:
+        settings = self._settings()
+        return Policy(
+            mode=settings.routing_mode,
+            routing_threshold=settings.routing_threshold,
+            complexity_threshold=settings.complexity_threshold,
+        )
+
+    # -- admitting ------------------------------------------------------------------------------------------
+
+    async def admit(self, run: Run, on_wait: OnWait) -> None:
+        """Open the first attempt of ``run``.
+
+        Raises:
+            SignalboxError: by kind; nothing was sent or held.
+        """
+        shaped = run.shaped
+        assert shaped is not None
+        project = run.request.project
+        signals = self.signals(shaped)
+        standing = await self.standing(project)
+        decision = self.decide(shaped, signals, standing)
+        run.decision = decision
+        if decision.side == "local" and self._tracks["local"].needs_start():
+            on_wait(Waiting("local_start", "The local server is starting."))
+            await within(run.deadline, self._tracks["local"].start(), "the local server was starting")
+            standing = await self.standing(project)
+            decision = self.decide(shaped, signals, standing)
+        if decision.side is None and await self._waited_for_local(run, signals, standing, on_wait):
+            standing = await self.standing(project)
+            decision = self.decide(shaped, signals, standing)
+        if decision.rule == "budget":
+            if shaped.request.cache_marks is not None:
+                shaped = run.shaped = (
+                    shaped.without_marks()
+                )  # writing a cache is dearer; near a limit it can wait
+            signals = await self._counted(shaped, signals, standing)
+            decision = self.decide(shaped, signals, standing)
+        for _ in range(DECISIONS_MAX):
+            run.decision = decision
+            if decision.side is None:
+                raise refusal_error(decision, standing)
+            try:
+                run.attempt = await self._passed(run, decision, on_wait)
+                return
+            except BudgetExceeded as error:
+                # Other requests took the money between the decision and the hold: decide on what is left now.
+                log.info("decided again: %s", error.message)
+            except LineTooLong as error:
+                run.line_too_long = str(error)
+            standing = await self.standing(project)
+            decision = self.decide(shaped, signals, standing, busy=run.line_too_long)
+        raise Unavailable(
+            "Other requests took the money that was free, again and again.",
+            hint="Nothing was charged. Try again.",
+        )
+
+    async def reopen(
+        self, run: Run, decision: RouteDecision, request: ChatRequest | None, failed: Outcome, on_wait: OnWait
+    ) -> Attempt:
+        """Close the attempt that ended badly as ``failed`` and open the next one, both or neither.
+
+        ``request`` is what is sent instead of the one the caller gave, ``None`` for the same.
+
+        Raises:
+            SignalboxError: by kind; the earlier attempt is still open.
+            LineTooLong: the local server's line is too long.
+        """
+        return await self._passed(run, decision, on_wait, failed=failed, request=request)
+
+    async def _passed(
+        self,
+        run: Run,
+        decision: RouteDecision,
+        on_wait: OnWait,
+        *,
+        failed: Outcome | None = None,
+        request: ChatRequest | None = None,
+    ) -> Attempt:
+        assert decision.side is not None
+        settings = self._settings()
+        began = time.perf_counter()
+        waited = False
+
+        def told(waiting: Waiting) -> None:
+            nonlocal waited
+            waited = True
+            on_wait(waiting)
+
+        attempt = await self._lines[decision.side].passed(
+            lambda: self._open(run, decision, told, failed, request),
+            max_waiting=settings.max_waiting_requests,
+            max_wait_s=settings.rate_max_wait_s,
+            deadline_left_s=run.deadline.left_s,
+            on_wait=told,
+        )
+        if waited:
+            took_ms = (time.perf_counter() - began) * 1000
+            run.steps.append(
+                RequestStep(kind="waited", detail="Waited its turn", side=decision.side, took_ms=took_ms)
+            )
+        return attempt
+
+    async def _open(
+        self,
+        run: Run,
+        decision: RouteDecision,
+        on_wait: OnWait,
+        failed: Outcome | None,
+        request: ChatRequest | None,
+    ) -> Attempt:
+        """Take a place and a ticket, then write the row. Gives both back if that fails."""
+        side = decision.side
+        assert side is not None
+        slot = await self._place(run, decision, on_wait) if side == "local" else None
+        breaker = self._tracks[side].breaker(decision.model)
+        ticket: Ticket | None = None
+        try:
+            sent, decision = self._phrased(run, decision, request)
+            ticket = breaker.begin()
+            admitted = await self._written(run, decision, failed)
+        except BaseException:
+            if ticket is not None:
+                breaker.abandon(ticket)
+            if slot is not None:
+                slot.leave()
+            raise
+        run.alerts.extend(admitted.alerts)
+        return Attempt(
+            decision=decision,
+            side=side,
+            request=sent,
+            breaker=breaker,
+            ticket=ticket,
+            hold_nanodollars=admitted.hold_nanodollars or 0,
+            hold_tokens=_tokens_held(decision),
+            slot=slot,
+            machine_time=self._machine.enter() if side == "local" else None,
+        )
+
+    def _phrased(
+        self, run: Run, decision: RouteDecision, request: ChatRequest | None
+    ) -> tuple[ChatRequest, RouteDecision]:
+        assert run.shaped is not None
+        sent, template = self._shaper.phrased(request or run.shaped.request, decision)
+        return sent, dataclasses.replace(decision, template=template)
+
+    async def _written(self, run: Run, decision: RouteDecision, failed: Outcome | None) -> Admitted:
+        assert decision.side is not None
+        assert decision.provider is not None
+        settings = self._settings()
+        record = NewRequest(
+            correlation_id=run.correlation_id,
+            side=decision.side,
+            provider=decision.provider,
+            model=decision.model or decision.provider,
+            decision=decision,
+            source=run.request.source,
+            project=run.request.project,
+            conversation=run.conversation,
+            idempotency_key=run.request.idempotency_key,
+        )
+        hold = None
+        if decision.side == "api":
+            hold = HoldRequest(
+                nanodollars=decision.api_estimate.hold_nanodollars,
+                tokens=_tokens_held(decision),
+                limits=limits_of(settings, run.request.project),
+                alert_percents=alerts_of(settings),
+            )
+        rates = rates_of(settings, run.request, decision.side, run.conversation)
+        if failed is None:
+            return await self._ledger().begin(record, hold, rates=rates)
+        return await self._ledger().switch_side(failed, record, hold, rates=rates)
+
+    async def _place(self, run: Run, decision: RouteDecision, on_wait: OnWait) -> Slot:
+        """Wait for a place at the local server: for long only where the API is no choice.
+
+        Raises:
+            LineTooLong: the API may be asked instead.
+            QueueFull: so many wait already that no more may.
+            DeadlineExceeded: the request's time was over first.
+        """
+        state = self._queue.state()
+        if state.busy:
+            on_wait(
+                Waiting(
+                    "local_queue",
+                    f"{state.waiting} ahead at the local server."
+                    if state.waiting
+                    else "The local server is busy.",
+                    state.expected_wait_s,
+                    state.waiting,
+                )
+            )
+        may_go_elsewhere = self._may_spill(run, decision)
+        max_wait_s = self._settings().local_max_wait_s if may_go_elsewhere else None
+        try:
+            return await within(
+                run.deadline, self._queue.enter(max_wait_s), "waiting for a place at the local server"
+            )
+        except TimeoutError:
+            raise LineTooLong(f"no place came free in {max_wait_s:g} s") from None
+        except QueueFull:
+            if not may_go_elsewhere:
+                raise
+            raise LineTooLong(f"{state.waiting} requests wait for it already") from None
+
+    def _may_spill(self, run: Run, decision: RouteDecision) -> bool:
+        return (
+            not run.line_too_long
+            and not run.fell_back
+            and run.request.force is None
+            and decision.mode != "local-only"
+            and decision.api_available
+            and not (decision.signals.in_tool_loop and decision.signals.conversation_side == "local")
+        )
+
+    async def _waited_for_local(
+        self, run: Run, signals: Signals, standing: Standing, on_wait: OnWait
+    ) -> bool:
+        """Wait for a server that is starting, if this request would go there once it is up."""
+        assert run.shaped is not None
+        state = self._state(run.shaped, signals, standing)
+        if state.local.health != "starting":
+            return False
+        once_up = dataclasses.replace(state, local=dataclasses.replace(state.local, health="up"))
+        if decide(signals, once_up, self._policy()).side != "local":
+            return False
+        on_wait(Waiting("local_start", "The local server is starting."))
+        await within(run.deadline, self._wait_for_local(LOCAL_BOOT_WAIT_S), "the local server was starting")
+        return True
+
+    async def _counted(self, shaped: Shaped, signals: Signals, standing: Standing) -> Signals:
+        """Ask the provider's own count where the bound (a token a byte) didn't fit and the count may.
+
+        Only for a request that would go to the API with enough money: what stays local is shown to nobody.
+        """
+        state = self._state(shaped, signals, standing)
+        unlimited = dataclasses.replace(state, free_nanodollars=sys.maxsize, free_tokens=None)
+        wanted = decide(signals, unlimited, self._policy())
+        api = self._tracks["api"]
+        answer_alone = with_counted_input(signals, 0)
+        least = api.state(shaped.request, answer_alone).estimate.hold_nanodollars or 0
+        tokens_fit = standing.free_tokens is None or signals.max_output_tokens <= standing.free_tokens
+        if wanted.side != "api" or least > standing.free_nanodollars or not tokens_fit:
+            return signals
+        try:
+            async with asyncio.timeout(COUNT_TIMEOUT_S):
+                provider = await api.provider(wanted.model)
+                sent, _ = self._shaper.phrased(shaped.request, wanted)
+                counted = await provider.count_tokens(dataclasses.replace(sent, model=wanted.model))
+                return with_counted_input(signals, counted)
+        except (SignalboxError, TimeoutError) as error:
+            log.info("no exact count (%r), the bound stands", error)
+            return signals
+
+
+def _tokens_held(decision: RouteDecision) -> int:
+    """Return the most tokens that a request can take from the token budget."""
+    if decision.side != "api":
+        return 0
+    return decision.signals.input_tokens_bound + decision.signals.max_output_tokens

@@ -1,0 +1,128 @@
+"""Turns what arrived of an attempt into a result for the caller and an outcome for the ledger."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from core.chat import ChatResult, FinishReason, Usage
+from core.errors import SignalboxError
+from core.routing.run import Arrived, Attempt, Run
+from core.spend.budget import resolve
+from core.spend.rows import Outcome, OutcomeStatus
+
+if TYPE_CHECKING:
+    from core.spend.prices import PriceTable
+
+BYTES_PER_ARRIVED_TOKEN = 3
+"""Output of a broken-off answer is counted from its text at this rate: rather too many tokens than too few."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settling:
+    """Prices attempts. One pricing function settles streamed and unstreamed answers alike."""
+
+    prices: PriceTable
+
+    def result(self, run: Run, attempt: Attempt, status: OutcomeStatus) -> ChatResult:
+        """Return what the caller gets: the whole request's cash, with what earlier attempts cost."""
+        decision, answer = attempt.decision, attempt.answer
+        assert decision.provider is not None
+        latency_ms = (time.perf_counter() - answer.started) * 1000
+        model = answer.ended.model if answer.ended else decision.model or decision.provider
+        usage, estimated = answer.usage, False
+        if status != "done" and usage is not None and attempt.side == "api":
+            usage, estimated = _with_arrived_output(usage, answer), True
+        cost: int | None = 0
+        loaded: int | None = None
+        marginal: int | None = None
+        version: str | None = None
+        if attempt.side == "api":
+            priced = self.prices.price(usage, model, decision.model) if usage is not None else None
+            version = priced.version if priced is not None else self.prices.version
+            cost = loaded = priced.nanodollars if priced is not None else None
+        else:
+            if attempt.machine_time is not None:
+                own = attempt.machine_time.cost
+                loaded, marginal = own.loaded_nanodollars, own.marginal_nanodollars
+        ended_early: FinishReason = "stopped_by_user" if status == "stopped" else "unknown"
+        return ChatResult(
+            text=answer.text if attempt.text is None else attempt.text,
+            tool_calls=answer.tool_calls,
+            usage=usage,
+            provider=decision.provider,
+            side=attempt.side,
+            model=model,
+            finish_reason=answer.ended.finish_reason if answer.ended else ended_early,
+            decision=decision,
+            cost_nanodollars=None if cost is None else cost + run.earlier_nanodollars,
+            loaded_nanodollars=loaded,
+            price_version=version,
+            latency_ms=latency_ms,
+            ttft_ms=None if answer.first is None else (answer.first - answer.started) * 1000,
+            correlation_id=run.correlation_id,
+            started_at=run.started_at,
+            dropped=answer.ended.dropped if answer.ended else (),
+            usage_estimated=estimated,
+            steps=tuple(run.steps),
+            queued_ms=sum(step.took_ms for step in run.steps),
+            unresolved_nanodollars=run.unresolved_nanodollars,
+            marginal_nanodollars=marginal,
+            schema_valid=attempt.schema_valid,
+        )
+
+    def outcome(
+        self,
+        run: Run,
+        result: ChatResult,
+        attempt: Attempt,
+        status: OutcomeStatus,
+        error: SignalboxError | None,
+    ) -> Outcome:
+        """Return what the ledger is told of this attempt alone."""
+        nothing_came = result.usage is None and attempt.answer.first is None
+        surely_unbilled = error is not None and not getattr(error, "may_be_billed", False)
+        cost = result.cost_nanodollars
+        return Outcome(
+            status=status,
+            usage=result.usage,
+            cost_nanodollars=None if cost is None else cost - run.earlier_nanodollars,
+            may_have_billed=not (nothing_came and (surely_unbilled or not attempt.answer.sent)),
+            latency_ms=result.latency_ms,
+            ttft_ms=result.ttft_ms,
+            error_kind=error.kind if error is not None else None,
+            model=result.model,
+            price_version=result.price_version,
+            loaded_nanodollars=result.loaded_nanodollars if result.side == "local" else None,
+            marginal_nanodollars=result.marginal_nanodollars,
+        )
+
+    @staticmethod
+    def carry_over(run: Run, attempt: Attempt, outcome: Outcome) -> int | None:
+        """Add a closed attempt's cash to the run; return it, ``None`` where it is not known (counted at its hold)."""
+        resolution = resolve(
+            attempt.side,
+            hold_nanodollars=attempt.hold_nanodollars,
+            hold_tokens=attempt.hold_tokens,
+            cost_nanodollars=outcome.cost_nanodollars,
+            used_tokens=outcome.usage.total_tokens if outcome.usage is not None else None,
+            may_have_billed=outcome.may_have_billed,
+        )
+        if resolution.cost_nanodollars is None:
+            run.unresolved_nanodollars += resolution.counted_nanodollars
+        else:
+            run.earlier_nanodollars += resolution.cost_nanodollars
+        return resolution.cost_nanodollars
+
+
+def _with_arrived_output(usage: Usage, answer: Arrived) -> Usage:
+    """Count the output of a broken-off answer from what arrived, thinking included.
+
+    A provider reports the true count at the end only, and bills what it generated until it noticed.
+    """
+    arrived = answer.hidden_output_bytes + len(answer.text.encode("utf-8", "replace"))
+    arrived += sum(len(call.arguments_json.encode("utf-8", "replace")) for call in answer.tool_calls)
+    from_arrived = -(-arrived // BYTES_PER_ARRIVED_TOKEN)
+    return dataclasses.replace(usage, output_tokens=max(usage.output_tokens, from_arrived))
