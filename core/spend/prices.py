@@ -82,14 +82,19 @@ class PriceTable:
     """The prices of ``genai-prices`` as they are installed (loaded on first use, about 0.3 s), and the user's own.
 
     ``overrides_path`` names the user's file, ``prices.json`` in the home folder; a change of it is seen within
-    a second. ``clock`` counts seconds.
+    a second. ``clock`` counts seconds; ``now`` tells the date, which prices have.
     """
 
     def __init__(
-        self, overrides_path: Path | None = None, *, clock: Callable[[], float] = time.monotonic
+        self,
+        overrides_path: Path | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._file = None if overrides_path is None else PriceOverridesFile(overrides_path)
         self._clock = clock
+        self._now = now
         self._base_version: str | None = None
         self._seen: tuple[int, int, int] | None = None
         self._look_at = 0.0
@@ -284,7 +289,7 @@ class PriceTable:
         answer: tuple[Tiers, Terms] | None = None
         settled = True
         if found is not None and terms is not None:
-            now = datetime.now(UTC) if at is None else at
+            now = self._now() if at is None else at
             tiers = found.tiers(now, terms.tier)
             answer = None if tiers is None else (tiers, terms)
             settled = is_settled(found.candidates(terms.tier), now if at is None else None)

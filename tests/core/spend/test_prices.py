@@ -144,6 +144,30 @@ def test_a_price_has_dates() -> None:
     assert table.cost_nanodollars("claude-sonnet-4-6", usage, at=change) == 900_000_000
 
 
+DATED_MODELS = [
+    ("anthropic", "claude-sonnet-4-6"),
+    ("deepseek", "deepseek-chat"),
+    ("deepseek", "deepseek-v4-pro"),
+]
+
+
+@given(
+    st.sampled_from(DATED_MODELS), st.sampled_from([None, "batch"]), st.lists(moments, min_size=2, max_size=6)
+)
+def test_a_table_that_runs_for_months_follows_the_dates_and_the_hours(
+    model: tuple[str, str], tier: str | None, times: list[datetime]
+) -> None:
+    """What the table keeps from one look-up to the next is never what has stopped to hold."""
+    provider, name = model
+    usage = Usage(fresh_input_tokens=300_000, output_tokens=7, service_tier=tier)
+    today = times[0]
+    table = PriceTable(now=lambda: today)
+    for today in sorted(times):
+        running = table.cost_nanodollars(name, usage, provider=provider)
+        assert running == PriceTable().cost_nanodollars(name, usage, provider=provider, at=today)
+        assert running == table.cost_nanodollars(name, usage, provider=provider, at=today)
+
+
 @pytest.mark.parametrize(
     ("model", "usage"),
     [
