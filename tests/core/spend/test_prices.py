@@ -166,6 +166,9 @@ def test_a_table_that_runs_for_months_follows_the_dates_and_the_hours(
         running = table.cost_nanodollars(name, usage, provider=provider)
         assert running == PriceTable().cost_nanodollars(name, usage, provider=provider, at=today)
         assert running == table.cost_nanodollars(name, usage, provider=provider, at=today)
+    for past in times:
+        asked = table.cost_nanodollars(name, usage, provider=provider, at=past)
+        assert asked == PriceTable().cost_nanodollars(name, usage, provider=provider, at=past)
 
 
 @pytest.mark.parametrize(
