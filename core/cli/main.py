@@ -9,7 +9,6 @@ import importlib.metadata
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Awaitable, Callable, Generator, Sequence
 
 from core.errors import InvalidRequest, SignalboxError
@@ -54,7 +53,7 @@ async def _run(arguments: argparse.Namespace) -> int:
     from core.settings import SettingsStore
 
     settings = SettingsStore()
-    setup_logging(settings.current.home, debug=arguments.debug)
+    setup_logging(settings.current.home, debug=arguments.debug, log_format=settings.current.log_format)
     for problem in settings.problems:
         sys.stderr.write(f"signalbox: {' '.join(problem.message.split())}\n")
     command: Command = arguments.command
@@ -92,11 +91,11 @@ def _ended_as_by_ctrl_c() -> Generator[None]:
 
 
 def _say(error: BaseException, line: str, debug: bool) -> int:
-    from core.observe import redact
+    from core.observe import private, redacted_traceback
 
     if debug:
-        sys.stderr.write(redact("".join(traceback.format_exception(error))))
-    sys.stderr.write(f"signalbox: {' '.join(redact(line).split())}\n")
+        sys.stderr.write(redacted_traceback(error))
+    sys.stderr.write(f"signalbox: {' '.join(private(line).split())}\n")
     return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILURE
 
 
@@ -105,7 +104,7 @@ class UsageError(InvalidRequest):
 
 
 def _parser() -> argparse.ArgumentParser:
-    from core.cli import ask, audit, decide, doctor, keys, prices, report, scores
+    from core.cli import ask, audit, decide, doctor, keys, metrics, prices, report, scores
 
     parser = argparse.ArgumentParser(
         prog="signalbox",
@@ -118,6 +117,6 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--debug", action="store_true", help="show tracebacks and log to standard error")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (ask, decide, report, prices, audit, scores, keys, doctor):
+    for module in (ask, decide, report, prices, metrics, audit, scores, keys, doctor):
         module.add_to(commands, common)
     return parser
