@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from core.local.keeper import LocalKeeper
 from core.local.power import GpuPower
 from core.routing.admission import Admission, Track
+from core.routing.following import Following
 from core.routing.idempotency import Answers
 from core.routing.judging import Judge
 from core.routing.machine import LocalMachine
@@ -91,6 +92,7 @@ def assemble(
         settling=Settling(prices),
         judge=judge,
         watchers=Watchers(metrics, tracer, judge),
+        following=Following(settings, admission),
         answers=Answers(time.monotonic),
         on_change=on_change,
         on_alerts=on_alerts,

@@ -27,6 +27,7 @@ from core.routing.shaping import Shaped, Shaper
 from core.routing.signals import read_signals, with_counted_input
 from core.routing.standing import Standing, read_standing
 from core.routing.turnstile import Turnstile
+from core.routing.waiting import OnWait
 from core.spend.rows import Admission as Admitted
 from core.spend.rows import HoldRequest, NewRequest, Outcome
 
@@ -44,8 +45,6 @@ COUNT_TIMEOUT_S = 3.0
 
 DECISIONS_MAX = 4
 """How often a request is decided anew because the money or the local place went to others meanwhile."""
-
-OnWait = Callable[[Waiting], None]
 
 
 class Track(Protocol):

@@ -56,7 +56,7 @@ class Judge:
         return verdict
 
     def conclude(self, run: Run, cost_nanodollars: int | None) -> None:
-        """Keep the score of a request's first answer, with what mending it cost: the whole less the first attempt."""
+        """Keep the score of a request's first answer, and what mending it cost: the whole less that attempt."""
         if run.score is None:
             return
         mending: int | None = 0

@@ -1,4 +1,4 @@
-"""The local machine's time and what it costs: who is served at once shares it, and every answer carries its part."""
+"""The local machine's time and what it costs: who is served at once shares it, each answer carries its part."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """The one pure function that decides where a request goes: no I/O, no clock, no globals.
 
 Eight rules, first match wins: ``forced``, ``capability``, ``unavailable``, ``budget``, ``affinity``, ``complex``,
-``volume``, ``simple``. Modes say which of the last three are asked and how. ``affinity`` keeps a conversation where
-it is: inside a tool loop always, otherwise where leaving a warm prompt cache costs more than the other side saves. A
-side that a rule picks and a later gate forbids is a refusal, which names the gate.
+``volume``, ``simple``. Modes say which of the last three are asked and how. ``affinity`` keeps a conversation
+where it is: inside a tool loop always, otherwise where leaving a warm prompt cache costs more than the other side
+saves. A side that a rule picks and a later gate forbids is a refusal, which names the gate.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class SideState:
 class RouterState:
     """Both sides, today's counts and the money that is free.
 
-    ``free_nanodollars`` is what spent and held leave under the tightest limit; ``limit_label`` names it ("November's
-    $500 limit"). ``free_tokens`` is the same of the day's token budget, ``None`` without one. ``daily_requests`` is
-    the larger of today's count of all requests and its 7-day mean. ``toll`` is what leaving the conversation's side
-    would throw away, ``None`` for nothing.
+    ``free_nanodollars`` is what spent and held leave under the tightest limit; ``limit_label`` names it
+    ("November's $500 limit"). ``free_tokens`` is the same of the day's token budget, ``None`` without one.
+    ``daily_requests`` is the larger of today's count of all requests and its 7-day mean. ``toll`` is what leaving
+    the conversation's side would throw away, ``None`` for nothing.
     """
 
     local: SideState

@@ -1,13 +1,6 @@
 """The router: admits, calls, retries, checks, falls back once and settles. One request is one ``stream``.
 
-What happens when an attempt fails before the caller has seen a piece of it:
-
-- *Turned away* (``RateLimited``, ``Overloaded``): sent again to the same side after a short, jittered wait, at most
-  ``MAX_RETRIES`` times in all; not where the server asks for a longer wait than that.
-- *Unavailable* (connection, 5xx, silence): the other side at once, if it may be asked; else again as above, unless the
-  request may be running (and be billed) already.
-- Then the other side, once, if the mode allows it; it passes the same limits. Never for the caller's own errors.
-
+What follows an attempt that failed before the caller has seen a piece of it is said in ``core.routing.following``.
 After the first piece it ends in a typed failure that keeps the part. Every request that left has a row in the
 ledger for each attempt, whatever its end; one that was refused has a row too.
 """
@@ -17,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, cast
@@ -31,7 +23,6 @@ from core.chat import (
     RouteDecision,
     Side,
     Started,
-    StepKind,
     StreamEvent,
     TextDelta,
     ToolCallDelta,
@@ -41,24 +32,23 @@ from core.chat import (
 from core.errors import (
     AnswerInvalid,
     LedgerUnavailable,
-    Overloaded,
-    RateLimited,
     SignalboxError,
     TransientFailure,
     Unavailable,
 )
 from core.observe import in_request, with_traceparent
-from core.routing.admission import Admission, LineTooLong, OnWait, Track
+from core.routing.admission import Admission, LineTooLong, Track
+from core.routing.following import Following, Next
 from core.routing.idempotency import Answers, Claim, fingerprint
 from core.routing.judging import Judge, Verdict
 from core.routing.policy import NAMES
-from core.routing.retry import Backoff
 from core.routing.run import Attempt, Run, within
 from core.routing.settling import Settling
 from core.routing.shaping import Shaper
 from core.routing.standing import Standing
 from core.routing.stream_watch import Deadline, watched
 from core.routing.validation import validated
+from core.routing.waiting import OnWait, to_its_end, told_of
 from core.routing.watchers import Watchers
 from core.spend.rows import Outcome, OutcomeStatus, RefusedRequest
 
@@ -70,17 +60,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 __all__ = ["Router", "Track"]
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Next:
-    """The attempt that is tried after one that ended badly: the same request again, or another phrasing of it."""
-
-    kind: StepKind
-    decision: RouteDecision
-    detail: str
-    request: ChatRequest | None = None
-    wait_s: float = 0.0
 
 
 class Router:
@@ -98,8 +77,8 @@ class Router:
         settling: Settling,
         judge: Judge,
         watchers: Watchers,
+        following: Following,
         answers: Answers,
-        backoff: Backoff | None = None,
         on_change: Callable[[], None] = lambda: None,
         on_alerts: Callable[[Sequence[BudgetAlert]], None] = lambda _: None,
     ) -> None:
@@ -112,7 +91,7 @@ class Router:
         self._judge = judge
         self._watchers = watchers
         self._answers = answers
-        self._backoff = backoff or Backoff()
+        self._following = following
         self._on_change = on_change
         self._on_alerts = on_alerts
 
@@ -223,41 +202,24 @@ class Router:
         try:
             run.shaped = self._shaper.shape(run.request)
             run.conversation = run.shaped.conversation
-            async for waiting in _told(lambda on_wait: self._admission.admit(run, on_wait)):
-                yield waiting
+            async with aclosing(told_of(lambda on_wait: self._admission.admit(run, on_wait))) as waits:
+                async for waiting in waits:
+                    yield waiting
             while True:
                 attempt = run.attempt
                 assert attempt is not None
-                self._watchers.attempt_began(run, attempt)
-                self._on_change()
-                yield Started(attempt.decision, run.correlation_id, attempt.hold_nanodollars)
-                failure: SignalboxError | None = None
-                try:
-                    async with aclosing(self._provider_events(run, attempt)) as events:
-                        async for event in events:
-                            attempt.shown = attempt.shown or not isinstance(event, UsageReported)
-                            yield event
-                except TransientFailure as error:
-                    failure = error
-                self._leave_local(attempt)
-                attempt.breaker.end(attempt.ticket, failure, booting=self._tracks[attempt.side].is_starting)
-                verdict = await self._judge.judged(run, attempt) if failure is None else None
-                if failure is None and (verdict is None or verdict.accepted):
-                    for event in self._withheld(run, attempt, verdict):
+                async with aclosing(self._attempt_events(run, attempt)) as events:
+                    async for event in events:
                         yield event
+                if attempt.failure is None:
                     break
-                if verdict is not None:
-                    failure = self._invalid(run, attempt, verdict)
-                assert failure is not None
                 if attempt.shown or run.deadline.passed:
-                    raise failure
-                for following in await self._following(run, attempt, failure, verdict):
-                    async for waiting in _told(self._opening(run, attempt, following, failure)):
+                    raise attempt.failure
+                async with aclosing(self._next_attempt(run, attempt, attempt.failure)) as waits:
+                    async for waiting in waits:
                         yield waiting
-                    if run.attempt is not attempt:
-                        break
-                else:
-                    raise failure
+                if run.attempt is attempt:
+                    raise attempt.failure
             result = await self._settle(run, attempt, "done")
         except SignalboxError as error:
             if run.attempt is not None:
@@ -267,7 +229,7 @@ class Router:
             # Stopped, closed by whoever read the events, or a fault of ours: the hold must not outlive it.
             if run.attempt is not None:
                 settling = asyncio.ensure_future(self._settle(run, run.attempt, "stopped"))
-                await _to_its_end(settling)
+                await to_its_end(settling)
                 result = None if settling.cancelled() else settling.result()
                 self._shaper.ended(run, result, answered=False)
                 self._watchers.ended(run, "stopped", result)
@@ -275,6 +237,45 @@ class Router:
         self._shaper.ended(run, result, answered=True)
         self._watchers.ended(run, "done", result)
         yield Finished(result)
+
+    async def _attempt_events(self, run: Run, attempt: Attempt) -> AsyncGenerator[StreamEvent, None]:
+        """Run one attempt; ``attempt.failure`` says whether another may follow.
+
+        Raises:
+            SignalboxError: no other attempt may follow.
+        """
+        self._watchers.attempt_began(run, attempt)
+        self._on_change()
+        yield Started(attempt.decision, run.correlation_id, attempt.hold_nanodollars)
+        try:
+            async with aclosing(self._provider_events(run, attempt)) as events:
+                async for event in events:
+                    attempt.shown = attempt.shown or not isinstance(event, UsageReported)
+                    yield event
+        except TransientFailure as error:
+            attempt.failure = error
+        self._leave_local(attempt)
+        booting = self._tracks[attempt.side].is_starting
+        attempt.breaker.end(attempt.ticket, attempt.failure, booting=booting)
+        if attempt.failure is not None:
+            return
+        attempt.verdict = await self._judge.judged(run, attempt)
+        if attempt.verdict is None or attempt.verdict.accepted:
+            for event in self._withheld(run, attempt, attempt.verdict):
+                yield event
+        else:
+            attempt.failure = self._invalid(run, attempt, attempt.verdict)
+
+    async def _next_attempt(
+        self, run: Run, failed: Attempt, failure: SignalboxError
+    ) -> AsyncGenerator[StreamEvent, None]:
+        """Open the first attempt of those that may follow ``failed``; ``run.attempt`` is it then."""
+        for following in await self._following.after(run, failed, failure, failed.verdict):
+            async with aclosing(told_of(self._opening(run, failed, following, failure))) as waits:
+                async for waiting in waits:
+                    yield waiting
+            if run.attempt is not failed:
+                return
 
     async def _provider_events(self, run: Run, attempt: Attempt) -> AsyncGenerator[StreamEvent, None]:
         """Pass one provider's events through and keep what they say in the attempt's answer.
@@ -343,118 +344,10 @@ class Router:
 
     # -- after an attempt that ended badly ------------------------------------------------------------------
 
-    async def _following(
-        self, run: Run, failed: Attempt, failure: SignalboxError, verdict: Verdict | None
-    ) -> list[_Next]:
-        """Return what may be tried next, best first."""
-        if verdict is not None:
-            again = await self._asked_again(run, failed, verdict)
-            stronger = await self._stronger(run, failed, failure)
-            return [again, *stronger] if again is not None else stronger
-        assert isinstance(failure, TransientFailure)
-        other = await self._fallback(run, failed, failure)
-        again = self._retry(run, failed, failure)
-        if again is not None and other is None:
-            return [again]
-        if again is not None and isinstance(failure, RateLimited | Overloaded):
-            return [again, *([other] if other else [])]
-        return [other] if other else []
-
-    def _retry(self, run: Run, failed: Attempt, failure: TransientFailure) -> _Next | None:
-        if run.retries >= self._settings().max_retries:
-            return None
-        if failed.side == "api" and failure.may_be_billed:
-            return None  # it may be running there: sent again, it would be paid twice
-        wait_s = self._backoff.delay_s(run.retries + 1, failure.retry_after_s)
-        left_s = run.deadline.left_s
-        if wait_s is None or (left_s is not None and wait_s >= left_s):
-            return None
-        if failure.retry_after_s is None and not failed.breaker.allows:
-            return None
-        return _Next(
-            kind="retried",
-            decision=failed.decision,
-            detail=f"{NAMES[failed.side]} turned it away: {failure.message.rstrip('.')}",
-            wait_s=wait_s,
-        )
-
-    def _may_cross(self, run: Run) -> bool:
-        settings = self._settings()
-        return (
-            settings.enable_fallback
-            and not run.fell_back
-            and run.request.force is None
-            and settings.routing_mode not in ("local-only", "api-only")
-        )
-
-    async def _fallback(self, run: Run, failed: Attempt, failure: SignalboxError) -> _Next | None:
-        """Return the attempt on the other side, ``None`` where no fallback is allowed or possible."""
-        if not self._may_cross(run):
-            return None
-        assert run.shaped is not None
-        other: Side = "api" if failed.side == "local" else "local"
-        signals = dataclasses.replace(failed.decision.signals, force=other)
-        try:
-            standing = await self._admission.standing(run.request.project)
-        except LedgerUnavailable as trouble:
-            log.warning("no fallback, %s", trouble.message)
-            return None
-        second = self._admission.decide(run.shaped, signals, standing)
-        if second.side is None:
-            return None
-        message = failure.message.rstrip(".")
-        second = dataclasses.replace(
-            second,
-            signals=failed.decision.signals,
-            rule="unavailable",
-            reason=f"{NAMES[failed.side]} unavailable: {message}",
-            fell_back_from=failed.side,
-        )
-        return _Next(kind="fell_back", decision=second, detail=f"{NAMES[failed.side]} failed: {message}")
-
-    async def _asked_again(self, run: Run, failed: Attempt, verdict: Verdict) -> _Next | None:
-        if run.asked_again or run.fell_back or verdict.asking_again is None:
-            return None
-        assert run.shaped is not None
-        # The bad answer goes along, so the question is longer and its worst case higher.
-        longer = dataclasses.replace(run.shaped, request=verdict.asking_again)
-        signals = self._admission.signals(longer)
-        try:
-            standing = await self._admission.standing(run.request.project)
-        except LedgerUnavailable as trouble:
-            log.warning("not asked again, %s", trouble.message)
-            return None
-        anew = self._admission.decide(longer, dataclasses.replace(signals, force=failed.side), standing)
-        if anew.side is None:
-            return None
-        return _Next(
-            kind="asked_again",
-            decision=dataclasses.replace(
-                failed.decision,
-                signals=signals,
-                api_estimate=anew.api_estimate,
-                local_estimate=anew.local_estimate,
-            ),
-            detail=f"Asked {NAMES[failed.side]} again: {verdict.problems[0]}",
-            request=verdict.asking_again,
-        )
-
-    async def _stronger(self, run: Run, failed: Attempt, failure: SignalboxError) -> list[_Next]:
-        """After a repair and asking again: the API may get right what the local model did not."""
-        if failed.side == "api":
-            return []
-        other = await self._fallback(run, failed, failure)
-        if other is None:
-            return []
-        decision = dataclasses.replace(
-            other.decision, rule="capability", reason="Capability: Local's answers didn't match the schema"
-        )
-        return [dataclasses.replace(other, decision=decision)]
-
     def _opening(
-        self, run: Run, failed: Attempt, following: _Next, failure: SignalboxError
+        self, run: Run, failed: Attempt, following: Next, failure: SignalboxError
     ) -> Callable[[OnWait], Awaitable[None]]:
-        """Return the work that closes ``failed`` and opens ``following``; it leaves ``run`` as it is if it can't."""
+        """Return the work that closes ``failed`` and opens ``following``, or leaves ``run`` as it is."""
 
         async def work(on_wait: OnWait) -> None:
             if following.wait_s:
@@ -473,7 +366,7 @@ class Router:
             except asyncio.CancelledError:
                 # Stopped while it was being written: it may be there, and then it is what has to be settled.
                 opening.cancel()
-                await _to_its_end(opening)
+                await to_its_end(opening)
                 if not opening.cancelled() and opening.exception() is None:
                     self._moved_on(run, failed, opening.result(), following, outcome)
                 raise
@@ -485,7 +378,7 @@ class Router:
         return work
 
     def _moved_on(
-        self, run: Run, failed: Attempt, opened: Attempt, following: _Next, outcome: Outcome
+        self, run: Run, failed: Attempt, opened: Attempt, following: Next, outcome: Outcome
     ) -> None:
         failed.settled = True
         failed.breaker.abandon(failed.ticket)
@@ -566,41 +459,3 @@ def _max_tokens(decision: RouteDecision) -> int:
         return signals.max_output_tokens
     left = decision.local_context_tokens - round(1.25 * signals.input_tokens)
     return max(1, min(signals.max_output_tokens, left))
-
-
-async def _told(work: Callable[[OnWait], Awaitable[None]]) -> AsyncGenerator[Waiting, None]:
-    """Run ``work`` to its end and yield what it says of waiting meanwhile.
-
-    Raises:
-        whatever ``work`` raises. Closing this cancels ``work`` and waits for its end.
-    """
-    told: deque[Waiting] = deque()
-    news = asyncio.Event()
-
-    def on_wait(waiting: Waiting) -> None:
-        told.append(waiting)
-        news.set()
-
-    task = asyncio.ensure_future(work(on_wait))
-    task.add_done_callback(lambda _: news.set())
-    try:
-        while not task.done() or told:
-            if not told:
-                await news.wait()
-            news.clear()
-            while told:
-                yield told.popleft()
-        await task
-    finally:
-        if not task.done():
-            task.cancel()
-            await _to_its_end(task)
-
-
-async def _to_its_end(task: asyncio.Task[Any]) -> None:
-    """Wait until ``task`` is done although the surrounding one is being cancelled; it raises nothing itself."""
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError:
-            continue

@@ -24,6 +24,8 @@ from core.routing.health import Breaker, Ticket
 from core.routing.stream_watch import Deadline
 
 if TYPE_CHECKING:
+    from core.errors import SignalboxError
+    from core.routing.judging import Verdict
     from core.routing.local_queue import Slot
     from core.routing.machine import MachineTime
     from core.routing.shaping import Shaped
@@ -102,14 +104,17 @@ class Attempt:
     """The text after a safe repair, where it differs from what arrived."""
 
     schema_valid: bool | None = None
+    verdict: Verdict | None = None
+    failure: SignalboxError | None = None
+    """Why it ended badly, where another attempt may follow."""
 
 
 @dataclass(slots=True)
 class Run:
     """One request from its arrival to its end. ``attempt`` is the one whose row is open.
 
-    ``earlier_nanodollars`` is the known cash of closed attempts, ``unresolved_nanodollars`` the holds of those whose
-    cash is not known. ``line_too_long`` says why the local server's line is not waited for (again).
+    ``earlier_nanodollars`` is the known cash of closed attempts, ``unresolved_nanodollars`` the holds of those
+    whose cash is not known. ``line_too_long`` says why the local server's line is not waited for (again).
     """
 
     request: ChatRequest

@@ -101,7 +101,7 @@ class Settling:
 
     @staticmethod
     def carry_over(run: Run, attempt: Attempt, outcome: Outcome) -> int | None:
-        """Add a closed attempt's cash to the run; return it, ``None`` where it is not known (counted at its hold)."""
+        """Add a closed attempt's cash to the run and return it; ``None``: not known, and counted at its hold."""
         resolution = resolve(
             attempt.side,
             hold_nanodollars=attempt.hold_nanodollars,

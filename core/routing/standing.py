@@ -20,7 +20,7 @@ class Standing:
     """``daily_requests`` is the larger of today's requests on both sides and their 7-day mean.
 
     ``limits`` are those a request has to pass, the month's first; ``tightest`` is the spend limit that leaves
-    least, and ``limit_label`` names it. ``free_tokens`` is what the day's token budget leaves, ``None`` without one.
+    least, and ``limit_label`` names it. ``free_tokens`` is what the day's token budget leaves, if there is one.
     """
 
     local_requests_today: int

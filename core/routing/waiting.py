@@ -1,0 +1,50 @@
+"""Runs work to its end while its reader hears what it waits for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any
+
+from core.chat import Waiting
+
+OnWait = Callable[[Waiting], None]
+
+
+async def told_of(work: Callable[[OnWait], Awaitable[None]]) -> AsyncGenerator[Waiting, None]:
+    """Run ``work`` to its end and yield what it says of waiting meanwhile.
+
+    Raises:
+        whatever ``work`` raises. Closing this cancels ``work`` and waits for its end.
+    """
+    heard: deque[Waiting] = deque()
+    news = asyncio.Event()
+
+    def on_wait(waiting: Waiting) -> None:
+        heard.append(waiting)
+        news.set()
+
+    task = asyncio.ensure_future(work(on_wait))
+    task.add_done_callback(lambda _: news.set())
+    try:
+        while not task.done() or heard:
+            if not heard:
+                await news.wait()
+            news.clear()
+            while heard:
+                yield heard.popleft()
+        await task
+    finally:
+        if not task.done():
+            task.cancel()
+            await to_its_end(task)
+
+
+async def to_its_end(task: asyncio.Task[Any]) -> None:
+    """Wait until ``task`` is done although the surrounding one is being cancelled; it raises nothing itself."""
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            continue
