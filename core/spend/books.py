@@ -17,7 +17,7 @@ from sqlalchemy import Integer, and_, bindparam, case, cast, func, or_, select
 from core.spend import schema
 from core.spend.database import driver_of
 from core.spend.sql import Sql, adding, insert_into
-from core.spend.sums import Row, Sums, change
+from core.spend.sums import Row, Sums, change, merge
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Dialect
@@ -107,8 +107,21 @@ class Books:
     def __init__(self, dialect: Dialect) -> None:
         self._sqlite = dialect.name == "sqlite"
         self._reader = Reader(dialect)
-        self._add_hours = Sql(adding(schema.hours, schema.HOUR_KEYS, schema.HOUR_SUMS, dialect), dialect)
-        self._add_totals = Sql(adding(schema.totals, schema.TOTAL_KEYS, _TOTAL_COLUMNS, dialect), dialect)
+        self._add_hours = Sql(
+            adding(schema.hours, schema.HOUR_KEYS, schema.HOUR_SUMS, dialect),
+            dialect,
+            order=(*schema.HOUR_KEYS, *schema.HOUR_SUMS),
+        )
+        self._add_days = Sql(
+            adding(schema.days, schema.DAY_KEYS, schema.HOUR_SUMS, dialect),
+            dialect,
+            order=(*schema.DAY_KEYS, *schema.HOUR_SUMS),
+        )
+        self._add_totals = Sql(
+            adding(schema.totals, schema.TOTAL_KEYS, _TOTAL_COLUMNS, dialect),
+            dialect,
+            order=(*schema.TOTAL_KEYS, *_TOTAL_COLUMNS),
+        )
         rates = schema.rates
         self._read_rate = Sql(select(rates).where(rates.c.key == bindparam("rate_key")), dialect)
         keep = insert_into(rates, dialect).values(
@@ -183,7 +196,7 @@ class Books:
         for key, amounts in totals.items():
             self._add_total(key, [*amounts, 0])
         for key, amounts in hours.items():
-            _merge(self._new_hours, key, amounts)
+            merge(self._new_hours, key, amounts)
         for row, sign in ((old, -1), (new, 1)):
             if row is not None and row["state"] == "open":
                 self.held().add(row, sign)
@@ -194,7 +207,7 @@ class Books:
         if kept is not None:
             for name, amount in zip(_TOTAL_COLUMNS, amounts, strict=True):
                 kept[name] += amount
-        _merge(self._new_totals, key, amounts)
+        merge(self._new_totals, key, amounts)
 
     def reset_local(self, day: str) -> None:
         """Let the day's local count start again at 0."""
@@ -230,14 +243,18 @@ class Books:
     def flush(self, now_ns: int) -> None:
         """Write what is new, each sum once."""
         # In one order everywhere, so that two PostgreSQL writers could never wait for each other crosswise.
-        for statement, columns, sums in (
-            (self._add_hours, (*schema.HOUR_KEYS, *schema.HOUR_SUMS), self._new_hours),
-            (self._add_totals, (*schema.TOTAL_KEYS, *_TOTAL_COLUMNS), self._new_totals),
+        days: Sums = {}
+        for key, amounts in self._new_hours.items():
+            merge(days, key[1:], amounts)
+        for statement, sums in (
+            (self._add_hours, self._new_hours),
+            (self._add_days, days),
+            (self._add_totals, self._new_totals),
         ):
             for key in sorted(sums):
                 if any(sums[key]):
-                    statement.run(self._driver, dict(zip(columns, (*key, *sums[key]), strict=True)))
-            sums.clear()
+                    statement.run_in_order(self._driver, (*key, *sums[key]))
+        self._new_hours, self._new_totals = {}, {}
         for key in sorted(self._new_rates):
             state = self._rates[key]
             self._keep_rate.run(
@@ -255,8 +272,3 @@ class Books:
             # A limit whose time has passed is as good as one that was never used.
             self._rates_written = 0
             self._sweep_rates.run(self._driver, {"now_ns": now_ns})
-
-
-def _merge(sums: Sums, key: tuple[Any, ...], amounts: list[int]) -> None:
-    kept = sums.get(key)
-    sums[key] = amounts if kept is None else [a + b for a, b in zip(kept, amounts, strict=True)]

@@ -43,7 +43,8 @@ def check(connection: Connection, since: datetime | None) -> Check:
     differences = _differences(
         "hour", _keyed(connection.execute(from_rows), len(keys)), _keyed(connection.execute(kept), len(keys))
     )
-    differences += _check_days(connection, from_hour)
+    differences += _check_days_of_hours(connection, from_hour)
+    differences += _check_totals(connection, from_hour)
     differences += _check_months(connection)
     return Check(attempts=int(connection.execute(counted).scalar_one()), differences=tuple(differences))
 
@@ -92,7 +93,23 @@ def sums_of_rows(names: Sequence[str] = schema.HOUR_SUMS) -> list[ColumnElement[
     return [(known[name] if name in known else _total(name)).label(name) for name in names]
 
 
-def _check_days(connection: Connection, from_hour: int | None) -> list[str]:
+def _check_days_of_hours(connection: Connection, from_hour: int | None) -> list[str]:
+    """Compare the sums of each day with those of its hours, which were compared with the rows."""
+    hours, days, keys = schema.hours, schema.days, schema.DAY_KEYS
+    from_hours = select(
+        *(hours.c[key] for key in keys), *(func.sum(hours.c[name]) for name in schema.HOUR_SUMS)
+    ).group_by(*(hours.c[key] for key in keys))
+    kept = select(*(days.c[key] for key in keys), *(days.c[name] for name in schema.HOUR_SUMS))
+    if from_hour is not None:
+        day = connection.execute(select(func.min(hours.c.day)).where(hours.c.hour >= from_hour)).scalar()
+        from_hours = from_hours.where(hours.c.hour >= from_hour - _ZONES_H, hours.c.day > day)
+        kept = kept.where(days.c.day > day)
+    return _differences(
+        "day", _keyed(connection.execute(from_hours), len(keys)), _keyed(connection.execute(kept), len(keys))
+    )
+
+
+def _check_totals(connection: Connection, from_hour: int | None) -> list[str]:
     """Compare each day's totals with its rows: all days, or those of which no row is older than ``from_hour``."""
     row, totals = schema.attempts.c, schema.totals
     everything = select(row.day, literal(""), *sums_of_rows(schema.TOTAL_SUMS)).group_by(row.day)
@@ -137,7 +154,7 @@ def _keyed(rows: Any, keys: int) -> _Keyed:
 
 
 def _differences(what: str, expected: _Keyed, kept: _Keyed) -> list[str]:
-    names: Sequence[str] = schema.HOUR_SUMS if what == "hour" else schema.TOTAL_SUMS
+    names: Sequence[str] = schema.TOTAL_SUMS if what == "total" else schema.HOUR_SUMS
     zeros = (0,) * len(names)
     found: list[str] = []
     for key in sorted(expected.keys() | kept.keys()):

@@ -91,6 +91,11 @@ def _add_up_hours(connection: Connection) -> None:
         .group_by(*(row[key] for key in keys))
     )
     connection.execute(schema.hours.insert().from_select([*keys, *schema.HOUR_SUMS], sums))
+    hours, keys = schema.hours.c, schema.DAY_KEYS
+    by_day = select(
+        *(hours[key] for key in keys), *(func.sum(hours[name]) for name in schema.HOUR_SUMS)
+    ).group_by(*(hours[key] for key in keys))
+    connection.execute(schema.days.insert().from_select([*keys, *schema.HOUR_SUMS], by_day))
 
 
 def _add_up_totals(connection: Connection) -> None:

@@ -20,7 +20,7 @@ from core.spend.store import local_count
 from core.spend.sums import Row
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Dialect
+    from sqlalchemy import Connection, Dialect, Table
 
 _MEAN_DAYS = 7
 DAY_LENGTH = len("2026-11-23")
@@ -110,21 +110,32 @@ class Standings:
 
 
 def report(connection: Connection, since: datetime | None, by: ReportKey, daily: bool) -> list[ReportRow]:
-    """Sum the hours since that of ``since``, open attempts with them; days by name, other groups by their cost."""
+    """Sum what was closed since the hour of ``since``, and count what is open; days by name, others by their cost.
+
+    Whole days are read from the sums by day, and only the first ones from those by hour.
+    """
     begin_reading(connection)
-    from_hour = int(since.timestamp()) // 3600 if since is not None else None
+    hours, days, attempts = schema.hours, schema.days, schema.attempts
+    closed = {name: func.sum(days.c[name]) for name in schema.HOUR_SUMS}
+    parts: Sequence[tuple[Table, dict[str, Any], Sequence[Any]]]
+    if since is None:
+        parts = [(days, closed, []), (attempts, _open_sums(), [schema.OPEN_STATE])]
+    else:
+        hour = int(since.timestamp()) // 3600
+        # A day is the user's, up to 14 hours ahead of UTC: after this one, no day has an hour before ``since``.
+        last = (since.astimezone(UTC).date() + timedelta(days=1)).isoformat()
+        first = {name: func.sum(hours.c[name]) for name in schema.HOUR_SUMS}
+        parts = [
+            (hours, first, [hours.c.hour >= hour, hours.c.day <= last]),
+            (days, closed, [days.c.day > last]),
+            # The sum keeps SQLite from reading all rows since then to find the few open ones.
+            (attempts, _open_sums(), [schema.OPEN_STATE, attempts.c.hour + 0 >= hour]),
+        ]
     groups: dict[tuple[str, str], dict[str, int]] = {}
-    for source, sums in (
-        (schema.hours, {name: func.sum(schema.hours.c[name]) for name in schema.HOUR_SUMS}),
-        (schema.attempts, _open_sums()),
-    ):
-        columns = [source.c.day if daily else literal("").label("day"), source.c[by].label("key")]
-        query = select(*columns, *(total.label(name) for name, total in sums.items()))
-        if source is schema.attempts:
-            query = query.where(schema.OPEN_STATE)
-        if from_hour is not None:
-            query = query.where(source.c.hour >= from_hour)
-        query = query.group_by(*((source.c.day, source.c[by]) if daily else (source.c[by],)))
+    for table, sums, conditions in parts:
+        columns = [table.c.day if daily else literal("").label("day"), table.c[by].label("key")]
+        query = select(*columns, *(total.label(name) for name, total in sums.items())).where(*conditions)
+        query = query.group_by(*((table.c.day, table.c[by]) if daily else (table.c[by],)))
         for row in connection.execute(query).mappings():
             group = groups.setdefault((row["day"], row["key"]), dict.fromkeys(schema.HOUR_SUMS, 0))
             for name in sums:
@@ -196,9 +207,9 @@ def holds(connection: Connection) -> list[LedgerRow]:
     """Return the open attempts that hold cash or tokens, oldest first."""
     attempts = schema.attempts
     holding = (attempts.c.hold_nanodollars > 0) | (attempts.c.hold_tokens > 0)
-    return _ledger_rows(
-        connection, select(attempts).where(schema.OPEN_STATE, holding).order_by(attempts.c.id)
-    )
+    # Sorted by the sum, or SQLite would walk all rows in order to find the few open ones.
+    query = select(attempts).where(schema.OPEN_STATE, holding).order_by(attempts.c.id + 0)
+    return _ledger_rows(connection, query)
 
 
 def unresolved(connection: Connection, limit: int) -> list[LedgerRow]:

@@ -1,9 +1,9 @@
 """The ledger's tables, the same on SQLite and PostgreSQL, and their version.
 
 One row is one *attempt*: a request that was sent again or fell back has more, because each may have cost money. A
-hold is the open attempt itself, so the two can never disagree. ``hours`` (sums of the closed attempts by hour) and
-``totals`` (of all attempts by month and by day) are moved in the same transaction as the rows;
-``Ledger.check`` compares them. Every change of a row is also an entry of the audit chain (``audit.py``).
+hold is the open attempt itself, so the two can never disagree. ``hours`` and ``days`` (sums of the closed
+attempts, for reports) and ``totals`` (of all attempts by month and by day, for limits) are moved in the same
+transaction as the rows; ``Ledger.check`` compares them. Every change of a row is also an entry of the audit chain (``audit.py``).
 
 Importing this module imports SQLAlchemy (about 0.2 s): the ledger does so when it is opened.
 """
@@ -127,6 +127,16 @@ hours = Table(
     metadata,
     Column("hour", BigInteger, primary_key=True, autoincrement=False),
     *(Column(name, Text, primary_key=True) for name in HOUR_KEYS[1:]),
+    *(_count(name) for name in HOUR_SUMS),
+)
+
+# The same by day, or a year's report would add up a hundred thousand hours.
+DAY_KEYS = HOUR_KEYS[1:]
+
+days = Table(
+    "ledger_days",
+    metadata,
+    *(Column(name, Text, primary_key=True) for name in DAY_KEYS),
     *(_count(name) for name in HOUR_SUMS),
 )
 

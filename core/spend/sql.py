@@ -7,7 +7,7 @@ SQLAlchemy's results around its rows, costs several times what SQLite itself nee
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import bindparam
 
@@ -19,16 +19,19 @@ if TYPE_CHECKING:
 class Sql:
     """A statement as the driver's own text, with its parameters in the driver's own order."""
 
-    def __init__(self, statement: Executable, dialect: Dialect) -> None:
+    def __init__(self, statement: Executable, dialect: Dialect, order: Sequence[str] = ()) -> None:
+        """``order`` names the parameters in the order that ``run_in_order`` takes them."""
         compiled = statement.compile(dialect=dialect)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType, reportUnknownMemberType]
         self._text: str = str(compiled)  # pyright: ignore[reportUnknownArgumentType]
-        self._order: list[str] | None = compiled.positiontup  # pyright: ignore[reportUnknownMemberType]
+        self._order = cast("list[str] | None", compiled.positiontup)  # pyright: ignore[reportUnknownMemberType]
         self._fixed: dict[str, Any] = {
             name: value
             for name, value in compiled.params.items()  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
             if value is not None
         }
         self._names: tuple[str, ...] | None = None
+        self._given = tuple(order)
+        self._as_given = self._order is not None and tuple(self._order) == self._given and not self._fixed
 
     def rows(self, driver: Any, **values: Any) -> list[dict[str, Any]]:
         """Run it and return its rows by column."""
@@ -44,6 +47,13 @@ class Sql:
     def run(self, driver: Any, values: dict[str, Any]) -> None:
         """Run it for its effect."""
         driver.execute(self._text, self._parameters(values))
+
+    def run_in_order(self, driver: Any, values: tuple[Any, ...]) -> None:
+        """Run it for its effect; ``values`` come in the order that was named at first."""
+        if self._as_given:
+            driver.execute(self._text, values)
+        else:
+            self.run(driver, dict(zip(self._given, values, strict=True)))
 
     def returned(self, driver: Any, values: dict[str, Any]) -> Any:
         """Run it and return its first row as a tuple, ``None`` where it has none."""

@@ -8,52 +8,75 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from core.spend.schema import HOUR_KEYS, HOUR_SUMS, TOTAL_SUMS
+from core.spend.schema import HOUR_KEYS
 
 Row = Mapping[str, Any]
 Sums = dict[tuple[Any, ...], list[int]]
 
-_TOKENS = (
-    "fresh_input_tokens",
-    "cache_read_tokens",
-    "cache_write_5m_tokens",
-    "cache_write_1h_tokens",
-    "output_tokens",
-)
 
-
-def _facts(row: Row) -> dict[str, int]:
-    """Return every figure of an attempt that some sum adds up."""
-    refused = row["status"] == "refused"
+def _hour_amounts(row: Row) -> tuple[int, ...]:
+    """Return what a closed attempt adds to its hour, in the order of ``HOUR_SUMS``."""
+    status = row["status"]
+    refused = status == "refused"
     # An attempt that fell back is superseded: the request counts once, where it ended.
-    ended_here = row["status"] != "superseded" and not refused
-    local = row["side"] == "local"
+    ended_here = not refused and status != "superseded"
     unresolved = row["state"] == "unresolved"
-    closed = row["state"] != "open"
-    usage_known = row["output_tokens"] is not None
-    facts = {name: row[name] or 0 for name in _TOKENS}
-    facts.update(
-        attempts=int(not refused),
-        requests=int(ended_here),
-        local_requests=int(ended_here and local),
-        failed=int(row["status"] == "failed"),
-        stopped=int(row["status"] == "stopped"),
-        fell_back=int(ended_here and row["number"] > 1),
-        refused=int(refused),
-        tokens=sum(facts.values()),
-        cost_nanodollars=row["cost_nanodollars"] or 0,
-        counted_nanodollars=row["counted_nanodollars"],
-        counted_tokens=row["counted_tokens"],
-        loaded_nanodollars=row["loaded_nanodollars"] or 0,
-        loaded_unknown=int(local and closed and row["loaded_nanodollars"] is None),
-        marginal_nanodollars=row["marginal_nanodollars"] or 0,
-        busy_us=row["busy_us"] or 0,
-        unresolved=int(unresolved),
-        unresolved_nanodollars=row["counted_nanodollars"] if unresolved else 0,
-        unresolved_tokens=row["counted_tokens"] if unresolved else 0,
-        unpriced=int(closed and usage_known and row["cost_nanodollars"] is None),
+    return (
+        int(not refused),
+        int(ended_here),
+        int(status == "failed"),
+        int(status == "stopped"),
+        int(ended_here and row["number"] > 1),
+        int(refused),
+        row["fresh_input_tokens"] or 0,
+        row["cache_read_tokens"] or 0,
+        row["cache_write_5m_tokens"] or 0,
+        row["cache_write_1h_tokens"] or 0,
+        row["output_tokens"] or 0,
+        row["cost_nanodollars"] or 0,
+        row["loaded_nanodollars"] or 0,
+        int(row["side"] == "local" and row["loaded_nanodollars"] is None),
+        row["marginal_nanodollars"] or 0,
+        row["busy_us"] or 0,
+        int(unresolved),
+        row["counted_nanodollars"] if unresolved else 0,
+        _unpriced(row),
     )
-    return facts
+
+
+def _total_amounts(row: Row) -> tuple[int, ...]:
+    """Return what an attempt, open or closed, adds to its month and day, in the order of ``TOTAL_SUMS``."""
+    status, state = row["status"], row["state"]
+    ended_here = int(status != "superseded" and status != "refused")
+    local = ended_here if row["side"] == "local" else 0
+    if state == "open":
+        return (ended_here, local, 0, row["counted_nanodollars"], row["counted_tokens"], 0, 0, 0, 0)
+    tokens = 0
+    if row["output_tokens"] is not None:
+        tokens = (
+            row["fresh_input_tokens"]
+            + row["cache_read_tokens"]
+            + row["cache_write_5m_tokens"]
+            + row["cache_write_1h_tokens"]
+            + row["output_tokens"]
+        )
+    nanodollars, counted_tokens = row["counted_nanodollars"], row["counted_tokens"]
+    unresolved = state == "unresolved"
+    return (
+        ended_here,
+        local,
+        tokens,
+        nanodollars,
+        counted_tokens,
+        int(unresolved),
+        nanodollars if unresolved else 0,
+        counted_tokens if unresolved else 0,
+        _unpriced(row),
+    )
+
+
+def _unpriced(row: Row) -> int:
+    return int(row["output_tokens"] is not None and row["cost_nanodollars"] is None)
 
 
 def windows(day: str, project: str) -> tuple[tuple[str, str], ...]:
@@ -68,24 +91,23 @@ def change(old: Row | None, new: Row | None) -> tuple[Sums, Sums]:
     The hours hold closed attempts only: an admission, which somebody waits for, writes two rows less.
     """
     hour_sums: Sums = {}
-    total_sums: Sums = {}
     for row, sign in ((old, -1), (new, 1)):
-        if row is None:
-            continue
-        facts = _facts(row)
-        if row["state"] != "open":
+        if row is not None and row["state"] != "open":
             key = tuple([row[name] for name in HOUR_KEYS])
-            _add(hour_sums, key, [sign * facts[name] for name in HOUR_SUMS])
-        amounts = [sign * facts[name] for name in TOTAL_SUMS]
-        for window in windows(row["day"], row["project"]):
-            _add(total_sums, window, amounts)
-    return _without_zeros(hour_sums), _without_zeros(total_sums)
+            merge(hour_sums, key, [sign * amount for amount in _hour_amounts(row)])
+    if old is not None and new is not None:
+        # A change keeps its day and project, so one difference serves all its totals.
+        before, after = _total_amounts(old), _total_amounts(new)
+        amounts = [b - a for a, b in zip(before, after, strict=True)]
+    else:
+        amounts = [amount if old is None else -amount for amount in _total_amounts(new or old or {})]
+    row = new or old or {}
+    if not any(amounts):
+        return hour_sums, {}
+    return hour_sums, {window: amounts for window in windows(row["day"], row["project"])}
 
 
-def _add(sums: Sums, key: tuple[Any, ...], amounts: list[int]) -> None:
+def merge(sums: Sums, key: tuple[Any, ...], amounts: list[int]) -> None:
+    """Add ``amounts`` to those of ``key``."""
     kept = sums.get(key)
     sums[key] = amounts if kept is None else [a + b for a, b in zip(kept, amounts, strict=True)]
-
-
-def _without_zeros(sums: Sums) -> Sums:
-    return {key: amounts for key, amounts in sums.items() if any(amounts)}
