@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from core.chat import ChatRequest, Message
 from core.context.estimate import CountTokens, estimate_tokens
 
-CUT_STEP_SHARE = 8
-"""The cut moves in steps of an eighth of the window: at worst so much of it stays unused."""
+CUT_STEP_SHARE = 4
+"""The cut moves in steps of a quarter of the window: at worst so much of it stays unused."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ def trim(
     """Leave out the oldest turns until ``request`` is at most ``window_tokens`` of input.
 
     ``fixed_tokens`` is what system prompt, tools and schema take (``None``: counted as text); ``step_tokens`` is
-    the step the cut moves in (``None``: an eighth of the window; 0: no more is left out than must be).
+    the step the cut moves in (``None``: a quarter of the window; 0: no more is left out than must be).
     """
     cut = plan_cut(request, window_tokens, count, fixed_tokens=fixed_tokens, step_tokens=step_tokens)
     dropped = cut.dropped
