@@ -30,7 +30,7 @@ def words_for(
 def _seen(sighting: Sighting) -> str:
     gaps_s = sighting.gaps_s
     what = "its beginning was seen" if sighting.kind == "shared" else "seen"
-    more = "more than " if len(gaps_s) >= GAPS_KEPT else ""
+    more = "at least " if len(gaps_s) >= GAPS_KEPT else ""
     return f"{what} {more}{len(gaps_s) + 1} times in the last {_span(sum(gaps_s))}"
 
 

@@ -33,6 +33,7 @@ MOST_LOST_PROMPTS = 2
 PAID_BACK_SHARE = 100
 """A hundredth of what is sent pays losses of the past back: in the long run caching costs 1 % at worst."""
 OPEN_PLANS = 1_024
+MODELS_KEPT = 256
 SILENT_REPLIES = 3
 SILENT_FOR_S = 3_600.0
 """A server that answers so many marked requests without a word of its cache has none; it is asked again later."""
@@ -78,6 +79,10 @@ class CachePlanner:
         self._loss_nanodollars = 0
         self._open: OrderedDict[str, _Open] = OrderedDict()
         self._silence: dict[str, _Silence] = {}
+
+    @property
+    def remembered_prefixes(self) -> int:
+        return len(self._memory)
 
     def plan(
         self,
@@ -163,6 +168,8 @@ class CachePlanner:
         )
         self._charge(truth - plan.charged_nanodollars)
         cached = usage.cache_read_tokens + usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
+        if len(self._silence) > MODELS_KEPT:  # model names may come from outside: never grow without end
+            self._silence.clear()
         silence = self._silence.setdefault(plan.model, _Silence())
         if cached:
             silence.replies = 0

@@ -90,21 +90,19 @@ class SimulatedCache:
         self.largest_nanodollars = max(self.largest_nanodollars, uncached)
 
 
-class Traffic:
-    """Conversations that grow by messages: ``prompt`` gives the prefix boundaries of a list of sizes."""
+def prompt(name: str, sizes: Sequence[int], *, system: tuple[str, int] | None = None) -> list[PrefixBoundary]:
+    """Return the prefix boundaries of a conversation whose messages have these sizes, in tokens.
 
-    @staticmethod
-    def prompt(
-        name: str, sizes: Sequence[int], *, system: tuple[str, int] | None = None
-    ) -> list[PrefixBoundary]:
-        boundaries: list[PrefixBoundary] = []
-        tokens = 0
-        path = ""
-        if system is not None:
-            path, tokens = f"system {system[0]}", system[1]
-            boundaries.append(PrefixBoundary(hash=path, tokens=tokens, message=None))
-        for index, size in enumerate(sizes):
-            tokens += size
-            path += f"/{name} {index} {size}"
-            boundaries.append(PrefixBoundary(hash=path, tokens=tokens, message=index))
-        return boundaries
+    Conversations of one name are alike as far as their sizes are; ``system`` is a prompt's name and its size.
+    """
+    boundaries: list[PrefixBoundary] = []
+    tokens = 0
+    path = ""
+    if system is not None:
+        path, tokens = f"system {system[0]} {system[1]}", system[1]
+        boundaries.append(PrefixBoundary(hash=path, tokens=tokens, message=None))
+    for index, size in enumerate(sizes):
+        tokens += size
+        path += f"/{name} {index} {size}"
+        boundaries.append(PrefixBoundary(hash=path, tokens=tokens, message=index))
+    return boundaries
