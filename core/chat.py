@@ -339,7 +339,8 @@ class ChatResult:
     ``usage`` is ``None`` when the server sent none. ``cost_nanodollars`` is the cash paid: 0 for the local
     side, ``None`` for an unpriced model or unknown usage. ``loaded_nanodollars`` is the local machine's
     own cost (``None`` while no hourly price is set; equal to the cash on the API side). ``usage_estimated``
-    is true when the answer ended early and its output tokens were counted from the text that arrived.
+    is true when the answer ended early and its output tokens were counted from the text that arrived: such a
+    cost is shown, and the ledger keeps the hold as *unresolved*, since more may have been billed than arrived.
     ``dropped`` names parameters the served model does not take. Times are milliseconds from the moment the
     last attempt was sent; ``queued_ms`` is what it waited before (rate limits, local queue, backoff).
 
@@ -434,9 +435,10 @@ class OutputProgress:
 
 @dataclass(frozen=True, slots=True)
 class UsageReported:
-    """The usage so far; a later one replaces it."""
+    """The usage so far; a later one replaces it. ``final``: the provider's last word, which is what it bills."""
 
     usage: Usage
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)

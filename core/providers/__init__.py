@@ -76,6 +76,7 @@ class AnswerCollector:
         self._calls: dict[int, tuple[str, str, list[str]]] = {}
         self.hidden_output_bytes = 0
         self.usage: Usage | None = None
+        self.usage_final = False
         self.ended: AnswerEnded | None = None
 
     def add(self, event: ProviderEvent) -> None:
@@ -87,8 +88,8 @@ class AnswerCollector:
                 call[2].append(piece)
             case OutputProgress(hidden_bytes):
                 self.hidden_output_bytes += hidden_bytes
-            case UsageReported(usage):
-                self.usage = usage
+            case UsageReported(usage, final):
+                self.usage, self.usage_final = usage, final
             case AnswerEnded():
                 self.ended = event
 

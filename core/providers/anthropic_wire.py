@@ -216,7 +216,8 @@ class AnthropicReader:
             return self._report(getattr(message, "usage", None))
         if kind == "message_delta":
             self._end_of_message(event.delta)
-            return self._report(getattr(event, "usage", None))
+            # With the reason of its end comes the whole count; before, output is only what was known at the start.
+            return self._report(getattr(event, "usage", None), final=self._stop_reason is not None)
         if kind == "ping":
             return [OutputProgress(0)]
         if kind == "message_stop":
@@ -291,12 +292,12 @@ class AnthropicReader:
         # A tool without arguments sends no JSON at all; an empty object is what it means.
         return [ToolCallDelta(self._calls[event.index], None, None, "{}")]
 
-    def _report(self, raw: Any) -> list[ProviderEvent]:
+    def _report(self, raw: Any, *, final: bool = False) -> list[ProviderEvent]:
         usage = anthropic_usage(raw, self._usage)
-        if usage is None or usage == self._usage:
+        if usage is None or (usage == self._usage and not final):
             return []
         self._usage = usage
-        return [UsageReported(usage)]
+        return [UsageReported(usage, final)]
 
     def _end_of_message(self, delta: Any) -> None:
         reason = getattr(delta, "stop_reason", None)

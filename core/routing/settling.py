@@ -33,7 +33,7 @@ class Settling:
         latency_ms = (time.perf_counter() - answer.started) * 1000
         model = answer.ended.model if answer.ended else decision.model or decision.provider
         usage, estimated = answer.usage, False
-        if status != "done" and usage is not None and attempt.side == "api":
+        if usage is not None and not answer.usage_final and attempt.side == "api":
             usage, estimated = _with_arrived_output(usage, answer), True
         cost: int | None = 0
         loaded: int | None = None
@@ -85,10 +85,13 @@ class Settling:
         nothing_came = result.usage is None and attempt.answer.first is None
         surely_unbilled = error is not None and not getattr(error, "may_be_billed", False)
         cost = result.cost_nanodollars
+        # An estimate is shown, never settled: a provider bills what it generated until it noticed that nobody
+        # listens any more, and only the hold is sure to cover that.
+        known = not result.usage_estimated
         return Outcome(
             status=status,
-            usage=result.usage,
-            cost_nanodollars=None if cost is None else cost - run.earlier_nanodollars,
+            usage=result.usage if known else None,
+            cost_nanodollars=None if cost is None or not known else cost - run.earlier_nanodollars,
             may_have_billed=not (nothing_came and (surely_unbilled or not attempt.answer.sent)),
             latency_ms=result.latency_ms,
             ttft_ms=result.ttft_ms,
