@@ -123,6 +123,8 @@ def _check_totals(connection: Connection, from_hour: int | None) -> list[str]:
     )
     if from_hour is not None:
         day = connection.execute(select(func.min(row.day)).where(row.hour >= from_hour)).scalar()
+        if day is None:
+            return []  # nothing in that span
         # The first day may have begun before the span, so it is left out. The days are the user's, who may have
         # travelled: a later day's row can be up to two days older than the span, but not more.
         later = and_(row.hour >= from_hour - _ZONES_H, row.day > day)
