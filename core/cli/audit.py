@@ -80,7 +80,7 @@ async def verify(arguments: argparse.Namespace) -> int:
 async def show(arguments: argparse.Namespace) -> int:
     ledger = await _ledger()
     try:
-        entries = await ledger.audit_entries(arguments.limit, arguments.before)
+        entries = await ledger.audit_entries(arguments.limit, before=arguments.before)
     finally:
         await ledger.close()
     if arguments.json:
@@ -93,7 +93,7 @@ async def show(arguments: argparse.Namespace) -> int:
 async def note(arguments: argparse.Namespace) -> int:
     ledger = await _ledger()
     try:
-        newest = await ledger.audit_entries(1, None)
+        newest = await ledger.audit_entries(1)
     finally:
         await ledger.close()
     if arguments.json:

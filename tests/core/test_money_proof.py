@@ -23,7 +23,7 @@ import sys
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -345,7 +345,7 @@ class Children:
 
 
 @contextmanager
-def forked() -> Iterator[Children]:
+def forked() -> Generator[Children]:
     children = Children()
     try:
         yield children

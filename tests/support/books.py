@@ -13,7 +13,7 @@ import json
 import re
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -301,7 +301,7 @@ class ServerThread:
 
 
 @contextmanager
-def served(make: Callable[[], T], *more: Callable[[], WireServer]) -> Iterator[tuple[Any, ...]]:
+def served(make: Callable[[], T], *more: Callable[[], WireServer]) -> Generator[tuple[Any, ...]]:
     """Start servers in one thread; yields that ``ServerThread`` and each server."""
     thread = ServerThread()
 

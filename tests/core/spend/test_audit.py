@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,7 @@ def write_history(connection: Connection) -> None:
 
 
 @contextmanager
-def connected(database: sqlite3.Connection) -> Iterator[Connection]:
+def connected(database: sqlite3.Connection) -> Generator[Connection]:
     database.isolation_level = None
     engine = create_engine("sqlite://", creator=lambda: database, poolclass=StaticPool)
     with engine.connect() as connection:
