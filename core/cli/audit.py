@@ -147,11 +147,10 @@ def _line(entry: AuditEntry) -> str:
     when = "unknown time" if entry.at is None else f"{entry.at.astimezone():%Y-%m-%d %H:%M:%S}"
     row = _part(entry, "row")
     facts = [str(row[name]) for name in ("provider", "model", "status") if row.get(name)]
-    facts += [
-        f"{word} {format_cost(row[name])}"
-        for name, word in _AMOUNTS.items()
-        if isinstance(row.get(name), int) and (row[name] or name == "cost_nanodollars")
-    ]
+    amounts = {name: row[name] for name in _AMOUNTS if isinstance(row.get(name), int)}
+    if row.get("state") == "open" or amounts.get("counted_nanodollars") == amounts.get("cost_nanodollars"):
+        amounts.pop("counted_nanodollars", None)  # says nothing new
+    facts += [f"{_AMOUNTS[name]} {format_cost(amount)}" for name, amount in amounts.items()]
     facts += [f"{name} {value}" for name, value in _part(entry, "note").items()]
     request = entry.correlation_id or "-"
     return (
