@@ -1,4 +1,4 @@
-"""What the router costs: a decision, a line of ``decide``, and a request over calling the SDK directly."""
+"""What the router costs: a decision and its parts, and a request over calling the SDK directly."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from core.chat import ChatRequest
+from core.chat import ChatRequest, Usage
 from core.router_core import RouterCore
+from core.routing.complexity import score
 from core.settings import SettingsStore
+from core.telemetry.metrics import Metrics
+from core.telemetry.records import RequestRecord
 from tests.bench.measure import Figure, median, percentile
 
 ROUNDS = 300
@@ -32,11 +36,17 @@ async def _run(home: Path) -> list[Figure]:
         "VLLM_BASE_URL": f"http://127.0.0.1:{port}/v1",
         "VLLM_MODEL": "tiny",
         "ANTHROPIC_API_KEY": "sk-ant-bench",
+        "RUNAWAY_REQUESTS_PER_MINUTE": "0",
     }
     try:
         async with RouterCore(SettingsStore(env=env)) as core:
             await core.ask("warm up")
-            return [await _decision(core), await _overhead(core, f"http://127.0.0.1:{port}/v1")]
+            return [
+                await _decision(core),
+                _score(),
+                _counting(),
+                await _overhead(core, f"http://127.0.0.1:{port}/v1"),
+            ]
     finally:
         server.terminate()
         await server.wait()
@@ -69,11 +79,58 @@ async def _decision(core: RouterCore) -> Figure:
         name="decide, with signals and prices, per call",
         value=value,
         unit="µs",
-        aim=100,
+        aim=50,
         baseline=median(loads)[0],
         baseline_name="json.loads of 1 kB",
         spread=spread,
     )
+
+
+def _score() -> Figure:
+    return Figure(
+        name="complexity score of that prompt", value=_microseconds(lambda: score(PROMPT)), unit="µs"
+    )
+
+
+def _counting() -> Figure:
+    """A request's end in the metrics, with everything that can be counted."""
+    record = RequestRecord(
+        correlation_id="bench",
+        status="done",
+        side="api",
+        provider="anthropic",
+        model="claude-sonnet-4-6",
+        served_model="claude-sonnet-4-6-20260501",
+        rule="complex",
+        usage=Usage(
+            fresh_input_tokens=9,
+            cache_read_tokens=9,
+            cache_write_5m_tokens=9,
+            cache_write_1h_tokens=9,
+            output_tokens=9,
+        ),
+        cost_nanodollars=1,
+        latency_ms=900.0,
+        ttft_ms=200.0,
+        queued_ms=5.0,
+        wait_reasons=("rate",),
+        fell_back_from="local",
+        retries=1,
+    )
+    metrics = Metrics()
+    took = _microseconds(lambda: metrics.request_finished(record))
+    return Figure(name="a request counted in the metrics", value=took, unit="µs", aim=30)
+
+
+def _microseconds(work: Callable[[], object]) -> float:
+    """Return the median time of a call."""
+    times: list[float] = []
+    for _ in range(20):
+        start = time.perf_counter()
+        for _ in range(500):
+            work()
+        times.append((time.perf_counter() - start) / 500 * 1e6)
+    return median(times)[0]
 
 
 async def _overhead(core: RouterCore, base_url: str) -> Figure:
