@@ -41,11 +41,15 @@ SILENT_FOR_S = 3_600.0
 
 @dataclass(slots=True)
 class _Open:
-    """A plan whose outcome is not known yet: what the purse was charged, and what was marked."""
+    """A plan whose outcome is not known yet: what the purse was charged, and what was marked.
+
+    ``before`` are the times until which the marked prefixes were warm, and from which on, before this plan.
+    """
 
     model: str
     charged_nanodollars: int
     marked: tuple[Prefix, ...]
+    before: tuple[tuple[float, float], ...]
     surely_long_enough: bool
 
 
@@ -127,7 +131,8 @@ class CachePlanner:
         self._charge(charged)
         if key is not None:
             prefixes = tuple(sighting.prefixes[index] for index in marked)
-            self._open[key] = _Open(model, charged, prefixes, boundaries[end].tokens >= 2 * minimum)
+            before = tuple((prefix.warm_until_s, prefix.written_at_s) for prefix in prefixes)
+            self._open[key] = _Open(model, charged, prefixes, before, boundaries[end].tokens >= 2 * minimum)
             while len(self._open) > OPEN_PLANS:
                 self._open.popitem(last=False)
         _note_marks(sighting, marked, warm, lifetime, now_s)
@@ -151,15 +156,18 @@ class CachePlanner:
         )
 
     def settled(self, key: str, usage: Usage | None, prices: CachePrices | None) -> None:
-        """Correct what ``plan`` believed by what the API billed; ``None`` where the request was not answered."""
+        """Correct what ``plan`` believed by what the API billed.
+
+        ``usage`` of ``None``: the API did not answer it, because it failed or went elsewhere.
+        """
         plan = self._open.pop(key, None)
         if plan is None:
             return
         now_s = self._clock()
         if usage is None or prices is None:
             self._charge(-plan.charged_nanodollars)
-            for prefix in plan.marked:
-                prefix.warm_until_s = now_s
+            for prefix, before in zip(plan.marked, plan.before, strict=True):
+                prefix.warm_until_s, prefix.written_at_s = before
             return
         truth = (
             prices.surcharge_nanodollars(usage.cache_write_5m_tokens, "5m")

@@ -234,6 +234,19 @@ def test_a_request_that_failed_wrote_nothing() -> None:
     assert "cached already" not in plan.reason
 
 
+def test_a_request_that_went_elsewhere_leaves_what_was_warm() -> None:
+    now_s = 0.0
+    planner = CachePlanner(lambda: now_s)
+    boundaries = prompt("a", [9000])
+    written = Usage(fresh_input_tokens=0, cache_write_5m_tokens=9000)
+    for key, usage in (("first", Usage(fresh_input_tokens=9000)), ("writes", written), ("local", None)):
+        planner.plan(boundaries, model=MODEL, prices=SONNET, key=key)
+        planner.settled(key, usage, SONNET)
+        now_s += 60
+    plan = planner.plan(boundaries, model=MODEL, prices=SONNET)
+    assert plan.reason.endswith("about 9000 tokens are cached already")
+
+
 def test_a_server_without_a_cache_is_found_out() -> None:
     """A server on Anthropic's wire need not cache; then nothing is promised for a while."""
     now_s = 0.0
