@@ -21,7 +21,7 @@ PROTECTED = (
     "~~~\n a  b   \n\n\n~~~",
     "````md\n```\nstill  code   \n```\n\n\n\n````",
     "        ```sh\n        ls   -la  \n        ```",
-    "```md\na list:\n\n    ```\n\nstill  code   \n```",
+    "```md\na list:\n\n    ```\n\nstill  code   \n\n```",
     "    indented  code   \n    more   of it  ",
     "\tindented\tby  tabs   ",
     "Call `x  =  1` now,  please.  ",
