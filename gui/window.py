@@ -15,7 +15,7 @@ from core.observe import log_path
 from gui.chat.page import ChatPage
 from gui.notices import Action, Bell, NoticeBar
 from gui.preferences.appearance_section import appearance_file
-from gui.preferences.tasks import Tasks
+from gui.tasks import Tasks
 from gui.theme import theme
 from gui.widgets.header import HeaderStrip
 from gui.widgets.icon_button import IconButton

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QFileDialog, QWidget
 
 from gui.chat.composer import Composer, local_paths, png_of
 from gui.chat.paste import image_attachment, read_file
-from gui.chat.tasks import TaskSet
+from gui.tasks import Tasks
 
 if TYPE_CHECKING:
     from gui.bridge import Bridge
@@ -22,7 +22,7 @@ MOST_FILES = 20
 class Attaching(QObject):
     """Serves one composer."""
 
-    def __init__(self, composer: Composer, bridge: Bridge, tasks: TaskSet, parent: QWidget) -> None:
+    def __init__(self, composer: Composer, bridge: Bridge, tasks: Tasks, parent: QWidget) -> None:
         super().__init__(parent)
         self._composer, self._bridge, self._tasks, self._window = composer, bridge, tasks, parent
         composer.attach_asked.connect(self._choose)
@@ -30,7 +30,7 @@ class Attaching(QObject):
         composer.image_given.connect(self._on_image)
 
     def attach_urls(self, urls: list[QUrl]) -> None:
-        self._tasks.spawn(self._attach(local_paths(urls)))
+        self._tasks.start(self._attach(local_paths(urls)))
 
     def _choose(self) -> None:
         dialog = QFileDialog(self._window, "Attach files")
@@ -52,7 +52,7 @@ class Attaching(QObject):
         self._composer.set_note(" ".join(notes))
 
     def _on_image(self, image: QImage) -> None:
-        self._tasks.spawn(self._attach_image(image))
+        self._tasks.start(self._attach_image(image))
 
     async def _attach_image(self, image: QImage) -> None:
         content = await self._bridge.run_blocking(png_of, image)

@@ -9,10 +9,25 @@ from __future__ import annotations
 import dataclasses
 import json
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
-from core.chat import ChatResult, Estimate, Feature, RouteDecision, Signals, ToolCall, Usage
+from core.chat import (
+    CacheMarks,
+    CachePlan,
+    CacheToll,
+    ChatResult,
+    ContextEconomy,
+    Estimate,
+    Feature,
+    RequestStep,
+    RouteDecision,
+    Signals,
+    ToolCall,
+    Usage,
+)
 from gui.chat.records import StoredError
+
+T = TypeVar("T")
 
 
 def decision_to_json(decision: RouteDecision) -> str:
@@ -47,9 +62,32 @@ def _decision(values: dict[str, Any] | None) -> RouteDecision | None:
         fields["signals"] = Signals(**_known(Signals, signals))
         fields["local_estimate"] = Estimate(**_known(Estimate, values["local_estimate"]))
         fields["api_estimate"] = Estimate(**_known(Estimate, values["api_estimate"]))
+        fields["cache"] = _cache(values.get("cache"))
+        fields["toll"] = _maybe(CacheToll, values.get("toll"))
+        fields["economy"] = _maybe(ContextEconomy, values.get("economy"))
         return RouteDecision(**fields)
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def _maybe(kind: type[T], values: object) -> T | None:
+    """Read a part that a decision can do without; what can't be read is left out."""
+    if not isinstance(values, dict):
+        return None
+    try:
+        return kind(**_known(kind, cast("dict[str, Any]", values)))
+    except TypeError:
+        return None
+
+
+def _cache(values: object) -> CachePlan | None:
+    plan = _maybe(CachePlan, values)
+    if plan is None or plan.marks is None:
+        return plan
+    marks = _maybe(CacheMarks, plan.marks)
+    if marks is not None:
+        marks = dataclasses.replace(marks, messages=tuple(marks.messages))
+    return dataclasses.replace(plan, marks=marks)
 
 
 def usage_to_json(usage: Usage) -> str:
@@ -78,6 +116,9 @@ def result_from_json(text: str | None, answer: str) -> ChatResult | None:
         fields["usage"] = None if usage is None else Usage(**_known(Usage, usage))
         fields["tool_calls"] = tuple(ToolCall(**_known(ToolCall, item)) for item in values["tool_calls"])
         fields["dropped"] = tuple(values.get("dropped", ()))
+        fields["steps"] = tuple(
+            step for item in values.get("steps", ()) if (step := _maybe(RequestStep, item)) is not None
+        )
         fields["started_at"] = datetime.fromisoformat(values["started_at"])
         return ChatResult(**fields)
     except (KeyError, TypeError, ValueError):
@@ -93,6 +134,8 @@ def error_from_json(text: str | None) -> StoredError | None:
     if values is None:
         return None
     try:
-        return StoredError(**_known(StoredError, values))
+        fields = _known(StoredError, values)
+        fields["problems"] = tuple(fields.get("problems", ()))
+        return StoredError(**fields)
     except TypeError:
         return None

@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QFileDialog, QWidget
 
 from gui.chat.export import ExportFormat, file_name, write_export
 from gui.chat.records import Conversation
-from gui.chat.tasks import TaskSet
+from gui.tasks import Tasks
 from gui.widgets.toast import ToastHost
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Exporting(QObject):
 
     failed = Signal(str)
 
-    def __init__(self, bridge: Bridge, tasks: TaskSet, toasts: ToastHost, parent: QWidget) -> None:
+    def __init__(self, bridge: Bridge, tasks: Tasks, toasts: ToastHost, parent: QWidget) -> None:
         super().__init__(parent)
         self._bridge, self._tasks, self._toasts, self._window = bridge, tasks, toasts, parent
 
@@ -41,7 +41,7 @@ class Exporting(QObject):
         dialog.open()
 
     def _chosen(self, conversation: Conversation, kind: ExportFormat, name: str) -> None:
-        self._tasks.spawn(self.write(conversation, kind, Path(name)))
+        self._tasks.start(self.write(conversation, kind, Path(name)))
 
     async def write(self, conversation: Conversation, kind: ExportFormat, path: Path) -> None:
         """Write the file whole or not at all."""

@@ -19,8 +19,8 @@ from gui.chat.message_view import AnswerMessage
 from gui.chat.records import StoredError
 from gui.chat.requests import build_request
 from gui.chat.session import Session
-from gui.chat.tasks import TaskSet
 from gui.chat.thread_view import ThreadView
+from gui.tasks import Tasks
 from gui.theme import theme
 from gui.widgets.toast import ToastHost
 
@@ -61,7 +61,7 @@ class FailureDesk(QObject):
         self,
         page: Asker,
         bridge: Bridge,
-        tasks: TaskSet,
+        tasks: Tasks,
         thread: ThreadView,
         composer: Composer,
         toasts: ToastHost,
@@ -80,12 +80,12 @@ class FailureDesk(QObject):
         answer = session.tree[answer_id]
         assert answer.error is not None
         options = replace(session.options, schema_text="")  # it may be half typed by now
-        request = build_request(session.tree.path(answer.parent_id), options)
+        request = build_request(session.tree.path(answer.parent_id), options, session.id)
         goes_back = self._goes_back(session, answer_id)
         if goes_back:
             text, attachments = session.take_back(answer_id)
             self._composer.set_content(text, attachments)
-        self._tasks.spawn(self._tell(session, answer_id, answer.error, request, in_box=goes_back))
+        self._tasks.start(self._tell(session, answer_id, answer.error, request, in_box=goes_back))
 
     def _goes_back(self, session: Session, answer_id: str) -> bool:
         """Only a prompt that was just sent, has no other version, and finds the box empty."""
@@ -163,12 +163,12 @@ class FailureDesk(QObject):
             case "shorten":
                 pass  # the box has the focus
             case "restart_local":
-                self._tasks.spawn(self._bridge.call(self._bridge.core.restart_local()))
+                self._tasks.start(self._bridge.call(self._bridge.core.restart_local()))
                 self._toasts.show("The local server is starting again", icon="arrow-clockwise")
             case "show_log":
-                self._tasks.spawn(self._show_log())
+                self._tasks.start(self._show_log())
             case "set_ledger_aside":
-                self._tasks.spawn(self._set_ledger_aside())
+                self._tasks.start(self._set_ledger_aside())
             case "retry" | "continue":
                 again()
 

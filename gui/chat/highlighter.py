@@ -15,7 +15,7 @@ from PySide6.QtCore import QObject, QTimer, Signal
 from PySide6.QtGui import QSyntaxHighlighter, QTextCharFormat, QTextDocument
 
 from gui.chat.prose import code_font
-from gui.chat.tasks import TaskSet
+from gui.tasks import Tasks
 from gui.theme import theme
 
 Tone = Literal["keyword", "string", "number", "name", "comment"]
@@ -84,7 +84,7 @@ class LexerShelf(QObject):
     def __init__(
         self,
         run_blocking: Callable[..., Awaitable[Any]] | None,
-        tasks: TaskSet,
+        tasks: Tasks,
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
@@ -100,7 +100,7 @@ class LexerShelf(QObject):
             return None
         if name not in self._asked and self._run_blocking is not None:
             self._asked.add(name)
-            self._tasks.spawn(self._load(name, self._run_blocking))
+            self._tasks.start(self._load(name, self._run_blocking))
         return self._lexers.get(name)
 
     async def _load(self, name: str, run_blocking: Callable[..., Awaitable[Any]]) -> None:

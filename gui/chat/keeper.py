@@ -11,7 +11,7 @@ from PySide6.QtCore import QObject, QTimer, Signal
 
 from gui.chat.store import FILE_NAME, ConversationStore, open_or_memory
 from gui.chat.store_file import StoreTrouble
-from gui.chat.tasks import TaskSet
+from gui.tasks import Tasks
 
 if TYPE_CHECKING:
     from gui.bridge import Bridge
@@ -32,7 +32,7 @@ class Keeper(QObject):
 
     trouble_changed = Signal(object)
 
-    def __init__(self, bridge: Bridge, home: Path, tasks: TaskSet, parent: QObject | None = None) -> None:
+    def __init__(self, bridge: Bridge, home: Path, tasks: Tasks, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._bridge = bridge
         self._path = home / FILE_NAME
@@ -108,7 +108,7 @@ class Keeper(QObject):
     def _begin(self) -> None:
         if self._store is None or not self._waiting or self._writing is not None:
             return
-        self._writing = self._tasks.spawn(self._write_all(self._store))
+        self._writing = self._tasks.start(self._write_all(self._store))
         self._writing.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[Any]) -> None:

@@ -41,10 +41,10 @@ from gui.chat.route_preview import RoutePreview
 from gui.chat.session import Session, new_conversation
 from gui.chat.store import ConversationStore
 from gui.chat.store_file import StoreTrouble
-from gui.chat.tasks import TaskSet
 from gui.chat.thread_view import ThreadView
 from gui.chat.trouble_bar import TroubleBar
 from gui.chat.welcome_hint import WelcomeHint
+from gui.tasks import Tasks
 from gui.theme import theme
 from gui.widgets.decision_card import DecisionCard
 from gui.widgets.toast import ToastHost
@@ -71,7 +71,7 @@ class ChatPage(QWidget):
     def __init__(self, bridge: Bridge, home: Path, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._bridge = bridge
-        self._tasks = TaskSet()
+        self._tasks = Tasks()
         self.keeper = Keeper(bridge, home, self._tasks, self)
         self._sessions: dict[str, Session] = {}
         self._running_list = False
@@ -238,7 +238,7 @@ class ChatPage(QWidget):
             await session.wait_until_ended()
             session.save()
         await self.keeper.close()
-        await self._tasks.cancel()
+        await self._tasks.close()
 
     def focus_composer(self) -> None:
         self.composer.edit.setFocus(Qt.FocusReason.OtherFocusReason)
@@ -267,7 +267,7 @@ class ChatPage(QWidget):
         self.focus_composer()
 
     def open_conversation(self, conversation_id: str) -> None:
-        self._tasks.spawn(self._open(conversation_id))
+        self._tasks.start(self._open(conversation_id))
 
     async def _open(self, conversation_id: str) -> None:
         if conversation_id == self.session.id:
@@ -370,7 +370,7 @@ class ChatPage(QWidget):
             self._list_again = True
             return
         self._running_list = True
-        self._tasks.spawn(self._load_list())
+        self._tasks.start(self._load_list())
 
     async def _load_list(self) -> None:
         try:
@@ -648,7 +648,7 @@ class ChatPage(QWidget):
         self._toasts.show("Copied as Markdown", icon="copy")
 
     def _export(self, conversation_id: str, kind: str) -> None:
-        self._tasks.spawn(self._export_whole(conversation_id, cast("ExportFormat", kind)))
+        self._tasks.start(self._export_whole(conversation_id, cast("ExportFormat", kind)))
 
     async def _export_whole(self, conversation_id: str, kind: ExportFormat) -> None:
         session = self._sessions.get(conversation_id)

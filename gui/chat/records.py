@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
@@ -9,7 +10,17 @@ from typing import Any, Literal
 import uuid_utils
 
 from core.chat import ChatResult, RouteDecision, Side
-from core.errors import AuthenticationFailed, BudgetExceeded, ContextTooLong, SignalboxError
+from core.errors import (
+    AnswerInvalid,
+    AuthenticationFailed,
+    BudgetExceeded,
+    ContextTooLong,
+    RateExceeded,
+    RunawayPaused,
+    SignalboxError,
+    TimedOut,
+    TransientFailure,
+)
 
 MessageRole = Literal["user", "assistant"]
 MessageStatus = Literal["done", "streaming", "stopped", "failed", "interrupted"]
@@ -66,7 +77,12 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredError:
-    """What is kept of a failure so that its card survives a restart. Amounts in nano-dollars."""
+    """What is kept of a failure so that its card survives a restart.
+
+    Amounts are nano-dollars, or tokens where ``unit`` says so. ``retry_at_ms`` is when it makes sense to send
+    again, in milliseconds since the epoch. ``conversation`` and ``per_minute`` tell of one that is paused,
+    ``phase`` of a time-out, ``problems`` of an answer that breaks its schema.
+    """
 
     kind: str
     message: str
@@ -79,6 +95,14 @@ class StoredError:
     held_nanodollars: int | None = None
     asked_nanodollars: int | None = None
     held_count: int = 0
+    unit: str = "nanodollars"
+    limit_name: str = ""
+    retry_at_ms: int | None = None
+    conversation: str | None = None
+    per_minute: int | None = None
+    phase: str = ""
+    problems: tuple[str, ...] = ()
+    correlation_id: str | None = None
 
     @staticmethod
     def from_error(error: SignalboxError) -> StoredError:
@@ -94,10 +118,31 @@ class StoredError:
                 "held_nanodollars": error.held_nanodollars,
                 "asked_nanodollars": error.asked_nanodollars,
                 "held_count": error.held_count,
+                "unit": error.unit,
+                "limit_name": error.limit_name,
             }
+        elif isinstance(error, RateExceeded):
+            extra = {"limit_name": error.limit_name, "retry_at_ms": _in_ms(error.retry_after_s)}
+        elif isinstance(error, RunawayPaused):
+            extra = {"conversation": error.conversation, "per_minute": error.per_minute}
+        elif isinstance(error, TimedOut):
+            extra = {"phase": error.phase}
+        elif isinstance(error, AnswerInvalid):
+            extra = {"problems": tuple(clean_text(problem) for problem in error.problems)}
+        if isinstance(error, TransientFailure) and error.retry_after_s is not None:
+            extra["retry_at_ms"] = _in_ms(error.retry_after_s)
         return StoredError(
-            kind=error.kind, message=clean_text(error.message), hint=clean_text(error.hint), **extra
+            kind=error.kind,
+            message=clean_text(error.message),
+            hint=clean_text(error.hint),
+            correlation_id=error.correlation_id,
+            **extra,
         )
+
+
+def _in_ms(seconds: float) -> int:
+    """Return the moment ``seconds`` from now, in milliseconds since the epoch."""
+    return int((time.time() + seconds) * 1000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +151,7 @@ class StoredMessage:
 
     A user message and an answer are siblings of their other versions (same ``parent_id``); an answer whose
     parent is an answer continues it. ``result`` is there once the answer ended with one; ``decision`` and
-    ``hold_nanodollars`` already when it started.
+    ``hold_nanodollars`` already when it started. A ``pinned`` message is kept when the conversation is trimmed.
     """
 
     id: str
@@ -122,6 +167,7 @@ class StoredMessage:
     result: ChatResult | None = None
     error: StoredError | None = None
     attachments: tuple[Attachment, ...] = ()
+    pinned: bool = False
 
     @property
     def cost_nanodollars(self) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from dataclasses import replace
 from typing import Any, cast
 
 from core.chat import ChatRequest, ImagePart, JsonSchemaFormat, Message
@@ -54,8 +55,10 @@ def _check(schema: dict[str, Any]) -> None:
         raise MalformedSchema("It is nested too deeply.") from error
 
 
-def build_request(path: list[StoredMessage], options: ChatOptions) -> ChatRequest:
-    """Return the request for the next answer after ``path``.
+def build_request(
+    path: list[StoredMessage], options: ChatOptions, conversation_id: str | None = None
+) -> ChatRequest:
+    """Return the request for the next answer after ``path``, as one of ``conversation_id``.
 
     Raises:
         MalformedSchema: the drawer's schema can't be used.
@@ -68,6 +71,7 @@ def build_request(path: list[StoredMessage], options: ChatOptions) -> ChatReques
         temperature=options.temperature,
         force=options.force,
         source="chat",
+        conversation_id=conversation_id,
     )
 
 
@@ -80,13 +84,16 @@ def _messages(path: list[StoredMessage]) -> tuple[Message, ...]:
                 continue
             if turns and turns[-1].role == "assistant":
                 turns.append(Message(role="user", text=CONTINUE_PROMPT))
-            turns.append(Message(role="assistant", text=clean_text(message.text)))
+            turns.append(Message(role="assistant", text=clean_text(message.text), pinned=message.pinned))
             continue
-        prompt = user_turn(message.text, message.attachments)
+        prompt = replace(user_turn(message.text, message.attachments), pinned=message.pinned)
         if turns and turns[-1].role == "user":
             before = turns.pop()
             prompt = Message(
-                role="user", text=f"{before.text}\n\n{prompt.text}", images=before.images + prompt.images
+                role="user",
+                text=f"{before.text}\n\n{prompt.text}",
+                images=before.images + prompt.images,
+                pinned=before.pinned or prompt.pinned,
             )
         turns.append(prompt)
     if turns and turns[-1].role == "assistant":

@@ -9,7 +9,7 @@ from PySide6.QtCore import QObject, QTimer
 
 from core.chat import ChatRequest
 from core.errors import SignalboxError
-from gui.chat.tasks import TaskSet
+from gui.tasks import Tasks
 from gui.widgets.route_line import RouteLine
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class RoutePreview(QObject):
     def __init__(
         self,
         bridge: Bridge,
-        tasks: TaskSet,
+        tasks: Tasks,
         line: RouteLine,
         request: Callable[[], ChatRequest | None],
         parent: QObject | None = None,
@@ -62,7 +62,7 @@ class RoutePreview(QObject):
             self._again = True  # one question at a time: a slow one must not queue up others behind it
         else:
             self._asking = True
-            self._tasks.spawn(self._decide(request, self._asked))
+            self._tasks.start(self._decide(request, self._asked))
 
     async def _decide(self, request: ChatRequest, asked: int) -> None:
         try:

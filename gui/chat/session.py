@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import aclosing, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from core.chat import (
     StreamEvent,
     TextDelta,
     UsageReported,
+    Waiting,
 )
 from core.errors import LedgerUnavailable, SignalboxError, Unavailable
 from gui.chat.records import (
@@ -38,7 +39,7 @@ from gui.chat.tree import MessageTree
 if TYPE_CHECKING:
     from gui.bridge import Bridge
     from gui.chat.keeper import Keeper
-    from gui.chat.tasks import TaskSet
+    from gui.tasks import Tasks
 
 NEW_TITLE = "New chat"
 TITLE_CHARS = 60
@@ -47,6 +48,23 @@ CLOSE_S = 5.0
 API_CHARS_PER_TOKEN = 3.8
 """How tokens are counted while an API answer streams: its pieces are several tokens long. The end corrects it."""
 _ROWS_TO_LOOK_AT = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What the running request waits for. ``until_s`` is the expected end on ``time.monotonic``'s clock."""
+
+    told: Waiting
+    until_s: float | None
+
+    @staticmethod
+    def begun(told: Waiting) -> Wait:
+        return Wait(told, None if told.expected_s is None else time.monotonic() + told.expected_s)
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until the expected end, 0 when it is past, ``None`` where nobody knows."""
+        return None if self.until_s is None else max(0.0, self.until_s - time.monotonic())
 
 
 def new_conversation() -> Conversation:
@@ -70,6 +88,7 @@ class Session(QObject):
     Signals:
         path_changed: another branch is shown, or messages came or went.
         answer_started: an answer's request left (again, after a fallback).
+        answer_waits: it has to wait, as ``waiting`` says.
         text_arrived: a message's id and the text that is new.
         answer_ended: an answer is done, stopped or failed.
         failed_before_text: instead of ``answer_ended``, when there is nothing to show but the failure.
@@ -78,6 +97,7 @@ class Session(QObject):
 
     path_changed = Signal()
     answer_started = Signal(str)
+    answer_waits = Signal(str)
     text_arrived = Signal(str, str)
     answer_ended = Signal(str)
     failed_before_text = Signal(str)
@@ -87,7 +107,7 @@ class Session(QObject):
         self,
         bridge: Bridge,
         keeper: Keeper,
-        tasks: TaskSet,
+        tasks: Tasks,
         conversation: Conversation,
         parent: QObject | None = None,
     ) -> None:
@@ -103,6 +123,7 @@ class Session(QObject):
         self.first_token_at_s: float | None = None
         self.tokens = 0
         self._chars = 0
+        self.waiting: Wait | None = None
         self.deleted = False
 
     # What it is
@@ -184,13 +205,22 @@ class Session(QObject):
         if (text, attachments) != (self.draft, self.draft_attachments):
             self._change(replace(self._conversation, draft=text, draft_attachments=attachments))
 
+    def pin(self, message_id: str, *, pinned: bool) -> None:
+        """Keep a message when the conversation is trimmed, or no longer."""
+        message = replace(self.tree[message_id], pinned=pinned)
+        self.tree.replace(message)
+        if message.status != "streaming":
+            self._keep_message(message)
+
     def rename(self, title: str) -> None:
         self._change(replace(self._conversation, title=title, titled_by_user=True))
 
     def request_after(self, text: str, attachments: tuple[Attachment, ...]) -> ChatRequest:
         """Return the request that sending ``text`` now would make. Raises ``MalformedSchema``."""
         return build_request(
-            [*self.tree.path(), self._user_message(text, attachments, self.tree.head_id)], self.options
+            [*self.tree.path(), self._user_message(text, attachments, self.tree.head_id)],
+            self.options,
+            self.id,
         )
 
     def send(self, text: str, attachments: tuple[Attachment, ...] = ()) -> str:
@@ -263,7 +293,7 @@ class Session(QObject):
 
     def _begin_answer(self, parent_id: str | None) -> str:
         assert self.running_id is None, "one answer at a time"
-        request = build_request(self.tree.path(parent_id) if parent_id else [], self.options)
+        request = build_request(self.tree.path(parent_id) if parent_id else [], self.options, self.id)
         answer = StoredMessage(
             id=new_id(),
             conversation_id=self.id,
@@ -280,11 +310,12 @@ class Session(QObject):
         self.first_token_at_s = None
         self.tokens = 0
         self._chars = 0
+        self.waiting = None
         self._saved_at_s = time.monotonic()
         self._keep()
         self._keep_message(answer)
         self.path_changed.emit()
-        self._runner = self._tasks.spawn(self._run(answer.id, request))
+        self._runner = self._tasks.start(self._run(answer.id, request))
         return answer.id
 
     async def _run(self, answer_id: str, request: ChatRequest) -> None:
@@ -306,7 +337,7 @@ class Session(QObject):
         elif message.status == "streaming":
             cut = Unavailable("The stream ended without an answer.", hint="Try again.")
             message = replace(message, status="failed", error=StoredError.from_error(cut))
-        self.running_id = None
+        self.running_id = self.waiting = None
         self.tree.replace(message)
         self._conversation = replace(self._conversation, updated_at=datetime.now(UTC))
         self._keep_message(message)
@@ -328,7 +359,11 @@ class Session(QObject):
             match event:
                 case TextDelta(text=text):
                     pieces.append(text)
+                case Waiting():
+                    self.waiting = Wait.begun(event)
+                    self.answer_waits.emit(answer_id)
                 case Started(decision=decision, hold_nanodollars=hold):
+                    self.waiting = None
                     message = replace(self.tree[answer_id], decision=decision, hold_nanodollars=hold)
                     self.tree.replace(message)
                     self._keep_message(message)
@@ -389,7 +424,7 @@ class Session(QObject):
             return None
         with suppress(LedgerUnavailable, RuntimeError):
             for row in await self._bridge.call(self._bridge.core.recent(_ROWS_TO_LOOK_AT)):
-                if row.correlation_id != request.correlation_id or row.side != decision.side:
+                if row.correlation_id != request.correlation_id or row.side != decision.side or not row.side:
                     continue
                 return ChatResult(
                     text=message.text,

@@ -47,17 +47,18 @@ GROUP BY c.id ORDER BY c.updated_at_ms DESC, c.id DESC LIMIT ?
 _SAVE_MESSAGE = """
 INSERT INTO messages (id, conversation_id, parent_id, role, text, created_at_ms, status, correlation_id, side,
     provider, model, reason, usage_json, cost_nanodollars, loaded_nanodollars, hold_nanodollars, ttft_ms,
-    output_tokens_per_s, decision_json, result_json, error_json)
+    output_tokens_per_s, decision_json, result_json, error_json, pinned)
 VALUES (:id, :conversation_id, :parent_id, :role, :text, :created_at_ms, :status, :correlation_id, :side,
     :provider, :model, :reason, :usage_json, :cost_nanodollars, :loaded_nanodollars, :hold_nanodollars, :ttft_ms,
-    :output_tokens_per_s, :decision_json, :result_json, :error_json)
+    :output_tokens_per_s, :decision_json, :result_json, :error_json, :pinned)
 ON CONFLICT(id) DO UPDATE SET text = excluded.text, status = excluded.status,
     correlation_id = excluded.correlation_id, side = excluded.side, provider = excluded.provider,
     model = excluded.model, reason = excluded.reason, usage_json = excluded.usage_json,
     cost_nanodollars = excluded.cost_nanodollars, loaded_nanodollars = excluded.loaded_nanodollars,
     hold_nanodollars = excluded.hold_nanodollars, ttft_ms = excluded.ttft_ms,
     output_tokens_per_s = excluded.output_tokens_per_s, decision_json = excluded.decision_json,
-    result_json = excluded.result_json, error_json = excluded.error_json
+    result_json = excluded.result_json, error_json = excluded.error_json,
+    pinned = excluded.pinned
 """
 
 
@@ -373,6 +374,7 @@ def _message(row: sqlite3.Row, attachments: tuple[Attachment, ...]) -> StoredMes
         result=codec.result_from_json(row["result_json"], row["text"]),
         error=codec.error_from_json(row["error_json"]),
         attachments=attachments,
+        pinned=bool(row["pinned"]),
     )
 
 
@@ -400,4 +402,5 @@ def _message_values(message: StoredMessage) -> dict[str, Any]:
         "decision_json": codec.decision_to_json(decision) if decision else None,
         "result_json": codec.result_to_json(result) if result else None,
         "error_json": codec.error_to_json(message.error) if message.error else None,
+        "pinned": message.pinned,
     }

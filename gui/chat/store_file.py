@@ -10,7 +10,7 @@ from pathlib import Path
 
 from core.errors import SignalboxError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 IN_MEMORY = ":memory:"
 CHECKED_UP_TO_BYTES = (
     64_000_000  # a full check reads every page: about 0.3 s at this size, in a worker thread
@@ -29,7 +29,8 @@ CREATE TABLE messages (
     status TEXT NOT NULL, correlation_id TEXT, side TEXT, provider TEXT, model TEXT, reason TEXT,
     usage_json TEXT, cost_nanodollars INTEGER, loaded_nanodollars INTEGER,
     hold_nanodollars INTEGER NOT NULL DEFAULT 0,
-    ttft_ms REAL, output_tokens_per_s REAL, decision_json TEXT, result_json TEXT, error_json TEXT
+    ttft_ms REAL, output_tokens_per_s REAL, decision_json TEXT, result_json TEXT, error_json TEXT,
+    pinned INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX messages_by_conversation ON messages(conversation_id, created_at_ms);
 CREATE TABLE attachments (
@@ -39,6 +40,9 @@ CREATE TABLE attachments (
 );
 CREATE INDEX attachments_by_conversation ON attachments(conversation_id);
 """
+
+_UPGRADES = {1: "ALTER TABLE messages ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0"}
+"""What leads from a version of the file to the next."""
 
 # Trigrams find any part of a word in any script (three letters or more) while the user types.
 _SEARCH_SCHEMA = """
@@ -103,10 +107,23 @@ def _connect(path: Path) -> sqlite3.Connection:
             verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if verdict != "ok":
                 raise sqlite3.DatabaseError(f"malformed: {verdict}")
+        if 0 < version < SCHEMA_VERSION:
+            _upgrade(connection)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    """Bring an older file up to this version, wholly or not at all."""
+    with transaction(connection):
+        version = int(
+            connection.execute("PRAGMA user_version").fetchone()[0]
+        )  # another start may be doing it
+        for step in range(version, SCHEMA_VERSION):
+            connection.execute(_UPGRADES[step])
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def _make(connection: sqlite3.Connection) -> None:

@@ -17,7 +17,7 @@ from gui.preferences.desk import SettingsDesk
 from gui.preferences.findings import tell_finding
 from gui.preferences.labels import ResultLine, label
 from gui.preferences.section import Card, Section
-from gui.preferences.tasks import Tasks
+from gui.tasks import Tasks
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from gui.preferences.labels import ResultLine, label
 from gui.preferences.question import Question
 from gui.preferences.rows import add_setting_rows
 from gui.preferences.section import Card, Section
-from gui.preferences.tasks import Tasks
+from gui.tasks import Tasks
 from gui.theme import set_property
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from gui.preferences.fields import read_only_sheet
 from gui.preferences.labels import ResultLine, label
 from gui.preferences.question import Question
 from gui.preferences.section import Card
-from gui.preferences.tasks import Tasks
+from gui.tasks import Tasks
 from gui.theme import set_button_icon, set_property, theme
 from gui.widgets.origin_tag import OriginTag
 

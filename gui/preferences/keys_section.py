@@ -12,7 +12,7 @@ from gui.preferences.desk import SettingsDesk
 from gui.preferences.key_card import KeyCard, KeyText
 from gui.preferences.labels import ORIGIN_WORDS, ResultLine, Tone
 from gui.preferences.section import Card, Section
-from gui.preferences.tasks import Tasks
+from gui.tasks import Tasks
 from gui.theme import set_property
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from gui.preferences.desk import SettingsDesk
 from gui.preferences.labels import ResultLine, label
 from gui.preferences.rows import add_setting_rows
 from gui.preferences.section import Card, Section
-from gui.preferences.tasks import Tasks
+from gui.tasks import Tasks
 from gui.theme import set_button_icon, set_property, theme
 from gui.widgets.lamp import Lamp
 from gui.widgets.marks import LampState

@@ -20,7 +20,7 @@ from gui.preferences.fields import ChoiceField, Field, PathField, SwitchField, T
 from gui.preferences.labels import ResultLine, label
 from gui.preferences.section import Card, Section
 from gui.preferences.sides import Sides
-from gui.preferences.tasks import Tasks
+from gui.tasks import Tasks
 from gui.theme import theme
 from gui.widgets.icon_button import IconButton
 from gui.widgets.origin_tag import OriginTag

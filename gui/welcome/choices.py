@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QLineEdit, QPushButton, QVBoxLayout, QWidget
 from core.errors import AuthenticationFailed, SignalboxError
 from gui.preferences.findings import tell_finding
 from gui.preferences.labels import ORIGIN_WORDS, ResultLine, label
-from gui.preferences.tasks import Tasks
+from gui.tasks import Tasks
 from gui.theme import set_property, theme
 from gui.welcome.choice import Choice
 

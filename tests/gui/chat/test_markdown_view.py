@@ -18,8 +18,8 @@ from gui.chat.links import LinkPopover, describe_target, may_open
 from gui.chat.markdown_view import MarkdownView
 from gui.chat.prose import render_markdown
 from gui.chat.prose_block import LIVE_CHARS, ProseBlock
-from gui.chat.tasks import TaskSet
 from gui.chat.text_pane import LoadNothingDocument, TextPane
+from gui.tasks import Tasks
 from gui.theme import theme
 
 PIECES = [
@@ -35,7 +35,7 @@ class Shelf(LexerShelf):
     """Loads lexers at once, so that a test needs no worker."""
 
     def __init__(self) -> None:
-        super().__init__(None, TaskSet())
+        super().__init__(None, Tasks())
 
     def get(self, language: str) -> Any | None:
         name = LANGUAGES.get(language)

@@ -8,6 +8,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,8 +18,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.chat import CacheMarks, CachePlan, CacheToll, ContextEconomy, RequestStep
+from core.errors import AnswerInvalid, RateExceeded, RunawayPaused, SignalboxError, TimedOut
 from gui.chat import codec
 from gui.chat.records import Attachment, ChatOptions, StoredError, clean_text
+from gui.chat.requests import build_request
 from gui.chat.store import ConversationStore, open_or_memory
 from gui.chat.store_file import StoreTrouble
 from tests.gui.chat.builders import make_conversation, make_decision, make_message, make_result
@@ -137,6 +142,7 @@ def test_a_kill_9_while_streaming_loses_nothing_that_was_saved(path: Path) -> No
     script = f"""
 import os, signal
 from pathlib import Path
+from gui.chat.requests import build_request
 from gui.chat.store import ConversationStore
 from tests.gui.chat.builders import make_conversation, make_message
 store = ConversationStore(Path({str(path)!r}))
@@ -257,3 +263,88 @@ def test_a_decision_of_another_version_reads_as_unknown_and_extra_fields_are_ski
     assert codec.result_from_json('{"decision": 3}', "x") is None
     text = codec.decision_to_json(make_decision())
     assert codec.decision_from_json('{"later": 1,' + text[1:]) == make_decision()
+
+
+def test_everything_a_request_went_through_reads_the_same_after_a_restart() -> None:
+    decision = make_decision(
+        "api",
+        template="claude",
+        cache=CachePlan(
+            marks=CacheMarks(system=True, messages=(0, 2), lifetime="1h"),
+            reason="used again",
+            prefix_tokens=4_000,
+            saving_nanodollars=9_000,
+        ),
+        toll=CacheToll(side="api", cached_tokens=9_000, nanodollars=20_000_000, expires_in_s=200.0),
+        economy=ContextEconomy(trimmed_tokens=400, dropped_turns=3, saved_nanodollars=1_200),
+    )
+    steps = (
+        RequestStep(kind="waited", detail="Waited its turn", side="local", took_ms=800.0),
+        RequestStep(kind="fell_back", detail="Local failed", side="api", cost_nanodollars=None),
+    )
+    result = replace(make_result("ok", "api"), decision=decision, steps=steps, schema_valid=True)
+    assert codec.result_from_json(codec.result_to_json(result), "ok") == result
+
+
+def test_a_part_of_a_decision_that_another_version_wrote_is_left_out() -> None:
+    text = codec.decision_to_json(make_decision(template="claude"))
+    read = codec.decision_from_json(text.replace('"toll":null', '"toll":{"side":"api"}'))
+    assert read is not None
+    assert (read.toll, read.template) == (None, "claude")
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"),
+    [
+        (
+            RunawayPaused("Paused", conversation="ab12", per_minute=60),
+            {"conversation": "ab12", "per_minute": 60},
+        ),
+        (TimedOut("Late", phase="connect"), {"phase": "connect"}),
+        (AnswerInvalid("No", problems=("a", "b")), {"problems": ("a", "b")}),
+    ],
+)
+def test_what_a_failure_s_card_needs_is_kept(error: SignalboxError, kept: dict[str, object]) -> None:
+    error.correlation_id = "0197-x"
+    stored = codec.error_from_json(codec.error_to_json(StoredError.from_error(error)))
+    assert stored is not None
+    assert {name: getattr(stored, name) for name in kept} == kept
+    assert stored.correlation_id == "0197-x"
+
+
+def test_when_a_rate_is_free_again_is_kept_as_a_moment() -> None:
+    before_ms = time.time() * 1000
+    stored = StoredError.from_error(RateExceeded("Full", limit_name="MAX", retry_after_s=12.0))
+    assert stored.retry_at_ms is not None
+    assert 12_000 <= stored.retry_at_ms - before_ms + 1 <= 13_000
+
+
+def test_a_file_of_the_first_version_is_brought_up_and_keeps_its_messages(path: Path) -> None:
+    store = ConversationStore(path)
+    conversation = make_conversation()
+    store.save_conversation(conversation)
+    message = make_message(conversation, "user", "Why?")
+    store.save_message(message)
+    store.close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("ALTER TABLE messages DROP COLUMN pinned")
+        connection.execute("PRAGMA user_version = 1")
+        connection.commit()
+    store = ConversationStore(path)
+    store.save_message(replace(message, pinned=True))
+    loaded = store.load(conversation.id)
+    assert loaded is not None
+    assert [(item.text, item.pinned) for item in loaded.messages] == [("Why?", True)]
+
+
+def test_a_pinned_message_is_sent_as_pinned_also_when_prompts_are_joined() -> None:
+    conversation = make_conversation()
+    path = [
+        make_message(conversation, "user", "Keep this", pinned=True),
+        make_message(conversation, "user", "And this"),
+        make_message(conversation, "assistant", "Yes.", pinned=True),
+        make_message(conversation, "user", "Go on"),
+    ]
+    request = build_request(path, conversation.options, conversation.id)
+    assert [message.pinned for message in request.messages] == [True, True, False]
+    assert request.conversation_id == conversation.id

@@ -1,4 +1,4 @@
-"""Starts coroutines from Qt slots, keeps them alive and cancels them when their widget goes.
+"""Coroutines started from Qt slots: kept alive until they end, and cancelled when their owner goes.
 
 asyncio holds only weak references to tasks, and a bare task's exception is told when the task is
 collected, if ever. Here every task is held, and a failure goes to the loop's exception handler at once.
@@ -13,18 +13,18 @@ from typing import Any
 from PySide6.QtCore import QObject
 
 
-class Tasks(QObject):
-    """The running jobs of one widget. ``key`` names a job that a newer one of the same key replaces."""
+class Tasks:
+    """The running jobs of one widget or page. With an ``owner`` they are cancelled when Qt deletes it."""
 
-    def __init__(self, owner: QObject) -> None:
-        super().__init__(owner)
+    def __init__(self, owner: QObject | None = None) -> None:
         self._running: set[asyncio.Task[Any]] = set()
         self._by_key: dict[str, asyncio.Task[Any]] = {}
-        running = self._running
-        owner.destroyed.connect(lambda: _cancel_all(running))
+        if owner is not None:
+            running = self._running
+            owner.destroyed.connect(lambda: _cancel_all(running))
 
     def start(self, job: Coroutine[Any, Any, Any], *, key: str | None = None) -> asyncio.Task[Any]:
-        """Run ``job`` on the GUI loop; with a ``key``, cancel the one before it first."""
+        """Run ``job`` on the GUI loop; with a ``key``, cancel the one of that key before it first."""
         if key is not None and (before := self._by_key.get(key)) is not None:
             before.cancel()
         task = asyncio.ensure_future(job)
@@ -39,8 +39,23 @@ class Tasks(QObject):
         send the focus, and what is typed next, to another field."""
         return key in self._by_key
 
+    def __len__(self) -> int:
+        return len(self._running)
+
     def cancel(self) -> None:
+        """Ask everything to end; ``close`` also waits for it."""
         _cancel_all(self._running)
+
+    async def wait(self) -> None:
+        """Wait until nothing runs any more, what is started meanwhile included."""
+        while self._running:
+            await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Cancel everything and wait for its clean-up."""
+        while self._running:
+            self.cancel()
+            await asyncio.gather(*self._running, return_exceptions=True)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
