@@ -65,6 +65,16 @@ SECTIONS: tuple[SectionText, ...] = (
         title="Spend",
         sentence="Limits are checked before a request leaves, in the ledger, for every program that uses it.",
     ),
+    SectionText(
+        id="reliability",
+        title="Reliability",
+        sentence="How long a request may take, what is tried again, and how many may wait their turn.",
+    ),
+    SectionText(
+        id="observability",
+        title="Observability",
+        sentence="Figures and traces for your own monitoring. Prompts, answers and keys are never among them.",
+    ),
     SectionText(id="appearance", title="Appearance", sentence="How the panel looks. It changes at once."),
     SectionText(id="shortcuts", title="Shortcuts", sentence="Everything here can be done from the keyboard."),
     SectionText(
@@ -93,6 +103,14 @@ LOCAL_SERVERS = (
     ("compose", "vLLM container", "The container of docker-compose.yml, started by you."),
     ("external", "A server I run", "Any server that speaks OpenAI’s wire at the address below."),
     ("none", "None", "There is no local side; everything goes to the API."),
+)
+PROMPT_CACHING = (
+    ("auto", "Where it pays", "Long prompts that come again are cached at the API, when that is cheaper."),
+    ("off", "Off", "The API is never asked to cache a prompt."),
+)
+LOG_FORMATS = (
+    ("text", "Text", "A line for a person."),
+    ("json", "JSON", "One JSON object a line, for a log collector."),
 )
 
 SETTINGS: dict[str, SettingText] = {
@@ -145,18 +163,188 @@ SETTINGS: dict[str, SettingText] = {
         placeholder="The first it serves",
         also="vllm served name",
     ),
+    "local_max_concurrent": SettingText(
+        section="local",
+        card="Busy server",
+        label="Requests at once",
+        placeholder="As it says",
+        also="concurrency parallel slots queue",
+    ),
+    "local_max_wait_s": SettingText(
+        section="local",
+        card="Busy server",
+        label="Longest wait before the API",
+        also="queue spill over busy line",
+    ),
     "spend_limit_dollars": SettingText(
         section="spend", card="Limits", label="Monthly limit", also="budget cap dollars spend"
+    ),
+    "daily_spend_limit_dollars": SettingText(
+        section="spend",
+        card="Limits",
+        label="Daily limit",
+        placeholder="No limit",
+        also="budget cap dollars day",
+    ),
+    "project_spend_limits": SettingText(
+        section="spend",
+        card="Limits",
+        label="Limits of projects",
+        placeholder="website=50, research=12.50",
+        also="budget cap tag team",
+    ),
+    "daily_token_budget": SettingText(
+        section="spend", card="Limits", label="Tokens a day", placeholder="No limit", also="budget cap quota"
+    ),
+    "spend_alert_percents": SettingText(
+        section="spend", card="Limits", label="Tell me at", also="alert warning share threshold notify"
     ),
     "max_tokens_per_request": SettingText(
         section="spend", card="Limits", label="Longest answer", also="max tokens output per request"
     ),
+    "context_window_tokens": SettingText(
+        section="spend",
+        card="Sending less",
+        label="Longest conversation",
+        placeholder="All of it",
+        also="context window trim tokens history pinned",
+    ),
+    "compress_prompts": SettingText(
+        section="spend",
+        card="Sending less",
+        label="Leave out what repeats",
+        also="compress compression whitespace duplicate",
+    ),
+    "prompt_caching": SettingText(
+        section="spend",
+        card="Sending less",
+        label="Prompt caching",
+        choices=PROMPT_CACHING,
+        also="cache_control anthropic ttl prefix",
+    ),
     "local_dollars_per_hour": SettingText(
         section="spend",
         card="Your own machine",
-        label="Cost of the local machine",
+        label="Rent",
         placeholder="Not known",
-        also="gpu rent power hour loaded",
+        also="cost of the local machine gpu rent hour loaded",
+    ),
+    "gpu_purchase_dollars": SettingText(
+        section="spend",
+        card="Your own machine",
+        label="Purchase price",
+        placeholder="Not known",
+        also="gpu buy hardware cost local machine",
+    ),
+    "gpu_life_months": SettingText(
+        section="spend",
+        card="Your own machine",
+        label="Life of the purchase",
+        also="gpu depreciation amortise months",
+    ),
+    "electricity_dollars_per_kwh": SettingText(
+        section="spend",
+        card="Your own machine",
+        label="Electricity",
+        placeholder="Not known",
+        also="power kwh energy tariff",
+    ),
+    "local_watts": SettingText(
+        section="spend",
+        card="Your own machine",
+        label="Power while answering",
+        placeholder="Measured",
+        also="watts gpu energy draw",
+    ),
+    "power_usage_effectiveness": SettingText(
+        section="spend",
+        card="Your own machine",
+        label="Cooling and losses (PUE)",
+        also="power usage effectiveness data centre",
+    ),
+    "ops_hours_per_month": SettingText(
+        section="spend",
+        card="Your own machine",
+        label="Hours of care",
+        also="ops operations maintenance work",
+    ),
+    "ops_dollars_per_hour": SettingText(
+        section="spend", card="Your own machine", label="Price of an hour of care", also="ops rate wage"
+    ),
+    "connect_timeout_s": SettingText(
+        section="reliability", card="Time-outs", label="Connecting", also="timeout connect seconds"
+    ),
+    "first_token_timeout_s": SettingText(
+        section="reliability", card="Time-outs", label="First token", also="timeout ttft slow prompt seconds"
+    ),
+    "between_tokens_timeout_s": SettingText(
+        section="reliability",
+        card="Time-outs",
+        label="Between two tokens",
+        also="timeout stall silence seconds",
+    ),
+    "request_deadline_s": SettingText(
+        section="reliability",
+        card="Time-outs",
+        label="The whole request",
+        placeholder="No deadline",
+        also="deadline timeout seconds",
+    ),
+    "max_retries": SettingText(
+        section="reliability",
+        card="Trying again",
+        label="Retries on the same side",
+        also="retry backoff overloaded 429 529",
+    ),
+    "max_requests_per_minute": SettingText(
+        section="reliability",
+        card="Request rates",
+        label="Requests a minute",
+        placeholder="No limit",
+        also="rate limit rpm throttle both sides",
+    ),
+    "max_api_requests_per_minute": SettingText(
+        section="reliability",
+        card="Request rates",
+        label="API requests a minute",
+        placeholder="No limit",
+        also="rate limit rpm throttle anthropic",
+    ),
+    "rate_max_wait_s": SettingText(
+        section="reliability", card="Request rates", label="Longest wait", also="rate queue seconds turn"
+    ),
+    "max_waiting_requests": SettingText(
+        section="reliability",
+        card="Request rates",
+        label="Requests that may wait",
+        also="queue line bound full",
+    ),
+    "runaway_requests_per_minute": SettingText(
+        section="reliability",
+        card="Runaway brake",
+        label="Pause a conversation at",
+        also="loop agent runaway paused resume requests minute",
+    ),
+    "metrics_port": SettingText(
+        section="observability",
+        card="Metrics",
+        label="Prometheus port",
+        placeholder="None",
+        also="metrics scrape prometheus grafana",
+    ),
+    "otel_exporter_otlp_endpoint": SettingText(
+        section="observability",
+        card="Traces",
+        label="OpenTelemetry collector",
+        placeholder="None",
+        also="otlp otel traces datadog jaeger",
+    ),
+    "log_format": SettingText(
+        section="observability",
+        card="Log",
+        label="Log format",
+        choices=LOG_FORMATS,
+        also="logs json structured",
     ),
     "ledger_url": SettingText(
         section="data",

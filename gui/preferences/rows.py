@@ -203,7 +203,7 @@ def make_field(info: SettingInfo) -> Field:
 
 def is_number(info: SettingInfo) -> bool:
     number = isinstance(info.default, int | float | Decimal) and not isinstance(info.default, bool)
-    return number or bool(info.unit)
+    return number or info.allowed.startswith(("a number", "a whole number", "an amount"))
 
 
 def shown_value(value: object) -> object:
@@ -230,6 +230,8 @@ def allowed_words(info: SettingInfo) -> str:
     parts: list[str] = []
     if is_number(info):
         parts.append(with_thousands(info.allowed))
+    elif info.unit:  # a text that is read, such as a list of amounts: its form has to be seen
+        parts.append(f"{info.allowed} ({info.unit})")
     if info.default is not None and info.origin != "default" and not isinstance(info.default, bool):
         parts.append(f"default {describe_value(info.default)}")
     words = ", ".join(parts)

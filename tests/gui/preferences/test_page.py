@@ -54,7 +54,10 @@ def test_searching_finds_a_setting_and_enter_goes_to_its_field(panel: Panel) -> 
         page = panel.show(PreferencesPage(panel.bridge))
         page.search.setFocus()
         QTest.keyClicks(page.search, "budget dollars")
-        assert [page.list.item(i).text() for i in range(page.list.count())] == ["Monthly limit"]
+        assert [page.list.item(i).text() for i in range(page.list.count())] == [
+            "Monthly limit",
+            "Daily limit",
+        ]
         QTest.keyClick(page.search, Qt.Key.Key_Return)
         assert page.current_section == "spend"
         focused = page.focusWidget()

@@ -58,6 +58,8 @@ def test_a_number_typed_holds_for_the_next_request_and_is_kept(panel: Panel, hom
 @pytest.mark.parametrize(
     ("name", "bad"),
     [
+        ("project_spend_limits", "website"),
+        ("spend_alert_percents", "50,120"),
         ("max_tokens_per_request", "lots"),
         ("spend_limit_dollars", "-1"),
         ("complexity_threshold", "1.5"),
@@ -232,6 +234,43 @@ def test_every_setting_has_a_row_or_a_key_card(panel: Panel) -> None:
             else:
                 row = row_of(page, info.name)
                 assert row.accessible_name  # said by a screen reader
+
+    panel.run(body())
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "kept"),
+    [
+        ("project_spend_limits", "website=50, research=12.50", "website=50, research=12.50"),
+        ("spend_alert_percents", "90, 100", "90, 100"),
+    ],
+)
+def test_a_list_is_a_text_field_that_shows_its_form(panel: Panel, name: str, typed: str, kept: str) -> None:
+    async def body() -> None:
+        await panel.start()
+        row = row_of(panel.show(PreferencesPage(panel.bridge)), name)
+        assert "such as" in row.note.text()
+        enter(row, typed)
+        await panel.until(lambda: row.tag.text == "Set here")
+        assert getattr(panel.core.settings.current, name) == kept
+
+    panel.run(body())
+
+
+@pytest.mark.parametrize("name", ["metrics_port", "daily_token_budget", "request_deadline_s"])
+def test_an_optional_number_is_a_number_field_that_can_be_emptied(panel: Panel, name: str) -> None:
+    async def body() -> None:
+        await panel.start()
+        row = row_of(panel.show(PreferencesPage(panel.bridge)), name)
+        assert isinstance(row.field, TextField)
+        assert row.field.edit.alignment() & Qt.AlignmentFlag.AlignRight
+        enter(row, "9,400")
+        await panel.until(lambda: row.tag.text == "Set here")
+        assert getattr(panel.core.settings.current, name) == 9400
+        row.field.edit.selectAll()
+        QTest.keyClick(row.field.edit, Qt.Key.Key_Delete)
+        QTest.keyClick(row.field.edit, Qt.Key.Key_Return)
+        await panel.until(lambda: getattr(panel.core.settings.current, name) is None)
 
     panel.run(body())
 
