@@ -18,15 +18,15 @@ import sys
 import traceback
 from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 from core.chat import ChatRequest, TextDelta, ToolCallDelta
 from core.file_lock import locked
 from core.redaction import redact, remember_secret
-from core.request_text import HIDDEN_TEXT, hide_request_text, remember_request
+from core.request_text import HIDDEN_TEXT, RequestText, hide_request_text, remember_request
 
 __all__ = [
     "RedactingFilter",
@@ -42,6 +42,8 @@ __all__ = [
     "traceparent",
     "with_traceparent",
 ]
+
+_known_text: ContextVar[RequestText | None] = ContextVar("known_text", default=None)
 
 T = TypeVar("T")
 LogFormat = Literal["text", "json"]
@@ -221,41 +223,56 @@ async def in_request(request: ChatRequest, events: AsyncGenerator[T]) -> AsyncGe
     ``events``. Between two events the caller's own context is back, so that two streams may be read in turns.
     """
     known = remember_request(_texts_of(request))
+    context = ((correlation_id, request.correlation_id), (_known_text, known))
     try:
-        async with aclosing(_with(correlation_id, request.correlation_id, events)) as own:
+        async with aclosing(_with(context, events)) as own:
             async for event in own:
-                if isinstance(event, TextDelta):
-                    known.add(event.text)
-                elif isinstance(event, ToolCallDelta):
-                    known.add(event.arguments_json)
                 yield event
     finally:
         known.end()
 
 
-def with_traceparent(header: str | None, events: AsyncGenerator[T]) -> AsyncGenerator[T]:
-    """Pass ``events`` on; whoever makes them finds ``header`` in ``traceparent``."""
-    return events if header is None else _with(traceparent, header, events)
+async def with_traceparent(header: str | None, events: AsyncGenerator[T]) -> AsyncGenerator[T]:
+    """Pass a provider's ``events`` on; whoever makes them finds ``header`` in ``traceparent``.
+
+    Their text is hidden from now on as part of the request around this, also where it is shown to nobody.
+    """
+    known = _known_text.get()
+    async with aclosing(_with(((traceparent, header),), events)) as own:
+        async for event in own:
+            if known is not None:
+                if isinstance(event, TextDelta):
+                    known.add(event.text)
+                elif isinstance(event, ToolCallDelta):
+                    known.add(event.arguments_json)
+            yield event
 
 
-async def _with(variable: ContextVar[str | None], value: str, events: AsyncGenerator[T]) -> AsyncGenerator[T]:
-    """Set ``variable`` while ``events`` makes its next event, and never while the caller has the turn."""
+async def _with(
+    values: tuple[tuple[ContextVar[Any], object], ...], events: AsyncGenerator[T]
+) -> AsyncGenerator[T]:
+    """Set variables while ``events`` makes its next event, and never while the caller has the turn."""
     try:
         while True:
-            token = variable.set(value)
+            tokens = [variable.set(value) for variable, value in values]
             try:
                 event = await anext(events)
             except StopAsyncIteration:
                 return
             finally:
-                variable.reset(token)
+                _put_back(tokens)
             yield event
     finally:
-        token = variable.set(value)
+        tokens = [variable.set(value) for variable, value in values]
         try:
             await events.aclose()
         finally:
-            variable.reset(token)
+            _put_back(tokens)
+
+
+def _put_back(tokens: list[Token[Any]]) -> None:
+    for token in tokens:
+        token.var.reset(token)
 
 
 def _texts_of(request: ChatRequest) -> list[str]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from core.chat import ChatRequest, RouteDecision, Side, StepKind
 from core.errors import LedgerUnavailable, Overloaded, RateLimited, SignalboxError, TransientFailure
+from core.observe import private
 from core.routing.judging import Verdict
 from core.routing.policy import NAMES
 from core.routing.retry import Backoff
@@ -109,7 +110,7 @@ class Following:
         second = self._admission.decide(run.shaped, signals, standing)
         if second.side is None:
             return None
-        message = failure.message.rstrip(".")
+        message = private(failure.message).rstrip(".")  # it is kept in the ledger, and a server may quote
         second = dataclasses.replace(
             second,
             signals=failed.decision.signals,

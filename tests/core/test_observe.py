@@ -483,7 +483,16 @@ async def test_a_prompt_and_an_answer_that_exceptions_quote_are_hidden(home: Pat
                 log.exception("it failed: %s", quoted)
             log.warning("no traceback: %s and more", quoted)
 
-    async with aclosing(in_request(request(f'He said: "{DIARY}"\nÜber alles.'), events())) as stream:
+    async def sent() -> AsyncGenerator[TextDelta]:
+        """As the router sends it: the text that a provider makes is known although nobody is shown it."""
+        async with aclosing(with_traceparent(None, events())) as answer:
+            async for event in answer:
+                del event
+        return
+        yield TextDelta("")
+
+    prompt = f'He said: "{DIARY}"\nÜber alles.'
+    async with aclosing(in_request(request(prompt), sent())) as stream:
         async for _ in stream:
             pass
     written = logged(home)
