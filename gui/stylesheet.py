@@ -94,6 +94,8 @@ QToolButton:hover {{ background: {c["hover"]}; }}
 QToolButton:pressed, QToolButton:checked {{ background: {c["select"]}; }}
 QToolButton[outlined="true"] {{ background: {c["surface"]}; border-color: {c["control"]}; }}
 QToolButton[outlined="true"]:hover {{ background: {c["hover"]}; }}
+QToolButton[fold="true"] {{ color: {c["text"]}; padding: {px(2)}px {px(6)}px {px(2)}px 0;
+  margin-left: -{px(6)}px; }}
 QToolButton:focus {{ border: 2px solid {c["focus"]}; }}
 QToolButton::menu-indicator {{ image: none; width: 0; }}
 """

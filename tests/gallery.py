@@ -31,7 +31,18 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from core.chat import ChatResult, Estimate, RouteDecision, Signals, Usage
+from core.chat import (
+    CacheMarks,
+    CachePlan,
+    CacheToll,
+    ChatResult,
+    ContextEconomy,
+    Estimate,
+    RequestStep,
+    RouteDecision,
+    Signals,
+    Usage,
+)
 from core.local.server import ServerState
 from core.spend.budget import Budget
 from core.status import ApiStatus, CoreStatus
@@ -129,6 +140,60 @@ API_RESULT = a_result(
     price_version="genai-prices 0.2.3",
     latency_ms=910 + 511 * 1000 / 74,
     ttft_ms=910,
+)
+EVENTFUL = replace(
+    API_RESULT,
+    decision=replace(
+        COMPLEX,
+        rule="unavailable",
+        reason="Local unavailable: the connection was cut",
+        fell_back_from="local",
+        template="claude",
+        signals=replace(COMPLEX.signals, has_schema=True, conversation_side="api"),
+        cache=CachePlan(
+            marks=CacheMarks(system=True),
+            reason="seen 4 times in the last 9 minutes",
+            prefix_tokens=4_120,
+            saving_nanodollars=9_400_000,
+        ),
+        toll=CacheToll(side="api", cached_tokens=9_000, nanodollars=20_000_000, expires_in_s=200),
+        economy=ContextEconomy(trimmed_tokens=2_400, dropped_turns=6, saved_nanodollars=7_200_000),
+    ),
+    steps=(
+        RequestStep(kind="waited", detail="Waited its turn", side="local", took_ms=8_140),
+        RequestStep(
+            kind="fell_back", detail="Local failed: the connection was cut", side="api", cost_nanodollars=0
+        ),
+        RequestStep(
+            kind="retried",
+            detail="API turned it away: the API is overloaded",
+            side="api",
+            took_ms=480,
+            cost_nanodollars=None,
+        ),
+        RequestStep(kind="invalid", detail="'city' is a required property", side="api"),
+        RequestStep(
+            kind="asked_again",
+            detail="Asked API again: 'city' is a required property",
+            side="api",
+            cost_nanodollars=1_300_000,
+        ),
+        RequestStep(kind="repaired", detail="Repaired: a trailing comma", side="api"),
+    ),
+    queued_ms=8_620,
+    unresolved_nanodollars=16_700_000,
+    schema_valid=True,
+)
+METERED = a_result(
+    steps=(RequestStep(kind="waited", detail="Waited its turn", side="local", took_ms=8_140),),
+    queued_ms=8_140,
+    marginal_nanodollars=190_000,
+    decision=a_decision(template="llama"),
+)
+REPLAYED = a_result(
+    steps=(RequestStep(kind="replayed", detail="The answer of an earlier request with the same key"),),
+    replayed=True,
+    loaded_nanodollars=0,
 )
 UNPRICED = a_result(
     side="api",
@@ -360,11 +425,24 @@ class Gallery(QWidget):
         failed.set_failed("Broke off after 214 tokens", COMPLEX, 3_900_000)
         narrow.set_result(API_RESULT)
         narrow.setFixedWidth(360)
-        for result in (a_result(), API_RESULT, UNPRICED, a_result(loaded_nanodollars=None)):
+        queued, again = RouteBadge(), RouteBadge()
+        queued.set_waiting("for Local", "for Local, 2 ahead, about 8 s", "2 ahead at the local server.")
+        again.set_decision(COMPLEX)
+        again.set_waiting("to try again", "to try again, about 3 s", "API turned it away: overloaded")
+        results = (
+            a_result(),
+            API_RESULT,
+            EVENTFUL,
+            METERED,
+            REPLAYED,
+            UNPRICED,
+            a_result(loaded_nanodollars=None),
+        )
+        for result in results:
             badge = RouteBadge()
             badge.set_result(result)
             self.row(badge)
-        for badge in (streaming, waiting, failed, narrow):
+        for badge in (streaming, waiting, failed, narrow, queued, again):
             self.row(badge)
         for decision in (
             None,
@@ -473,7 +551,7 @@ class Gallery(QWidget):
     def _decisions(self) -> None:
         self.section("Decision cards")
         cards: list[QWidget] = []
-        for shown in (a_result(), API_RESULT, REFUSED):
+        for shown in (a_result(), EVENTFUL, METERED, REPLAYED, REFUSED):
             card = DecisionCard(shown)
             card.setWindowFlags(Qt.WindowType.Widget)
             cards.append(card)

@@ -32,6 +32,7 @@ from gui.chat.prompt_edit import PromptEdit
 from gui.chat.prose import plain_block_format, plain_char_format
 from gui.chat.records import StoredMessage
 from gui.chat.text_pane import TextPane, drawable
+from gui.chat.waiting import Wait
 from gui.theme import set_property, theme
 from gui.widgets.icon_button import IconButton
 from gui.widgets.route_badge import RouteBadge
@@ -333,6 +334,12 @@ class AnswerMessage(MessageView):
         self._note.setText(words)
         self._note.setVisible(bool(words))
 
+    def set_wait(self, wait: Wait) -> None:
+        """Show, where the badge will be, what the request waits for."""
+        self.badge.setVisible(True)
+        self._note.hide()
+        self.badge.set_waiting(wait.goal, wait.words, wait.told.detail)
+
     def set_progress(self, tokens: int, tok_s: float | None, held: int | None) -> None:
         self.badge.set_streaming(tokens, tok_s, held)
 
@@ -352,7 +359,10 @@ class AnswerMessage(MessageView):
         self.copy_button.setVisible(not streaming and bool(message.text))
         note = ""
         if message.status == "stopped":
-            note = "Stopped" if message.text else "Stopped before the first token"
+            early = (
+                "Stopped before it was sent" if message.decision is None else "Stopped before the first token"
+            )
+            note = "Stopped" if message.text else early
         elif message.status == "done" and message.result is not None:
             if message.result.finish_reason == "refusal":
                 note = "The model declined to answer."

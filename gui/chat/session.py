@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,7 @@ from gui.chat.records import (
 )
 from gui.chat.requests import build_request
 from gui.chat.tree import MessageTree
+from gui.chat.waiting import Wait
 
 if TYPE_CHECKING:
     from gui.bridge import Bridge
@@ -48,23 +49,6 @@ CLOSE_S = 5.0
 API_CHARS_PER_TOKEN = 3.8
 """How tokens are counted while an API answer streams: its pieces are several tokens long. The end corrects it."""
 _ROWS_TO_LOOK_AT = 50
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """What the running request waits for. ``until_s`` is the expected end on ``time.monotonic``'s clock."""
-
-    told: Waiting
-    until_s: float | None
-
-    @staticmethod
-    def begun(told: Waiting) -> Wait:
-        return Wait(told, None if told.expected_s is None else time.monotonic() + told.expected_s)
-
-    @property
-    def left_s(self) -> float | None:
-        """Seconds until the expected end, 0 when it is past, ``None`` where nobody knows."""
-        return None if self.until_s is None else max(0.0, self.until_s - time.monotonic())
 
 
 def new_conversation() -> Conversation:

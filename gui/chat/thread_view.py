@@ -107,12 +107,14 @@ class ThreadView(QScrollArea):
             self._session.path_changed.disconnect(self._on_path)
             self._session.text_arrived.disconnect(self._on_text)
             self._session.answer_started.disconnect(self._on_started)
+            self._session.answer_waits.disconnect(self._on_waits)
             self._session.answer_ended.disconnect(self._on_ended)
             self._session.failed_before_text.disconnect(self._on_ended)
         self._session = session
         session.path_changed.connect(self._on_path)
         session.text_arrived.connect(self._on_text)
         session.answer_started.connect(self._on_started)
+        session.answer_waits.connect(self._on_waits)
         session.answer_ended.connect(self._on_ended)
         session.failed_before_text.connect(self._on_ended)
         self.set_loose_plan(None)
@@ -239,6 +241,11 @@ class ThreadView(QScrollArea):
             self._show_progress()
             self._progress.start()
 
+    def _on_waits(self, answer_id: str) -> None:
+        if answer_id in self._views:
+            self._show_progress()
+            self._progress.start()
+
     def _on_text(self, answer_id: str, text: str) -> None:
         view = self._views.get(answer_id)
         if isinstance(view, AnswerMessage) and view.view.is_streaming:
@@ -265,7 +272,9 @@ class ThreadView(QScrollArea):
             elapsed_s = time.monotonic() - session.first_token_at_s
             speed = (session.tokens - 1) / elapsed_s if elapsed_s > 0.3 else None
         held = session.tree[session.running_id].hold_nanodollars or None
-        if session.tree[session.running_id].decision is None:
+        if session.waiting is not None:
+            view.set_wait(session.waiting)
+        elif session.tree[session.running_id].decision is None:
             view.set_waiting(self.waiting_words())
         else:
             view.set_progress(session.tokens, speed, held)

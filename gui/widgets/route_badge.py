@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from PySide6.QtCore import QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QPainter, QPainterPath, QPaintEvent, QPen
 from PySide6.QtWidgets import QWidget
@@ -10,6 +12,7 @@ from core.chat import ChatResult, RouteDecision, Side
 from core.spend.money import format_cost
 from gui.theme import theme
 from gui.widgets.busy import BusyTurn
+from gui.widgets.decision_facts import steps_summary
 from gui.widgets.marks import paint_focus_ring
 from gui.widgets.money_label import cost_runs, spoken_cost
 from gui.widgets.painted_button import PaintedButton
@@ -18,11 +21,12 @@ from gui.widgets.words import SIDE_ICONS, cost_of, cost_tooltip, count, side_wor
 
 _TIMING_DROP = 3
 _TOKENS_DROP = 2
+_STEPS_DROP = 1
 _PAD = 8
 
 
 class RouteBadge(PaintedButton):
-    """26 px high. When narrow the speed leaves first, then the tokens; the reason is elided last."""
+    """26 px high. When narrow the speed leaves first, then tokens, then steps; the reason is elided last."""
 
     opened = Signal()
 
@@ -41,6 +45,16 @@ class RouteBadge(PaintedButton):
         """Say which request this is, before its first token: side and reason."""
         self._decision = decision
         self.set_streaming(0, None, None)
+
+    def set_waiting(self, goal: str, words: str, detail: str) -> None:
+        """Say what the request waits for: ``for Local``, and the same with place and time, which run down."""
+        lamp = Run(kind="lamp", name="busy", gap=_PAD)
+        if self._decision is None:
+            body = [replace(lamp, gap=0), Run(text=words, token="text", gap=6, elide=True)]
+        else:
+            body = [*self._reason(), self._divider(), lamp, Run(text=f"Waiting {words}", gap=6)]
+        # The name stays the same while the time runs down: a screen reader hears it once.
+        self._show(body, f"Waiting {goal}", busy=True, tooltip=detail)
 
     def set_streaming(self, tokens: int, tok_s: float | None, held: int | None) -> None:
         """Show the tokens so far, their rate if known, and the nano-dollars held for the request."""
@@ -65,13 +79,42 @@ class RouteBadge(PaintedButton):
         self._decision = result.decision
         cost, kind = cost_of(result)
         tokens, times = token_counts(result.usage, estimated=result.usage_estimated), timing(result)
-        body = self._reason(result.side)
+        body = [*self._reason(result.side), *self._steps(result)]
         body += [self._divider(_TOKENS_DROP), Run(text=tokens, gap=_PAD, drop=_TOKENS_DROP)]
-        body += [self._divider(), *cost_runs(cost, kind, gap=_PAD)]
+        body += self._cost(result)
         if times:
             body += [self._divider(_TIMING_DROP), Run(text=times, gap=_PAD, drop=_TIMING_DROP)]
-        spoken = f"{tokens}, {spoken_cost(cost, kind)}" + (f", {times}" if times else "")
+        paid = "replayed, not paid again" if result.replayed else spoken_cost(cost, kind)
+        if result.unresolved_nanodollars:
+            paid += f", {format_cost(result.unresolved_nanodollars)} not settled yet"
+        spoken = ", ".join(part for part in (steps_summary(result), tokens, paid, times) if part)
         self._show(body, spoken, busy=False, tooltip=f"{spoken}\n{cost_tooltip(result)}", side=result.side)
+
+    @staticmethod
+    def _steps(result: ChatResult) -> list[Run]:
+        """Waited, retried, repaired; and whether the answer matches the schema that was asked for."""
+        runs: list[Run] = []
+        summary = steps_summary(result)
+        if summary:
+            runs.append(RouteBadge._divider(_STEPS_DROP))
+            runs.append(Run(text=summary[:1].upper() + summary[1:], gap=_PAD, drop=_STEPS_DROP))
+        if result.schema_valid is not None:
+            icon, token = ("check-circle-fill", "ok") if result.schema_valid else ("warning-fill", "danger")
+            words = "Valid" if result.schema_valid else "Not valid"
+            runs.append(RouteBadge._divider(_STEPS_DROP))
+            runs.append(Run(kind="icon", name=icon, token=token, size=14, gap=_PAD, drop=_STEPS_DROP))
+            runs.append(Run(text=words, gap=4, drop=_STEPS_DROP))
+        return runs
+
+    def _cost(self, result: ChatResult) -> list[Run]:
+        """What was paid, and beside it what is counted but not settled."""
+        cost, kind = cost_of(result)
+        if result.replayed:
+            return [self._divider(), Run(text="Not paid again", token="text", weight=600, gap=_PAD)]
+        runs = [self._divider(), *cost_runs(cost, kind, gap=_PAD)]
+        if result.unresolved_nanodollars:
+            runs += cost_runs(result.unresolved_nanodollars, "held", gap=_PAD)
+        return runs
 
     def set_failed(
         self, words: str, decision: RouteDecision | None = None, settled: int | None = None
@@ -107,16 +150,24 @@ class RouteBadge(PaintedButton):
     ) -> None:
         caret = [self._divider(), Run(kind="icon", name="caret-right", size=12, gap=_PAD)]
         before = row_width(self._body)
-        self._body = [*body, *caret]
+        self._body = [*body, *caret] if self._decision is not None else body
         self._turn.set_busy(busy)
         reason = self._decision.reason if self._decision else ""
-        self.describe(f"{side_word(side or self._side)}: {reason}", f"{spoken}. Opens the decision")
+        if self._decision is None:
+            self.describe(spoken, tooltip)
+        else:
+            self.describe(f"{side_word(side or self._side)}: {reason}", f"{spoken}. Opens the decision")
         self.setToolTip(tooltip)
         if abs(row_width(self._body) - before) >= 1:
             self.updateGeometry()
         self.update()
 
     def _side_runs(self) -> list[Run]:
+        if self._decision is None:
+            return [
+                Run(kind="icon", name="hourglass-medium", token="text2", size=14),
+                Run(text="Waiting", token="text2", weight=600, gap=6),
+            ]
         token = "text2" if self._side is None else f"{self._side}_text"
         icon = "prohibit" if self._side is None else SIDE_ICONS[self._side]
         word = side_word(self._side)

@@ -43,8 +43,21 @@ def seconds(milliseconds: float) -> str:
 
 
 def duration(milliseconds: float) -> str:
-    """Return ``312 ms`` below a second, else ``1.84 s``."""
-    return f"{milliseconds:.0f} ms" if milliseconds < 999.5 else f"{milliseconds / 1000:.2f} s"
+    """Return ``312 ms`` below a second, then ``1.84 s``, and ``2 min 5 s`` from two minutes on."""
+    if milliseconds < 999.5:
+        return f"{milliseconds:.0f} ms"
+    if milliseconds < 120_000:
+        return f"{milliseconds / 1000:.2f} s"
+    minutes, rest = divmod(round(milliseconds / 1000), 60)
+    return f"{minutes} min {rest} s"
+
+
+def about_seconds(seconds_left: float) -> str:
+    """Return an estimate that counts down: ``about 8 s``, ``about 2 min``, and ``any moment`` at its end."""
+    whole = round(seconds_left)
+    if whole < 1:
+        return "any moment"
+    return f"about {whole} s" if whole < 120 else f"about {round(whole / 60)} min"
 
 
 def time_left(seconds_left: float) -> str:
@@ -81,10 +94,24 @@ def timing(result: ChatResult) -> str:
 
 
 def cost_of(result: ChatResult) -> tuple[int | None, CostKind]:
-    """Return what a result shows as its cost, and how: the cash on the API side, the machine's own on Local."""
+    """Return what a result shows as its cost, and how: the cash on the API side, the machine's own on Local.
+
+    A local answer after an attempt that the API billed shows the cash that left.
+    """
     if result.side == "api":
         return result.cost_nanodollars, "unpriced" if result.cost_nanodollars is None else "settled"
+    if result.cost_nanodollars:
+        return result.cost_nanodollars, "cash"
     return result.loaded_nanodollars, "loaded"
+
+
+def settled_on(result: ChatResult, side: Side) -> tuple[int | None, CostKind] | None:
+    """Return what settled on one side, ``None`` for nothing: cash is the API's, the machine's own cost Local's."""
+    if side == "local":
+        return (result.loaded_nanodollars, "loaded") if result.side == "local" else None
+    if result.side == "api":
+        return cost_of(result)
+    return (result.cost_nanodollars, "cash") if result.cost_nanodollars else None
 
 
 def cost_tooltip(result: ChatResult) -> str:
@@ -97,9 +124,10 @@ def cost_tooltip(result: ChatResult) -> str:
         return (
             f"Settled from the reported tokens at the prices of {result.price_version or 'an unknown table'}."
         )
+    paid = f"Cash: {format_cost(result.cost_nanodollars)}, for an attempt on the API before it. "
     if result.loaded_nanodollars is None:
-        return NO_CHARGE_WHY
+        return f"{paid}The machine's own cost isn't set." if result.cost_nanodollars else NO_CHARGE_WHY
     return (
-        f"Cash: {format_cost(result.cost_nanodollars)}. Loaded: the machine's hourly cost over the "
+        f"{paid if result.cost_nanodollars else 'Cash: $0. '}Loaded: the machine's hourly cost over the "
         f"{duration(result.latency_ms)} that this answer kept it busy."
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from core.chat import ChatRequest, Failed, Finished, RouteDecision, Started, StreamEvent, TextDelta
+from core.chat import ChatRequest, Failed, Finished, RouteDecision, Started, StreamEvent, TextDelta, Waiting
 from core.errors import SignalboxError
 from core.spend.prices import PriceTable
 from tests.gui.chat.builders import make_decision, make_result
@@ -32,7 +32,10 @@ class Gate:
 
 @dataclass
 class Script:
-    """What one request answers. ``error`` ends it; a ``gate`` holds it up after ``before`` pieces until opened."""
+    """What one request answers. ``error`` ends it; a ``gate`` holds it up after ``before`` pieces until opened.
+
+    ``waits`` are told before it leaves (``after_start`` once it left), and end when ``wait_gate`` opens.
+    """
 
     text: str = "Paris is the capital of France."
     side: str = "local"
@@ -43,6 +46,9 @@ class Script:
     gate: Gate | None = None
     decision: RouteDecision | None = None
     result: dict[str, Any] = field(default_factory=dict)
+    waits: tuple[Waiting, ...] = ()
+    after_start: bool = False
+    wait_gate: Gate | None = None
 
 
 class ScriptedCore(FakeCore):
@@ -78,6 +84,9 @@ class ScriptedCore(FakeCore):
         script = self.scripts.pop(0) if self.scripts else Script()
         decision = script.decision or make_decision(script.side)  # type: ignore[arg-type]
         try:
+            if not script.after_start:
+                async for event in _waited(script):
+                    yield event
             if script.error is not None and script.before == 0:
                 if script.gate is not None:
                     await script.gate.wait()
@@ -85,6 +94,10 @@ class ScriptedCore(FakeCore):
                 return
             hold = 16_700_000 if decision.side == "api" else 0
             yield Started(decision, request.correlation_id, hold)
+            if script.after_start:
+                async for event in _waited(script):
+                    yield event
+                yield Started(decision, request.correlation_id, hold)
             size = max(1, -(-len(script.text) // script.pieces))
             pieces = [script.text[at : at + size] for at in range(0, len(script.text), size)]
             for number, piece in enumerate(pieces):
@@ -106,3 +119,10 @@ class ScriptedCore(FakeCore):
                 yield Finished(result)
         finally:
             self.closed.append(request.correlation_id)
+
+
+async def _waited(script: Script) -> AsyncGenerator[StreamEvent, None]:
+    for waiting in script.waits:
+        yield waiting
+    if script.waits and script.wait_gate is not None:
+        await script.wait_gate.wait()

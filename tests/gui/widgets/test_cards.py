@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from PySide6.QtCore import QEvent, QPointF, Qt
@@ -10,13 +12,17 @@ from PySide6.QtGui import QEnterEvent, QGuiApplication
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QLabel, QToolButton, QVBoxLayout, QWidget
 
+from core.chat import CacheToll
 from gui.theme import theme
-from gui.widgets.decision_card import DecisionCard, signal_rows, usage_words
+from gui.widgets.decision_card import DecisionCard
+from gui.widgets.decision_facts import money_facts, signal_rows, toll_words, usage_words
 from gui.widgets.empty_state import EmptyState
 from gui.widgets.error_card import ErrorCard, ShortCard
+from gui.widgets.fold import Fold
 from gui.widgets.sentence import Sentence
 from gui.widgets.toast import LIFETIME_MS, Toast, ToastHost
-from tests.gallery import API_RESULT, REFUSED, a_decision, a_result
+from gui.widgets.words import cost_of, settled_on
+from tests.gallery import API_RESULT, EVENTFUL, METERED, REFUSED, REPLAYED, a_decision, a_result
 
 Show = Callable[[QWidget], QWidget]
 
@@ -177,13 +183,89 @@ def test_the_decision_card_tells_rule_signals_costs_and_id(show: Show) -> None:
     assert API_RESULT.correlation_id in words
     assert "after 910 ms" in words
     names = [child.accessibleName() for child in card.findChildren(QWidget)]
-    assert "Rule 5 of 7 matched: Complex, to API" in names
+    assert "Rule 6 of 8 matched: Complex, to API" in names
     assert "$0.0147" in names
-    copy = card.findChild(QToolButton)
+    copy = next(
+        button
+        for button in card.findChildren(QToolButton)
+        if button.accessibleName() == "Copy the correlation id"
+    )
     QTest.mouseClick(copy, Qt.MouseButton.LeftButton)
     assert QGuiApplication.clipboard().text() == API_RESULT.correlation_id
     QTest.keyClick(card, Qt.Key.Key_Escape)
     assert card.isHidden()
+
+
+def test_the_card_tells_each_step_with_its_time_and_cost() -> None:
+    told = words_in(DecisionCard(EVENTFUL))
+    order = [
+        "Waited its turn for Local",
+        "Fell back to API. Local failed: the connection was cut",
+        "Sent to API again. API turned it away: the API is overloaded",
+        "API’s answer doesn’t match: 'city' is a required property",
+        "Asked API again: 'city' is a required property",
+        "Repaired: a trailing comma",
+    ]
+    assert [word for word in told if word in order] == order
+    assert {"8.14 s", "480 ms", "$0.0013", "Cost not known"} <= set(told)
+    assert "The answer matches it" in told
+    assert "6 old turns: about 2,400 tokens, saves $0.0072" in told
+    assert "Not settled yet, counted at most" in told
+    assert "$0.0167" in told
+
+
+def test_quiet_answers_have_no_rows_that_say_nothing() -> None:
+    words = words_in(DecisionCard(API_RESULT))
+    for heading in (
+        "What happened",
+        "The prompt",
+        "Not settled yet, counted at most",
+        "Schema",
+        "Waited before",
+    ):
+        assert heading not in words
+
+
+def test_electricity_that_nobody_measured_is_not_zero() -> None:
+    assert [fact.value for fact in money_facts(METERED)] == ["$0.0002"]
+    assert [fact.value for fact in money_facts(replace(METERED, marginal_nanodollars=None))] == ["Not known"]
+
+
+def test_a_replayed_answer_says_that_it_was_not_paid_again() -> None:
+    assert "Replayed, not paid again" in words_in(DecisionCard(REPLAYED))
+
+
+def test_a_warm_cache_counts_down_and_is_past_after_its_end() -> None:
+    toll = CacheToll(side="api", cached_tokens=9_000, nanodollars=20_000_000, expires_in_s=200.0)
+    then = datetime(2026, 6, 18, 12, 0, tzinfo=UTC)
+    now = toll_words(toll, then, then + timedelta(seconds=10))
+    assert now == "9,000 tokens warm on the API; leaving costs $0.0200, free in 3:10"
+    later = toll_words(toll, then, then + timedelta(minutes=9))
+    assert later == "9,000 tokens were warm on the API; leaving would have cost $0.0200"
+    unpriced = toll_words(replace(toll, nanodollars=None), None, then)
+    assert "leaving costs an unknown amount" in unpriced
+
+
+def test_a_section_opens_and_stays_as_it_was_left(show: Show) -> None:
+    card = DecisionCard(API_RESULT)
+    show(card)
+    fold = next(fold for fold in card.findChildren(Fold) if fold.button.text() == "When")
+    assert not fold.is_open
+    before = card.sizeHint().height()
+    QTest.mouseClick(fold.button, Qt.MouseButton.LeftButton)
+    assert fold.body.isVisible()
+    assert card.sizeHint().height() > before
+    again = DecisionCard(API_RESULT)
+    assert [fold.is_open for fold in again.findChildren(Fold)] == [True, True]
+    QTest.mouseClick(fold.button, Qt.MouseButton.LeftButton)
+    card.close()
+
+
+def test_a_local_answer_after_a_billed_attempt_shows_the_cash_that_left() -> None:
+    paid = a_result(cost_nanodollars=1_300_000)
+    assert cost_of(paid) == (1_300_000, "cash")
+    assert settled_on(paid, "api") == (1_300_000, "cash")
+    assert settled_on(paid, "local") == (1_900_000, "loaded")
 
 
 def test_a_refusal_has_no_settled_cost_and_no_timeline() -> None:

@@ -25,7 +25,19 @@ from gui.widgets.rail import Rail
 from gui.widgets.route_badge import RouteBadge
 from gui.widgets.route_line import RouteLine
 from gui.widgets.segmented import SegmentedSwitch
-from tests.gallery import API_RESULT, COMPLEX, NANO, PAGES, REFUSED, UNPRICED, a_decision, a_result, a_status
+from tests.gallery import (
+    API_RESULT,
+    COMPLEX,
+    EVENTFUL,
+    NANO,
+    PAGES,
+    REFUSED,
+    REPLAYED,
+    UNPRICED,
+    a_decision,
+    a_result,
+    a_status,
+)
 
 Show = Callable[[QWidget], QWidget]
 
@@ -296,6 +308,18 @@ def test_streaming_is_announced_once_not_per_token() -> None:
     for tokens in (1, 50, 214):
         badge.set_streaming(tokens, 74.0, 16_700_000)
     assert (badge.accessibleName(), badge.accessibleDescription()) == before
+
+
+def test_the_badge_says_what_happened_on_the_way() -> None:
+    badge = RouteBadge()
+    badge.set_result(EVENTFUL)
+    said = badge.accessibleDescription()
+    assert "waited 8.62 s, retried, repaired, asked again" in said
+    assert "$0.0167 not settled yet" in said
+    badge.set_result(REPLAYED)
+    assert "replayed, not paid again" in badge.accessibleDescription()
+    badge.set_result(API_RESULT)
+    assert "waited" not in badge.accessibleDescription()
 
 
 def test_the_badge_opens_and_keeps_its_height(show: Show) -> None:

@@ -1,0 +1,48 @@
+"""What a running request waits for, in words that count down."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from core.chat import Waiting
+from gui.widgets.words import about_seconds, count
+
+_FOR = {
+    "rate": "for its turn",
+    "local_queue": "for Local",
+    "local_start": "for Local to start",
+    "retry": "to try again",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """``until_s`` is the expected end on ``time.monotonic``'s clock, ``None`` where nobody knows."""
+
+    told: Waiting
+    until_s: float | None
+
+    @staticmethod
+    def begun(told: Waiting) -> Wait:
+        return Wait(told, None if told.expected_s is None else time.monotonic() + told.expected_s)
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until the expected end, 0 when it is past."""
+        return None if self.until_s is None else max(0.0, self.until_s - time.monotonic())
+
+    @property
+    def goal(self) -> str:
+        """What is waited for, such as ``for Local``: it stays the same while the time runs down."""
+        return _FOR[self.told.reason]
+
+    @property
+    def words(self) -> str:
+        """``for Local, 2 ahead, about 8 s``."""
+        parts = [self.goal]
+        if self.told.position:
+            parts.append(f"{count(self.told.position)} ahead")
+        if self.left_s is not None:
+            parts.append(about_seconds(self.left_s))
+        return ", ".join(parts)

@@ -1,0 +1,136 @@
+"""A request that waits its turn says so where its badge will be, counts down, and can be stopped."""
+
+from __future__ import annotations
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
+
+from core.chat import Waiting, WaitReason
+from gui.chat.message_view import AnswerMessage
+from gui.chat.waiting import Wait
+from gui.theme import theme
+from gui.widgets.runs import Run
+from tests.gui.chat.builders import make_decision
+from tests.gui.chat.panel import ChatPanel
+from tests.gui.chat.scripted_core import Gate, Script
+
+
+def answer_of(panel: ChatPanel) -> AnswerMessage:
+    view = panel.page.thread_view.views()[-1]
+    assert isinstance(view, AnswerMessage)
+    return view
+
+
+def badge_words(panel: ChatPanel) -> str:
+    runs: list[Run] = answer_of(panel).badge._body  # pyright: ignore[reportPrivateUsage]
+    return " ".join(run.text for run in runs if run.text)
+
+
+def shows(panel: ChatPanel, words: str) -> bool:
+    views = panel.page.thread_view.views()
+    return bool(views) and isinstance(views[-1], AnswerMessage) and words in badge_words(panel)
+
+
+@pytest.mark.parametrize(
+    ("reason", "position", "expected_s", "words"),
+    [
+        ("local_queue", 2, 8.2, "for Local, 2 ahead, about 8 s"),
+        ("rate", 0, 200.0, "for its turn, about 3 min"),
+        ("local_start", 0, None, "for Local to start"),
+        ("retry", 0, 0.2, "to try again, any moment"),
+    ],
+)
+def test_the_words_have_place_and_time_where_they_are_known(
+    reason: WaitReason, position: int, expected_s: float | None, words: str
+) -> None:
+    assert Wait.begun(Waiting(reason, "Why.", expected_s, position)).words == words
+
+
+def test_the_time_runs_down_to_any_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("gui.chat.waiting.time.monotonic", lambda: now)
+    wait = Wait.begun(Waiting("local_queue", "Busy.", 8.0, 1))
+    now = 103.0
+    assert wait.words == "for Local, 1 ahead, about 5 s"
+    now = 200.0
+    assert wait.words == "for Local, 1 ahead, any moment"
+
+
+def test_a_waiting_request_says_where_and_how_long_and_then_streams(panel: ChatPanel) -> None:
+    async def body() -> None:
+        gate = Gate()
+        page = await panel.open()
+        panel.core.say(
+            Script(waits=(Waiting("local_queue", "2 ahead at the local server.", 8.4, 2),), wait_gate=gate)
+        )
+        page.composer.set_content("Hello")
+        page.send()
+        await panel.until(lambda: shows(panel, "for Local, 2 ahead, about 8 s"))
+        badge = answer_of(panel).badge
+        assert badge.isVisible()
+        assert badge.accessibleName() == "Waiting for Local"  # the same until it is over
+        assert badge.toolTip() == "2 ahead at the local server."
+        assert page.composer.state == "streaming"
+        gate.open()
+        await panel.idle()
+        assert badge.accessibleName().startswith("Local: Simple")
+
+    panel.run(body)
+
+
+def test_stop_ends_the_wait_and_says_that_nothing_was_sent(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        panel.core.say(Script(waits=(Waiting("rate", "MAX is reached.", 30.0, 4),), wait_gate=Gate()))
+        page.composer.set_content("Hello")
+        page.send()
+        await panel.until(lambda: shows(panel, "4 ahead"))
+        QTest.keyClick(page.composer.edit, Qt.Key.Key_Escape)
+        await panel.idle()
+        assert answer_of(panel).note == "Stopped before it was sent"
+        assert not answer_of(panel).badge.isVisible()
+        assert len(panel.core.closed) == 1
+
+    panel.run(body)
+
+
+def test_a_wait_between_attempts_keeps_the_reason_in_the_badge(panel: ChatPanel) -> None:
+    async def body() -> None:
+        gate = Gate()
+        page = await panel.open()
+        panel.core.say(
+            Script(
+                decision=make_decision("api"),
+                waits=(Waiting("retry", "API turned it away: overloaded", 3.0),),
+                after_start=True,
+                wait_gate=gate,
+            )
+        )
+        page.composer.set_content("Hello")
+        page.send()
+        await panel.until(lambda: shows(panel, "Waiting to try again, about 3 s"))
+        assert "Complex: score 0.71" in badge_words(panel)
+        gate.open()
+        await panel.idle()
+
+    panel.run(body)
+
+
+def test_the_ring_stands_still_with_reduced_motion(panel: ChatPanel) -> None:
+    async def body() -> None:
+        theme().set_reduced_motion(True)
+        page = await panel.open()
+        panel.core.say(Script(waits=(Waiting("local_start", "It starts."),), wait_gate=Gate()))
+        page.composer.set_content("Hello")
+        page.send()
+        await panel.until(lambda: shows(panel, "for Local to start"))
+        turn = answer_of(panel).badge._turn  # pyright: ignore[reportPrivateUsage]
+        assert not turn.turning
+        page.stop()
+        await panel.idle()
+
+    try:
+        panel.run(body)
+    finally:
+        theme().set_reduced_motion(False)
