@@ -342,7 +342,7 @@ class Admission:
         except QueueFull:
             if not may_go_elsewhere:
                 raise
-            raise LineTooLong(f"{state.waiting} requests wait for it already") from None
+            raise LineTooLong(self._queue.state().crowd) from None
 
     def _may_spill(self, run: Run, decision: RouteDecision) -> bool:
         return (

@@ -47,6 +47,17 @@ class QueueState:
         """Whether a newcomer would have to wait."""
         return self.expected_wait_s != 0.0
 
+    @property
+    def crowd(self) -> str:
+        """Say why a full line takes nobody, to finish "The local server is busy: ..."."""
+        if self.max_waiting == 0:
+            return "no request may wait for it"
+        return (
+            "one request waits for it already"
+            if self.waiting == 1
+            else f"{self.waiting} requests wait for it already"
+        )
+
 
 class Slot:
     """One request's right to be at the server. ``waited_s`` is how long it stood in line."""
@@ -218,10 +229,7 @@ class LocalQueue:
         self._grant()
 
     def _full_error(self) -> QueueFull:
-        waiting = len(self._line)
         return QueueFull(
-            f"The local server is busy and {waiting} requests wait for it already."
-            if waiting
-            else "The local server is busy, and no request may wait for it.",
+            f"The local server is busy: {self.state().crowd}.",
             hint="Try again in a moment, or raise MAX_WAITING_REQUESTS.",
         )

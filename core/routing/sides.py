@@ -249,7 +249,7 @@ class LocalSide:
         """Say how long the line is, if that is longer than a request would wait for it; else nothing."""
         queue = self.queue.state()
         if queue.full:
-            return f"{queue.waiting} requests wait for it already"
+            return queue.crowd
         if queue.expected_wait_s is not None and queue.expected_wait_s > self._max_wait_s:
             ahead = f"{queue.waiting} ahead, " if queue.waiting else ""
             return f"{ahead}a place in about {_duration(queue.expected_wait_s)}"

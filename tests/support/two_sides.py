@@ -10,7 +10,7 @@ from core.chat import ChatRequest, StreamEvent
 from core.router_core import RouterCore
 from core.settings import SettingsStore
 from tests.support.anthropic_server import AnthropicServer
-from tests.support.openai_server import OpenAIServer
+from tests.support.openai_server import Metrics, OpenAIServer
 
 KEY = "sk-ant-test-0123456789"
 
@@ -29,13 +29,19 @@ class TwoSides:
 
 @asynccontextmanager
 async def two_sides(
-    home: Path, *, key: str | None = KEY, local_up: bool = True, **environment: str
+    home: Path,
+    *,
+    key: str | None = KEY,
+    local_up: bool = True,
+    local_metrics: Metrics | None = None,
+    **environment: str,
 ) -> AsyncIterator[TwoSides]:
     """Start both servers and a core whose environment points at them; ``environment`` adds settings.
 
     Nothing is sent twice to the same side unless ``MAX_RETRIES`` says so.
     """
     local, api = OpenAIServer(), AnthropicServer()
+    local.metrics = local_metrics
     async with local, api:
         env = {"ANTHROPIC_BASE_URL": api.url, "SIGNALBOX_HOME": str(home), "MAX_RETRIES": "0"}
         env |= {"VLLM_BASE_URL": local.base_url} if local_up else {"LOCAL_SERVER": "none"}
