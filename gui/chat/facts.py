@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from core.chat import ChatRequest, RouteDecision, Side
 from core.errors import SignalboxError
-from gui.chat.failures import Facts
+from gui.chat.plan import Facts
 from gui.chat.records import StoredError
 
 if TYPE_CHECKING:
@@ -65,6 +65,9 @@ async def _fitting_tokens(bridge: Bridge, error: StoredError, request: ChatReque
     if model is None or free <= 0:
         return None
     signals = decision.signals
+    if error.unit == "tokens":
+        fitting = free - signals.input_tokens_bound
+        return fitting if LEAST_TOKENS <= fitting < signals.max_output_tokens else None
     return await bridge.run_blocking(
         largest_fit,
         bridge.core.prices,

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Sequence
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import QFrame, QLabel, QPlainTextEdit, QVBoxLayout, QWidget
 
-from gui.chat.failures import Action, Plan
+from gui.chat.plan import Action, Plan
 from gui.chat.prose import code_font
 from gui.theme import set_property, theme
 from gui.widgets.budget_bar import BudgetSummary
 from gui.widgets.error_card import ErrorCard, ShortCard
+
+COUNT_MS = 250
 
 
 class FailureCard(QWidget):
@@ -43,6 +47,25 @@ class FailureCard(QWidget):
                 body=self._budget(plan),
             )
         column.addWidget(self.card)
+        self._clock = QTimer(self)
+        self._clock.setInterval(COUNT_MS)
+        self._clock.timeout.connect(self._count_down)
+        if plan.retry_at_ms is not None and plan.fix is not None:
+            self._count_down()
+
+    def _count_down(self) -> None:
+        """Keep the first button off until it is time, and say how long that is."""
+        button = self.card.button if isinstance(self.card, ShortCard) else self.card.buttons[0]
+        assert button is not None
+        assert self.plan.fix is not None
+        assert self.plan.retry_at_ms is not None
+        left_s = math.ceil(self.plan.retry_at_ms / 1000 - time.time())
+        button.setEnabled(left_s <= 0)
+        button.setText(self.plan.fix[0] if left_s <= 0 else f"{self.plan.fix[0]} in {_span(left_s)}")
+        if left_s > 0:
+            self._clock.start()
+        else:
+            self._clock.stop()
 
     def _act(self, action: Action) -> Callable[[], object]:
         return lambda: self.acted.emit(action)
@@ -59,8 +82,14 @@ class FailureCard(QWidget):
             amounts.limit_nanodollars,
             held_count=amounts.held_count,
             asked=amounts.asked_nanodollars,
+            unit="tokens" if amounts.unit == "tokens" else "nanodollars",
         )
         return summary
+
+
+def _span(seconds: int) -> str:
+    minutes, rest = divmod(seconds, 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 class LogPopover(QFrame):

@@ -10,12 +10,13 @@ from PySide6.QtCore import QObject, QPoint, Signal
 from PySide6.QtWidgets import QWidget
 
 from core.chat import ChatRequest, Side
-from core.errors import LedgerUnavailable
+from core.errors import LedgerUnavailable, SignalboxError
 from gui.chat.composer import Composer
 from gui.chat.facts import find_facts
 from gui.chat.failure_card import FailureCard, LogPopover
-from gui.chat.failures import Action, Plan, cause_holds, plan_failure
+from gui.chat.failures import cause_holds, plan_failure
 from gui.chat.message_view import AnswerMessage
+from gui.chat.plan import Action, Plan
 from gui.chat.records import StoredError
 from gui.chat.requests import build_request
 from gui.chat.session import Session
@@ -29,6 +30,14 @@ if TYPE_CHECKING:
     from gui.bridge import Bridge
 
 LOG_LINES = 200
+ELSEWHERE: dict[Action, tuple[str, str]] = {
+    "add_key": ("preferences", "keys"),
+    "raise_limit": ("preferences", "spend"),
+    "show_spend": ("spend", "held"),
+    "change_rates": ("preferences", "reliability"),
+    "change_times": ("preferences", "reliability"),
+}
+"""Actions that lead to another page, and a section of it."""
 
 
 class Asker(Protocol):
@@ -149,11 +158,14 @@ class FailureDesk(QObject):
     def _act(self, action: Action, again: Callable[[], object], plan: Plan) -> None:
         """Do what a card offers; ``again`` sends the prompt once more."""
         self._page.focus_composer()  # the button may go with its card
+        if action in ELSEWHERE:
+            self.navigate.emit(*ELSEWHERE[action])
+            return
         match action:
-            case "add_key":
-                self.navigate.emit("preferences", "keys")
-            case "raise_limit" | "show_spend":
-                self.navigate.emit("preferences", "spend")
+            case "resume":
+                self._tasks.start(self._resume(again, plan.conversation))
+            case "keep_paused":
+                self._thread.set_loose_plan(None)
             case "lower_max_tokens":
                 self._lower_max_tokens(again, plan.facts.lower_to)
             case "send_local":
@@ -169,7 +181,7 @@ class FailureDesk(QObject):
                 self._tasks.start(self._show_log())
             case "set_ledger_aside":
                 self._tasks.start(self._set_ledger_aside())
-            case "retry" | "continue":
+            case _:  # retry
                 again()
 
     def _lower_max_tokens(self, again: Callable[[], object], tokens: int | None) -> None:
@@ -186,6 +198,17 @@ class FailureDesk(QObject):
         session.set_options(replace(options, force=side))
         again()
         session.set_options(options)
+
+    async def _resume(self, again: Callable[[], object], conversation: str | None) -> None:
+        """Let the paused conversation go on, and send what it was paused at."""
+        if conversation is None:
+            return
+        try:
+            await self._bridge.call(self._bridge.core.resume(conversation))
+        except SignalboxError as error:
+            self._toasts.show(str(error))
+            return
+        again()
 
     async def _show_log(self) -> None:
         lines = await self._bridge.run_blocking(self._bridge.core.local_log, LOG_LINES)

@@ -2,65 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from core.spend.money import format_cost
+from gui.chat.core_failures import MADE_BY_THE_CORE, plan_of_the_core
+from gui.chat.plan import Action, Facts, Plan, Tone, elsewhere
 from gui.chat.records import StoredError, StoredMessage
 
 if TYPE_CHECKING:
     from core.status import CoreStatus
-
-Action = Literal[
-    "add_key",
-    "raise_limit",
-    "show_spend",
-    "lower_max_tokens",
-    "send_local",
-    "send_api",
-    "shorten",
-    "restart_local",
-    "show_log",
-    "retry",
-    "set_ledger_aside",
-    "continue",
-]
-Tone = Literal["held", "danger"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """What the page found out around a failure; ``None`` where it did not.
-
-    ``api_cost_nanodollars`` is the estimate on the API side; ``lower_to`` the most max tokens that would fit
-    under the limit. ``in_box`` says that the prompt went back to the composer.
-    """
-
-    in_box: bool = False
-    local_failed: str | None = None
-    log: tuple[str, ...] = ()
-    month: str = "this month"
-    lower_to: int | None = None
-    can_send_local: bool = False
-    can_send_api: bool = False
-    api_cost_nanodollars: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """One card. A ``short`` one has at most one action; amounts are for the budget's bar."""
-
-    short: bool
-    title: str
-    sentence: str
-    tone: Tone
-    icon: str
-    fix: tuple[str, Action] | None = None
-    actions: tuple[tuple[str, str, Action], ...] = ()
-    kept: str = ""
-    log: tuple[str, ...] = ()
-    amounts: StoredError | None = None
-    facts: Facts = field(default_factory=Facts)
 
 
 def plan_failure(error: StoredError, facts: Facts) -> Plan:
@@ -100,6 +50,8 @@ def plan_failure(error: StoredError, facts: Facts) -> Plan:
         )
     if error.kind in ("unavailable", "overloaded", "rate_limited", "transient"):
         return _unavailable(error, facts, kept)
+    if error.kind in MADE_BY_THE_CORE:
+        return plan_of_the_core(error, facts, kept)
     if error.kind == "content_refused":
         return _short(
             "The model declined to answer",
@@ -123,6 +75,10 @@ def cause_holds(plan: Plan, error: StoredError, status: CoreStatus) -> bool | No
         return None if status.api.phase == "checking" else status.api.phase == "no_key"
     if error.kind == "ledger_unavailable":
         return any(problem.kind in ("ledger", "ledger_unsaved") for problem in status.problems)
+    if error.kind == "runaway_paused":
+        return any(paused.conversation == error.conversation for paused in status.paused)
+    if error.kind == "queue_full":
+        return None if status.queue is None else status.queue.full
     if plan.facts.local_failed is not None:
         return status.local.phase != "ready"
     if error.kind in ("unavailable", "overloaded", "rate_limited", "transient"):
@@ -167,21 +123,20 @@ def _over_budget(error: StoredError, facts: Facts, kept: str) -> Plan:
         free = max(
             0, error.limit_nanodollars - (error.spent_nanodollars or 0) - (error.held_nanodollars or 0)
         )
-    limit = format_cost(error.limit_nanodollars).removesuffix(".00") if error.limit_nanodollars else "spend"
     actions: list[tuple[str, str, Action]] = [("Show what is held", "", "show_spend")]
     if facts.lower_to is not None:
         actions.append((f"Lower max tokens to {facts.lower_to:,}", "", "lower_max_tokens"))
     if facts.can_send_local:
         actions.append(("Send to Local", "cpu", "send_local"))
-    sentence = error.message
+    sentence, are = error.message, "are" if error.unit == "tokens" else "is"
     if error.asked_nanodollars is not None and free is not None:
         sentence = (
-            f"Its worst case is {format_cost(error.asked_nanodollars)} and {format_cost(free)} is free, "
+            f"Its worst case is {_amount(error, error.asked_nanodollars)}, and {_amount(error, free)} {are} free, "
             "so it was not sent."
         )
     return Plan(
         short=False,
-        title=f"This prompt doesn’t fit under {facts.month}’s {limit} limit",
+        title=f"This prompt doesn’t fit {_limit_words(error, facts)}",
         sentence=sentence,
         tone="danger",
         icon="prohibit-fill",
@@ -191,6 +146,22 @@ def _over_budget(error: StoredError, facts: Facts, kept: str) -> Plan:
         amounts=error if error.limit_nanodollars is not None else None,
         facts=facts,
     )
+
+
+def _amount(error: StoredError, amount: int) -> str:
+    return f"{amount:,} tokens" if error.unit == "tokens" else format_cost(amount)
+
+
+def _limit_words(error: StoredError, facts: Facts) -> str:
+    """Return ``under June’s $500 limit``, by the limit that holds."""
+    if error.limit_nanodollars is None:
+        limit = "spend limit"
+    elif error.unit == "tokens":
+        return f"into today’s budget of {error.limit_nanodollars:,} tokens"
+    else:
+        limit = f"{format_cost(error.limit_nanodollars).removesuffix('.00')} limit"
+    of = {"DAILY_SPEND_LIMIT_DOLLARS": "today’s", "PROJECT_SPEND_LIMITS": "the project’s"}
+    return f"under {of.get(error.limit_name, f'{facts.month}’s')} {limit}"
 
 
 def _too_long(error: StoredError, facts: Facts, kept: str) -> Plan:
@@ -231,10 +202,7 @@ def _unavailable(error: StoredError, facts: Facts, kept: str) -> Plan:
         "overloaded": "The API is overloaded",
     }
     actions.append(("Try again", "arrow-clockwise", "retry"))
-    if facts.can_send_api:
-        actions.append(("Send to API", "cloud", "send_api"))
-    if facts.can_send_local:
-        actions.append(("Send to Local", "cpu", "send_local"))
+    actions += elsewhere(facts)
     return Plan(
         short=False,
         title=titles.get(error.kind, "No answer"),

@@ -24,10 +24,11 @@ from PySide6.QtWidgets import (
 
 from gui.chat.attachment_chip import AttachmentChip
 from gui.chat.failure_card import FailureCard
-from gui.chat.failures import Facts, Plan, plan_break_off, plan_failure
+from gui.chat.failures import plan_break_off, plan_failure
 from gui.chat.flow import FlowLayout
 from gui.chat.highlighter import LexerShelf
 from gui.chat.markdown_view import MarkdownView
+from gui.chat.plan import Facts, Plan
 from gui.chat.prompt_edit import PromptEdit
 from gui.chat.prose import plain_block_format, plain_char_format
 from gui.chat.records import StoredMessage

@@ -102,6 +102,7 @@ class StoredError:
     per_minute: int | None = None
     phase: str = ""
     problems: tuple[str, ...] = ()
+    may_be_billed: bool = False
     correlation_id: str | None = None
 
     @staticmethod
@@ -131,6 +132,7 @@ class StoredError:
             extra = {"problems": tuple(clean_text(problem) for problem in error.problems)}
         if isinstance(error, TransientFailure) and error.retry_after_s is not None:
             extra["retry_at_ms"] = _in_ms(error.retry_after_s)
+        extra["may_be_billed"] = bool(getattr(error, "may_be_billed", False))
         return StoredError(
             kind=error.kind,
             message=clean_text(error.message),

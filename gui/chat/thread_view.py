@@ -11,9 +11,9 @@ from PySide6.QtGui import QKeyEvent, QResizeEvent
 from PySide6.QtWidgets import QFrame, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from gui.chat.failure_card import FailureCard
-from gui.chat.failures import Plan
 from gui.chat.highlighter import LexerShelf
 from gui.chat.message_view import AnswerMessage, MessageView, UserMessage
+from gui.chat.plan import Plan
 from gui.chat.records import StoredMessage
 from gui.chat.session import Session
 from gui.theme import set_button_icon, set_property, theme

@@ -6,15 +6,23 @@ from PySide6.QtCore import QRectF, QSize
 from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
+from core.spend.budget import Unit
 from core.spend.money import format_cost
 from gui.theme import theme
 from gui.widgets.marks import paint_bar
 from gui.widgets.runs import Run, narrow, paint_runs, row_width
 from gui.widgets.words import limit_amount
 
+_SPENT: dict[Unit, str] = {"nanodollars": "spent", "tokens": "used"}
+
+
+def amount(value: int, unit: Unit) -> str:
+    """Return ``$0.42`` or ``12,000 tokens``."""
+    return format_cost(value) if unit == "nanodollars" else f"{value:,} tokens"
+
 
 class BudgetBar(QWidget):
-    """12 px high. Amounts are nano-dollars; ``limit`` of ``None`` is no limit and draws no fill."""
+    """12 px high. Amounts are in ``unit``; ``limit`` of ``None`` is no limit and draws no fill."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -24,13 +32,14 @@ class BudgetBar(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         theme().changed.connect(self._restyle)
 
-    def set_amounts(self, spent: int, held: int, limit: int | None) -> None:
+    def set_amounts(self, spent: int, held: int, limit: int | None, *, unit: Unit = "nanodollars") -> None:
         self._spent, self._held, self._limit = spent, held, limit
-        words = f"{format_cost(spent)} spent, {format_cost(held)} held"
+        words = f"{amount(spent, unit)} {_SPENT[unit]}, {amount(held, unit)} held"
         if limit is None:
             words += ", no limit"
         else:
-            words += f", {format_cost(max(0, limit - spent - held))} free of {limit_amount(limit)}"
+            of = limit_amount(limit) if unit == "nanodollars" else amount(limit, unit)
+            words += f", {amount(max(0, limit - spent - held), unit)} free of {of}"
         self.setAccessibleDescription(words)
         self.setToolTip(words)
         self.update()
@@ -98,26 +107,33 @@ class BudgetSummary(QWidget):
         self._restyle()
 
     def set_amounts(
-        self, spent: int, held: int, limit: int | None, *, held_count: int = 0, asked: int | None = None
+        self,
+        spent: int,
+        held: int,
+        limit: int | None,
+        *,
+        held_count: int = 0,
+        asked: int | None = None,
+        unit: Unit = "nanodollars",
     ) -> None:
-        """Show nano-dollars; ``asked`` is what one more request would hold at worst."""
-        self._bar.set_amounts(spent, held, limit)
+        """Show amounts in ``unit``; ``asked`` is what one more request would hold at worst."""
+        self._bar.set_amounts(spent, held, limit, unit=unit)
         runs = [
             Run(kind="swatch", token="api"),
-            Run(text=format_cost(spent), token="text", weight=600, gap=6),
-            Run(text="spent", gap=6),
+            Run(text=amount(spent, unit), token="text", weight=600, gap=6),
+            Run(text=_SPENT[unit], gap=6),
             Run(kind="hatch", gap=16),
-            Run(text=format_cost(held), token="held_text", weight=600, gap=6),
+            Run(text=amount(held, unit), token="held_text", weight=600, gap=6),
             Run(text=f"held by {held_count:,}" if held_count else "held", gap=6),
         ]
         free = None if limit is None else max(0, limit - spent - held)
         if asked is not None:
-            runs.append(Run(text=format_cost(asked), token="danger_text", weight=600, gap=16))
+            runs.append(Run(text=amount(asked, unit), token="danger_text", weight=600, gap=16))
             runs.append(
-                Run(text="asked for" if free is None else f"asked for, {format_cost(free)} free", gap=6)
+                Run(text="asked for" if free is None else f"asked for, {amount(free, unit)} free", gap=6)
             )
         elif free is not None:
-            runs.append(Run(text=format_cost(free), token="text", weight=600, gap=16))
+            runs.append(Run(text=amount(free, unit), token="text", weight=600, gap=16))
             runs.append(Run(text="free", gap=6))
         self._legend.runs = runs
         words = " ".join(run.text for run in runs if run.text)

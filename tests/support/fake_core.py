@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import keyring.backend
 import keyring.errors
 
-from core.errors import SignalboxError
+from core.errors import InvalidRequest, SignalboxError
 from core.keys import KeyName, KeyStatus, KeyStore
 from core.local.server import ServerState
 from core.providers.base import CheckResult
 from core.settings import SettingsStore
-from core.status import ApiStatus, CoreStatus, Problem
+from core.spend.rows import ArmedLimit, LedgerRow
+from core.status import ApiStatus, CoreStatus, LedgerCheck, Problem
 
 
 class MemoryKeyring(keyring.backend.KeyringBackend):
@@ -67,6 +69,8 @@ class FakeCore:
         self.log: list[str] = []
         self.local_after_start = ServerState(phase="ready", kind="embedded", model="SmolLM2-135M-Instruct")
         self.now = core_status()
+        self.armed: list[ArmedLimit] = []
+        self.ledger = FakeLedger(self.calls)
         self._listeners: list[Callable[[CoreStatus], None]] = []
 
     async def start(self) -> None:
@@ -119,10 +123,83 @@ class FakeCore:
         self.calls.append(("doctor", ask_local))
         return self.findings
 
+    async def resume(self, conversation: str) -> bool:
+        self.calls.append(("resume", conversation))
+        left = tuple(paused for paused in self.now.paused if paused.conversation != conversation)
+        self.publish(paused=left)
+        return True
+
+    async def test_limits(self) -> tuple[ArmedLimit, ...]:
+        self.calls.append(("test_limits",))
+        return tuple(self.armed)
+
+    async def check_ledger(self) -> LedgerCheck | None:
+        self.calls.append(("check_ledger",))
+        return self.now.checked
+
+    async def resolve(self, correlation_id: str, nanodollars: int) -> LedgerRow:
+        self.calls.append(("resolve", correlation_id, nanodollars))
+        row = next((row for row in self.ledger.left if row.correlation_id == correlation_id), None)
+        if row is None:
+            raise InvalidRequest(f"{correlation_id} isn't unresolved.", hint="Nothing was changed.")
+        self.ledger.left.remove(row)
+        self.publish()
+        return replace(row, state="settled", cost_nanodollars=nanodollars)
+
     async def set_ledger_aside(self) -> Path:
         self.calls.append(("set_ledger_aside",))
         self.publish(problems=())
         return self.home / "ledger.sqlite3.aside-1"
+
+
+class FakeLedger:
+    """``open_holds`` run, ``left`` have no known end."""
+
+    def __init__(self, calls: list[tuple[object, ...]]) -> None:
+        self.open_holds: list[LedgerRow] = []
+        self.left: list[LedgerRow] = []
+        self.error: SignalboxError | None = None
+        self._calls = calls
+
+    async def holds(self) -> list[LedgerRow]:
+        self._calls.append(("holds",))
+        if self.error is not None:
+            raise self.error
+        return list(self.open_holds)
+
+    async def unresolved(self, limit: int = 100) -> list[LedgerRow]:
+        return self.left[:limit]
+
+
+def ledger_row(correlation_id: str = "0197-a", **changes: object) -> LedgerRow:
+    """An API request whose end is not known, held at two cents."""
+    row = LedgerRow(
+        correlation_id=correlation_id,
+        attempt=1,
+        started_at=datetime(2026, 6, 18, 14, 32, tzinfo=UTC),
+        day="2026-06-18",
+        source="chat",
+        project=None,
+        mode="hybrid",
+        rule="complex",
+        side="api",
+        provider="anthropic",
+        model="claude-sonnet-4-6",
+        served_model=None,
+        status="failed",
+        state="unresolved",
+        hold_nanodollars=20_000_000,
+        cost_nanodollars=None,
+        counted_nanodollars=20_000_000,
+        loaded_nanodollars=None,
+        price_version=None,
+        usage=None,
+        latency_ms=None,
+        ttft_ms=None,
+        error_kind="timed_out",
+        decision_json=None,
+    )
+    return replace(row, **changes)  # type: ignore[arg-type]
 
 
 def ledger_problem() -> Problem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,15 +11,22 @@ from PySide6.QtWidgets import QPushButton
 
 from core.chat import ChatRequest, RouteDecision
 from core.errors import (
+    AnswerInvalid,
     AuthenticationFailed,
     BudgetExceeded,
     ContentRefused,
     ContextTooLong,
+    DeadlineExceeded,
+    DuplicateRequest,
     InvalidRequest,
     LedgerUnavailable,
     Overloaded,
+    QueueFull,
+    RateExceeded,
     RateLimited,
+    RunawayPaused,
     SignalboxError,
+    TimedOut,
     Unavailable,
 )
 from core.local.server import ServerState
@@ -26,8 +34,9 @@ from core.spend.prices import PriceTable
 from core.status import ApiStatus
 from gui.chat.facts import largest_fit
 from gui.chat.failure_card import FailureCard, LogPopover
-from gui.chat.failures import Facts, Plan, plan_failure
+from gui.chat.failures import plan_failure
 from gui.chat.message_view import AnswerMessage
+from gui.chat.plan import Facts, Plan
 from gui.chat.records import StoredError
 from tests.gui.chat.builders import make_decision
 from tests.gui.chat.panel import ChatPanel
@@ -57,6 +66,21 @@ BUTTONS = {
     "rate": (RateLimited("Too many requests."), "Try again"),
     "overloaded": (Overloaded("Overloaded."), "Try again"),
     "refused": (ContentRefused("It declined."), "Try again"),
+    "rate of ours": (
+        RateExceeded(
+            "MAX_REQUESTS_PER_MINUTE is reached.", limit_name="MAX_REQUESTS_PER_MINUTE", retry_after_s=0.0
+        ),
+        "Try again",
+    ),
+    "queue": (QueueFull("64 requests wait for it already."), "Let more wait"),
+    "timed out": (
+        TimedOut("Local sent no first token in 300 s.", phase="first_token"),
+        "Change the time-outs",
+    ),
+    "deadline": (DeadlineExceeded("The time was over after 20 s."), "Change the deadline"),
+    "schema": (AnswerInvalid("It doesn't match.", problems=("'city' is missing",)), "Try the API"),
+    "paused": (RunawayPaused("Paused.", conversation="ab12", per_minute=60), "Let it go on"),
+    "duplicate": (DuplicateRequest("The key was used."), "Send it again"),
     "invalid": (InvalidRequest("max_tokens is 0.", hint="Give at least 1."), "Try again"),
 }
 
@@ -344,3 +368,95 @@ def test_a_card_whose_cause_no_status_tells_stays(panel: ChatPanel) -> None:
         assert page.thread_view.loose_card is not None
 
     panel.run(body)
+
+
+def test_a_rate_lets_try_again_only_when_it_is_time(
+    panel: ChatPanel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    monkeypatch.setattr("gui.chat.failure_card.time.time", lambda: now)
+
+    async def body() -> None:
+        nonlocal now
+        await panel.open()
+        error = RateExceeded("Full.", limit_name="MAX_API_REQUESTS_PER_MINUTE", retry_after_s=72.0)
+        card = await fail(panel, error)
+        assert card.plan.title == "Too many API requests this minute"
+        first = next(
+            item for item in card.findChildren(QPushButton) if item.text().startswith("Try again in 1 min")
+        )
+        assert not first.isEnabled()
+        now += 73
+        await panel.until(lambda: first.isEnabled())
+        assert first.text() == "Try again"
+        first.click()
+        await panel.until(lambda: len(panel.core.requests) == 2)
+        await panel.idle()
+
+    panel.run(body)
+
+
+def test_an_invalid_answer_shows_its_problems_and_the_api_can_be_tried(panel: ChatPanel) -> None:
+    async def body() -> None:
+        await panel.open()
+        problems = tuple(f"problem {number}" for number in range(7))
+        card = await fail(panel, AnswerInvalid("It doesn't match.", problems=problems))
+        assert card.plan.log == (*problems[:5], "and 2 more")
+        button(card, "Try the API").click()
+        await panel.until(lambda: len(panel.core.requests) == 2)
+        assert panel.core.requests[-1].force == "api"
+        await panel.idle()
+
+    panel.run(body)
+
+
+def test_a_paused_conversation_goes_on_when_the_user_says_so(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        card = await fail(panel, RunawayPaused("Paused.", conversation="ab12", per_minute=60))
+        assert "60 requests in a minute" in card.plan.sentence
+        button(card, "Let it go on").click()
+        await panel.until(lambda: len(panel.core.requests) == 2)
+        assert ("resume", "ab12") in panel.core.calls
+        await panel.idle()
+        assert page.thread_view.loose_card is None
+        assert page.composer.text == ""
+
+    panel.run(body)
+
+
+def test_a_paused_conversation_can_stay_paused(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        card = await fail(panel, RunawayPaused("Paused.", conversation="ab12", per_minute=60))
+        button(card, "Keep it paused").click()
+        await panel.until(lambda: page.thread_view.loose_card is None)
+        assert page.composer.text == "My long prompt"
+        assert not [call for call in panel.core.calls if call[0] == "resume"]
+
+    panel.run(body)
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "limit", "title"),
+    [
+        ("DAILY_SPEND_LIMIT_DOLLARS", "nanodollars", 20_000_000_000, "under today’s $20 limit"),
+        ("PROJECT_SPEND_LIMITS", "nanodollars", 50_000_000_000, "under the project’s $50 limit"),
+        ("DAILY_TOKEN_BUDGET", "tokens", 100_000, "into today’s budget of 100,000 tokens"),
+    ],
+)
+def test_the_card_names_the_limit_that_holds(name: str, unit: str, limit: int, title: str) -> None:
+    error = StoredError(
+        kind="budget_exceeded",
+        message="m",
+        unit=unit,
+        limit_name=name,
+        limit_nanodollars=limit,
+        spent_nanodollars=limit - 900,
+        held_nanodollars=0,
+        asked_nanodollars=5_000,
+    )
+    plan = plan_failure(error, Facts(in_box=True))
+    assert plan.title == f"This prompt doesn’t fit {title}"
+    if unit == "tokens":
+        assert "5,000 tokens, and 900 tokens are free" in plan.sentence
