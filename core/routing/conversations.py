@@ -16,6 +16,9 @@ HASH_BYTES = 8
 
 MAX_ENTRIES = 10_000
 
+KEPT_HASHES = 1
+"""Of a prompt's hashes only the whole prompt's is kept: all those of 10,000 long chats would take 100 MB."""
+
 
 def conversation_of(request: ChatRequest) -> str:
     """Return the hash that all requests of one conversation share, as 16 hexadecimal digits.
@@ -93,8 +96,8 @@ class LastAnswer:
     """Where a conversation's last answer came from, and what of its prompt is warm there.
 
     ``at`` is the clock's time of the answer's end, in seconds. ``prefix_tokens`` are the tokens that server has
-    seen: the whole input and the answer; ``None`` where it reported no usage. ``prefix`` are the hashes of
-    ``prefix_hashes`` for that request.
+    seen: the whole input and the answer; ``None`` where it reported no usage. ``prefix`` is the last of that request's
+    ``prefix_hashes``: a prompt that continues it has the same hash among its own.
     """
 
     side: Side
@@ -154,7 +157,12 @@ class Conversations:
     ) -> None:
         """Note an answer that has just ended. The least recently used conversations are forgotten."""
         answer = LastAnswer(
-            side=side, model=model, at=self._clock(), provider=provider, usage=usage, prefix=prefix
+            side=side,
+            model=model,
+            at=self._clock(),
+            provider=provider,
+            usage=usage,
+            prefix=prefix[-KEPT_HASHES:],
         )
         entry = self._entries.get(conversation)
         if entry is None:

@@ -187,7 +187,7 @@ def test_the_last_answer_is_remembered_with_what_is_warm() -> None:
     assert last is not None
     assert (last.side, last.model, last.provider, last.at) == ("api", "claude", "anthropic", 1000.0)
     assert (last.prefix_tokens, last.cached_tokens, last.cache_lifetime) == (132, 120, "5m")
-    assert last.prefix == ("a", "b")
+    assert last.prefix == ("b",), "what is kept of a conversation does not grow with it"
 
 
 def test_an_hour_is_told_from_five_minutes() -> None:
