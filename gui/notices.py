@@ -1,9 +1,10 @@
-"""What the user should know at once: a bar under the header for the newest problem, and the bell that lists all."""
+"""What the user should know at once: a bar under the header for the newest notice, and the bell that lists all."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 from PySide6.QtCore import QPoint, Qt, Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
@@ -11,21 +12,28 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePol
 from gui.theme import set_property, theme
 from gui.widgets.icon_button import IconButton
 
-if TYPE_CHECKING:
-    from core.status import Problem
-
 POPOVER_WIDTH_PX = 380
 Action = tuple[str, Callable[[], object]]
 
 
-class NoticeBar(QFrame):
-    """Shows one problem; closing it leaves it in the bell. ``action_for`` gives a problem its button."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """``key`` stays the same while it is the same matter. A ``quiet`` one is in the bell only."""
 
-    def __init__(self, action_for: Callable[[Problem], Action | None], parent: QWidget | None = None) -> None:
+    key: str
+    title: str
+    text: str
+    actions: tuple[Action, ...] = ()
+    quiet: bool = False
+
+
+class NoticeBar(QFrame):
+    """Shows one notice with its first action; closing it leaves it in the bell."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._action_for = action_for
         self._closed: set[str] = set()
-        self._shown: Problem | None = None
+        self._shown: Notice | None = None
         set_property(self, tint="held")
         self._icon = QLabel()
         self._text = QLabel()
@@ -45,24 +53,27 @@ class NoticeBar(QFrame):
         row.setStretchFactor(self._text, 1)
         self.hide()
 
-    def set_problems(self, problems: tuple[Problem, ...]) -> None:
-        """Show the first problem that was not closed yet."""
+    @property
+    def text(self) -> str:
+        return self._text.text()
+
+    def set_notices(self, notices: Sequence[Notice]) -> None:
+        """Show the first one that was not closed yet."""
         # What is over may come again, and is shown again then.
-        self._closed &= {problem.message for problem in problems}
-        left = [problem for problem in problems if problem.message not in self._closed]
+        self._closed &= {notice.key for notice in notices}
+        left = [notice for notice in notices if not notice.quiet and notice.key not in self._closed]
         self._shown = left[0] if left else None
         self.setVisible(self._shown is not None)
         if self._shown is None:
             return
         more = f" And {len(left) - 1} more." if len(left) > 1 else ""
-        said = f"{self._shown.title}. {self._shown.message} {self._shown.hint}".strip()
+        said = f"{self._shown.title}. {self._shown.text}".strip()
         self._icon.setPixmap(theme().icon("warning-fill", "held_text").pixmap(16, 16))
         self._text.setText(said + more)
         self.setAccessibleName(said)
-        action = self._action_for(self._shown)
-        self._button.setVisible(action is not None)
-        if action is not None:
-            self._button.setText(action[0])
+        self._button.setVisible(bool(self._shown.actions))
+        if self._shown.actions:
+            self._button.setText(self._shown.actions[0][0])
 
     def say(self, words: str) -> None:
         """Add what became of the action."""
@@ -71,42 +82,48 @@ class NoticeBar(QFrame):
         self.show()
 
     def _act(self) -> None:
-        action = self._action_for(self._shown) if self._shown is not None else None
-        if action is not None:
-            action[1]()
+        if self._shown is not None and self._shown.actions:
+            self._shown.actions[0][1]()
 
     def _close(self) -> None:
         if self._shown is not None:
-            self._closed.add(self._shown.message)
+            self._closed.add(self._shown.key)
         self.hide()
 
 
 class Bell(IconButton):
-    """Opens the list of problems; a filled bell says that there are some."""
+    """Opens the list of notices; a filled bell says that there are some."""
 
     opened = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__("bell", "Notices: none", None, parent)
-        self._problems: tuple[Problem, ...] = ()
+        self._notices: tuple[Notice, ...] = ()
         self.clicked.connect(self._open)
 
-    def set_problems(self, problems: tuple[Problem, ...]) -> None:
-        self._problems = problems
-        self.set_icon("bell-fill" if problems else "bell", "held_text" if problems else "text2")
-        self.set_name(f"Notices: {len(problems)}" if problems else "Notices: none")
+    def set_notices(self, notices: Sequence[Notice]) -> None:
+        self._notices = tuple(notices)
+        self.set_icon("bell-fill" if notices else "bell", "held_text" if notices else "text2")
+        self.set_name(f"Notices: {len(notices)}" if notices else "Notices: none")
 
     def _open(self) -> None:
         popover = QFrame(self, Qt.WindowType.Popup)
         popover.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        popover.setAccessibleName("Notices")
         set_property(popover, popover=True)
         column = QVBoxLayout(popover)
         column.setContentsMargins(14, 12, 14, 12)
-        column.setSpacing(12)
-        for problem in self._problems:
-            column.addWidget(_line(problem.title, weight=600))
-            column.addWidget(_line(f"{problem.message} {problem.hint}".strip(), level="2"))
-        if not self._problems:
+        column.setSpacing(6)
+        for index, notice in enumerate(self._notices):
+            if index:
+                line = QFrame()
+                set_property(line, hairline=True)
+                column.addWidget(line)
+            column.addWidget(_line(notice.title, weight=600))
+            column.addWidget(_line(notice.text, level="2"))
+            if notice.actions:
+                column.addLayout(_actions(notice, popover))
+        if not self._notices:
             column.addWidget(_line("Nothing needs you.", level="2"))
         popover.setFixedWidth(theme().px(POPOVER_WIDTH_PX))
         popover.adjustSize()
@@ -114,6 +131,26 @@ class Bell(IconButton):
         popover.move(corner.x() - popover.width(), corner.y())
         popover.show()
         self.opened.emit()
+
+
+def _actions(notice: Notice, popover: QWidget) -> QHBoxLayout:
+    row = QHBoxLayout()
+    row.setContentsMargins(0, 4, 0, 4)
+    row.setSpacing(8)
+    for words, act in notice.actions:
+        button = QPushButton(words)
+        button.setAutoDefault(False)
+        button.setAccessibleDescription(notice.title)
+        set_property(button, tiny=True)
+        button.clicked.connect(popover.close)
+        button.clicked.connect(partial(_call, act))
+        row.addWidget(button)
+    row.addStretch(1)
+    return row
+
+
+def _call(act: Callable[[], object], _checked: bool = False) -> None:
+    act()
 
 
 def _line(text: str, **properties: object) -> QLabel:

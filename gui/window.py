@@ -12,8 +12,10 @@ from PySide6.QtWidgets import QHBoxLayout, QMenu, QSplitter, QStackedWidget, QVB
 
 from core.errors import SignalboxError
 from core.observe import log_path
+from gui.chat.core_failures import paused_sentence
 from gui.chat.page import ChatPage
-from gui.notices import Action, Bell, NoticeBar
+from gui.chat.paused_cards import paused_title
+from gui.notices import Action, Bell, Notice, NoticeBar
 from gui.preferences.appearance_section import appearance_file
 from gui.tasks import Tasks
 from gui.theme import theme
@@ -24,6 +26,7 @@ from gui.widgets.toast import ToastHost
 
 if TYPE_CHECKING:
     from core.router_core import RouterCore
+    from core.spend.rows import PausedConversation
     from core.status import CoreStatus, Problem
     from gui.bridge import Bridge
 
@@ -35,7 +38,6 @@ PILL_TARGETS = {
     "local": ("preferences", "local"),
     "api": ("preferences", "keys"),
     "requests": ("preferences", "routing"),
-    "spend": ("preferences", "spend"),
 }
 
 
@@ -58,12 +60,13 @@ class Window(QWidget):
         self.rail = Rail(PAGES)
         self.header = HeaderStrip()
         self.bell = Bell()
-        self.notices = NoticeBar(self._action_for)
+        self.notices = NoticeBar()
         self.chat = ChatPage(bridge, home)
         self._pages: dict[str, QWidget] = {"chat": self.chat}
         self._stack = QStackedWidget()
         self._stack.addWidget(self.chat)
-        self._toasts = ToastHost(self)
+        self._toasts = ToastHost(self._stack)
+        self._told_alerts: set[str] = set()
         self._build()
         self.rail.page_chosen.connect(self.show_page)
         self.header.pill_clicked.connect(self._show_pills_page)
@@ -133,6 +136,9 @@ class Window(QWidget):
         if page_id == "welcome":
             self.show_welcome()
             return
+        if page_id == "spend":
+            self.show_spend(held=section == "held")
+            return
         page = self._pages.get(page_id) or self._make_page(page_id)
         self._whole.setCurrentWidget(self._front)
         self._stack.setCurrentWidget(page)
@@ -143,8 +149,22 @@ class Window(QWidget):
         if section and show_section is not None:
             show_section(section)
 
+        if self._bridge.status is not None:
+            self._show_notices(self._bridge.status)
+
     def _show_pills_page(self, pill: str) -> None:
-        self.show_page(*PILL_TARGETS[pill])
+        if pill == "spend":
+            self.show_spend()
+        else:
+            self.show_page(*PILL_TARGETS[pill])
+
+    def show_spend(self, *, held: bool = False) -> None:
+        """Open what the month's pill stands for: every limit, and with ``held`` what is held."""
+        from gui.spend.popover import SpendPopover
+
+        popover = SpendPopover(self._bridge, self)
+        popover.limits_asked.connect(lambda: self.show_page("preferences", "spend"))
+        popover.popup_at(self.header.pills["spend"], held=held)
 
     def _make_page(self, page_id: str) -> QWidget:
         from gui.preferences.page import PreferencesPage
@@ -219,17 +239,64 @@ class Window(QWidget):
 
     def _show_status(self, status: CoreStatus) -> None:
         self.header.set_status(status)
-        self.notices.set_problems(status.problems)
-        self.bell.set_problems(status.problems)
+        self._show_notices(status)
+        self._tell_alerts(status)
+
+    def _show_notices(self, status: CoreStatus) -> None:
+        notices = [self._notice_of(problem) for problem in status.problems]
+        titles = self.chat.titles_of_paused()
+        # The chat page asks with a card of its own.
+        on_chat = self._stack.currentWidget() is self.chat
+        notices += [self._paused_notice(paused, titles, quiet=on_chat) for paused in status.paused]
+        self.notices.set_notices(notices)
+        self.bell.set_notices(notices)
+
+    def _notice_of(self, problem: Problem) -> Notice:
+        action = self._action_for(problem)
+        return Notice(
+            key=f"{problem.kind}: {problem.message}",
+            title=problem.title,
+            text=f"{problem.message} {problem.hint}".strip(),
+            actions=() if action is None else (action,),
+            quiet=problem.kind == "alert",  # a toast tells it once
+        )
+
+    def _paused_notice(self, paused: PausedConversation, titles: dict[str, str], *, quiet: bool) -> Notice:
+        name = paused.conversation
+        return Notice(
+            key=f"paused: {name}",
+            title=paused_title(titles.get(name)),
+            text=paused_sentence(paused.per_minute),
+            actions=(
+                ("Let it go on", lambda: self.chat.resume(name)),
+                ("Keep it paused", lambda: self.chat.paused.keep(name)),
+            ),
+            quiet=quiet,
+        )
+
+    def _tell_alerts(self, status: CoreStatus) -> None:
+        """Say each share of a limit once, when it is reached."""
+        alerts = {problem.title for problem in status.problems if problem.kind == "alert"}
+        new = sorted(alerts - self._told_alerts)
+        self._told_alerts = alerts
+        if new:
+            self._toasts.show(new[-1], "Show", self.show_spend, "wallet")
 
     def _action_for(self, problem: Problem) -> Action | None:
-        if problem.kind == "ledger":
-            return "Set it aside and start a new one", self._set_ledger_aside
-        if problem.kind == "local":
-            return "Restart", lambda: self._tasks.start(self._bridge.call(self._bridge.core.restart_local()))
-        if problem.kind == "setting":
-            return "Open Preferences", lambda: self.show_page("preferences")
-        return None
+        match problem.kind:
+            case "ledger":
+                return "Set it aside and start a new one", self._set_ledger_aside
+            case "local":
+                restart = self._bridge.core.restart_local
+                return "Restart", lambda: self._tasks.start(self._bridge.call(restart()))
+            case "setting":
+                return "Open Preferences", lambda: self.show_page("preferences")
+            case "alert":
+                return "Show the limits", self.show_spend
+            case "telemetry":
+                return "Open Observability", lambda: self.show_page("preferences", "observability")
+            case _:
+                return None
 
     def _set_ledger_aside(self) -> None:
         async def set_aside(core: RouterCore) -> None:

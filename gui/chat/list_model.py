@@ -93,6 +93,10 @@ class ConversationModel(QAbstractListModel):
                 return self.index(number)
         return QModelIndex()
 
+    def titles(self) -> dict[str, str]:
+        """Return the listed conversations' titles by their ids."""
+        return {row.id: row.title for row in self._rows if isinstance(row, ConversationSummary)}
+
     def ids(self) -> list[str]:
         return [row.id for row in self._rows if isinstance(row, ConversationSummary)]
 

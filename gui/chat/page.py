@@ -22,6 +22,7 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QApplication, QHBoxLayout, QSplitter, QVBoxLayout, QWidget
 
 from core.chat import ChatRequest
+from core.errors import SignalboxError
 from gui.chat.attaching import Attaching
 from gui.chat.composer import Composer
 from gui.chat.conversation_list import ConversationList
@@ -35,6 +36,7 @@ from gui.chat.highlighter import LexerShelf
 from gui.chat.keeper import Keeper
 from gui.chat.links import LinkPopover
 from gui.chat.message_view import AnswerMessage, UserMessage
+from gui.chat.paused_cards import PausedCards, chat_hash
 from gui.chat.records import ChatOptions, Conversation
 from gui.chat.requests import MalformedSchema, parse_schema
 from gui.chat.route_preview import RoutePreview
@@ -84,6 +86,7 @@ class ChatPage(QWidget):
         self.list = ConversationList()
         self.header = HeaderRow()
         self.trouble = TroubleBar()
+        self.paused = PausedCards()
         self.thread_view = ThreadView(self._shelf)
         self.thread_view.waiting_words = self._waiting_words
         self.hint = WelcomeHint()
@@ -122,6 +125,9 @@ class ChatPage(QWidget):
         self._composer_row.addWidget(self.composer)
         main.addWidget(self.header)
         main.addWidget(self.trouble)
+        self._paused_row = QHBoxLayout()
+        self._paused_row.addWidget(self.paused)
+        main.addLayout(self._paused_row)
         main.addWidget(self.hint, 1)
         main.addWidget(self.thread_view, 1)
         main.addLayout(self._composer_row)
@@ -179,6 +185,9 @@ class ChatPage(QWidget):
         self.keeper.trouble_changed.connect(self._on_trouble)
         self.trouble.retry_asked.connect(self.keeper.retry)
         self.hint.prompt_chosen.connect(self._use_prompt)
+        self.paused.resume_asked.connect(self.resume)
+        self.paused.kept.connect(self._show_paused)
+        self.thread_view.card_changed.connect(self._show_paused)
         self._bridge.status_changed.connect(self._on_status)
         theme().changed.connect(self._respace)
 
@@ -611,10 +620,44 @@ class ChatPage(QWidget):
     def _on_status(self, status: CoreStatus) -> None:
         self.hint.set_status(status)
         self.desk.on_status(status)
+        self._show_paused()
         if self._started:
             self._show_max_tokens()
             if not self.composer.is_empty:
                 self.preview.changed()
+
+    # Paused conversations
+
+    def titles_of_paused(self) -> dict[str, str]:
+        """Return the titles of this panel's chats that are paused, by the core's name for them."""
+        status = self._bridge.status
+        paused = {item.conversation for item in status.paused} if status is not None else set[str]()
+        if not paused:
+            return {}
+        known = self.list.model.titles()
+        known |= {session.id: session.title for session in self._sessions.values()}
+        named = {chat_hash(conversation_id): title for conversation_id, title in known.items()}
+        return {name: _shortened(title) for name, title in named.items() if name in paused}
+
+    def _show_paused(self) -> None:
+        status = self._bridge.status
+        if status is not None:
+            card = self.thread_view.loose_card
+            without = card.plan.conversation if card is not None else None
+            self.paused.show_paused(status.paused, self.titles_of_paused(), without)
+            self._respace()
+
+    def resume(self, conversation: str) -> None:
+        """Let a paused conversation go on."""
+        self._tasks.start(self._resume(conversation), key=f"resume {conversation}")
+
+    async def _resume(self, conversation: str) -> None:
+        try:
+            await self._bridge.call(self._bridge.core.resume(conversation))
+        except SignalboxError as error:
+            self.trouble.say(str(error), can_retry=False)
+        else:
+            self._toasts.show("The conversation goes on", icon="play-circle")
 
     # What stands under an answer
 
@@ -687,6 +730,8 @@ class ChatPage(QWidget):
         unit = theme()
         left = self.thread_view.column_margin_for(self._main.width())
         self._composer_row.setContentsMargins(left, 0, left, unit.px(16))
+        above = unit.px(12) if self.paused.isVisibleTo(self._main) else 0
+        self._paused_row.setContentsMargins(left, above, left, 0)
 
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)

@@ -188,7 +188,7 @@ def test_over_the_limit_offers_what_would_fit_and_sends_it(panel: ChatPanel) -> 
         panel.core.decide_with = decide
         card = await fail(panel, OVER)
         assert card.plan.title == "This prompt doesn’t fit under June’s $500 limit"
-        assert card.plan.sentence == "Its worst case is $2.71 and $2.48 is free, so it was not sent."
+        assert card.plan.sentence == "Its worst case is $2.71, and $2.48 is free, so it was not sent."
         lower = next(item for item in card.findChildren(QPushButton) if item.text().startswith("Lower"))
         tokens = int(lower.text().rsplit(" ", 1)[1].replace(",", ""))
         free = 500_000_000_000 - 494_100_000_000 - 3_420_000_000
