@@ -1,0 +1,251 @@
+"""A real router on a real ledger, between two sides that break as the test says: no HTTP, no local server."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from core.chat import (
+    AnswerEnded,
+    ChatRequest,
+    Estimate,
+    Failed,
+    Finished,
+    ProviderEvent,
+    Side,
+    Signals,
+    Started,
+    StreamEvent,
+    TextDelta,
+    ToolCallDelta,
+    Usage,
+    UsageReported,
+)
+from core.errors import SignalboxError
+from core.providers.base import Capabilities, CheckResult, InferenceProvider
+from core.routing.admission import Admission, Track
+from core.routing.following import Following
+from core.routing.health import Breaker, Breakers
+from core.routing.idempotency import Answers
+from core.routing.judging import Judge
+from core.routing.local_queue import LocalQueue
+from core.routing.machine import LocalMachine
+from core.routing.policy import Health, SideState
+from core.routing.retry import Backoff
+from core.routing.router import Router
+from core.routing.settling import Settling
+from core.routing.shaping import Shaper
+from core.routing.watchers import Watchers
+from core.settings import Settings
+from core.spend.ledger import Ledger
+from core.spend.prices import PriceTable
+from core.structured.scoreboard import Scoreboard
+from core.telemetry.metrics import Metrics
+from core.telemetry.traces import Tracer
+
+MODELS: dict[Side, str] = {"local": "tiny", "api": "claude-sonnet-4-6-20260501"}
+PROVIDERS: dict[Side, str] = {"local": "vllm-local", "api": "anthropic"}
+BEGUN = Usage(fresh_input_tokens=5, output_tokens=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Breaks:
+    """Sends ``events``, then raises what ``error`` makes, falls silent (``stall``) or just ends (``cut``)."""
+
+    events: tuple[ProviderEvent, ...]
+    error: Callable[[], SignalboxError] | str
+
+
+@dataclass(frozen=True, slots=True)
+class Replies:
+    """Sends ``events`` and ends well."""
+
+    events: tuple[ProviderEvent, ...]
+
+
+Behaviour = Breaks | Replies
+
+
+class BreakingProvider:
+    """``asked`` counts its streams, ``closed`` those that were let go."""
+
+    def __init__(self, side: Side, behaviour: Behaviour, log: list[Side], context_tokens: int) -> None:
+        self.side: Side = side
+        self.name = PROVIDERS[side]
+        self.model = MODELS[side]
+        self.capabilities = Capabilities(
+            tools=True, json_schema=True, images=True, context_tokens=context_tokens
+        )
+        self.asked = self.closed = 0
+        self._behaviour = behaviour
+        self._log = log
+
+    async def stream(self, request: ChatRequest) -> AsyncIterator[ProviderEvent]:
+        self.asked += 1
+        self._log.append(self.side)
+        try:
+            for event in self._behaviour.events:
+                yield event
+            if isinstance(self._behaviour, Replies):
+                yield AnswerEnded(self.model, "stop")
+            elif self._behaviour.error == "stall":
+                await asyncio.Event().wait()
+            elif not isinstance(self._behaviour.error, str):
+                raise self._behaviour.error()
+        finally:
+            self.closed += 1
+
+    async def count_tokens(self, request: ChatRequest) -> int:
+        return 5
+
+    async def check(self) -> CheckResult:
+        return CheckResult(models=(self.model,), latency_ms=0.1)
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+class BreakingTrack:
+    """A side as the router sees it; ``health`` and ``context_tokens`` are what the test says."""
+
+    is_starting = False
+
+    def __init__(self, provider: BreakingProvider, health: Health) -> None:
+        self._provider = provider
+        self._health: Health = health
+        self._breakers = Breakers(time.monotonic)
+
+    def breaker(self, model: str | None) -> Breaker:
+        return self._breakers.of(self._provider.name, model)
+
+    def state(self, request: ChatRequest, signals: Signals) -> SideState:
+        api = self._provider.side == "api"
+        breaker = self.breaker(self._provider.model)
+        return SideState(
+            provider=self._provider.name,
+            model=self._provider.model,
+            health=self._health if breaker.allows else "down",
+            capabilities=self._provider.capabilities,
+            estimate=Estimate(
+                model=self._provider.model,
+                cost_nanodollars=1_000 if api else None,
+                hold_nanodollars=1_000_000 if api else 0,
+            ),
+            detail="" if self._health == "up" else "the test says so",
+        )
+
+    def needs_start(self) -> bool:
+        return False
+
+    async def start(self) -> None:
+        """Nothing to start."""
+
+    async def provider(self, model: str | None) -> InferenceProvider:
+        return self._provider
+
+
+@dataclass(slots=True)
+class Told:
+    """What one request came to: its events, and the sides that were asked, in order."""
+
+    events: list[StreamEvent] = field(default_factory=list[StreamEvent])
+    asked: list[Side] = field(default_factory=list[Side])
+    left_open: int = 0
+
+    @property
+    def end(self) -> Finished | Failed:
+        last = self.events[-1]
+        assert isinstance(last, Finished | Failed), last
+        return last
+
+    @property
+    def started(self) -> list[Side | None]:
+        return [event.decision.side for event in self.events if isinstance(event, Started)]
+
+    @property
+    def text(self) -> str:
+        return "".join(event.text for event in self.events if isinstance(event, TextDelta))
+
+    @property
+    def arguments(self) -> str:
+        return "".join(event.arguments_json for event in self.events if isinstance(event, ToolCallDelta))
+
+    @property
+    def reported(self) -> Sequence[Usage]:
+        return [event.usage for event in self.events if isinstance(event, UsageReported)]
+
+
+class Workshop:
+    """What all routers of a test share: the ledger in ``home``, the prices and the watchers."""
+
+    def __init__(self, home: Path, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self._home = home
+        self._prices = PriceTable()
+        self._scoreboard = Scoreboard()
+        self._judge = Judge(self._scoreboard)
+        self._watchers = Watchers(Metrics(), Tracer(), self._judge)
+
+    async def ask(
+        self,
+        request: ChatRequest,
+        settings: Settings,
+        behaviours: dict[Side, Behaviour],
+        *,
+        health: dict[Side, Health],
+        context_tokens: dict[Side, int],
+    ) -> Told:
+        """Run ``request`` on a router of its own, whose two sides do as they are told."""
+        told = Told()
+        sides: tuple[Side, Side] = ("local", "api")
+        providers = {
+            side: BreakingProvider(side, behaviours[side], told.asked, context_tokens[side]) for side in sides
+        }
+        tracks: dict[Side, Track] = {side: BreakingTrack(providers[side], health[side]) for side in sides}
+        router = self._router(settings, tracks)
+        async with aclosing(router.stream(request)) as events:
+            async for event in events:
+                told.events.append(event)
+        told.left_open = sum(provider.asked - provider.closed for provider in providers.values())
+        return told
+
+    def _router(self, settings: Settings, tracks: dict[Side, Track]) -> Router:
+        machine = LocalMachine()
+        shaper = Shaper(
+            settings=lambda: settings,
+            prices=self._prices,
+            machine=machine,
+            templates_folder=self._home / "templates",
+            api_model=lambda _: MODELS["api"],
+            local_model=lambda: MODELS["local"],
+            prefill_tokens_per_s=lambda: None,
+        )
+        admission = Admission(
+            settings=lambda: settings,
+            ledger=lambda: self.ledger,
+            tracks=tracks,
+            shaper=shaper,
+            queue=LocalQueue(time.monotonic),
+            machine=machine,
+            wait_for_local=_no_wait,
+        )
+        return Router(
+            settings=lambda: settings,
+            ledger=lambda: self.ledger,
+            tracks=tracks,
+            admission=admission,
+            shaper=shaper,
+            settling=Settling(self._prices),
+            judge=self._judge,
+            watchers=self._watchers,
+            following=Following(lambda: settings, admission, Backoff(random=lambda: 0.0)),
+            answers=Answers(time.monotonic),
+        )
+
+
+async def _no_wait(seconds: float) -> None:
+    """A server that is starting does not come up in these tests."""
