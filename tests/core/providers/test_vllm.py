@@ -547,12 +547,16 @@ async def test_a_kept_connection_that_was_closed_unseen_is_asked_on_a_new_one() 
     assert listen.peers[1] == listen.peers[2] != listen.peers[3]
 
 
-async def test_a_new_connection_that_is_closed_unanswered_is_not_asked_again() -> None:
+@pytest.mark.parametrize("known", [False, True])
+async def test_a_new_connection_that_is_closed_unanswered_is_not_asked_again(known: bool) -> None:
     async with counting("Server: uvicorn\r\n") as (listen, provider):
+        if known:
+            await drain(provider, "hi")
         listen.silences = 2
         drained = await drain(provider, "hi")
     assert type(drained.error) is Unavailable
-    assert len(listen.peers) == 1
+    assert listen.silences == 1
+    assert len(set(listen.peers)) == len(listen.peers) == 1 + known
 
 
 async def test_a_server_that_became_llama_cpp_has_its_connections_kept_no_longer() -> None:

@@ -54,6 +54,18 @@ def test_old_failures_leave_the_window() -> None:
     assert breaker.phase == "closed"
 
 
+def test_failures_that_left_the_window_are_not_counted() -> None:
+    clock = Clock()
+    breaker = Breaker(clock, min_requests=4, error_rate=0.5, window_s=60)
+    for _ in range(3):
+        breaker.fail(breaker.begin())
+    clock.now += 61
+    for _ in range(3):
+        breaker.succeed(breaker.begin())
+    breaker.fail(breaker.begin())
+    assert breaker.phase == "closed", "one of four"
+
+
 def test_half_open_lets_one_probe_through_and_closes_on_its_success() -> None:
     clock = Clock()
     breaker = broken(clock)
