@@ -125,8 +125,8 @@ class Bell(IconButton):
                 column.addLayout(_actions(notice, popover))
         if not self._notices:
             column.addWidget(_line("Nothing needs you.", level="2"))
-        popover.setFixedWidth(theme().px(POPOVER_WIDTH_PX))
-        popover.adjustSize()
+        width = theme().px(POPOVER_WIDTH_PX)
+        popover.setFixedSize(width, column.totalHeightForWidth(width))
         corner = self.mapToGlobal(QPoint(self.width(), self.height() + 4))
         popover.move(corner.x() - popover.width(), corner.y())
         popover.show()

@@ -207,7 +207,9 @@ def is_number(info: SettingInfo) -> bool:
 
 
 def shown_value(value: object) -> object:
-    """A value as its field shows it: decimals without an exponent or a tail of zeros."""
+    """A value as its field shows it: numbers without an exponent or a tail of zeros."""
+    if isinstance(value, float):
+        value = Decimal(repr(value))
     if isinstance(value, Decimal):
         plain = format(value, "f")
         return plain.rstrip("0").rstrip(".") if "." in plain else plain

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QPoint, QSize, Qt, QTimer, Signal
+from PySide6.QtCore import QPoint, Qt, QTimer, Signal
 from PySide6.QtGui import QKeyEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from core.errors import SignalboxError
 from core.spend.money import format_cost
@@ -16,6 +16,7 @@ from gui.spend.held import SHOWN_ROWS, HeldList
 from gui.spend.limits import LimitBars, checked_words
 from gui.tasks import Tasks
 from gui.theme import set_property, theme
+from gui.widgets.fitted_scroll import FittedScroll
 
 if TYPE_CHECKING:
     from core.spend.rows import LedgerRow
@@ -69,10 +70,8 @@ class SpendPopover(QFrame):
         for button in (self.test_button, self.held_button, self.change_button):
             buttons.addWidget(button)
         buttons.addStretch(1)
-        inside = QWidget()
-        inside.setObjectName("spendInside")
-        inside.setStyleSheet("#spendInside { background: transparent; }")
-        self._column = QVBoxLayout(inside)
+        self._scroll = FittedScroll(self)
+        self._column = self._scroll.column
         self._column.setContentsMargins(px(14), px(12), px(14), px(14))
         self._column.setSpacing(px(12))
         self._column.addWidget(self.bars)
@@ -81,15 +80,9 @@ class SpendPopover(QFrame):
         self._column.addWidget(self.result)
         self._column.addLayout(buttons)
         self._column.addWidget(self.held)
-        self._column.addStretch(1)
-        scroll = QScrollArea()
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setWidgetResizable(True)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(inside)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(1, 1, 1, 1)
-        outer.addWidget(scroll)
+        outer.addWidget(self._scroll)
 
     def _button(self, text: str, slot: object) -> QPushButton:
         button = QPushButton(text)
@@ -105,14 +98,12 @@ class SpendPopover(QFrame):
             self._toggle_held()
         self._place()
         self.show()
-        self._place()
+        self._fit_soon()
         self.test_button.setFocus(Qt.FocusReason.PopupFocusReason)
 
-    def sizeHint(self) -> QSize:
-        width = theme().px(WIDTH_PX)
-        wraps = self._column.hasHeightForWidth()
-        height = self._column.heightForWidth(width - 2) if wraps else self._column.sizeHint().height()
-        return QSize(width, height + 4)
+    def _fit_soon(self) -> None:
+        """New rows have no size before the loop has shown them."""
+        QTimer.singleShot(0, self, self._place)
 
     def _place(self) -> None:
         anchor = self._anchor
@@ -122,8 +113,7 @@ class SpendPopover(QFrame):
         screen = anchor.screen().availableGeometry()
         top = anchor.mapToGlobal(QPoint(0, anchor.height() + px(4)))
         width = px(WIDTH_PX)
-        height = min(self.sizeHint().height(), screen.bottom() - top.y() - px(EDGE_PX))
-        self.setFixedSize(width, max(px(120), height))
+        self.setFixedSize(width, self._scroll.fit(width - 2, screen.bottom() - top.y() - px(EDGE_PX)) + 2)
         right = anchor.mapToGlobal(QPoint(anchor.width(), 0)).x()
         self.move(max(screen.left(), min(right - width, screen.right() - width)), top.y())
 
@@ -148,7 +138,7 @@ class SpendPopover(QFrame):
         self.unsettled.setText(". ".join(words))
         self.unsettled.setVisible(bool(words))
         self._show_checked()
-        self._place()
+        self._fit_soon()
 
     def _show_checked(self) -> None:
         status = self._bridge.status
@@ -180,7 +170,7 @@ class SpendPopover(QFrame):
                 self.result.tell("danger", "Not armed", f"{failed} of {len(armed)} limits did not hold.")
             else:
                 self.result.tell("ok", "Armed", "Every limit was seen to refuse what is too much.")
-        self._place()
+        self._fit_soon()
 
     def _toggle_held(self) -> None:
         shown = self.held.isHidden()
@@ -188,7 +178,7 @@ class SpendPopover(QFrame):
         self.held_button.setText("Hide what is held" if shown else "Show what is held")
         if shown:
             self._read_held()
-        self._place()
+        self._fit_soon()
 
     def _read_held(self) -> None:
         self._tasks.start(self._fetch_held(), key="held")
@@ -202,7 +192,7 @@ class SpendPopover(QFrame):
             self.result.tell("danger", "", str(error))
         else:
             self.held.show_rows(holds, unresolved)
-        self._place()
+        self._fit_soon()
 
     async def _settle(self, correlation_id: str, nanodollars: int) -> LedgerRow:
         return await self._bridge.call(self._bridge.core.resolve(correlation_id, nanodollars))

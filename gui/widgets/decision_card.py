@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from PySide6.QtCore import QPoint, QRectF, QSize, Qt
 from PySide6.QtGui import QGuiApplication, QKeyEvent, QPainter, QPaintEvent, QPen
-from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from core.chat import ChatResult, RouteDecision, Side
 from core.spend.money import format_cost
@@ -23,6 +23,7 @@ from gui.widgets.decision_facts import (
     time_summary,
 )
 from gui.widgets.error_card import IconMark
+from gui.widgets.fitted_scroll import FittedScroll
 from gui.widgets.fold import Fold
 from gui.widgets.icon_button import IconButton
 from gui.widgets.money_label import MoneyLabel
@@ -32,6 +33,7 @@ from gui.widgets.words import NO_CHARGE_WHY, cost_tooltip, settled_on, side_word
 
 _WIDTH = 440
 _EDGE = 8
+_UNBOUND_PX = 1 << 20
 
 
 def _label(text: str, parent: QWidget, **properties: object) -> QLabel:
@@ -57,15 +59,8 @@ class DecisionCard(QFrame):
         self._grids: list[QGridLayout] = []
         self.setAccessibleName("Decision")
         self.setAccessibleDescription(self._decision.reason)
-        self._inside = QWidget()
-        self._inside.setObjectName("decision")
-        self._column = QVBoxLayout(self._inside)
-        self._scroll = QScrollArea(self)
-        self._scroll.setFrameShape(QFrame.Shape.NoFrame)
-        self._scroll.setWidgetResizable(True)
-        self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self._scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self._scroll.setWidget(self._inside)
+        self._scroll = FittedScroll(self)
+        self._inside, self._column = self._scroll.inside, self._scroll.column
         outer = QVBoxLayout(self)
         outer.setContentsMargins(1, 1, 1, 1)
         outer.addWidget(self._scroll)
@@ -101,7 +96,6 @@ class DecisionCard(QFrame):
             )
             self._column.addWidget(self._rule())
             self._column.addLayout(self._id_row(result.correlation_id))
-        self._column.addStretch(1)
 
     def popup_at(self, anchor: QWidget) -> None:
         """Open under ``anchor``, or above it where the screen ends, with the focus inside."""
@@ -117,7 +111,8 @@ class DecisionCard(QFrame):
             return
         px = theme().px
         screen = anchor.screen().availableGeometry()
-        width, height = px(_WIDTH), min(self.sizeHint().height(), screen.height() - 2 * px(_EDGE))
+        width = px(_WIDTH)
+        height = self._scroll.fit(width - 2, screen.height() - 2 * px(_EDGE) - 2) + 2
         self.setFixedSize(width, height)
         corner = anchor.mapToGlobal(QPoint(0, anchor.height() + px(4)))
         if corner.y() + height > screen.bottom():
@@ -129,9 +124,7 @@ class DecisionCard(QFrame):
     def sizeHint(self) -> QSize:
         """All of it, without scrolling."""
         width = theme().px(_WIDTH)
-        wraps = self._column.hasHeightForWidth()
-        height = self._column.heightForWidth(width - 2) if wraps else self._column.sizeHint().height()
-        return QSize(width, height + 2)
+        return QSize(width, self._scroll.fit(width - 2, _UNBOUND_PX) + 2)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         if event.key() == Qt.Key.Key_Escape:
@@ -282,6 +275,5 @@ class DecisionCard(QFrame):
         for grid in self._grids:
             grid.setHorizontalSpacing(px(16))
             grid.setVerticalSpacing(px(4))
-        self.setStyleSheet("QScrollArea, #decision { background: transparent; }")
         self.setFixedWidth(px(_WIDTH))
         self._place()

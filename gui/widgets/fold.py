@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QSize, Qt, Signal
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from gui.theme import set_property, theme
 
@@ -21,9 +21,9 @@ class Fold(QWidget):
     ) -> None:
         super().__init__(parent)
         self._key, self.body = key, body
-        self.button = QToolButton(self)
+        self.button = QPushButton(self)
         self.button.setText(title)
-        self.button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.button.setAutoDefault(False)
         set_property(self.button, fold=True)
         set_property(self.button, role="small", weight=600)
         self.is_open = _open.get(key, opened)
