@@ -11,11 +11,11 @@ from PySide6.QtWidgets import QWidget
 
 from core.chat import ChatRequest, Side
 from core.errors import LedgerUnavailable, SignalboxError
+from gui.chat.answer_message import AnswerMessage
 from gui.chat.composer import Composer
 from gui.chat.facts import find_facts
 from gui.chat.failure_card import FailureCard, LogPopover
 from gui.chat.failures import cause_holds, plan_failure
-from gui.chat.message_view import AnswerMessage
 from gui.chat.plan import Action, Plan
 from gui.chat.records import StoredError
 from gui.chat.requests import build_request

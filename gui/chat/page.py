@@ -23,6 +23,7 @@ from PySide6.QtWidgets import QApplication, QHBoxLayout, QSplitter, QVBoxLayout,
 
 from core.chat import ChatRequest
 from core.errors import SignalboxError
+from gui.chat.answer_message import AnswerMessage
 from gui.chat.attaching import Attaching
 from gui.chat.composer import Composer
 from gui.chat.conversation_list import ConversationList
@@ -35,7 +36,6 @@ from gui.chat.header_row import HeaderRow
 from gui.chat.highlighter import LexerShelf
 from gui.chat.keeper import Keeper
 from gui.chat.links import LinkPopover
-from gui.chat.message_view import AnswerMessage, UserMessage
 from gui.chat.paused_cards import PausedCards, chat_hash
 from gui.chat.records import ChatOptions, Conversation
 from gui.chat.requests import MalformedSchema, parse_schema
@@ -45,6 +45,7 @@ from gui.chat.store import ConversationStore
 from gui.chat.store_file import StoreTrouble
 from gui.chat.thread_view import ThreadView
 from gui.chat.trouble_bar import TroubleBar
+from gui.chat.user_message import UserMessage
 from gui.chat.welcome_hint import WelcomeHint
 from gui.tasks import Tasks
 from gui.theme import theme
@@ -177,6 +178,7 @@ class ChatPage(QWidget):
         self.thread_view.kept.connect(self.focus_composer)
         self.thread_view.regenerate_asked.connect(self.regenerate)
         self.thread_view.badge_opened.connect(self._open_decision)
+        self.thread_view.pin_asked.connect(self._pin)
         self.desk.navigate.connect(self.navigate)
         self.desk.changed.connect(self.preview.changed)
         self.exporting.failed.connect(self._on_export_failed)
@@ -467,6 +469,13 @@ class ChatPage(QWidget):
         """Continue an answer that broke off."""
         if not self.session.is_streaming:
             self._answer_again(lambda: self.session.go_on(answer_id))
+
+    def _pin(self, message_id: str, pinned: bool) -> None:
+        self.session.pin(message_id, pinned=pinned)
+        view = self.thread_view.view_of(message_id)
+        if view is not None:
+            view.set_pinned(pinned)
+        self.preview.changed()
 
     def _on_step(self, message_id: str, by: int) -> None:
         if not self.session.is_streaming:

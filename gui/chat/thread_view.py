@@ -10,12 +10,14 @@ from PySide6.QtCore import QEvent, QObject, QPoint, Qt, QTimer, Signal
 from PySide6.QtGui import QKeyEvent, QResizeEvent
 from PySide6.QtWidgets import QFrame, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
+from gui.chat.answer_message import AnswerMessage
 from gui.chat.failure_card import FailureCard
 from gui.chat.highlighter import LexerShelf
-from gui.chat.message_view import AnswerMessage, MessageView, UserMessage
+from gui.chat.message_view import MessageView
 from gui.chat.plan import Plan
 from gui.chat.records import StoredMessage
 from gui.chat.session import Session
+from gui.chat.user_message import UserMessage
 from gui.theme import set_button_icon, set_property, theme
 
 COLUMN_PX = 800
@@ -28,7 +30,7 @@ AT_BOTTOM_PX = 6
 class ThreadView(QScrollArea):
     """Signals:
     stepped(id, by), edited(id, text), kept(), regenerate_asked(id), badge_opened(id), acted(id, action),
-    link_clicked.
+    link_clicked, pin_asked(id, pinned).
     card_changed: that card came or went.
     card_acted: the action of the card that stands at the end, for a prompt that went back to the box.
     """
@@ -42,6 +44,7 @@ class ThreadView(QScrollArea):
     card_acted = Signal(str)
     card_changed = Signal()
     link_clicked = Signal(str, QPoint)
+    pin_asked = Signal(str, bool)
 
     def __init__(self, shelf: LexerShelf, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -180,6 +183,7 @@ class ThreadView(QScrollArea):
             view = self._new_answer(message)
         view.stepped.connect(self.stepped)
         view.link_clicked.connect(self.link_clicked)
+        view.pin_asked.connect(self.pin_asked)
         place = self._order.index(message.id)
         before = sum(1 for item in self._order[:place] if item in self._views)
         self._views[message.id] = view

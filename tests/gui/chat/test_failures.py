@@ -32,10 +32,10 @@ from core.errors import (
 from core.local.server import ServerState
 from core.spend.prices import PriceTable
 from core.status import ApiStatus
+from gui.chat.answer_message import AnswerMessage
 from gui.chat.facts import largest_fit
 from gui.chat.failure_card import FailureCard, LogPopover
 from gui.chat.failures import plan_failure
-from gui.chat.message_view import AnswerMessage
 from gui.chat.plan import Facts, Plan
 from gui.chat.records import StoredError
 from tests.gui.chat.builders import make_decision

@@ -25,11 +25,12 @@ from core.chat import Usage
 from core.errors import Unavailable
 from core.local.server import ServerState
 from core.spend.rows import LedgerRow
+from gui.chat.answer_message import AnswerMessage
 from gui.chat.composer import Composer
-from gui.chat.message_view import AnswerMessage, UserMessage
 from gui.chat.prose_block import ProseBlock
 from gui.chat.requests import CONTINUE_PROMPT
 from gui.chat.thread_view import SHOWN_MESSAGES, ThreadView
+from gui.chat.user_message import UserMessage
 from gui.theme import theme
 from gui.widgets.decision_card import DecisionCard
 from tests.gui.chat.builders import NOW, make_decision

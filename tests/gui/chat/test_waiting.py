@@ -7,7 +7,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 
 from core.chat import Waiting, WaitReason
-from gui.chat.message_view import AnswerMessage
+from gui.chat.answer_message import AnswerMessage
 from gui.chat.waiting import Wait
 from gui.theme import theme
 from gui.widgets.runs import Run
