@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from PySide6.QtCore import QEvent, QObject, QPoint, QRect, Qt, QTimer, Signal
+from PySide6.QtCore import QEvent, QObject, QPoint, Qt, QTimer, Signal
 from PySide6.QtGui import (
     QAccessible,
     QAccessibleAnnouncementEvent,
@@ -22,12 +22,10 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QApplication, QHBoxLayout, QSplitter, QVBoxLayout, QWidget
 
 from core.chat import ChatRequest
-from core.errors import SignalboxError
 from gui.chat.answer_message import AnswerMessage
 from gui.chat.attaching import Attaching
 from gui.chat.composer import Composer
 from gui.chat.conversation_list import ConversationList
-from gui.chat.drawer import WIDTH_PX as DRAWER_PX
 from gui.chat.drawer import OptionsDrawer
 from gui.chat.export import ExportFormat, to_markdown
 from gui.chat.exporting import Exporting
@@ -36,9 +34,11 @@ from gui.chat.header_row import HeaderRow
 from gui.chat.highlighter import LexerShelf
 from gui.chat.keeper import Keeper
 from gui.chat.links import LinkPopover
-from gui.chat.paused_cards import PausedCards, chat_hash
-from gui.chat.records import ChatOptions, Conversation
-from gui.chat.requests import MalformedSchema, parse_schema
+from gui.chat.options_desk import OptionsDesk
+from gui.chat.paused_cards import PausedCards
+from gui.chat.paused_desk import PausedDesk
+from gui.chat.records import Conversation
+from gui.chat.requests import MalformedSchema
 from gui.chat.route_preview import RoutePreview
 from gui.chat.session import Session, new_conversation
 from gui.chat.store import ConversationStore
@@ -58,9 +58,6 @@ if TYPE_CHECKING:
     from gui.bridge import Bridge
 
 DRAFT_MS = 500
-SCHEMA_NOTE = "The JSON schema can’t be used."
-BESIDE_PX = 880
-"""From this width on the drawer stands beside the messages, so that it hides neither badges nor Send."""
 
 
 class ChatPage(QWidget):
@@ -102,11 +99,22 @@ class ChatPage(QWidget):
         self.desk = FailureDesk(
             self, bridge, self._tasks, self.thread_view, self.composer, self._toasts, self
         )
+        self.paused_desk = PausedDesk(bridge, self._tasks, self.paused, self.thread_view, self._titles, self)
         self._draft_timer = QTimer(self)
         self._draft_timer.setSingleShot(True)
         self._draft_timer.setInterval(DRAFT_MS)
         self._draft_timer.timeout.connect(self._keep_draft)
         self._build()
+        self.options = OptionsDesk(
+            self,
+            bridge,
+            lambda: self.session,
+            drawer=self.drawer,
+            composer=self.composer,
+            header=self.header,
+            right=self._right,
+            beside=self._beside,
+        )
         self._connect()
         self._add_shortcuts()
         self.composer.set_state("starting")
@@ -160,7 +168,6 @@ class ChatPage(QWidget):
         self.list.delete_asked.connect(self.delete_conversation)
         self.list.export_asked.connect(self._export)
         self.list.searched.connect(self._search)
-        self.header.options_asked.connect(self._toggle_drawer)
         self.header.list_asked.connect(self.toggle_list)
         self.header.export_asked.connect(self._export_shown)
         self.header.copy_asked.connect(self._copy_shown)
@@ -170,9 +177,8 @@ class ChatPage(QWidget):
         self.composer.stopped.connect(self.stop)
         self.composer.changed.connect(self._on_composer)
         self.composer.side_chosen.connect(self._on_side)
-        self.composer.max_tokens_clicked.connect(self._open_max_tokens)
-        self.drawer.changed.connect(self._on_options)
-        self.drawer.closed.connect(self._close_drawer)
+        self.options.changed.connect(self.preview.changed)
+        self.options.closed.connect(self.focus_composer)
         self.thread_view.stepped.connect(self._on_step)
         self.thread_view.edited.connect(self._on_edited)
         self.thread_view.kept.connect(self.focus_composer)
@@ -181,15 +187,17 @@ class ChatPage(QWidget):
         self.thread_view.pin_asked.connect(self._pin)
         self.desk.navigate.connect(self.navigate)
         self.desk.changed.connect(self.preview.changed)
-        self.exporting.failed.connect(self._on_export_failed)
+        self.exporting.failed.connect(self._say_trouble)
         self.thread_view.card_changed.connect(self._show_session_in_head)
         self.thread_view.link_clicked.connect(self._on_link)
         self.keeper.trouble_changed.connect(self._on_trouble)
         self.trouble.retry_asked.connect(self.keeper.retry)
         self.hint.prompt_chosen.connect(self._use_prompt)
-        self.paused.resume_asked.connect(self.resume)
-        self.paused.kept.connect(self._show_paused)
-        self.thread_view.card_changed.connect(self._show_paused)
+        self.paused_desk.resumed.connect(
+            lambda: self._toasts.show("The conversation goes on", icon="play-circle")
+        )
+        self.paused_desk.failed.connect(self._say_trouble)
+        self.paused_desk.shown.connect(self._respace)
         self._bridge.status_changed.connect(self._on_status)
         theme().changed.connect(self._respace)
 
@@ -224,7 +232,7 @@ class ChatPage(QWidget):
         await self._load_list()
         if self.thread_view.session is None:
             self.thread_view.show_session(self.session)
-        self._started = True
+        self._started = self.options.started = True
         if self._bridge.status is not None:
             self._on_status(self._bridge.status)
         self._update_state()
@@ -305,7 +313,7 @@ class ChatPage(QWidget):
         if not old.is_streaming and old is not session:
             self._forget_session(old)
         self._update_state()
-        self.show_options()
+        self.options.show()
         self.list.set_current(session.id)
         self.preview.changed()
 
@@ -368,6 +376,10 @@ class ChatPage(QWidget):
         if not self.session.is_blank:
             self.delete_conversation(self.session.id)
 
+    def show_options(self) -> None:
+        """Show the conversation's options in the drawer and under the box."""
+        self.options.show()
+
     # The list
 
     def _search(self, query: str) -> None:
@@ -404,6 +416,10 @@ class ChatPage(QWidget):
             if self._list_again:
                 self._list_again = False
                 self._refresh_list()
+
+    def _titles(self) -> dict[str, str]:
+        titles = self.list.model.titles() | {session.id: session.title for session in self._sessions.values()}
+        return {chat: _shortened(title) for chat, title in titles.items()}
 
     def toggle_list(self) -> None:
         """Ctrl+B."""
@@ -444,9 +460,7 @@ class ChatPage(QWidget):
         try:
             act()
         except MalformedSchema as error:
-            self.composer.set_note(f"{SCHEMA_NOTE} {error.message} Mend it or empty it.")
-            self._open_drawer()
-            self.drawer.focus_schema()
+            self.options.open_schema(error.message)
             return False
         self._update_state()
         return True
@@ -554,67 +568,6 @@ class ChatPage(QWidget):
         self.session.set_options(replace(self.session.options, force=self.composer.chosen_side()))
         self.preview.changed()
 
-    # Options
-
-    def _on_options(self, options: ChatOptions) -> None:
-        self.session.set_options(replace(options, force=self.session.options.force))
-        self._show_max_tokens()
-        if self.composer.note.startswith(SCHEMA_NOTE) and _is_usable(options.schema_text):
-            self.composer.set_note("")
-        self.preview.changed()
-
-    def show_options(self) -> None:
-        """Show the conversation's options in the drawer and under the box."""
-        self.drawer.show_options(self.session.options, self._default_max_tokens())
-        self._show_max_tokens()
-
-    def _show_max_tokens(self) -> None:
-        self.composer.set_max_tokens(self.session.options.max_tokens or self._default_max_tokens())
-
-    def _default_max_tokens(self) -> int | None:
-        return self._bridge.core.settings.current.max_tokens_per_request if self._started else None
-
-    def _toggle_drawer(self) -> None:
-        if self.drawer.isVisible():
-            self._close_drawer()
-        else:
-            self._open_drawer()
-
-    def _open_drawer(self) -> None:
-        self.show_options()
-        self.header.options_button.setChecked(True)
-        self._place_drawer(slide=not self.drawer.isVisible())
-
-    def _open_max_tokens(self) -> None:
-        self._open_drawer()
-        self.drawer.focus_max_tokens()
-
-    def _close_drawer(self) -> None:
-        self.drawer.hide()
-        self._beside.removeWidget(self.drawer)
-        self.header.options_button.setChecked(False)
-        self.focus_composer()
-
-    def _place_drawer(self, *, slide: bool = False) -> None:
-        """Beside the messages where there is room for both, else over them, down to the composer."""
-        unit = theme()
-        if self._right.width() >= unit.px(BESIDE_PX):
-            self._beside.addWidget(self.drawer)
-            self.drawer.show()
-            return
-        self._beside.removeWidget(self.drawer)
-        self.drawer.setParent(self)
-        top = self.header.height()
-        bottom = self.composer.mapTo(self, QPoint(0, 0)).y() - unit.px(8)
-        width = unit.px(DRAWER_PX)
-        place = QRect(self.width() - width, top, width, max(unit.px(200), bottom - top))
-        if slide:
-            self.drawer.slide_to(place)
-        else:
-            self.drawer.setGeometry(place)
-            self.drawer.show()
-            self.drawer.raise_()
-
     # Trouble and status
 
     def _on_trouble(self, problem: StoreTrouble | None) -> None:
@@ -623,50 +576,16 @@ class ChatPage(QWidget):
         else:
             self.trouble.say(f"{problem.message} {problem.hint}", can_retry=self.keeper.can_retry)
 
-    def _on_export_failed(self, words: str) -> None:
+    def _say_trouble(self, words: str) -> None:
         self.trouble.say(words, can_retry=False)
 
     def _on_status(self, status: CoreStatus) -> None:
         self.hint.set_status(status)
         self.desk.on_status(status)
-        self._show_paused()
         if self._started:
-            self._show_max_tokens()
+            self.options.show_max_tokens()
             if not self.composer.is_empty:
                 self.preview.changed()
-
-    # Paused conversations
-
-    def titles_of_paused(self) -> dict[str, str]:
-        """Return the titles of this panel's chats that are paused, by the core's name for them."""
-        status = self._bridge.status
-        paused = {item.conversation for item in status.paused} if status is not None else set[str]()
-        if not paused:
-            return {}
-        known = self.list.model.titles()
-        known |= {session.id: session.title for session in self._sessions.values()}
-        named = {chat_hash(conversation_id): title for conversation_id, title in known.items()}
-        return {name: _shortened(title) for name, title in named.items() if name in paused}
-
-    def _show_paused(self) -> None:
-        status = self._bridge.status
-        if status is not None:
-            card = self.thread_view.loose_card
-            without = card.plan.conversation if card is not None else None
-            self.paused.show_paused(status.paused, self.titles_of_paused(), without)
-            self._respace()
-
-    def resume(self, conversation: str) -> None:
-        """Let a paused conversation go on."""
-        self._tasks.start(self._resume(conversation), key=f"resume {conversation}")
-
-    async def _resume(self, conversation: str) -> None:
-        try:
-            await self._bridge.call(self._bridge.core.resume(conversation))
-        except SignalboxError as error:
-            self.trouble.say(str(error), can_retry=False)
-        else:
-            self._toasts.show("The conversation goes on", icon="play-circle")
 
     # What stands under an answer
 
@@ -730,7 +649,7 @@ class ChatPage(QWidget):
             self.list.search.clear()
             self.focus_composer()
         elif self.drawer.isVisible():
-            self._close_drawer()
+            self.options.close()
         else:
             self.session.stop()
             self.focus_composer()
@@ -760,15 +679,7 @@ class ChatPage(QWidget):
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
         if self.drawer.isVisible():
-            self._place_drawer()
-
-
-def _is_usable(schema_text: str) -> bool:
-    try:
-        parse_schema(schema_text)
-    except MalformedSchema:
-        return False
-    return True
+            self.options.place()
 
 
 def _shortened(title: str) -> str:
