@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import isinf
 from typing import Any
 
-from core.structured.lenient_json import Read, Unreadable, read_value, skip_space
+from core.structured.lenient_json import VALUE_DUE, Read, Unreadable, read_value, skip_space
 
 FENCE = "the Markdown code fence around the JSON was left out"
 BEFORE = "the text before the JSON was left out"
@@ -20,7 +20,7 @@ AFTER = "the text after the JSON was left out"
 REASONING = "the reasoning before the answer was left out"
 
 MAX_STARTS = 200
-"""Brackets at which a value is looked for; prose has few, and each look may cost a read of what follows."""
+"""Brackets and code blocks in which a value is looked for: prose has few, and a look may read all that follows."""
 
 _THINKING = re.compile(r"\s*<(think|thinking|reasoning)>")
 _FENCE_LINE = re.compile(r"^[ \t]{0,3}(`{3,}+|~{3,}+)([^\n`]*+)$", re.MULTILINE)
@@ -28,7 +28,7 @@ _OPENER = re.compile(r"[{\[]")
 _BRACKET = re.compile(r"[{}\[\]]")
 _ONLY_CLOSERS = re.compile(r"[\s}\]`~]*+")
 _HALF_A_FIELD = re.compile(r"[\"']\s*:\s*\Z|[\d\"'}\]]\s*,\s*\Z")
-_FOOTNOTE = re.compile(r"\[\s*(?:\d{1,4}\s*(?:,\s*\d{1,4}\s*)*)?\]")
+_FOOTNOTE = re.compile(r"\[\s*(?:\d{1,4}\s*(?:,\s*\d{1,4}\s*){0,4})?\]")
 _FENCE_BEFORE = re.compile(r"\s*(?:`{3,}|~{3,})[\w+.-]*[ \t]*\s*")
 _FENCE_AFTER = re.compile(r"\s*(?:`{3,}|~{3,})?\s*")
 
@@ -135,6 +135,9 @@ def _behind_reasoning(text: str) -> int:
 
 
 def _among_prose(text: str, first: Read | Unreadable, whole: bool) -> Found | NotFound:
+    start = skip_space(text, 0)
+    if isinstance(first, Unreadable) and _OPENER.match(text, start) and _is_json_like(text, start, first):
+        return NotFound(problem=_worded(text, first))
     candidates, broken = _candidates(text, whole)
     if broken is not None:
         return NotFound(problem=_worded(text, broken))
@@ -146,7 +149,8 @@ def _among_prose(text: str, first: Read | Unreadable, whole: bool) -> Found | No
         )
     if not candidates:
         if isinstance(first, Unreadable):
-            return NotFound(problem=_worded(text, first))
+            nothing = first.what == VALUE_DUE and first.at <= start
+            return NotFound(problem="at /: there is no JSON in it" if nothing else _worded(text, first))
         return NotFound(problem="at /: there is more than the one JSON value that is due")
     chosen = candidates[-1]
     before, after = text[: chosen.start], text[chosen.end :]
@@ -182,11 +186,13 @@ def _candidates(text: str, whole: bool) -> tuple[list[_Candidate], Unreadable | 
         if isinstance(read, Read):
             found.append(_Candidate(start=start, end=read.end, json=read.json, repaired=read.repaired))
             at = read.end
-        elif _looks_like_json(text[start + 1 : read.at + 1]):
+        elif _is_json_like(text, start, read):
             return found, read
         else:
             at = start + 1
-    return found, Unreadable(what="there are too many brackets that begin no JSON value", pointer="/", at=at)
+    return found, Unreadable(
+        what="there are too many brackets to tell which begins the answer", pointer="/", at=at
+    )
 
 
 _STRICT = json.JSONDecoder(
@@ -202,9 +208,9 @@ def _read_at(text: str, start: int, whole: bool) -> Read | Unreadable:
     return Read(json=text[start:end], end=end, repaired=())
 
 
-def _looks_like_json(part: str) -> bool:
+def _is_json_like(text: str, start: int, broken: Unreadable) -> bool:
     """Whether what was read before it broke is more than a bracket of prose, such as [see below] or {name}."""
-    return any(char in part for char in "\"':{[")
+    return any(char in "\"':{[" for char in text[start + 1 : broken.at + 1])
 
 
 def _fences(text: str) -> list[tuple[int, int, int, int]]:
@@ -217,6 +223,8 @@ def _fences(text: str) -> list[tuple[int, int, int, int]]:
         elif line[1].startswith(opened[1]) and not line[2].strip():
             blocks.append((opened.start(), line.end(), opened.end(), line.start()))
             opened = None
+            if len(blocks) == MAX_STARTS:
+                break
     return blocks
 
 

@@ -21,16 +21,19 @@ BARE_NAMES = "quotes were put around field names"
 PYTHON_WORDS = "Python's True, False and None were written as JSON"
 CONTROL_CHARACTERS = "line breaks inside a text were escaped"
 COMMENTS = "comments were left out"
+VALUE_DUE = "a value is due: text in quotes, a number, true, false, null, a list or an object"
 MISSING_CLOSERS = "the closing brackets missing at the end were added"
 
 MAX_DEPTH = 500
 """Lists and objects inside each other; Python's own reader stops at about 1,000."""
 
+MAX_POINTER_CHARS = 120
+"""A path is read by a person and paid for in a correction; the middle of a longer one is left out."""
+
 MAX_NUMBER_CHARS = 4_000
 """Python reads whole numbers of 4,300 digits at most."""
 
 _SPACE = re.compile(r"[ \t\n\r]*+")
-_COMMENT = re.compile(r"//[^\n]*+|/\*.*?\*/", re.DOTALL)
 _DOUBLE_QUOTED = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _SINGLE_QUOTED = re.compile(r"'(?:[^'\\]++|\\.)*+'", re.DOTALL)
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?(?![\w.+-])", re.ASCII)
@@ -38,6 +41,7 @@ _WORD = re.compile(r"[-+]?[\w$][\w$.+-]*+")
 _NAME = re.compile(r"[^\W][\w$-]*+|\$[\w$-]*+")
 _ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _IN_A_TEXT = re.compile(r"\\(?:u[0-9a-fA-F]{4}|.)|[\"\x00-\x1f]", re.DOTALL)
+_CONTROL = {chr(code): json.dumps(chr(code))[1:-1] for code in range(0x20)}
 _JSON_ESCAPES = frozenset('"\\/bfnrt')
 _WORDS = {"true": "true", "false": "false", "null": "null", "True": "true", "False": "false", "None": "null"}
 _NOT_NUMBERS = frozenset({"NaN", "nan", "Infinity", "-Infinity", "+Infinity", "inf", "-inf", "undefined"})
@@ -198,7 +202,7 @@ class _Reader:
             raise _Refused(f"{word} is no JSON value")
         written = _WORDS.get(word)
         if written is None:
-            raise _Refused("a value is due: text in quotes, a number, true, false, null, a list or an object")
+            raise _Refused(VALUE_DUE)
         if written != word:
             self._mend(self.at, self.at + len(word), written, PYTHON_WORDS)
         self.at += len(word)
@@ -231,7 +235,7 @@ class _Reader:
                 raise _Refused(f"{char if char.isprintable() else 'a backslash here'} is no JSON escape")
             return char
         self._repaired.setdefault(CONTROL_CHARACTERS)
-        return json.dumps(char)[1:-1]
+        return _CONTROL[char]
 
     def _entry_done(self) -> None:
         if self._levels:
@@ -254,11 +258,23 @@ class _Reader:
     def _skip(self) -> None:
         while True:
             self.at = skip_space(self._text, self.at)
-            found = _COMMENT.match(self._text, self.at)
-            if found is None:
+            end = self._comment_end()
+            if end < 0:
                 return
-            self._mend(self.at, found.end(), " ", COMMENTS)
-            self.at = found.end()
+            self._mend(self.at, end, " ", COMMENTS)
+            self.at = end
+
+    def _comment_end(self) -> int:
+        """Return where the comment that begins here ends, -1 where none does."""
+        match self._text[self.at : self.at + 2]:
+            case "//":
+                end = self._text.find("\n", self.at)
+                return len(self._text) if end < 0 else end
+            case "/*":
+                end = self._text.find("*/", self.at + 2)
+                return -1 if end < 0 else end + 2
+            case _:
+                return -1
 
     def _at_end(self) -> bool:
         return self.at >= len(self._text)
@@ -287,4 +303,7 @@ def _needs_mending(raw: str) -> bool:
 
 def json_pointer(path: list[str | int]) -> str:
     """Return ``path`` as a JSON pointer (RFC 6901), but ``/`` for the whole value: nothing would read badly."""
-    return "/" + "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in path)
+    pointer = "/" + "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in path)
+    if len(pointer) <= MAX_POINTER_CHARS:
+        return pointer
+    return f"{pointer[: MAX_POINTER_CHARS // 2]}…{pointer[-MAX_POINTER_CHARS // 2 :]}"
