@@ -161,7 +161,22 @@ async def run_through(studio: Studio) -> None:
     await asyncio.sleep(1.5)
     await studio.take("limit")
     await studio.bridge.run_blocking(studio.bridge.core.settings.reset, "spend_limit_dollars")
-    for section in ("keys", "routing", "local", "spend", "appearance", "data"):
+    window.show_spend(held=True)
+    await asyncio.sleep(0.5)
+    await studio.take("spend")
+    popup = QApplication.activePopupWidget()
+    if popup is not None:
+        popup.close()
+    for section in (
+        "keys",
+        "routing",
+        "local",
+        "spend",
+        "reliability",
+        "observability",
+        "appearance",
+        "data",
+    ):
         window.show_page("preferences", section)
         await asyncio.sleep(0.3)
         await studio.take(f"preferences-{section}")

@@ -659,7 +659,7 @@ class ChatPage(QWidget):
         left = self.thread_view.column_margin_for(self._main.width())
         self._composer_row.setContentsMargins(left, 0, left, unit.px(16))
         above = unit.px(12) if self.paused.isVisibleTo(self._main) else 0
-        self._paused_row.setContentsMargins(left, above, left, 0)
+        self._paused_row.setContentsMargins(left, above, left, above // 2)
 
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)

@@ -80,8 +80,10 @@ class PausedCards(QWidget):
         return ErrorCard(
             paused_title(title),
             paused_sentence(item.per_minute),
-            ("Let it go on", lambda: self.resume_asked.emit(conversation)),
-            [("Keep it paused", "", lambda: self.keep(conversation))],
+            actions=[
+                ("Let it go on", "", lambda: self.resume_asked.emit(conversation)),
+                ("Keep it paused", "", lambda: self.keep(conversation)),
+            ],
             kept=f"Paused at {since:%H:%M}. What it sends meanwhile is refused and costs nothing.",
             tone="held",
             icon="pause-circle-fill",
