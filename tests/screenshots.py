@@ -192,6 +192,7 @@ def main() -> int:
     asyncio.set_event_loop(loop)
     for scheme in ("light", "dark"):
         loop.run_until_complete(shoot(app, scheme, folder))
+    loop.close()  # its worker threads too: Qt aborts where one still runs at the end
     return 0
 
 

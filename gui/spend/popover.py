@@ -113,7 +113,9 @@ class SpendPopover(QFrame):
         screen = anchor.screen().availableGeometry()
         top = anchor.mapToGlobal(QPoint(0, anchor.height() + px(4)))
         width = px(WIDTH_PX)
-        self.setFixedSize(width, self._scroll.fit(width - 2, screen.bottom() - top.y() - px(EDGE_PX)) + 2)
+        edges = 4  # a pixel of border and one of margin on each side
+        most = screen.bottom() - top.y() - px(EDGE_PX)
+        self.setFixedSize(width, self._scroll.fit(width - edges, most) + edges)
         right = anchor.mapToGlobal(QPoint(anchor.width(), 0)).x()
         self.move(max(screen.left(), min(right - width, screen.right() - width)), top.y())
 

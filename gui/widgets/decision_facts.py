@@ -187,10 +187,13 @@ def toll_words(toll: CacheToll, at: datetime | None, now: datetime) -> str:
     left_s = toll.expires_in_s
     if at is not None:
         left_s -= max(0.0, (now - at) / timedelta(seconds=1))
-    cost = "an unknown amount" if toll.nanodollars is None else format_cost(toll.nanodollars)
+    minutes, seconds = divmod(round(max(0.0, left_s)), 60)
+    if toll.nanodollars is None:
+        warm = "were warm" if left_s <= 0 else f"warm for {minutes}:{seconds:02}"
+        return f"{tokens} tokens {warm} on {where}; what leaving costs is not known"
+    cost = format_cost(toll.nanodollars)
     if left_s <= 0:
         return f"{tokens} tokens were warm on {where}; leaving would have cost {cost}"
-    minutes, seconds = divmod(round(left_s), 60)
     return f"{tokens} tokens warm on {where}; leaving costs {cost}, free in {minutes}:{seconds:02}"
 
 
