@@ -65,7 +65,7 @@ class Window(QWidget):
         self._pages: dict[str, QWidget] = {"chat": self.chat}
         self._stack = QStackedWidget()
         self._stack.addWidget(self.chat)
-        self._toasts = ToastHost(self._stack)
+        self._toasts = ToastHost(self._stack, clear_of=self.chat.composer)
         self._told_alerts: set[str] = set()
         self._build()
         self.rail.page_chosen.connect(self.show_page)

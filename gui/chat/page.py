@@ -91,7 +91,7 @@ class ChatPage(QWidget):
         self.composer = Composer()
         self.drawer = OptionsDrawer(self)
         self.drawer.hide()
-        self._toasts = ToastHost(self)
+        self._toasts = ToastHost(self, clear_of=self.composer)
         self.session = self._adopt(new_conversation())
         self.preview = RoutePreview(bridge, self._tasks, self.composer.route_line, self._request_now, self)
         self.attaching = Attaching(self.composer, bridge, self._tasks, self)

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from PySide6.QtCore import QEasingCurve, QEvent, QObject, QPoint, QPropertyAnimation, Qt, QTimer, Signal
+from PySide6.QtCore import (
+    QEasingCurve,
+    QEvent,
+    QObject,
+    QPoint,
+    QPropertyAnimation,
+    QRect,
+    Qt,
+    QTimer,
+    Signal,
+)
 from PySide6.QtGui import QAccessible, QAccessibleEvent, QCursor, QKeyEvent
 from PySide6.QtWidgets import QApplication, QFrame, QHBoxLayout, QLabel, QPushButton, QWidget
 
@@ -108,10 +118,14 @@ class Toast(QFrame):
 
 
 class ToastHost(QObject):
-    """Shows toasts over ``parent``; a new one replaces the old, whose action is then gone."""
+    """Shows toasts over ``parent``; a new one replaces the old, whose action is then gone.
 
-    def __init__(self, parent: QWidget) -> None:
+    ``clear_of`` is never covered while it can be seen: a toast that would stands above it.
+    """
+
+    def __init__(self, parent: QWidget, *, clear_of: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._clear_of = clear_of
         self._over = parent
         self._toast: Toast | None = None
         self._slide: QPropertyAnimation | None = None
@@ -150,6 +164,11 @@ class ToastHost(QObject):
             return
         margin = theme().px(16)
         end = QPoint(margin, self._over.height() - self._toast.height() - margin)
+        kept = self._clear_of
+        if kept is not None and kept.isVisible():
+            area = QRect(kept.mapTo(self._over, QPoint(0, 0)), kept.size())
+            if area.intersects(QRect(end, self._toast.size())):
+                end.setY(area.top() - self._toast.height() - theme().px(8))
         duration_ms = theme().animation_ms
         if not slide or duration_ms == 0:
             self._toast.move(end)

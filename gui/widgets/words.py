@@ -68,7 +68,7 @@ def time_left(seconds_left: float) -> str:
 
 
 def speed(tokens_per_s: float) -> str:
-    return f"{tokens_per_s:.0f} tok/s" if tokens_per_s >= 10 else f"{tokens_per_s:.1f} tok/s"
+    return f"{tokens_per_s:,.0f} tok/s" if tokens_per_s >= 10 else f"{tokens_per_s:.1f} tok/s"
 
 
 def token_counts(usage: Usage | None, *, estimated: bool = False) -> str:

@@ -163,6 +163,20 @@ def test_its_six_seconds_stand_still_under_pointer_and_focus(host: ToastHost, qa
     assert not toast.paused
 
 
+def test_a_toast_stands_above_what_must_not_be_covered(show: Show) -> None:
+    theme().set_reduced_motion(True)
+    page = QWidget()
+    page.resize(500, 400)
+    box = QWidget(page)
+    box.setGeometry(100, 300, 380, 90)
+    show(page)
+    host = ToastHost(page, clear_of=box)
+    toast = host.show("A long message that would reach under the box at the bottom")
+    assert not toast.geometry().intersects(box.geometry())
+    box.hide()
+    assert host.show("Now there is room").geometry().bottom() > 340
+
+
 def test_it_ends_by_itself(host: ToastHost) -> None:
     toast = host.show("Saved")
     timer = toast._timer  # pyright: ignore[reportPrivateUsage]
