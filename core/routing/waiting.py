@@ -39,12 +39,22 @@ async def told_of(work: Callable[[OnWait], Awaitable[None]]) -> AsyncGenerator[W
         if not task.done():
             task.cancel()
             await to_its_end(task)
+        if not task.cancelled():
+            task.exception()  # a refusal that came when its reader had left is nobody's fault to log
 
 
 async def to_its_end(task: asyncio.Task[Any]) -> None:
-    """Wait until ``task`` is done although the surrounding one is being cancelled; it raises nothing itself."""
+    """Wait until ``task`` is done although the surrounding one is being cancelled; it raises nothing itself.
+
+    A cancellation that comes meanwhile is not lost: the surrounding task gets it where it waits next.
+    """
+    cancelled = False
     while not task.done():
         try:
             await asyncio.wait([task])
         except asyncio.CancelledError:
-            continue
+            cancelled = True
+    mine = asyncio.current_task()
+    if cancelled and mine is not None:
+        mine.uncancel()  # so that it is counted once: timeouts and task groups tell theirs from others by the count
+        mine.cancel()
