@@ -102,6 +102,8 @@ def _check_days_of_hours(connection: Connection, from_hour: int | None) -> list[
     kept = select(*(days.c[key] for key in keys), *(days.c[name] for name in schema.HOUR_SUMS))
     if from_hour is not None:
         day = connection.execute(select(func.min(hours.c.day)).where(hours.c.hour >= from_hour)).scalar()
+        if day is None:
+            return []  # nothing in that span
         from_hours = from_hours.where(hours.c.hour >= from_hour - _ZONES_H, hours.c.day > day)
         kept = kept.where(days.c.day > day)
     return _differences(

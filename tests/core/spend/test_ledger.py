@@ -405,3 +405,13 @@ def test_importing_the_ledger_does_not_import_sqlalchemy_or_the_price_tables() -
         subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=False).returncode
         == 0
     )
+
+
+async def test_the_check_of_a_span_without_requests_finds_nothing(home: Path) -> None:
+    clock = HandClock()
+    async with open_ledger(home, clock) as ledger:
+        assert (await ledger.check(clock.now)).ok
+        await ledger.begin(new_request(), hold(60))
+        clock.move(days=9)
+        check = await ledger.check(clock.now)
+        assert (check.ok, check.attempts) == (True, 0)
