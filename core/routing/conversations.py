@@ -96,8 +96,8 @@ class LastAnswer:
     """Where a conversation's last answer came from, and what of its prompt is warm there.
 
     ``at`` is the clock's time of the answer's end, in seconds. ``prefix_tokens`` are the tokens that server has
-    seen: the whole input and the answer; ``None`` where it reported no usage. ``prefix`` is the last of the request's
-    ``prefix_hashes``: a prompt that continues it has the same hash among its own.
+    seen: the whole input and the answer; ``None`` where it reported no usage. ``prefix`` is the last hash of
+    the request's ``prefix_hashes``: a prompt that continues it has it among its own.
     """
 
     side: Side
