@@ -211,8 +211,9 @@ def _settled_differences(row: Row, booking: Booking) -> list[str]:
     return []
 
 
-def replayed(entries: list[Row]) -> Iterator[tuple[int, int]]:
+def replayed(entries: list[Row], attempts: list[Row]) -> Iterator[tuple[int, int]]:
     """Add the audit log up entry by entry; yield the number and spent + held after each admission to the API."""
+    holds = {(row["correlation_id"], row["number"]): row["hold_nanodollars"] for row in attempts}
     amounts: dict[Key, int] = {}
     taken = 0
     for entry in entries:
@@ -225,6 +226,8 @@ def replayed(entries: list[Row]) -> Iterator[tuple[int, int]]:
         amount = row.get("hold_nanodollars", 0) if is_open else row["counted_nanodollars"]
         taken += amount - amounts.get(key, 0)
         amounts[key] = amount
+        if entry["kind"] == "begin":
+            assert amount == holds[key], f"entry {entry['seq']} tells of a hold of {amount}, not {holds[key]}"
         if entry["kind"] == "begin" and row["side"] == "api":
             yield entry["seq"], taken
 
@@ -423,7 +426,7 @@ class Rounds:
         _, limit = self.limits[0]
         next_from, next_limit = next(limits)
         taken = 0
-        for seq, taken in replayed(self.ledger.entries()):
+        for seq, taken in replayed(self.ledger.entries(), self.ledger.attempts()):
             while seq > next_from:
                 limit = next_limit
                 next_from, next_limit = next(limits)

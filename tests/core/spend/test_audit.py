@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import tracemalloc
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -510,6 +511,30 @@ def test_a_chain_begins_once_and_also_without_rows() -> None:
         connection.commit()
         report = audit.verify(connection)
     assert (report.problems, report.entries, report.rows) == ((), 1, 0)
+
+
+def test_the_memory_of_a_verification_does_not_grow_with_the_ledger() -> None:
+    """A request is forgotten once its first entry was met, so what counts is how many ran at the same time."""
+    database = sqlite3.connect(":memory:")
+    peaks: list[int] = []
+    with connected(database) as connection:
+        books = Books(connection)
+        begin_writing(connection)
+        schema.metadata.create_all(connection)
+        audit.genesis(connection)
+        for number in range(4500):
+            books.begin(number)
+            if number >= 20:
+                books.change(number - 20, **settled(7))
+            if number in (1499, 4499):
+                connection.commit()
+                tracemalloc.start()
+                assert audit.verify(connection).ok
+                peaks.append(tracemalloc.get_traced_memory()[1])
+                tracemalloc.stop()
+                connection.rollback()
+                begin_writing(connection)
+    assert peaks[1] < 1.2 * peaks[0]
 
 
 def test_a_change_of_an_older_row_without_how_it_was_is_refused(history: bytes) -> None:
