@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from core.chat import ChatRequest, ChatResult, JsonSchemaFormat
-from core.errors import ContentRefused, InvalidRequest
+from core.errors import AnswerInvalid, ContentRefused, InvalidRequest
 from core.structured.answers import check_answer, check_tool_calls
 from core.structured.probe_prompts import SCHEMA_PROMPTS, TOOL_PROMPTS
 from core.structured.scoreboard import ScoreEntry, ScoreKind
@@ -63,10 +63,10 @@ async def probe(
 ) -> list[ScoreEntry]:
     """Ask every prompt through ``ask``, one after the other, and return what each shows.
 
-    ``ask`` sends to one model, once: asking again would measure the repair instead of the model. A server that
-    refuses a request with tools (vLLM without its tool parser does) fails that prompt, for ``provider`` and
-    ``model`` where no answer has named them yet. Cancel the task to stop; what was judged so far went to
-    ``on_progress``.
+    ``ask`` sends to one model, once: asking again would measure the repair instead of the model. A request that is
+    refused (vLLM without its tool parser refuses tools) or whose answer stays invalid fails that prompt, for
+    ``provider`` and ``model`` where no answer has named them yet. Cancel the task to stop; what was judged so far
+    went to ``on_progress``.
 
     Raises:
         SignalboxError: the model could not be asked (not reachable, no key, over budget): nothing about the
@@ -77,7 +77,7 @@ async def probe(
     for done, prompt in enumerate(prompts, 1):
         try:
             result = await ask(prompt.request)
-        except (InvalidRequest, ContentRefused) as error:
+        except (AnswerInvalid, ContentRefused, InvalidRequest) as error:
             if provider is None or model is None:
                 raise
             problems: tuple[str, ...] = (error.message,)

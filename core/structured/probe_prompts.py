@@ -124,7 +124,7 @@ SCHEMA_PROMPTS: tuple[tuple[str, JsonObject], ...] = (
     ('Repeat this exactly: He said "no" and left.', _object(text=_TEXT)),
     (
         "Take the parts of this address: 12 Mill Lane, Leeds. There is no phone number.",
-        _object(street=_TEXT, city=_TEXT, phone={"type": ["string", "null"]}),
+        _object(street=_TEXT, city=_TEXT, phone={"anyOf": [_TEXT, {"type": "null"}]}),
     ),
 )
 """Each prompt and the schema that its answer has to match."""

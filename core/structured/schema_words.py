@@ -55,7 +55,7 @@ def said(error: Any) -> str:
     if words is not None:
         return words.format(shortened(_written(rule)))
     if keyword is None or keyword in ("items", "prefixItems"):
-        return "nothing is allowed here"
+        return "something is in it where nothing is allowed"
     return f"it breaks the rule {shortened(str(keyword))}"
 
 
