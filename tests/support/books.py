@@ -138,9 +138,9 @@ class Bookkeeper(AnthropicServer):
         received = self.received.pop()
         body = received.body
         (marked,) = set(MARKER.findall(json.dumps(body["messages"]))) or {""}
-        correlation_id = received.headers.get("x-correlation-id", marked)
-        if marked and correlation_id != marked:
-            self.handles_that_differ.append(f"{correlation_id} came as {marked}")
+        correlation_id = received.headers.get("x-correlation-id", "")
+        if correlation_id != marked:
+            self.handles_that_differ.append(f"{marked} came with the header {correlation_id!r}")
         self._arrivals[correlation_id] += 1
         nth = self._arrivals[correlation_id]
         random = Random(f"{self._seed}:{correlation_id}:{nth}")
