@@ -3,7 +3,8 @@
 One row is one *attempt*: a request that was sent again or fell back has more, because each may have cost money. A
 hold is the open attempt itself, so the two can never disagree. ``hours`` and ``days`` (sums of the closed
 attempts, for reports) and ``totals`` (of all attempts by month and by day, for limits) are moved in the same
-transaction as the rows; ``Ledger.check`` compares them. Every change of a row is also an entry of the audit chain (``audit.py``).
+transaction as the rows; ``Ledger.check`` compares them. Every change of a row is also an entry of the audit
+chain (``audit.py``).
 
 Importing this module imports SQLAlchemy (about 0.2 s): the ledger does so when it is opened.
 """
