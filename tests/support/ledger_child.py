@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 from core.chat import Usage
-from core.errors import BudgetExceeded, LedgerUnavailable
-from core.spend.ledger import Ledger, Outcome
-from tests.support.ledgers import hold, new_request
+from core.errors import BudgetExceeded, LedgerUnavailable, RateExceeded
+from core.spend.ledger import Ledger, Outcome, RateLimit
+from tests.support.ledgers import HandClock, hold, new_request
 
 
 async def spend_until_killed(home: Path, limit: int) -> None:
@@ -46,6 +46,21 @@ async def hold_until_refused(home: Path, limit: int, url: str | None) -> None:
             await asyncio.gather(*(ledger.begin(new_request(), hold(7, limit)) for _ in range(4)))
     except BudgetExceeded:
         await ledger.close()
+
+
+async def ask_for_a_rate(home: Path, per_minute: int) -> None:
+    """Ask 60 times at once under a clock that stands still; say how many began."""
+    ledger = Ledger(None, home, clock=HandClock())
+    await ledger.open()
+    rate = RateLimit(name="MAX_REQUESTS_PER_MINUTE", per_minute=per_minute)
+    answers = await asyncio.gather(
+        *(ledger.begin(new_request("local"), None, rates=(rate,)) for _ in range(60)), return_exceptions=True
+    )
+    await ledger.close()
+    for answer in answers:
+        if isinstance(answer, BaseException) and not isinstance(answer, RateExceeded):
+            raise answer
+    say(str(sum(not isinstance(answer, BaseException) for answer in answers)))
 
 
 async def run_out_of_disk(home: Path) -> None:
@@ -84,6 +99,8 @@ def say(line: str) -> None:
 def main(what: str, home: str, limit: str = "0", url: str = "") -> None:
     if what == "spend":
         asyncio.run(spend_until_killed(Path(home), int(limit)))
+    elif what == "rate":
+        asyncio.run(ask_for_a_rate(Path(home), int(limit)))
     elif what == "hold":
         asyncio.run(hold_until_refused(Path(home), int(limit), url or None))
     else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta, timezone
@@ -12,6 +14,15 @@ from core.spend.ledger import HoldRequest, Ledger, NewRequest, SpendLimit
 
 ZONE = timezone(timedelta(hours=5, minutes=30))
 EVENING = datetime(2026, 11, 23, 23, 50, tzinfo=ZONE)
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def ledger_child(*arguments: object) -> subprocess.Popen[str]:
+    """Start a process that shares a ledger with the test: ``tests/support/ledger_child.py``."""
+    command = [sys.executable, "-m", "tests.support.ledger_child", *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 class HandClock:

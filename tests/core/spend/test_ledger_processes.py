@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 from core.spend.ledger import Ledger
-from tests.support.ledgers import hold, month_limit, new_request, open_ledger
+from tests.support.ledgers import hold, ledger_child, month_limit, new_request, open_ledger
 
-ROOT = Path(__file__).parents[3]
 LIMIT = 400_000
-
-
-def child(*arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.support.ledger_child", *map(str, arguments)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def entries(books: Path) -> dict[str, int]:
@@ -35,7 +28,7 @@ async def test_after_kill_9_no_call_is_forgotten_and_none_counts_less_than_it_co
     recovered = 0
     for kills in range(1, 6):
         books = home / "books"
-        process = child("spend", home, LIMIT)
+        process = ledger_child("spend", home, LIMIT)
         wait_for(process, books, len(entries(books)) + 7 * kills)
         process.kill()
         process.communicate()
@@ -61,7 +54,7 @@ async def test_after_kill_9_no_call_is_forgotten_and_none_counts_less_than_it_co
 
 async def test_processes_that_ask_at_once_never_pass_the_limit_nor_waste_it(home: Path) -> None:
     # The ledger does not exist yet: they also create it at once.
-    processes = [child("hold", home, 2000) for _ in range(3)]
+    processes = [ledger_child("hold", home, 2000) for _ in range(3)]
     for process in processes:
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
@@ -75,7 +68,7 @@ async def test_processes_that_ask_at_once_never_pass_the_limit_nor_waste_it(home
 
 
 async def test_a_hold_of_another_running_process_is_left_alone(home: Path) -> None:
-    process = child("spend", home, LIMIT)
+    process = ledger_child("spend", home, LIMIT)
     try:
         wait_for(process, home / "books", 1)
         async with open_ledger(home) as ledger:
