@@ -32,6 +32,10 @@ class Monitoring:
         self._tracer.configure(settings.otel_exporter_otlp_endpoint)
         self._serve(settings.metrics_port)
 
+    async def settled(self) -> None:
+        """Return once traces go where ``configure`` said, so that the first request has its own."""
+        await self._tracer.settled()
+
     async def close(self) -> None:
         await self._tracer.close()
         self._serve(None)

@@ -233,10 +233,31 @@ class RouterCore:
         standing = await self._router.standing()
         return lambda request: self._router.decide(request, standing)
 
+    async def summarised(self, request: ChatRequest, window_tokens: int) -> ChatRequest:
+        """Return ``request`` with its oldest turns replaced by a summary, so that it fits into ``window_tokens``.
+
+        The summary is asked for like any request: routed, held for and recorded. A request that fits comes back
+        as it is.
+
+        Raises:
+            SignalboxError: by kind, when no summary could be had; the conversation is as it was.
+        """
+        from core.context.trimming import plan_summary
+
+        plan = plan_summary(request, window_tokens)
+        if plan is None:
+            return request
+        asked = dataclasses.replace(
+            plan.request_to_send, source=request.source, project=request.project, force=request.force
+        )
+        summary = await self.ask(asked)
+        return plan.apply(summary.text).request
+
     async def _ready(self) -> None:
         self._check_running()
         self.settings.reload_if_changed()
         await self._key_read.wait()
+        await self._monitoring.settled()
         self._check_running()
         if self._local.needs_look():
             await self._keeper.start()

@@ -92,7 +92,7 @@ def _run(application: QApplication, instance: SingleInstance, settings: Settings
     from core.observe import setup_logging
     from gui.faults import FaultReporter
 
-    setup_logging(settings.current.home)
+    setup_logging(settings.current.home, log_format=settings.current.log_format)
     faults = FaultReporter()
     faults.install()
     loop: Any = QEventLoop(application)

@@ -13,8 +13,10 @@ import keyring
 import keyring.backends.fail
 import pytest
 
-SETTING_PREFIXES = ("ANTHROPIC_", "VLLM_", "ROUTING_", "LOCAL_", "SPEND_", "LEDGER_", "SIGNALBOX_", "OPENAI_")
-SETTING_NAMES = ("COMPLEXITY_THRESHOLD", "ENABLE_FALLBACK", "MAX_TOKENS_PER_REQUEST", "HF_TOKEN")
+from core.settings.model import NAMES, env_name
+
+SETTING_PREFIXES = ("ANTHROPIC_", "OPENAI_", "OTEL_", "SIGNALBOX_")
+SETTING_NAMES = frozenset(map(env_name, NAMES))
 
 
 @pytest.fixture(autouse=True)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import hashlib
 import logging
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from core.chat import ChatRequest, RequestStep, RouteDecision, Side, Signals, Waiting
@@ -29,7 +30,7 @@ from core.routing.standing import Standing, read_standing
 from core.routing.turnstile import Turnstile
 from core.routing.waiting import OnWait
 from core.spend.rows import Admission as Admitted
-from core.spend.rows import HoldRequest, NewRequest, Outcome
+from core.spend.rows import HoldRequest, NewRequest, Outcome, RateLimit, RunawayLimit
 
 if TYPE_CHECKING:
     from core.settings import Settings
@@ -231,6 +232,7 @@ class Admission:
             max_wait_s=settings.rate_max_wait_s,
             deadline_left_s=run.deadline.left_s,
             on_wait=told,
+            interval_s=_interval_s(rates_of(settings, run.request, decision.side, run.conversation)),
         )
         if waited:
             took_ms = (time.perf_counter() - began) * 1000
@@ -296,7 +298,7 @@ class Admission:
             source=run.request.source,
             project=run.request.project,
             conversation=run.conversation,
-            idempotency_key=run.request.idempotency_key,
+            idempotency_key=_hashed(run.request.idempotency_key),
         )
         hold = None
         if decision.side == "api":
@@ -399,3 +401,15 @@ def _tokens_held(decision: RouteDecision) -> int:
     if decision.side != "api":
         return 0
     return decision.signals.input_tokens_bound + decision.signals.max_output_tokens
+
+
+def _interval_s(rates: Iterable[RateLimit | RunawayLimit]) -> float:
+    """Return the seconds between two requests that the slowest rate lets through, 0 without a rate."""
+    return max((60 / rate.per_minute for rate in rates if isinstance(rate, RateLimit)), default=0.0)
+
+
+def _hashed(key: str | None) -> str | None:
+    """Name an idempotency key in the ledger: a program may use the prompt itself as its key."""
+    if key is None:
+        return None
+    return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

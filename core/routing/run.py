@@ -100,6 +100,7 @@ class Attempt:
     answer: Arrived = field(default_factory=Arrived)
     shown: bool = False
     settled: bool = False
+    opened_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     text: str | None = None
     """The text after a safe repair, where it differs from what arrived."""
 

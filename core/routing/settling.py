@@ -40,7 +40,10 @@ class Settling:
         marginal: int | None = None
         version: str | None = None
         if attempt.side == "api":
-            priced = self.prices.price(usage, model, decision.model) if usage is not None else None
+            priced = None
+            if usage is not None:
+                # At the moment of the hold: a price that changes meanwhile must not settle above it.
+                priced = self.prices.price(usage, model, decision.model, at=attempt.opened_at)
             version = priced.version if priced is not None else self.prices.version
             cost = loaded = priced.nanodollars if priced is not None else None
         else:

@@ -159,18 +159,19 @@ class Shaper:
         if not window and not squeeze:
             return request, None
         economy = ContextEconomy()
-        if squeeze:
-            from core.context.compression import compress
-
-            compressed = compress(request)
-            request = compressed.request
-            economy = dataclasses.replace(economy, compressed_tokens=compressed.saved_tokens)
         if window:
             trimmed = trim(request, window)
             request = trimmed.request
             economy = dataclasses.replace(
                 economy, trimmed_tokens=trimmed.trimmed_tokens, dropped_turns=trimmed.dropped_turns
             )
+        if squeeze:
+            # After the cut: a reference must not point at a turn that was left out.
+            from core.context.compression import compress
+
+            compressed = compress(request)
+            request = compressed.request
+            economy = dataclasses.replace(economy, compressed_tokens=compressed.saved_tokens)
         if not economy.saved_tokens:
             return request, None
         saved = self._prices.cost_nanodollars(
@@ -211,8 +212,8 @@ class Shaper:
         return self.templates.render(request, family_of(name, side), schema_enforced=enforced)
 
     def _toll(self, last: LastAnswer | None, request: ChatRequest) -> CacheToll | None:
-        if last is None:
-            return None
+        if last is None or (last.prefix and last.prefix[-1] not in prefix_hashes(request)):
+            return None  # it does not go on from what is warm there (edited, trimmed)
         prices = self._cache_prices(self._api_model(request)) if last.side == "api" else None
         # The API says what it cached; a local server keeps all that it has read and written.
         tokens = last.cached_tokens if last.side == "api" else last.prefix_tokens

@@ -29,11 +29,6 @@ LIKELY_OUTPUT_SHARE = 0.35
 LOCAL_TOKENS_PER_S = 40.0
 """Decode speed assumed for the first estimate of a local answer's time, until answers have been measured."""
 
-EMBEDDED_TIMEOUT_S = 600.0
-"""A CPU reads 60 to 280 tokens of prompt a second (measured on two cores): 8,000 may take two minutes."""
-
-VLLM_TIMEOUT_S = 120.0
-
 LEAST_PREFILL_TOKENS = 200
 """A shorter prompt says little about how fast the server reads."""
 
@@ -296,7 +291,6 @@ class LocalSide:
                 api_key=self._api_key,
                 name=self.provider_name,
                 capabilities=self._capabilities(server),
-                timeout_s=EMBEDDED_TIMEOUT_S if server.kind == "embedded" else VLLM_TIMEOUT_S,
                 connect_timeout_s=self._connect_timeout_s,
             )
             self._provider_for = wanted
