@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
+import urllib.request
 from typing import Any
 
 import pytest
@@ -14,6 +15,20 @@ from jsonschema import Draft202012Validator
 from core.structured import schema_check, schema_child
 from core.structured.answers import check_answer, reference_problems
 from tests.core.structured.values import VALUES, schemas
+
+
+@pytest.fixture
+def children(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The values that were checked in a process of their own."""
+    seen: list[Any] = []
+    check_in_child = schema_child.check_in_child
+
+    def watched(value: Any, schema: dict[str, Any]) -> Any:
+        seen.append(value)
+        return check_in_child(value, schema)
+
+    monkeypatch.setattr(schema_child, "check_in_child", watched)
+    return seen
 
 
 def problems(value: Any, schema: dict[str, Any]) -> tuple[str, ...]:
@@ -120,13 +135,11 @@ def test_a_property_may_be_called_schema() -> None:
 
 
 @pytest.mark.parametrize("pattern", ["^(a+)+$", "(x+x+)+y", "^(([a-z])+.)+[A-Z]([a-z])+$", "(.*)*(.*)*q$"])
-def test_patterns_that_take_for_ever_elsewhere_take_no_time(
-    pattern: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(schema_child, "check_in_child", pytest.fail)
+def test_patterns_that_take_for_ever_elsewhere_take_no_time(pattern: str, children: list[Any]) -> None:
     text = "a" * 40 + "x" * 5_000
     assert problems(text, {"pattern": pattern}) == (f'at /: it must match the pattern "{pattern}"',)
     assert problems({text: 1}, {"patternProperties": {pattern: True}, "additionalProperties": False}) != ()
+    assert children == []
 
 
 @pytest.mark.parametrize(
@@ -147,11 +160,14 @@ def test_patterns_only_re_can_read_are_matched_in_a_process(pattern: str, right:
     )
 
 
-def test_a_long_text_is_matched_in_a_process() -> None:
+def test_a_long_text_is_matched_in_a_process(children: list[Any]) -> None:
+    """Linear in the text still is a second for a long one, with the interpreter's lock held."""
     assert problems("a" * 50_000, {"pattern": "^a+$"}) == ()
+    assert len(children) == 1
 
 
-def test_unevaluated_fields_beside_patterns_are_checked() -> None:
+def test_unevaluated_fields_beside_patterns_are_checked_in_a_process(children: list[Any]) -> None:
+    """There, ``jsonschema`` matches the patterns itself, by ``re``."""
     schema = {
         "$ref": "#/$defs/x",
         "unevaluatedProperties": False,
@@ -159,6 +175,7 @@ def test_unevaluated_fields_beside_patterns_are_checked() -> None:
     }
     assert problems({"ab": 1}, schema) == ()
     assert problems({"b": 1}, schema) == ("at /: it has fields that are not allowed",)
+    assert len(children) == 2
 
 
 def test_a_process_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,14 +225,21 @@ def test_an_answer_deeper_than_the_checker_ends() -> None:
     "reference", ["http://127.0.0.1:1/schema.json", "https://example.com/s", "file:///etc/hosts"]
 )
 def test_nothing_is_fetched(reference: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket, "create_connection", pytest.fail)
-    monkeypatch.setattr(socket.socket, "connect", pytest.fail)
+    fetched: list[Any] = []
+
+    def fetch(*arguments: Any, **options: Any) -> Any:
+        fetched.append(arguments)
+        raise OSError("no network in a test")
+
+    monkeypatch.setattr(socket, "create_connection", fetch)
+    monkeypatch.setattr(urllib.request, "urlopen", fetch)
     check = check_answer("1", {"$ref": reference})
     assert check.schema_at_fault
     assert check.problems == (
         f"the schema can't be checked: it refers to '{reference}', which is not in it, and nothing is fetched",
     )
     assert reference_problems({"items": {"$ref": reference}}) != ()
+    assert fetched == []
 
 
 def test_references_that_lead_nowhere_are_found_before_anything_is_sent() -> None:
