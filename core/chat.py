@@ -345,9 +345,10 @@ class ChatResult:
     last attempt was sent; ``queued_ms`` is what it waited before (rate limits, local queue, backoff).
 
     ``cost_nanodollars`` is the cash of the whole request: attempts that were billed and then retried, repaired
-    or asked again are in it, and ``unresolved_nanodollars`` are the holds of earlier attempts whose cost is not
-    known. ``marginal_nanodollars`` is what a local answer cost in electricity. ``replayed``: the answer of an
-    earlier request with the same idempotency key, which was not paid again. ``schema_valid`` is whether the answer
+    or asked again are in it, and ``unresolved_nanodollars`` are the holds of the attempts whose true cost never
+    came; ``usage_estimated`` says that this one is among them, and then its cost is an estimate.
+    ``marginal_nanodollars`` is what a local answer cost in electricity. ``replayed``: the answer of an earlier
+    request with the same idempotency key, which was not paid again. ``schema_valid`` is whether the answer
     matches the schema asked for, ``None`` where none was.
     """
 

@@ -75,7 +75,7 @@ _TALKATIVE = (
     "requests",
     "opentelemetry",
 )
-_QUOTING = frozenset({"anthropic", "openai", "jsonschema", "json_repair"})
+_QUOTING = frozenset({"anthropic", "openai", "jsonschema"})
 """Libraries whose exceptions hold the server's answer or the text that was checked."""
 
 _ERROR_CODE = re.compile(r"Error code: \d+ - ")

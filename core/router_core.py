@@ -54,7 +54,7 @@ if TYPE_CHECKING:
         ReportRow,
         Repriced,
     )
-    from core.structured.probe import Progress
+    from core.structured.probe import ProbeProgress, Progress
     from core.structured.scoreboard import Score
 
 log = logging.getLogger(__name__)
@@ -442,14 +442,19 @@ class RouterCore:
             return await self.ask(dataclasses.replace(request, force=side, source="loadtest"))
 
         server = self._keeper.state
-        found = await probe(
+
+        def progressed(progress: ProbeProgress) -> None:
+            # At once: a probe that breaks off keeps what it has learnt, and paid for.
+            self._rooms.scoreboard.record(progress.entry)
+            if on_progress is not None:
+                on_progress(progress)
+
+        await probe(
             ask,
-            on_progress,
+            progressed,
             provider=self._local.provider_name if side == "local" else "anthropic",
             model=server.model if side == "local" else self._api.default_model,
         )
-        for entry in found:
-            self._rooms.scoreboard.record(entry)
         await self._books.save_scores()
         return self.scores()
 

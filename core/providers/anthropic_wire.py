@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from core.chat import (
     AnswerEnded,
@@ -109,10 +109,10 @@ def count_arguments(
         if marks.system and "system" not in arguments:  # the prefix runs tools, system, messages
             arguments["tools"][-1]["cache_control"] = control
     if request.response_format is not None and family.takes_json_schema:
-        schema = dict(request.response_format.schema)
+        schema = _one_type_each(dict(request.response_format.schema))
         try:
             schema = adapt_schema(schema)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
             raise InvalidRequest(
                 f"Anthropic's SDK can't use the JSON schema: {error}.",
                 hint="Give every part of it a type, or send it to Local. Nothing was sent.",
@@ -184,6 +184,34 @@ def _tool_input(call: ToolCall) -> dict[str, Any]:
         value = None
     arguments = as_mapping(value)
     return {"INVALID_JSON": call.arguments_json} if arguments is None else dict(arguments)
+
+
+_OF_THE_WHOLE = ("title", "description", "default", "$defs", "definitions", "$schema", "$id")
+_BY_NAME = ("properties", "$defs", "definitions", "patternProperties")
+_VALUES = ("enum", "const", "default", "examples")
+
+
+def _one_type_each(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema whose ``"type": ["string", "null"]`` is an ``anyOf``: the SDK takes one type at a place."""
+    inner: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key in _BY_NAME and isinstance(value, dict):
+            named = cast("dict[str, Any]", value)
+            inner[key] = {name: _one_type_of(part) for name, part in named.items()}
+        else:
+            inner[key] = value if key in _VALUES else _one_type_of(value)
+    types = inner.get("type")
+    if not isinstance(types, list) or "anyOf" in inner:
+        return inner
+    whole = {key: inner.pop(key) for key in _OF_THE_WHOLE if key in inner}
+    del inner["type"]
+    return {**whole, "anyOf": [{"type": name, **inner} for name in cast("list[Any]", types)]}
+
+
+def _one_type_of(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_one_type_of(item) for item in cast("list[Any]", value)]
+    return _one_type_each(cast("dict[str, Any]", value)) if isinstance(value, dict) else value
 
 
 class AnthropicReader:

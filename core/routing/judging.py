@@ -59,10 +59,13 @@ class Judge:
         """Keep the score of a request's first answer, and what mending it cost: the whole less that attempt."""
         if run.score is None:
             return
-        mending: int | None = 0
+        mending = 0
         if run.asked_again:
             first = next((step.cost_nanodollars for step in run.steps if step.kind == "asked_again"), None)
-            mending = None if cost_nanodollars is None or first is None else max(0, cost_nanodollars - first)
+            if cost_nanodollars is None or first is None:
+                mending = run.unresolved_nanodollars
+            else:
+                mending = max(0, cost_nanodollars - first)
         self.scoreboard.record(dataclasses.replace(run.score, cost_nanodollars=mending))
         run.score = None
 

@@ -71,7 +71,8 @@ class Settling:
             usage_estimated=estimated,
             steps=tuple(run.steps),
             queued_ms=sum(step.took_ms for step in run.steps),
-            unresolved_nanodollars=run.unresolved_nanodollars,
+            unresolved_nanodollars=run.unresolved_nanodollars
+            + (attempt.hold_nanodollars if estimated else 0),
             marginal_nanodollars=marginal,
             schema_valid=attempt.schema_valid,
         )
