@@ -9,10 +9,21 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-from core.chat import ChatRequest, ChatResult, Failed, Finished, JsonSchemaFormat, RouteDecision, TextDelta
+from core.chat import (
+    ChatRequest,
+    ChatResult,
+    Failed,
+    Finished,
+    JsonSchemaFormat,
+    TextDelta,
+    Waiting,
+    WaitReason,
+)
+from core.cli import argument_types
+from core.cli.answer_json import failure_json, result_json
+from core.cli.footer import footer, waiting_line
 from core.cli.stdin import read_all
 from core.errors import SignalboxError
-from core.spend.money import format_cost, nano_to_dollars
 
 
 def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -25,55 +36,135 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--schema", type=Path, metavar="FILE", help="a JSON schema that the answer has to match"
     )
-    parser.add_argument("--max-tokens", type=int, metavar="N", help="at most N tokens of answer")
     parser.add_argument(
-        "--temperature", type=float, metavar="T", help="0 to 2; dropped where the model takes none"
+        "--max-tokens", type=argument_types.count, metavar="N", help="at most N tokens of answer"
+    )
+    parser.add_argument(
+        "--temperature",
+        type=argument_types.temperature,
+        metavar="T",
+        help="0 to 2; dropped where the model takes none",
     )
     parser.add_argument("--model", help="name a model; the side that serves it is taken")
-    parser.add_argument("--project", help="a tag for the report")
+    parser.add_argument("--project", help="a tag for the report and for PROJECT_SPEND_LIMITS")
+    _add_care(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON object instead of streaming text")
-    form.add_argument("--quiet", action="store_true", help="leave out the line on where it went and its cost")
+    form.add_argument(
+        "--quiet", action="store_true", help="only the answer: no line on waiting, where it went and its cost"
+    )
     parser.set_defaults(command=ask)
+
+
+def _add_care(parser: argparse.ArgumentParser) -> None:
+    """Add how the request is to be treated."""
+    care = parser.add_argument_group("how it is treated")
+    stakes = care.add_mutually_exclusive_group()
+    stakes.add_argument("--high-stakes", action="store_true", help="it counts as complex")
+    stakes.add_argument("--batch", action="store_true", help="nobody waits for it: it counts as simple")
+    care.add_argument(
+        "--deadline",
+        type=argument_types.seconds,
+        metavar="S",
+        help="end after S seconds in all, waiting and retries included",
+    )
+    care.add_argument(
+        "--idempotency-key",
+        type=argument_types.name,
+        metavar="K",
+        help="never pay twice for K: while one request with this key runs, or was done within a day, another is "
+        "refused",
+    )
+    care.add_argument(
+        "--conversation",
+        type=argument_types.name,
+        metavar="ID",
+        help="the conversation it belongs to, for the loop brake and the warm cache",
+    )
+    care.add_argument(
+        "--window-tokens",
+        type=argument_types.count,
+        metavar="N",
+        help="leave out what is oldest until N tokens of input are left",
+    )
+    care.add_argument(
+        "--compress",
+        action="store_true",
+        default=None,
+        help="leave out repeated context and needless whitespace; never in code or quotes",
+    )
 
 
 async def ask(arguments: argparse.Namespace) -> int:
     from core.router_core import RouterCore
 
     request = await _request(arguments)
+    printed = _Printed(is_json=arguments.json, is_quiet=arguments.json or arguments.quiet)
     async with RouterCore() as core, aclosing(core.stream(request)) as events:
-        ends_with_newline = True
         async for event in events:
             match event:
-                case TextDelta(text=text) if not arguments.json:
-                    sys.stdout.write(text)
-                    sys.stdout.flush()
-                    ends_with_newline = text.endswith("\n")
+                case TextDelta(text=text):
+                    printed.text(text)
+                case Waiting():
+                    printed.waiting(event)
                 case Finished(result=result):
-                    if arguments.json:
-                        sys.stdout.write(json.dumps(result_json(result), ensure_ascii=False) + "\n")
-                    else:
-                        sys.stdout.write("" if ends_with_newline else "\n")
-                    sys.stdout.flush()
-                    if not (arguments.json or arguments.quiet):
-                        sys.stderr.write(footer(result) + "\n")
-                    return _check_answer(request, result)
+                    printed.result(result)
+                    return 0
                 case Failed(error=error, partial=partial):
-                    if arguments.json:
-                        failure = json.dumps(failure_json(error, partial), ensure_ascii=False)
-                        sys.stdout.write(failure + "\n")
-                    elif not ends_with_newline:
-                        sys.stdout.write("\n")
-                    sys.stdout.flush()
+                    printed.failure(error, partial, request.correlation_id)
                     raise error
                 case _:
                     pass
     return 1
 
 
+class _Printed:
+    """What has been printed so far: the answer to standard output, everything about it to standard error."""
+
+    def __init__(self, *, is_json: bool, is_quiet: bool) -> None:
+        self._is_json = is_json
+        self._is_quiet = is_quiet
+        self._ends_with_newline = True
+        self._told: tuple[WaitReason, str, int] | None = None
+
+    def text(self, text: str) -> None:
+        if self._is_json or not text:
+            return
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        self._ends_with_newline = text.endswith("\n")
+
+    def waiting(self, event: Waiting) -> None:
+        """Tell each place in line once: the estimate alone changes too often."""
+        detail = "" if event.reason == "local_queue" else event.detail
+        news = (event.reason, detail, event.position)
+        if self._is_quiet or news == self._told:
+            return
+        self._told = news
+        sys.stderr.write(waiting_line(event) + "\n")
+        sys.stderr.flush()
+
+    def result(self, result: ChatResult) -> None:
+        if self._is_json:
+            sys.stdout.write(json.dumps(result_json(result), ensure_ascii=False) + "\n")
+        self._end_line()
+        if not self._is_quiet:
+            sys.stderr.write(footer(result) + "\n")
+
+    def failure(self, error: SignalboxError, partial: ChatResult | None, correlation_id: str) -> None:
+        if self._is_json:
+            failure = failure_json(error, partial, correlation_id)
+            sys.stdout.write(json.dumps(failure, ensure_ascii=False) + "\n")
+        self._end_line()
+
+    def _end_line(self) -> None:
+        sys.stdout.write("" if self._ends_with_newline else "\n")
+        sys.stdout.flush()
+
+
 async def _request(arguments: argparse.Namespace) -> ChatRequest:
-    prompt = arguments.prompt if arguments.prompt != "-" else await read_all()
     schema = _schema(arguments.schema) if arguments.schema is not None else None
+    prompt = arguments.prompt if arguments.prompt != "-" else await read_all()
     return ChatRequest.from_prompt(
         prompt,
         system=arguments.system,
@@ -83,6 +174,13 @@ async def _request(arguments: argparse.Namespace) -> ChatRequest:
         model=arguments.model,
         project=arguments.project,
         response_format=schema,
+        batch=arguments.batch,
+        high_stakes=arguments.high_stakes,
+        deadline_s=arguments.deadline,
+        idempotency_key=arguments.idempotency_key,
+        conversation_id=arguments.conversation,
+        window_tokens=arguments.window_tokens,
+        compress=arguments.compress,
         source="cli",
     )
 
@@ -96,130 +194,3 @@ def _schema(path: Path) -> JsonSchemaFormat:
         raise UsageError(f"The schema file can't be read: {error}.") from error
     except ValueError as error:
         raise UsageError(f"{path} isn't valid JSON: {error}.", hint="Nothing was sent.") from error
-
-
-ENDS: dict[str, str] = {
-    "length": "cut off at the limit of tokens",
-    "refusal": "the model declined to go on",
-    "tool_calls": "asks for tools",
-}
-FELL_BACK: dict[str | None, str] = {"local": "fell back from Local", "api": "fell back from the API"}
-
-
-def footer(result: ChatResult) -> str:
-    """Say in one line where it went, why, and what it cost."""
-    usage, decision = result.usage, result.decision
-    facts = (
-        "Local" if result.side == "local" else "API",
-        result.model,
-        FELL_BACK.get(decision.fell_back_from, ""),
-        decision.reason,
-        "usage not reported" if usage is None else f"{usage.input_tokens:,} in, {usage.output_tokens:,} out",
-        "no charge" if result.side == "local" else format_cost(result.cost_nanodollars),
-        ENDS.get(result.finish_reason, ""),
-        f"not used: {', '.join(result.dropped)}" if result.dropped else "",
-    )
-    return f"[{' · '.join(fact for fact in facts if fact)}]"
-
-
-def _check_answer(request: ChatRequest, result: ChatResult) -> int:
-    """Return 1, after saying why, for an answer that does not match the schema that was asked for."""
-    if request.response_format is None:
-        return 0
-    from jsonschema import ValidationError, validate
-
-    try:
-        validate(json.loads(result.text), dict(request.response_format.schema))
-    except (ValueError, ValidationError) as error:
-        why = error.message if isinstance(error, ValidationError) else str(error)
-        sys.stderr.write(f"signalbox: The answer doesn't match the schema: {why}.\n")
-        return 1
-    return 0
-
-
-def dollars(nanodollars: int | None) -> str | None:
-    """Return exact dollars as a plain decimal string, ``None`` where not known."""
-    return None if nanodollars is None else format(nano_to_dollars(nanodollars), "f")
-
-
-def decision_json(decision: RouteDecision) -> dict[str, Any]:
-    """The decision as the command line prints it; amounts are dollars as strings or null."""
-    signals = decision.signals
-    return {
-        "side": decision.side,
-        "provider": decision.provider,
-        "model": decision.model,
-        "rule": decision.rule,
-        "reason": decision.reason,
-        "mode": decision.mode,
-        "refusal": decision.refusal,
-        "fell_back_from": decision.fell_back_from,
-        "complexity": round(signals.complexity, 4),
-        "signals": {
-            "input_tokens": signals.input_tokens,
-            "max_output_tokens": signals.max_output_tokens,
-            "complexity": round(signals.complexity, 4),
-            "complexity_threshold": decision.complexity_threshold,
-            "features": {feature.name: round(feature.contribution, 4) for feature in signals.features},
-            "messages": signals.message_count,
-            "tools": signals.has_tools,
-            "schema": signals.has_schema,
-            "images": signals.has_images,
-            "high_stakes": signals.high_stakes,
-            "batch": signals.batch,
-            "local_requests_today": decision.local_requests_today,
-            "routing_threshold": decision.routing_threshold,
-        },
-        "estimates": {
-            side: {
-                "model": estimate.model,
-                "cost": dollars(estimate.cost_nanodollars),
-                "hold": dollars(estimate.hold_nanodollars),
-            }
-            for side, estimate in (("local", decision.local_estimate), ("api", decision.api_estimate))
-        },
-    }
-
-
-def failure_json(error: SignalboxError, partial: ChatResult | None) -> dict[str, Any]:
-    """A request without a whole answer; ``partial`` is the result as far as it came, or null."""
-    return {
-        "error": error.kind,
-        "message": error.message,
-        "hint": error.hint,
-        "partial": None if partial is None else result_json(partial),
-    }
-
-
-def result_json(result: ChatResult) -> dict[str, Any]:
-    """The result as ``ask --json`` prints it. ``cost`` is cash; ``loaded_cost`` the machine's own."""
-    usage = result.usage
-    return {
-        "text": result.text,
-        "provider": result.provider,
-        "side": result.side,
-        "model": result.model,
-        "finish_reason": result.finish_reason,
-        "tool_calls": [
-            {"id": call.id, "name": call.name, "arguments": call.arguments_json} for call in result.tool_calls
-        ],
-        "decision": decision_json(result.decision),
-        "usage": None
-        if usage is None
-        else {
-            "fresh_input_tokens": usage.fresh_input_tokens,
-            "cache_read_tokens": usage.cache_read_tokens,
-            "cache_write_5m_tokens": usage.cache_write_5m_tokens,
-            "cache_write_1h_tokens": usage.cache_write_1h_tokens,
-            "output_tokens": usage.output_tokens,
-            "input_tokens": usage.input_tokens,
-            "total_tokens": usage.total_tokens,
-        },
-        "cost": dollars(result.cost_nanodollars),
-        "loaded_cost": dollars(result.loaded_nanodollars),
-        "price_version": result.price_version,
-        "latency_ms": round(result.latency_ms, 1),
-        "ttft_ms": None if result.ttft_ms is None else round(result.ttft_ms, 1),
-        "dropped": list(result.dropped),
-        "correlation_id": result.correlation_id,
-    }

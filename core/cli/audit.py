@@ -9,7 +9,7 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from core.cli.ask import dollars
+from core.cli.answer_json import dollars
 from core.errors import LedgerUnavailable
 from core.spend.money import format_cost
 

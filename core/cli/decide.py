@@ -9,7 +9,7 @@ from contextlib import aclosing
 from typing import Any, cast
 
 from core.chat import ChatRequest, JsonSchemaFormat, Message, Tool
-from core.cli.ask import decision_json
+from core.cli.answer_json import decision_json
 from core.cli.stdin import read_lines
 from core.errors import InvalidRequest, SignalboxError
 

@@ -10,7 +10,7 @@ from collections import Counter
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from core.cli.ask import dollars
+from core.cli.answer_json import dollars
 from core.spend.money import format_cost
 from core.spend.price_overrides import FILE_NAME, PRICE_CLASSES, TOKEN_FIELDS
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from core.cli.ask import dollars
+from core.cli.answer_json import dollars
 from core.spend.money import format_cost
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from core.chat import Side
-from core.cli.ask import dollars
+from core.cli.answer_json import dollars
 from core.spend.money import format_cost
 
 if TYPE_CHECKING:

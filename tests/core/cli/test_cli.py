@@ -76,16 +76,45 @@ def test_an_answer_that_breaks_off_is_a_failure_with_its_part(
             assert out.out == "one two \n"
 
 
-def test_an_answer_against_the_schema_is_a_failure(
-    api: AnthropicServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def schema_file(tmp_path: Path) -> Path:
     file = tmp_path / "schema.json"
     schema = {"type": "object", "required": ["x"], "properties": {"x": {"type": "integer"}}}
     file.write_text(json.dumps(schema))
-    for text, code in (('{"x": 1}', 0), ('{"y": 1}', 1), ("Sorry", 1)):
-        api.replies.append(Says(text))
-        assert main(["ask", "hi", "--schema", str(file)]) == code
-        assert ("doesn't match" in capsys.readouterr().err) == bool(code)
+    return file
+
+
+def test_an_answer_against_the_schema_is_a_failure(
+    api: AnthropicServer, schema_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for bad in ('{"y": 1}', "Sorry"):
+        api.replies += [Says(bad), Says(bad)]
+        assert main(["ask", "hi", "--schema", str(schema_file), "--json"]) == 1
+        out = capsys.readouterr()
+        failure = json.loads(out.out)
+        assert failure["error"] == "answer_invalid"
+        assert failure["problems"]
+        assert failure["partial"]["text"] == bad
+        assert [step["kind"] for step in failure["partial"]["steps"]] == ["invalid", "asked_again", "invalid"]
+        assert out.err.count("\n") == 1
+        assert "doesn't match" in out.err
+
+
+def test_what_asking_again_cost_is_told(
+    api: AnthropicServer, schema_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api.replies += [Says("Sorry"), Says('{"x": 1}')]
+    assert main(["ask", "hi", "--schema", str(schema_file)]) == 0
+    out = capsys.readouterr()
+    assert out.out == '{"x": 1}\n'
+    assert "asked again: <$0.0001 of it" in out.err
+    assert "matches the schema" in out.err
+    api.replies += [Says("Sorry"), Says('{"x": 1}')]
+    answer = run_json(capsys, "ask", "hi", "--schema", str(schema_file), "--json")
+    assert answer["schema_valid"] is True
+    _, step = answer["steps"]
+    assert (step["kind"], step["side"]) == ("asked_again", "api")
+    assert 0 < float(step["cost"]) < float(answer["cost"])
 
 
 def test_ask_json_has_everything(api: AnthropicServer, capsys: pytest.CaptureFixture[str]) -> None:

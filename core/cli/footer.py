@@ -1,0 +1,118 @@
+"""What ``ask`` says beside the answer, for a person: what it waits for, and then where it went and what it cost."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from core.spend.money import format_cost
+
+if TYPE_CHECKING:
+    from core.chat import ChatResult, StepKind, Waiting
+
+ENDS: dict[str, str] = {
+    "length": "cut off at the limit of tokens",
+    "refusal": "the model declined to go on",
+    "tool_calls": "asks for tools",
+}
+FELL_BACK: dict[str | None, str] = {"local": "fell back from Local", "api": "fell back from the API"}
+SIDES = {"local": "Local", "api": "API"}
+WORTH_TELLING_MS = 100.0
+_STEPS: tuple[tuple[StepKind, str], ...] = (
+    ("retried", "tried again"),
+    ("asked_again", "asked again"),
+    ("fell_back", ""),  # told before the reason; its cost is told here
+)
+
+
+def waiting_line(waiting: Waiting) -> str:
+    """Say in one line what a request waits for: ``Waiting for Local, 2 ahead, about 8 s``."""
+    facts = ["Waiting for Local" if waiting.reason == "local_queue" else waiting.detail.rstrip(".")]
+    if waiting.position:
+        facts.append(f"{waiting.position} ahead")
+    if waiting.expected_s is not None:
+        facts.append(f"about {duration(waiting.expected_s)}")
+    return ", ".join(facts)
+
+
+def footer(result: ChatResult) -> str:
+    """Say in one line where it went, why, what happened on the way, and what it cost."""
+    decision = result.decision
+    facts = (
+        SIDES[result.side],
+        result.model,
+        FELL_BACK.get(decision.fell_back_from, ""),
+        decision.reason,
+        _tokens(result),
+        _cost(result),
+        *_way(result),
+        *_context(result),
+        f"template {decision.template}" if (decision.template or "").endswith("(yours)") else "",
+        "matches the schema" if result.schema_valid else "",
+        ENDS.get(result.finish_reason, ""),
+        f"not used: {', '.join(result.dropped)}" if result.dropped else "",
+    )
+    return f"[{' · '.join(fact for fact in facts if fact)}]"
+
+
+def duration(seconds: float) -> str:
+    """Return whole seconds or minutes; tenths below two seconds."""
+    if seconds < 2:
+        return f"{max(seconds, 0.1):.1f} s"
+    return f"{math.ceil(seconds)} s" if seconds < 120 else f"{math.ceil(seconds / 60)} min"
+
+
+def _tokens(result: ChatResult) -> str:
+    usage = result.usage
+    if usage is None:
+        return "usage not reported"
+    cached = f" ({usage.cache_read_tokens:,} cached)" if usage.cache_read_tokens else ""
+    return f"{usage.input_tokens:,} in{cached}, {usage.output_tokens:,} out"
+
+
+def _cost(result: ChatResult) -> str:
+    if result.replayed:
+        return "an earlier answer, not paid again"
+    unresolved = ""
+    if result.unresolved_nanodollars:
+        unresolved = f" and {format_cost(result.unresolved_nanodollars)} unresolved"
+    cash = result.cost_nanodollars
+    if result.side == "api":
+        return format_cost(cash) + unresolved
+    if cash or unresolved:  # an attempt on the API that failed before may have been billed
+        return format_cost(cash) + unresolved
+    if result.loaded_nanodollars is not None:
+        return f"no charge, {format_cost(result.loaded_nanodollars)} of machine time"
+    if result.marginal_nanodollars is not None:
+        return f"no charge, {format_cost(result.marginal_nanodollars)} of power"
+    return "no charge"
+
+
+def _way(result: ChatResult) -> list[str]:
+    """Say what happened before the answer came."""
+    facts = [f"waited {duration(result.queued_ms / 1000)}"] if result.queued_ms >= WORTH_TELLING_MS else []
+    for kind, words in _STEPS:
+        steps = [step for step in result.steps if step.kind == kind]
+        paid = sum(step.cost_nanodollars or 0 for step in steps)
+        if not steps:
+            continue
+        times = f"{words} {len(steps)} times" if len(steps) > 1 else words
+        if paid:
+            facts.append(f"{times or 'the failed attempt'}: {format_cost(paid)} of it")
+        elif words:
+            facts.append(times)
+    if any(step.kind == "repaired" for step in result.steps):
+        facts.append("JSON repaired")
+    return facts
+
+
+def _context(result: ChatResult) -> list[str]:
+    economy, toll = result.decision.economy, result.decision.toll
+    facts: list[str] = []
+    if economy is not None and economy.saved_tokens:
+        saved = f" ({format_cost(economy.saved_nanodollars)})" if economy.saved_nanodollars else ""
+        facts.append(f"~{economy.saved_tokens:,} tokens saved{saved}")
+    if toll is not None and toll.side != result.side:
+        cost = f" ({format_cost(toll.nanodollars)})" if toll.nanodollars is not None else ""
+        facts.append(f"left {toll.cached_tokens:,} cached tokens at {SIDES[toll.side]}{cost}")
+    return facts
