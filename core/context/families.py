@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from core.chat import Side
 
@@ -15,6 +16,7 @@ _LLAMA_STYLE = re.compile(
 )
 
 
+@lru_cache(maxsize=256)
 def family_of(model: str | None, side: Side) -> str:
     """Return ``claude``, ``llama`` or ``default``.
 

@@ -3,7 +3,7 @@
 A template has four sections: system prompt, schema, tools and style. The packaged ones say as little as
 possible: a request without a system prompt, tools and schema goes out unchanged. A template is text with named
 slots and nothing that runs. The user's own file lies over the packaged one entry by entry, and is read again
-when it changes; one that can't be used is named in ``problems`` and the packaged one is used.
+within a second of a change; one that can't be used is named in ``problems`` and the packaged one is used.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 import os
 import stat
+import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -25,6 +26,7 @@ PACKAGED_FOLDER = Path(__file__).parents[2] / "resources" / "templates"
 MAX_TEMPLATE_BYTES = 64 * 1024
 """A larger file in the templates' folder is something else."""
 JOIN = "\n\n"
+_LOOK_EVERY_S = 1.0
 
 _SLOTS: Mapping[tuple[str, str], str] = {
     ("system", "alone"): "{system}",
@@ -85,12 +87,19 @@ _Template = Mapping[tuple[str, str], _Text]
 class Templates:
     """The templates of all families.
 
-    ``user_folder`` holds the user's own, one ``<family>.toml`` each; it need not exist. Rendering looks at the
-    file's date each time (a few microseconds), so an edit counts from the next request on.
+    ``user_folder`` holds the user's own, one ``<family>.toml`` each; it need not exist. A file's date is looked at
+    once a second at most, so an edit counts within a second. ``clock`` counts seconds.
     """
 
-    def __init__(self, user_folder: Path | None = None) -> None:
+    def __init__(
+        self, user_folder: Path | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._folder = user_folder
+        self._clock = clock
+        self._paths = (
+            {} if user_folder is None else {family: user_folder / f"{family}.toml" for family in FAMILIES}
+        )
+        self._found: dict[str, tuple[float, _Template | TemplateProblem | None]] = {}
         self._packaged: dict[str, _Template] = {}
         self._own: dict[str, tuple[tuple[int, ...], _Template | TemplateProblem]] = {}
 
@@ -118,6 +127,10 @@ class Templates:
         added = max(0, _byte_count(system) - _byte_count(request.system or ""))
         return Rendered(request=replace(request, system=system), template=name, added_bytes=added)
 
+    def name_of(self, family: str) -> str:
+        """Return the name that ``render`` gives the template of ``family``."""
+        return self._template(family if family in FAMILIES else "default")[1]
+
     def problems(self) -> tuple[TemplateProblem, ...]:
         """Return the files in the user's folder that are not used, by name; looks at the disk."""
         if self._folder is None:
@@ -135,7 +148,7 @@ class Templates:
                 what = f"there is no family of this name; the families are {', '.join(FAMILIES)}"
                 found.append(TemplateProblem(path=self._folder / name, what=what))
                 continue
-            own = self._own_template(family)
+            own = self._look(family)
             if isinstance(own, TemplateProblem):
                 found.append(own)
         return tuple(found)
@@ -156,7 +169,15 @@ class Templates:
     def _own_template(self, family: str) -> _Template | TemplateProblem | None:
         if self._folder is None:
             return None
-        path = self._folder / f"{family}.toml"
+        now = self._clock()
+        found = self._found.get(family)
+        if found is None or now >= found[0]:
+            found = self._found[family] = (now + _LOOK_EVERY_S, self._look(family))
+        return found[1]
+
+    def _look(self, family: str) -> _Template | TemplateProblem | None:
+        """Look at the user's file, and read it if it has changed."""
+        path = self._paths[family]
         try:
             facts = os.stat(path)
         except (FileNotFoundError, NotADirectoryError):

@@ -8,6 +8,7 @@ never fails, and sending it would.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +63,7 @@ FAMILIES: tuple[ClaudeFamily, ...] = (
 )
 
 
+@lru_cache(maxsize=256)
 def claude_family(model: str) -> ClaudeFamily:
     """Return the row of ``model``: the longest prefix that fits, else the newest kind."""
     fitting = [family for family in FAMILIES if model.startswith(family.prefix)]

@@ -96,6 +96,7 @@ class Admission:
         self._queue = queue
         self._machine = machine
         self._wait_for_local = wait_for_local
+        self._policy_of: tuple[Settings, Policy] | None = None
         self._lines: dict[Side, Turnstile] = {
             "local": Turnstile(time.monotonic),
             "api": Turnstile(time.monotonic),
@@ -119,31 +120,38 @@ class Admission:
         self, shaped: Shaped, signals: Signals, standing: Standing, *, busy: str = ""
     ) -> RouteDecision:
         """Return where the request goes at ``standing``; ``busy`` says why the local line is not waited for."""
-        decision = decide(signals, self._state(shaped, signals, standing, busy), self._policy())
-        return self._shaper.explained(shaped, decision)
+        return decide(signals, self._state(shaped, signals, standing, busy), self._policy())
 
     def _state(self, shaped: Shaped, signals: Signals, standing: Standing, busy: str = "") -> RouterState:
         local = self._tracks["local"].state(shaped.request, signals)
         if busy:
             local = dataclasses.replace(local, busy=busy)
+        api = self._tracks["api"].state(shaped.request, signals)
         return RouterState(
             local=local,
-            api=self._tracks["api"].state(shaped.request, signals),
+            api=api,
             local_requests_today=standing.local_requests_today,
             daily_requests=standing.daily_requests,
             free_nanodollars=standing.free_nanodollars,
             limit_label=standing.limit_label,
             free_tokens=standing.free_tokens,
             toll=shaped.toll,
+            local_template=self._shaper.template_name("local", local.model),
+            api_template=self._shaper.template_name("api", api.model),
+            cache=shaped.cache,
+            economy=shaped.economy,
         )
 
     def _policy(self) -> Policy:
         settings = self._settings()
-        return Policy(
-            mode=settings.routing_mode,
-            routing_threshold=settings.routing_threshold,
-            complexity_threshold=settings.complexity_threshold,
-        )
+        if self._policy_of is None or self._policy_of[0] is not settings:
+            policy = Policy(
+                mode=settings.routing_mode,
+                routing_threshold=settings.routing_threshold,
+                complexity_threshold=settings.complexity_threshold,
+            )
+            self._policy_of = settings, policy
+        return self._policy_of[1]
 
     # -- admitting ------------------------------------------------------------------------------------------
 
@@ -283,7 +291,9 @@ class Admission:
     ) -> tuple[ChatRequest, RouteDecision]:
         assert run.shaped is not None
         sent, template = self._shaper.phrased(request or run.shaped.request, decision)
-        return sent, dataclasses.replace(decision, template=template)
+        if decision.template != template:  # its file was changed, or it is another attempt's decision
+            decision = dataclasses.replace(decision, template=template)
+        return sent, decision
 
     async def _written(self, run: Run, decision: RouteDecision, failed: Outcome | None) -> Admitted:
         assert decision.side is not None

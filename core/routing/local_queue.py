@@ -148,6 +148,11 @@ class LocalQueue:
             server=load,
         )
 
+    @property
+    def has_place(self) -> bool:
+        """Whether a newcomer would be sent at once."""
+        return not self._line and self._may_go(patient=False)
+
     async def enter(self, max_wait_s: float | None) -> Slot:
         """Wait for a place at the server, ``max_wait_s`` seconds at most (``None``: as long as it takes).
 
@@ -210,7 +215,7 @@ class LocalQueue:
 
     def _expected_wait_s(self, load: ServerLoad | None) -> float | None:
         """(those ahead + 1) x mean service time / places: the mean of a line with memoryless service, M/M/c."""
-        if not self._line and self._may_go(patient=False):
+        if self.has_place:
             return 0.0
         if self._service_s is None:
             return None

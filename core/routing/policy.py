@@ -12,7 +12,18 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
-from core.chat import CacheToll, Estimate, RefusalKind, RouteDecision, RoutingMode, Rule, Side, Signals
+from core.chat import (
+    CachePlan,
+    CacheToll,
+    ContextEconomy,
+    Estimate,
+    RefusalKind,
+    RouteDecision,
+    RoutingMode,
+    Rule,
+    Side,
+    Signals,
+)
 from core.providers.base import Capabilities
 from core.spend.money import format_cost
 
@@ -52,7 +63,8 @@ class RouterState:
     ``free_nanodollars`` is what spent and held leave under the tightest limit; ``limit_label`` names it
     ("November's $500 limit"). ``free_tokens`` is the same of the day's token budget, ``None`` without one.
     ``daily_requests`` is the larger of today's count of all requests and its 7-day mean. ``toll`` is what leaving
-    the conversation's side would throw away, ``None`` for nothing.
+    the conversation's side would throw away, ``None`` for nothing. What shaping did goes into the decision as it
+    is: each side's template, the plan for the API's cache, and what was left out.
     """
 
     local: SideState
@@ -63,6 +75,10 @@ class RouterState:
     limit_label: str
     free_tokens: int | None = None
     toll: CacheToll | None = None
+    local_template: str | None = None
+    api_template: str | None = None
+    cache: CachePlan | None = None
+    economy: ContextEconomy | None = None
 
     def side(self, side: Side) -> SideState:
         return self.local if side == "local" else self.api
@@ -104,6 +120,7 @@ def decide(signals: Signals, state: RouterState, policy: Policy) -> RouteDecisio
     """Return where the request goes, by which rule and why; a refusal has ``side`` ``None``."""
     choice = _choose(signals, state, policy)
     chosen = state.side(choice.side) if choice.side is not None else None
+    on_api = choice.side == "api"
     return RouteDecision(
         side=choice.side,
         provider=chosen.provider if chosen else None,
@@ -120,6 +137,9 @@ def decide(signals: Signals, state: RouterState, policy: Policy) -> RouteDecisio
         local_available=state.local.health == "up",
         api_available=state.api.health == "up",
         local_context_tokens=state.local.capabilities.context_tokens,
+        template=None if chosen is None else state.api_template if on_api else state.local_template,
+        cache=state.cache if on_api else None,
+        economy=state.economy if chosen is not None else None,
         toll=state.toll,
         refusal=choice.refusal,
         refusal_hint=choice.hint,
@@ -313,8 +333,8 @@ def _complex_reason(signals: Signals, policy: Policy) -> str | None:
     ):
         if asks:
             return f"Complex: {words}"
-    score, threshold = two_decimals(signals.complexity), two_decimals(policy.complexity_threshold)
     if signals.complexity >= policy.complexity_threshold:
+        score, threshold = two_decimals(signals.complexity), two_decimals(policy.complexity_threshold)
         return f"Complex: score {score} reached {threshold}"
     return None
 
@@ -327,7 +347,11 @@ def _simple_reason(signals: Signals, policy: Policy) -> str:
 
 def two_decimals(score: float) -> str:
     """Cut, not rounded: 0.599 is under 0.60 and must not read 0.60."""
-    return str(Decimal(repr(score)).quantize(Decimal("0.01"), rounding="ROUND_FLOOR"))
+    text = repr(score)
+    if "e" in text:
+        return str(Decimal(text).quantize(Decimal("0.01"), rounding="ROUND_FLOOR"))
+    whole, _, decimals = text.partition(".")
+    return f"{whole}.{decimals[:2]:0<2}"
 
 
 def _other(side: Side) -> Side:

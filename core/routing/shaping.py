@@ -104,8 +104,11 @@ class Shaper:
         if request.system or request.tools or request.response_format is not None:
             added = max(self._rendered(request, side).added_bytes for side in ("local", "api"))
         plan = None if preview else self._cache_plan(request)
+        marks = plan.marks if plan is not None else None
+        if request.cache_marks != marks:
+            request = dataclasses.replace(request, cache_marks=marks)
         return Shaped(
-            request=dataclasses.replace(request, cache_marks=plan.marks if plan is not None else None),
+            request=request,
             conversation=conversation,
             added_bytes=added,
             last=last,
@@ -120,17 +123,9 @@ class Shaper:
         rendered = self._rendered(request, decision.side, decision.model)
         return rendered.request, rendered.template
 
-    def explained(self, shaped: Shaped, decision: RouteDecision) -> RouteDecision:
-        """Add to a decision what shaping did: the template, the cache plan and what was saved."""
-        if decision.side is None:
-            return decision
-        rendered = self._rendered(shaped.request, decision.side, decision.model)
-        return dataclasses.replace(
-            decision,
-            template=rendered.template,
-            cache=shaped.cache if decision.side == "api" else None,
-            economy=shaped.economy,
-        )
+    def template_name(self, side: Side, model: str | None) -> str:
+        """Return the name of the template that would phrase a request for ``model`` on ``side``."""
+        return self.templates.name_of(family_of(model, side))
 
     def ended(self, run: Run, result: ChatResult | None, *, answered: bool) -> None:
         """Learn from a request's end: what was cached, and, where it was ``answered``, from which side."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from core.chat import ChatRequest, ChatResult, Estimate, Side, Signals
@@ -91,9 +92,7 @@ class ApiSide:
             health=health,
             detail=detail,
             hint=TRIED_AGAIN if health == "down" else "",
-            capabilities=Capabilities(
-                tools=True, json_schema=True, images=True, context_tokens=context_tokens
-            ),
+            capabilities=_api_capabilities(context_tokens),
             estimate=self._estimate(model, signals, request),
             serves_named_model=request.model is not None and model == request.model,
             tools_doubt=self._scoreboard.tools_doubt("anthropic", model, "api") if signals.has_tools else "",
@@ -220,7 +219,7 @@ class LocalSide:
             health=health,
             detail=detail,
             hint=server.hint or (TRIED_AGAIN if server.phase == "ready" and health == "down" else ""),
-            capabilities=self._capabilities(server),
+            capabilities=_local_capabilities(server.model, server.context_tokens),
             estimate=Estimate(
                 model=server.model, cost_nanodollars=self._estimated_cost(signals), hold_nanodollars=0
             ),
@@ -242,6 +241,8 @@ class LocalSide:
 
     def _busy(self) -> str:
         """Say how long the line is, if that is longer than a request would wait for it; else nothing."""
+        if self.queue.has_place:
+            return ""
         queue = self.queue.state()
         if queue.full:
             return queue.crowd
@@ -290,7 +291,7 @@ class LocalSide:
                 server.model,
                 api_key=self._api_key,
                 name=self.provider_name,
-                capabilities=self._capabilities(server),
+                capabilities=_local_capabilities(server.model, server.context_tokens),
                 connect_timeout_s=self._connect_timeout_s,
             )
             self._provider_for = wanted
@@ -322,14 +323,6 @@ class LocalSide:
     def _estimated_cost(self, signals: Signals) -> int | None:
         return self._machine.estimated_nanodollars(1000 * likely_output_tokens(signals) / self._tokens_per_s)
 
-    def _capabilities(self, server: ServerState) -> Capabilities:
-        return Capabilities(
-            tools=server.model != PACKAGED_MODEL,
-            json_schema=True,
-            images=False,
-            context_tokens=server.context_tokens,
-        )
-
     def _health(self, server: ServerState) -> tuple[Health, str]:
         if self._on_demand and self._keeper.server is not None and server.phase in ("stopped", "starting"):
             return "up", ""
@@ -346,6 +339,18 @@ class LocalSide:
                 return "down", f"it failed, {server.detail.rstrip('.')}" if server.detail else "it failed"
             case "stopped":
                 return "down", server.detail if server.kind == "none" and server.detail else "it is stopped"
+
+
+@lru_cache(maxsize=64)
+def _api_capabilities(context_tokens: int | None) -> Capabilities:
+    return Capabilities(tools=True, json_schema=True, images=True, context_tokens=context_tokens)
+
+
+@lru_cache(maxsize=64)
+def _local_capabilities(model: str | None, context_tokens: int | None) -> Capabilities:
+    return Capabilities(
+        tools=model != PACKAGED_MODEL, json_schema=True, images=False, context_tokens=context_tokens
+    )
 
 
 def likely_output_tokens(signals: Signals) -> int:

@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, cast, get_args
 from urllib.parse import SplitResult, urlsplit
 
@@ -88,7 +91,8 @@ def _project_limits(value: str) -> str:
     return value
 
 
-def project_limits(text: str) -> dict[str, Decimal]:
+@lru_cache(maxsize=16)
+def project_limits(text: str) -> Mapping[str, Decimal]:
     """Read ``website=50, research=12.50`` into dollars a month by project.
 
     :raises ValueError: an entry is no ``name=amount``, or an amount is negative or not a number.
@@ -105,7 +109,7 @@ def project_limits(text: str) -> dict[str, Decimal]:
         if dollars != round(dollars, 9):
             raise ValueError(f"{entry!r} has more than nine decimals")
         limits[name] = dollars
-    return limits
+    return MappingProxyType(limits)
 
 
 def _alerts(value: str) -> str:
@@ -113,6 +117,7 @@ def _alerts(value: str) -> str:
     return value
 
 
+@lru_cache(maxsize=16)
 def alert_percents(text: str) -> tuple[int, ...]:
     """Read ``50,80,100`` into percents, lowest first.
 

@@ -170,20 +170,36 @@ def test_the_users_template_lies_over_the_packaged_one(tmp_path: Path) -> None:
     assert templates.problems() == ()
 
 
-def test_a_change_counts_from_the_next_request_on(tmp_path: Path) -> None:
-    templates = Templates(tmp_path)
+def test_a_change_counts_within_a_second(tmp_path: Path) -> None:
+    now = 0.0
+    templates = Templates(tmp_path, clock=lambda: now)
     assert templates.render(request_with(), "llama").template == "llama"
     path = write(tmp_path, "llama", '[style]\ntext = "One."')
+    now = 0.9
+    assert templates.render(request_with(), "llama").template == "llama"
+    now = 1.0
     assert templates.render(request_with(), "llama").request.system == "One."
     write(tmp_path, "llama", '[style]\ntext = "Two."')
     os.utime(path, ns=(1, 1))
+    now = 2.0
     assert templates.render(request_with(), "llama").request.system == "Two."
     write(tmp_path, "llama", "[style")
     os.utime(path, ns=(2, 2))
+    assert [problem.path for problem in templates.problems()] == [path]
+    now = 3.0
     assert templates.render(request_with(), "llama").template == "llama"
     path.unlink()
-    assert templates.render(request_with(), "llama").template == "llama"
     assert templates.problems() == ()
+    now = 4.0
+    assert templates.render(request_with(), "llama").template == "llama"
+
+
+def test_the_name_is_that_of_the_template_that_renders(tmp_path: Path) -> None:
+    write(tmp_path, "claude", '[style]\ntext = "One."')
+    templates = Templates(tmp_path)
+    for family in (*FAMILIES, "unheard of"):
+        assert templates.name_of(family) == templates.render(request_with(), family).template
+    assert templates.name_of("claude") == "claude (yours)"
 
 
 def test_every_packaged_template_may_be_copied_as_ones_own(tmp_path: Path) -> None:
