@@ -1,4 +1,4 @@
-"""The command line: ``signalbox ask | decide | report | keys | doctor``."""
+"""The command line; ``signalbox --help`` lists its commands."""
 
 from core.cli.main import main
 

@@ -104,7 +104,20 @@ class UsageError(InvalidRequest):
 
 
 def _parser() -> argparse.ArgumentParser:
-    from core.cli import ask, audit, decide, doctor, keys, metrics, prices, report, scores
+    from core.cli import (
+        ask,
+        audit,
+        decide,
+        doctor,
+        holds,
+        keys,
+        limits,
+        metrics,
+        prices,
+        report,
+        resume,
+        scores,
+    )
 
     parser = argparse.ArgumentParser(
         prog="signalbox",
@@ -117,6 +130,6 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--debug", action="store_true", help="show tracebacks and log to standard error")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (ask, decide, report, prices, metrics, audit, scores, keys, doctor):
+    for module in (ask, decide, report, limits, holds, resume, prices, metrics, audit, scores, keys, doctor):
         module.add_to(commands, common)
     return parser

@@ -1,0 +1,160 @@
+"""``signalbox limits``: what each limit leaves, which request rates hold, and a test that limits really hold."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from core.cli.answer_json import dollars
+from core.cli.table import table
+from core.spend.money import format_cost
+
+if TYPE_CHECKING:
+    from core.settings import Settings
+    from core.spend.budget import Limit, LimitStanding
+    from core.spend.rows import ArmedLimit, Check
+
+CHECKED_DAYS = 2
+RATES = ("max_requests_per_minute", "max_api_requests_per_minute", "runaway_requests_per_minute")
+_HEADS = ("Limit", "Window", "Used", "Held", "Free", "Of", "Share", "Self-test")
+
+
+def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
+    parser = commands.add_parser(
+        "limits",
+        parents=[common],
+        help="what each limit leaves, and whether it holds",
+        description="Exit code 1: the sums differ from the rows, or --test found a limit that isn't armed.",
+    )
+    parser.add_argument(
+        "--test",
+        action="store_true",
+        help="try each limit: a nano-dollar too much has to be refused; nothing is recorded or sent",
+    )
+    parser.add_argument("--json", action="store_true", help="print a JSON object")
+    parser.set_defaults(command=limits)
+
+
+async def limits(arguments: argparse.Namespace) -> int:
+    """Exit code 1 when a limit is not armed, or the sums that limits compare with are wrong."""
+    from core.router_core import RouterCore
+    from core.routing.limits import all_limits
+
+    async with RouterCore() as core:
+        settings = core.settings.current
+        _, standings, _ = await core.ledger.standing(all_limits(settings))
+        armed = await core.test_limits() if arguments.test else ()
+        checked_at = datetime.now(UTC)
+        check = await core.ledger.check(checked_at - timedelta(days=CHECKED_DAYS))
+    if arguments.json:
+        found = _json(settings, standings, armed, check, checked_at)
+        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+    else:
+        sys.stdout.write(_words(settings, standings, armed, check))
+    return 0 if check.ok and all(limit.armed for limit in armed) else 1
+
+
+def _words(
+    settings: Settings, standings: tuple[LimitStanding, ...], armed: tuple[ArmedLimit, ...], check: Check
+) -> str:
+    lines = [
+        (
+            _name(standing.limit),
+            standing.window_label,
+            _amount(standing, standing.used),
+            _amount(standing, standing.held),
+            _amount(standing, standing.free),
+            _amount(standing, standing.amount),
+            f"{standing.share_used:.0%}",
+            ("armed" if armed[index].armed else "NOT ARMED") if armed else "–",
+        )
+        for index, standing in enumerate(standings)
+    ]
+    text = table(_HEADS, lines, left=(0, 1, 7), optional=(7,))
+    text += "".join(f"{limit.limit_name}: {limit.detail}\n" for limit in armed if not limit.armed)
+    unresolved = max(standings, key=lambda standing: standing.unresolved_count)
+    if unresolved.unresolved_count:
+        one = unresolved.unresolved_count == 1
+        text += (
+            f"{unresolved.unresolved_count:,} {'request is' if one else 'requests are'} counted at the worst case, "
+            "since the true cost never came: signalbox holds\n"
+        )
+    text += "\n"
+    width = max(map(len, RATES))
+    for name in RATES:
+        rate = getattr(settings, name)
+        text += f"{name.upper().ljust(width)}  {f'{rate:,}' if rate else 'not set'}\n"
+    text += f"{'Told at'.ljust(width)}  {_percents(settings)}\n"
+    days = f"the last {CHECKED_DAYS} days"
+    if check.ok:
+        return text + f"{'Sums'.ljust(width)}  checked now for {days}: they agree with the rows\n"
+    text += f"{'Sums'.ljust(width)}  WRONG for {days}: {check.differences[0]}\n"
+    return text + "The rows are what counts. Run signalbox doctor and signalbox audit verify.\n"
+
+
+def _percents(settings: Settings) -> str:
+    from core.routing.limits import alerts_of
+
+    return ", ".join(f"{percent} %" for percent in alerts_of(settings)) or "no share"
+
+
+def _name(limit: Limit) -> str:
+    project = getattr(limit, "project", None)
+    return f"{limit.name} ({project})" if project else limit.name
+
+
+def _amount(standing: LimitStanding, amount: int) -> str:
+    return f"{amount:,} tokens" if standing.unit == "tokens" else format_cost(amount)
+
+
+def _json(
+    settings: Settings,
+    standings: tuple[LimitStanding, ...],
+    armed: tuple[ArmedLimit, ...],
+    check: Check,
+    checked_at: datetime,
+) -> dict[str, Any]:
+    from core.routing.limits import alerts_of
+
+    return {
+        "limits": [
+            _record(standing, armed[index] if armed else None) for index, standing in enumerate(standings)
+        ],
+        "rates_per_minute": {name.upper(): getattr(settings, name) or None for name in RATES},
+        "alert_percents": list(alerts_of(settings)),
+        "sums": {
+            "ok": check.ok,
+            "checked_at": checked_at.isoformat(),
+            "checked_days": CHECKED_DAYS,
+            "attempts": check.attempts,
+            "differences": list(check.differences),
+        },
+    }
+
+
+def _record(standing: LimitStanding, armed: ArmedLimit | None) -> dict[str, Any]:
+    tokens = standing.unit == "tokens"
+
+    def amount(value: int) -> int | str | None:
+        return value if tokens else dollars(value)
+
+    return {
+        "name": standing.limit.name,
+        "project": getattr(standing.limit, "project", None),
+        "unit": "tokens" if tokens else "dollars",
+        "window": standing.limit.window,
+        "window_label": standing.window_label,
+        "limit": amount(standing.amount),
+        "used": amount(standing.used),
+        "held": amount(standing.held),
+        "free": amount(standing.free),
+        "share": round(standing.share_used, 6),
+        "held_count": standing.held_count,
+        "unresolved": amount(standing.unresolved),
+        "unresolved_count": standing.unresolved_count,
+        "armed": armed.armed if armed is not None else None,
+        "armed_detail": armed.detail if armed is not None else None,
+    }
