@@ -298,13 +298,12 @@ def _closed_side(gates: dict[Side, _Gate | None]) -> tuple[Side, _Gate] | None:
 
 def _by_mode(signals: Signals, state: RouterState, policy: Policy) -> _Choice:
     used, threshold = state.local_requests_today, policy.routing_threshold
-    used_up = f"Volume: {used:,} of {threshold:,} local requests used today"
     match policy.mode:
         case "api-primary":
             return _Choice("api", "volume", "Volume: the mode sends everything to the API first")
         case "local-first":
             if used >= threshold:
-                return _Choice("api", "volume", used_up)
+                return _Choice("api", "volume", _used_up(used, threshold))
             return _Choice("local", "volume", f"Volume: {used:,} of {threshold:,} used today, local first")
         case "break-even" if state.daily_requests < threshold:
             return _Choice(
@@ -319,8 +318,12 @@ def _by_mode(signals: Signals, state: RouterState, policy: Policy) -> _Choice:
     if why_complex is not None:
         return _Choice("api", "complex", why_complex)
     if policy.mode == "hybrid" and used >= threshold:
-        return _Choice("api", "volume", used_up)
+        return _Choice("api", "volume", _used_up(used, threshold))
     return _Choice("local", "simple", _simple_reason(signals, policy))
+
+
+def _used_up(used: int, threshold: int) -> str:
+    return f"Volume: {used:,} of {threshold:,} local requests used today"
 
 
 def _complex_reason(signals: Signals, policy: Policy) -> str | None:

@@ -213,8 +213,9 @@ class LocalSide:
     def state(self, request: ChatRequest, signals: Signals) -> SideState:
         server = self.server_state
         health, detail = self._health(server)
+        provider = "embedded" if server.kind == "embedded" else "vllm-local"
         return SideState(
-            provider=self.provider_name,
+            provider=provider,
             model=server.model,
             health=health,
             detail=detail,
@@ -226,9 +227,7 @@ class LocalSide:
             serves_named_model=request.model is not None and request.model == server.model,
             busy=self._busy(),
             tools_doubt=(
-                self._scoreboard.tools_doubt(self.provider_name, server.model, "local")
-                if signals.has_tools
-                else ""
+                self._scoreboard.tools_doubt(provider, server.model, "local") if signals.has_tools else ""
             ),
         )
 

@@ -40,33 +40,40 @@ def read_signals(
     ``input_tokens_bound`` counts one token a UTF-8 byte: byte-level tokenizers never make more, so a hold
     built on it is never too small.
     """
-    texts = [message.text for message in request.messages]
-    calls = [call for message in request.messages for call in message.tool_calls]
-    for call in calls:
-        texts += (call.id, call.name, call.arguments_json)
-    results = [message.tool_call_id for message in request.messages if message.tool_call_id is not None]
-    texts += results
+    texts: list[str] = []
+    last_user_text = ""
+    user_count = call_count = image_count = 0
+    for message in request.messages:
+        texts.append(message.text)
+        image_count += len(message.images)
+        for call in message.tool_calls:
+            texts += (call.id, call.name, call.arguments_json)
+            call_count += 1
+        if message.tool_call_id is not None:
+            texts.append(message.tool_call_id)
+            call_count += 1  # a result stands between the same markers as a call
+        if message.role == "user":
+            last_user_text = message.text
+            user_count += 1
     if request.system:
         texts.append(request.system)
     if request.tools:
         texts += [json.dumps([tool.name, tool.description, dict(tool.parameters)]) for tool in request.tools]
     if request.response_format is not None:
         texts.append(json.dumps(dict(request.response_format.schema)))
-    image_count = sum(len(message.images) for message in request.messages)
     overhead = MESSAGE_OVERHEAD_TOKENS * (len(request.messages) + 1)
-    overhead += TOOL_CALL_OVERHEAD_TOKENS * (len(calls) + len(results))
+    overhead += TOOL_CALL_OVERHEAD_TOKENS * call_count
     overhead += TOOL_OVERHEAD_TOKENS if request.tools else 0
 
-    char_count = sum(map(len, texts))
-    # A lone surrogate is sent as U+FFFD, which has three bytes too.
-    byte_count = sum(
-        len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass")) for text in texts
-    )
+    char_count = byte_count = 0
+    for text in texts:
+        char_count += len(text)
+        # A lone surrogate is sent as U+FFFD, which has three bytes too.
+        byte_count += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
     # Scripts such as Chinese take about a token a character; UTF-8 length per character tells them apart.
     likely = max(char_count / CHARS_PER_TOKEN, (byte_count - char_count) / 2)
 
-    user_texts = [message.text for message in request.messages if message.role == "user"]
-    complexity, features = score(user_texts[-1] if user_texts else "", turn_count=max(1, len(user_texts)))
+    complexity, features = score(last_user_text, turn_count=max(1, user_count))
     return Signals(
         input_tokens=round(likely) + MESSAGE_OVERHEAD_TOKENS + image_count * IMAGE_TOKENS_LIKELY,
         input_tokens_bound=byte_count + added_bytes + overhead + image_count * IMAGE_TOKENS_BOUND,
