@@ -1,4 +1,4 @@
-"""``signalbox report``: requests, tokens and cost of a period, by provider, model, day or rule."""
+"""``signalbox report``: requests, tokens and cost of a period, and what the local machine's idle time cost."""
 
 from __future__ import annotations
 
@@ -9,26 +9,52 @@ import re
 import sys
 from dataclasses import asdict, fields
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from core.cli.answer_json import dollars
+from core.cli.table import EMPTY, table
 from core.spend.money import format_cost
+from core.spend.rows import ReportKey
 
 if TYPE_CHECKING:
+    from core.router_core import RouterCore
+    from core.spend.local_cost import IdleCost
     from core.spend.rows import ReportRow
 
+IDLE = "idle"
+NOT_KNOWN = "not known"
 _AGO = re.compile(r"(\d{1,6})([hdw])")
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
+_HEADS = (
+    "Requests",
+    "Failed",
+    "Refused",
+    "In",
+    "Cached",
+    "Out",
+    "Cost",
+    "Unresolved",
+    "Unpriced",
+    "Power",
+    "Machine",
+)
+_OPTIONAL = ("Refused", "Unresolved", "Unpriced", "Power", "Machine")
+_NO_KEY = {"project": "no project", "rule": "no rule"}
 
 
 def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser("report", parents=[common], help="what was sent where, and what it cost")
+    parser = commands.add_parser(
+        "report",
+        parents=[common],
+        help="what was sent where, and what it cost",
+        description="Cost is cash. Power is the electricity of local answers, and Machine is all they cost: power, "
+        "and their share of rent or purchase and of ops time. The idle row is what the machine cost while it "
+        "answered nobody.",
+    )
     parser.add_argument(
         "--since", default="30d", type=_since, help="30d, 12h, 2w or a date like 2026-11-01 (30d)"
     )
-    parser.add_argument(
-        "--by", choices=("provider", "model", "day", "rule"), default="provider", help="(provider)"
-    )
+    parser.add_argument("--by", choices=get_args(ReportKey), default="provider", help="(provider)")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print a JSON list")
     form.add_argument("--csv", action="store_true", help="print CSV")
@@ -50,7 +76,10 @@ async def report(arguments: argparse.Namespace) -> int:
 
     async with RouterCore() as core:
         rows = await core.report(arguments.since, arguments.by)
+        idle = await _idle(core, arguments.since) if rows else None
     records = [_record(row, arguments.by) for row in rows]
+    if idle is not None:
+        records.append(_idle_record(idle, arguments.by))
     if arguments.json:
         sys.stdout.write(json.dumps(records, indent=2) + "\n")
     elif arguments.csv:
@@ -58,8 +87,31 @@ async def report(arguments: argparse.Namespace) -> int:
         writer.writeheader()
         writer.writerows(records)
     else:
-        sys.stdout.write(_table(rows, arguments.by, arguments.since))
+        sys.stdout.write(_words(rows, idle, arguments.by, arguments.since))
     return 0
+
+
+async def _idle(core: RouterCore, since: datetime) -> IdleCost | None:
+    """Return what the local machine cost while it answered nobody; ``None`` where it has no part in the report.
+
+    The period begins with ``since`` or with the ledger's first day, whichever is later.
+    """
+    from core.spend.local_cost import local_rates
+
+    rates = local_rates(core.settings.current)
+    sides = {row.key: row for row in await core.report(since, "side")}
+    local = sides.get("local")
+    if local is None and rates.hour_nanodollars is None:
+        return None
+    days = [row.key for row in await core.report(None, "day") if row.key]
+    begin = since.replace(minute=0, second=0, microsecond=0)  # as the rows are: by whole hours
+    if days:
+        begin = max(begin, datetime.fromisoformat(min(days)).astimezone(UTC))
+    period_s = max(0.0, (datetime.now(UTC) - begin).total_seconds())
+    return rates.idle(period_s, (local.busy_ms if local is not None else 0) / 1000)
+
+
+# -- machines ---------------------------------------------------------------------------------------------------
 
 
 def _columns(by: str) -> list[str]:
@@ -67,39 +119,116 @@ def _columns(by: str) -> list[str]:
     from core.spend.rows import ReportRow
 
     names = [field.name.replace("_nanodollars", "_dollars") for field in fields(ReportRow)]
-    return [by if name == "key" else name for name in names]
+    return [*(by if name == "key" else name for name in names), "idle_s"]
 
 
 def _record(row: ReportRow, by: str) -> dict[str, Any]:
-    """One group: amounts as strings, so that no reader rounds them."""
-    amounts = (
-        dollars(value) if name.endswith("_nanodollars") else value for name, value in asdict(row).items()
-    )
-    return dict(zip(_columns(by), amounts, strict=True))
+    """One group: amounts as strings, so that no reader rounds them; null is not known."""
+    values = asdict(row)
+    if row.loaded_unknown and not row.loaded_nanodollars:
+        values["loaded_nanodollars"] = None
+    if _has_local(row) and not row.marginal_nanodollars:
+        values["marginal_nanodollars"] = None
+    amounts = [dollars(value) if name.endswith("_nanodollars") else value for name, value in values.items()]
+    return dict(zip(_columns(by), [*amounts, None], strict=True))
 
 
-def _table(rows: list[ReportRow], by: str, since: datetime) -> str:
+def _idle_record(idle: IdleCost, by: str) -> dict[str, Any]:
+    """The machine's idle time as a row: ``idle_s`` tells it from a group; counts are 0 and no cash was paid."""
+    found: dict[str, Any] = dict.fromkeys(_columns(by), 0)
+    found |= {name: dollars(0) for name in found if name.endswith("_dollars")}
+    return found | {
+        by: IDLE,
+        "day": None,
+        "loaded_dollars": dollars(_whole(idle)),
+        "marginal_dollars": dollars(idle.power_nanodollars),
+        "loaded_unknown": 0,  # it counts answers
+        "idle_s": round(idle.idle_s, 3),
+    }
+
+
+# -- people -----------------------------------------------------------------------------------------------------
+
+
+def _words(rows: list[ReportRow], idle: IdleCost | None, by: str, since: datetime) -> str:
     if not rows:
         return f"Nothing was sent since {since.astimezone():%Y-%m-%d %H:%M}.\n"
-    heads = [by.capitalize(), "Requests", "Failed", "In", "Cached", "Out", "Cost", "Unresolved", "Unpriced"]
-    lines = [
-        [
-            row.key,
-            f"{row.requests:,}",
-            f"{row.failed:,}",
-            f"{row.input_tokens:,}",
-            f"{row.cached_tokens:,}",
-            f"{row.output_tokens:,}",
-            format_cost(row.cost_nanodollars),
-            format_cost(row.unresolved_nanodollars) if row.unresolved else "–",
-            f"{row.unpriced:,}" if row.unpriced else "–",
-        ]
-        for row in rows
-    ]
-    widths = [max(map(len, column)) for column in zip(heads, *lines, strict=True)]
-    text = ""
-    for line in (heads, *lines):
-        cells = [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
-        text += "  ".join([line[0].ljust(widths[0]), *cells]).rstrip() + "\n"
-    total = sum(row.cost_nanodollars + row.unresolved_nanodollars for row in rows)
-    return text + f"Total {format_cost(total)}\n"
+    lines = [_line(row, by) for row in rows]
+    if idle is not None:
+        lines.append(
+            (
+                f"{IDLE} {_span(idle.idle_s)}",
+                *(EMPTY for head in _HEADS if head not in ("Power", "Machine")),
+                EMPTY if idle.power_nanodollars is None else format_cost(idle.power_nanodollars),
+                _known(_whole(idle)),
+            )
+        )
+    heads = (by.capitalize(), *_HEADS)
+    text = table(heads, lines, optional=[heads.index(head) for head in _OPTIONAL])
+    text += f"Total {format_cost(sum(row.cost_nanodollars + row.unresolved_nanodollars for row in rows))}"
+    unpriced = sum(row.unpriced for row in rows)
+    if unpriced:
+        requests = "1 request" if unpriced == 1 else f"{unpriced:,} requests"
+        text += f", and {requests} without a known price (signalbox prices apply)"
+    text += "\n"
+    if idle is not None:
+        text += _machine_total(rows, idle)
+    return text
+
+
+def _line(row: ReportRow, by: str) -> tuple[str, ...]:
+    power = EMPTY
+    if _has_local(row):
+        power = format_cost(row.marginal_nanodollars) if row.marginal_nanodollars else NOT_KNOWN
+    return (
+        row.key or _NO_KEY.get(by, "never sent"),
+        f"{row.requests:,}",
+        f"{row.failed:,}",
+        f"{row.refused:,}" if row.refused else EMPTY,
+        f"{row.input_tokens:,}",
+        f"{row.cached_tokens:,}",
+        f"{row.output_tokens:,}",
+        format_cost(row.cost_nanodollars),
+        format_cost(row.unresolved_nanodollars) if row.unresolved else EMPTY,
+        f"{row.unpriced:,}" if row.unpriced else EMPTY,
+        power,
+        _loaded(row.loaded_nanodollars, row.loaded_unknown),
+    )
+
+
+def _loaded(nanodollars: int, unknown: int) -> str:
+    if unknown:
+        return f"{format_cost(nanodollars)} + {unknown:,} {NOT_KNOWN}" if nanodollars else NOT_KNOWN
+    return format_cost(nanodollars) if nanodollars else EMPTY
+
+
+def _machine_total(rows: list[ReportRow], idle: IdleCost) -> str:
+    """Say what the local machine cost in all, busy and idle."""
+    unknown = sum(row.loaded_unknown for row in rows)
+    busy, idle_cost = sum(row.loaded_nanodollars for row in rows), _whole(idle)
+    if idle_cost is None:
+        return f"What the local machine costs is {NOT_KNOWN}: set LOCAL_DOLLARS_PER_HOUR or GPU_PURCHASE_DOLLARS.\n"
+    text = f"Local machine {format_cost(busy + idle_cost)}: {format_cost(busy)} for its answers"
+    if unknown:
+        requests = "one answer" if unknown == 1 else f"{unknown:,} answers"
+        text += f" (without {requests} whose cost is {NOT_KNOWN})"
+    return f"{text}, {format_cost(idle_cost)} idle\n"
+
+
+def _has_local(row: ReportRow) -> bool:
+    return bool(row.loaded_nanodollars or row.loaded_unknown or row.marginal_nanodollars)
+
+
+def _whole(idle: IdleCost) -> int | None:
+    return None if idle.nanodollars is None else idle.nanodollars + (idle.power_nanodollars or 0)
+
+
+def _known(nanodollars: int | None) -> str:
+    return NOT_KNOWN if nanodollars is None else format_cost(nanodollars)
+
+
+def _span(seconds: float) -> str:
+    hours, days = seconds / 3600, seconds / 86_400
+    if days >= 2:
+        return f"{days:,.1f} days"
+    return f"{hours:.1f} h" if hours >= 1 else f"{seconds / 60:.0f} min"
