@@ -48,6 +48,19 @@ async def hold_until_refused(home: Path, limit: int, url: str | None) -> None:
         await ledger.close()
 
 
+async def ask_in_a_crowd(home: Path, limit: int) -> None:
+    """Ask for 7 of the limit, 64 times at once; say how many were admitted, and go without settling."""
+    ledger = Ledger(None, home)
+    await ledger.open()
+    asked = [ledger.begin(new_request(), hold(7, limit)) for _ in range(64)]
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    await ledger.close()
+    for answer in answers:
+        if isinstance(answer, BaseException) and not isinstance(answer, BudgetExceeded):
+            raise answer
+    say(str(sum(not isinstance(answer, BaseException) for answer in answers)))
+
+
 async def ask_for_a_rate(home: Path, per_minute: int) -> None:
     """Ask 60 times at once under a clock that stands still; say how many began."""
     ledger = Ledger(None, home, clock=HandClock())
@@ -99,6 +112,8 @@ def say(line: str) -> None:
 def main(what: str, home: str, limit: str = "0", url: str = "") -> None:
     if what == "spend":
         asyncio.run(spend_until_killed(Path(home), int(limit)))
+    elif what == "crowd":
+        asyncio.run(ask_in_a_crowd(Path(home), int(limit)))
     elif what == "rate":
         asyncio.run(ask_for_a_rate(Path(home), int(limit)))
     elif what == "hold":

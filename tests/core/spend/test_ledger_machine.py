@@ -1,33 +1,75 @@
-"""A machine that asks, settles, falls back, crashes and moves the clock at random, beside a model of the books."""
+"""A machine that asks, settles, retries, falls back, loses, resolves, prices and moves the clock at random.
+
+Beside it stands a model of the books, written apart from the ledger's own sums.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+)
 
-from core.chat import Side, Usage
-from core.errors import BudgetExceeded
-from core.spend.ledger import HoldRequest, Ledger, Outcome, SpendLimit
+from core.chat import Side, Usage, new_correlation_id
+from core.errors import BudgetExceeded, InvalidRequest
+from core.spend.ledger import (
+    Admission,
+    HoldRequest,
+    Ledger,
+    Limit,
+    Outcome,
+    RefusedRequest,
+    SpendLimit,
+    TokenLimit,
+)
 from tests.support.ledgers import HandClock, new_request
 
-LIMIT = 1000
+MONTH = SpendLimit(name="SPEND_LIMIT_DOLLARS", nanodollars=1000)
+DAY = SpendLimit(name="DAILY_SPEND_LIMIT_DOLLARS", nanodollars=700, window="day")
+OF_P = SpendLimit(name="PROJECT_SPEND_LIMITS", nanodollars=500, project="p")
+TOKENS = TokenLimit(name="DAILY_TOKEN_BUDGET", tokens=300)
+PERCENTS = (50, 80, 100)
 amounts = st.integers(0, 400)
+token_counts = st.integers(0, 120)
 sides = st.sampled_from(["local", "api"])
+projects = st.sampled_from([None, "p"])
 
 
-@dataclass
+@dataclass(frozen=True)
 class Running:
     correlation_id: str
     side: Side
-    month: str
+    project: str | None
+    day: str
     hold: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Closed:
+    """``state`` is settled, unresolved or unpriced; what it counts for is in the model."""
+
+    correlation_id: str
+    day: str
+    project: str | None
+    state: str
+    counted: int
+    counted_tokens: int
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -39,9 +81,11 @@ class LedgerMachine(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.folder = tempfile.TemporaryDirectory()
         self.clock = HandClock()
-        self.spent: dict[str, int] = {}
-        self.held: dict[str, int] = {}
-        self.requests = 0
+        self.open: dict[str, Running] = {}
+        self.booked: list[Closed] = []
+        self.requests = self.refused = 0
+        self.told: set[tuple[str, str, int]] = set()
+        self.other: Ledger | None = None
         self.ledger = self.opened()
 
     def run(self, awaitable: Any) -> Any:
@@ -52,76 +96,170 @@ class LedgerMachine(RuleBasedStateMachine):
         self.run(ledger.open())
         return ledger
 
-    def month(self) -> str:
-        return self.clock.now.strftime("%Y-%m")
+    # The model: what is used and held under a limit, added up from single requests.
 
-    def limits(self) -> tuple[SpendLimit, ...]:
-        return (SpendLimit(name="SPEND_LIMIT_DOLLARS", nanodollars=LIMIT),)
+    def today(self) -> str:
+        return self.clock.now.date().isoformat()
 
-    def fits(self, asked: int) -> bool:
-        return asked == 0 or self.spent.get(self.month(), 0) + sum(self.held.values()) + asked <= LIMIT
+    def limits(self, project: str | None) -> tuple[Limit, ...]:
+        return (MONTH, DAY, TOKENS, *((OF_P,) if project == "p" else ()))
+
+    def used(self, limit: Limit, day: str) -> int:
+        window = day[:7] if limit.window == "month" else day
+        project = None if isinstance(limit, TokenLimit) else limit.project
+        booked = [one for one in self.booked if one.day.startswith(window) and project in (None, one.project)]
+        return sum(one.counted_tokens if isinstance(limit, TokenLimit) else one.counted for one in booked)
+
+    def held(self, limit: Limit) -> int:
+        project = None if isinstance(limit, TokenLimit) else limit.project
+        running = [one for one in self.open.values() if project in (None, one.project)]
+        return sum(one.tokens if isinstance(limit, TokenLimit) else one.hold for one in running)
+
+    def fits(self, project: str | None, asked: int, tokens: int) -> bool:
+        for limit in self.limits(project):
+            wanted = tokens if isinstance(limit, TokenLimit) else asked
+            most = limit.tokens if isinstance(limit, TokenLimit) else limit.nanodollars
+            if wanted and self.used(limit, self.today()) + self.held(limit) + wanted > most:
+                return False
+        return True
+
+    def hold(self, project: str | None, asked: int, tokens: int) -> HoldRequest:
+        return HoldRequest(
+            nanodollars=asked, tokens=tokens, limits=self.limits(project), alert_percents=PERCENTS
+        )
+
+    def after_admission(self, running: Running, admission: Admission) -> None:
+        """What must hold right after every admission: what the writer knows, and what a reader sees."""
+        self.open[running.correlation_id] = running
+        assert admission.held_nanodollars == self.held(MONTH)
+        assert admission.spent_nanodollars == self.used(MONTH, self.today())
+        limits = self.limits(running.project)
+        _, standings, _ = self.run(self.ledger.standing(limits))
+        for standing in standings:
+            assert standing.used == self.used(standing.limit, self.today())
+            assert standing.held == self.held(standing.limit)
+            took = running.tokens if isinstance(standing.limit, TokenLimit) else running.hold
+            assert not took or standing.used + standing.held <= standing.amount
+        for alert in admission.alerts:
+            assert (alert.used + alert.held) * 100 >= alert.percent * alert.limit
+            told = (alert.limit_name, alert.window_label, alert.percent)
+            assert told not in self.told
+            self.told.add(told)
 
     @initialize()
     def nothing_yet(self) -> None:
         assert self.run(self.ledger.check()).attempts == 0
 
-    @rule(target=running, side=sides, asked=amounts, project=st.sampled_from([None, "p"]))
-    def ask(self, side: Side, asked: int, project: str | None) -> Any:
+    @rule(
+        target=running,
+        side=sides,
+        asked=amounts,
+        tokens=token_counts,
+        project=projects,
+        elsewhere=st.booleans(),
+    )
+    def ask(self, side: Side, asked: int, tokens: int, project: str | None, elsewhere: bool) -> Any:
+        if elsewhere:
+            self.go_on_in_another_process()
         record = new_request(side, project=project)
-        expected = side == "local" or self.fits(asked)
+        expected = side == "local" or self.fits(project, asked, tokens)
         try:
-            self.run(self.ledger.begin(record, HoldRequest(nanodollars=asked, limits=self.limits())))
+            admission = self.run(self.ledger.begin(record, self.hold(project, asked, tokens)))
         except BudgetExceeded:
             assert not expected
             return multiple()
         assert expected
         self.requests += 1
-        hold = asked if side == "api" else 0
-        self.held[record.correlation_id] = hold
-        return Running(record.correlation_id, side, self.month(), hold)
+        api = side == "api"
+        begun = Running(
+            record.correlation_id, side, project, self.today(), asked if api else 0, tokens if api else 0
+        )
+        self.after_admission(begun, admission)
+        return begun
 
     @rule(
         target=closed,
         request=consumes(running),
         share=st.integers(0, 100),
-        known=st.booleans(),
-        sent=st.booleans(),
+        how=st.sampled_from(["paid", "unpriced", "lost", "unsent"]),
     )
-    def settle(self, request: Running, share: int, known: bool, sent: bool) -> str:
-        cost = request.hold * share // 100
-        self.run(self.ledger.settle(request.correlation_id, self.outcome(cost, known, sent)))
-        self.close(request, cost, known, sent)
-        return request.correlation_id
+    def settle(self, request: Running, share: int, how: str) -> Closed:
+        assert self.run(self.ledger.settle(request.correlation_id, self.outcome(request, share, how)))
+        return self.close(request, share, how)
 
-    @rule(target=running, request=consumes(running), asked=amounts, sent=st.booleans())
-    def fall_back(self, request: Running, asked: int, sent: bool) -> Running:
-        side: Side = "api" if request.side == "local" else "local"
-        record = new_request(side, correlation_id=request.correlation_id)
+    @rule(
+        target=running,
+        request=consumes(running),
+        same_side=st.booleans(),
+        asked=amounts,
+        tokens=token_counts,
+        how=st.sampled_from(["paid", "lost", "unsent"]),
+    )
+    def send_again(self, request: Running, same_side: bool, asked: int, tokens: int, how: str) -> Running:
+        other: Side = "api" if request.side == "local" else "local"
+        side = request.side if same_side else other
+        record = new_request(side, correlation_id=request.correlation_id, project=request.project)
         # The failed attempt's own hold is closed in the same transaction, so it no longer stands in the way.
-        kept = request.hold if sent else 0
-        month = request.month
-        spent = self.spent.get(self.month(), 0) + (kept if month == self.month() else 0)
-        others = sum(self.held.values()) - request.hold
-        expected = side == "local" or asked == 0 or spent + others + asked <= LIMIT
+        before, booked = dict(self.open), list(self.booked)
+        self.close(request, 50, how)
+        expected = side == "local" or self.fits(request.project, asked, tokens)
         try:
-            self.run(
+            admission = self.run(
                 self.ledger.switch_side(
-                    self.outcome(0, False, sent), record, HoldRequest(nanodollars=asked, limits=self.limits())
+                    self.outcome(request, 50, how), record, self.hold(request.project, asked, tokens)
                 )
             )
         except BudgetExceeded:
             assert not expected
+            self.open, self.booked = before, booked
             return request
         assert expected
-        self.close(request, 0, False, sent)
-        hold = asked if side == "api" else 0
-        self.held[request.correlation_id] = hold
-        return Running(request.correlation_id, side, self.month(), hold)
+        api = side == "api"
+        begun = Running(
+            request.correlation_id,
+            side,
+            request.project,
+            self.today(),
+            asked if api else 0,
+            tokens if api else 0,
+        )
+        self.after_admission(begun, admission)
+        return begun
 
-    @rule(correlation_id=closed)
-    def settle_again(self, correlation_id: str) -> None:
+    @rule(request=closed)
+    def settle_again(self, request: Closed) -> None:
         # Nothing new is learnt from a second failure, so nothing may change.
-        self.run(self.ledger.settle(correlation_id, Outcome(status="failed")))
+        assert not self.run(self.ledger.settle(request.correlation_id, Outcome(status="failed")))
+
+    @rule(target=closed, request=consumes(closed), bill=amounts)
+    def resolve_by_hand(self, request: Closed, bill: int) -> Closed:
+        attempts = self.run(self.ledger.attempts(request.correlation_id))
+        number = attempts[-1].attempt
+        try:
+            self.run(self.ledger.resolve(request.correlation_id, bill, attempt=number))
+        except InvalidRequest:
+            assert request.state != "unresolved"
+            return request
+        assert request.state == "unresolved"
+        return self.rebook(request, replace(request, state="settled", counted=bill))
+
+    @rule(target=closed, request=consumes(closed), price=amounts)
+    def price_what_had_no_price(self, request: Closed, price: int) -> Closed:
+        repriced = self.run(
+            self.ledger.reprice(
+                lambda row: (price, "later") if row.correlation_id == request.correlation_id else None
+            )
+        )
+        assert repriced.count == (request.state == "unpriced")
+        if request.state != "unpriced":
+            return request
+        return self.rebook(request, replace(request, state="settled", counted=price))
+
+    @rule(project=projects)
+    def refuse(self, project: str | None) -> None:
+        record = RefusedRequest(correlation_id=new_correlation_id(), error_kind="busy", project=project)
+        self.run(self.ledger.refuse(record))
+        self.refused += 1
 
     @rule(minutes=st.sampled_from([-60 * 24 * 8, -30, 5, 60, 60 * 24 * 8]))
     def move_the_clock(self, minutes: int) -> None:
@@ -132,33 +270,81 @@ class LedgerMachine(RuleBasedStateMachine):
         self.run(self.ledger.close())
         self.ledger = self.opened()
 
-    def outcome(self, cost: int, known: bool, sent: bool) -> Outcome:
-        if known:
-            return Outcome(status="done", usage=Usage(output_tokens=3), cost_nanodollars=cost)
-        return Outcome(status="failed", may_have_billed=sent)
+    def go_on_in_another_process(self) -> None:
+        """Another ledger on the same file takes over, and this one, with what it remembers, comes back later."""
+        self.ledger, self.other = self.other or self.opened(), self.ledger
 
-    def close(self, request: Running, cost: int, known: bool, sent: bool) -> None:
-        del self.held[request.correlation_id]
-        counted = cost if known else request.hold if sent else 0
-        self.spent[request.month] = self.spent.get(request.month, 0) + counted
+    @precondition(lambda self: self.requests)
+    @rule()
+    def test_the_limits(self) -> None:
+        over = {
+            limit.name
+            for limit in (MONTH, DAY, TOKENS, OF_P)
+            if self.used(limit, self.today()) + self.held(limit)
+            > (limit.tokens if isinstance(limit, TokenLimit) else limit.nanodollars)
+        }
+        for result in self.run(self.ledger.self_test((MONTH, DAY, TOKENS, OF_P))):
+            assert result.armed or result.limit_name in over, result.detail
+
+    def outcome(self, request: Running, share: int, how: str) -> Outcome:
+        if how in ("paid", "unpriced"):
+            cost = request.hold * share // 100 if how == "paid" else None
+            tokens = request.tokens * share // 100
+            return Outcome(status="done", usage=Usage(output_tokens=tokens), cost_nanodollars=cost)
+        return Outcome(status="failed", may_have_billed=how == "lost")
+
+    def close(self, request: Running, share: int, how: str) -> Closed:
+        del self.open[request.correlation_id]
+        counted = {"paid": request.hold * share // 100, "unsent": 0}.get(how, request.hold)
+        tokens = {"lost": request.tokens, "unsent": 0}.get(how, request.tokens * share // 100)
+        state = {"unpriced": "unpriced", "lost": "unresolved"}.get(how, "settled")
+        if request.side == "local":
+            counted, tokens, state = 0, 0, "settled"
+        booked = Closed(request.correlation_id, request.day, request.project, state, counted, tokens)
+        self.booked.append(booked)
+        return booked
+
+    def rebook(self, old: Closed, new: Closed) -> Closed:
+        self.booked[self.booked.index(old)] = new
+        return new
 
     @invariant()
     def the_books_agree(self) -> None:
-        budget = self.run(self.ledger.budget())
-        assert budget.spent_nanodollars == self.spent.get(self.month(), 0)
-        assert budget.held_nanodollars == sum(self.held.values())
+        _, standings, budget = self.run(self.ledger.standing((MONTH, DAY, TOKENS, OF_P)))
+        for standing in standings:
+            assert standing.used == self.used(standing.limit, self.today())
+            assert standing.held == self.held(standing.limit)
+        assert budget.spent_nanodollars == self.used(MONTH, self.today())
         check = self.run(self.ledger.check())
         assert check.differences == ()
-        assert sum(row.requests for row in self.run(self.ledger.report(by="day"))) == self.requests
-        assert all(spent <= LIMIT for spent in self.spent.values())
+        report = self.run(self.ledger.report(by="day"))
+        assert sum(row.requests for row in report) == self.requests
+        assert sum(row.refused for row in report) == self.refused
 
     def teardown(self) -> None:
-        self.run(self.ledger.close())
+        audit = self.run(self.ledger.verify_audit())
+        for ledger in (self.ledger, self.other):
+            if ledger is not None:
+                self.run(ledger.close())
         self.runner.close()
         self.folder.cleanup()
+        assert audit.ok, audit.problems
+
+
+class LongLedgerMachine(LedgerMachine):
+    """The same for the soak: more lives, and longer ones."""
+
+
+def _settings(lives: int, steps: int) -> settings:
+    return settings(
+        max_examples=lives,
+        stateful_step_count=steps,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
 
 
 TestLedgerMachine = LedgerMachine.TestCase
-TestLedgerMachine.settings = settings(
-    max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
-)
+TestLedgerMachine.settings = _settings(15, 25)
+TestLongLedgerMachine = pytest.mark.soak(LongLedgerMachine.TestCase)
+TestLongLedgerMachine.settings = _settings(400, 60)

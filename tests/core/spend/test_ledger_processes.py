@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import time
 from pathlib import Path
 
-from core.spend.ledger import Ledger
+from core.chat import Usage
+from core.spend.ledger import Ledger, Outcome
 from tests.support.ledgers import hold, ledger_child, month_limit, new_request, open_ledger
 
 LIMIT = 400_000
@@ -78,10 +80,36 @@ async def test_a_hold_of_another_running_process_is_left_alone(home: Path) -> No
         process.communicate()
 
 
-async def test_two_ledgers_in_one_process_see_each_others_holds(home: Path) -> None:
+async def test_two_ledgers_that_take_turns_know_what_the_other_wrote(home: Path) -> None:
     async with open_ledger(home) as first:
         second = Ledger(None, home)
         await second.open()
-        await first.begin(new_request(), hold(60, 100))
-        assert (await second.budget()).held_nanodollars == 60
+        held = spent = 0
+        for number in range(12):
+            for mine, other in ((first, second), (second, first)):
+                request = new_request()
+                admission = await mine.begin(request, hold(60, 10_000))
+                held += 60
+                assert (admission.held_nanodollars, admission.spent_nanodollars) == (held, spent)
+                assert (await other.budget()).held_nanodollars == held
+                if number % 2:
+                    outcome = Outcome(status="done", usage=Usage(output_tokens=1), cost_nanodollars=7)
+                    await other.settle(request.correlation_id, outcome)
+                    held, spent = held - 60, spent + 7
+        assert (await first.check()).ok
         await second.close()
+
+
+async def test_64_at_once_in_each_of_two_processes_fill_one_limit_to_the_last_request(home: Path) -> None:
+    # 128 requests ask for 7 of 200 each, in two processes that know nothing of each other.
+    processes = [ledger_child("crowd", home, 200) for _ in range(2)]
+    admitted = 0
+    for process in processes:
+        output, errors = await asyncio.to_thread(process.communicate, timeout=60)
+        assert process.returncode == 0, errors
+        admitted += int(output)
+    assert admitted == 200 // 7
+    async with open_ledger(home) as ledger:
+        assert (await ledger.budget()).held_nanodollars == 7 * admitted
+        assert (await ledger.check()).ok
+        assert (await ledger.verify_audit()).ok
