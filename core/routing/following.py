@@ -82,7 +82,7 @@ class Following:
         return Next(
             kind="retried",
             decision=failed.decision,
-            detail=f"{NAMES[failed.side]} turned it away: {failure.message.rstrip('.')}",
+            detail=f"{NAMES[failed.side]} turned it away: {private(failure.message).rstrip('.')}",
             wait_s=wait_s,
         )
 
@@ -143,7 +143,7 @@ class Following:
                 api_estimate=anew.api_estimate,
                 local_estimate=anew.local_estimate,
             ),
-            detail=f"Asked {NAMES[failed.side]} again: {verdict.problems[0]}",
+            detail=f"Asked {NAMES[failed.side]} again: {private(verdict.problems[0])}",
             request=verdict.asking_again,
         )
 

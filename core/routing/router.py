@@ -36,7 +36,7 @@ from core.errors import (
     TransientFailure,
     Unavailable,
 )
-from core.observe import in_request, with_traceparent
+from core.observe import in_request, private, with_traceparent
 from core.routing.admission import Admission, LineTooLong, Track
 from core.routing.following import Following, Next
 from core.routing.idempotency import Answers, Claim, fingerprint
@@ -334,7 +334,7 @@ class Router:
     def _invalid(self, run: Run, attempt: Attempt, verdict: Verdict) -> AnswerInvalid:
         attempt.schema_valid = False
         run.steps.append(
-            RequestStep(kind="invalid", detail="; ".join(verdict.problems[:3]), side=attempt.side)
+            RequestStep(kind="invalid", detail=private("; ".join(verdict.problems[:3])), side=attempt.side)
         )
         return AnswerInvalid(
             f"{NAMES[attempt.side]}'s answer doesn't match what was asked for: {verdict.problems[0]}.",
