@@ -335,7 +335,7 @@ class LongLedgerMachine(LedgerMachine):
     """The same for the soak: more lives, and longer ones."""
 
 
-def _settings(lives: int, steps: int) -> settings:
+def machine_settings(lives: int, steps: int) -> settings:
     return settings(
         max_examples=lives,
         stateful_step_count=steps,
@@ -345,6 +345,6 @@ def _settings(lives: int, steps: int) -> settings:
 
 
 TestLedgerMachine = LedgerMachine.TestCase
-TestLedgerMachine.settings = _settings(15, 25)
+TestLedgerMachine.settings = machine_settings(15, 25)
 TestLongLedgerMachine = pytest.mark.soak(LongLedgerMachine.TestCase)
-TestLongLedgerMachine.settings = _settings(400, 60)
+TestLongLedgerMachine.settings = machine_settings(400, 60)
