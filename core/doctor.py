@@ -10,72 +10,40 @@ import platform
 import shutil
 import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
+from core import doctor_books
 from core.chat import ChatRequest
 from core.daemon_thread import in_daemon_thread
 from core.errors import SignalboxError
+from core.findings import Finding, Patient, State
 from core.local.choice import chosen_kind
 from core.redaction import redact
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from core.chat import ChatResult
-    from core.keys import KeyStore
     from core.local.server import ServerState
-    from core.providers.base import CheckResult
-    from core.settings import SettingsStore
-    from core.spend.ledger import Ledger
-    from core.spend.prices import PriceTable
-    from core.status import CoreStatus
+    from core.local.vllm_metrics import ServerLoad
 
-State = Literal["works", "missing", "broken", "not_set_up"]
+__all__ = ["Finding", "Patient", "State", "examine"]
+
 COMMAND_TIMEOUT_S = 10.0
 CHECK_TIMEOUT_S = 15.0
 LOCAL_TIMEOUT_S = 90.0
 """The embedded server may have to load its weights before it answers."""
-OPTIONAL = frozenset({"Keyring", "Docker", "NVIDIA GPU"})
+OPTIONAL = frozenset(
+    {
+        "Keyring",
+        "Docker",
+        "NVIDIA GPU",
+        "Unresolved costs",
+        "Paused conversations",
+        "Local load",
+        "Prompt templates",
+        "Telemetry",
+    }
+)
 """Signalbox works without these, whatever is wrong with them."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One component. ``needed`` is false where Signalbox works without it; ``hint`` says what to do."""
-
-    component: str
-    state: State
-    version: str = ""
-    detail: str = ""
-    hint: str = ""
-    needed: bool = True
-
-
-class Patient(Protocol):
-    """What is looked at; ``RouterCore`` is one."""
-
-    settings: SettingsStore
-    keys: KeyStore
-    prices: PriceTable
-    vllm_key: str | None
-
-    @property
-    def home(self) -> Path: ...
-
-    @property
-    def ledger(self) -> Ledger: ...
-
-    @property
-    def has_api_key(self) -> bool: ...
-
-    async def ask(self, request: ChatRequest) -> ChatResult: ...
-
-    async def status(self) -> CoreStatus: ...
-
-    async def test_anthropic_key(self) -> CheckResult: ...
-
-    async def test_vllm(self, base_url: str, api_key: str | None = None) -> CheckResult: ...
 
 
 async def examine(core: Patient, *, ask_local: bool = True) -> list[Finding]:
@@ -87,13 +55,20 @@ async def examine(core: Patient, *, ask_local: bool = True) -> list[Finding]:
         ("Python", _python),
         ("Panel (PySide6)", _panel),
         ("Settings", _settings),
-        ("Ledger", _ledger),
+        ("Ledger", doctor_books.ledger),
+        ("Audit log", doctor_books.audit),
+        ("Limits", doctor_books.limits),
+        ("Unresolved costs", doctor_books.unresolved),
+        ("Paused conversations", doctor_books.paused),
         ("Keyring", _keyring),
         ("Anthropic API", _api),
         ("Local server", _local if ask_local else _local_unasked),
+        ("Local load", _load),
         ("Docker", _docker),
         ("NVIDIA GPU", _gpu),
-        ("Prices", _prices),
+        ("Prices", doctor_books.prices),
+        ("Prompt templates", doctor_books.templates),
+        ("Telemetry", doctor_books.telemetry),
     ]
     return list(await asyncio.gather(*(_guarded(name, check, core) for name, check in checks)))
 
@@ -161,22 +136,6 @@ async def _settings(core: Patient) -> Finding:
             hint="Mend the value where it is set; until then the next source is used.",
         )
     return Finding(component="Settings", state="works", detail=str(core.home))
-
-
-async def _ledger(core: Patient) -> Finding:
-    check = await core.ledger.check()
-    where = core.settings.current.ledger_url or str(core.home / "ledger.sqlite3")
-    if "@" in where:
-        where = where.split("@")[-1]
-    if not check.ok:
-        return Finding(
-            component="Ledger",
-            state="broken",
-            detail="; ".join(check.differences),
-            hint="The rows are the truth; please report this with the file.",
-        )
-    rows = "1 row" if check.attempts == 1 else f"{check.attempts:,} rows"
-    return Finding(component="Ledger", state="works", detail=f"{rows}, sums agree, {where}")
 
 
 async def _keyring(core: Patient) -> Finding:
@@ -322,19 +281,60 @@ def _gpu_now() -> Finding:
     )
 
 
-async def _prices(core: Patient) -> Finding:
-    model = core.settings.current.anthropic_model
-    if core.prices.is_priced(model):
+async def _load(core: Patient) -> Finding:
+    """Say how busy the local server is: by its own numbers where it has some."""
+    settings = core.settings.current
+    kind = chosen_kind(settings, core.settings.origin("vllm_base_url"))
+    if kind == "none":
         return Finding(
-            component="Prices", state="works", version=core.prices.version, detail=f"{model} is priced"
+            component="Local load", state="not_set_up", detail="there is no local server", needed=False
         )
+    if kind == "embedded":
+        queue = (await core.status()).queue
+        running, waiting = (queue.running, queue.waiting) if queue is not None else (0, 0)
+        return Finding(
+            component="Local load",
+            state="works",
+            detail=f"{running} running and {waiting} waiting in this program",
+            needed=False,
+        )
+    load = await _look_at_load(settings.vllm_base_url, core.vllm_key)
+    if load is None:
+        return Finding(
+            component="Local load",
+            state="not_set_up",
+            detail="the server doesn't say how busy it is",
+            hint="vLLM does at /metrics. Else set LOCAL_MAX_CONCURRENT to what the server takes at once.",
+            needed=False,
+        )
+    cache = "" if load.kv_cache_usage is None else f", {load.kv_cache_usage:.0%} of its KV cache used"
     return Finding(
-        component="Prices",
-        state="broken",
-        version=core.prices.version,
-        detail=f"{model} has no known price",
-        hint="Its requests count against the limit at the dearest known price, and are shown as unpriced.",
+        component="Local load",
+        state="works",
+        detail=f"{load.running} running, {load.waiting} waiting{cache}",
+        hint="More comes than it answers. LOCAL_MAX_WAIT_S says how long a request waits before it goes to the API."
+        if load.waiting
+        else "",
+        needed=False,
     )
+
+
+async def _look_at_load(base_url: str, api_key: str | None) -> ServerLoad | None:
+    from core.local.vllm_metrics import LoadPoller
+
+    asked = asyncio.Event()
+
+    async def once(_: float) -> None:
+        asked.set()
+        await asyncio.Event().wait()  # the poller is stopped below
+
+    poller = LoadPoller(base_url, api_key, sleep=once)
+    poller.start()
+    try:
+        await asked.wait()
+        return poller.latest
+    finally:
+        await poller.stop()
 
 
 async def _run(*command: str) -> tuple[int, str]:

@@ -32,7 +32,7 @@ async def doctor(arguments: argparse.Namespace) -> int:
         for finding in findings:
             facts = ", ".join(fact for fact in (finding.version, finding.detail) if fact)
             sys.stdout.write(f"{finding.component.ljust(width)}  {MARKS[finding.state].ljust(10)}  {facts}\n")
-            if finding.hint and finding.state != "works":
+            if finding.hint:
                 sys.stdout.write(f"{' ' * width}  {' ' * 10}  -> {finding.hint}\n")
     broken = [finding for finding in findings if finding.needed and finding.state in ("broken", "missing")]
     return 1 if broken else 0

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import sqlite3
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from core import doctor
+from core import doctor, doctor_books
 from core.chat import ChatRequest
 from core.errors import Unavailable
 from core.local.server import ServerState
 from core.providers.base import CheckResult
+from core.router_core import RouterCore
 from core.settings import SettingsStore
+from tests.support.anthropic_server import Says
+from tests.support.openai_server import Metrics
+from tests.support.two_sides import two_sides
 
 PASSWORD = "hunter2secret"
 KEY = "sk-ant-api03-ABCDEFGHIJ"
@@ -36,6 +42,7 @@ class Raises:
 
 class Prices:
     version = "1"
+    problems: tuple[str, ...] = ()
 
     def is_priced(self, model: str) -> bool:
         return True
@@ -53,14 +60,20 @@ class Patient:
         self.keys: Any = Raises()
         self.ledger: Any = Hangs()
         self.prices: Any = Prices()
-        self.vllm_key = None
+        self.vllm_key: str | None = None
         self.has_api_key = True
 
     async def ask(self, request: ChatRequest) -> Any:
         raise AssertionError("nothing is asked of a server that somebody else runs")
 
     async def status(self) -> Any:
-        raise AssertionError("only an embedded server's state is read")
+        return SimpleNamespace(problems=(), queue=None)
+
+    async def check_ledger(self) -> Any:
+        return await self.ledger.check()
+
+    async def test_limits(self) -> Any:
+        return ()
 
     async def test_anthropic_key(self) -> CheckResult:
         raise Unavailable(f"Refused x-api-key: {KEY}", hint=f"Look at https://me:{PASSWORD}@example")
@@ -108,7 +121,8 @@ class Unasked(Patient):
         self.phase = phase
 
     async def status(self) -> Any:
-        return SimpleNamespace(local=ServerState(phase=self.phase, kind="embedded", detail="exited"))
+        local = ServerState(phase=self.phase, kind="embedded", detail="exited")
+        return SimpleNamespace(local=local, problems=(), queue=None)
 
 
 @pytest.mark.parametrize(
@@ -120,3 +134,101 @@ async def test_the_embedded_server_can_be_looked_at_without_a_request(
     monkeypatch.setattr(doctor, "CHECK_TIMEOUT_S", 0.5)
     found = {f.component: f for f in await doctor.examine(Unasked(home, phase), ask_local=False)}
     assert found["Local server (embedded)"].state == state
+
+
+# -- the books of a core that runs ------------------------------------------------------------------------------
+
+
+async def found(core: RouterCore) -> dict[str, doctor.Finding]:
+    return {finding.component: finding for finding in await core.doctor(ask_local=False)}
+
+
+async def test_whole_books_are_said_to_be_whole(home: Path) -> None:
+    async with two_sides(home, DAILY_TOKEN_BUDGET="100000") as sides:
+        await sides.events()
+        findings = await found(sides.core)
+    assert "1 row, sums agree" in findings["Ledger"].detail
+    assert "unbroken" in findings["Audit log"].detail
+    assert findings["Limits"].detail == "armed: SPEND_LIMIT_DOLLARS, DAILY_TOKEN_BUDGET"
+    for name in ("Ledger", "Audit log", "Limits", "Unresolved costs", "Paused conversations", "Prices"):
+        assert (findings[name].state, findings[name].hint) == ("works", "")
+    assert findings["Telemetry"].state == "not_set_up"
+
+
+async def test_a_ledger_changed_behind_its_back_is_found(home: Path) -> None:
+    async with two_sides(home) as sides:
+        await sides.events("hi", force="api")
+    with sqlite3.connect(home / "ledger.sqlite3") as database:
+        database.execute("UPDATE ledger_attempts SET counted_nanodollars = 1, cost_nanodollars = 1")
+    database.close()
+    async with two_sides(home) as sides:
+        findings = await found(sides.core)
+    for name in ("Ledger", "Audit log", "Limits"):
+        assert (findings[name].state, findings[name].needed) == ("broken", True)
+        assert findings[name].hint
+    assert "SPEND_LIMIT_DOLLARS" in findings["Limits"].detail
+
+
+async def test_a_long_audit_log_is_left_to_its_own_command(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor_books, "MOST_AUDIT_ENTRIES", 1)
+    async with two_sides(home) as sides:
+        await sides.events()
+        audit = (await found(sides.core))["Audit log"]
+    assert "too many to verify here" in audit.detail
+    assert "signalbox audit verify" in audit.hint
+
+
+async def test_what_waits_for_a_person_is_named(home: Path) -> None:
+    async with two_sides(home, RUNAWAY_REQUESTS_PER_MINUTE="1") as sides:
+        sides.api.replies.append(Says("one ", "two", cut_after=1))
+        for _ in range(2):
+            await sides.events("hi", force="api", conversation_id="loop")
+        findings = await found(sides.core)
+    paused, unresolved = findings["Paused conversations"], findings["Unresolved costs"]
+    assert (paused.state, paused.needed) == ("broken", False)
+    assert "signalbox resume" in paused.hint
+    assert "for 1 request whose true cost never came" in unresolved.detail
+    assert "signalbox holds" in unresolved.hint
+
+
+async def test_files_of_the_users_own_that_are_not_used_are_named(home: Path) -> None:
+    (home / "prices.json").write_text("{nonsense")
+    (home / "templates").mkdir()
+    (home / "templates" / "llama.toml").write_text("[system")
+    async with two_sides(home) as sides:
+        findings = await found(sides.core)
+    for name, file in (("Prices", "prices.json"), ("Prompt templates", "llama.toml")):
+        assert findings[name].state == "broken"
+        assert file in findings[name].detail + findings[name].hint
+
+
+async def test_a_model_without_a_price_is_told_how_to_get_one(home: Path) -> None:
+    async with two_sides(home, ANTHROPIC_MODEL="claude-nobody-knows") as sides:
+        prices = (await found(sides.core))["Prices"]
+    assert prices.state == "broken"
+    assert "signalbox prices set claude-nobody-knows" in prices.hint
+
+
+async def test_the_local_servers_own_load_is_told(home: Path) -> None:
+    metrics = Metrics(running=3, waiting=2, kv_cache_usage=0.5)
+    async with two_sides(home, local_metrics=metrics) as sides:
+        load = (await found(sides.core))["Local load"]
+    assert (load.state, load.needed) == ("works", False)
+    assert load.detail == "3 running, 2 waiting, 50% of its KV cache used"
+    assert "LOCAL_MAX_WAIT_S" in load.hint
+    async with two_sides(home) as sides:
+        load = (await found(sides.core))["Local load"]
+    assert load.state == "not_set_up"
+    assert "LOCAL_MAX_CONCURRENT" in load.hint
+
+
+async def test_telemetry_that_cannot_be_served_is_told(home: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        async with two_sides(home, METRICS_PORT=str(taken.getsockname()[1])) as sides:
+            telemetry = (await found(sides.core))["Telemetry"]
+    assert (telemetry.state, telemetry.needed) == ("broken", False)
+    assert "METRICS_PORT" in telemetry.detail

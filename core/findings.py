@@ -1,0 +1,62 @@
+"""What the doctor says of a component, and what it looks at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from core.chat import ChatRequest, ChatResult
+    from core.keys import KeyStore
+    from core.providers.base import CheckResult
+    from core.settings import SettingsStore
+    from core.spend.ledger import Ledger
+    from core.spend.prices import PriceTable
+    from core.spend.rows import ArmedLimit
+    from core.status import CoreStatus, LedgerCheck
+
+State = Literal["works", "missing", "broken", "not_set_up"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One component. ``needed`` is false where Signalbox works without it; ``hint`` says what to do."""
+
+    component: str
+    state: State
+    version: str = ""
+    detail: str = ""
+    hint: str = ""
+    needed: bool = True
+
+
+class Patient(Protocol):
+    """What is looked at; ``RouterCore`` is one."""
+
+    settings: SettingsStore
+    keys: KeyStore
+    prices: PriceTable
+    vllm_key: str | None
+
+    @property
+    def home(self) -> Path: ...
+
+    @property
+    def ledger(self) -> Ledger: ...
+
+    @property
+    def has_api_key(self) -> bool: ...
+
+    async def ask(self, request: ChatRequest) -> ChatResult: ...
+
+    async def status(self) -> CoreStatus: ...
+
+    async def check_ledger(self) -> LedgerCheck | None: ...
+
+    async def test_limits(self) -> tuple[ArmedLimit, ...]: ...
+
+    async def test_anthropic_key(self) -> CheckResult: ...
+
+    async def test_vllm(self, base_url: str, api_key: str | None = None) -> CheckResult: ...
