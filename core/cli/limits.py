@@ -87,7 +87,7 @@ def _words(
     for name in RATES:
         rate = getattr(settings, name)
         text += f"{name.upper().ljust(width)}  {f'{rate:,}' if rate else 'not set'}\n"
-    text += f"{'Told at'.ljust(width)}  {_percents(settings)}\n"
+    text += f"{'Alerts at'.ljust(width)}  {_percents(settings)}\n"
     days = f"the last {CHECKED_DAYS} days"
     if check.ok:
         return text + f"{'Sums'.ljust(width)}  checked now for {days}: they agree with the rows\n"
@@ -98,7 +98,7 @@ def _words(
 def _percents(settings: Settings) -> str:
     from core.routing.limits import alerts_of
 
-    return ", ".join(f"{percent} %" for percent in alerts_of(settings)) or "no share"
+    return ", ".join(f"{percent} %" for percent in alerts_of(settings)) or "none"
 
 
 def _name(limit: Limit) -> str:

@@ -1,0 +1,131 @@
+"""The lines beside an answer: short, true, and only what is worth a word."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from core.chat import (
+    CacheToll,
+    ChatResult,
+    ContextEconomy,
+    Estimate,
+    RequestStep,
+    RouteDecision,
+    Signals,
+    Usage,
+    Waiting,
+)
+from core.cli.answer_json import result_json
+from core.cli.footer import footer, waiting_line
+
+NOTHING = Estimate(model=None, cost_nanodollars=None, hold_nanodollars=None)
+DECISION = RouteDecision(
+    side="api",
+    provider="anthropic",
+    model="m",
+    rule="complex",
+    reason="Complex",
+    mode="hybrid",
+    signals=Signals(input_tokens=1, input_tokens_bound=1, max_output_tokens=1, complexity=0.7),
+    local_estimate=NOTHING,
+    api_estimate=NOTHING,
+    complexity_threshold=0.6,
+    local_requests_today=0,
+    routing_threshold=1,
+    template="claude",
+)
+RESULT = ChatResult(
+    text="t",
+    tool_calls=(),
+    usage=Usage(fresh_input_tokens=1000, cache_read_tokens=500, output_tokens=20),
+    provider="anthropic",
+    side="api",
+    model="m",
+    finish_reason="stop",
+    decision=DECISION,
+    cost_nanodollars=3_000_000,
+    loaded_nanodollars=3_000_000,
+    price_version="1",
+    latency_ms=1,
+    ttft_ms=1,
+    correlation_id="c",
+    started_at=datetime(2026, 11, 23, tzinfo=UTC),
+)
+
+
+def told(decision: dict[str, Any] | None = None, **changes: Any) -> str:
+    return footer(
+        dataclasses.replace(RESULT, **changes, decision=dataclasses.replace(DECISION, **(decision or {})))
+    )
+
+
+def test_a_plain_answer_has_a_plain_footer() -> None:
+    assert told() == "[API · m · Complex · 1,500 in (500 cached), 20 out · $0.0030]"
+
+
+def test_the_way_is_told_with_its_waits_and_costs() -> None:
+    steps = (
+        RequestStep(kind="waited", detail="Waited its turn", took_ms=3000),
+        RequestStep(kind="retried", detail="Overloaded", took_ms=500),
+        RequestStep(kind="retried", detail="Overloaded", took_ms=500),
+        RequestStep(kind="asked_again", detail="No JSON", cost_nanodollars=1_000_000),
+        RequestStep(kind="repaired", detail="A comma"),
+    )
+    line = told(steps=steps, queued_ms=4000.0, unresolved_nanodollars=20_000_000)
+    assert "$0.0030 and $0.0200 unresolved" in line
+    assert "waited 4 s · tried again 2 times · asked again: $0.0010 of it · JSON repaired" in line
+    steps = (RequestStep(kind="fell_back", detail="Local is down", side="api", cost_nanodollars=2_000_000),)
+    line = told({"fell_back_from": "local"}, steps=steps)
+    assert "fell back from Local" in line
+    assert "the failed attempt: $0.0020 of it" in line
+
+
+def test_what_a_local_answer_cost_is_told_where_it_is_known() -> None:
+    local: dict[str, Any] = {"side": "local", "cost_nanodollars": 0}
+    assert "no charge]" in told(**local, loaded_nanodollars=None)
+    assert "no charge, $0.0020 of machine time]" in told(**local, loaded_nanodollars=2_000_000)
+    line = told(**local, loaded_nanodollars=None, marginal_nanodollars=1_000_000)
+    assert "no charge, $0.0010 of power]" in line
+    # An attempt on the API that failed first was billed: that is never no charge.
+    assert "$0.0010" in told(side="local", cost_nanodollars=1_000_000, loaded_nanodollars=None)
+
+
+def test_what_the_context_saved_or_lost_is_told() -> None:
+    economy = ContextEconomy(trimmed_tokens=1200, saved_nanodollars=4_000_000)
+    assert "~1,200 tokens saved ($0.0040)" in told({"economy": economy})
+    assert "~1,200 tokens saved]" in told({"economy": ContextEconomy(compressed_tokens=1200)})
+    toll = CacheToll(side="local", cached_tokens=3000, nanodollars=None, expires_in_s=10)
+    assert "left 3,000 cached tokens at Local]" in told({"toll": toll})
+    assert "cached tokens at" not in told({"toll": dataclasses.replace(toll, side="api")})
+
+
+def test_an_answer_that_is_not_paid_again_and_a_template_of_the_users_own() -> None:
+    assert "an earlier answer, not paid again" in told(replayed=True, cost_nanodollars=0)
+    assert "template claude (yours)" in told({"template": "claude (yours)"})
+
+
+@pytest.mark.parametrize(
+    ("waiting", "line"),
+    [
+        (Waiting("local_queue", "2 ahead.", 7.2, 2), "Waiting for Local, 2 ahead, about 8 s"),
+        (Waiting("local_queue", "Busy.", None, 0), "Waiting for Local"),
+        (Waiting("retry", "Trying again.", 0.25), "Trying again, about 0.2 s"),
+        (Waiting("rate", "R is reached.", 600.0, 1), "R is reached, 1 ahead, about 10 min"),
+        (Waiting("local_start", "The local server is starting."), "The local server is starting"),
+    ],
+)
+def test_waiting_is_one_line(waiting: Waiting, line: str) -> None:
+    assert waiting_line(waiting) == line
+
+
+def test_an_amount_that_is_not_known_is_null() -> None:
+    step = RequestStep(kind="fell_back", detail="Cut", cost_nanodollars=None)
+    found = result_json(
+        dataclasses.replace(RESULT, cost_nanodollars=None, loaded_nanodollars=None, steps=(step,))
+    )
+    assert (found["cost"], found["loaded_cost"], found["marginal_cost"]) == (None, None, None)
+    assert found["steps"][0]["cost"] is None
