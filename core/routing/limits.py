@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from core.settings.model import alert_percents, project_limits
-from core.spend.budget import Limit, SpendLimit, TokenLimit
+from core.spend.budget import Limit, SpendLimit, TokenLimit, Window
 from core.spend.money import dollars_to_nano
 from core.spend.rows import RateLimit, RunawayLimit
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from core.chat import ChatRequest, Side
     from core.settings import Settings
 
@@ -17,25 +20,24 @@ MONTH_LIMIT = "SPEND_LIMIT_DOLLARS"
 
 
 def monthly_limit(settings: Settings) -> SpendLimit:
-    return SpendLimit(name=MONTH_LIMIT, nanodollars=dollars_to_nano(settings.spend_limit_dollars))
+    return _spend_limit(MONTH_LIMIT, settings.spend_limit_dollars)
+
+
+@lru_cache(maxsize=64)
+def _spend_limit(
+    name: str, dollars: Decimal, window: Window = "month", project: str | None = None
+) -> SpendLimit:
+    return SpendLimit(name=name, nanodollars=dollars_to_nano(dollars), window=window, project=project)
 
 
 def limits_of(settings: Settings, project: str | None = None) -> tuple[Limit, ...]:
     """Return every limit that a request of ``project`` has to pass, the month's first."""
     limits: list[Limit] = [monthly_limit(settings)]
     if settings.daily_spend_limit_dollars is not None:
-        limits.append(
-            SpendLimit(
-                name="DAILY_SPEND_LIMIT_DOLLARS",
-                nanodollars=dollars_to_nano(settings.daily_spend_limit_dollars),
-                window="day",
-            )
-        )
+        limits.append(_spend_limit("DAILY_SPEND_LIMIT_DOLLARS", settings.daily_spend_limit_dollars, "day"))
     of_project = project_limits(settings.project_spend_limits).get(project) if project else None
     if of_project is not None:
-        limits.append(
-            SpendLimit(name="PROJECT_SPEND_LIMITS", nanodollars=dollars_to_nano(of_project), project=project)
-        )
+        limits.append(_spend_limit("PROJECT_SPEND_LIMITS", of_project, project=project))
     if settings.daily_token_budget is not None:
         limits.append(TokenLimit(name="DAILY_TOKEN_BUDGET", tokens=settings.daily_token_budget))
     return tuple(limits)

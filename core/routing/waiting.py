@@ -25,8 +25,14 @@ async def told_of(work: Callable[[OnWait], Awaitable[None]]) -> AsyncGenerator[W
         heard.append(waiting)
         news.set()
 
-    task = asyncio.ensure_future(work(on_wait))
-    task.add_done_callback(lambda _: news.set())
+    async def worked() -> None:
+        try:
+            await work(on_wait)
+        finally:
+            news.set()  # the task's own callbacks come a round of the loop later
+
+    task = asyncio.ensure_future(worked())
+    task.add_done_callback(lambda _: news.set())  # it may be cancelled before it begins
     try:
         while not task.done() or heard:
             if not heard:
