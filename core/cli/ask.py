@@ -99,7 +99,7 @@ async def ask(arguments: argparse.Namespace) -> int:
     from core.router_core import RouterCore
 
     request = await _request(arguments)
-    printed = _Printed(is_json=arguments.json, is_quiet=arguments.json or arguments.quiet)
+    printed = Printed(is_json=arguments.json, is_quiet=arguments.json or arguments.quiet)
     async with RouterCore() as core, aclosing(core.stream(request)) as events:
         async for event in events:
             match event:
@@ -118,7 +118,7 @@ async def ask(arguments: argparse.Namespace) -> int:
     return 1
 
 
-class _Printed:
+class Printed:
     """What has been printed so far: the answer to standard output, everything about it to standard error."""
 
     def __init__(self, *, is_json: bool, is_quiet: bool) -> None:

@@ -20,6 +20,7 @@ from core.chat import (
     Waiting,
 )
 from core.cli.answer_json import result_json
+from core.cli.ask import Printed
 from core.cli.footer import footer, waiting_line
 
 NOTHING = Estimate(model=None, cost_nanodollars=None, hold_nanodollars=None)
@@ -120,6 +121,16 @@ def test_an_answer_that_is_not_paid_again_and_a_template_of_the_users_own() -> N
 )
 def test_waiting_is_one_line(waiting: Waiting, line: str) -> None:
     assert waiting_line(waiting) == line
+
+
+def test_a_place_in_line_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    printed = Printed(is_json=False, is_quiet=False)
+    for position, expected_s in ((2, 9.0), (2, 8.0), (1, 4.0), (1, None)):
+        printed.waiting(Waiting("local_queue", f"{position} ahead.", expected_s, position))
+    assert capsys.readouterr() == (
+        "",
+        "Waiting for Local, 2 ahead, about 9 s\nWaiting for Local, 1 ahead, about 4 s\n",
+    )
 
 
 def test_an_amount_that_is_not_known_is_null() -> None:
