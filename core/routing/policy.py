@@ -223,9 +223,10 @@ def _gate(side: Side, signals: Signals, state: RouterState) -> _Gate | None:
 
 
 def _capability_gate(side: Side, signals: Signals, state: RouterState) -> _Gate | None:
-    here, other = state.side(side), state.side(_other(side))
+    here = state.side(side)
     name, can = NAMES[side], here.capabilities
     if signals.model is not None and not here.serves_named_model:
+        other = state.side(_other(side))
         by = NAMES[_other(side)] if other.serves_named_model else "neither side"
         return _Gate("capability", "capability", f"Capability: {signals.model} is served by {by}")
     # A default is no requirement: without a limit of its own, a request takes what the context leaves.
@@ -237,15 +238,15 @@ def _capability_gate(side: Side, signals: Signals, state: RouterState) -> _Gate 
             "context_too_long",
             f"Capability: {needed:,} tokens with the answer, and {name} takes {can.context_tokens:,}",
         )
-    lacking = (
-        (signals.has_images and not can.images, "images"),
-        (signals.has_tools and not can.tools, "tools"),
-        (signals.has_schema and not can.json_schema, "a JSON schema"),
-    )
-    for lacks, what in lacking:
-        if lacks:
-            return _Gate("capability", "capability", f"Capability: {name} doesn't take {what}")
-    return None
+    if signals.has_images and not can.images:
+        lacking = "images"
+    elif signals.has_tools and not can.tools:
+        lacking = "tools"
+    elif signals.has_schema and not can.json_schema:
+        lacking = "a JSON schema"
+    else:
+        return None
+    return _Gate("capability", "capability", f"Capability: {name} doesn't take {lacking}")
 
 
 def _availability_gate(side: Side, state: RouterState) -> _Gate | None:
@@ -329,13 +330,12 @@ def _used_up(used: int, threshold: int) -> str:
 def _complex_reason(signals: Signals, policy: Policy) -> str | None:
     if signals.batch:
         return None
-    for asks, words in (
-        (signals.has_tools, "has tools"),
-        (signals.has_schema, "asks for a JSON schema"),
-        (signals.high_stakes, "is marked high-stakes"),
-    ):
-        if asks:
-            return f"Complex: {words}"
+    if signals.has_tools:
+        return "Complex: has tools"
+    if signals.has_schema:
+        return "Complex: asks for a JSON schema"
+    if signals.high_stakes:
+        return "Complex: is marked high-stakes"
     if signals.complexity >= policy.complexity_threshold:
         score, threshold = two_decimals(signals.complexity), two_decimals(policy.complexity_threshold)
         return f"Complex: score {score} reached {threshold}"
