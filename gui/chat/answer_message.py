@@ -91,7 +91,7 @@ class AnswerMessage(MessageView):
         """Show, where the badge will be, what the request waits for."""
         self.badge.setVisible(True)
         self._note.hide()
-        self.badge.set_waiting(wait.goal, wait.words, wait.told.detail)
+        self.badge.set_waiting(wait.goal, wait.words, wait.detail)
 
     def set_progress(self, tokens: int, tok_s: float | None, held: int | None) -> None:
         self.badge.set_streaming(tokens, tok_s, held)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from core.chat import ChatRequest, RouteDecision, Side
 from core.errors import SignalboxError
 from gui.chat.plan import Facts
 from gui.chat.records import StoredError
+from gui.chat.summary import has_beginning, window_for
 
 if TYPE_CHECKING:
     from core.router_core import RouterCore
@@ -38,6 +40,8 @@ async def find_facts(bridge: Bridge, error: StoredError, request: ChatRequest, *
         facts = replace(facts, local_failed=status.local.detail, log=tuple(log))
     if error.kind == "budget_exceeded":
         facts = replace(facts, lower_to=await _fitting_tokens(bridge, error, request))
+    if error.kind == "context_too_long":
+        facts = replace(facts, summary_window_tokens=await _summary_window(bridge, error, request))
     return facts
 
 
@@ -50,6 +54,15 @@ async def _would_go(
     except SignalboxError:
         return None
     return decision if decision.side == side else None
+
+
+async def _summary_window(bridge: Bridge, error: StoredError, request: ChatRequest) -> int | None:
+    """Return the input tokens to sum the request up to; ``None`` where no old turns could be summed up."""
+    local_context_tokens = None
+    with suppress(SignalboxError):  # then the error's own limit has to do
+        local_context_tokens = (await bridge.call(bridge.core.decide(request))).local_context_tokens
+    window_tokens = window_for(local_context_tokens, error.limit_tokens)
+    return window_tokens if await bridge.run_blocking(has_beginning, request, window_tokens) else None
 
 
 async def _fitting_tokens(bridge: Bridge, error: StoredError, request: ChatRequest) -> int | None:

@@ -172,6 +172,8 @@ class FailureDesk(QObject):
                 self._send_to("local", again)
             case "send_api":
                 self._send_to("api", again)
+            case "summarise":
+                self._summarise(again, plan.facts.summary_window_tokens)
             case "shorten":
                 pass  # the box has the focus
             case "restart_local":
@@ -198,6 +200,12 @@ class FailureDesk(QObject):
         session.set_options(replace(options, force=side))
         again()
         session.set_options(options)
+
+    def _summarise(self, again: Callable[[], object], window_tokens: int | None) -> None:
+        """Send this one request with the conversation's beginning summed up."""
+        if window_tokens is not None:
+            with self._page.session.summarising(window_tokens):
+                again()
 
     async def _resume(self, again: Callable[[], object], conversation: str | None) -> None:
         """Let the paused conversation go on, and send what it was paused at."""

@@ -175,7 +175,20 @@ def _too_long(error: StoredError, facts: Facts, kept: str) -> Plan:
     else:
         fix = ("Shorten", "shorten")
         title = "Too long for the model"
-    return _short(title, f"{counts or error.message + ' '}{kept}", fix, "held", "arrows-out-line-horizontal")
+    icon = "arrows-out-line-horizontal"
+    if facts.summary_window_tokens is None:
+        return _short(title, f"{counts or error.message + ' '}{kept}", fix, "held", icon)
+    return Plan(
+        short=False,
+        title=title,
+        sentence=(counts or error.message).rstrip(),
+        tone="held",
+        icon=icon,
+        fix=fix,
+        actions=(("Summarise the beginning", "", "summarise"),),
+        kept=f"{kept} A summary only shortens what is sent: the conversation keeps all its turns.",
+        facts=facts,
+    )
 
 
 def _unavailable(error: StoredError, facts: Facts, kept: str) -> Plan:

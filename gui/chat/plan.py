@@ -15,6 +15,7 @@ Action = Literal[
     "send_local",
     "send_api",
     "shorten",
+    "summarise",
     "restart_local",
     "show_log",
     "retry",
@@ -34,6 +35,7 @@ class Facts:
 
     ``api_cost_nanodollars`` is the estimate on the API side; ``lower_to`` the most max tokens that would fit
     under the limit. ``in_box`` says that the prompt went back to the composer.
+    ``summary_window_tokens`` is what a request that is too long has to fit into, ``None`` without old turns.
     """
 
     in_box: bool = False
@@ -44,6 +46,7 @@ class Facts:
     can_send_local: bool = False
     can_send_api: bool = False
     api_cost_nanodollars: int | None = None
+    summary_window_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

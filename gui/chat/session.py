@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import aclosing, suppress
+from collections.abc import Generator
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -34,6 +35,7 @@ from gui.chat.records import (
     new_id,
 )
 from gui.chat.requests import build_request
+from gui.chat.summary import LeftOut
 from gui.chat.tree import MessageTree
 from gui.chat.waiting import Wait
 
@@ -108,6 +110,8 @@ class Session(QObject):
         self.tokens = 0
         self._chars = 0
         self.waiting: Wait | None = None
+        self._window_tokens: int | None = None
+        self._left_out: LeftOut | None = None
         self.deleted = False
 
     # What it is
@@ -224,6 +228,15 @@ class Session(QObject):
         """Continue an answer that broke off. Raises ``MalformedSchema``."""
         return self._begin_answer(answer_id)
 
+    @contextmanager
+    def summarising(self, window_tokens: int) -> Generator[None]:
+        """What is asked inside is sent with its oldest turns summed up, to fit ``window_tokens``; all are kept."""
+        self._window_tokens = window_tokens
+        try:
+            yield
+        finally:
+            self._window_tokens = None
+
     def stop(self) -> None:
         """End the running answer; what arrived is kept, and the upstream connection is closed."""
         if self._consumer is not None:
@@ -294,16 +307,18 @@ class Session(QObject):
         self.first_token_at_s = None
         self.tokens = 0
         self._chars = 0
-        self.waiting = None
+        self.waiting = self._left_out = None
         self._saved_at_s = time.monotonic()
         self._keep()
         self._keep_message(answer)
         self.path_changed.emit()
-        self._runner = self._tasks.start(self._run(answer.id, request))
+        self._runner = self._tasks.start(self._run(answer.id, request, self._window_tokens))
         return answer.id
 
-    async def _run(self, answer_id: str, request: ChatRequest) -> None:
-        self._consumer = asyncio.get_running_loop().create_task(self._consume(answer_id, request))
+    async def _run(self, answer_id: str, request: ChatRequest, window_tokens: int | None) -> None:
+        self._consumer = asyncio.get_running_loop().create_task(
+            self._consume(answer_id, request, window_tokens)
+        )
         await asyncio.wait({self._consumer})
         consumer, self._consumer = self._consumer, None
         self._join_text()
@@ -332,10 +347,24 @@ class Session(QObject):
             self.answer_ended.emit(answer_id)
         self.summary_changed.emit()
 
-    async def _consume(self, answer_id: str, request: ChatRequest) -> None:
+    async def _consume(self, answer_id: str, request: ChatRequest, window_tokens: int | None) -> None:
+        if window_tokens is not None:
+            try:
+                request = await self._summarised(answer_id, request, window_tokens)
+            except SignalboxError as error:
+                self._fail(answer_id, "", error, None)
+                return
         async with aclosing(self._bridge.stream(self._bridge.core.stream(request))) as batches:
             async for batch in batches:
                 self._take(answer_id, batch)
+
+    async def _summarised(self, answer_id: str, request: ChatRequest, window_tokens: int) -> ChatRequest:
+        """Have a model sum up the oldest turns; the answer waits for that, and a stop ends it."""
+        self.waiting = Wait.for_summary()
+        self.answer_waits.emit(answer_id)
+        shorter = await self._bridge.call(self._bridge.core.summarised(request, window_tokens))
+        self._left_out = await self._bridge.run_blocking(LeftOut.between, request, shorter)
+        return shorter
 
     def _take(self, answer_id: str, batch: list[StreamEvent]) -> None:
         pieces: list[str] = []
@@ -348,6 +377,8 @@ class Session(QObject):
                     self.answer_waits.emit(answer_id)
                 case Started(decision=decision, hold_nanodollars=hold):
                     self.waiting = None
+                    if self._left_out is not None:
+                        decision = self._left_out.on_decision(decision)
                     message = replace(self.tree[answer_id], decision=decision, hold_nanodollars=hold)
                     self.tree.replace(message)
                     self._keep_message(message)
@@ -383,6 +414,8 @@ class Session(QObject):
         if rest:
             self._show_text(answer_id, rest, 1)
         self._join_text()
+        if self._left_out is not None:
+            result = self._left_out.on_result(result)
         message = self.tree[answer_id]
         self.tree.replace(replace(message, status="done", result=result, decision=result.decision))
 
@@ -390,6 +423,8 @@ class Session(QObject):
         if rest:
             self._show_text(answer_id, rest, 1)
         self._join_text()
+        if partial is not None and self._left_out is not None:
+            partial = self._left_out.on_result(partial)
         message = self.tree[answer_id]
         self.tree.replace(
             replace(

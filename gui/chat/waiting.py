@@ -18,14 +18,26 @@ _FOR = {
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """``until_s`` is the expected end on ``time.monotonic``'s clock, ``None`` where nobody knows."""
+    """``until_s`` is the expected end on ``time.monotonic``'s clock, ``None`` where nobody knows.
 
-    told: Waiting
-    until_s: float | None
+    ``goal`` is what is waited for, such as ``for Local``: it stays the same while the time runs down.
+    """
+
+    goal: str
+    detail: str
+    position: int = 0
+    until_s: float | None = None
 
     @staticmethod
     def begun(told: Waiting) -> Wait:
-        return Wait(told, None if told.expected_s is None else time.monotonic() + told.expected_s)
+        until_s = None if told.expected_s is None else time.monotonic() + told.expected_s
+        return Wait(_FOR[told.reason], told.detail, told.position, until_s)
+
+    @staticmethod
+    def for_summary() -> Wait:
+        return Wait(
+            "for a summary of the beginning", "A model sums up the oldest turns. They are kept here in full."
+        )
 
     @property
     def left_s(self) -> float | None:
@@ -33,16 +45,11 @@ class Wait:
         return None if self.until_s is None else max(0.0, self.until_s - time.monotonic())
 
     @property
-    def goal(self) -> str:
-        """What is waited for, such as ``for Local``: it stays the same while the time runs down."""
-        return _FOR[self.told.reason]
-
-    @property
     def words(self) -> str:
         """``for Local, 2 ahead, about 8 s``."""
         parts = [self.goal]
-        if self.told.position:
-            parts.append(f"{count(self.told.position)} ahead")
+        if self.position:
+            parts.append(f"{count(self.position)} ahead")
         if self.left_s is not None:
             parts.append(about_seconds(self.left_s))
         return ", ".join(parts)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from core.chat import ChatRequest, Failed, Finished, RouteDecision, Started, StreamEvent, TextDelta, Waiting
+from core.context.trimming import plan_summary
 from core.errors import SignalboxError
 from core.spend.prices import PriceTable
 from tests.gui.chat.builders import make_decision, make_result
@@ -66,6 +67,10 @@ class ScriptedCore(FakeCore):
             request.force or "local"
         )
         self.decide_gate: Gate | None = None
+        self.windows: list[int] = []
+        self.summary_gate: Gate | None = None
+        self.summary_error: SignalboxError | None = None
+        self.summaries_ended = 0
 
     def say(self, *scripts: Script) -> None:
         self.scripts.extend(scripts)
@@ -75,6 +80,18 @@ class ScriptedCore(FakeCore):
         if self.decide_gate is not None:
             await self.decide_gate.wait()
         return self.decide_with(request)
+
+    async def summarised(self, request: ChatRequest, window_tokens: int) -> ChatRequest:
+        self.windows.append(window_tokens)
+        try:
+            if self.summary_gate is not None:
+                await self.summary_gate.wait()
+            if self.summary_error is not None:
+                raise self.summary_error
+            plan = plan_summary(request, window_tokens)
+            return request if plan is None else plan.apply("They spoke of towns.").request
+        finally:
+            self.summaries_ended += 1
 
     async def recent(self, limit: int = 100) -> list[Any]:
         return self.rows[:limit]
