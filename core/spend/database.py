@@ -15,6 +15,8 @@ logger = logging.getLogger(__name__)
 
 LEDGER_FILE = "ledger.sqlite3"
 BUSY_TIMEOUT_S = 15.0
+SQLITE_AT_LEAST = (3, 35)
+"""The first with RETURNING (March 2021)."""
 
 _SQLITE_MAGIC = b"SQLite format 3\x00"
 # Any fixed number will do; it names the one lock that all writers of a PostgreSQL ledger take in turn.
@@ -143,8 +145,16 @@ def set_aside(path: Path) -> Path:
 
 
 def _sqlite_engine(path: Path) -> Engine:
+    import sqlite3
+
     from sqlalchemy import URL, create_engine, event
 
+    if sqlite3.sqlite_version_info < SQLITE_AT_LEAST:
+        wanted = ".".join(map(str, SQLITE_AT_LEAST))
+        raise LedgerUnavailable(
+            f"This Python has SQLite {sqlite3.sqlite_version}; the ledger needs {wanted} or newer.",
+            hint="Use a newer Python, or give LEDGER_URL a PostgreSQL database.",
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():

@@ -310,11 +310,6 @@ class Ledger:
         standings, today, asked = self._require().standings, self._clock().date(), tuple(limits)
         return await self._read(lambda connection: standings.read(connection, asked, today))
 
-    async def today(self, limit: SpendLimit) -> tuple[Volume, Budget]:
-        """Return ``volume()`` and the month's ``budget(limit)`` in one read."""
-        volume, _, budget = await self.standing((limit,))
-        return volume, budget
-
     async def budget(self, limit: SpendLimit | None = None) -> Budget:
         """Return the cash of this month (or of the limit's window and project) and the open holds."""
         standings, day = self._require().standings, self._clock().date().isoformat()

@@ -8,6 +8,7 @@ limit that compares with a wrong sum is not armed either.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
@@ -97,8 +98,11 @@ def _passes(connection: Connection, store: Store, limit: Limit, asked: int, now:
 def _used_by_the_rows(connection: Connection, standing: LimitStanding) -> int:
     row, window = schema.attempts.c, standing.window_label
     counted = row.counted_tokens if isinstance(standing.limit, TokenLimit) else row.counted_nanodollars
+    # A day begins up to 14 hours before the same day of UTC: with that bound, an old ledger is not read as a whole.
+    first = date.fromisoformat(window if len(window) > len("2026-11") else f"{window}-01")
+    from_hour = (first - date(1970, 1, 1)).days * 24 - 24
     query: Any = select(func.coalesce(func.sum(counted), 0)).where(
-        func.substr(row.day, 1, len(window)) == window
+        row.hour >= from_hour, func.substr(row.day, 1, len(window)) == window
     )
     project = project_of(standing.limit)
     if project is not None:

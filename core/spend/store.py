@@ -403,6 +403,8 @@ class Store:
             "state": "settled",
             "cost_nanodollars": nanodollars,
             "counted_nanodollars": nanodollars,
+            # What was not billed has not used tokens either.
+            "counted_tokens": row["counted_tokens"] if nanodollars else 0,
         }
         self._change(connection, row, closed, "resolve", now.us)
         return closed

@@ -111,6 +111,7 @@ class Writer:
             closing = closing or last
             self._write_all([*self._kept.values(), *batch])
             self._wake()
+            self._fold_up_the_rest()
         if self._checkpointer is not None:
             self._checkpointer.close()
         if self._kept:
@@ -173,9 +174,6 @@ class Writer:
             self._resolve(operation, result, error)
         if self._checkpointer is not None:
             self._checkpointer.wrote(len(operations))
-            if self._checkpointer.writer_must:
-                self._checkpointer.writer_must = False
-                self._restart_log()
         else:
             # Back to the pool, which tests it before the next use: the server may restart in between.
             connection.close()
@@ -192,13 +190,15 @@ class Writer:
             return explain(error, self._path)
         return error  # a bug in one operation reaches its own caller
 
-    def _restart_log(self) -> None:
-        """Fold the log up here, since the checkpointer cannot catch up; requests wait for it this once."""
-        if self._connection is not None:
-            try:
-                driver_of(self._connection).execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
-            except Exception as error:  # noqa: BLE001 - the log keeps what it has; the checkpointer asks again
-                logger.warning("The ledger's log grows: %s", error)
+    def _fold_up_the_rest(self) -> None:
+        """Finish what the checkpointer began: nobody else can, while this thread goes on writing."""
+        if self._checkpointer is None or not self._checkpointer.rest_is_due or self._connection is None:
+            return
+        self._checkpointer.rest_is_due = False
+        try:
+            driver_of(self._connection).execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except Exception as error:  # noqa: BLE001 - the log keeps what it has; the checkpointer asks again
+            logger.debug("The rest of the ledger's log could not be folded up: %s", error)
 
     def _connect(self, *, durable: bool) -> Connection:
         if self._connection is None:

@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 
-BENCHES = ("router", "memory", "panel", "stream", "ledger")
+BENCHES = ("router", "memory", "panel", "stream", "ledger", "million")
 
 
 def main(wanted: list[str]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -62,7 +62,7 @@ def hold(nanodollars: int | None, limit: int | None = None) -> HoldRequest:
 @asynccontextmanager
 async def open_ledger(
     home: Path, clock: HandClock | None = None, url: str | None = None
-) -> AsyncIterator[Ledger]:
+) -> AsyncGenerator[Ledger, None]:
     ledger = Ledger(url, home, clock=clock) if clock else Ledger(url, home)
     await ledger.open()
     try:

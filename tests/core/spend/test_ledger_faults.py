@@ -144,3 +144,12 @@ async def test_a_result_that_cannot_be_written_is_kept_and_written_at_the_close(
     assert ledger.unsaved == ()
     async with open_ledger(home) as ledger:
         assert (await ledger.budget()).spent_nanodollars == 13
+
+
+async def test_an_sqlite_that_is_too_old_is_said_in_plain_words(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
+    error = await refused(home)
+    assert "3.35" in error.message
+    assert list(home.iterdir()) == []

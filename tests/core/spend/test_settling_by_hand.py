@@ -283,3 +283,8 @@ async def test_a_settlement_by_hand_leaves_the_tokens_at_their_hold(home: Path) 
         _, (tokens,), budget = await ledger.standing((TokenLimit(name="T", tokens=100),))
         assert (tokens.used, tokens.unresolved, budget.spent_nanodollars) == (40, 0, 5)
         assert (await ledger.budget(month_limit(10))).free_nanodollars == 5
+        # What was not billed at all was not sent to a model either.
+        await ledger.resolve(await asked(ledger, LOST), 0)
+        _, (tokens,), _ = await ledger.standing((TokenLimit(name="T", tokens=100),))
+        assert tokens.used == 40
+        await sound(ledger)

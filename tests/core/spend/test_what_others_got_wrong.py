@@ -215,3 +215,22 @@ async def test_a_report_since_any_hour_counts_each_row_once(home: Path, hours: i
     other.close()
     async with open_ledger(home) as ledger:
         assert sum(row.requests for row in await ledger.report(since)) == expected
+
+
+@pytest.mark.soak
+async def test_a_ledger_of_a_million_requests_is_whole_and_still_keeps_its_limit(home: Path) -> None:
+    last = fill(home, 1_000_000)
+    async with open_ledger(home, HandClock(last - timedelta(hours=1))) as ledger:
+        check = await ledger.check()
+        assert (check.attempts, check.differences) == (1_000_000, ())
+        spent = (await ledger.budget()).spent_nanodollars
+        limit = month_limit(spent + 100)
+        (result,) = await ledger.self_test((limit,))
+        assert result.armed, result.detail
+        request = new_request()
+        await ledger.begin(request, HoldRequest(nanodollars=100, limits=(limit,)))
+        with pytest.raises(BudgetExceeded):
+            await ledger.begin(new_request(), HoldRequest(nanodollars=1, limits=(limit,)))
+        await ledger.settle(request.correlation_id, ENDINGS[0])
+        assert sum(row.requests for row in await ledger.report()) == 1_000_001
+        assert (await ledger.check(last - timedelta(days=2))).ok
