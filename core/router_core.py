@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from core.assembly import assemble
 from core.bookkeeping import Bookkeeping
 from core.chat import ChatRequest, ChatResult, Failed, Finished, RouteDecision, Side, StreamEvent
-from core.errors import LedgerUnavailable, Unavailable
+from core.errors import LedgerUnavailable, SignalboxError, Unavailable
 from core.local.choice import chosen_kind
 from core.local.keeper import LocalKeeper
 from core.local.server import ServerState
@@ -34,6 +34,8 @@ from core.local.vllm_metrics import LoadPoller
 from core.monitoring import Monitoring
 from core.observe import remember_secret
 from core.routing.limits import all_limits
+from core.routing.run import within
+from core.routing.stream_watch import Deadline
 from core.status import ApiStatus, CoreStatus, LedgerCheck, Problem
 
 if TYPE_CHECKING:
@@ -202,19 +204,25 @@ class RouterCore:
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[StreamEvent, None]:
         """Run a request and yield its events; the last one is ``Finished`` or ``Failed``."""
+        deadline = Deadline.after(request, self.settings.current.request_deadline_s)
         try:
-            await self._ready()
-        except Unavailable as error:
+            await within(deadline, self._ready(request), "getting ready")
+        except SignalboxError as error:
             yield Failed(error)
             return
-        events = self._router.stream(request)
+        events = self._router.stream(request, deadline)
         self._running[events] = asyncio.current_task()
+        ended = False
         try:
             async with aclosing(events):
                 async for event in events:
                     if isinstance(event, Finished) and event.result.side == "local":
                         self._local.learn_speed(event.result)
+                    ended = ended or isinstance(event, Finished | Failed)
                     yield event
+            if not ended:
+                stopping = Unavailable("Signalbox is stopping.", hint="What had arrived is settled.")
+                yield Failed(stopping)
         finally:
             del self._running[events]
 
@@ -225,7 +233,8 @@ class RouterCore:
             InvalidRequest: it could not be sent anywhere.
             LedgerUnavailable: the counts and the money spent can't be read.
         """
-        return (await self.decider())(request)
+        await self._ready(request)
+        return self._router.decide(request, await self._router.standing(request.project))
 
     async def decider(self) -> Callable[[ChatRequest], RouteDecision]:
         """Return ``decide`` as a plain function over today's counts as they are now, for many requests."""
@@ -253,13 +262,14 @@ class RouterCore:
         summary = await self.ask(asked)
         return plan.apply(summary.text).request
 
-    async def _ready(self) -> None:
+    async def _ready(self, request: ChatRequest | None = None) -> None:
         self._check_running()
         self.settings.reload_if_changed()
         await self._key_read.wait()
         await self._monitoring.settled()
         self._check_running()
-        if self._local.needs_look():
+        api_only = self.settings.current.routing_mode == "api-only" or (request and request.force == "api")
+        if not api_only and self._local.needs_look():
             await self._keeper.start()
 
     def _check_running(self) -> None:
@@ -404,13 +414,13 @@ class RouterCore:
         """Try each limit that is set: what is too much has to be refused. Nothing is held or recorded."""
         return await self.ledger.self_test(all_limits(self.settings.current))
 
-    async def resolve(self, correlation_id: str, nanodollars: int) -> LedgerRow:
-        """Settle a request whose true cost never came, by hand.
+    async def resolve(self, correlation_id: str, nanodollars: int, attempt: int | None = None) -> LedgerRow:
+        """Settle a request whose true cost never came, by hand; ``attempt`` says which, where it has several.
 
         Raises:
             InvalidRequest: it isn't unresolved, or there is no such request.
         """
-        row = await self.ledger.resolve(correlation_id, nanodollars)
+        row = await self.ledger.resolve(correlation_id, nanodollars, attempt=attempt)
         self._changed()
         return row
 

@@ -13,6 +13,9 @@ from typing import Any, cast
 
 from core.chat import Usage
 
+MOST_TOKENS = 2**40
+"""A trillion: no request has more, and sums of such counts fit into the ledger's 64 bits."""
+
 
 def as_mapping(value: Any) -> Mapping[str, Any] | None:
     """Return a wire object (a mapping, or an SDK model with its unknown fields) as a mapping, else ``None``."""
@@ -168,6 +171,6 @@ def openai_usage(raw: Any) -> Usage | None:
 
 def _count(value: Any) -> int | None:
     """Return a token count, or ``None`` for anything else a wire may hold in its place."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_TOKENS:
         return None
     return value

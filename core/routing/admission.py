@@ -262,6 +262,9 @@ class Admission:
         assert side is not None
         slot = await self._place(run, decision, on_wait) if side == "local" else None
         breaker = self._tracks[side].breaker(decision.model)
+        if slot is not None and slot.waited_s > 0 and not breaker.allows:
+            slot.leave()
+            raise LineTooLong("it failed while this request waited")
         ticket: Ticket | None = None
         try:
             sent, decision = self._phrased(run, decision, request)
@@ -321,7 +324,9 @@ class Admission:
         rates = rates_of(settings, run.request, decision.side, run.conversation)
         if failed is None:
             return await self._ledger().begin(record, hold, rates=rates)
-        return await self._ledger().switch_side(failed, record, hold, rates=rates)
+        # Being cancelled does not undo it: whoever stops this waits for its end, and settles what it opened.
+        run.switching = asyncio.ensure_future(self._ledger().switch_side(failed, record, hold, rates=rates))
+        return await asyncio.shield(run.switching)
 
     async def _place(self, run: Run, decision: RouteDecision, on_wait: OnWait) -> Slot:
         """Wait for a place at the local server: for long only where the API is no choice.
@@ -360,6 +365,7 @@ class Admission:
         return (
             not run.line_too_long
             and not run.fell_back
+            and decision.fell_back_from is None
             and run.request.force is None
             and decision.mode != "local-only"
             and decision.api_available

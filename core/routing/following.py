@@ -71,8 +71,9 @@ class Following:
     def _retry(self, run: Run, failed: Attempt, failure: TransientFailure) -> Next | None:
         if run.retries >= self._settings().max_retries:
             return None
-        if failed.side == "api" and failure.may_be_billed:
-            return None  # it may be running there: sent again, it would be paid twice
+        begun = failed.answer.usage is not None or failed.answer.first is not None
+        if failed.side == "api" and (failure.may_be_billed or begun):
+            return None  # it may be running there, or has been: sent again, it would be paid twice
         wait_s = self._backoff.delay_s(run.retries + 1, failure.retry_after_s)
         left_s = run.deadline.left_s
         if wait_s is None or (left_s is not None and wait_s >= left_s):

@@ -108,12 +108,16 @@ class Router:
         shaped = self._shaper.shape(validated(request), preview=True)
         return self._admission.decide(shaped, self._admission.signals(shaped), standing)
 
-    async def stream(self, request: ChatRequest) -> AsyncGenerator[StreamEvent, None]:
+    async def stream(
+        self, request: ChatRequest, deadline: Deadline | None = None
+    ) -> AsyncGenerator[StreamEvent, None]:
         """Run ``request`` and yield its events; ends in exactly one ``Finished`` or ``Failed``.
+
+        ``deadline`` is the request's own, where it began to count before this.
 
         Closing the generator closes the upstream connection and settles what was used.
         """
-        run = Run(request, Deadline.after(request, self._settings().request_deadline_s))
+        run = Run(request, deadline or Deadline.after(request, self._settings().request_deadline_s))
         events = self._events_of(run)
         try:
             async with aclosing(in_request(request, events)) as told:
@@ -141,18 +145,30 @@ class Router:
                         claim.finish(event.result)
                     yield event
         except SignalboxError as error:
-            error.correlation_id = run.correlation_id
-            if claim is not None:
-                claim.fail(error)
-            if run.attempt is None:
-                await self._refused(run, error)
-            log.info("failed: %s", error.kind)
-            self._shaper.ended(run, run.partial, answered=False)
-            self._watchers.ended(run, "refused" if run.attempt is None else "failed", run.partial, error)
-            yield Failed(error, run.partial)
+            if run.attempt is None and not isinstance(error, LedgerUnavailable):
+                await self._refused(run, error.kind)
+            yield self._failed(run, claim, error)
+        except Exception as fault:
+            log.exception("a fault in Signalbox itself")
+            error = SignalboxError(
+                f"Something went wrong in Signalbox itself ({type(fault).__name__}).",
+                hint="What had arrived is kept. Try again; the log has the details.",
+            )
+            yield self._failed(run, claim, error)
         finally:
             if claim is not None:
+                if run.result is not None:
+                    claim.finish(run.result)  # paid for, though its reader has gone: the key has its answer
                 claim.release()
+
+    def _failed(self, run: Run, claim: Claim | None, error: SignalboxError) -> Failed:
+        error.correlation_id = run.correlation_id
+        if claim is not None:
+            claim.fail(error)
+        log.info("failed: %s", error.kind)
+        self._shaper.ended(run, run.partial, answered=False)
+        self._watchers.ended(run, "refused" if run.attempt is None else "failed", run.partial, error)
+        return Failed(error, run.partial)
 
     # -- repeated requests ----------------------------------------------------------------------------------
 
@@ -178,15 +194,15 @@ class Router:
         self._watchers.ended(run, "done", result)
         yield Finished(result)
 
-    async def _refused(self, run: Run, error: SignalboxError) -> None:
+    async def _refused(self, run: Run, kind: str) -> None:
         """Keep a row of a request that was never sent. A request that is no request (no message) has none."""
-        if run.shaped is None or isinstance(error, LedgerUnavailable):
+        if run.shaped is None:
             return
         try:
             await self._ledger().refuse(
                 RefusedRequest(
                     correlation_id=run.correlation_id,
-                    error_kind=error.kind,
+                    error_kind=kind,
                     source=run.request.source,
                     project=run.request.project,
                     decision=run.decision,
@@ -202,7 +218,7 @@ class Router:
         try:
             run.shaped = self._shaper.shape(run.request)
             run.conversation = run.shaped.conversation
-            async with aclosing(told_of(lambda on_wait: self._admission.admit(run, on_wait))) as waits:
+            async with aclosing(told_of(lambda on_wait: self._admitted(run, on_wait))) as waits:
                 async for waiting in waits:
                     yield waiting
             while True:
@@ -220,23 +236,43 @@ class Router:
                         yield waiting
                 if run.attempt is attempt:
                     raise attempt.failure
-            result = await self._settle(run, attempt, "done")
+            result = run.result = await self._done(run, attempt)
         except SignalboxError as error:
             if run.attempt is not None:
                 run.partial = await self._settle(run, run.attempt, "failed", error)
             raise
         except BaseException:
             # Stopped, closed by whoever read the events, or a fault of ours: the hold must not outlive it.
-            if run.attempt is not None:
-                settling = asyncio.ensure_future(self._settle(run, run.attempt, "stopped"))
-                await to_its_end(settling)
-                result = None if settling.cancelled() else settling.result()
-                self._shaper.ended(run, result, answered=False)
-                self._watchers.ended(run, "stopped", result)
+            if run.result is None:
+                stopping = asyncio.ensure_future(self._stopped(run))
+                await to_its_end(stopping)
+            self._shaper.ended(run, run.result or run.partial, answered=run.result is not None)
+            self._watchers.ended(run, "done" if run.result else "stopped", run.result or run.partial)
             raise
         self._shaper.ended(run, result, answered=True)
         self._watchers.ended(run, "done", result)
         yield Finished(result)
+
+    async def _admitted(self, run: Run, on_wait: OnWait) -> None:
+        await within(run.deadline, self._admission.admit(run, on_wait), "waiting to be sent")
+
+    async def _done(self, run: Run, attempt: Attempt) -> ChatResult:
+        """Settle a whole answer, although its reader may be leaving just now."""
+        settling = asyncio.ensure_future(self._settle(run, attempt, "done"))
+        try:
+            return await asyncio.shield(settling)
+        except asyncio.CancelledError:
+            await to_its_end(settling)
+            if not settling.cancelled() and settling.exception() is None:
+                run.result = settling.result()
+            raise
+
+    async def _stopped(self, run: Run) -> None:
+        if run.attempt is not None:
+            failure = run.attempt.failure
+            run.partial = await self._settle(run, run.attempt, "stopped", failure)
+        else:
+            await self._refused(run, "stopped")
 
     async def _attempt_events(self, run: Run, attempt: Attempt) -> AsyncGenerator[StreamEvent, None]:
         """Run one attempt; ``attempt.failure`` says whether another may follow.
@@ -314,10 +350,9 @@ class Router:
 
     def _withheld(self, run: Run, attempt: Attempt, verdict: Verdict | None) -> list[StreamEvent]:
         """Return what was kept back for the check, now that it has passed (or the caller has to decide)."""
-        if verdict is None:
-            return []
-        attempt.schema_valid = verdict.valid
-        if verdict.repaired:
+        text = attempt.answer.text if verdict is None else verdict.text
+        attempt.schema_valid = verdict.valid if verdict is not None else None
+        if verdict is not None and verdict.repaired:
             attempt.text = verdict.text
             run.steps.append(
                 RequestStep(
@@ -325,8 +360,8 @@ class Router:
                 )
             )
         events: list[StreamEvent] = []
-        if attempt.request.response_format is not None and verdict.text:
-            events.append(TextDelta(verdict.text))
+        if attempt.request.response_format is not None and text:
+            events.append(TextDelta(text))
         if attempt.request.tools:
             events += _tool_events(attempt.answer.tool_calls)
         return events
@@ -365,7 +400,14 @@ class Router:
                 opened = await asyncio.shield(opening)
             except asyncio.CancelledError:
                 # Stopped while it was being written: it may be there, and then it is what has to be settled.
-                opening.cancel()
+                if run.switching is not None:
+                    await to_its_end(run.switching)
+                if (
+                    run.switching is None
+                    or run.switching.cancelled()
+                    or run.switching.exception() is not None
+                ):
+                    opening.cancel()
                 await to_its_end(opening)
                 if not opening.cancelled() and opening.exception() is None:
                     self._moved_on(run, failed, opening.result(), following, outcome)
@@ -419,6 +461,13 @@ class Router:
                 run.alerts.extend(settled.alerts)
             except SignalboxError as trouble:
                 log.warning("could not be settled: %s", trouble.message)
+            except Exception:
+                # Figures that no ledger can hold: without them it is counted at its hold, never too little.
+                log.exception("settled without its usage")
+                unknown = dataclasses.replace(
+                    outcome, usage=None, cost_nanodollars=None, may_have_billed=True
+                )
+                await self._ledger().settle(result.correlation_id, unknown)
         return result
 
     def _leave_local(self, attempt: Attempt) -> None:

@@ -18,6 +18,7 @@ from core.chat import (
     Side,
     TextDelta,
     ToolCallDelta,
+    Usage,
 )
 from core.providers import AnswerCollector
 from core.routing.health import Breaker, Ticket
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from core.routing.shaping import Shaped
     from core.routing.watchers import Watch
     from core.spend.budget import BudgetAlert
+    from core.spend.rows import Admission
     from core.structured.scoreboard import ScoreEntry
 
 
@@ -139,6 +141,13 @@ class Run:
     wait_reasons: set[str] = field(default_factory=set[str])
     watch: Watch | None = None
     told: bool = False
+    switching: asyncio.Future[Admission] | None = None
+    """The ledger's own write of the next attempt; it is never half done."""
+
+    result: ChatResult | None = None
+    """The whole answer, once it is settled."""
+
+    earlier_usage: Usage | None = None
 
     @property
     def correlation_id(self) -> str:

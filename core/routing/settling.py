@@ -46,6 +46,8 @@ class Settling:
                 priced = self.prices.price(usage, model, decision.model, at=attempt.opened_at)
             version = priced.version if priced is not None else self.prices.version
             cost = loaded = priced.nanodollars if priced is not None else None
+            if loaded is not None:
+                loaded += run.earlier_nanodollars
         else:
             if attempt.machine_time is not None:
                 own = attempt.machine_time.cost
@@ -117,6 +119,7 @@ class Settling:
             used_tokens=outcome.usage.total_tokens if outcome.usage is not None else None,
             may_have_billed=outcome.may_have_billed,
         )
+        run.earlier_usage = sum_of_usage(run.earlier_usage, outcome.usage)
         if resolution.cost_nanodollars is None:
             run.unresolved_nanodollars += resolution.counted_nanodollars
         else:
@@ -133,3 +136,16 @@ def _with_arrived_output(usage: Usage, answer: Arrived) -> Usage:
     arrived += sum(len(call.arguments_json.encode("utf-8", "replace")) for call in answer.tool_calls)
     from_arrived = -(-arrived // BYTES_PER_ARRIVED_TOKEN)
     return dataclasses.replace(usage, output_tokens=max(usage.output_tokens, from_arrived))
+
+
+def sum_of_usage(first: Usage | None, second: Usage | None) -> Usage | None:
+    if first is None or second is None:
+        return first or second
+    return dataclasses.replace(
+        second,
+        fresh_input_tokens=first.fresh_input_tokens + second.fresh_input_tokens,
+        cache_read_tokens=first.cache_read_tokens + second.cache_read_tokens,
+        cache_write_5m_tokens=first.cache_write_5m_tokens + second.cache_write_5m_tokens,
+        cache_write_1h_tokens=first.cache_write_1h_tokens + second.cache_write_1h_tokens,
+        output_tokens=first.output_tokens + second.output_tokens,
+    )

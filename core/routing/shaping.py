@@ -66,7 +66,11 @@ class Shaped:
 
     def without_marks(self) -> Shaped:
         """Return it without cache marks: its worst case is lower."""
-        return dataclasses.replace(self, request=dataclasses.replace(self.request, cache_marks=None))
+        cache = self.cache
+        if cache is not None:
+            cache = dataclasses.replace(cache, marks=None, reason="near a limit, writing a cache is too dear")
+        request = dataclasses.replace(self.request, cache_marks=None)
+        return dataclasses.replace(self, request=request, cache=cache)
 
 
 class Shaper:
@@ -133,7 +137,8 @@ class Shaper:
             return
         if run.shaped.cache is not None:
             on_api = result is not None and result.side == "api"
-            usage = result.usage if result is not None and on_api else None
+            marked = run.shaped.cache.marks is not None
+            usage = result.usage if result is not None and on_api and marked else None
             model = self._api_model(run.shaped.request)
             self._planner.settled(run.correlation_id, usage, self._cache_prices(model))
         if result is None or not answered:

@@ -49,7 +49,7 @@ async def told_of(work: Callable[[OnWait], Awaitable[None]]) -> AsyncGenerator[W
             task.exception()  # a refusal that came when its reader had left is nobody's fault to log
 
 
-async def to_its_end(task: asyncio.Task[Any]) -> None:
+async def to_its_end(task: asyncio.Future[Any]) -> None:
     """Wait until ``task`` is done although the surrounding one is being cancelled; it raises nothing itself.
 
     A cancellation that comes meanwhile is not lost: the surrounding task gets it where it waits next.

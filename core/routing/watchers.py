@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from core.chat import ChatResult
 from core.errors import SignalboxError
 from core.routing.run import Attempt, Run
+from core.routing.settling import sum_of_usage
 from core.spend.rows import Outcome
 from core.telemetry.records import RequestRecord, RequestStatus
 
@@ -91,7 +92,7 @@ def _record(
         rule=decision.rule if decision is not None else None,
         error_kind=error.kind if error is not None else None,
         finish_reason=result.finish_reason if result is not None and status == "done" else None,
-        usage=result.usage if result is not None else None,
+        usage=sum_of_usage(run.earlier_usage, result.usage if result is not None else None),
         cost_nanodollars=result.cost_nanodollars if result is not None else 0,
         loaded_nanodollars=result.loaded_nanodollars if result is not None else None,
         unresolved_nanodollars=run.unresolved_nanodollars,

@@ -17,7 +17,7 @@ from gui.tasks import Tasks
 from gui.theme import set_property, theme
 
 SHOWN_ROWS = 100
-Settle = Callable[[str, int], Coroutine[Any, Any, LedgerRow]]
+Settle = Callable[[LedgerRow, int], Coroutine[Any, Any, LedgerRow]]
 
 
 def row_words(row: LedgerRow) -> str:
@@ -114,7 +114,7 @@ class UnresolvedRow(QWidget):
 
     async def _write(self, nanodollars: int) -> None:
         try:
-            await self._settle(self.row.correlation_id, nanodollars)
+            await self._settle(self.row, nanodollars)
         except SignalboxError as error:
             self._forget()
             self.result.tell("danger", "", str(error))

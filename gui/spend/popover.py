@@ -196,8 +196,9 @@ class SpendPopover(QFrame):
             self.held.show_rows(holds, unresolved)
         self._fit_soon()
 
-    async def _settle(self, correlation_id: str, nanodollars: int) -> LedgerRow:
-        return await self._bridge.call(self._bridge.core.resolve(correlation_id, nanodollars))
+    async def _settle(self, row: LedgerRow, nanodollars: int) -> LedgerRow:
+        resolving = self._bridge.core.resolve(row.correlation_id, nanodollars, row.attempt)
+        return await self._bridge.call(resolving)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         if event.key() == Qt.Key.Key_Escape:

@@ -203,7 +203,9 @@ async def test_one_who_stops_waiting_leaves_nothing_behind(home: Path) -> None:
         await first.result()
         await nothing_is_left(sides)
         statuses = sorted(row.status for row in await sides.core.recent())
-        assert statuses == ["done", "done"], "who never left the line was never sent"
+        assert statuses == ["done", "done", "refused"], (
+            "who never left the line was never sent, and has its row"
+        )
 
 
 async def test_one_that_is_stopped_at_the_server_gives_its_place_to_the_next(home: Path) -> None:

@@ -137,7 +137,8 @@ class FakeCore:
         self.calls.append(("check_ledger",))
         return self.now.checked
 
-    async def resolve(self, correlation_id: str, nanodollars: int) -> LedgerRow:
+    async def resolve(self, correlation_id: str, nanodollars: int, attempt: int | None = None) -> LedgerRow:
+        del attempt
         self.calls.append(("resolve", correlation_id, nanodollars))
         row = next((row for row in self.ledger.left if row.correlation_id == correlation_id), None)
         if row is None:
