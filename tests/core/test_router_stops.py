@@ -1,0 +1,147 @@
+"""Stopped, refused or broken at an awkward moment: nothing is counted or paid twice, and every request has its end."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+from core.chat import ChatRequest, Failed, Finished, JsonSchemaFormat, Started, TextDelta, Waiting
+from core.errors import BudgetExceeded, DuplicateRequest, Unavailable
+from tests.core.test_router_faults import Gate, nothing_is_held
+from tests.support.anthropic_server import Fault, Says, refusal
+from tests.support.two_sides import two_sides
+
+SCHEMA = JsonSchemaFormat(
+    schema={"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+)
+
+
+async def test_a_stop_while_it_is_asked_again_counts_the_first_answer_once(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with two_sides(home, ROUTING_MODE="api-only") as sides:
+        sides.api.replies.append(Says("no JSON at all"))
+        request = ChatRequest.from_prompt("Give me JSON.", response_format=SCHEMA)
+        gate = Gate(sides.core.ledger.switch_side)
+        monkeypatch.setattr(sides.core.ledger, "switch_side", gate)
+        task = asyncio.ensure_future(sides.core.ask(request))
+        await gate.reached.wait()
+        task.cancel()
+        gate.opened.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await nothing_is_held(sides)
+        first, second = await sides.core.ledger.attempts(request.correlation_id)
+        assert first.state == "settled"
+        assert first.cost_nanodollars
+        assert (second.state, second.counted_nanodollars) == ("released", 0), "it was never sent"
+
+
+@pytest.mark.parametrize("kind", ["overloaded_error", "rate_limit_error", "api_error"])
+async def test_an_answer_that_had_begun_is_not_sent_again(home: Path, kind: str) -> None:
+    async with two_sides(home, ROUTING_MODE="api-only", MAX_RETRIES="2") as sides:
+        sides.api.replies += [Says("x", fault_after=(0, Fault(kind, "Overloaded")))] * 3
+        assert isinstance((await sides.events())[-1], Failed)
+        assert len(await sides.core.recent()) == 1, "sent again, it would be paid twice"
+
+
+async def test_a_stop_between_two_tries_charges_nothing(home: Path) -> None:
+    async with two_sides(home, ROUTING_MODE="api-only", MAX_RETRIES="2") as sides:
+        sides.api.replies += [refusal(429, "rate_limit_error", "Slow down", retry_after="5")]
+        async with aclosing(sides.core.stream(ChatRequest.from_prompt("hi"))) as events:
+            async for event in events:
+                if isinstance(event, Waiting) and event.reason == "retry":
+                    break
+        await nothing_is_held(sides)
+        assert (await sides.core.ledger.budget()).spent_nanodollars == 0
+
+
+async def test_an_answer_that_was_paid_is_there_for_its_key_though_its_reader_left(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with two_sides(home, ROUTING_MODE="api-only") as sides:
+        gate = Gate(sides.core.ledger.settle)
+        monkeypatch.setattr(sides.core.ledger, "settle", gate)
+        asked = {"idempotency_key": "once"}
+        task = asyncio.ensure_future(sides.core.ask("hi", **asked))
+        await gate.reached.wait()
+        task.cancel()
+        gate.opened.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        again = await sides.core.ask("hi", **asked)
+        assert again.replayed
+        assert len(sides.api.received) == 1
+
+
+async def test_a_key_is_for_one_question(home: Path) -> None:
+    async with two_sides(home) as sides:
+        await sides.core.ask("hi", idempotency_key="once")
+        with pytest.raises(DuplicateRequest):
+            await sides.core.ask("something else", idempotency_key="once")
+
+
+async def test_a_stopping_core_says_so_to_who_reads(home: Path) -> None:
+    async with two_sides(home, ROUTING_MODE="api-only") as sides:
+        sides.api.replies.append(Says("Hello there", hold_after=1))
+        seen = []
+        async with aclosing(sides.core.stream(ChatRequest.from_prompt("hi"))) as events:
+            async for event in events:
+                seen.append(event)
+                if isinstance(event, TextDelta):
+                    await sides.core.stop()
+        assert isinstance(seen[-1], Failed)
+        assert isinstance(seen[-1].error, Unavailable)
+
+
+async def test_a_fault_of_ours_ends_in_a_typed_failure(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with two_sides(home, ROUTING_MODE="api-only") as sides:
+        provider = await sides.core._api.provider(None)  # pyright: ignore[reportPrivateUsage]
+
+        def broken(request: ChatRequest) -> None:
+            raise ValueError("a fault")
+
+        monkeypatch.setattr(provider, "stream", broken)
+        events = await sides.events()
+        assert [type(event) for event in events] == [Started, Failed]
+        await nothing_is_held(sides)
+
+
+async def test_decide_knows_the_limit_of_a_project(home: Path) -> None:
+    async with two_sides(home, ROUTING_MODE="api-only", PROJECT_SPEND_LIMITS="acme=0.00001") as sides:
+        decision = await sides.core.decide(ChatRequest.from_prompt("hi", project="acme"))
+        assert (decision.side, decision.refusal) == (None, "budget")
+        with pytest.raises(BudgetExceeded, match="project acme"):
+            await sides.core.ask("hi", project="acme")
+
+
+async def test_a_refused_request_has_its_row(home: Path) -> None:
+    async with two_sides(home, ROUTING_MODE="api-only", SPEND_LIMIT_DOLLARS="0.00001") as sides:
+        request = ChatRequest.from_prompt("hi")
+        with pytest.raises(BudgetExceeded) as refused:
+            await sides.core.ask(request)
+        assert refused.value.correlation_id == request.correlation_id
+        (row,) = await sides.core.ledger.attempts(request.correlation_id)
+        assert (row.status, row.error_kind) == ("refused", "budget_exceeded")
+
+
+async def test_the_whole_cost_has_the_answer_that_was_asked_for_again(home: Path) -> None:
+    async with two_sides(home, ROUTING_MODE="api-only") as sides:
+        sides.api.replies += [Says("no JSON at all"), Says('{"a": 1}')]
+        result = await sides.core.ask("Give me JSON.", response_format=SCHEMA)
+        rows = await sides.core.ledger.attempts(result.correlation_id)
+        assert [step.kind for step in result.steps] == ["invalid", "asked_again"]
+        assert result.schema_valid
+        assert result.cost_nanodollars == sum(row.cost_nanodollars or 0 for row in rows)
+        assert result.loaded_nanodollars == result.cost_nanodollars
+
+
+async def test_a_refusal_is_shown_though_json_was_asked_for(home: Path) -> None:
+    async with two_sides(home, ROUTING_MODE="api-only") as sides:
+        sides.api.replies.append(Says("I can't help with that.", stop_reason="refusal"))
+        events = await sides.events("Give me JSON.", response_format=SCHEMA)
+        assert TextDelta("I can't help with that.") in events
+        assert isinstance(events[-1], Finished)
