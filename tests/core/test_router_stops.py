@@ -1,4 +1,4 @@
-"""Stopped, refused or broken at an awkward moment: nothing is counted or paid twice, and every request has its end."""
+"""Stopped, refused or broken at an awkward moment: nothing is counted or paid twice, each request has its end."""
 
 from __future__ import annotations
 
