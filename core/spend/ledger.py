@@ -17,17 +17,12 @@ Importing this module does not import SQLAlchemy; opening a ledger does, on a th
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import datetime
+from concurrent.futures import Future
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from core.errors import LedgerUnavailable, SignalboxError
-from core.spend import database
+from core.errors import SignalboxError
 from core.spend.budget import (
     Budget,
     BudgetAlert,
@@ -35,10 +30,10 @@ from core.spend.budget import (
     LimitStanding,
     SpendLimit,
     TokenLimit,
-    project_of,
-    window_of,
 )
 from core.spend.decisions import decision_json
+from core.spend.ledger_reads import LedgerReads
+from core.spend.opened import Opened, moment
 from core.spend.rows import (
     Admission,
     ArmedLimit,
@@ -61,14 +56,13 @@ from core.spend.rows import (
     Settlement,
     Volume,
 )
-from core.spend.writer import Operation, Writer
+from core.spend.writer import Operation
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Connection
 
-    from core.spend.audit import AuditEntry, AuditHead, AuditReport
-    from core.spend.reports import Standings
-    from core.spend.store import Beginning, Moment, Store
+    from core.spend.attempt_rows import Beginning
+    from core.spend.corrections import CorrectingStore
 
 __all__ = [
     "Admission",
@@ -100,95 +94,19 @@ __all__ = [
     "Volume",
 ]
 
-logger = logging.getLogger(__name__)
-T = TypeVar("T")
 
 _NEVER_SENT = Outcome(status="stopped", may_have_billed=False)
 _REPRICE_PORTION = 200
 """Rows that are priced in one transaction, so that requests between them need not wait long."""
 
 
-def local_now() -> datetime:
-    return datetime.now().astimezone()
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Opened:
-    engine: Engine
-    store: Store
-    standings: Standings
-    writer: Writer
-
-
-class Ledger:
+class Ledger(LedgerReads):
     """One ledger. Methods are called from the core's loop; several processes may share one ledger.
 
     ``url`` of ``None`` is an SQLite file in ``home``. ``clock`` tells the user's local time with its zone: days
     and months are the user's. A request belongs to the day it began on by that clock, so a clock set back
     counts each request once, on one day or the other, and loses none.
     """
-
-    def __init__(self, url: str | None, home: Path, *, clock: Callable[[], datetime] = local_now) -> None:
-        self._url = url
-        self._home = home
-        self._clock = clock
-        self._opened: _Opened | None = None
-        self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="signalbox-ledger-read")
-
-    @property
-    def path(self) -> Path | None:
-        """The ledger's file, ``None`` when it is on a server."""
-        return database.sqlite_path(self._url, self._home)
-
-    @property
-    def is_open(self) -> bool:
-        return self._opened is not None
-
-    @property
-    def unsaved(self) -> tuple[str, ...]:
-        """Correlation ids of results that could not be written yet; they are retried every few seconds."""
-        return self._opened.writer.unsaved if self._opened is not None else ()
-
-    async def open(self) -> None:
-        """Open the ledger, creating it if there is none, and bringing an older format up to date.
-
-        Raises:
-            LedgerUnavailable: it cannot be used; the hint says what to do. What is there is left untouched.
-        """
-        if self._opened is None:
-            self._opened = await self._in_thread(self._open)
-
-    def _open(self) -> _Opened:
-        engine = database.open_engine(self._url, self._home)
-        from core.spend.reports import Standings
-        from core.spend.store import Store
-
-        store = Store(engine.dialect)
-        return _Opened(engine, store, Standings(engine.dialect), Writer(engine, self.path, store.books))
-
-    async def close(self) -> None:
-        """Write what is left and close. The ledger can be opened again."""
-        opened, self._opened = self._opened, None
-        if opened is not None:
-            await self._in_thread(opened.writer.close)
-            await self._in_thread(opened.engine.dispose)
-
-    async def set_aside(self) -> Path:
-        """Close the ledger and rename its file (``….broken-<n>``); the next ``open`` starts a new one.
-
-        Raises:
-            LedgerUnavailable: it is on a server, or there is no file, or it cannot be renamed.
-        """
-        await self.close()
-        path = self.path
-        if path is None:
-            raise LedgerUnavailable(
-                "A ledger on a server is not set aside from here.", hint="Give LEDGER_URL another database."
-            )
-        try:
-            return await self._in_thread(partial(database.set_aside, path))
-        except OSError as error:
-            raise database.explain(error, path) from error
 
     # ------------------------------------------------------------------ a request's life
 
@@ -220,18 +138,18 @@ class Ledger:
             raise
 
     def _beginning(self, record: NewRequest, hold: HoldRequest | None, rates: tuple[Rate, ...]) -> Beginning:
-        from core.spend.store import Beginning
+        from core.spend.attempt_rows import Beginning
 
         now = self._now()
         started = now
         if record.started_at is not None:
-            started = _moment(record.started_at.astimezone(now.at.tzinfo))
+            started = moment(record.started_at.astimezone(now.at.tzinfo))
         decision = decision_json(record.decision)
         return Beginning(
             record=record, hold=hold, rates=rates, started=started, now=now, decision_json=decision
         )
 
-    def _give_up(self, opened: _Opened, correlation_id: str, begun: Future[Any]) -> None:
+    def _give_up(self, opened: Opened, correlation_id: str, begun: Future[Any]) -> None:
         if not begun.cancelled() and begun.exception() is None and isinstance(begun.result(), Admission):
             opened.writer.submit(self._settlement(opened, correlation_id, _NEVER_SENT, (), ()))
 
@@ -258,7 +176,7 @@ class Ledger:
 
     def _settlement(
         self,
-        opened: _Opened,
+        opened: Opened,
         correlation_id: str,
         outcome: Outcome,
         limits: tuple[Limit, ...],
@@ -303,32 +221,6 @@ class Ledger:
         row = await self._write(lambda store, link: store.refuse(link, record, now, decision), durable=False)
         return _reports().ledger_row(row)
 
-    # ------------------------------------------------------------------ where it stands
-
-    async def standing(self, limits: Sequence[Limit]) -> tuple[Volume, tuple[LimitStanding, ...], Budget]:
-        """Return the day's counts, each limit, and the month's cash, in one read: what each decision asks for."""
-        standings, today, asked = self._require().standings, self._clock().date(), tuple(limits)
-        return await self._read(lambda connection: standings.read(connection, asked, today))
-
-    async def budget(self, limit: SpendLimit | None = None) -> Budget:
-        """Return the cash of this month (or of the limit's window and project) and the open holds."""
-        standings, day = self._require().standings, self._clock().date().isoformat()
-        window = window_of(limit, day) if limit is not None else day[:7]
-        project = project_of(limit) if limit is not None else None
-        nanodollars = limit.nanodollars if limit is not None else None
-        return await self._read(lambda connection: standings.budget(connection, window, project, nanodollars))
-
-    async def volume(self) -> Volume:
-        """Return today's counts and the mean of the last seven days, by local days."""
-        standings, today = self._require().standings, self._clock().date()
-        return await self._read(lambda connection: standings.volume(connection, today))
-
-    async def local_count_today(self) -> int:
-        return (await self.volume()).local_today
-
-    async def seven_day_mean(self) -> float:
-        return (await self.volume()).seven_day_mean
-
     async def reset_local_count(self) -> None:
         """Let today's local count start again at 0; the rows and reports keep every request.
 
@@ -351,35 +243,6 @@ class Ledger:
             lambda store, link: self_test(link, store, asked, now), durable=False, rehearsal=True
         )
 
-    # ------------------------------------------------------------------ reports
-
-    async def report(
-        self, since: datetime | None = None, by: ReportKey = "provider", *, daily: bool = False
-    ) -> list[ReportRow]:
-        """Return sums by group since the hour of ``since`` (``None``: all), from the hourly sums.
-
-        ``daily`` splits each group by the user's days.
-        """
-        return await self._read(lambda connection: _reports().report(connection, since, by, daily))
-
-    async def recent(self, limit: int = 100, *, before: str | None = None) -> list[LedgerRow]:
-        """Return the newest attempts, newest first; page on with the last one's id as ``before``."""
-        return await self._read(lambda connection: _reports().recent(connection, limit, before))
-
-    async def attempts(self, correlation_id: str) -> list[LedgerRow]:
-        """Return the attempts of one request, first to last; empty if it is not in the ledger."""
-        return await self._read(lambda connection: _reports().of_request(connection, correlation_id))
-
-    async def holds(self) -> list[LedgerRow]:
-        """Return the open attempts that hold cash or tokens, oldest first."""
-        return await self._read(_reports().holds)
-
-    async def check(self, since: datetime | None = None) -> Check:
-        """Add up the rows anew (since an hour, or all) and compare with the kept sums."""
-        from core.spend.check import check
-
-        return await self._read(lambda connection: check(connection, since))
-
     # ------------------------------------------------------------------ what a person settles
 
     async def recover(self) -> Recovered:
@@ -393,10 +256,6 @@ class Ledger:
         """
         now = self._now()
         return await self._write(lambda store, link: store.recover(link, now.us))
-
-    async def unresolved(self, limit: int = 100) -> list[LedgerRow]:
-        """Return the newest attempts that are counted at their hold, because their true cost never came."""
-        return await self._read(lambda connection: _reports().unresolved(connection, limit))
 
     async def resolve(
         self, correlation_id: str, nanodollars: int, *, attempt: int | None = None
@@ -429,7 +288,9 @@ class Ledger:
             priced = await self._in_thread(lambda rows=rows: [(row_id, price(row)) for row_id, row in rows])
             known = [(row_id, *found) for row_id, found in priced if found is not None]
 
-            def write(store: Store, link: Connection, known: list[tuple[int, int, str]] = known) -> list[int]:
+            def write(
+                store: CorrectingStore, link: Connection, known: list[tuple[int, int, str]] = known
+            ) -> list[int]:
                 return [
                     amount
                     for row_id, amount, version in known
@@ -442,10 +303,6 @@ class Ledger:
             after = rows[-1][0]
         return Repriced(count=count, nanodollars=nanodollars, still_unpriced=still)
 
-    async def paused(self) -> list[PausedConversation]:
-        """Return the conversations that sent like a loop and wait for a person, the longest first."""
-        return await self._read(_reports().paused)
-
     async def resume(self, conversation: str) -> bool:
         """Let a paused conversation send again; say whether it was paused.
 
@@ -455,7 +312,7 @@ class Ledger:
         now = self._now()
         return await self._write(lambda store, link: store.resume(link, conversation, now), durable=False)
 
-    # ------------------------------------------------------------------ scores and the audit log
+    # ------------------------------------------------------------------ scores
 
     async def add_score(self, entry: ScoreEntry) -> None:
         """Count a checked answer of a model.
@@ -465,82 +322,6 @@ class Ledger:
         """
         now = self._now()
         await self._write(lambda store, link: store.add_score(link, entry, now), durable=False)
-
-    async def scores(self, since_day: str) -> list[ScoreRow]:
-        """Return the checked answers by model, kind and day, from the local day ``since_day`` on."""
-        return await self._read(lambda connection: _reports().scores(connection, since_day))
-
-    async def verify_audit(self, *, expect: str | None = None) -> AuditReport:
-        """Check the whole audit chain, and every row against it; ``expect`` is a head's hash noted earlier."""
-        from core.spend.audit import verify
-
-        return await self._read(lambda connection: verify(connection, expect=expect))
-
-    async def audit_entries(self, limit: int = 100, *, before: int | None = None) -> tuple[AuditEntry, ...]:
-        """Return the newest entries of the audit log, newest first; page on with the last ``seq`` as ``before``."""
-        from core.spend.audit import entries
-
-        return await self._read(lambda connection: entries(connection, limit, before))
-
-    async def audit_head(self) -> AuditHead | None:
-        """Return the last entry's number and hash, to be noted where nobody who writes the ledger can write."""
-        from core.spend.audit import head
-
-        return await self._read(head)
-
-    # ------------------------------------------------------------------ threads
-
-    async def _write(
-        self,
-        change: Callable[[Store, Connection], T],
-        *,
-        durable: bool = True,
-        rehearsal: bool = False,
-    ) -> T:
-        """Run one change in the writer's thread. Being cancelled does not undo it."""
-        opened = self._require()
-        store = opened.store
-        operation = Operation(
-            lambda connection: change(store, connection), durable=durable, rehearsal=rehearsal
-        )
-        return await self._answer(opened, operation)
-
-    async def _answer(self, opened: _Opened, operation: Operation) -> Any:
-        operation.waiter = waiter = asyncio.get_running_loop().create_future()
-        opened.writer.submit(operation)
-        await waiter
-        return operation.future.result()
-
-    async def _read(self, query: Callable[[Connection], T]) -> T:
-        opened = self._require()
-
-        def read() -> T:
-            try:
-                with opened.engine.connect() as connection:
-                    return query(connection)
-            except SignalboxError:
-                raise
-            except Exception as error:
-                raise database.explain(error, self.path) from error
-
-        return await self._in_thread(read)
-
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-
-    def _require(self) -> _Opened:
-        if self._opened is None:
-            raise LedgerUnavailable("The ledger is not open.", hint="Run signalbox doctor to see why.")
-        return self._opened
-
-    def _now(self) -> Moment:
-        return _moment(self._clock())
-
-
-def _moment(at: datetime) -> Moment:
-    from core.spend.store import Moment
-
-    return Moment(at=at)
 
 
 def _admitted(answer: Admission | SignalboxError) -> Admission:

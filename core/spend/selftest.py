@@ -24,7 +24,8 @@ from core.spend.rows import ArmedLimit, HoldRequest, NewRequest
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from core.spend.store import Moment, Store
+    from core.spend.attempt_rows import Moment
+    from core.spend.store import Store
 
 
 def self_test(
@@ -74,7 +75,7 @@ def _try(connection: Connection, store: Store, limit: Limit, now: Moment) -> Arm
 
 
 def _passes(connection: Connection, store: Store, limit: Limit, asked: int, now: Moment) -> bool:
-    from core.spend.store import Beginning
+    from core.spend.attempt_rows import Beginning
 
     tokens = isinstance(limit, TokenLimit)
     record = NewRequest(

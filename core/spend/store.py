@@ -7,31 +7,20 @@ nothing, so that a batch of operations needs no savepoints.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, bindparam, or_, select, update
 
 from core.errors import DuplicateRequest, InvalidRequest, SignalboxError
 from core.spend import audit, schema
-from core.spend.admission import Asked, check_admission, conversation_key, now_standing, pass_rates
-from core.spend.books import Books, RateState
-from core.spend.budget import BudgetAlert, Limit, amount_of, crossed, project_of, resolve, unit_of
+from core.spend.admission import Asked, check_admission, now_standing, pass_rates
+from core.spend.attempt_rows import CLOSING, COLUMNS, Beginning, Moment, closing, new_row, refused_row
+from core.spend.books import Books
+from core.spend.budget import BudgetAlert, Limit, amount_of, crossed, project_of, unit_of
 from core.spend.database import driver_of
 from core.spend.owner import Owner, current_owner, is_alive
-from core.spend.rows import (
-    Admission,
-    HoldRequest,
-    NewRequest,
-    Outcome,
-    Rate,
-    Recovered,
-    RefusedRequest,
-    ScoreEntry,
-    Settlement,
-)
-from core.spend.sql import Sql, adding, insert_into
+from core.spend.rows import Admission, Outcome, Recovered, RefusedRequest, Settlement
+from core.spend.sql import Sql, insert_into
 from core.spend.sums import Row
 
 if TYPE_CHECKING:
@@ -40,61 +29,6 @@ if TYPE_CHECKING:
 
 _INTERRUPTED = Outcome(status="failed", error_kind="interrupted")
 _FORGOTTEN = "The ledger has no open request with that identifier."
-_USAGE = (
-    "fresh_input_tokens",
-    "cache_read_tokens",
-    "cache_write_5m_tokens",
-    "cache_write_1h_tokens",
-    "output_tokens",
-    "thinking_tokens",
-    "service_tier",
-)
-_CLOSING = (
-    "status",
-    "state",
-    "cost_nanodollars",
-    "counted_nanodollars",
-    "counted_tokens",
-    "loaded_nanodollars",
-    "marginal_nanodollars",
-    "price_version",
-    "served_model",
-    "latency_ms",
-    "ttft_ms",
-    "busy_us",
-    "error_kind",
-    "ended_us",
-    *_USAGE,
-)
-_COLUMNS = tuple(column.name for column in schema.attempts.c if column.name != "id")
-_EMPTY: Mapping[str, Any] = {**dict.fromkeys(_COLUMNS), "hold_tokens": 0, "counted_tokens": 0}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
-    """When an operation was asked for, by the user's clock."""
-
-    at: datetime
-
-    @property
-    def day(self) -> str:
-        return self.at.date().isoformat()
-
-    @property
-    def us(self) -> int:
-        return microseconds(self.at)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Beginning:
-    """Everything an admission is made of. ``started`` is the request's own moment, ``now`` the asking."""
-
-    record: NewRequest
-    hold: HoldRequest | None
-    rates: tuple[Rate, ...]
-    started: Moment
-    now: Moment
-    decision_json: str | None
 
 
 class Store:
@@ -111,7 +45,7 @@ class Store:
         mine = attempts.c.correlation_id == bindparam("correlation_id")
         self._insert = compiled(
             insert_into(attempts, dialect)
-            .values({name: bindparam(name) for name in _COLUMNS})
+            .values({name: bindparam(name) for name in COLUMNS})
             .on_conflict_do_nothing(index_elements=["correlation_id", "number"])
             .returning(attempts.c.id)
         )
@@ -119,13 +53,9 @@ class Store:
         self._close = compiled(
             update(attempts)
             .where(attempts.c.id == bindparam("row_id"))
-            .values({name: bindparam(f"new_{name}") for name in _CLOSING})
+            .values({name: bindparam(f"new_{name}") for name in CLOSING})
         )
         self._open = compiled(select(attempts).where(schema.OPEN_STATE))
-        self._unresolved_of = compiled(
-            select(attempts).where(and_(mine, schema.UNRESOLVED_STATE)).order_by(attempts.c.number)
-        )
-        self._by_id = compiled(select(attempts).where(attempts.c.id == bindparam("row_id")))
         self._with_key = compiled(
             select(attempts.c.correlation_id, attempts.c.status)
             .where(
@@ -139,7 +69,6 @@ class Store:
             .order_by(attempts.c.id.desc())
             .limit(1)
         )
-        self._add_score = compiled(adding(schema.scores, schema.SCORE_KEYS, schema.SCORE_SUMS, dialect))
 
     # ------------------------------------------------------------------ admission
 
@@ -167,7 +96,7 @@ class Store:
         row = self._last_attempt(connection, asked.record.correlation_id)
         if row["state"] != "open":
             raise InvalidRequest(_FORGOTTEN, hint="Send it again as a new request.")
-        closed = {**row, **_closing(row, failed, "superseded", asked.now.us)}
+        closed = {**row, **closing(row, failed, "superseded", asked.now.us)}
         # The failed attempt's own hold must not stand in the way of the next one.
         self.books.change(row, closed)
         try:
@@ -187,14 +116,14 @@ class Store:
         if isinstance(rates, SignalboxError):
             if replaced is not None:
                 books.change(replaced[1], replaced[0])
-            self._note(
+            self.note(
                 connection,
                 asked.now.us,
                 "pause",
                 {"conversation": rates.conversation, "per_minute": rates.per_minute},
             )
             return rates
-        row = self._new_row(asked, wanted, number)
+        row = new_row(asked, wanted, number, self.owner)
         found = self._insert.returned(driver_of(connection), row)
         if found is None:
             raise InvalidRequest(
@@ -240,38 +169,6 @@ class Store:
                 hint="Take its answer, or send this one with another key.",
             )
 
-    def _new_row(self, asked: Beginning, wanted: Asked, number: int) -> dict[str, Any]:
-        record, decision = asked.record, asked.record.decision
-        started_us = asked.started.us
-        expires_s = asked.hold.expires_s if asked.hold is not None else 3600.0
-        return {
-            **_EMPTY,
-            "correlation_id": record.correlation_id,
-            "number": number,
-            "started_us": started_us,
-            "hour": started_us // 3_600_000_000,
-            "day": asked.started.day,
-            "source": record.source,
-            "project": record.project or "",
-            "mode": decision.mode if decision else None,
-            "rule": decision.rule if decision else "",
-            "side": record.side,
-            "provider": record.provider,
-            "model": record.model,
-            "status": "open",
-            "state": "open",
-            "hold_nanodollars": wanted.nanodollars,
-            "hold_tokens": wanted.tokens,
-            "counted_nanodollars": 0,
-            "owner_host": self.owner.host,
-            "owner_pid": self.owner.pid,
-            "owner_started": self.owner.started,
-            "expires_us": started_us + int(expires_s * 1e6),
-            "decision_json": asked.decision_json,
-            "conversation": record.conversation,
-            "idempotency_key": record.idempotency_key,
-        }
-
     def refuse(
         self, connection: Connection, record: RefusedRequest, now: Moment, decision_json: str | None
     ) -> dict[str, Any]:
@@ -281,35 +178,7 @@ class Store:
             InvalidRequest: a request with this identifier was sent.
         """
         driver = driver_of(connection)
-        decision = record.decision
-        row: dict[str, Any] = {
-            **_EMPTY,
-            "correlation_id": record.correlation_id,
-            "number": 1,
-            "started_us": now.us,
-            "hour": now.us // 3_600_000_000,
-            "day": now.day,
-            "source": record.source,
-            "project": record.project or "",
-            "mode": decision.mode if decision else None,
-            "rule": decision.rule if decision else "",
-            "side": "",
-            "provider": "",
-            "model": "",
-            "status": "refused",
-            "state": "released",
-            "hold_nanodollars": 0,
-            "cost_nanodollars": 0,
-            "counted_nanodollars": 0,
-            "error_kind": record.error_kind,
-            "ended_us": now.us,
-            "owner_host": self.owner.host,
-            "owner_pid": self.owner.pid,
-            "owner_started": self.owner.started,
-            "expires_us": now.us,
-            "decision_json": decision_json,
-            "conversation": record.conversation,
-        }
+        row = refused_row(record, now, self.owner, decision_json)
         found = self._insert.returned(driver, row)
         if found is None:
             (there,) = self._last.rows(driver, correlation_id=record.correlation_id)
@@ -373,85 +242,6 @@ class Store:
             correlation_ids=tuple(unresolved),
         )
 
-    def resolve_by_hand(
-        self, connection: Connection, correlation_id: str, nanodollars: int, attempt: int | None, now: Moment
-    ) -> dict[str, Any]:
-        """Give an unresolved attempt the cost that a person found on the provider's bill.
-
-        Raises:
-            InvalidRequest: it is not unresolved, or ``attempt`` has to say which of several is meant.
-        """
-        if nanodollars < 0:
-            raise InvalidRequest("A cost cannot be below nothing.", hint="Give the amount of the bill.")
-        rows = self._unresolved_of.rows(driver_of(connection), correlation_id=correlation_id)
-        if attempt is not None:
-            rows = [row for row in rows if row["number"] == attempt]
-        if not rows:
-            raise InvalidRequest(
-                f"Request {correlation_id} is not unresolved.",
-                hint="Only unresolved requests are settled by hand.",
-            )
-        if len(rows) > 1:
-            numbers = ", ".join(str(row["number"]) for row in rows)
-            raise InvalidRequest(
-                f"Request {correlation_id} has several unresolved attempts.",
-                hint=f"Say which one: {numbers}.",
-            )
-        row = rows[0]
-        closed = {
-            **row,
-            "state": "settled",
-            "cost_nanodollars": nanodollars,
-            "counted_nanodollars": nanodollars,
-            # What was not billed has not used tokens either.
-            "counted_tokens": row["counted_tokens"] if nanodollars else 0,
-        }
-        self._change(connection, row, closed, "resolve", now.us)
-        return closed
-
-    def set_price(
-        self, connection: Connection, row_id: int, nanodollars: int, price_version: str, now: Moment
-    ) -> bool:
-        """Give a row with usage and no cost its cost; say whether it still had none."""
-        rows = self._by_id.rows(driver_of(connection), row_id=row_id)
-        if not rows or rows[0]["cost_nanodollars"] is not None or rows[0]["output_tokens"] is None:
-            return False
-        closed = {
-            **rows[0],
-            "cost_nanodollars": nanodollars,
-            "counted_nanodollars": nanodollars,
-            "price_version": price_version,
-        }
-        self._change(connection, rows[0], closed, "reprice", now.us)
-        return True
-
-    def resume(self, connection: Connection, conversation: str, now: Moment) -> bool:
-        """Let a paused conversation send again, as if it had been silent; say whether it was paused."""
-        state = self.books.rate(conversation_key(conversation))
-        if state.paused_us is None:
-            return False
-        self.books.set_rate(conversation_key(conversation), RateState(0, None, state.per_minute))
-        self._note(connection, now.us, "resume", {"conversation": conversation})
-        return True
-
-    def reset_local(self, connection: Connection, now: Moment) -> None:
-        self.books.reset_local(now.day)
-
-    def add_score(self, connection: Connection, entry: ScoreEntry, now: Moment) -> None:
-        self._add_score.run(
-            driver_of(connection),
-            {
-                "provider": entry.provider,
-                "model": entry.model,
-                "kind": entry.kind,
-                "day": now.day,
-                "tried": 1,
-                "passed": int(entry.passed),
-                "repaired": int(entry.repaired),
-                "cost_nanodollars": entry.cost_nanodollars,
-            },
-        )
-
     # ------------------------------------------------------------------ parts of them
 
     def _last_attempt(self, connection: Connection, correlation_id: str) -> dict[str, Any]:
@@ -463,18 +253,18 @@ class Store:
     def _end(
         self, connection: Connection, row: Row, outcome: Outcome, status: str, ended_us: int, kind: str
     ) -> dict[str, Any]:
-        closed = {**row, **_closing(row, outcome, status, ended_us)}
-        self._change(connection, row, closed, kind, ended_us)
+        closed = {**row, **closing(row, outcome, status, ended_us)}
+        self.change(connection, row, closed, kind, ended_us)
         return closed
 
-    def _change(self, connection: Connection, row: Row, closed: Row, kind: str, at_us: int) -> None:
+    def change(self, connection: Connection, row: Row, closed: Row, kind: str, at_us: int) -> None:
         self._write_closed(connection, row, closed, kind, at_us)
         self.books.change(row, closed)
 
     def _write_closed(
         self, connection: Connection, row: Row, closed: Row, kind: str, at_us: int | None = None
     ) -> None:
-        values = {f"new_{name}": closed[name] for name in _CLOSING}
+        values = {f"new_{name}": closed[name] for name in CLOSING}
         self._close.run(driver_of(connection), {**values, "row_id": row["id"]})
         audit.append(
             connection,
@@ -485,7 +275,7 @@ class Store:
             before=row,
         )
 
-    def _note(self, connection: Connection, at_us: int, kind: str, note: Mapping[str, Any]) -> None:
+    def note(self, connection: Connection, at_us: int, kind: str, note: Mapping[str, Any]) -> None:
         audit.append(connection, at_us=at_us, kind=kind, correlation_id=None, row=None, note=note)
 
     def _alerts(
@@ -534,37 +324,3 @@ KEY_KEPT_US = 24 * 3600 * 1_000_000
 def local_count(total: Mapping[str, Any]) -> int:
     """Return a day's local requests since its count was last reset."""
     return max(0, total["local_requests"] - total["local_reset"])
-
-
-def microseconds(moment: datetime) -> int:
-    return int(moment.timestamp() * 1_000_000)
-
-
-def _closing(row: Row, outcome: Outcome, status: str, ended_us: int) -> dict[str, Any]:
-    """Return the columns that a closed attempt changes."""
-    usage = outcome.usage
-    resolution = resolve(
-        row["side"],
-        hold_nanodollars=row["hold_nanodollars"],
-        hold_tokens=row["hold_tokens"],
-        cost_nanodollars=outcome.cost_nanodollars,
-        used_tokens=usage.total_tokens if usage is not None else None,
-        may_have_billed=outcome.may_have_billed,
-    )
-    return {
-        "status": status,
-        "state": resolution.state,
-        "cost_nanodollars": resolution.cost_nanodollars,
-        "counted_nanodollars": resolution.counted_nanodollars,
-        "counted_tokens": resolution.counted_tokens,
-        "loaded_nanodollars": outcome.loaded_nanodollars,
-        "marginal_nanodollars": outcome.marginal_nanodollars,
-        "price_version": outcome.price_version,
-        "served_model": outcome.model,
-        "latency_ms": outcome.latency_ms,
-        "ttft_ms": outcome.ttft_ms,
-        "busy_us": None if outcome.latency_ms is None else round(outcome.latency_ms * 1000),
-        "error_kind": outcome.error_kind,
-        "ended_us": ended_us,
-        **{name: getattr(usage, name) if usage else None for name in _USAGE},
-    }
