@@ -142,9 +142,7 @@ def requests() -> list[ChatRequest]:
     return [
         ChatRequest.from_prompt(PROMPT, system=SYSTEM, force="api"),
         ChatRequest.from_prompt(PROMPT, system=SYSTEM, force="local"),
-        ChatRequest(
-            messages=(*earlier, again), system=SYSTEM, idempotency_key="once", project="barge"
-        ),
+        ChatRequest(messages=(*earlier, again), system=SYSTEM, idempotency_key="once", project="barge"),
         ChatRequest.from_prompt(PROMPT, system=SYSTEM, response_format=schema),
     ]
 
