@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import LedgerUnavailable, SignalboxError
+from core.routing.waiting import to_its_end
 from core.spend.money import format_cost
 from core.status import LedgerCheck, Problem
 
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
     from core.settings import Settings
     from core.spend.budget import BudgetAlert
     from core.spend.ledger import Ledger
-    from core.structured.scoreboard import Scoreboard
+    from core.spend.rows import ScoreEntry as ScoreRow
+    from core.structured.scoreboard import Scoreboard, ScoreEntry
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +48,7 @@ class Bookkeeping:
         self._notices: list[Problem] = []
         self._alerts: dict[str, BudgetAlert] = {}
         self._next_check = 0.0
+        self._saving = asyncio.Lock()
         self.last_check: LedgerCheck | None = None
 
     @property
@@ -136,26 +140,22 @@ class Bookkeeping:
         return self.last_check
 
     async def save_scores(self) -> None:
-        from core.spend.rows import ScoreEntry as Row
-
-        pending = self._scoreboard.pending()
-        if not pending or self._ledger is None:
-            return
-        try:
-            for entry in pending:
-                await self._ledger.add_score(
-                    Row(
-                        provider=entry.provider,
-                        model=entry.model,
-                        kind=entry.kind,
-                        passed=entry.passed,
-                        repaired=entry.repaired,
-                        cost_nanodollars=entry.cost_nanodollars,
-                    )
-                )
+        """Give the ledger the scores it doesn't have yet, each exactly once."""
+        async with self._saving:
+            while self._ledger is not None and (pending := self._scoreboard.pending()):
+                writing = asyncio.ensure_future(self._ledger.add_score(_score_row(pending[0])))
+                try:
+                    await asyncio.shield(writing)
+                except asyncio.CancelledError:
+                    # It is written all the same, and must not be written again.
+                    await to_its_end(writing)
+                    if not writing.cancelled() and writing.exception() is None:
+                        self._scoreboard.written(1)
+                    raise
+                except SignalboxError as error:
+                    log.warning("scores wait for the ledger: %s", error.message)
+                    return
                 self._scoreboard.written(1)
-        except SignalboxError as error:
-            log.warning("scores wait for the ledger: %s", error.message)
 
     def problems(self) -> list[Problem]:
         found = list(self._notices)
@@ -191,6 +191,19 @@ class Bookkeeping:
                 continue
             found.append(_alert_notice(alert))
         return found
+
+
+def _score_row(entry: ScoreEntry) -> ScoreRow:
+    from core.spend.rows import ScoreEntry as ScoreRow
+
+    return ScoreRow(
+        provider=entry.provider,
+        model=entry.model,
+        kind=entry.kind,
+        passed=entry.passed,
+        repaired=entry.repaired,
+        cost_nanodollars=entry.cost_nanodollars,
+    )
 
 
 def _alert_notice(alert: BudgetAlert) -> Problem:
