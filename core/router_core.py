@@ -468,10 +468,6 @@ class RouterCore:
         await self._books.save_scores()
         return self.scores()
 
-    def metrics_text(self) -> str:
-        """Return this process's metrics in Prometheus' text format."""
-        return self._monitoring.text()
-
     async def report(self, since: datetime | None, by: ReportKey) -> list[ReportRow]:
         """Return requests, tokens and cost since ``since`` (``None``: ever), grouped by ``by``."""
         return await self.ledger.report(since, by)

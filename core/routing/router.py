@@ -149,6 +149,7 @@ class Router:
                 await self._refused(run, error.kind)
             yield self._failed(run, claim, error)
         except Exception as fault:
+            # The last line of defence: whatever breaks, the reader gets a typed end and the hold has been settled.
             log.exception("a fault in Signalbox itself")
             error = SignalboxError(
                 f"Something went wrong in Signalbox itself ({type(fault).__name__}).",
@@ -385,6 +386,7 @@ class Router:
         """Return the work that closes ``failed`` and opens ``following``, or leaves ``run`` as it is."""
 
         async def work(on_wait: OnWait) -> None:
+            run.switching = None  # that of an earlier attempt says nothing about this one
             if following.wait_s:
                 on_wait(Waiting("retry", following.detail, following.wait_s))
                 await within(run.deadline, asyncio.sleep(following.wait_s), "waiting to try again")

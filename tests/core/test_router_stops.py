@@ -17,6 +17,7 @@ from tests.support.two_sides import two_sides
 SCHEMA = JsonSchemaFormat(
     schema={"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
 )
+TURNED_AWAY = refusal(429, "rate_limit_error", "Slow down")
 
 
 async def test_a_stop_while_it_is_asked_again_counts_the_first_answer_once(
@@ -57,6 +58,19 @@ async def test_a_stop_between_two_tries_charges_nothing(home: Path) -> None:
                     break
         await nothing_is_held(sides)
         assert (await sides.core.ledger.budget()).spent_nanodollars == 0
+
+
+async def test_a_stop_after_one_retry_does_not_wait_for_the_next_ones_rate(home: Path) -> None:
+    rates = {"MAX_RETRIES": "2", "MAX_API_REQUESTS_PER_MINUTE": "2"}
+    async with two_sides(home, ROUTING_MODE="api-only", **rates) as sides:
+        sides.api.replies += [TURNED_AWAY, TURNED_AWAY]
+        async with asyncio.timeout(10):  # the rate itself would take half a minute
+            async with aclosing(sides.core.stream(ChatRequest.from_prompt("hi"))) as events:
+                async for event in events:
+                    if isinstance(event, Waiting) and event.reason == "rate":
+                        break
+        await nothing_is_held(sides)
+        assert len(sides.api.received) == 2
 
 
 async def test_an_answer_that_was_paid_is_there_for_its_key_though_its_reader_left(
