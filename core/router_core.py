@@ -468,6 +468,10 @@ class RouterCore:
         await self._books.save_scores()
         return self.scores()
 
+    def metrics_text(self) -> str:
+        """Return this process's metrics in Prometheus' text format, for a program that serves them itself."""
+        return self._monitoring.text()
+
     async def report(self, since: datetime | None, by: ReportKey) -> list[ReportRow]:
         """Return requests, tokens and cost since ``since`` (``None``: ever), grouped by ``by``."""
         return await self.ledger.report(since, by)

@@ -88,16 +88,21 @@ class SecondConnection:
 
     def taken(self) -> int:
         """Spent and held, added up from the rows themselves."""
+        return self._number(
+            "SELECT coalesce(sum(CASE WHEN state = 'open' THEN hold_nanodollars ELSE counted_nanodollars END), 0) "
+            "AS number FROM ledger_attempts WHERE side = 'api'"
+        )
+
+    def last_entry(self) -> int:
+        return self._number("SELECT coalesce(max(seq), 0) AS number FROM ledger_audit")
+
+    def _number(self, query: str) -> int:
         if not self._path.exists():
             return 0
-        query = (
-            "SELECT coalesce(sum(CASE WHEN state = 'open' THEN hold_nanodollars ELSE counted_nanodollars END), 0) "
-            "AS taken FROM ledger_attempts WHERE side = 'api'"
-        )
         try:
-            return int(self.read(query)[0]["taken"])
+            return int(self.read(query)[0]["number"])
         except sqlite3.OperationalError as error:
-            if "no such table" in str(error):  # this very moment it is being created
+            if "no such table" in str(error):  # it is being created, or a kill came before it was
                 return 0
             raise
 
@@ -375,7 +380,7 @@ class Rounds:
         """Run one or two cores at once under a limit with a little room, and kill each at a random moment."""
         random = self.random
         limit = self.ledger.taken() + random.randint(20_000_000, 200_000_000)
-        self.limits.append((self._last_entry(), limit))
+        self.limits.append((self.ledger.last_entry(), limit))
         count = 2 if random.random() < 0.15 else 1
         with Sampler(self.ledger) as sampler:
             pids: list[int] = []
@@ -433,11 +438,6 @@ class Rounds:
             assert taken <= limit, f"entry {seq}: {taken} taken of {limit}; {self._where()}"
         assert entries >= 1
         self.seen["highest share"] = round(100 * taken / self.limits[-1][1])
-
-    def _last_entry(self) -> int:
-        if not (self.home / "ledger.sqlite3").exists():
-            return 0
-        return int(self.ledger.read("SELECT coalesce(max(seq), 0) AS seq FROM ledger_audit")[0]["seq"])
 
     def _where(self) -> str:
         return (
