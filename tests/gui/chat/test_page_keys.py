@@ -155,7 +155,7 @@ def test_escape_closes_what_is_on_top_before_it_stops_the_answer(panel: ChatPane
         escape()
         assert QApplication.activePopupWidget() is None
         assert QApplication.focusWidget() is badge
-        page._on_link("https://example.org/", QPoint(10, 10))
+        page.thread_view.link_clicked.emit("https://example.org/", QPoint(10, 10))
         assert QApplication.activePopupWidget() is not None
         escape()
         assert QApplication.activePopupWidget() is None
