@@ -1,4 +1,4 @@
-"""Where each thing on the preferences page stands, and by which words it is found.
+"""Where each setting stands on the preferences page, and what it is called there.
 
 Descriptions, units and ranges are the settings' own (``SettingsStore.describe()``); only what a screen adds
 is here: a short name, a section, a card, and words for the choices.
@@ -6,8 +6,8 @@ is here: a short name, a section, a card, and words for the choices.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,60 +29,45 @@ class SettingText:
     also: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """A search result: ``anchor`` names the row inside ``section`` that gets the focus."""
-
-    section: str
-    anchor: str
-    label: str
-    words: str
-
-
-SECTIONS: tuple[SectionText, ...] = (
-    SectionText(
-        id="keys",
-        title="Keys",
-        sentence="Keys live in your system keyring. They never reach a file, a log or a command line.",
-    ),
-    SectionText(
-        id="providers",
-        title="Providers",
-        sentence="Which model answers on the API side, and where it is reached.",
-    ),
-    SectionText(
-        id="routing",
-        title="Routing",
-        sentence="The rules' thresholds. A change holds for the next request; nothing has to be restarted.",
-    ),
-    SectionText(
-        id="local",
-        title="Local server",
-        sentence="The model on your own machine: which one, where it answers, and how it is doing.",
-    ),
-    SectionText(
-        id="spend",
-        title="Spend",
-        sentence="Limits are checked before a request leaves, in the ledger, for every program that uses it.",
-    ),
-    SectionText(
-        id="reliability",
-        title="Reliability",
-        sentence="How long a request may take, what is tried again, and how many may wait their turn.",
-    ),
-    SectionText(
-        id="observability",
-        title="Observability",
-        sentence="Figures and traces for your own monitoring. Prompts, answers and keys are never among them.",
-    ),
-    SectionText(id="appearance", title="Appearance", sentence="How the panel looks. It changes at once."),
-    SectionText(id="shortcuts", title="Shortcuts", sentence="Everything here can be done from the keyboard."),
-    SectionText(
-        id="data",
-        title="Data",
-        sentence="Where Signalbox keeps what it keeps. All of it is on this computer.",
-    ),
-    SectionText(id="about", title="About", sentence="What this is, what it is made of, and what it found."),
+SECTIONS: tuple[SectionText, ...] = tuple(
+    SectionText(id=id_, title=title, sentence=sentence)
+    for id_, title, sentence in (
+        (
+            "keys",
+            "Keys",
+            "Keys live in your system keyring. They never reach a file, a log or a command line.",
+        ),
+        ("providers", "Providers", "Which model answers on the API side, and where it is reached."),
+        (
+            "routing",
+            "Routing",
+            "The rules' thresholds. A change holds for the next request; nothing has to be restarted.",
+        ),
+        (
+            "local",
+            "Local server",
+            "The model on your own machine: which one, where it answers, and how it is doing.",
+        ),
+        (
+            "spend",
+            "Spend",
+            "Limits are checked before a request leaves, in the ledger, for every program that uses it.",
+        ),
+        (
+            "reliability",
+            "Reliability",
+            "How long a request may take, what is tried again, and how many may wait their turn.",
+        ),
+        (
+            "observability",
+            "Observability",
+            "Figures and traces for your own monitoring. Prompts, answers and keys are never among them.",
+        ),
+        ("appearance", "Appearance", "How the panel looks. It changes at once."),
+        ("shortcuts", "Shortcuts", "Everything here can be done from the keyboard."),
+        ("data", "Data", "Where Signalbox keeps what it keeps. All of it is on this computer."),
+        ("about", "About", "What this is, what it is made of, and what it found."),
+    )
 )
 
 ROUTING_MODES = (
@@ -113,278 +98,169 @@ LOG_FORMATS = (
     ("json", "JSON", "One JSON object a line, for a log collector."),
 )
 
+
+class _Row(NamedTuple):
+    label: str
+    also: str
+    placeholder: str = ""
+    choices: tuple[tuple[str, str, str], ...] = ()
+
+
+def _card(section: str, card: str, **rows: _Row) -> dict[str, SettingText]:
+    """The rows of one card, by their settings' names."""
+    return {
+        name: SettingText(
+            section=section,
+            card=card,
+            label=row.label,
+            also=row.also,
+            placeholder=row.placeholder,
+            choices=row.choices,
+        )
+        for name, row in rows.items()
+    }
+
+
 SETTINGS: dict[str, SettingText] = {
-    "anthropic_model": SettingText(
-        section="providers", card="Anthropic", label="Model", also="anthropic claude sonnet opus haiku api"
+    **_card(
+        "providers",
+        "Anthropic",
+        anthropic_model=_Row("Model", "anthropic claude sonnet opus haiku api"),
+        anthropic_base_url=_Row(
+            "Address", "anthropic base url endpoint proxy gateway", placeholder="Anthropic's own"
+        ),
     ),
-    "anthropic_base_url": SettingText(
-        section="providers",
-        card="Anthropic",
-        label="Address",
-        placeholder="Anthropic's own",
-        also="anthropic base url endpoint proxy gateway",
+    **_card(
+        "providers",
+        "When a side fails",
+        enable_fallback=_Row("Fall back to the other side", "retry failover"),
     ),
-    "enable_fallback": SettingText(
-        section="providers",
-        card="When a side fails",
-        label="Fall back to the other side",
-        also="retry failover",
+    **_card(
+        "routing",
+        "Rules",
+        routing_mode=_Row("Mode", "hybrid local first api", choices=ROUTING_MODES),
+        complexity_threshold=_Row("Complexity threshold", "score hard simple"),
+        routing_threshold=_Row("Daily local requests", "volume routing threshold"),
     ),
-    "routing_mode": SettingText(
-        section="routing", card="Rules", label="Mode", choices=ROUTING_MODES, also="hybrid local first api"
+    **_card(
+        "local",
+        "Server",
+        local_server=_Row("What runs", "embedded compose docker external vllm none", choices=LOCAL_SERVERS),
     ),
-    "complexity_threshold": SettingText(
-        section="routing", card="Rules", label="Complexity threshold", also="score hard simple"
+    **_card(
+        "local",
+        "Small model on this CPU",
+        local_model_path=_Row(
+            "Model file", "gguf path llama.cpp embedded", placeholder="SmolLM2-135M, included"
+        ),
     ),
-    "routing_threshold": SettingText(
-        section="routing", card="Rules", label="Daily local requests", also="volume routing threshold"
+    **_card(
+        "local",
+        "vLLM server",
+        vllm_base_url=_Row("Address", "vllm base url endpoint host port"),
+        vllm_model=_Row("Model", "vllm served name", placeholder="The first it serves"),
     ),
-    "local_server": SettingText(
-        section="local",
-        card="Server",
-        label="What runs",
-        choices=LOCAL_SERVERS,
-        also="embedded compose docker external vllm none",
+    **_card(
+        "local",
+        "Busy server",
+        local_max_concurrent=_Row(
+            "Requests at once", "concurrency parallel slots queue", placeholder="As it says"
+        ),
+        local_max_wait_s=_Row("Longest wait before the API", "queue spill over busy line"),
     ),
-    "local_model_path": SettingText(
-        section="local",
-        card="Small model on this CPU",
-        label="Model file",
-        placeholder="SmolLM2-135M, included",
-        also="gguf path llama.cpp embedded",
+    **_card(
+        "spend",
+        "Limits",
+        spend_limit_dollars=_Row("Monthly limit", "budget cap dollars spend"),
+        daily_spend_limit_dollars=_Row("Daily limit", "budget cap dollars day", placeholder="No limit"),
+        project_spend_limits=_Row(
+            "Limits of projects", "budget cap tag team", placeholder="website=50, research=12.50"
+        ),
+        daily_token_budget=_Row("Tokens a day", "budget cap quota", placeholder="No limit"),
+        spend_alert_percents=_Row("Tell me at", "alert warning share threshold notify"),
+        max_tokens_per_request=_Row("Longest answer", "max tokens output per request"),
     ),
-    "vllm_base_url": SettingText(
-        section="local", card="vLLM server", label="Address", also="vllm base url endpoint host port"
+    **_card(
+        "spend",
+        "Sending less",
+        context_window_tokens=_Row(
+            "Longest conversation", "context window trim tokens history pinned", placeholder="All of it"
+        ),
+        compress_prompts=_Row("Leave out what repeats", "compress compression whitespace duplicate"),
+        prompt_caching=_Row("Prompt caching", "cache_control anthropic ttl prefix", choices=PROMPT_CACHING),
     ),
-    "vllm_model": SettingText(
-        section="local",
-        card="vLLM server",
-        label="Model",
-        placeholder="The first it serves",
-        also="vllm served name",
+    **_card(
+        "spend",
+        "Your own machine",
+        local_dollars_per_hour=_Row(
+            "Rent", "cost of the local machine gpu rent hour loaded", placeholder="Not known"
+        ),
+        gpu_purchase_dollars=_Row(
+            "Purchase price", "gpu buy hardware cost local machine", placeholder="Not known"
+        ),
+        gpu_life_months=_Row("Life of the purchase", "gpu depreciation amortise months"),
+        electricity_dollars_per_kwh=_Row("Electricity", "power kwh energy tariff", placeholder="Not known"),
+        local_watts=_Row("Power while answering", "watts gpu energy draw", placeholder="Measured"),
+        power_usage_effectiveness=_Row("Cooling and losses (PUE)", "power usage effectiveness data centre"),
+        ops_hours_per_month=_Row("Hours of care", "ops operations maintenance work"),
+        ops_dollars_per_hour=_Row("Price of an hour of care", "ops rate wage"),
     ),
-    "local_max_concurrent": SettingText(
-        section="local",
-        card="Busy server",
-        label="Requests at once",
-        placeholder="As it says",
-        also="concurrency parallel slots queue",
+    **_card(
+        "reliability",
+        "Time-outs",
+        connect_timeout_s=_Row("Connecting", "timeout connect seconds"),
+        first_token_timeout_s=_Row("First token", "timeout ttft slow prompt seconds"),
+        between_tokens_timeout_s=_Row("Between two tokens", "timeout stall silence seconds"),
+        request_deadline_s=_Row("The whole request", "deadline timeout seconds", placeholder="No deadline"),
     ),
-    "local_max_wait_s": SettingText(
-        section="local",
-        card="Busy server",
-        label="Longest wait before the API",
-        also="queue spill over busy line",
+    **_card(
+        "reliability",
+        "Trying again",
+        max_retries=_Row("Retries on the same side", "retry backoff overloaded 429 529"),
     ),
-    "spend_limit_dollars": SettingText(
-        section="spend", card="Limits", label="Monthly limit", also="budget cap dollars spend"
+    **_card(
+        "reliability",
+        "Request rates",
+        max_requests_per_minute=_Row(
+            "Requests a minute", "rate limit rpm throttle both sides", placeholder="No limit"
+        ),
+        max_api_requests_per_minute=_Row(
+            "API requests a minute", "rate limit rpm throttle anthropic", placeholder="No limit"
+        ),
+        rate_max_wait_s=_Row("Longest wait", "rate queue seconds turn"),
+        max_waiting_requests=_Row("Requests that may wait", "queue line bound full"),
     ),
-    "daily_spend_limit_dollars": SettingText(
-        section="spend",
-        card="Limits",
-        label="Daily limit",
-        placeholder="No limit",
-        also="budget cap dollars day",
+    **_card(
+        "reliability",
+        "Runaway brake",
+        runaway_requests_per_minute=_Row(
+            "Pause a conversation at", "loop agent runaway paused resume requests minute"
+        ),
     ),
-    "project_spend_limits": SettingText(
-        section="spend",
-        card="Limits",
-        label="Limits of projects",
-        placeholder="website=50, research=12.50",
-        also="budget cap tag team",
+    **_card(
+        "observability",
+        "Metrics",
+        metrics_port=_Row("Prometheus port", "metrics scrape prometheus grafana", placeholder="None"),
     ),
-    "daily_token_budget": SettingText(
-        section="spend", card="Limits", label="Tokens a day", placeholder="No limit", also="budget cap quota"
+    **_card(
+        "observability",
+        "Traces",
+        otel_exporter_otlp_endpoint=_Row(
+            "OpenTelemetry collector", "otlp otel traces datadog jaeger", placeholder="None"
+        ),
     ),
-    "spend_alert_percents": SettingText(
-        section="spend", card="Limits", label="Tell me at", also="alert warning share threshold notify"
+    **_card(
+        "observability",
+        "Log",
+        log_format=_Row("Log format", "logs json structured", choices=LOG_FORMATS),
     ),
-    "max_tokens_per_request": SettingText(
-        section="spend", card="Limits", label="Longest answer", also="max tokens output per request"
-    ),
-    "context_window_tokens": SettingText(
-        section="spend",
-        card="Sending less",
-        label="Longest conversation",
-        placeholder="All of it",
-        also="context window trim tokens history pinned",
-    ),
-    "compress_prompts": SettingText(
-        section="spend",
-        card="Sending less",
-        label="Leave out what repeats",
-        also="compress compression whitespace duplicate",
-    ),
-    "prompt_caching": SettingText(
-        section="spend",
-        card="Sending less",
-        label="Prompt caching",
-        choices=PROMPT_CACHING,
-        also="cache_control anthropic ttl prefix",
-    ),
-    "local_dollars_per_hour": SettingText(
-        section="spend",
-        card="Your own machine",
-        label="Rent",
-        placeholder="Not known",
-        also="cost of the local machine gpu rent hour loaded",
-    ),
-    "gpu_purchase_dollars": SettingText(
-        section="spend",
-        card="Your own machine",
-        label="Purchase price",
-        placeholder="Not known",
-        also="gpu buy hardware cost local machine",
-    ),
-    "gpu_life_months": SettingText(
-        section="spend",
-        card="Your own machine",
-        label="Life of the purchase",
-        also="gpu depreciation amortise months",
-    ),
-    "electricity_dollars_per_kwh": SettingText(
-        section="spend",
-        card="Your own machine",
-        label="Electricity",
-        placeholder="Not known",
-        also="power kwh energy tariff",
-    ),
-    "local_watts": SettingText(
-        section="spend",
-        card="Your own machine",
-        label="Power while answering",
-        placeholder="Measured",
-        also="watts gpu energy draw",
-    ),
-    "power_usage_effectiveness": SettingText(
-        section="spend",
-        card="Your own machine",
-        label="Cooling and losses (PUE)",
-        also="power usage effectiveness data centre",
-    ),
-    "ops_hours_per_month": SettingText(
-        section="spend",
-        card="Your own machine",
-        label="Hours of care",
-        also="ops operations maintenance work",
-    ),
-    "ops_dollars_per_hour": SettingText(
-        section="spend", card="Your own machine", label="Price of an hour of care", also="ops rate wage"
-    ),
-    "connect_timeout_s": SettingText(
-        section="reliability", card="Time-outs", label="Connecting", also="timeout connect seconds"
-    ),
-    "first_token_timeout_s": SettingText(
-        section="reliability", card="Time-outs", label="First token", also="timeout ttft slow prompt seconds"
-    ),
-    "between_tokens_timeout_s": SettingText(
-        section="reliability",
-        card="Time-outs",
-        label="Between two tokens",
-        also="timeout stall silence seconds",
-    ),
-    "request_deadline_s": SettingText(
-        section="reliability",
-        card="Time-outs",
-        label="The whole request",
-        placeholder="No deadline",
-        also="deadline timeout seconds",
-    ),
-    "max_retries": SettingText(
-        section="reliability",
-        card="Trying again",
-        label="Retries on the same side",
-        also="retry backoff overloaded 429 529",
-    ),
-    "max_requests_per_minute": SettingText(
-        section="reliability",
-        card="Request rates",
-        label="Requests a minute",
-        placeholder="No limit",
-        also="rate limit rpm throttle both sides",
-    ),
-    "max_api_requests_per_minute": SettingText(
-        section="reliability",
-        card="Request rates",
-        label="API requests a minute",
-        placeholder="No limit",
-        also="rate limit rpm throttle anthropic",
-    ),
-    "rate_max_wait_s": SettingText(
-        section="reliability", card="Request rates", label="Longest wait", also="rate queue seconds turn"
-    ),
-    "max_waiting_requests": SettingText(
-        section="reliability",
-        card="Request rates",
-        label="Requests that may wait",
-        also="queue line bound full",
-    ),
-    "runaway_requests_per_minute": SettingText(
-        section="reliability",
-        card="Runaway brake",
-        label="Pause a conversation at",
-        also="loop agent runaway paused resume requests minute",
-    ),
-    "metrics_port": SettingText(
-        section="observability",
-        card="Metrics",
-        label="Prometheus port",
-        placeholder="None",
-        also="metrics scrape prometheus grafana",
-    ),
-    "otel_exporter_otlp_endpoint": SettingText(
-        section="observability",
-        card="Traces",
-        label="OpenTelemetry collector",
-        placeholder="None",
-        also="otlp otel traces datadog jaeger",
-    ),
-    "log_format": SettingText(
-        section="observability",
-        card="Log",
-        label="Log format",
-        choices=LOG_FORMATS,
-        also="logs json structured",
-    ),
-    "ledger_url": SettingText(
-        section="data",
-        card="Ledger",
-        label="Ledger database",
-        placeholder="SQLite file",
-        also="postgresql url sql",
-    ),
-    "home": SettingText(
-        section="data", card="Ledger", label="Home folder", also="signalbox_home directory path"
+    **_card(
+        "data",
+        "Ledger",
+        ledger_url=_Row("Ledger database", "postgresql url sql", placeholder="SQLite file"),
+        home=_Row("Home folder", "signalbox_home directory path"),
     ),
 }
-
-OTHER_PLACES: tuple[Place, ...] = (
-    Place(section="keys", anchor="keyring", label="Keyring", words="secret service gnome kwallet keychain"),
-    Place(
-        section="keys", anchor="anthropic", label="Anthropic API key", words="anthropic_api_key claude sk-ant"
-    ),
-    Place(section="keys", anchor="huggingface", label="Hugging Face token", words="hf_token gated models"),
-    Place(section="keys", anchor="vllm", label="vLLM key", words="vllm_api_key bearer"),
-    Place(
-        section="local",
-        anchor="control",
-        label="Start or stop the server",
-        words="restart state log embedded vllm",
-    ),
-    Place(section="appearance", anchor="theme", label="Theme", words="dark light system colour color"),
-    Place(section="appearance", anchor="zoom", label="Zoom", words="size font scale percent"),
-    Place(section="appearance", anchor="motion", label="Reduced motion", words="animation accessibility"),
-    Place(section="shortcuts", anchor="table", label="Keyboard shortcuts", words="keys hotkeys accelerators"),
-    Place(
-        section="data",
-        anchor="folders",
-        label="Folders",
-        words="logs conversations ledger settings path open",
-    ),
-    Place(
-        section="about", anchor="versions", label="Versions", words="about python qt licence license details"
-    ),
-)
 
 
 def setting_text(name: str) -> SettingText:
@@ -393,26 +269,3 @@ def setting_text(name: str) -> SettingText:
     return known or SettingText(
         section="data", card="Other settings", label=name.replace("_", " ").capitalize()
     )
-
-
-def places(setting_names: Iterable[str]) -> tuple[Place, ...]:
-    """All that can be searched for, in the order of the sections."""
-    found = [
-        Place(section=text.section, anchor=name, label=text.label, words=f"{name} {text.card} {text.also}")
-        for name in setting_names
-        for text in [setting_text(name)]
-    ]
-    order = [section.id for section in SECTIONS]
-    return tuple(sorted([*found, *OTHER_PLACES], key=lambda place: order.index(place.section)))
-
-
-def find(everything: Iterable[Place], query: str) -> tuple[Place, ...]:
-    """The places in whose words every word of ``query`` occurs, those with it in their name first."""
-    wanted = query.lower().split()
-    titles = {section.id: section.title for section in SECTIONS}
-    hits: list[tuple[int, Place]] = []
-    for place in everything:
-        text = f"{place.label} {titles[place.section]} {place.words}".lower()
-        if all(word in text for word in wanted):
-            hits.append((0 if all(word in place.label.lower() for word in wanted) else 1, place))
-    return tuple(place for _, place in sorted(hits, key=lambda hit: hit[0]))

@@ -18,10 +18,11 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from gui.preferences.catalogue import SECTIONS, Place, SectionText, find, places
+from gui.preferences.catalogue import SECTIONS, SectionText
 from gui.preferences.desk import SettingsDesk
 from gui.preferences.labels import label
 from gui.preferences.place_delegate import SECTION_ROLE, PlaceDelegate
+from gui.preferences.search import Place, find, places
 from gui.preferences.section import Section
 from gui.theme import set_property, theme
 

@@ -20,10 +20,11 @@ from gui.preferences.appearance_section import (
     keep_appearance,
     restore_appearance,
 )
-from gui.preferences.catalogue import SECTIONS, find, places
+from gui.preferences.catalogue import SECTIONS
 from gui.preferences.data_section import DataSection, describe_path, size_words
 from gui.preferences.findings import ended
 from gui.preferences.local_section import LocalSection
+from gui.preferences.search import find, places
 from gui.theme import theme
 from tests.support.fake_core import MemoryKeyring, ledger_problem
 from tests.support.panel_loop import Panel
