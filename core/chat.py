@@ -339,14 +339,15 @@ class ChatResult:
     ``usage`` is ``None`` when the server sent none. ``cost_nanodollars`` is the cash paid: 0 for the local
     side, ``None`` for an unpriced model or unknown usage. ``loaded_nanodollars`` is the local machine's
     own cost (``None`` while no hourly price is set; equal to the cash on the API side). ``usage_estimated``
-    is true when the answer ended early and its output tokens were counted from the text that arrived: such a
-    cost is shown, and the ledger keeps the hold as *unresolved*, since more may have been billed than arrived.
+    is true when the answer ended early and its output tokens were counted from the text that arrived. A stopped
+    one is settled so, with what may have been generated until the provider noticed: at most that was billed. Of one
+    that broke off the cost is only shown, and the ledger keeps the hold as *unresolved*.
     ``dropped`` names parameters the served model does not take. Times are milliseconds from the moment the
     last attempt was sent; ``queued_ms`` is what it waited before (rate limits, local queue, backoff).
 
     ``cost_nanodollars`` is the cash of the whole request: attempts that were billed and then retried, repaired
     or asked again are in it, and ``unresolved_nanodollars`` are the holds of the attempts whose true cost never
-    came; ``usage_estimated`` says that this one is among them, and then its cost is an estimate.
+    came.
     ``marginal_nanodollars`` is what a local answer cost in electricity. ``replayed``: the answer of an earlier
     request with the same idempotency key, which was not paid again. ``schema_valid`` is whether the answer
     matches the schema asked for, ``None`` where none was.
@@ -428,10 +429,11 @@ class OutputProgress:
     """The provider generated ``hidden_bytes`` of output that is neither text nor a tool call, such as thinking.
 
     It is billed like text, so an answer that breaks off is priced with it. It goes no further than the router.
-    Zero bytes are a sign of life (a ping).
+    Zero bytes are a sign of life (a ping). ``uncounted``: a part has begun whose size is not known (yet).
     """
 
     hidden_bytes: int
+    uncounted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

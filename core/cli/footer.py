@@ -67,7 +67,8 @@ def _tokens(result: ChatResult) -> str:
     if usage is None:
         return "usage not reported"
     cached = f" ({usage.cache_read_tokens:,} cached)" if usage.cache_read_tokens else ""
-    return f"{usage.input_tokens:,} in{cached}, {usage.output_tokens:,} out"
+    mark = "~" if result.usage_estimated else ""
+    return f"{usage.input_tokens:,} in{cached}, {mark}{usage.output_tokens:,} out"
 
 
 def _cost(result: ChatResult) -> str:
@@ -78,7 +79,7 @@ def _cost(result: ChatResult) -> str:
         unresolved = f" and {format_cost(result.unresolved_nanodollars)} unresolved"
     cash = result.cost_nanodollars
     if result.side == "api":
-        return format_cost(cash) + unresolved
+        return format_cost(cash, estimate=result.usage_estimated and cash is not None) + unresolved
     if cash or unresolved:  # an attempt on the API that failed before may have been billed
         return format_cost(cash) + unresolved
     if result.loaded_nanodollars is not None:

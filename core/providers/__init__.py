@@ -68,13 +68,15 @@ class Answer:
 class AnswerCollector:
     """Puts the pieces of a stream together; usable at any point of it, so that a broken answer keeps its part.
 
-    ``hidden_output_bytes`` is what the provider generated beside text and tool calls, such as thinking.
+    ``hidden_output_bytes`` is what the provider generated beside text and tool calls, such as thinking;
+    ``output_uncounted`` is true while a part of it is there whose size is not known.
     """
 
     def __init__(self) -> None:
         self._text: list[str] = []
         self._calls: dict[int, tuple[str, str, list[str]]] = {}
         self.hidden_output_bytes = 0
+        self.output_uncounted = False
         self.usage: Usage | None = None
         self.usage_final = False
         self.ended: AnswerEnded | None = None
@@ -86,8 +88,9 @@ class AnswerCollector:
             case ToolCallDelta(index, call_id, name, piece):
                 call = self._calls.setdefault(index, (call_id or "", name or "", []))
                 call[2].append(piece)
-            case OutputProgress(hidden_bytes):
+            case OutputProgress(hidden_bytes, uncounted):
                 self.hidden_output_bytes += hidden_bytes
+                self.output_uncounted = uncounted
             case UsageReported(usage, final):
                 self.usage, self.usage_final = usage, final
             case AnswerEnded():

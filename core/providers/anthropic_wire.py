@@ -228,6 +228,8 @@ class AnthropicReader:
         self._calls: dict[int, int] = {}
         self._calls_with_arguments: set[int] = set()
         self._thought_bytes: dict[int, int] = {}
+        self._uncounted: set[int] = set()
+        """Blocks of output whose size can't be told from what arrived."""
 
     def read(self, event: Any) -> list[ProviderEvent]:
         """Return what one raw event of the SDK means; unknown kinds mean nothing (the wire may grow)."""
@@ -247,7 +249,7 @@ class AnthropicReader:
             # With the reason of its end comes the whole count; before, output is only what was known at the start.
             return self._report(getattr(event, "usage", None), final=self._stop_reason is not None)
         if kind == "ping":
-            return [OutputProgress(0)]
+            return [self._progress(0)]
         if kind == "message_stop":
             self._stopped = True
         return []
@@ -287,14 +289,24 @@ class AnthropicReader:
         """Tell the size of a piece of thinking; it is billed as output, shown or not.
 
         A model may show a summary of its thinking, or none of it. The encrypted whole comes as the block's
-        ``signature`` (or as ``data`` of a redacted block), in base64, so the larger of the two is told.
+        ``signature`` (or as ``data`` of a redacted block), in base64, so the larger of the two is told. Until
+        that has come, nobody knows how much there is.
         """
         so_far = self._thought_bytes.get(index, 0)
         shown = len(str(getattr(piece, "thinking", None) or "").encode("utf-8", "surrogatepass"))
         sealed = getattr(piece, "signature", None) or getattr(piece, "data", None) or ""
         thought = max(so_far + shown, len(str(sealed)) * 3 // 4)
         self._thought_bytes[index] = thought
-        return [OutputProgress(thought - so_far)] if thought > so_far else []
+        was_uncounted = index in self._uncounted
+        if sealed:
+            self._uncounted.discard(index)
+        else:
+            self._uncounted.add(index)
+        changed = thought > so_far or was_uncounted == bool(sealed)
+        return [self._progress(thought - so_far)] if changed else []
+
+    def _progress(self, hidden_bytes: int) -> OutputProgress:
+        return OutputProgress(hidden_bytes, uncounted=bool(self._uncounted))
 
     def _block(self, event: Any) -> list[ProviderEvent]:
         block = event.content_block
@@ -304,8 +316,12 @@ class AnthropicReader:
             return [TextDelta(str(block.text))]
         if kind in ("thinking", "redacted_thinking"):
             return self._thinking(event.index, block)
-        if kind != "tool_use":
+        if kind == "text":
             return []
+        if kind != "tool_use":
+            # A kind this program doesn't know (a tool of the server's own): billed, and its pieces are not read.
+            self._uncounted.add(event.index)
+            return [self._progress(0)]
         self._answered = True
         index = self._calls.setdefault(event.index, len(self._calls))
         arguments = as_mapping(getattr(block, "input", None))

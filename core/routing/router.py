@@ -342,6 +342,7 @@ class Router:
                 answer.add(event)
                 if isinstance(event, shown):
                     yield cast("StreamEvent", event)
+                    answer.ask()
         if answer.ended is None:
             raise Unavailable(
                 f"{NAMES[attempt.side]} closed the stream before the answer ended.",

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+CAUGHT_UP_AFTER_S = 0.003
+"""An event that took this long to come was not lying in a socket: the reader has caught up with the provider."""
+
 
 async def within(deadline: Deadline, work: Awaitable[T], doing: str) -> T:
     """Await ``work`` while there is time. ``doing`` finishes "the deadline passed while ...".
@@ -66,19 +69,37 @@ class Arrived(AnswerCollector):
         self.started = time.perf_counter()
         self.first: float | None = None
         self.sent = False
+        self._asked = self._caught_up = self.started
 
     def restart(self) -> None:
         """Start the clock: the request leaves now."""
-        self.started, self.sent = time.perf_counter(), True
+        self.started = self._asked = self._caught_up = time.perf_counter()
+        self.sent = True
 
     @property
     def seconds(self) -> float:
         """How long the answer has taken so far."""
         return time.perf_counter() - self.started
 
+    @property
+    def unseen_s(self) -> float:
+        """For how long the provider may have sent more than was read: since an event last had to be waited for.
+
+        Whoever reads slower than it writes leaves pieces in the sockets between.
+        """
+        return time.perf_counter() - self._caught_up
+
+    def ask(self) -> None:
+        """Note that the reader wants the next event now."""
+        self._asked = time.perf_counter()
+
     def add(self, event: ProviderEvent) -> None:
+        now = time.perf_counter()
+        if now - self._asked >= CAUGHT_UP_AFTER_S:
+            self._caught_up = now
+        self._asked = now
         if self.first is None and isinstance(event, TextDelta | ToolCallDelta):
-            self.first = time.perf_counter()
+            self.first = now
         super().add(event)
 
 

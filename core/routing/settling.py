@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,7 +18,18 @@ if TYPE_CHECKING:
     from core.spend.prices import PriceTable
 
 BYTES_PER_ARRIVED_TOKEN = 3
-"""Output of a broken-off answer is counted from its text at this rate: rather too many tokens than too few."""
+"""Output of a broken-off answer is shown as its text at this rate: rather too many tokens than too few."""
+
+LEAST_BYTES_PER_TOKEN = 2
+"""Text with less than this on the average is not seen: dense code has about 2.5 bytes a token, prose 3 to 4.5. A
+stopped answer is settled at this rate: what is settled must not be below the bill."""
+
+UNSEEN_TOKENS_PER_S = 200
+"""What may have been generated, and billed, in a time of which nothing was seen. An assumption that errs upwards:
+no model of Anthropic's is known to write faster."""
+
+STOP_NOTICED_S = 1.0
+"""How long a provider may go on generating after its connection was closed: assumed, as it is published nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +45,12 @@ class Settling:
         latency_ms = (time.perf_counter() - answer.started) * 1000
         model = answer.ended.model if answer.ended else decision.model or decision.provider
         usage, estimated = answer.usage, False
+        at_most = _is_at_most(attempt, status)
         if usage is not None and not answer.usage_final and attempt.side == "api":
-            usage, estimated = _with_arrived_output(usage, answer), True
+            estimated = True
+            output_tokens = _most_output(attempt) if at_most else _arrived_tokens(answer)
+            output_tokens = min(output_tokens, decision.signals.max_output_tokens)
+            usage = dataclasses.replace(usage, output_tokens=max(usage.output_tokens, output_tokens))
         cost: int | None = 0
         loaded: int | None = None
         marginal: int | None = None
@@ -46,6 +62,8 @@ class Settling:
                 priced = self.prices.price(usage, model, decision.model, at=attempt.opened_at)
             version = priced.version if priced is not None else self.prices.version
             cost = loaded = priced.nanodollars if priced is not None else None
+            if at_most and cost is not None:
+                cost = loaded = min(cost, attempt.hold_nanodollars)
             if loaded is not None:
                 loaded += run.earlier_nanodollars
         else:
@@ -74,7 +92,7 @@ class Settling:
             steps=tuple(run.steps),
             queued_ms=sum(step.took_ms for step in run.steps),
             unresolved_nanodollars=run.unresolved_nanodollars
-            + (attempt.hold_nanodollars if estimated else 0),
+            + (attempt.hold_nanodollars if estimated and not at_most else 0),
             marginal_nanodollars=marginal,
             schema_valid=attempt.schema_valid,
         )
@@ -91,9 +109,8 @@ class Settling:
         nothing_came = result.usage is None and attempt.answer.first is None
         surely_unbilled = error is not None and not getattr(error, "may_be_billed", False)
         cost = result.cost_nanodollars
-        # An estimate is shown, never settled: a provider bills what it generated until it noticed that nobody
-        # listens any more, and only the hold is sure to cover that.
-        known = not result.usage_estimated
+        # What broke off by itself is shown, not settled: only the hold is sure to cover what was generated since.
+        known = not result.usage_estimated or _is_at_most(attempt, status)
         return Outcome(
             status=status,
             usage=result.usage if known else None,
@@ -127,15 +144,28 @@ class Settling:
         return resolution.cost_nanodollars
 
 
-def _with_arrived_output(usage: Usage, answer: Arrived) -> Usage:
-    """Count the output of a broken-off answer from what arrived, thinking included.
+def _is_at_most(attempt: Attempt, status: OutcomeStatus) -> bool:
+    """Say whether a count of what arrived, and of what may have come since, is sure to cover the bill.
 
-    A provider reports the true count at the end only, and bills what it generated until it noticed.
+    It is where this program closed a connection that worked, which the provider notices; one that broke, or fell
+    silent, may leave it generating to the end.
     """
+    answer = attempt.answer
+    began = answer.usage is not None and not answer.usage_final
+    return began and status == "stopped" and attempt.failure is None and not answer.output_uncounted
+
+
+def _most_output(attempt: Attempt) -> int:
+    """Return the most tokens that a stopped answer may be billed for: what arrived and what may have come since."""
+    unseen_tokens = math.ceil((STOP_NOTICED_S + attempt.answer.unseen_s) * UNSEEN_TOKENS_PER_S)
+    return _arrived_tokens(attempt.answer, LEAST_BYTES_PER_TOKEN) + unseen_tokens
+
+
+def _arrived_tokens(answer: Arrived, bytes_per_token: int = BYTES_PER_ARRIVED_TOKEN) -> int:
+    """Count an answer's output from what arrived, thinking included. A provider says it at the end only."""
     arrived = answer.hidden_output_bytes + len(answer.text.encode("utf-8", "replace"))
     arrived += sum(len(call.arguments_json.encode("utf-8", "replace")) for call in answer.tool_calls)
-    from_arrived = -(-arrived // BYTES_PER_ARRIVED_TOKEN)
-    return dataclasses.replace(usage, output_tokens=max(usage.output_tokens, from_arrived))
+    return -(-arrived // bytes_per_token)
 
 
 def sum_of_usage(first: Usage | None, second: Usage | None) -> Usage | None:

@@ -442,8 +442,10 @@ class Session(QObject):
         if decision is None:
             return None
         with suppress(LedgerUnavailable, RuntimeError):
-            for row in await self._bridge.call(self._bridge.core.recent(_ROWS_TO_LOOK_AT)):
-                if row.correlation_id != request.correlation_id or row.side != decision.side or not row.side:
+            rows = await self._bridge.call(self._bridge.core.recent(_ROWS_TO_LOOK_AT))
+            rows = [row for row in rows if row.correlation_id == request.correlation_id]
+            for row in rows:
+                if row.side != decision.side or not row.side:
                     continue
                 return ChatResult(
                     text=message.text,
@@ -464,6 +466,9 @@ class Session(QObject):
                     correlation_id=row.correlation_id,
                     started_at=row.started_at,
                     usage_estimated=True,
+                    unresolved_nanodollars=sum(
+                        each.counted_nanodollars for each in rows if each.state == "unresolved"
+                    ),
                 )
         return None
 

@@ -86,7 +86,8 @@ class RouteBadge(PaintedButton):
             body += [self._divider(_TIMING_DROP), Run(text=times, gap=_PAD, drop=_TIMING_DROP)]
         paid = "replayed, not paid again" if result.replayed else spoken_cost(cost, kind)
         if result.unresolved_nanodollars:
-            paid += f", {format_cost(result.unresolved_nanodollars)} not settled yet"
+            unsettled = f"{format_cost(result.unresolved_nanodollars)} not settled yet"
+            paid = f"{paid}, {unsettled}" if result.usage else unsettled
         spoken = ", ".join(part for part in (steps_summary(result), tokens, paid, times) if part)
         self._show(body, spoken, busy=False, tooltip=f"{spoken}\n{cost_tooltip(result)}", side=result.side)
 
@@ -111,7 +112,9 @@ class RouteBadge(PaintedButton):
         cost, kind = cost_of(result)
         if result.replayed:
             return [self._divider(), Run(text="Not paid again", token="text", weight=600, gap=_PAD)]
-        runs = [self._divider(), *cost_runs(cost, kind, gap=_PAD)]
+        # Without a usage the price says nothing: what is counted is all that is known.
+        shown = cost_runs(cost, kind, gap=_PAD) if result.usage or not result.unresolved_nanodollars else []
+        runs = [self._divider(), *shown]
         if result.unresolved_nanodollars:
             runs += cost_runs(result.unresolved_nanodollars, "held", gap=_PAD)
         return runs

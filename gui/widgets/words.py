@@ -99,7 +99,9 @@ def cost_of(result: ChatResult) -> tuple[int | None, CostKind]:
     A local answer after an attempt that the API billed shows the cash that left.
     """
     if result.side == "api":
-        return result.cost_nanodollars, "unpriced" if result.cost_nanodollars is None else "settled"
+        if result.cost_nanodollars is None:
+            return None, "unpriced"
+        return result.cost_nanodollars, "estimate" if result.usage_estimated else "settled"
     if result.cost_nanodollars:
         return result.cost_nanodollars, "cash"
     return result.loaded_nanodollars, "loaded"
@@ -121,6 +123,12 @@ def cost_tooltip(result: ChatResult) -> str:
             return "The provider reported no usage, so what it charges is not known."
         if result.cost_nanodollars is None:
             return f"No price is known for {result.model}. The answer is counted apart, never as $0."
+        if result.usage_estimated:
+            most = "At least" if result.unresolved_nanodollars else "At most"
+            return (
+                f"{most} this: the answer ended early. Input as the provider counted it, output counted from what "
+                "arrived and what may have been written since."
+            )
         return (
             f"Settled from the reported tokens at the prices of {result.price_version or 'an unknown table'}."
         )

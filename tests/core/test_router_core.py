@@ -221,11 +221,11 @@ async def test_a_break_after_the_final_usage_costs_exactly_that(home: Path) -> N
         assert row.cost_nanodollars == row.counted_nanodollars == 20 * 3_000 + 1 * 15_000
 
 
-async def test_stopping_closes_the_upstream_connection_and_keeps_the_hold(home: Path) -> None:
+async def test_stopping_closes_the_upstream_connection_and_settles_to_the_partial_usage(home: Path) -> None:
     async with two_sides(home) as sides:
         sides.api.replies.append(Says("one ", "two ", "three", hold_after=2))
         got: list[str] = []
-        async with aclosing(sides.core.stream(ChatRequest.from_prompt(HARD))) as events:
+        async with aclosing(sides.core.stream(ChatRequest.from_prompt(HARD, max_tokens=16_000))) as events:
             async for event in events:
                 if isinstance(event, TextDelta):
                     got.append(event.text)
@@ -233,8 +233,35 @@ async def test_stopping_closes_the_upstream_connection_and_keeps_the_hold(home: 
                     break
         await asyncio.wait_for(sides.api.lost.wait(), 5)
         (row,) = await sides.core.recent()
+        assert (row.status, row.state) == ("stopped", "settled")
+        assert row.usage is not None
+        assert row.usage.input_tokens == sides.api.books[0].input_tokens
+        # What arrived, a second of the fastest model's writing, and the moment it took to get here.
+        assert 200 <= row.usage.output_tokens < 16_000
+        assert row.cost_nanodollars == row.counted_nanodollars < row.hold_nanodollars
+        assert await spent(sides) == (row.cost_nanodollars, 0)
+
+
+@pytest.mark.parametrize("kind", ["thinking", "server_tool_use"])
+async def test_stopping_amid_output_that_nobody_can_count_keeps_the_hold(home: Path, kind: str) -> None:
+    async with two_sides(home) as sides:
+        model = "claude-sonnet-4-6-20260501"
+        message = {"id": "m", "type": "message", "role": "assistant", "model": model, "content": []}
+        block = {"type": kind, "thinking": "", "signature": "", "id": "s", "name": "web_search", "input": {}}
+        chunks = (
+            sse("message_start", {"message": {**message, "usage": {"input_tokens": 20, "output_tokens": 1}}}),
+            sse("content_block_start", {"index": 0, "content_block": block}),
+            sse("ping", {}),
+            sse("content_block_start", {"index": 1, "content_block": {"type": "text", "text": "Hello"}}),
+        )
+        sides.api.replies.append(Raw(chunks=chunks))
+        async with aclosing(sides.core.stream(ChatRequest.from_prompt(HARD))) as events:
+            async for event in events:
+                if isinstance(event, TextDelta):
+                    break
+        (row,) = await sides.core.recent()
         assert (row.status, row.state) == ("stopped", "unresolved")
-        assert await spent(sides) == (row.hold_nanodollars, 0)
+        assert row.counted_nanodollars == row.hold_nanodollars
 
 
 async def test_cancelling_a_waiting_task_settles_too(home: Path) -> None:

@@ -13,7 +13,7 @@ import json
 import re
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -102,16 +102,24 @@ class Booking:
 
 class Bookkeeper(AnthropicServer):
     """``fates`` are what may happen to a request, by weight. ``run_ahead`` is the most output tokens it generates
-    (and bills) after its client has left.
+    (and bills) after its client has left; ``paces_s`` are the times it may take for each token.
     """
 
-    def __init__(self, seed: int, *, fates: dict[str, int] = FATES, run_ahead: int = 8) -> None:
+    def __init__(
+        self,
+        seed: int,
+        *,
+        fates: dict[str, int] = FATES,
+        run_ahead: int = 8,
+        paces_s: Sequence[float] = (0, 0, 0.001, 0.004),
+    ) -> None:
         super().__init__()
         self.ledger: list[Booking] = []
         self.handles_that_differ: list[str] = []
         self._seed = seed
         self._fates = fates
         self._run_ahead = run_ahead
+        self._paces_s = paces_s
         self._arrivals: defaultdict[str, int] = defaultdict(int)
         self._cached: set[int] = set()
         self._active = 0
@@ -222,7 +230,7 @@ class Bookkeeper(AnthropicServer):
         await response.write(sse("content_block_start", block))
         length = max_tokens if fate == "answers at full length" else random.randint(1, max_tokens)
         stops_at = random.randint(0, length) if "middle" in fate or fate.startswith(("sends", "ends")) else -1
-        pace_s = random.choice((0, 0, 0.001, 0.004))
+        pace_s = random.choice(self._paces_s)
         for position in range(length + 1):
             if position == stops_at:
                 return await self._misbehave(request, response, booking)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -83,6 +84,12 @@ def test_the_way_is_told_with_its_waits_and_costs() -> None:
     line = told({"fell_back_from": "local"}, steps=steps)
     assert "fell back from Local" in line
     assert "the failed attempt: $0.0020 of it" in line
+
+
+def test_a_stopped_answer_shows_that_its_figures_are_at_most() -> None:
+    line = told(usage_estimated=True)
+    assert "~$0.0030" in line
+    assert re.search(r", ~[0-9]+ out", line)
 
 
 def test_what_a_local_answer_cost_is_told_where_it_is_known() -> None:

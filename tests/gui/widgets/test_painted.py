@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from PySide6.QtCore import QRectF, Qt
@@ -297,6 +298,12 @@ def test_the_badge_says_side_reason_and_figures() -> None:
     assert "Tokens not reported" in badge.accessibleDescription()
     badge.set_result(a_result(usage_estimated=True))
     assert "~186 out" in badge.accessibleDescription()
+    stopped = replace(API_RESULT, usage_estimated=True)
+    badge.set_result(stopped)
+    assert "$0.0147 estimated" in badge.accessibleDescription()
+    badge.set_result(replace(stopped, usage=None, cost_nanodollars=None, unresolved_nanodollars=20_000_000))
+    assert "$0.0200 not settled yet" in badge.accessibleDescription()
+    assert "Unpriced" not in badge.accessibleDescription()
     badge.set_failed("Broke off", REFUSED)
     assert badge.accessibleName().startswith("Not sent")
 
