@@ -18,8 +18,11 @@ from typing import Any
 
 from aiohttp import web
 
+from core.providers import AnthropicProvider
 from tests.support.wire_server import Raw, Refuses, WireServer
 
+KEY = "sk-ant-test-0123456789"
+MODEL = "claude-sonnet-4-6-20260501"
 MODELS = (
     ("claude-sonnet-4-6-20260501", 1_000_000, 64_000),
     ("claude-opus-5", 1_000_000, 128_000),
@@ -323,3 +326,7 @@ def _open_object(schema: Any) -> bool:
     if schema.get("type") == "object" and schema.get("additionalProperties") is not False:
         return True
     return any(_open_object(value) for value in schema.values())
+
+
+def provider_for(server: AnthropicServer, model: str = MODEL, **options: Any) -> AnthropicProvider:
+    return AnthropicProvider(KEY, server.url, model, **options)

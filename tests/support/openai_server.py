@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from aiohttp import web
 
+from core.providers import VLLMProvider
 from tests.support.wire_server import Raw, Received, Refuses, WireServer
 
 ENGINE_DEAD = {
@@ -262,3 +263,7 @@ class OpenAIServer(WireServer):
             return self.metrics.response()
         page = self.metrics if isinstance(self.metrics, str) else self.metrics.page(self.models[0])
         return web.Response(text=page, content_type="text/plain")
+
+
+def provider_for(server: OpenAIServer, model: str | None = "tiny", **options: Any) -> VLLMProvider:
+    return VLLMProvider(server.base_url, model, **options)

@@ -9,12 +9,17 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.chat import AnswerEnded, ChatRequest, ProviderEvent, TextDelta, Usage, UsageReported
+from core.chat import AnswerEnded, ChatRequest, ProviderEvent, TextDelta, Tool, Usage, UsageReported
 from core.errors import SignalboxError
 from core.providers import AnswerCollector, InferenceProvider
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 """The example of the W3C's Trace Context."""
+WEATHER = Tool(
+    name="weather",
+    description="The weather of a city",
+    parameters={"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+)
 
 
 class Lost(asyncio.Event):
