@@ -12,7 +12,16 @@ from core.local.server import ServerState
 from core.spend.money import format_cost
 from gui.theme import set_property, theme
 from gui.widgets.marks import LampState
-from gui.widgets.pill import BAR_DROP, DETAIL_DROP, ICON_DROP, Pill, Tone
+from gui.widgets.pill import (
+    BAR_DROP,
+    DETAIL_DROP,
+    ICON_DROP,
+    LIMIT_DROP,
+    NO_LIMIT,
+    SHORT,
+    Pill,
+    Tone,
+)
 from gui.widgets.runs import Run
 from gui.widgets.words import count, limit_amount, time_left
 
@@ -127,9 +136,9 @@ class HeaderStrip(QWidget):
             self._show_unknown("requests", "Local today")
             return
         runs = [
-            Run(text="Local today", token="text3"),
+            Run(text="Local today", short="Today", token="text3"),
             Run(text=count(done), token="text", weight=600),
-            Run(text=f"of {count(limit)}", gap=4),
+            Run(text=f"of {count(limit)}", gap=4, drop=LIMIT_DROP),
             Run(kind="bar", share=done / limit if limit else 1.0, token="local", drop=BAR_DROP),
         ]
         said = f"{count(done)} local requests today. The volume rule acts at {count(limit)}"
@@ -143,7 +152,7 @@ class HeaderStrip(QWidget):
             return
         spent, held, limit = budget.spent_nanodollars, budget.held_nanodollars, budget.limit_nanodollars
         runs = [
-            Run(text=status.month, token="text3"),
+            Run(text=status.month, short=status.month[:3], token="text3"),
             Run(text=format_cost(spent), token="text", weight=600),
         ]
         tone: Tone = ""
@@ -152,7 +161,7 @@ class HeaderStrip(QWidget):
         if limit is not None:
             share = spent / limit if limit else float(spent > 0)
             held_share = held / limit if limit else 0.0
-            runs.append(Run(text=f"of {limit_amount(limit)}", gap=4))
+            runs.append(Run(text=f"of {limit_amount(limit)}", gap=4, drop=LIMIT_DROP))
             runs.append(Run(kind="bar", share=share, held=held_share, token="api", drop=BAR_DROP))
             name += f" of {limit_amount(limit)}"
             said += f", {format_cost(max(0, limit - spent - held))} free of {limit_amount(limit)}"
@@ -164,8 +173,9 @@ class HeaderStrip(QWidget):
 
     def _show_unknown(self, pill: str, label: str) -> None:
         """The ledger can't be read: say so, and never show 0."""
+        short = "Today" if pill == "requests" else label[:3]
         runs = [
-            Run(text=label, token="text3"),
+            Run(text=label, short=short, token="text3"),
             Run(kind="lamp", name="failed"),
             Run(text="Not available", token="text", weight=600),
         ]
@@ -177,7 +187,8 @@ class HeaderStrip(QWidget):
 
     def _fit(self) -> None:
         """Model names leave first (the API's, then Local's), then the bars, the title (the rail has it too) and
-        at last the icons; labels, states and figures never."""
+        the icons. Where that is not enough, at a high zoom, labels are shortened and at last the limits go, which
+        the tooltips have too; states and figures never."""
         shown = [pill for pill in self.pills.values() if not pill.isHidden()]
         if not shown:
             return
@@ -186,25 +197,34 @@ class HeaderStrip(QWidget):
         room = self.width() - margins.left() - margins.right()
         titled = room - self._title.sizeHint().width() - px(16)
         densities = dict.fromkeys(self.pills, 0)
-        steps = [("api", 1), ("local", 1), ("requests", 2), ("spend", 2)]
-        while steps and self._needed(densities) > titled:
-            name, density = steps.pop(0)
-            densities[name] = density
+
+        def narrow(steps: list[tuple[str, int]], width: int) -> None:
+            while steps and self._needed(densities) > width:
+                name, density = steps.pop(0)
+                densities[name] = density
+
+        narrow([("api", 1), ("local", 1), ("requests", 2), ("spend", 2)], titled)
         self._title.setVisible(self._needed(densities) <= titled)
         if self._needed(densities) > room:
             densities["api"] = densities["local"] = 3
+        narrow([("requests", SHORT), ("spend", SHORT), ("local", SHORT), ("api", SHORT)], room)
+        narrow([("requests", NO_LIMIT), ("spend", NO_LIMIT)], room)
+        self._row.setSpacing(self._gap(densities))
         for name, density in densities.items():
             self.pills[name].set_density(density)
 
+    @staticmethod
+    def _gap(densities: dict[str, int]) -> int:
+        return theme().px(4 if max(densities.values()) >= SHORT else 8)
+
     def _needed(self, densities: dict[str, int]) -> int:
         widths = [self.pills[name].width_at(density) for name, density in densities.items()]
-        return sum(widths) + theme().px(8) * (len(widths) - 1)
+        return sum(widths) + self._gap(densities) * (len(widths) - 1)
 
     def _restyle(self) -> None:
         px = theme().px
         self.setFixedHeight(px(_HEIGHT))
         self._row.setContentsMargins(px(16), 0, px(16), 1)
-        self._row.setSpacing(px(8))
         self._fit()
         self.update()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from PySide6.QtCore import QRectF, QSize
@@ -16,13 +17,19 @@ from gui.widgets.painted_button import PaintedButton
 from gui.widgets.runs import Run, paint_runs, row_width
 
 Tone = Literal["", "held", "danger"]
-DETAIL_DROP = 3
-BAR_DROP = 2
-ICON_DROP = 1
+DETAIL_DROP = 5
+BAR_DROP = 4
+ICON_DROP = 3
+LIMIT_DROP = 1
+SHORT, NO_LIMIT = 4, 5
+"""The densities at which words are shortened, and at which the limit goes too."""
 
 
 class Pill(PaintedButton):
-    """``density`` 0 shows everything, 1 leaves the detail out, 2 the bar too, 3 the icon; the rest stays."""
+    """``density`` 0 shows everything, 1 leaves the detail out, 2 the bar too, 3 the icon.
+
+    4 shortens the label and stands closer, 5 leaves out what the figure is of. State and figure stay.
+    """
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -55,14 +62,22 @@ class Pill(PaintedButton):
     def shown(self, density: int | None = None) -> list[Run]:
         """Return the runs that a density shows."""
         level = self._density if density is None else density
-        return [run for run in self._runs if run.drop == 0 or run.drop <= DETAIL_DROP - level]
+        kept = [run for run in self._runs if run.drop == 0 or run.drop <= DETAIL_DROP - level]
+        if level < SHORT:
+            return kept
+        return [replace(run, text=run.short) if run.short else run for run in kept]
 
-    def width_at(self, density: int) -> int:
+    def width_at(self, density: int | None = None) -> int:
         """Return the width in pixels at a density."""
-        return round(row_width(self.shown(density)) + 0.5) + 2 * theme().px(11)
+        level = self._density if density is None else density
+        return round(row_width(self.shown(level)) + 0.5) + 2 * self._pad(level)
+
+    @staticmethod
+    def _pad(density: int) -> int:
+        return theme().px(11 if density < SHORT else 7)
 
     def sizeHint(self) -> QSize:
-        return QSize(self.width_at(self._density), theme().px(32))
+        return QSize(self.width_at(), theme().px(32))
 
     def paintEvent(self, event: QPaintEvent) -> None:
         unit = theme()
@@ -73,7 +88,7 @@ class Pill(PaintedButton):
         painter.setPen(QPen(unit.color(self._tone or "border"), 1))
         painter.setBrush(unit.color(ground))
         painter.drawRoundedRect(box.adjusted(0.5, 0.5, -0.5, -0.5), radius, radius)
-        pad = unit.px(11)
+        pad = self._pad(self._density)
         paint_runs(painter, box.adjusted(pad, 0, -pad + 2, 0), self.shown(), self._turn.phase)
         if self.hasFocus():
             paint_focus_ring(painter, box, radius)

@@ -26,10 +26,12 @@ class Run:
     """One piece of a row. ``gap`` is the space before it and ``size`` its side or length, px before zoom.
 
     ``drop`` 0 never leaves. ``name`` is the icon, or the lamp's state. ``share`` and ``held`` fill a bar.
+    ``short`` are fewer letters for the same, where the row's owner has no room for ``text``.
     """
 
     kind: Kind = "text"
     text: str = ""
+    short: str = ""
     token: str = "text2"
     weight: int = 400
     role: str = "small"

@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QApplication, QWidget
 
 from core.chat import Estimate
 from core.local.server import ServerState
-from core.status import ApiStatus
+from core.status import ApiStatus, CoreStatus
 from gui.theme import theme
 from gui.widgets.budget_bar import BudgetBar, BudgetSummary
 from gui.widgets.header import HeaderStrip, short_model
@@ -168,16 +168,24 @@ def shown_texts(strip: HeaderStrip, pill: str) -> list[str]:
     return [run.text or run.kind for run in strip.pills[pill].shown()]
 
 
+def in_a_page(show: Show) -> HeaderStrip:
+    """A strip that can be as narrow as its page: a window's own layout would hold it at what it needs."""
+    page = QWidget()
+    page.resize(1500, 100)
+    strip = HeaderStrip(page)
+    show(page)
+    return strip
+
+
 def test_the_strip_narrows_names_first_then_bars_never_states_or_figures(show: Show) -> None:
-    strip = HeaderStrip()
+    strip = in_a_page(show)
     strip.set_title("Chat")
     strip.resize(1200, 48)
-    show(strip)
     strip.set_status(a_status())
     assert "qwen2.5-coder-14b" in shown_texts(strip, "local")
     assert "sonnet-4-6" in shown_texts(strip, "api")
     seen: list[tuple[bool, bool, bool]] = []
-    for width in range(1200, 440, -10):
+    for width in range(1200, 600, -10):
         strip.resize(width, 48)
         texts = {name: shown_texts(strip, name) for name in strip.pills}
         assert {"Local", "Ready"} <= set(texts["local"])
@@ -192,18 +200,55 @@ def test_the_strip_narrows_names_first_then_bars_never_states_or_figures(show: S
     assert order == [(True, True, True), (False, True, True), (False, False, True), (False, False, False)]
 
 
-@pytest.mark.parametrize("zoom", [0.9, 1.0, 1.5])
-def test_every_pill_is_whole_in_the_smallest_window(show: Show, zoom: float) -> None:
-    theme().set_zoom(zoom)
-    strip = HeaderStrip()
+CROWDED = replace(
+    a_status(
+        ServerState(phase="starting", kind="embedded", progress=0.62, eta_s=70),
+        ApiStatus(phase="breaker_open", model="m", detail="retry in 22 s"),
+        today=3000,
+        spent=1_312_400_000_000,
+    ),
+    month="September",
+)
+
+
+@pytest.mark.parametrize("zoom", [0.9, 1.0, 1.1, 1.25, 1.5])
+@pytest.mark.parametrize(
+    "status", [a_status(), CROWDED, a_status(budget=False)], ids=["calm", "full", "none"]
+)
+def test_every_pill_is_whole_in_the_smallest_window(show: Show, zoom: float, status: CoreStatus) -> None:
+    unit = theme()
+    unit.set_zoom(zoom)
+    strip = in_a_page(show)
     strip.set_title("Preferences")
-    strip.resize(1024 - theme().px(80), theme().px(48))
-    show(strip)
-    strip.set_status(a_status())
+    beside_px = unit.px(80) + 2 * unit.px(28) + 12  # the rail, and the two buttons of the corner
+    strip.resize(1024 - beside_px, unit.px(48))
+    strip.set_status(status)
+    QApplication.processEvents()  # the pills take their new widths
+    end = 0
     for pill in strip.pills.values():
         assert pill.width() >= pill.sizeHint().width()
-        assert pill.geometry().right() <= strip.width()
-        assert pill.height() == theme().px(32)
+        assert pill.geometry().left() >= end
+        assert pill.height() == unit.px(32)
+        end = pill.geometry().right()
+    assert end <= strip.width()
+    texts = {run.text for pill in strip.pills.values() for run in pill.shown()}
+    states = {strip.pills[name].accessibleName().split(": ")[1] for name in ("local", "api")}
+    assert states <= texts
+
+
+def test_labels_are_shortened_before_a_limit_goes(show: Show) -> None:
+    theme().set_zoom(1.5)
+    strip = in_a_page(show)
+    strip.resize(1400, 72)
+    strip.set_status(CROWDED)
+    seen: list[tuple[bool, bool]] = []
+    for width in range(1400, 700, -10):
+        strip.resize(width, 72)
+        texts = shown_texts(strip, "spend")
+        assert "$1,312.40" in texts
+        seen.append(("September" in texts, "of $500" in texts))
+    assert list(dict.fromkeys(seen)) == [(True, True), (False, True), (False, False)]
+    assert strip.pills["spend"].accessibleName() == "September: $1,312.40 of $500"
 
 
 def test_states_set_the_border_and_the_words() -> None:
