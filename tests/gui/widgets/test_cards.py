@@ -22,7 +22,7 @@ from gui.widgets.fold import Fold
 from gui.widgets.sentence import Sentence
 from gui.widgets.toast import LIFETIME_MS, Toast, ToastHost
 from gui.widgets.words import cost_of, settled_on
-from tests.gallery import API_RESULT, EVENTFUL, METERED, REFUSED, REPLAYED, a_decision, a_result
+from tests.support.examples import API_RESULT, EVENTFUL, METERED, REFUSED, REPLAYED, a_decision, a_result
 
 Show = Callable[[QWidget], QWidget]
 

@@ -1,0 +1,162 @@
+"""A user with several conversations: switches while one streams, comes back, deletes, renames and finds them."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QAbstractButton, QLineEdit
+
+from tests.gui.chat.looking import click, last_answer, press, shown
+from tests.gui.chat.panel import ChatPanel
+from tests.gui.chat.scripted_core import Gate, Script
+
+
+def test_switching_away_keeps_an_answer_streaming(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        gate = Gate()
+        panel.core.say(Script(text="Slow answer", pieces=2, before=1, gate=gate))
+        page.composer.set_content("First chat")
+        page.send()
+        await panel.until(lambda: len(panel.core.requests) == 1)
+        streaming = page.session
+        page.new_chat()
+        assert page.composer.state == "idle"
+        panel.core.say(Script(text="Quick"))
+        await panel.ask("Second chat")
+        assert shown(panel) == ["Second chat", "Quick"]
+        gate.open()
+        await panel.until(lambda: not streaming.is_streaming)
+        page.open_conversation(streaming.id)
+        await panel.until(lambda: page.session is streaming and len(page.thread_view.views()) == 2)
+        assert shown(panel) == ["First chat", "Slow answer"]
+
+    panel.run(body)
+
+
+def test_coming_back_to_a_streaming_conversation_shows_what_came_meanwhile(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        gate = Gate()
+        panel.core.say(Script(text="abcdef", pieces=6, before=3, gate=gate))
+        page.composer.set_content("Go")
+        page.send()
+        streaming = page.session
+        page.new_chat()
+        await panel.until(lambda: streaming.running_id and streaming.text_of(streaming.running_id) == "abc")
+        page.open_conversation(streaming.id)
+        await panel.until(lambda: len(page.thread_view.views()) == 2)
+        assert last_answer(panel).view.visible_text() == "abc"
+        gate.open()
+        await panel.idle()
+        assert last_answer(panel).view.visible_text() == "abcdef"
+
+    panel.run(body)
+
+
+def test_drafts_options_and_side_belong_to_a_conversation_and_survive(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        await panel.ask("First")
+        first = page.session.id
+        page.composer.switch.segment("api").click()
+        page.drawer.show_options(page.session.options, 1024)
+        page.drawer.system.setPlainText("Be brief.")
+        page.drawer.max_tokens.setText("900")
+        page.drawer.temperature.setText("0.2")
+        page.composer.set_content("half a thou")
+        page.new_chat()
+        assert page.composer.text == ""
+        page.composer.set_content("a new prompt")
+
+        page = await panel.again()
+        await panel.until(lambda: page.composer.text == "a new prompt")
+        page.open_conversation(first)
+        await panel.until(lambda: page.composer.text == "half a thou")
+        assert page.composer.switch.value == "api"
+        assert page.composer.max_tokens.text() == "Max 900 tokens"
+        page.send()
+        await panel.idle()
+        request = panel.core.requests[-1]
+        assert (request.system, request.max_tokens, request.temperature, request.force) == (
+            "Be brief.",
+            900,
+            0.2,
+            "api",
+        )
+        assert [item.text for item in request.messages if item.role == "user"] == ["First", "half a thou"]
+
+    panel.run(body)
+
+
+def test_delete_with_undo_search_and_rename(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        panel.core.say(Script(text="Bananas are berries"), Script(text="Rust and iron"))
+        await panel.ask("Fruit")
+        fruit = page.session.id
+        page.new_chat()
+        await panel.ask("Metal")
+        metal = page.session.id
+        await panel.until(lambda: page.list.model.ids() == [metal, fruit])
+
+        page.list.search.setText("banana")
+        await panel.until(lambda: page.list.model.ids() == [fruit])
+        page.list.search.setText("nothing like it")
+        await panel.until(lambda: page.list.model.ids() == [])
+        page.list.search.clear()
+        await panel.until(lambda: len(page.list.model.ids()) == 2)
+
+        page.list.view.setFocus()
+        page.list.edit_title(fruit)
+        editor = page.list.view.findChild(QLineEdit)
+        assert editor is not None
+        editor.setText("Botany")
+        QTest.keyClick(editor, Qt.Key.Key_Return)
+        page.list.search.setText("botany")
+        await panel.until(lambda: page.list.model.ids() == [fruit])
+        page.list.search.clear()
+        await panel.until(lambda: len(page.list.model.ids()) == 2)
+
+        page.delete_conversation(metal)
+        await panel.until(lambda: page.list.model.ids() == [fruit])
+        assert page.session.id != metal
+        toast = page._toasts.current  # pyright: ignore[reportPrivateUsage]
+        assert toast is not None
+        assert toast.text == "Deleted “Metal”"
+        assert toast.button is not None
+        toast.button.click()
+        await panel.until(lambda: metal in page.list.model.ids() and page.session.id == metal)
+        await panel.until(lambda: shown(panel) == ["Metal", "Rust and iron"])
+
+    panel.run(body)
+
+
+def test_a_forced_side_stays_with_its_conversation_and_a_new_one_is_auto(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+
+        def choose(name: str) -> None:
+            found = [
+                b for b in page.composer.switch.findChildren(QAbstractButton) if name in b.accessibleName()
+            ]
+            click(found[0])
+
+        choose("Local")
+        assert page.session.options.force == "local"
+        press(panel, Qt.Key.Key_N, Qt.KeyboardModifier.ControlModifier)
+        assert page.composer.chosen_side() is None
+        choose("API")
+        assert page.session.options.force == "api"
+        await panel.ask("Forced")
+        assert page.composer.chosen_side() == "api"
+        forced = page.session.id
+        press(panel, Qt.Key.Key_N, Qt.KeyboardModifier.ControlModifier)
+        assert page.composer.chosen_side() is None
+        await panel.ask("Free")
+        assert [request.force for request in panel.core.requests] == ["api", None]
+        page.open_conversation(forced)
+        await panel.until(lambda: page.session.id == forced)
+        assert page.composer.chosen_side() == "api"
+
+    panel.run(body)
