@@ -176,14 +176,27 @@ class QueueFull(TransientFailure):
 
 
 class RateExceeded(SignalboxError):
-    """``retry_after_s``: when the next request fits under ``limit_name``, in seconds."""
+    """``retry_after_s``: when the next request fits under ``limit_name``, in seconds.
+
+    ``turns`` says for a line of them in how many seconds how many may begin; after the last one it begins anew,
+    a minute later. Empty: only the next one's is known.
+    """
 
     kind = "rate_exceeded"
 
-    def __init__(self, message: str, *, hint: str = "", limit_name: str, retry_after_s: float) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        limit_name: str,
+        retry_after_s: float,
+        turns: tuple[tuple[float, int], ...] = (),
+    ) -> None:
         super().__init__(message, hint=hint)
         self.limit_name = limit_name
         self.retry_after_s = retry_after_s
+        self.turns = turns
 
 
 class RunawayPaused(SignalboxError):

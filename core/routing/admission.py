@@ -11,7 +11,7 @@ import hashlib
 import logging
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
 from core.chat import ChatRequest, RequestStep, RouteDecision, Side, Signals, Waiting
@@ -30,7 +30,7 @@ from core.routing.standing import Standing, read_standing
 from core.routing.turnstile import Turnstile
 from core.routing.waiting import OnWait
 from core.spend.rows import Admission as Admitted
-from core.spend.rows import HoldRequest, NewRequest, Outcome, RateLimit, RunawayLimit
+from core.spend.rows import HoldRequest, NewRequest, Outcome
 
 if TYPE_CHECKING:
     from core.settings import Settings
@@ -240,7 +240,6 @@ class Admission:
             max_wait_s=settings.rate_max_wait_s,
             deadline_left_s=run.deadline.left_s,
             on_wait=told,
-            interval_s=_interval_s(rates_of(settings, run.request, decision.side, run.conversation)),
         )
         if waited:
             took_ms = (time.perf_counter() - began) * 1000
@@ -336,23 +335,16 @@ class Admission:
             QueueFull: so many wait already that no more may.
             DeadlineExceeded: the request's time was over first.
         """
-        state = self._queue.state()
-        if state.busy:
-            on_wait(
-                Waiting(
-                    "local_queue",
-                    f"{state.waiting} ahead at the local server."
-                    if state.waiting
-                    else "The local server is busy.",
-                    state.expected_wait_s,
-                    state.waiting,
-                )
-            )
+
+        def told(ahead: int, expected_s: float | None) -> None:
+            detail = f"{ahead} ahead at the local server." if ahead else "The local server is busy."
+            on_wait(Waiting("local_queue", detail, expected_s, ahead))
+
         may_go_elsewhere = self._may_spill(run, decision)
         max_wait_s = self._settings().local_max_wait_s if may_go_elsewhere else None
         try:
             return await within(
-                run.deadline, self._queue.enter(max_wait_s), "waiting for a place at the local server"
+                run.deadline, self._queue.enter(max_wait_s, told), "waiting for a place at the local server"
             )
         except TimeoutError:
             raise LineTooLong(f"no place came free in {max_wait_s:g} s") from None
@@ -417,11 +409,6 @@ def _tokens_held(decision: RouteDecision) -> int:
     if decision.side != "api":
         return 0
     return decision.signals.input_tokens_bound + decision.signals.max_output_tokens
-
-
-def _interval_s(rates: Iterable[RateLimit | RunawayLimit]) -> float:
-    """Return the seconds between two requests that the slowest rate lets through, 0 without a rate."""
-    return max((60 / rate.per_minute for rate in rates if isinstance(rate, RateLimit)), default=0.0)
 
 
 def _hashed(key: str | None) -> str | None:

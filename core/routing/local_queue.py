@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from core.errors import QueueFull
 from core.local.vllm_metrics import ServerLoad
+from core.routing.waiting import OncePerSecond, OnPlace, PlaceNews
 
 NEW_SERVICE_WEIGHT = 0.2
 """Weight of the newest service time in the moving mean: the last ten requests make up 90 % of it."""
@@ -82,6 +83,7 @@ class _Waiter:
     granted: asyncio.Future[Slot]
     since: float
     patient: bool
+    news: PlaceNews
 
 
 class LocalQueue:
@@ -99,6 +101,7 @@ class LocalQueue:
         self._ours = 0
         self._others = 0
         self._capacity: int | None = None
+        self._telling = OncePerSecond(self._tell_all, clock)
 
     def configure(self, max_concurrent: int | None, max_waiting: int) -> None:
         """Set how many requests the server takes at once (``None``: what its load says) and how many may wait.
@@ -153,8 +156,10 @@ class LocalQueue:
         """Whether a newcomer would be sent at once."""
         return not self._line and self._may_go(patient=False)
 
-    async def enter(self, max_wait_s: float | None) -> Slot:
+    async def enter(self, max_wait_s: float | None, on_place: OnPlace | None = None) -> Slot:
         """Wait for a place at the server, ``max_wait_s`` seconds at most (``None``: as long as it takes).
+
+        ``on_place`` hears the place in line when it has to wait, and each change, about once a second at most.
 
         Raises:
             QueueFull: a place has to be waited for, and so many wait already that no more may.
@@ -167,8 +172,11 @@ class LocalQueue:
             raise self._full_error()
         if max_wait_s is not None and max_wait_s <= 0:
             raise TimeoutError
-        waiter = _Waiter(asyncio.get_running_loop().create_future(), self._clock(), max_wait_s is None)
+        news = PlaceNews(on_place or _nobody, self._clock)
+        waiter = _Waiter(asyncio.get_running_loop().create_future(), self._clock(), max_wait_s is None, news)
         self._line.append(waiter)
+        ahead = len(self._line) - 1
+        news.tell(ahead, self._wait_s(ahead))
         try:
             async with asyncio.timeout(max_wait_s):
                 return await waiter.granted
@@ -191,6 +199,15 @@ class LocalQueue:
             if not waiter.granted.done():
                 self._running += 1
                 waiter.granted.set_result(Slot(self, self._clock() - waiter.since))
+        # Whatever may let somebody go may also have changed what the others expect.
+        if self._line:
+            self._telling.wanted()
+        else:
+            self._telling.cancel()
+
+    def _tell_all(self) -> None:
+        for ahead, waiter in enumerate(list(self._line)):
+            waiter.news.tell(ahead, self._wait_s(ahead))
 
     def _may_go(self, *, patient: bool) -> bool:
         limit = self._limit(self._fresh_load())
@@ -214,14 +231,17 @@ class LocalQueue:
         return min(bounds, default=None)
 
     def _expected_wait_s(self, load: ServerLoad | None) -> float | None:
+        """Return what a newcomer would wait."""
+        return 0.0 if self.has_place else self._wait_s(len(self._line), load)
+
+    def _wait_s(self, ahead: int, load: ServerLoad | None = None) -> float | None:
         """(those ahead + 1) x mean service time / places: the mean of a line with memoryless service, M/M/c."""
-        if self.has_place:
-            return 0.0
         if self._service_s is None:
             return None
+        load = load or self._fresh_load()
         in_server_line = 0 if load is None else load.waiting
         places = (self._max_concurrent if load is None else self._places()) or 1
-        return self._service_s * (len(self._line) + in_server_line + 1) / places
+        return self._service_s * (ahead + in_server_line + 1) / places
 
     def _fresh_load(self) -> ServerLoad | None:
         return self._load if self._clock() - self._load_at <= LOAD_KEPT_S else None
@@ -238,3 +258,7 @@ class LocalQueue:
             f"The local server is busy: {self.state().crowd}.",
             hint="Try again in a moment, or raise MAX_WAITING_REQUESTS.",
         )
+
+
+def _nobody(ahead: int, expected_s: float | None) -> None:
+    """Nobody listens."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -12,10 +11,14 @@ from typing import TypeVar
 
 from core.chat import Waiting
 from core.errors import DeadlineExceeded, RateExceeded, SignalboxError
-
-log = logging.getLogger(__name__)
+from core.routing.waiting import OncePerSecond, OnWait, PlaceNews
 
 T = TypeVar("T")
+
+MINUTE_S = 60.0
+
+ONE_BY_ONE_S = 1.0
+"""A crowd that was let in together is let in one after the other when its turn comes: nobody is sent away then."""
 
 SHORTEST_PAUSE_S = 0.01
 """A ledger that says "in 0 seconds" again and again must not be asked in a tight loop."""
@@ -29,7 +32,7 @@ class _Place:
     since: float
     until: float
     deadline: float
-    on_wait: Callable[[Waiting], None] | None
+    news: PlaceNews
 
 
 class Turnstile:
@@ -44,9 +47,11 @@ class Turnstile:
         self._clock = clock
         self._sleep = sleep
         self._line: deque[_Place] = deque()
+        self._telling = OncePerSecond(self._tell_all, clock)
         self._limit_name = ""
         self._next_try_at = 0.0
-        self._interval_s = 0.0
+        self._turns: deque[tuple[float, int]] = deque()
+        """When how many may begin, by the clock; learnt from the last refusal."""
 
     @property
     def waiting(self) -> int:
@@ -59,14 +64,12 @@ class Turnstile:
         max_waiting: int,
         max_wait_s: float,
         deadline_left_s: float | None = None,
-        on_wait: Callable[[Waiting], None] | None = None,
-        interval_s: float = 0.0,
+        on_wait: OnWait | None = None,
     ) -> T:
         """Return what ``try_once`` returns, once it raises no ``RateExceeded`` any more.
 
-        ``on_wait`` hears each change of the place in line. Any other error of ``try_once`` ends the waiting too.
-        ``interval_s``: how often the rate lets one through, where the caller knows it (60 s over its number). The
-        estimate for a long line is right at once then, and learnt otherwise.
+        ``on_wait`` hears of the place in line and of each change, about once a second at most. Any other error of
+        ``try_once`` ends the waiting too.
 
         Raises:
             RateExceeded: the line is full (``max_waiting``), or the expected wait is longer than ``max_wait_s`` or
@@ -79,13 +82,17 @@ class Turnstile:
                 return await try_once()
             except RateExceeded as error:
                 refused = error
-        self._interval_s = max(self._interval_s, interval_s)
         place = self._join(refused, max_waiting, max_wait_s, deadline_left_s, on_wait)
+        through = False
         try:
-            self._tell(place)
+            place.news.tell(len(self._line) - 1, self._expected_s(len(self._line) - 1))
             await self._turn_of(place)
-            return await self._try_until_through(place, try_once)
+            answer = await self._try_until_through(place, try_once)
+            through = True
+            return answer
         finally:
+            if through:
+                self._took_a_turn()
             self._leave(place)
 
     def _join(
@@ -94,11 +101,11 @@ class Turnstile:
         max_waiting: int,
         max_wait_s: float,
         deadline_left_s: float | None,
-        on_wait: Callable[[Waiting], None] | None,
+        on_wait: OnWait | None,
     ) -> _Place:
         now, ahead = self._clock(), len(self._line)
         if refused is not None:
-            self._learn(refused, is_first=ahead == 0)
+            self._learn(refused)
         expected_s = self._expected_s(ahead)
         if ahead >= max_waiting:
             raise self._refusal(expected_s, ahead, "no more requests may wait for it")
@@ -108,7 +115,8 @@ class Turnstile:
             raise self._refusal(expected_s, ahead, "this request's deadline is sooner")
         deadline = math.inf if deadline_left_s is None else now + deadline_left_s
         turn = asyncio.get_running_loop().create_future()
-        place = _Place(turn, since=now, until=now + max_wait_s, deadline=deadline, on_wait=on_wait)
+        until = now + max_wait_s + ONE_BY_ONE_S
+        place = _Place(turn, since=now, until=until, deadline=deadline, news=self._news(on_wait))
         self._line.append(place)
         if ahead == 0:
             turn.set_result(None)
@@ -132,54 +140,58 @@ class Turnstile:
             try:
                 return await try_once()
             except RateExceeded as error:
-                self._learn(error, is_first=True)
-            self._tell_all()
+                self._learn(error)
+            self._telling.wanted()
 
-    def _learn(self, refused: RateExceeded, *, is_first: bool) -> None:
-        """Note when the first in line may try again, and how long one turn takes.
-
-        A rate that is used up lets one request through each interval. The longest wait it has asked for since the
-        line formed comes close to that.
-        """
+    def _learn(self, refused: RateExceeded) -> None:
+        """Note when the first in line may try again, and when those behind it."""
+        now = self._clock()
         pause_s = max(SHORTEST_PAUSE_S, refused.retry_after_s)
         self._limit_name = refused.limit_name
-        if is_first:
-            self._next_try_at = self._clock() + pause_s
-        self._interval_s = max(self._interval_s, pause_s)
+        self._next_try_at = now + pause_s
+        self._turns = deque((now + in_s, count) for in_s, count in refused.turns or ((pause_s, 1),))
+
+    def _took_a_turn(self) -> None:
+        """Count one turn less, which comes again a minute later."""
+        if not self._turns:
+            return
+        at, count = self._turns.popleft()
+        if count > 1:
+            self._turns.appendleft((at, count - 1))
+        self._turns.append((max(at, self._clock()) + MINUTE_S, 1))
 
     def _expected_s(self, ahead: int) -> float:
-        return max(0.0, self._next_try_at - self._clock()) + ahead * self._interval_s
+        """Return how long whoever has ``ahead`` before it has to wait."""
+        rounds, place = divmod(ahead, sum(count for _, count in self._turns) or 1)
+        at = self._next_try_at
+        for turn_at, count in self._turns:
+            at = turn_at
+            if place < count:
+                break
+            place -= count
+        return max(0.0, at - self._clock()) + rounds * MINUTE_S
 
     def _leave(self, place: _Place) -> None:
         self._line.remove(place)
         if not self._line:
-            self._interval_s = 0.0
+            self._telling.cancel()
             return
         first = self._line[0].turn
         if not first.done():
             first.set_result(None)
-        self._tell_all()
+        self._telling.wanted()
 
     def _tell_all(self) -> None:
-        for place in list(self._line):
-            self._tell(place)
+        for ahead, place in enumerate(list(self._line)):
+            place.news.tell(ahead, self._expected_s(ahead))
 
-    def _tell(self, place: _Place) -> None:
-        if place.on_wait is None:
-            return
-        ahead = self._line.index(place)
-        try:
-            place.on_wait(
-                Waiting(
-                    "rate",
-                    f"{self._limit_name} is reached: waiting for the next free turn.",
-                    self._expected_s(ahead),
-                    ahead,
-                )
-            )
-        except Exception:
-            # It may be another request's listener: this one must not fail for it.
-            log.exception("a listener for a waiting line failed")
+    def _news(self, on_wait: OnWait | None) -> PlaceNews:
+        def tell(ahead: int, expected_s: float | None) -> None:
+            if on_wait is not None:
+                detail = f"{self._limit_name} is reached: waiting for the next free turn."
+                on_wait(Waiting("rate", detail, expected_s, ahead))
+
+        return PlaceNews(tell, self._clock)
 
     def _too_long(self, place: _Place) -> SignalboxError:
         waited_s = self._clock() - place.since

@@ -16,7 +16,7 @@ from core.spend.budget import (
     project_of,
     window_of,
 )
-from core.spend.rates import TooSoon, conform
+from core.spend.rates import TooSoon, begin
 from core.spend.rows import HoldRequest, NewRequest, Rate, RateLimit
 
 if TYPE_CHECKING:
@@ -106,19 +106,20 @@ def pass_rates(books: Books, rates: Sequence[Rate], now_us: int) -> dict[str, Ra
         kept = books.rate(key)
         if kept.paused_us is not None and not isinstance(rate, RateLimit):
             raise paused(rate.conversation, kept.per_minute)
-        answer = conform(kept.tat_ns, now_us * 1000, rate.per_minute)
+        answer = begin(kept.log, now_us, rate.per_minute)
         if not isinstance(answer, TooSoon):
-            passed[key] = RateState(answer.tat_ns, None, rate.per_minute)
+            passed[key] = RateState(answer.log, None, rate.per_minute)
         elif isinstance(rate, RateLimit):
-            wait_s = answer.wait_ns / 1e9
+            wait_s = answer.wait_us / 1e6
             raise RateExceeded(
                 f"{rate.name} holds: {rate.per_minute:,} requests a minute have begun.",
                 hint=f"Send it again in {wait_s:.1f} s, or raise {rate.name}.",
                 limit_name=rate.name,
                 retry_after_s=wait_s,
+                turns=tuple((at_us / 1e6, count) for at_us, count in answer.turns),
             )
         else:
-            books.set_rate(key, RateState(kept.tat_ns, now_us, rate.per_minute))
+            books.set_rate(key, RateState(kept.log, now_us, rate.per_minute))
             return paused(rate.conversation, rate.per_minute)
     return passed
 

@@ -16,6 +16,7 @@ from sqlalchemy import Integer, and_, bindparam, case, cast, func, or_, select
 
 from core.spend import schema
 from core.spend.database import driver_of
+from core.spend.rates import MINUTE_US, Log, from_text, to_text
 from core.spend.sql import Sql, adding, insert_into
 from core.spend.sums import Row, Sums, change, merge
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _KEPT_MAX = 512
 _TOTAL_COLUMNS = (*schema.TOTAL_SUMS, "local_reset")
 _NOTHING: dict[str, int] = dict.fromkeys(_TOTAL_COLUMNS, 0)
+_RATE_COLUMNS = ("begun", "last_us", "paused_us", "per_minute")
 _SWEEP_EVERY = 1024
 
 
@@ -49,7 +51,7 @@ class Held:
 class RateState:
     """One limit's row in ``ledger_rates``."""
 
-    tat_ns: int = 0
+    log: Log = ()
     paused_us: int | None = None
     per_minute: int = 0
 
@@ -124,18 +126,16 @@ class Books:
         )
         rates = schema.rates
         self._read_rate = Sql(select(rates).where(rates.c.key == bindparam("rate_key")), dialect)
-        keep = insert_into(rates, dialect).values(
-            {name: bindparam(name) for name in ("key", "tat_ns", "paused_us", "per_minute")}
-        )
+        keep = insert_into(rates, dialect).values({name: bindparam(name) for name in ("key", *_RATE_COLUMNS)})
         self._keep_rate = Sql(
             keep.on_conflict_do_update(
                 index_elements=["key"],
-                set_={name: keep.excluded[name] for name in ("tat_ns", "paused_us", "per_minute")},
+                set_={name: keep.excluded[name] for name in _RATE_COLUMNS},
             ),
             dialect,
         )
         self._sweep_rates = Sql(
-            rates.delete().where(and_(rates.c.paused_us.is_(None), rates.c.tat_ns < bindparam("now_ns"))),
+            rates.delete().where(and_(rates.c.paused_us.is_(None), rates.c.last_us < bindparam("before_us"))),
             dialect,
         )
         told = schema.alerts
@@ -220,7 +220,7 @@ class Books:
         if kept is None:
             found = self._read_rate.rows(self._driver, rate_key=key)
             kept = (
-                RateState(found[0]["tat_ns"], found[0]["paused_us"], found[0]["per_minute"])
+                RateState(from_text(found[0]["begun"]), found[0]["paused_us"], found[0]["per_minute"])
                 if found
                 else RateState()
             )
@@ -261,7 +261,8 @@ class Books:
                 self._driver,
                 {
                     "key": key,
-                    "tat_ns": state.tat_ns,
+                    "begun": to_text(state.log),
+                    "last_us": state.log[-1][0] if state.log else 0,
                     "paused_us": state.paused_us,
                     "per_minute": state.per_minute,
                 },
@@ -271,4 +272,4 @@ class Books:
         if self._rates_written >= _SWEEP_EVERY:
             # A limit whose time has passed is as good as one that was never used.
             self._rates_written = 0
-            self._sweep_rates.run(self._driver, {"now_ns": now_ns})
+            self._sweep_rates.run(self._driver, {"before_us": now_ns // 1000 - MINUTE_US})

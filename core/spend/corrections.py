@@ -91,7 +91,7 @@ class CorrectingStore(Store):
         state = self.books.rate(conversation_key(conversation))
         if state.paused_us is None:
             return False
-        self.books.set_rate(conversation_key(conversation), RateState(0, None, state.per_minute))
+        self.books.set_rate(conversation_key(conversation), RateState((), None, state.per_minute))
         self.note(connection, now.us, "resume", {"conversation": conversation})
         return True
 

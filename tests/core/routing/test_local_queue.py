@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from dataclasses import dataclass, field
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from core.errors import QueueFull
 from core.local.vllm_metrics import ServerLoad
 from core.routing.local_queue import LOAD_KEPT_S, LocalQueue, Slot
-from tests.support.virtual_time import now, run, settle
+from tests.support.virtual_time import StandsStill, now, run, settle
 
 
 def line(max_concurrent: int | None = 1, max_waiting: int = 64) -> LocalQueue:
@@ -478,5 +479,148 @@ def test_no_place_is_lost_or_granted_twice_and_all_are_served_in_order(
         world.queue.observe(None)
         state = world.queue.state()
         assert (state.running, state.waiting, state.busy) == (0, 0, False)
+
+    run(main())
+
+
+# -- what those in line are told ---------------------------------------------------------------------------------
+
+
+class Told:
+    """What one request hears: when, how many are ahead, and the expected wait in seconds."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[float, int, float | None]] = []
+
+    def __call__(self, ahead: int, expected_s: float | None) -> None:
+        self.heard.append((now() - 1000, ahead, expected_s))
+
+    @property
+    def places(self) -> list[int]:
+        return [ahead for _, ahead, _ in self.heard]
+
+
+def test_who_is_sent_at_once_hears_nothing() -> None:
+    async def main() -> None:
+        queue, told = line(1), Told()
+        await queue.enter(None, told)
+        assert told.heard == []
+
+    run(main())
+
+
+def test_each_change_of_the_place_and_of_the_estimate_is_told() -> None:
+    async def main() -> None:
+        queue, told = line(1), Told()
+        (await queue.enter(None)).leave(10.0)
+        slots = [await queue.enter(None)]
+        crowd = [asyncio.create_task(queue.enter(None)) for _ in range(2)]
+        await settle()
+        last = asyncio.create_task(queue.enter(None, told))
+        await settle()
+        assert told.heard == [(0, 2, 30.0)]
+        for waiting in crowd:
+            await asyncio.sleep(10)
+            slots.pop().leave(10.0)
+            slots.append(await waiting)
+        await asyncio.sleep(10)
+        slots.pop().leave(10.0)
+        await last
+        assert told.heard == [(0, 2, 30.0), (10, 1, 20.0), (20, 0, 10.0)]
+
+    run(main())
+
+
+def test_a_line_that_moves_fast_is_told_about_once_a_second() -> None:
+    async def main() -> None:
+        queue, told = line(1), Told()
+        (await queue.enter(None)).leave(0.1)
+        slot = await queue.enter(None)
+        crowd = [asyncio.create_task(queue.enter(None)) for _ in range(40)]
+        await settle()
+        last = asyncio.create_task(queue.enter(None, told))
+        for waiting in crowd:
+            await asyncio.sleep(0.1)
+            slot.leave(0.1)
+            slot = await waiting
+        slot.leave(0.1)
+        await last
+        assert told.heard[0] == (0, 40, pytest.approx(4.1))
+        assert 3 <= len(told.heard) <= 6
+        assert told.places == sorted(told.places, reverse=True)
+        times = [at for at, _, _ in told.heard[1:]]
+        assert all(later - earlier >= 0.99 for earlier, later in itertools.pairwise(times))
+
+    run(main())
+
+
+def test_a_line_that_stands_still_costs_nothing() -> None:
+    """No timer runs: the loop has nothing left that could ever happen."""
+
+    async def main() -> None:
+        queue = line(1)
+        (await queue.enter(None)).leave(1.0)
+        await queue.enter(None)
+        waiting = asyncio.create_task(queue.enter(None, Told()))
+        await settle()
+        await waiting
+
+    with pytest.raises(StandsStill):
+        run(main())
+
+
+def test_what_the_server_says_of_its_load_changes_the_estimate() -> None:
+    async def main() -> None:
+        queue, told = line(2), Told()
+        (await queue.enter(None)).leave(4.0)
+        for _ in range(2):
+            await queue.enter(None)
+        waiting = asyncio.create_task(queue.enter(None, told))
+        await settle()
+        await asyncio.sleep(2)
+        queue.observe(load(running=2, waiting=0))
+        await asyncio.sleep(2)
+        queue.observe(load(running=2, waiting=6))
+        await settle()
+        assert told.heard == [(0, 0, 2.0), (4, 0, 14.0)]
+        waiting.cancel()
+        await asyncio.wait([waiting])
+
+    run(main())
+
+
+def test_who_gives_up_brings_the_others_forward_and_is_told_nothing_more() -> None:
+    async def main() -> None:
+        queue, gone, stays = line(1), Told(), Told()
+        await queue.enter(None)
+        first = asyncio.create_task(queue.enter(None, gone))
+        await settle()
+        second = asyncio.create_task(queue.enter(None, stays))
+        await settle()
+        first.cancel()
+        await asyncio.sleep(5)
+        assert (gone.places, stays.places) == ([0], [1, 0])
+        second.cancel()
+        await asyncio.wait([first, second])
+
+    run(main())
+
+
+def test_a_listener_that_fails_hurts_nobody() -> None:
+    async def main() -> None:
+        queue = line(1)
+
+        def broken(ahead: int, expected_s: float | None) -> None:
+            raise ValueError("broken")
+
+        slot = await queue.enter(None)
+        crowd = [asyncio.create_task(queue.enter(None, broken)) for _ in range(3)]
+        await settle()
+        for waiting in crowd:
+            await asyncio.sleep(2)
+            slot.leave(1.0)
+            slot = await waiting
+        slot.leave(1.0)
+        assert queue.state().running == 0
 
     run(main())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -18,9 +19,10 @@ NAME = "MAX_REQUESTS_PER_MINUTE"
 
 
 class Rate:
-    """What the ledger does: the generic cell rate algorithm, with a burst of ``per_minute``."""
+    """A door that lets one through each interval, once a burst of ``per_minute`` is used up."""
 
     def __init__(self, per_minute: int, burst: int | None = None) -> None:
+        self.per_minute = per_minute
         self.interval_s = 60 / per_minute
         self.burst_s = self.interval_s * (per_minute if burst is None else burst)
         self.arrival = 0.0
@@ -34,7 +36,8 @@ class Rate:
             theirs = max(self.arrival, now())
             too_soon_s = theirs + self.interval_s - self.burst_s - now()
             if too_soon_s > 1e-9:
-                raise RateExceeded("too soon", limit_name=NAME, retry_after_s=too_soon_s)
+                turns = tuple((too_soon_s + n * self.interval_s, 1) for n in range(self.per_minute))
+                raise RateExceeded("too soon", limit_name=NAME, retry_after_s=too_soon_s, turns=turns)
             self.arrival = theirs + self.interval_s
             self.passed.append((now(), number))
             return number
@@ -51,7 +54,6 @@ async def passes(
     max_wait_s: float = 3600,
     deadline_left_s: float | None = None,
     on_wait: Callable[[Waiting], None] | None = None,
-    interval_s: float = 0.0,
 ) -> int:
     return await line.passed(
         rate.door(number),  # type: ignore[arg-type]
@@ -59,7 +61,6 @@ async def passes(
         max_wait_s=max_wait_s,
         deadline_left_s=deadline_left_s,
         on_wait=on_wait,
-        interval_s=interval_s,
     )
 
 
@@ -132,17 +133,17 @@ def test_the_estimate_counts_those_ahead() -> None:
     run(main())
 
 
-def test_an_interval_that_is_known_makes_the_first_estimate_right() -> None:
+def test_the_turns_that_a_refusal_names_make_the_first_estimate_right() -> None:
     """The first one that a rate refuses may have to wait for a part of the interval only."""
 
     async def main() -> None:
         line, rate = Turnstile(now), Rate(6, burst=1)
         await passes(line, rate)
         await asyncio.sleep(9)
-        waiting = [asyncio.create_task(passes(line, rate, n, interval_s=10)) for n in range(1, 5)]
+        waiting = [asyncio.create_task(passes(line, rate, n)) for n in range(1, 5)]
         await settle()
         with pytest.raises(RateExceeded) as caught:
-            await passes(line, rate, 6, max_wait_s=30, interval_s=10)
+            await passes(line, rate, 6, max_wait_s=30)
         assert caught.value.retry_after_s == pytest.approx(1 + 4 * 10)
         await asyncio.gather(*waiting)
 
@@ -160,6 +161,61 @@ def test_a_full_line_refuses() -> None:
         await asyncio.gather(*waiting)
         with pytest.raises(RateExceeded, match="Nobody is ahead"):
             await passes(line, rate, 4, max_waiting=0)
+
+    run(main())
+
+
+def test_a_crowd_that_goes_together_expects_the_same_wait() -> None:
+    """Four a minute were sent at once, so the next four go together a minute later, and four more after that."""
+
+    async def main() -> None:
+        line, begun = Turnstile(now), list[float]()
+
+        async def door() -> None:
+            await asyncio.sleep(0)
+            recent = [at for at in begun if at > now() - 60]
+            if len(recent) >= 4:
+                wait_s = recent[0] + 60 - now()
+                turns = tuple((at + 60 - now(), 1) for at in recent)
+                raise RateExceeded("too soon", limit_name=NAME, retry_after_s=wait_s, turns=turns)
+            begun.append(now())
+
+        expected: dict[int, float | None] = {}
+        crowd: list[asyncio.Task[None]] = []
+
+        def hear(number: int, waiting: Waiting) -> None:
+            expected.setdefault(number, waiting.expected_s)
+
+        for number in range(12):
+
+            def tell(waiting: Waiting, number: int = number) -> None:
+                hear(number, waiting)
+
+            passing = line.passed(door, max_waiting=64, max_wait_s=120, on_wait=tell)
+            crowd.append(asyncio.create_task(passing))
+            await settle()
+        await asyncio.gather(*crowd)
+        assert list(expected) == list(range(4, 12))
+        assert list(expected.values()) == pytest.approx([60.0] * 4 + [120.0] * 4)
+        assert begun == pytest.approx([1000.0] * 4 + [1060.0] * 4 + [1120.0] * 4, abs=0.1)
+
+    run(main())
+
+
+def test_a_line_is_told_about_once_a_second_and_only_what_changed() -> None:
+    async def main() -> None:
+        line, rate = Turnstile(now), Rate(600, burst=1)  # ten a second
+        await passes(line, rate)
+        told: list[tuple[float, int]] = []
+        crowd = [asyncio.create_task(passes(line, rate, n)) for n in range(1, 41)]
+        await settle()
+        last = passes(line, rate, 41, on_wait=lambda waiting: told.append((now(), waiting.position)))
+        await asyncio.gather(*crowd, last)
+        assert told[0] == (1000, 40)
+        assert len({position for _, position in told}) == len(told)
+        pauses = [later - earlier for (earlier, _), (later, _) in itertools.pairwise(told[1:])]
+        assert 3 <= len(told) <= 6
+        assert min(pauses) >= 0.99
 
     run(main())
 
@@ -299,7 +355,7 @@ def test_a_ledger_that_says_in_zero_seconds_is_not_asked_in_a_tight_loop() -> No
 
         with pytest.raises(RateExceeded):
             await line.passed(stubborn, max_waiting=1, max_wait_s=1)
-        assert tries <= 102
+        assert tries <= 202
 
     run(main())
 

@@ -9,7 +9,7 @@ from contextlib import aclosing
 import pytest
 
 from core.chat import Waiting
-from core.routing.waiting import OnWait, told_of
+from core.routing.waiting import OnWait, PlaceNews, told_of
 
 LINE = Waiting("retry", "the line")
 
@@ -99,3 +99,35 @@ async def test_a_refusal_that_nobody_waits_for_any_more_is_not_logged_as_a_fault
             break
     gc.collect()
     assert faults == []
+
+
+async def test_a_late_reader_hears_the_newest_of_each_wait_only() -> None:
+    async def work(on_wait: OnWait) -> None:
+        on_wait(Waiting("local_queue", "3 ahead.", None, 3))
+        on_wait(Waiting("local_queue", "2 ahead.", None, 2))
+        on_wait(Waiting("retry", "again"))
+        on_wait(Waiting("local_queue", "1 ahead.", None, 1))
+
+    heard = [waiting async for waiting in told_of(work)]
+    assert [(waiting.reason, waiting.position) for waiting in heard] == [
+        ("local_queue", 2),
+        ("retry", 0),
+        ("local_queue", 1),
+    ]
+
+
+def told_places(*places: tuple[float, int, float | None]) -> list[tuple[int, float | None]]:
+    """Tell these (when, how many ahead, expected seconds) and return what came through as news."""
+    heard: list[tuple[int, float | None]] = []
+    times = iter([at for at, _, _ in places])
+    news = PlaceNews(lambda ahead, expected_s: heard.append((ahead, expected_s)), lambda: next(times))
+    for _, ahead, expected_s in places:
+        news.tell(ahead, expected_s)
+    return heard
+
+
+def test_only_a_change_is_news() -> None:
+    assert told_places((0, 2, 8.0), (1, 2, 8.4), (2, 2, 6.1), (3, 2, 8.0)) == [(2, 8.0)]
+    assert told_places((0, 2, 8.0), (1, 1, 8.0)) == [(2, 8.0), (1, 8.0)]
+    assert told_places((0, 2, None), (1, 2, None), (2, 2, 5.0)) == [(2, None), (2, 5.0)]
+    assert told_places((0, 2, 8.0), (1, 2, 20.0), (2, 2, None)) == [(2, 8.0), (2, 20.0), (2, None)]

@@ -12,61 +12,144 @@ from hypothesis import strategies as st
 
 from core.errors import BudgetExceeded, RateExceeded, RunawayPaused
 from core.spend.ledger import Ledger, Outcome, RateLimit, RunawayLimit
-from core.spend.rates import MINUTE_NS, Conformed, TooSoon, conform
+from core.spend.rates import EXACT_UP_TO, MINUTE_US, Log, Passed, TooSoon, begin, from_text, to_text
 from tests.support.ledgers import HandClock, hold, ledger_child, new_request, open_ledger
 
-NOW_NS = 1_800_000_000 * 10**9
-per_minutes = st.integers(1, 1_000_000)
+NOW_US = 1_800_000_000 * 10**6
+per_minutes = st.one_of(st.integers(1, EXACT_UP_TO + 60), st.integers(1, 1_000_000))
+arrivals = st.lists(
+    st.tuples(
+        st.one_of(st.sampled_from([0, 1, MINUTE_US - 1, MINUTE_US]), st.integers(0, MINUTE_US // 4)),
+        st.integers(1, 40),
+    ),
+    max_size=60,
+)
+"""The pause before each crowd, and how many it asks for."""
 
 
-def burst(per_minute: int, at_ns: int, tat_ns: int = 0) -> tuple[int, int]:
-    """Ask until refused; return how many conformed, and the state."""
+def burst(per_minute: int, at_us: int, log: Log = ()) -> tuple[int, Log]:
+    """Ask until refused; return how many passed, and the log."""
     count = 0
-    while isinstance(answer := conform(tat_ns, at_ns, per_minute), Conformed):
-        tat_ns, count = answer.tat_ns, count + 1
-    return count, tat_ns
+    while isinstance(answer := begin(log, at_us, per_minute), Passed):
+        log, count = answer.log, count + 1
+    return count, log
+
+
+def most_in_a_minute(times: list[int]) -> int:
+    """Return the most of ``times`` that lie in any span of a minute, its first moment in it and its last not."""
+    most = first = 0
+    for last, at in enumerate(times):
+        while times[first] <= at - MINUTE_US:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
 
 
 @given(st.integers(1, 2000))
 def test_a_silent_minute_allows_exactly_the_rate_at_once(per_minute: int) -> None:
-    count, tat_ns = burst(per_minute, NOW_NS)
+    count, log = burst(per_minute, NOW_US)
     assert count == per_minute
-    # And again after a silent minute (the interval is rounded up by less than a nanosecond a request).
-    assert burst(per_minute, NOW_NS + MINUTE_NS + per_minute, tat_ns)[0] == per_minute
+    assert burst(per_minute, NOW_US + MINUTE_US, log)[0] == per_minute
 
 
-@given(st.integers(1, 2000))
-def test_the_wait_that_is_named_is_exact_to_the_nanosecond(per_minute: int) -> None:
-    _, tat_ns = burst(per_minute, NOW_NS)
-    refused = conform(tat_ns, NOW_NS, per_minute)
+@given(per_minutes, arrivals)
+def test_no_minute_has_more_than_the_rate(per_minute: int, crowds: list[tuple[int, int]]) -> None:
+    now_us, log, passed = NOW_US, Log(), list[int]()
+    for gap_us, asked in crowds:
+        now_us += gap_us
+        for _ in range(asked):
+            answer = begin(log, now_us, per_minute)
+            if isinstance(answer, Passed):
+                log = answer.log
+                passed.append(now_us)
+    assert most_in_a_minute(passed) <= per_minute
+    assert len(log) <= EXACT_UP_TO + 1
+
+
+@given(st.integers(1, EXACT_UP_TO), arrivals)
+def test_a_small_rate_is_used_up_to_the_last_request(per_minute: int, crowds: list[tuple[int, int]]) -> None:
+    """Who is refused would have been one too many: the limit is not only kept, it is not undercut either."""
+    now_us, log, passed = NOW_US, Log(), list[int]()
+    for gap_us, asked in crowds:
+        now_us += gap_us
+        for _ in range(asked):
+            answer = begin(log, now_us, per_minute)
+            if isinstance(answer, Passed):
+                log = answer.log
+                passed.append(now_us)
+            else:
+                assert most_in_a_minute([*passed, now_us]) == per_minute + 1
+
+
+@given(st.integers(EXACT_UP_TO + 1, 1_000_000), st.integers(0, MINUTE_US))
+def test_a_large_rate_counts_a_request_half_a_second_too_long_at_most(per_minute: int, after_us: int) -> None:
+    answer = begin((), NOW_US + after_us, per_minute)
+    assert isinstance(answer, Passed)
+    full = ((answer.log[0][0], per_minute),)
+    again_us = NOW_US + after_us + MINUTE_US + MINUTE_US // EXACT_UP_TO
+    assert isinstance(begin(full, again_us, per_minute), Passed)
+
+
+@given(st.integers(1, 2000), st.integers(0, MINUTE_US // 2))
+def test_the_wait_that_is_named_is_exact(per_minute: int, pause_us: int) -> None:
+    _, log = burst(per_minute // 2, NOW_US)
+    _, log = burst(per_minute, NOW_US + pause_us, log)
+    now_us = NOW_US + pause_us
+    refused = begin(log, now_us, per_minute)
     assert isinstance(refused, TooSoon)
-    assert isinstance(conform(tat_ns, NOW_NS + refused.wait_ns, per_minute), Conformed)
-    assert isinstance(conform(tat_ns, NOW_NS + refused.wait_ns - 1, per_minute), TooSoon)
+    assert isinstance(begin(log, now_us + refused.wait_us, per_minute), Passed)
+    assert isinstance(begin(log, now_us + refused.wait_us - 1, per_minute), TooSoon)
 
 
-@given(per_minutes, st.lists(st.integers(0, MINUTE_NS // 4), max_size=120))
-def test_no_span_of_time_sees_more_than_a_burst_and_the_steady_rate(per_minute: int, gaps: list[int]) -> None:
-    now_ns, tat_ns, passed = NOW_NS, 0, list[int]()
-    for gap in gaps:
-        now_ns += gap
-        answer = conform(tat_ns, now_ns, per_minute)
-        if isinstance(answer, Conformed):
-            tat_ns = answer.tat_ns
-            passed.append(now_ns)
-    for first, start in enumerate(passed):
-        for last in range(first, len(passed)):
-            span_ns = passed[last] - start
-            assert last - first + 1 <= per_minute + span_ns * per_minute // MINUTE_NS + 1
+@given(st.integers(1, 300), arrivals)
+def test_a_line_that_takes_the_turns_as_named_is_never_refused(
+    per_minute: int, crowds: list[tuple[int, int]]
+) -> None:
+    now_us, log = NOW_US, Log()
+    for gap_us, asked in crowds:
+        now_us += gap_us
+        for _ in range(asked):
+            answer = begin(log, now_us, per_minute)
+            log = answer.log if isinstance(answer, Passed) else log
+    _, log = burst(per_minute, now_us, log)
+    refused = begin(log, now_us, per_minute)
+    assert isinstance(refused, TooSoon)
+    assert sum(count for _, count in refused.turns) == per_minute
+    for wait_us, count in refused.turns:
+        for _ in range(count):
+            answer = begin(log, now_us + wait_us, per_minute)
+            assert isinstance(answer, Passed)
+            log = answer.log
 
 
-@given(per_minutes, st.integers(3 * MINUTE_NS, 10**18))
-def test_a_clock_set_back_stops_nobody(per_minute: int, back_ns: int) -> None:
-    _, tat_ns = burst(1, NOW_NS)
-    assert isinstance(conform(tat_ns, NOW_NS - back_ns, per_minute), Conformed)
+@given(per_minutes, st.integers(MINUTE_US + MINUTE_US, 10**15))
+def test_a_clock_set_back_makes_nobody_wait_until_it_has_caught_up(per_minute: int, back_us: int) -> None:
+    log = ((NOW_US, per_minute),)
+    refused = begin(log, NOW_US - back_us, per_minute)
+    assert isinstance(refused, TooSoon)
+    assert refused.wait_us == MINUTE_US
+    assert isinstance(begin(log, NOW_US - back_us, per_minute + 1), Passed)
+
+
+def test_another_clock_that_is_a_little_ahead_keeps_the_order() -> None:
+    answer = begin(((NOW_US + 5, 1),), NOW_US, 3)
+    assert answer == Passed(((NOW_US + 5, 2),))
+
+
+def test_a_lower_limit_holds_at_once() -> None:
+    log = tuple((NOW_US + second * 10**6, 1) for second in range(30))
+    refused = begin(log, NOW_US + 30 * 10**6, 10)
+    assert isinstance(refused, TooSoon)
+    assert refused.turns == tuple(((second + 30) * 10**6, 1) for second in range(20, 30))
 
 
 def test_a_rate_of_nothing_lets_nothing_through() -> None:
-    assert conform(0, NOW_NS, 0) == TooSoon(MINUTE_NS)
+    assert begin((), NOW_US, 0) == TooSoon(MINUTE_US)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2**62), st.integers(1, 10**6))))
+def test_a_log_is_kept_as_text(entries: list[tuple[int, int]]) -> None:
+    assert from_text(to_text(tuple(entries))) == tuple(entries)
 
 
 async def test_the_ledger_holds_a_rate_and_says_when_the_next_request_fits(home: Path) -> None:
@@ -77,13 +160,32 @@ async def test_the_ledger_holds_a_rate_and_says_when_the_next_request_fits(home:
             await ledger.begin(new_request("local"), None, rates=(rate,))
         with pytest.raises(RateExceeded) as refused:
             await ledger.begin(new_request("local"), None, rates=(rate,))
-        assert (refused.value.limit_name, refused.value.retry_after_s) == ("MAX_REQUESTS_PER_MINUTE", 20.0)
+        assert (refused.value.limit_name, refused.value.retry_after_s) == ("MAX_REQUESTS_PER_MINUTE", 60.0)
+        assert refused.value.turns == ((60.0, 3),)
         assert len(await ledger.recent()) == 3
-        clock.move(seconds=19.999)
+        clock.move(seconds=59.999)
         with pytest.raises(RateExceeded):
             await ledger.begin(new_request("local"), None, rates=(rate,))
         clock.move(seconds=0.001)
         await ledger.begin(new_request("local"), None, rates=(rate,))
+
+
+async def test_sixty_a_minute_are_never_more_than_sixty_in_a_minute(home: Path) -> None:
+    """With a bucket that refills while it is emptied, the first minute would have 120 of them."""
+    clock = HandClock()
+    rate = RateLimit(name="MAX_REQUESTS_PER_MINUTE", per_minute=60)
+    begun: list[int] = []
+    async with open_ledger(home, clock) as ledger:
+        for second in range(121):
+            for _ in range(2 if second else 70):
+                try:
+                    await ledger.begin(new_request("local"), None, rates=(rate,))
+                except RateExceeded:
+                    continue
+                begun.append(second * 10**6)
+            clock.move(seconds=1)
+    assert begun.count(0) == 60  # at once, after silence
+    assert most_in_a_minute(begun) == 60
 
 
 async def test_a_refused_request_uses_up_no_rate(home: Path) -> None:
