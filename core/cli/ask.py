@@ -17,12 +17,12 @@ from core.chat import (
     JsonSchemaFormat,
     TextDelta,
     Waiting,
-    WaitReason,
 )
 from core.cli import argument_types
 from core.cli.answer_json import failure_json, result_json
-from core.cli.footer import footer, waiting_line
+from core.cli.footer import footer
 from core.cli.stdin import read_all
+from core.cli.wait_lines import WaitLines
 from core.errors import SignalboxError
 
 
@@ -100,21 +100,24 @@ async def ask(arguments: argparse.Namespace) -> int:
 
     request = await _request(arguments)
     printed = Printed(is_json=arguments.json, is_quiet=arguments.json or arguments.quiet)
-    async with RouterCore() as core, aclosing(core.stream(request)) as events:
-        async for event in events:
-            match event:
-                case TextDelta(text=text):
-                    printed.text(text)
-                case Waiting():
-                    printed.waiting(event)
-                case Finished(result=result):
-                    printed.result(result)
-                    return 0
-                case Failed(error=error, partial=partial):
-                    printed.failure(error, partial, request.correlation_id)
-                    raise error
-                case _:
-                    pass
+    try:
+        async with RouterCore() as core, aclosing(core.stream(request)) as events:
+            async for event in events:
+                match event:
+                    case TextDelta(text=text):
+                        printed.text(text)
+                    case Waiting():
+                        printed.waiting(event)
+                    case Finished(result=result):
+                        printed.result(result)
+                        return 0
+                    case Failed(error=error, partial=partial):
+                        printed.failure(error, partial, request.correlation_id)
+                        raise error
+                    case _:
+                        pass
+    finally:
+        printed.end_wait()
     return 1
 
 
@@ -125,26 +128,26 @@ class Printed:
         self._is_json = is_json
         self._is_quiet = is_quiet
         self._ends_with_newline = True
-        self._told: tuple[WaitReason, str, int] | None = None
+        self._waits = WaitLines()
 
     def text(self, text: str) -> None:
         if self._is_json or not text:
             return
+        self._waits.end()
         sys.stdout.write(text)
         sys.stdout.flush()
         self._ends_with_newline = text.endswith("\n")
 
     def waiting(self, event: Waiting) -> None:
-        """Tell each place in line once: the estimate alone changes too often."""
-        detail = "" if event.reason == "local_queue" else event.detail
-        news = (event.reason, detail, event.position)
-        if self._is_quiet or news == self._told:
-            return
-        self._told = news
-        sys.stderr.write(waiting_line(event) + "\n")
-        sys.stderr.flush()
+        if not self._is_quiet:
+            self._waits.show(event)
+
+    def end_wait(self) -> None:
+        """Nobody waits any more, whatever comes now."""
+        self._waits.end()
 
     def result(self, result: ChatResult) -> None:
+        self._waits.end()
         if self._is_json:
             sys.stdout.write(json.dumps(result_json(result), ensure_ascii=False) + "\n")
         self._end_line()
@@ -152,6 +155,7 @@ class Printed:
             sys.stderr.write(footer(result) + "\n")
 
     def failure(self, error: SignalboxError, partial: ChatResult | None, correlation_id: str) -> None:
+        self._waits.end()
         if self._is_json:
             failure = failure_json(error, partial, correlation_id)
             sys.stdout.write(json.dumps(failure, ensure_ascii=False) + "\n")

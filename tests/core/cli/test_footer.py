@@ -130,14 +130,65 @@ def test_waiting_is_one_line(waiting: Waiting, line: str) -> None:
     assert waiting_line(waiting) == line
 
 
-def test_a_place_in_line_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
-    printed = Printed(is_json=False, is_quiet=False)
-    for position, expected_s in ((2, 9.0), (2, 8.0), (1, 4.0), (1, None)):
+def wait_in_line(printed: Printed, *places: tuple[int, float | None]) -> None:
+    for position, expected_s in places:
         printed.waiting(Waiting("local_queue", f"{position} ahead.", expected_s, position))
-    assert capsys.readouterr() == (
-        "",
-        "Waiting for Local, 2 ahead, about 9 s\nWaiting for Local, 1 ahead, about 4 s\n",
-    )
+
+
+def test_off_a_terminal_a_wait_is_a_few_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    printed = Printed(is_json=False, is_quiet=False)
+    wait_in_line(printed, *((ahead, ahead + 1.0) for ahead in range(64, -1, -1)), (0, None))
+    printed.text("Hello")
+    out, err = capsys.readouterr()
+    assert out == "Hello"
+    assert err.splitlines() == [
+        "Waiting for Local, 64 ahead, about 65 s",
+        "Waiting for Local, 16 ahead, about 17 s",
+        "Waiting for Local, 4 ahead, about 5 s",
+        "Waiting for Local, 1 ahead, about 2 s",
+        "Waiting for Local, about 1.0 s",
+    ]
+
+
+def test_another_wait_is_told_anew(capsys: pytest.CaptureFixture[str]) -> None:
+    printed = Printed(is_json=False, is_quiet=False)
+    for detail in ("Overloaded.", "Overloaded.", "Rate limited."):
+        printed.waiting(Waiting("retry", detail))
+    wait_in_line(printed, (0, None))
+    assert capsys.readouterr().err == "Overloaded\nRate limited\nWaiting for Local\n"
+
+
+def on_screen(written: str) -> list[str]:
+    """Return the lines that a terminal shows of ``written``."""
+    lines: list[str] = []
+    for line in written.split("\n"):
+        shown = ""
+        for part in line.split("\r"):
+            shown = part + shown[len(part) :]
+        lines.append(shown.rstrip())
+    return lines
+
+
+def test_on_a_terminal_one_line_is_rewritten_and_gone_in_the_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "30")
+    printed = Printed(is_json=False, is_quiet=False)
+    wait_in_line(printed, (12, 100.0), (11, 90.0))
+    assert on_screen(capsys.readouterr().err) == ["Waiting for Local, 11 ahead,"]  # as much as fits
+    wait_in_line(printed, (0, 2.0))
+    assert on_screen(capsys.readouterr().err) == ["Waiting for Local, about 2 s"]
+    printed.text("Hello")
+    printed.text(" there\n")
+    out, err = capsys.readouterr()
+    assert out == "Hello there\n"
+    assert on_screen(err) == [""]
+
+
+def test_a_quiet_request_waits_quietly(capsys: pytest.CaptureFixture[str]) -> None:
+    wait_in_line(Printed(is_json=False, is_quiet=True), (2, 1.0), (0, None))
+    assert capsys.readouterr() == ("", "")
 
 
 def test_an_amount_that_is_not_known_is_null() -> None:

@@ -79,6 +79,24 @@ def test_a_waiting_request_says_where_and_how_long_and_then_streams(panel: ChatP
     panel.run(body)
 
 
+def test_a_place_in_line_that_changes_is_shown(panel: ChatPanel) -> None:
+    async def body() -> None:
+        gate = Gate()
+        page = await panel.open()
+        places = ((5, 20.4), (2, 8.4), (1, None))
+        waits = tuple(Waiting("local_queue", f"{n} ahead.", expected_s, n) for n, expected_s in places)
+        panel.core.say(Script(waits=waits, wait_gate=gate))
+        page.composer.set_content("Hello")
+        page.send()
+        await panel.until(lambda: shows(panel, "for Local, 1 ahead"))
+        assert "about" not in badge_words(panel)
+        assert answer_of(panel).badge.toolTip() == "1 ahead."
+        gate.open()
+        await panel.idle()
+
+    panel.run(body)
+
+
 def test_stop_ends_the_wait_and_says_that_nothing_was_sent(panel: ChatPanel) -> None:
     async def body() -> None:
         page = await panel.open()
