@@ -39,7 +39,6 @@ _SINGLE_QUOTED = re.compile(r"'(?:[^'\\]++|\\.)*+'", re.DOTALL)
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?(?![\w.+-])", re.ASCII)
 _WORD = re.compile(r"[-+]?[\w$][\w$.+-]*+")
 _NAME = re.compile(r"[^\W][\w$-]*+|\$[\w$-]*+")
-_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _IN_A_TEXT = re.compile(r"\\(?:u[0-9a-fA-F]{4}|.)|[\"\x00-\x1f]", re.DOTALL)
 _CONTROL = {chr(code): json.dumps(chr(code))[1:-1] for code in range(0x20)}
 _JSON_ESCAPES = frozenset('"\\/bfnrt')

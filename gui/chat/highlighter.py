@@ -201,11 +201,6 @@ class CodeHighlighter(QSyntaxHighlighter):
             for start, length, tone in self._spans[line]:
                 self.setFormat(start, length, self._formats[tone])
 
-    def retone(self) -> None:
-        """Take the colours of a new theme."""
-        self._formats = _formats()
-        self.rehighlight()
-
 
 def _formats() -> dict[Tone, QTextCharFormat]:
     unit = theme()

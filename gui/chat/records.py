@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -179,15 +179,6 @@ class StoredMessage:
         if self.result.side == "local" and self.result.loaded_nanodollars is not None:
             return self.result.loaded_nanodollars
         return self.result.cost_nanodollars
-
-    @property
-    def is_answered(self) -> bool:
-        """Whether there is text to show (a failure before the first token has none)."""
-        return bool(self.text) or self.status == "done"
-
-
-def with_text(message: StoredMessage, text: str) -> StoredMessage:
-    return replace(message, text=text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

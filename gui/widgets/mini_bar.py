@@ -27,10 +27,6 @@ class MiniBar(QWidget):
         self.setAccessibleName(f"{share * 100:.0f} %" + (f", {held * 100:.0f} % held" if held else ""))
         self.update()
 
-    def set_token(self, token: str) -> None:
-        self._token = token
-        self.update()
-
     def _restyle(self) -> None:
         self.updateGeometry()
         self.update()

@@ -128,12 +128,6 @@ class SegmentedSwitch(QWidget):
         segment.setChecked(True)
         self._silent = False
 
-    def set_option_enabled(self, value: str, enabled: bool, tooltip: str = "") -> None:
-        """Grey one segment out; ``tooltip`` says why."""
-        segment = self._segments[self._values.index(value)]
-        segment.setEnabled(enabled)
-        segment.setToolTip(tooltip)
-
     def segment(self, value: str) -> QRadioButton:
         """Return the radio button of a value, for tooltips and shortcuts."""
         return self._segments[self._values.index(value)]

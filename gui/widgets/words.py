@@ -32,11 +32,6 @@ def limit_amount(nanodollars: int) -> str:
     return format_cost(nanodollars)
 
 
-def spent_amount(nanodollars: int) -> str:
-    """Return a running total: ``$0`` for nothing yet."""
-    return format_cost(nanodollars)
-
-
 def seconds(milliseconds: float) -> str:
     """Return seconds with two decimals, as badges write them: ``0.21 s``."""
     return f"{milliseconds / 1000:.2f} s"
