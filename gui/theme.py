@@ -257,6 +257,9 @@ class Theme(QObject):
                     app.setFont(font, name)  # pyright: ignore[reportArgumentType]  (a str works, bytes do not)
             QToolTip.setFont(self.font("small"))
             QToolTip.setPalette(self._qt_palette())
+            # Taken away first: Qt applies a changed sheet to each widget once for each of its ancestors, a new one
+            # once. With a long conversation that is the difference of a second.
+            app.setStyleSheet("")
             app.setStyleSheet(build_stylesheet(self._hex, self.px, self._picture_url))
             self._refresh_roles(app)
         self.changed.emit()
@@ -356,6 +359,7 @@ def set_property(widget: QWidget, **properties: object) -> None:
     style = widget.style()
     style.unpolish(widget)
     style.polish(widget)
+    theme().apply_role(widget)  # the style sheet puts back the font of before the last change of zoom
     widget.update()
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PySide6.QtCore import QEvent
 from PySide6.QtGui import QFont, QFontMetricsF, QImage, QPainter
 from PySide6.QtWidgets import QApplication, QHBoxLayout, QLabel, QLineEdit, QPushButton, QSpinBox, QWidget
 
@@ -213,3 +214,51 @@ def test_the_first_window_imports_no_icon_library_nor_an_sdk() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_label_whose_tone_changed_still_follows_the_zoom(qapp: QApplication) -> None:
+    toned, plain = QLabel("Ready."), QLabel("Ready.")
+    page = QWidget()
+    row = QHBoxLayout(page)
+    for one in (toned, plain):
+        row.addWidget(one)
+        set_property(one, role="small", weight=600)
+    page.show()
+    qapp.processEvents()
+    set_property(toned, tone="ok")
+    for zoom in (1.2, 1.5):
+        theme().set_zoom(zoom)
+        set_property(
+            toned, tone="danger" if zoom == 1.2 else "ok"
+        )  # as a widget does that hears of the change
+        assert toned.font().pixelSize() == plain.font().pixelSize() == theme().px(12)
+    page.close()
+
+
+class _Counting(QLabel):
+    """Counts how often a style was applied to it."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.applied = 0
+
+    def event(self, event: QEvent) -> bool:
+        self.applied += event.type() == QEvent.Type.StyleChange
+        return super().event(event)
+
+
+def test_a_switch_styles_a_deep_widget_no_more_often_than_a_flat_one(qapp: QApplication) -> None:
+    """Qt applies a changed sheet once for each ancestor: with a long conversation a second of standstill."""
+    page = QWidget()
+    deep = page
+    for _ in range(12):
+        deep = QWidget(deep)
+    flat, nested = _Counting(page), _Counting(deep)
+    page.show()
+    qapp.processEvents()
+    flat.applied = nested.applied = 0
+    theme().set_scheme("dark")
+    theme().set_zoom(1.2)
+    assert flat.applied > 0
+    assert nested.applied <= flat.applied
+    page.close()
