@@ -22,7 +22,7 @@ from core.providers.connection import (
     open_http_client,
     tracing_headers,
 )
-from core.providers.failures import Endpoint, provider_failure
+from core.providers.failures import Endpoint, provider_failure, told_as_failure
 from core.providers.wire_text import wire_safe
 
 if TYPE_CHECKING:
@@ -116,7 +116,9 @@ class AnthropicProvider:
                         yield translated
             finally:
                 await response.http_response.aclose()
-        except Exception as error:
+        except (
+            Exception
+        ) as error:  # as broad as in told_as_failure, and it matters whether an answer had begun
             raise provider_failure(error, self._endpoint, begun=begun) from error
         yield reader.end((*payload.dropped, *repaired))
 
@@ -130,7 +132,7 @@ class AnthropicProvider:
         client = await self._open()
         model = self._model_for(request)
         timeout, endpoint = call_timeout(self._endpoint)
-        try:
+        with told_as_failure(endpoint):
             from anthropic import transform_schema
 
             arguments = count_arguments(request, model, claude_family(model), adapt_schema=transform_schema)
@@ -138,22 +140,18 @@ class AnthropicProvider:
                 **arguments, extra_headers=tracing_headers(request), timeout=timeout
             )
             return int(counted.input_tokens)
-        except Exception as error:
-            raise provider_failure(error, endpoint) from error
 
     async def check(self) -> CheckResult:
         """List the models with this key, and learn their true limits; see ``InferenceProvider``."""
         client = await self._open()
         timeout, endpoint = call_timeout(self._endpoint)
         began = time.perf_counter()
-        try:
+        with told_as_failure(endpoint):
             page = await client.models.list(limit=1000, timeout=timeout)
             latency_ms = (time.perf_counter() - began) * 1000
             for info in page.data:
                 self._limits[info.id] = (info.max_input_tokens, info.max_tokens)
             return CheckResult(models=tuple(info.id for info in page.data), latency_ms=latency_ms)
-        except Exception as error:
-            raise provider_failure(error, endpoint) from error
 
     async def close(self) -> None:
         client, self._client = self._client, None
@@ -184,10 +182,8 @@ class AnthropicProvider:
         if self._client is None:
             await asyncio.to_thread(_load_sdk)  # takes a second, in which other streams go on
         if self._client is None:
-            try:
+            with told_as_failure(self._endpoint):
                 self._client = self._make_client()
-            except Exception as error:
-                raise provider_failure(error, self._endpoint) from error
         return self._client
 
     def _make_client(self) -> AsyncAnthropic:

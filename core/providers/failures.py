@@ -6,9 +6,10 @@ Nothing here imports an SDK: the errors of ``anthropic`` and ``openai`` have the
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -118,6 +119,17 @@ def provider_failure(error: BaseException, endpoint: Endpoint, *, begun: bool = 
     if hasattr(error, "body") and not _is_connection_error(error):
         return _from_reply(_read_reply(error, endpoint), endpoint)
     return _from_transport(error, endpoint, begun=begun)
+
+
+@contextlib.contextmanager
+def told_as_failure(endpoint: Endpoint) -> Generator[None]:
+    """Raise whatever fails inside as the error of the taxonomy that it means at ``endpoint``."""
+    try:
+        yield
+    except Exception as error:
+        # As broad as that, since an SDK, its transport and its models each raise errors of their own, and an odd
+        # answer ends in plain ones: none of them may reach a caller as anything but a SignalboxError.
+        raise provider_failure(error, endpoint) from error
 
 
 def broken_off(endpoint: Endpoint, detail: str) -> Unavailable:

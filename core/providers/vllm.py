@@ -20,7 +20,7 @@ from core.providers.connection import (
     open_http_client,
     tracing_headers,
 )
-from core.providers.failures import Endpoint, provider_failure
+from core.providers.failures import Endpoint, provider_failure, told_as_failure
 from core.providers.openai_wire import OpenAIReader, chat_messages, chat_tools, openai_arguments
 from core.providers.usage import as_mapping
 from core.providers.wire_text import wire_safe
@@ -99,7 +99,7 @@ class VLLMProvider:
                         yield translated
             finally:
                 await chunks.close()
-        except Exception as error:
+        except Exception as error:  # as broad as in told_as_failure; what was counted so far is told first
             for reported in reader.last_usage():
                 yield reported
             raise provider_failure(error, self._endpoint, begun=begun) from error
@@ -139,12 +139,10 @@ class VLLMProvider:
         client = await self._open()
         timeout, endpoint = call_timeout(self._endpoint)
         began = time.perf_counter()
-        try:
+        with told_as_failure(endpoint):
             page = await client.models.list(timeout=timeout)
             latency_ms = (time.perf_counter() - began) * 1000
             cards = [as_mapping(card) or {} for card in page.data]
-        except Exception as error:
-            raise provider_failure(error, endpoint) from error
         names = tuple(str(card.get("id")) for card in cards)
         self._models = frozenset(names)
         if self._model is None and names:
@@ -177,22 +175,18 @@ class VLLMProvider:
         client = await self._open()
         root = self._endpoint.base_url.removesuffix("/v1")
         timeout, endpoint = call_timeout(self._endpoint)
-        try:
+        with told_as_failure(endpoint):
             reply = await client.post(
                 f"{root}{path}", cast_to=object, body=body, options={"headers": headers, "timeout": timeout}
             )
             return dict(as_mapping(reply) or {})
-        except Exception as error:
-            raise provider_failure(error, endpoint) from error
 
     async def _open(self) -> AsyncOpenAI:
         if self._client is None:
             await asyncio.to_thread(_load_sdk)
         if self._client is None:
-            try:
+            with told_as_failure(self._endpoint):
                 self._client = self._make_client()
-            except Exception as error:
-                raise provider_failure(error, self._endpoint) from error
         return self._client
 
     def _make_client(self) -> AsyncOpenAI:
