@@ -70,6 +70,7 @@ def main() -> int:
     try:
         return _run(application, instance, settings)
     except Exception as error:
+        # The last line of defence: whatever it is, the user is told where to read of it.
         log.exception("the panel could not start")
         sys.stderr.write(
             f"signalbox: the panel could not start: {type(error).__name__}: {redact(str(error))}. "

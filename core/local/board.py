@@ -26,7 +26,7 @@ class StateBoard:
         for listener in tuple(self._listeners):
             try:
                 listener(state)
-            except Exception:
+            except Exception:  # a listener is anybody's code; the server's work goes on
                 log.exception("a listener of the local server's state failed")
 
     def on_change(self, listener: Listener) -> Callable[[], None]:

@@ -150,6 +150,7 @@ class EmbeddedServer:
                 if command.verb != "stop":
                     await self._start_unless_stopped()
             except Exception as error:
+                # Whatever breaks one command, the next ones are carried out and the state says what happened.
                 log.exception("the embedded server's %s failed", command.verb)
                 await self._end_child()
                 self._fail(Reason(f"Signalbox itself failed to {command.verb} it: {error}", "Restart it."))

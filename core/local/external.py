@@ -122,6 +122,7 @@ class ExternalServer:
             else:
                 self._show(problem)
         except Exception as error:
+            # Whatever breaks, be it a fault of ours: a state that says so, instead of "starting" for ever.
             log.exception("probing %s cannot begin", self._url)
             self._show(
                 _Finding(
@@ -148,6 +149,7 @@ class ExternalServer:
                 try:
                     self._show(await self._probe(client))
                 except Exception as error:
+                    # One look that fails, whatever with, must not end the looking.
                     log.exception("probing %s failed", self._url)
                     self._show(
                         _Finding(

@@ -209,5 +209,5 @@ class LoadPoller:
         if self._on_load is not None:
             try:
                 self._on_load(load)
-            except Exception:
-                log.exception("a listener for the local server's load failed")  # and the next look goes on
+            except Exception:  # a listener is anybody's code; the next look goes on
+                log.exception("a listener for the local server's load failed")

@@ -269,7 +269,7 @@ class Admission:
             sent, decision = self._phrased(run, decision, request)
             ticket = breaker.begin()
             admitted = await self._written(run, decision, failed)
-        except BaseException:
+        except BaseException:  # raised again: whatever ended it, neither place nor ticket stays taken
             if ticket is not None:
                 breaker.abandon(ticket)
             if slot is not None:

@@ -180,7 +180,7 @@ class LocalQueue:
         try:
             async with asyncio.timeout(max_wait_s):
                 return await waiter.granted
-        except BaseException:
+        except BaseException:  # cancelled or out of time: raised again
             self._give_up(waiter)
             raise
 
