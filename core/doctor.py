@@ -17,7 +17,7 @@ from core import doctor_books
 from core.chat import ChatRequest
 from core.daemon_thread import in_daemon_thread
 from core.errors import SignalboxError
-from core.findings import Finding, Patient, State
+from core.findings import Component, Finding, Patient, State
 from core.local.choice import chosen_kind
 from core.redaction import redact
 
@@ -27,23 +27,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Finding", "Patient", "State", "examine"]
 
+Check = Callable[[Patient], Awaitable[Finding]]
+
 COMMAND_TIMEOUT_S = 10.0
 CHECK_TIMEOUT_S = 15.0
 LOCAL_TIMEOUT_S = 90.0
 """The embedded server may have to load its weights before it answers."""
-OPTIONAL = frozenset(
-    {
-        "Keyring",
-        "Docker",
-        "NVIDIA GPU",
-        "Unresolved costs",
-        "Paused conversations",
-        "Local load",
-        "Prompt templates",
-        "Telemetry",
-    }
-)
-"""Signalbox works without these, whatever is wrong with them."""
+PYTHON = Component("Python")
+PANEL = Component("Panel (PySide6)")
+SETTINGS = Component("Settings")
+KEYRING = Component("Keyring", needed=False)
+API = Component("Anthropic API")
+LOCAL = Component("Local server")
+LOAD = Component("Local load", needed=False)
+DOCKER = Component("Docker", needed=False)
+GPU = Component("NVIDIA GPU", needed=False)
 
 
 async def examine(core: Patient, *, ask_local: bool = True) -> list[Finding]:
@@ -51,30 +49,30 @@ async def examine(core: Patient, *, ask_local: bool = True) -> list[Finding]:
 
     Without ``ask_local`` the embedded server is not asked, which would count as a request; its state is told.
     """
-    checks: list[tuple[str, Callable[[Patient], Awaitable[Finding]]]] = [
-        ("Python", _python),
-        ("Panel (PySide6)", _panel),
-        ("Settings", _settings),
-        ("Ledger", doctor_books.ledger),
-        ("Audit log", doctor_books.audit),
-        ("Limits", doctor_books.limits),
-        ("Unresolved costs", doctor_books.unresolved),
-        ("Paused conversations", doctor_books.paused),
-        ("Keyring", _keyring),
-        ("Anthropic API", _api),
-        ("Local server", _local if ask_local else _local_unasked),
-        ("Local load", _load),
-        ("Docker", _docker),
-        ("NVIDIA GPU", _gpu),
-        ("Prices", doctor_books.prices),
-        ("Prompt templates", doctor_books.templates),
-        ("Telemetry", doctor_books.telemetry),
+    checks: list[tuple[Component, Check]] = [
+        (PYTHON, _python),
+        (PANEL, _panel),
+        (SETTINGS, _settings),
+        (doctor_books.LEDGER, doctor_books.ledger),
+        (doctor_books.AUDIT, doctor_books.audit),
+        (doctor_books.LIMITS, doctor_books.limits),
+        (doctor_books.UNRESOLVED, doctor_books.unresolved),
+        (doctor_books.PAUSED, doctor_books.paused),
+        (KEYRING, _keyring),
+        (API, _api),
+        (LOCAL, _local if ask_local else _local_unasked),
+        (LOAD, _load),
+        (DOCKER, _docker),
+        (GPU, _gpu),
+        (doctor_books.PRICES, doctor_books.prices),
+        (doctor_books.TEMPLATES, doctor_books.templates),
+        (doctor_books.TELEMETRY, doctor_books.telemetry),
     ]
-    return list(await asyncio.gather(*(_guarded(name, check, core) for name, check in checks)))
+    return list(await asyncio.gather(*(_guarded(component, check, core) for component, check in checks)))
 
 
-async def _guarded(name: str, check: Callable[[Patient], Awaitable[Finding]], core: Patient) -> Finding:
-    finding = await _in_time(name, check, core)
+async def _guarded(component: Component, check: Check, core: Patient) -> Finding:
+    finding = await _in_time(component, check, core)
     # An address may hold a password, and somebody else's error may quote a key.
     return replace(
         finding,
@@ -84,8 +82,8 @@ async def _guarded(name: str, check: Callable[[Patient], Awaitable[Finding]], co
     )
 
 
-async def _in_time(name: str, check: Callable[[Patient], Awaitable[Finding]], core: Patient) -> Finding:
-    timeout_s = LOCAL_TIMEOUT_S if name == "Local server" else CHECK_TIMEOUT_S
+async def _in_time(component: Component, check: Check, core: Patient) -> Finding:
+    timeout_s = LOCAL_TIMEOUT_S if component is LOCAL else CHECK_TIMEOUT_S
     limit = asyncio.timeout(timeout_s)
     hint = ""
     try:
@@ -98,44 +96,32 @@ async def _in_time(name: str, check: Callable[[Patient], Awaitable[Finding]], co
         if isinstance(error, TimeoutError) and limit.expired():
             detail = f"no answer within {timeout_s:g} s"
             hint = "Restart it, or look again in a moment."
-    return Finding(component=name, state="broken", detail=detail, hint=hint, needed=name not in OPTIONAL)
+    return component.found("broken", detail, hint)
 
 
 async def _python(core: Patient) -> Finding:
-    return Finding(
-        component="Python", state="works", version=platform.python_version(), detail=sys.executable
-    )
+    return PYTHON.found("works", sys.executable, version=platform.python_version())
 
 
 async def _panel(core: Patient) -> Finding:
     try:
         version = importlib.metadata.version("PySide6-Essentials")
     except importlib.metadata.PackageNotFoundError:
-        return Finding(
-            component="Panel (PySide6)",
-            state="missing",
-            hint="Run make setup, or: pip install signalbox-panel",
-        )
+        return PANEL.found("missing", hint="Run make setup, or: pip install signalbox-panel")
     if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        return Finding(
-            component="Panel (PySide6)",
-            state="works",
-            version=version,
-            detail="no screen here, so only the command line can be used",
-        )
-    return Finding(component="Panel (PySide6)", state="works", version=version)
+        return PANEL.found("works", "no screen here, so only the command line can be used", version=version)
+    return PANEL.found("works", version=version)
 
 
 async def _settings(core: Patient) -> Finding:
     problems = core.settings.problems
     if problems:
-        return Finding(
-            component="Settings",
-            state="broken",
-            detail="; ".join(problem.message for problem in problems),
-            hint="Mend the value where it is set; until then the next source is used.",
+        return SETTINGS.found(
+            "broken",
+            "; ".join(problem.message for problem in problems),
+            "Mend the value where it is set; until then the next source is used.",
         )
-    return Finding(component="Settings", state="works", detail=str(core.home))
+    return SETTINGS.found("works", str(core.home))
 
 
 async def _keyring(core: Patient) -> Finding:
@@ -143,30 +129,16 @@ async def _keyring(core: Patient) -> Finding:
     state: State = (
         "works" if backend.state == "unlocked" else "missing" if backend.state == "none" else "broken"
     )
-    return Finding(
-        component="Keyring",
-        state=state,
-        detail=f"{backend.name}: {backend.message}",
-        hint=backend.hint,
-        needed=False,
-    )
+    return KEYRING.found(state, f"{backend.name}: {backend.message}", backend.hint)
 
 
 async def _api(core: Patient) -> Finding:
     if not core.has_api_key:
-        return Finding(
-            component="Anthropic API",
-            state="not_set_up",
-            detail="no key",
-            hint="signalbox keys set anthropic, or ANTHROPIC_API_KEY",
-            needed=False,
+        return API.found(
+            "not_set_up", "no key", "signalbox keys set anthropic, or ANTHROPIC_API_KEY", needed=False
         )
     result = await core.test_anthropic_key()
-    return Finding(
-        component="Anthropic API",
-        state="works",
-        detail=f"{len(result.models)} models in {result.latency_ms:.0f} ms",
-    )
+    return API.found("works", f"{len(result.models)} models in {result.latency_ms:.0f} ms")
 
 
 async def _local_unasked(core: Patient) -> Finding:
@@ -176,77 +148,56 @@ async def _local_unasked(core: Patient) -> Finding:
 async def _local(core: Patient, *, ask: bool = True) -> Finding:
     settings = core.settings.current
     kind = chosen_kind(settings, core.settings.origin("vllm_base_url"))
-    name = f"Local server ({kind})"
+    component = Component(f"{LOCAL.name} ({kind})")
     if kind == "none":
-        return Finding(component=name, state="not_set_up", detail="LOCAL_SERVER is none", needed=False)
+        return component.found("not_set_up", "LOCAL_SERVER is none", needed=False)
     if kind != "embedded":
         result = await core.test_vllm(settings.vllm_base_url, core.vllm_key)
         models = ", ".join(result.models) or "no model"
-        return Finding(
-            component=name,
-            state="works",
-            detail=f"{models} at {settings.vllm_base_url}, {result.latency_ms:.0f} ms",
-        )
+        return component.found("works", f"{models} at {settings.vllm_base_url}, {result.latency_ms:.0f} ms")
     if not ask:
-        return _embedded_state(name, (await core.status()).local)
+        return _embedded_state(component, (await core.status()).local)
     result = await core.ask(ChatRequest.from_prompt("Say hi.", force="local", max_tokens=4, source="cli"))
-    return Finding(
-        component=name,
-        state="works",
+    return component.found(
+        "works",
+        f"{result.model} answered, first token after {result.ttft_ms or result.latency_ms:.0f} ms",
         version=_version("xllamacpp"),
-        detail=f"{result.model} answered, first token after {result.ttft_ms or result.latency_ms:.0f} ms",
     )
 
 
-def _embedded_state(name: str, local: ServerState) -> Finding:
+def _embedded_state(component: Component, local: ServerState) -> Finding:
     if local.phase == "failed":
-        return Finding(
-            component=name,
-            state="broken",
+        return component.found(
+            "broken",
+            local.detail or "failed",
+            local.hint or "Its log is under Preferences, Local server.",
             version=_version("xllamacpp"),
-            detail=local.detail or "failed",
-            hint=local.hint or "Its log is under Preferences, Local server.",
         )
     ready = local.phase == "ready"
     detail = f"{local.model or 'The model'} is ready" if ready else f"it is {local.phase}"
-    return Finding(
-        component=name,
-        state="works" if ready else "not_set_up",
+    return component.found(
+        "works" if ready else "not_set_up",
+        detail,
+        "" if ready or local.phase == "starting" else "Start it under Preferences, Local server.",
         version=_version("xllamacpp"),
-        detail=detail,
-        hint="" if ready or local.phase == "starting" else "Start it under Preferences, Local server.",
         needed=False,
     )
 
 
 async def _docker(core: Patient) -> Finding:
     if shutil.which("docker") is None:
-        return Finding(
-            component="Docker",
-            state="missing",
-            hint="Only for vLLM in a container: install Docker",
-            needed=False,
-        )
+        return DOCKER.found("missing", hint="Only for vLLM in a container: install Docker")
     code, out = await _run("docker", "version", "--format", "{{.Server.Version}}")
     if code != 0:
-        return Finding(
-            component="Docker",
-            state="broken",
-            detail=out.splitlines()[-1] if out else "no answer",
-            hint="Start the Docker engine, or ignore this if vLLM runs elsewhere",
-            needed=False,
+        return DOCKER.found(
+            "broken",
+            out.splitlines()[-1] if out else "no answer",
+            "Start the Docker engine, or ignore this if vLLM runs elsewhere",
         )
     compose_code, compose = await _run("docker", "compose", "version", "--short")
     if compose_code != 0:
-        return Finding(
-            component="Docker",
-            state="broken",
-            version=out,
-            detail="no Compose v2",
-            hint="Install it",
-            needed=False,
-        )
-    return Finding(component="Docker", state="works", version=out, detail=f"Compose {compose}", needed=False)
+        return DOCKER.found("broken", "no Compose v2", "Install it", version=out)
+    return DOCKER.found("works", f"Compose {compose}", version=out)
 
 
 async def _gpu(core: Patient) -> Finding:
@@ -259,13 +210,7 @@ def _gpu_now() -> Finding:
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
-        return Finding(
-            component="NVIDIA GPU",
-            state="missing",
-            detail=str(error),
-            hint="Only for vLLM on this machine: install the NVIDIA driver",
-            needed=False,
-        )
+        return GPU.found("missing", str(error), "Only for vLLM on this machine: install the NVIDIA driver")
     try:
         count = pynvml.nvmlDeviceGetCount()
         names = [_text(pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(i))) for i in range(count)]
@@ -273,12 +218,8 @@ def _gpu_now() -> Finding:
     finally:
         pynvml.nvmlShutdown()
     if not names:
-        return Finding(
-            component="NVIDIA GPU", state="missing", version=version, detail="no device", needed=False
-        )
-    return Finding(
-        component="NVIDIA GPU", state="works", version=version, detail=", ".join(names), needed=False
-    )
+        return GPU.found("missing", "no device", version=version)
+    return GPU.found("works", ", ".join(names), version=version)
 
 
 async def _load(core: Patient) -> Finding:
@@ -286,36 +227,25 @@ async def _load(core: Patient) -> Finding:
     settings = core.settings.current
     kind = chosen_kind(settings, core.settings.origin("vllm_base_url"))
     if kind == "none":
-        return Finding(
-            component="Local load", state="not_set_up", detail="there is no local server", needed=False
-        )
+        return LOAD.found("not_set_up", "there is no local server")
     if kind == "embedded":
         queue = (await core.status()).queue
         running, waiting = (queue.running, queue.waiting) if queue is not None else (0, 0)
-        return Finding(
-            component="Local load",
-            state="works",
-            detail=f"{running} running and {waiting} waiting in this program",
-            needed=False,
-        )
+        return LOAD.found("works", f"{running} running and {waiting} waiting in this program")
     load = await _look_at_load(settings.vllm_base_url, core.vllm_key)
     if load is None:
-        return Finding(
-            component="Local load",
-            state="not_set_up",
-            detail="the server doesn't say how busy it is",
-            hint="vLLM does at /metrics. Else set LOCAL_MAX_CONCURRENT to what the server takes at once.",
-            needed=False,
+        return LOAD.found(
+            "not_set_up",
+            "the server doesn't say how busy it is",
+            "vLLM does at /metrics. Else set LOCAL_MAX_CONCURRENT to what the server takes at once.",
         )
     cache = "" if load.kv_cache_usage is None else f", {load.kv_cache_usage:.0%} of its KV cache used"
-    return Finding(
-        component="Local load",
-        state="works",
-        detail=f"{load.running} running, {load.waiting} waiting{cache}",
-        hint="More comes than it answers. LOCAL_MAX_WAIT_S says how long a request waits before it goes to the API."
+    return LOAD.found(
+        "works",
+        f"{load.running} running, {load.waiting} waiting{cache}",
+        "More comes than it answers. LOCAL_MAX_WAIT_S says how long a request waits before it goes to the API."
         if load.waiting
         else "",
-        needed=False,
     )
 
 

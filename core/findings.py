@@ -32,6 +32,35 @@ class Finding:
     needed: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Component:
+    """What is looked at. ``needed`` is false where Signalbox works without it, whatever is wrong with it.
+
+    A finding of it may say otherwise: what is not used need not be set up.
+    """
+
+    name: str
+    needed: bool = True
+
+    def found(
+        self,
+        state: State,
+        detail: str = "",
+        hint: str = "",
+        *,
+        version: str = "",
+        needed: bool | None = None,
+    ) -> Finding:
+        return Finding(
+            component=self.name,
+            state=state,
+            version=version,
+            detail=detail,
+            hint=hint,
+            needed=self.needed if needed is None else needed,
+        )
+
+
 class Patient(Protocol):
     """What is looked at; ``RouterCore`` is one."""
 
