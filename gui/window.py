@@ -227,6 +227,8 @@ class Window(QWidget):
         if not self.welcome_was_seen:
             self.show_welcome()
         await self.chat.start()
+        if self.chat.session.is_blank:  # else a prompt that was being typed is shown
+            self.chat.open_conversation(str(self._kept.value("window/conversation", "")))
         if self._whole.currentWidget() is self._front and self._stack.currentWidget() is self.chat:
             self.chat.focus_composer()
 
@@ -335,6 +337,7 @@ class Window(QWidget):
         self._kept.setValue("version", LAYOUT_VERSION)
         self._kept.setValue("geometry", self.saveGeometry())
         self._kept.setValue("page", page_id)
+        self._kept.setValue("conversation", self.chat.session.id)
         for splitter in self.findChildren(QSplitter):
             if splitter.objectName():
                 self._kept.setValue(f"splitter/{splitter.objectName()}", splitter.saveState())

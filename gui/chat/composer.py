@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, cast
 
 from PySide6.QtCore import QBuffer, QEvent, QIODevice, QObject, Qt, QUrl, Signal
-from PySide6.QtGui import QDragEnterEvent, QDropEvent, QImage, QPaintEvent
+from PySide6.QtGui import QDragEnterEvent, QDropEvent, QImage, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from core.chat import Side
@@ -81,8 +81,11 @@ class Composer(QFrame):
         set_property(self.max_tokens, flat=True, compact=True, role="small")
         self.max_tokens.setToolTip("The longest answer allowed. Change it in this chat’s options")
         self.max_tokens.clicked.connect(self.max_tokens_clicked)
+        for value in ("auto", "local", "api"):  # as with the button: a click leaves the focus where one types
+            self.switch.segment(value).setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self._clip = IconButton("paperclip", "Attach a file")
         self._hint = FittingLabel()
+        self._max_tokens: int | None = None
         self.button = QPushButton()
         self.button.setFocusPolicy(Qt.FocusPolicy.TabFocus)  # a click leaves the focus where one types
         set_property(self.button, compact=True)
@@ -94,7 +97,7 @@ class Composer(QFrame):
         self._note.hide()
         self._build()
         self._connect()
-        theme().changed.connect(self._restyle)
+        theme().changed.connect(self._on_theme)
         self._restyle()
         self.set_state("idle")
 
@@ -103,8 +106,7 @@ class Composer(QFrame):
         self._chips = QWidget()
         self._chip_flow = FlowLayout(self._chips, spacing=unit.px(6))
         self._chips.hide()
-        tools = QHBoxLayout()
-        tools.setSpacing(unit.px(8))
+        tools = self._tools = QHBoxLayout()
         tools.addWidget(self._clip)
         tools.addWidget(self.switch)
         tools.addWidget(self.max_tokens)
@@ -137,6 +139,10 @@ class Composer(QFrame):
         self.switch.value_changed.connect(self.side_chosen)
         self._clip.clicked.connect(self.attach_asked)
 
+    def _on_theme(self) -> None:
+        self._restyle()
+        self._show_button()
+
     def _restyle(self) -> None:
         unit = theme()
         focused = self.edit.hasFocus()
@@ -154,6 +160,7 @@ class Composer(QFrame):
         self._column.setContentsMargins(margin, margin, margin, margin)
         self._inside.setContentsMargins(unit.px(8), unit.px(11), unit.px(8), unit.px(8))
         self._inside.setSpacing(unit.px(8))
+        self._tools.setSpacing(unit.px(8))
         self._edit_row.setContentsMargins(unit.px(6), 0, unit.px(6), 0)
 
     # What is in it
@@ -202,8 +209,8 @@ class Composer(QFrame):
         return None if value == "auto" else cast("Side", value)
 
     def set_max_tokens(self, tokens: int | None) -> None:
-        self.max_tokens.setText("" if tokens is None else f"Max {tokens:,} tokens")
-        self.max_tokens.setVisible(tokens is not None)
+        self._max_tokens = tokens
+        self._fit()
 
     @property
     def state(self) -> State:
@@ -212,24 +219,46 @@ class Composer(QFrame):
     def set_state(self, state: State) -> None:
         self._state = state
         self._hint.setText(_HINTS[state])
-        streaming = state in ("streaming", "queued")
-        self.button.setText("Stop  Esc" if streaming else "Send")
+        self._show_button()
+        self._update_button()
+
+    @property
+    def _is_streaming(self) -> bool:
+        return self._state in ("streaming", "queued")
+
+    def _show_button(self) -> None:
+        streaming = self._is_streaming
         self.button.setToolTip("Stop the answer (Esc)" if streaming else "Send (Enter)")
         set_property(self.button, primary=not streaming, compact=True)
+        self._fit()
         set_button_icon(
             self.button,
             "stop-fill" if streaming else "paper-plane-right-fill",
             "text" if streaming else "onInk",
             12 if streaming else 14,
         )
-        self._update_button()
+
+    def _fit(self) -> None:
+        """Where the row is too narrow, at a high zoom, its words become fewer; buttons are never cut."""
+        tokens = self._max_tokens
+        long, short = ("", "") if tokens is None else (f"Max {tokens:,} tokens", f"Max {tokens:,}")
+        stop, brief = ("Stop  Esc", "Stop") if self._is_streaming else ("Send", "Send")
+        margins = self._inside.contentsMargins()
+        room = self.width() - margins.left() - margins.right() - 4  # and the border with its margin
+        for limit, words in ((long, stop), (short, stop), (short, brief), ("", brief)):
+            self.max_tokens.setText(limit)
+            self.button.setText(words)
+            parts = [self._clip, self.switch, self.button, *([self.max_tokens] if limit else [])]
+            gaps = self._tools.spacing() * len(parts)  # the hint has one too
+            if sum(max(part.sizeHint().width(), part.minimumWidth()) for part in parts) + gaps <= room:
+                break
+        self.max_tokens.setVisible(bool(self.max_tokens.text()))
 
     def _update_button(self) -> None:
-        streaming = self._state in ("streaming", "queued")
-        self.button.setEnabled(streaming or (self._state == "idle" and not self.is_empty))
+        self.button.setEnabled(self._is_streaming or (self._state == "idle" and not self.is_empty))
 
     def _on_button(self) -> None:
-        (self.stopped if self._state in ("streaming", "queued") else self.submitted).emit()
+        (self.stopped if self._is_streaming else self.submitted).emit()
 
     def _on_text(self) -> None:
         if self._state == "queued":
@@ -257,6 +286,10 @@ class Composer(QFrame):
         if event.type() in (QEvent.Type.FocusIn, QEvent.Type.FocusOut):
             self._restyle()
         return False
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._fit()
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         if self.edit.canInsertFromMimeData(event.mimeData()):

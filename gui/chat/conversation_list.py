@@ -40,7 +40,7 @@ from gui.widgets.marks import paint_focus_ring
 WIDTH_PX = 236
 SEARCH_MS = 150
 _ROW_PX, _CAPTION_PX = 52, 28
-_SHARE_WIDTH_PX, _SHARE_HEIGHT_PX = 40, 4
+_SHARE_WIDTH_PX, _SHARE_LEAST_PX, _SHARE_HEIGHT_PX = 40, 16, 4
 
 
 class ConversationDelegate(QStyledItemDelegate):
@@ -109,15 +109,18 @@ class ConversationDelegate(QStyledItemDelegate):
         painter.drawText(line, flags, time)
         painter.setPen(unit.color("text2"))
         painter.drawText(line, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight, cost)
-        self._paint_share(painter, line, share_right, row)
+        time_end = left + metrics.horizontalAdvance(time) + unit.px(6)
+        self._paint_share(painter, line, time_end, share_right, row)
 
-    def _paint_share(self, painter: QPainter, line: QRect, right: int, row: ConversationSummary) -> None:
-        """Local's part at the left, API's at the right, of all answers."""
+    def _paint_share(
+        self, painter: QPainter, line: QRect, left: int, right: int, row: ConversationSummary
+    ) -> None:
+        """Local's part at the left, API's at the right, of all answers; nothing where there is too little room."""
         unit = theme()
         answers = row.totals.local_answers + row.totals.api_answers
-        if not answers:
+        whole = min(unit.px(_SHARE_WIDTH_PX), right - left)
+        if not answers or whole < unit.px(_SHARE_LEAST_PX):
             return
-        whole = unit.px(_SHARE_WIDTH_PX)
         local = round(whole * row.totals.local_answers / answers)
         if 0 < row.totals.local_answers < answers:
             local = min(max(local, 3), whole - 3)

@@ -14,6 +14,10 @@ from gui.chat.trouble_bar import TroubleBar
 from gui.chat.welcome_hint import WelcomeHint
 from gui.theme import theme
 
+LIST_MIN_PX, LIST_MAX_PX = 200, 320
+LIST_ENOUGH_PX = 240
+"""Not zoomed: as wide as the list has to be at most."""
+
 
 class ChatFrame(QObject):
     """Composer and cards keep to the messages' column, however wide the page is.
@@ -63,14 +67,21 @@ class ChatFrame(QObject):
         splitter.addWidget(self.right)
         splitter.setStretchFactor(1, 1)
         unit = theme()
-        conversations.setMinimumWidth(unit.px(200))
-        conversations.setMaximumWidth(unit.px(320))
+        self._conversations = conversations
+        self._size_list()
         splitter.setSizes([unit.px(236), 1000])
         outer = QHBoxLayout(page)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(splitter)
         thread.hide()
+        unit.changed.connect(self._size_list)
         unit.changed.connect(self.respace)
+
+    def _size_list(self) -> None:
+        """Zoomed, it may be wider, but in the smallest window it leaves the composer its room."""
+        unit = theme()
+        self._conversations.setMinimumWidth(min(unit.px(LIST_MIN_PX), LIST_ENOUGH_PX))
+        self._conversations.setMaximumWidth(unit.px(LIST_MAX_PX))
 
     def respace(self) -> None:
         """Keep composer and cards in the messages' column."""

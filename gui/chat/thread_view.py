@@ -6,8 +6,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from PySide6.QtCore import QEvent, QObject, QPoint, Qt, QTimer, Signal
-from PySide6.QtGui import QKeyEvent, QResizeEvent
+from PySide6.QtCore import QEvent, QObject, QPoint, QRectF, Qt, QTimer, Signal
+from PySide6.QtGui import QFocusEvent, QKeyEvent, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QFrame, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from gui.chat.answer_message import AnswerMessage
@@ -19,12 +19,19 @@ from gui.chat.records import StoredMessage
 from gui.chat.session import Session
 from gui.chat.user_message import UserMessage
 from gui.theme import set_button_icon, set_property, theme
+from gui.widgets.marks import paint_focus_ring
 
 COLUMN_PX = 800
 SHOWN_MESSAGES = 40
 SLICE_S = 0.006
 PROGRESS_MS = 250
 AT_BOTTOM_PX = 6
+TABS_MS = 150
+_BY_KEY = (
+    Qt.FocusReason.TabFocusReason,
+    Qt.FocusReason.BacktabFocusReason,
+    Qt.FocusReason.ShortcutFocusReason,
+)
 
 
 class ThreadView(QScrollArea):
@@ -82,6 +89,11 @@ class ThreadView(QScrollArea):
         self._progress = QTimer(self)
         self._progress.setInterval(PROGRESS_MS)
         self._progress.timeout.connect(self._show_progress)
+        self._tabs_due = QTimer(self)
+        self._tabs_due.setSingleShot(True)
+        self._tabs_due.setInterval(TABS_MS)
+        self._tabs_due.timeout.connect(self._order_tabs)
+        self._ring = _Ring(self)
         bar = self.verticalScrollBar()
         bar.rangeChanged.connect(self._on_range)
         bar.valueChanged.connect(self._on_value)
@@ -301,6 +313,34 @@ class ThreadView(QScrollArea):
     def loose_card(self) -> FailureCard | None:
         return self._loose_card
 
+    # Keyboard
+
+    def _order_tabs(self) -> None:
+        """Lead Tab from the head through the messages downwards to the composer.
+
+        Qt puts what is made later after everything else in the window, and the last message is made first.
+        """
+        before: QWidget = self
+        for index in range(self._column.count()):
+            item = self._column.itemAt(index)
+            view = None if item is None else item.widget()
+            if view is None:
+                continue
+            for widget in (view, *view.findChildren(QWidget)):
+                if widget.focusPolicy() & Qt.FocusPolicy.TabFocus:
+                    QWidget.setTabOrder(before, widget)
+                    before = widget
+        QWidget.setTabOrder(before, self._jump)
+
+    def focusInEvent(self, arg__1: QFocusEvent) -> None:
+        super().focusInEvent(arg__1)
+        self._ring.setVisible(arg__1.reason() in _BY_KEY)
+        self._ring.raise_()
+
+    def focusOutEvent(self, arg__1: QFocusEvent) -> None:
+        super().focusOutEvent(arg__1)
+        self._ring.hide()
+
     # Following the tail
 
     def go_to_end(self) -> None:
@@ -385,6 +425,7 @@ class ThreadView(QScrollArea):
 
     def resizeEvent(self, arg__1: QResizeEvent) -> None:
         super().resizeEvent(arg__1)
+        self._ring.setGeometry(self.viewport().geometry())
         self._respace()
         self._update_jump()
 
@@ -392,6 +433,7 @@ class ThreadView(QScrollArea):
         handled = super().eventFilter(arg__1, arg__2)
         if arg__2.type() == QEvent.Type.LayoutRequest and arg__1 is self.widget():
             self._respace()
+            self._tabs_due.start()  # something may have come; again from the start while an answer streams
         return handled
 
     def keyPressEvent(self, arg__1: QKeyEvent) -> None:
@@ -402,6 +444,20 @@ class ThreadView(QScrollArea):
             bar.setValue(0)
         else:
             super().keyPressEvent(arg__1)
+
+
+class _Ring(QWidget):
+    """Shows that the keys scroll the messages; the messages themselves would cover a border."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        self.hide()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        painter = QPainter(self)
+        paint_focus_ring(painter, QRectF(self.rect()), theme().px(4))
+        painter.end()
 
 
 class _Pauses:

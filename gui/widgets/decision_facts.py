@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from core.chat import CachePlan, CacheToll, ChatResult, ContextEconomy, RequestStep, RouteDecision, Usage
+from core.routing.policy import two_decimals  # cut as in the reason, lest one score read as two
 from core.spend.money import format_cost
 from gui.widgets.words import SIDE_WORDS, count, duration, side_word, speed
 
@@ -71,7 +72,9 @@ def signal_rows(decision: RouteDecision) -> list[SignalRow]:
     ]
     rows = [
         SignalRow(
-            "Complexity", f"{signals.complexity:.2f}", f"threshold {decision.complexity_threshold:.2f}"
+            "Complexity",
+            two_decimals(signals.complexity),
+            f"threshold {two_decimals(decision.complexity_threshold)}",
         ),
         SignalRow(
             "Local today",
@@ -273,4 +276,5 @@ def time_summary(result: ChatResult) -> str:
 
 def signal_summary(decision: RouteDecision) -> str:
     """Return the signals in a few words, for the folded section."""
-    return f"score {decision.signals.complexity:.2f}, about {count(decision.signals.input_tokens)} tokens"
+    score = two_decimals(decision.signals.complexity)
+    return f"score {score}, about {count(decision.signals.input_tokens)} tokens"

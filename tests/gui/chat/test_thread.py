@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QColor, QTextCursor, QWheelEvent
-from PySide6.QtWidgets import (
-    QApplication,
-)
+from PySide6.QtWidgets import QApplication, QWidget
 
 from gui.chat.answer_message import AnswerMessage
+from gui.chat.page import ChatPage
 from gui.chat.prose_block import ProseBlock
 from gui.chat.thread_view import SHOWN_MESSAGES, ThreadView
 from gui.theme import theme
+from gui.widgets.route_badge import RouteBadge
 from tests.gui.chat.looking import last_answer, shown
 from tests.gui.chat.panel import ChatPanel
 from tests.gui.chat.scripted_core import Gate, Script
@@ -177,5 +178,45 @@ def test_a_long_line_of_streamed_code_ends_scrolled_to_its_left(panel: ChatPanel
         assert bar.maximum() > 0
         await asyncio.sleep(0.1)
         assert bar.value() == 0
+
+    panel.run(body)
+
+
+def tab_stops(start: QWidget, end: QWidget) -> list[QWidget]:
+    """What Tab goes through between two widgets."""
+    found: list[QWidget] = []
+    widget = start.nextInFocusChain()
+    while widget is not end and widget is not start:
+        if widget.focusPolicy() & Qt.FocusPolicy.TabFocus and widget.isVisible():
+            found.append(widget)
+        widget = widget.nextInFocusChain()
+    assert widget is end, "the composer comes after the messages"
+    return found
+
+
+def test_tab_goes_through_the_messages_downwards_and_then_to_the_box(panel: ChatPanel) -> None:
+    async def check(page: ChatPage) -> None:
+        thread = page.thread_view
+        badges = [view.badge for view in thread.views() if isinstance(view, AnswerMessage)]
+        assert len(badges) == 3
+
+        def stops() -> list[QWidget]:
+            return tab_stops(thread, page.composer.edit)
+
+        await panel.until(lambda: [stop for stop in stops() if isinstance(stop, RouteBadge)] == badges)
+        heights = [stop.mapTo(thread, QPoint(0, 0)).y() for stop in stops()]
+        assert all(after >= before - 4 for before, after in itertools.pairwise(heights))
+
+    async def body() -> None:
+        page = await panel.open()
+        for question in ("One?", "Two?", "Three?"):
+            panel.core.say(Script(text="An answer with\n\n```python\nprint(1)\n```\n"))
+            await panel.ask(question)
+        await check(page)
+        page = await panel.again()
+        page.open_conversation(page.list.model.ids()[0])
+        await panel.until(lambda: len(page.thread_view.views()) == 6)
+        await panel.idle()
+        await check(page)
 
     panel.run(body)

@@ -15,7 +15,7 @@ from PySide6.QtWidgets import QApplication, QLabel, QToolButton, QVBoxLayout, QW
 from core.chat import CacheToll
 from gui.theme import theme
 from gui.widgets.decision_card import DecisionCard
-from gui.widgets.decision_facts import money_facts, signal_rows, toll_words, usage_words
+from gui.widgets.decision_facts import money_facts, signal_rows, signal_summary, toll_words, usage_words
 from gui.widgets.empty_state import EmptyState
 from gui.widgets.error_card import ErrorCard, ShortCard
 from gui.widgets.fold import Fold
@@ -309,3 +309,14 @@ def test_signals_stand_against_their_thresholds() -> None:
     assert (rows["Complexity"].value, rows["Complexity"].threshold) == ("0.31", "threshold 0.60")
     assert rows["Local today"].threshold == "threshold 3,000"
     assert usage_words(API_RESULT.usage) == "320 fresh, 1,820 cached, 512 out"  # type: ignore[arg-type]
+
+
+def test_the_score_reads_as_in_the_reason() -> None:
+    """0.757 is 0.75 in "score 0.75 reached 0.60": cut there, so cut here."""
+    decision = a_decision()
+    decision = replace(
+        decision, signals=replace(decision.signals, complexity=0.757), complexity_threshold=0.599
+    )
+    row = next(row for row in signal_rows(decision) if row.name == "Complexity")
+    assert (row.value, row.threshold) == ("0.75", "threshold 0.59")
+    assert signal_summary(decision).startswith("score 0.75,")

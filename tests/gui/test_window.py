@@ -1,0 +1,74 @@
+"""The window comes back as it was left."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from PySide6.QtCore import QCoreApplication, QEvent
+from PySide6.QtWidgets import QApplication
+
+from gui.window import Window
+from tests.gui.chat.panel import ChatPanel, chat_panel
+
+
+async def opened(panel: ChatPanel) -> Window:
+    if panel.bridge.status is None:
+        await panel.bridge.start()
+        await panel.until(lambda: panel.bridge.status is not None)
+    window = Window(panel.bridge, panel.home)
+    window.show()
+    await window.start()
+    return window
+
+
+async def closed(window: Window) -> None:
+    window.close()
+    await window.stop()
+    window.deleteLater()
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+
+
+def test_the_conversation_that_was_open_is_open_again(qapp: QApplication, home: Path) -> None:
+    async def body() -> None:
+        window = await opened(panel)
+        for question in ("What is the capital of France?", "Write a haiku."):
+            window.chat.new_chat()
+            window.chat.composer.set_content(question)
+            window.chat.composer.submitted.emit()
+            await panel.until(lambda: window.chat.session.totals.answers == 1)
+        first = window.chat.list.model.ids()[-1]
+        window.chat.open_conversation(first)
+        await panel.until(lambda: window.chat.session.id == first)
+        await closed(window)
+
+        window = await opened(panel)
+        await panel.until(lambda: window.chat.session.id == first)
+        assert window.chat.session.title == "What is the capital of France?"
+        window.chat.new_chat()
+        blank = window.chat.session.id
+        await closed(window)
+
+        window = await opened(panel)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert window.chat.session.is_blank, "a new chat is what was open"
+        assert window.chat.session.id != blank
+        await closed(window)
+
+    with chat_panel(qapp, home) as panel:
+        panel.run(body)
+
+
+def test_a_draft_of_a_new_chat_goes_before_the_conversation(qapp: QApplication, home: Path) -> None:
+    async def body() -> None:
+        window = await opened(panel)
+        window.chat.composer.set_content("Half a thought")
+        await closed(window)
+
+        window = await opened(panel)
+        await panel.until(lambda: window.chat.composer.text == "Half a thought")
+        await closed(window)
+
+    with chat_panel(qapp, home) as panel:
+        panel.run(body)
