@@ -7,14 +7,13 @@ livelier ones on ``METRICS_PORT``.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
-import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from core.whole_file import write_whole
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -90,7 +89,8 @@ async def metrics(arguments: argparse.Namespace) -> int:
     if arguments.output is None:
         sys.stdout.write(text)
     else:
-        _replace(arguments.output, text)
+        # node_exporter runs as somebody else, and there is no secret in it; it is written anew every minute or so.
+        write_whole(arguments.output, text, mode=0o644, durable=False)
     return 0
 
 
@@ -160,21 +160,3 @@ def _limits(standings: Sequence[LimitStanding]) -> Iterator[Metric]:
 def _limit_labels(standing: LimitStanding) -> tuple[str, str, str]:
     limit = standing.limit
     return (limit.name, limit.window, getattr(limit, "project", None) or "")
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write ``path`` so that a collector never reads half of it, and so that its user may read it.
-
-    Raises:
-        OSError: it can't be written; what was there is left as it was.
-    """
-    number, name = tempfile.mkstemp(dir=path.parent or Path(), prefix=f".{path.name}.")
-    try:
-        with os.fdopen(number, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(name, 0o644)  # node_exporter runs as somebody else; there is no secret in it
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise

@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
-import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Any, cast
+
+from core.whole_file import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -53,11 +53,7 @@ class LoadTimes:
         )
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(
-                "w", dir=self._path.parent, suffix=".tmp", delete=False, encoding="utf-8"
-            ) as file:
-                json.dump(times, file, indent=1)
-            os.replace(file.name, self._path)
+            write_whole(self._path, json.dumps(times, indent=1), durable=False)
         except OSError as error:
             log.warning("the load time of %s was not kept: %s", model.name, error)
 

@@ -8,22 +8,17 @@ power cut) sees either the old file or the new one. A file that cannot be read a
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import sys
-import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 from core.errors import SignalboxError
 from core.file_lock import locked
+from core.whole_file import write_whole
 
 MAX_BYTES = 1 << 20
-_RENAME_TIMEOUT_S = 5.0
-_RETRY_S = 0.01
 
 
 class SettingsFileError(SignalboxError):
@@ -79,7 +74,7 @@ class SettingsFile:
                 before = dict(values)
                 alter(values)
                 if values != before:
-                    _replace_content(self.path, json.dumps(values, indent=2, sort_keys=True) + "\n")
+                    write_whole(self.path, json.dumps(values, indent=2, sort_keys=True) + "\n")
                 return values
         except OSError as error:
             raise SettingsFileError(
@@ -137,31 +132,3 @@ def fingerprint(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _replace_content(path: Path, text: str) -> None:
-    """Write ``text`` to a new file in the same folder, flush it to the disk, rename it over ``path``."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".new")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        _rename(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-
-
-def _rename(source: str, target: Path) -> None:
-    # Windows refuses to replace a file that someone has open; readers hold it for microseconds.
-    deadline = time.monotonic() + _RENAME_TIMEOUT_S
-    while True:
-        try:
-            os.replace(source, target)
-            return
-        except PermissionError:
-            if sys.platform != "win32" or time.monotonic() > deadline:
-                raise
-            time.sleep(_RETRY_S)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
 from core.spend.money import format_cost, nano_to_dollars
+from core.whole_file import write_whole
 from gui.chat import codec
 from gui.chat.records import Conversation, StoredMessage, clean_text
 from gui.chat.tree import MessageTree
@@ -141,13 +140,4 @@ def write_export(conversation: Conversation, kind: ExportFormat, path: Path) -> 
         OSError: it can't be written; nothing that was there is lost.
     """
     text = to_markdown(conversation) if kind == "markdown" else to_json(conversation)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_whole(path, text)
