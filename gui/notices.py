@@ -10,6 +10,7 @@ from PySide6.QtCore import QPoint, Qt, Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from gui.theme import set_property, theme
+from gui.widgets.hover import watch_hover
 from gui.widgets.icon_button import IconButton
 
 POPOVER_WIDTH_PX = 380
@@ -109,6 +110,7 @@ class Bell(IconButton):
     def _open(self) -> None:
         popover = QFrame(self, Qt.WindowType.Popup)
         popover.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        watch_hover(popover, self)
         popover.setAccessibleName("Notices")
         set_property(popover, popover=True)
         column = QVBoxLayout(popover)

@@ -88,10 +88,6 @@ QPushButton[primary="true"][compact="true"]:focus {{ padding: 0 {px(10) - 3}px; 
 QPushButton[primary="true"][tiny="true"]:focus {{ padding: 0 {px(8) - 3}px; min-height: {px(24) - 8}px; }}
 QPushButton[painted="true"], QPushButton[painted="true"]:focus {{ min-height: 0;
   padding: 0; border: none; background: transparent; }}
-QPushButton[fold="true"] {{ background: transparent; border: 2px solid transparent; min-height: 0;
-  padding: 0 {px(4)}px 0 0; margin-left: 0; text-align: left; }}
-QPushButton[fold="true"]:hover {{ background: {c["hover"]}; }}
-QPushButton[fold="true"]:focus {{ border-color: {c["focus"]}; padding: 0 {px(4)}px 0 0; min-height: 0; }}
 QToolButton {{ background: transparent; color: {c["text2"]}; border: 1px solid transparent;
   border-radius: {px(4)}px; padding: 0; }}
 QToolButton:hover {{ background: {c["hover"]}; }}

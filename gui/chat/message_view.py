@@ -85,7 +85,8 @@ class MessageView(QFrame):
         super().__init__(parent)
         self.message_id = message.id
         self._pinned = message.pinned
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
+        # Not Maximum: that caps the height at the hint, which takes a card's sentence for unwrapped.
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
 
     def emit_step(self, by: int) -> None:
         self.stepped.emit(self.message_id, by)

@@ -17,6 +17,7 @@ from gui.spend.limits import LimitBars, checked_words
 from gui.tasks import Tasks
 from gui.theme import set_property, theme
 from gui.widgets.fitted_scroll import FittedScroll
+from gui.widgets.hover import watch_hover
 
 if TYPE_CHECKING:
     from core.spend.rows import LedgerRow
@@ -94,6 +95,7 @@ class SpendPopover(QFrame):
     def popup_at(self, anchor: QWidget, *, held: bool = False) -> None:
         """Open under ``anchor``; ``held`` shows the holds at once."""
         self._anchor = anchor
+        watch_hover(self, anchor)
         if held:
             self._toggle_held()
         self._place()

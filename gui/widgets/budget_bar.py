@@ -13,6 +13,7 @@ from gui.widgets.marks import paint_bar
 from gui.widgets.runs import Run, narrow, paint_runs, row_width
 from gui.widgets.words import limit_amount
 
+_LINE_PX = 20
 _SPENT: dict[Unit, str] = {"nanodollars": "spent", "tokens": "used"}
 
 
@@ -76,19 +77,38 @@ class BudgetBar(QWidget):
 
 
 class _Legend(QWidget):
-    """One line of runs under the bar."""
+    """The runs under the bar, in one line or, where that is too narrow, in as many as they need."""
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
-        self.runs: list[Run] = []
-        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.groups: list[list[Run]] = []
+        policy = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        policy.setHeightForWidth(True)
+        self.setSizePolicy(policy)
+
+    def _lines(self, width: int) -> list[list[Run]]:
+        lines: list[list[Run]] = []
+        for group in self.groups:
+            if lines and row_width([*lines[-1], *group]) <= width:
+                lines[-1] += group
+            else:
+                lines.append(list(group))
+        return lines
+
+    def hasHeightForWidth(self) -> bool:
+        return True
+
+    def heightForWidth(self, width: int) -> int:
+        return theme().px(_LINE_PX) * max(1, len(self._lines(width)))
 
     def sizeHint(self) -> QSize:
-        return QSize(round(row_width(self.runs)), theme().px(20))
+        return QSize(round(row_width([run for group in self.groups for run in group])), theme().px(_LINE_PX))
 
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)
-        paint_runs(painter, QRectF(self.rect()), narrow(self.runs, self.width()))
+        height = theme().px(_LINE_PX)
+        for index, line in enumerate(self._lines(self.width())):
+            paint_runs(painter, QRectF(0, index * height, self.width(), height), narrow(line, self.width()))
         painter.end()
 
 
@@ -118,25 +138,33 @@ class BudgetSummary(QWidget):
     ) -> None:
         """Show amounts in ``unit``; ``asked`` is what one more request would hold at worst."""
         self._bar.set_amounts(spent, held, limit, unit=unit)
-        runs = [
-            Run(kind="swatch", token="api"),
-            Run(text=amount(spent, unit), token="text", weight=600, gap=6),
-            Run(text=_SPENT[unit], gap=6),
-            Run(kind="hatch", gap=16),
-            Run(text=amount(held, unit), token="held_text", weight=600, gap=6),
-            Run(text=f"held by {held_count:,}" if held_count else "held", gap=6),
+        groups = [
+            [
+                Run(kind="swatch", token="api"),
+                Run(text=amount(spent, unit), token="text", weight=600, gap=6),
+                Run(text=_SPENT[unit], gap=6),
+            ],
+            [
+                Run(kind="hatch", gap=16),
+                Run(text=amount(held, unit), token="held_text", weight=600, gap=6),
+                Run(text=f"held by {held_count:,}" if held_count else "held", gap=6),
+            ],
         ]
         free = None if limit is None else max(0, limit - spent - held)
         if asked is not None:
-            runs.append(Run(text=amount(asked, unit), token="danger_text", weight=600, gap=16))
-            runs.append(
-                Run(text="asked for" if free is None else f"asked for, {amount(free, unit)} free", gap=6)
+            words = "asked for" if free is None else f"asked for, {amount(free, unit)} free"
+            groups.append(
+                [
+                    Run(text=amount(asked, unit), token="danger_text", weight=600, gap=16),
+                    Run(text=words, gap=6),
+                ]
             )
         elif free is not None:
-            runs.append(Run(text=amount(free, unit), token="text", weight=600, gap=16))
-            runs.append(Run(text="free", gap=6))
-        self._legend.runs = runs
-        words = " ".join(run.text for run in runs if run.text)
+            groups.append(
+                [Run(text=amount(free, unit), token="text", weight=600, gap=16), Run(text="free", gap=6)]
+            )
+        self._legend.groups = groups
+        words = " ".join(run.text for group in groups for run in group if run.text)
         self._legend.setAccessibleName(words)
         self._legend.updateGeometry()
         self._legend.update()

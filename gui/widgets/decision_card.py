@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from PySide6.QtCore import QPoint, QRectF, QSize, Qt
-from PySide6.QtGui import QGuiApplication, QKeyEvent, QPainter, QPaintEvent, QPen
+from PySide6.QtGui import (
+    QGuiApplication,
+    QKeyEvent,
+    QPainter,
+    QPainterPath,
+    QPaintEvent,
+    QPen,
+    QRegion,
+    QResizeEvent,
+)
 from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from core.chat import ChatResult, RouteDecision, Side
@@ -25,6 +34,7 @@ from gui.widgets.decision_facts import (
 from gui.widgets.error_card import IconMark
 from gui.widgets.fitted_scroll import FittedScroll
 from gui.widgets.fold import Fold
+from gui.widgets.hover import watch_hover
 from gui.widgets.icon_button import IconButton
 from gui.widgets.money_label import MoneyLabel
 from gui.widgets.sentence import Sentence
@@ -100,6 +110,7 @@ class DecisionCard(QFrame):
     def popup_at(self, anchor: QWidget) -> None:
         """Open under ``anchor``, or above it where the screen ends, with the focus inside."""
         self._anchor = anchor
+        watch_hover(self, anchor)
         self._place()
         self.show()
         self._place()  # the sentences know their height only now
@@ -120,6 +131,13 @@ class DecisionCard(QFrame):
         corner.setX(max(screen.left(), min(corner.x(), screen.right() - width)))
         corner.setY(max(screen.top() + px(_EDGE), min(corner.y(), screen.bottom() - height)))
         self.move(corner)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Without a compositor the corners outside the outline would be black."""
+        super().resizeEvent(event)
+        outline = QPainterPath()
+        outline.addRoundedRect(QRectF(self.rect()), theme().px(6), theme().px(6))
+        self.setMask(QRegion(outline.toFillPolygon().toPolygon()))
 
     def sizeHint(self) -> QSize:
         """All of it, without scrolling."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -38,7 +39,11 @@ from gui.chat.failure_card import FailureCard, LogPopover
 from gui.chat.failures import plan_failure
 from gui.chat.plan import Facts, Plan
 from gui.chat.records import StoredError
+from gui.chat.text_pane import TextPane
+from gui.theme import theme
+from gui.widgets.sentence import Sentence
 from tests.gui.chat.builders import make_decision
+from tests.gui.chat.looking import last_answer
 from tests.gui.chat.panel import ChatPanel
 from tests.gui.chat.scripted_core import Script
 from tests.support.fake_core import ledger_problem
@@ -460,3 +465,34 @@ def test_the_card_names_the_limit_that_holds(name: str, unit: str, limit: int, t
     assert plan.title == f"This prompt doesn’t fit {title}"
     if unit == "tokens":
         assert "5,000 tokens, and 900 tokens are free" in plan.sentence
+
+
+@pytest.mark.parametrize("width", [700, 860, 944, 1200])
+@pytest.mark.parametrize("zoom", [1.0, 1.5])
+def test_a_broken_off_answer_and_its_card_are_whole(panel: ChatPanel, width: int, zoom: float) -> None:
+    async def body() -> None:
+        theme().set_zoom(zoom)
+        await panel.open(width, 650)
+        panel.core.say(
+            Script(
+                text="Signals stand beside the track and tell the driver whether the line is free. " * 6,
+                pieces=12,
+                before=10,
+                error=Unavailable(
+                    "Anthropic stopped answering before the end (the connection was lost).",
+                ),
+            )
+        )
+        await panel.ask("Go on?")
+        answer = last_answer(panel)
+        assert answer.card is not None
+        await panel.until(lambda: answer.card is not None and answer.card.height() > 40)
+        for _ in range(10):
+            await asyncio.sleep(0.01)
+        for label in answer.findChildren(Sentence):
+            assert label.height() >= label.heightForWidth(label.width()), label.words
+        for pane in answer.view.findChildren(TextPane):
+            assert pane.height() >= pane.content_height()
+            assert pane.mapTo(answer, pane.rect().bottomLeft()).y() < answer.badge.y()
+
+    panel.run(body)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from PySide6.QtCore import QEvent, QPointF, Qt
+from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
 from PySide6.QtGui import QEnterEvent, QGuiApplication
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QLabel, QToolButton, QVBoxLayout, QWidget
@@ -320,3 +320,26 @@ def test_the_score_reads_as_in_the_reason() -> None:
     row = next(row for row in signal_rows(decision) if row.name == "Complexity")
     assert (row.value, row.threshold) == ("0.75", "threshold 0.59")
     assert signal_summary(decision).startswith("score 0.75,")
+
+
+def test_titles_that_fold_begin_where_the_others_do(show: Show) -> None:
+    card = DecisionCard(a_result())
+    show(card)
+    titles = {
+        label.text(): label for label in card.findChildren(QLabel) if label.text() == "Cost on each side"
+    }
+    left = titles["Cost on each side"].mapTo(card, QPoint(0, 0)).x()
+    for fold in card.findChildren(Fold):
+        assert fold.button.mapTo(card, QPoint(0, 0)).x() == left
+        ink = first_ink(fold.button)
+        assert ink <= theme().px(5), "the caret's own room, and no style sheet's"
+
+
+def first_ink(widget: QWidget) -> int:
+    """The first column, in px, that is not the ground."""
+    image = widget.grab().toImage()
+    ground = image.pixel(image.width() - 1, 0)
+    columns = (
+        x for x in range(image.width()) if any(image.pixel(x, y) != ground for y in range(image.height()))
+    )
+    return next(columns)

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from PySide6.QtCore import QRectF, Qt
-from PySide6.QtGui import QImage, QPainter
+from PySide6.QtCore import QCoreApplication, QEvent, QPoint, QRectF, Qt
+from PySide6.QtGui import QCursor, QImage, QPainter
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QWidget
+from PySide6.QtWidgets import QApplication, QFrame, QPushButton, QVBoxLayout, QWidget
 
 from core.chat import Estimate
 from core.local.server import ServerState
@@ -17,6 +17,7 @@ from core.status import ApiStatus, CoreStatus
 from gui.theme import theme
 from gui.widgets.budget_bar import BudgetBar, BudgetSummary
 from gui.widgets.header import HeaderStrip, short_model
+from gui.widgets.hover import watch_hover
 from gui.widgets.lamp import LAMP_WORDS, Lamp
 from gui.widgets.marks import paint_lamp
 from gui.widgets.mini_bar import MiniBar
@@ -462,3 +463,41 @@ def test_a_theme_switch_repaints_and_a_zoom_resizes(kind: str, show: Show, qapp:
     theme().set_zoom(1.5)
     qapp.processEvents()
     assert widget.sizeHint().height() > small.height()
+
+
+@pytest.mark.parametrize("zoom", [1.0, 1.5])
+def test_the_budgets_legend_takes_a_second_line_and_cuts_nothing(show: Show, zoom: float) -> None:
+    theme().set_zoom(zoom)
+    page = QWidget()
+    column = QVBoxLayout(page)
+    summary = BudgetSummary()
+    summary.set_amounts(251 * NANO, 13 * NANO, 500 * NANO, held_count=12, asked=156 * NANO)
+    column.addWidget(summary)
+    column.addStretch(1)
+    page.resize(1400, 300)
+    show(page)
+    wide = summary.height()
+    page.resize(420, 300)
+    QApplication.processEvents()
+    assert summary.height() >= wide + theme().px(20)
+    legend = summary.findChildren(QWidget)[-1]
+    assert legend.height() == legend.heightForWidth(legend.width())
+    assert "asked for" in legend.accessibleName()
+
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_the_hover_leaves_a_button_with_the_pointer_though_its_popup_was_open(
+    show: Show, monkeypatch: pytest.MonkeyPatch, stays: bool
+) -> None:
+    button = QPushButton("Open")
+    show(button)
+    popup = QFrame(button, Qt.WindowType.Popup)
+    popup.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+    watch_hover(popup, button)
+    popup.show()
+    button.setAttribute(Qt.WidgetAttribute.WA_UnderMouse)
+    inside = button.mapToGlobal(button.rect().center())
+    monkeypatch.setattr(QCursor, "pos", lambda: inside if stays else inside + QPoint(500, 300))
+    popup.close()
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    assert button.underMouse() == stays
