@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import SplitResult, urlsplit
 
-from core.addresses import is_near
 from core.local.board import StateBoard
+from core.local.http import open_client
 from core.local.server import ServerPhase, ServerState
 from core.redaction import redact
 
@@ -135,15 +135,7 @@ class ExternalServer:
             probed.set()
 
     async def _probe_again_and_again(self) -> None:
-        import httpx2  # 0.1 s: not on the way to the first window
-
-        headers = {"Authorization": f"Bearer {self._api_key}"} if self._api_key else {}
-        verify = self._url.startswith("https:")  # making a TLS context takes 50 ms
-        # A transport of its own makes httpx2 read no proxy.
-        near = httpx2.AsyncHTTPTransport(verify=verify) if is_near(self._url) else None
-        async with httpx2.AsyncClient(
-            headers=headers, timeout=self._timeout_s, verify=verify, transport=near
-        ) as client:
+        async with open_client(self._url, self._api_key, self._timeout_s) as client:
             while True:
                 self._probe_now.clear()
                 try:

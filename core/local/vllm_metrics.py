@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from core.addresses import is_near
+from core.local.http import open_client
 
 if TYPE_CHECKING:
     import httpx2
@@ -155,15 +155,7 @@ class LoadPoller:
         self._show(None)
 
     async def _poll_forever(self) -> None:
-        import httpx2  # 0.1 s: not on the way to the first window
-
-        headers = {"Authorization": f"Bearer {self._api_key}"} if self._api_key else {}
-        verify = self._url.startswith("https:")  # making a TLS context takes 50 ms
-        # A transport of its own makes httpx2 read no proxy.
-        near = httpx2.AsyncHTTPTransport(verify=verify) if is_near(self._url) else None
-        async with httpx2.AsyncClient(
-            headers=headers, timeout=self._timeout_s, verify=verify, transport=near
-        ) as client:
+        async with open_client(self._url, self._api_key, self._timeout_s) as client:
             while True:
                 pause_s = self._interval_s
                 if not self._ready():

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr, ValidationError
 
+from core.listeners import Listeners
 from core.redaction import remember_secret
 from core.settings.dotenv import read_dotenv
 from core.settings.file import BrokenSettingsFile, SettingsFile, SettingsFileError, fingerprint
@@ -67,7 +68,7 @@ class SettingsStore:
         self._env: Mapping[str, str] = os.environ if env is None else env
         self._dotenv_path = (Path(".env") if dotenv_path is None else dotenv_path).absolute()
         self._lock = threading.RLock()
-        self._listeners: list[Callable[[Settings], None]] = []
+        self._listeners = Listeners[Settings](_log, "the settings")
         self._origins: dict[str, Origin] = {}
         self._problems: tuple[SettingProblem, ...] = ()
         self._set_aside: list[SettingProblem] = []
@@ -123,9 +124,9 @@ class SettingsStore:
             self._seen = self._fingerprints()
             self._current = self._read_all()
             changed = self._current != before
-            listeners = tuple(self._listeners) if changed else ()
-        for listener in listeners:
-            self._tell(listener)
+        if changed:
+            # The newest snapshot, so that two threads changing at once cannot leave a listener behind.
+            self._listeners.tell(lambda: self._current)
 
     def reload_if_changed(self) -> bool:
         """Reload when a file changed since it was read (two ``stat`` calls, some microseconds)."""
@@ -139,15 +140,7 @@ class SettingsStore:
 
         Returns a function that ends it.
         """
-        with self._lock:
-            self._listeners.append(listener)
-
-        def unsubscribe() -> None:
-            with self._lock:
-                if listener in self._listeners:
-                    self._listeners.remove(listener)
-
-        return unsubscribe
+        return self._listeners.add(listener)
 
     def describe(self) -> tuple[SettingInfo, ...]:
         """Return every setting with its value, default, unit and origin, in a fixed order."""
@@ -175,13 +168,6 @@ class SettingsStore:
     def _change(self, alter: Callable[[dict[str, Any]], None]) -> None:
         self._file.change(alter)
         self.reload()
-
-    def _tell(self, listener: Callable[[Settings], None]) -> None:
-        try:
-            # The newest snapshot, so that two threads changing at once cannot leave a listener behind.
-            listener(self._current)
-        except Exception:  # noqa: BLE001  one listener's fault must not keep the others from knowing
-            _log.exception("a listener of the settings failed")
 
     def _fingerprints(self) -> tuple[object, object]:
         return fingerprint(self._dotenv_path), self._file.fingerprint()
