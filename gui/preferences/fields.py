@@ -68,7 +68,8 @@ class TextField(Field):
         self.edit.installEventFilter(self)
         self._layout.addWidget(self.edit, 0 if number else 1)
         if number:
-            self._layout.addWidget(label(unit, "small", level="2"), 1)
+            # In two lines rather than over the field, where a row is narrow.
+            self._layout.addWidget(label(unit, "small", level="2", wrap=True), 1)
         theme().changed.connect(self._restyle)
         self._restyle()
         self.setFocusProxy(self.edit)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from core.settings import SettingInfo
 
 TAG_PX, CONTROL_PX = 104, 396
+_ANY_WIDTH = (1 << 24) - 1  # QWIDGETSIZE_MAX
 
 
 class SettingRow(Sides):
@@ -53,8 +54,6 @@ class SettingRow(Sides):
         self.put_back.clicked.connect(self._start_put_back)
         self.setFocusProxy(self.field)
         desk.changed.connect(self._show)
-        theme().changed.connect(self._restyle)
-        self._restyle()
         self._show()
 
     def _make_control(self) -> QWidget:
@@ -157,8 +156,11 @@ class SettingRow(Sides):
         self.problem.clear()
         self.field.set_invalid(False)
 
-    def _restyle(self) -> None:
-        self._tag_column.setFixedWidth(theme().px(TAG_PX))
+    def stand(self, *, narrow: bool) -> None:
+        """Side by side, the tags of all rows begin in one line; in a narrow row the field has that room."""
+        width = theme().px(TAG_PX)
+        self._tag_column.setMinimumWidth(0 if narrow else width)
+        self._tag_column.setMaximumWidth(_ANY_WIDTH if narrow else width)
 
 
 class SettingsSection(Section):

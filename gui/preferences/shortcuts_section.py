@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QKeySequence
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
@@ -79,6 +79,10 @@ class ShortcutsSection(Section):
         card.body.addWidget(self.table)
         self.add_card(card)
         self.anchors["table"] = self.table
+        self._rows_due = QTimer(self)
+        self._rows_due.setSingleShot(True)
+        self._rows_due.timeout.connect(self._fit_rows)
+        header.sectionResized.connect(lambda: self._rows_due.start(0))  # once for all columns
         theme().changed.connect(self._restyle_table)
         self._restyle_table()
 
@@ -86,10 +90,19 @@ class ShortcutsSection(Section):
         rows = self.table.verticalHeader()
         rows.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         rows.setDefaultSectionSize(theme().px(28))
-        header = max(self.table.horizontalHeader().sizeHint().height(), theme().px(28))
-        # The page scrolls, not the table in it.
-        self.table.setFixedHeight(header + theme().px(28) * self.table.rowCount() + 2)
         for row in range(self.table.rowCount()):
             item = self.table.item(row, 2)
             if item is not None:
                 item.setForeground(theme().color("text2"))
+        self._fit_rows()
+        self._rows_due.start(0)
+
+    def _fit_rows(self) -> None:
+        """A row is as high as its words need; the page scrolls, not the table in it."""
+        least, all_rows = theme().px(28), 0
+        for row in range(self.table.rowCount()):
+            height = max(least, self.table.sizeHintForRow(row))
+            self.table.setRowHeight(row, height)
+            all_rows += height
+        header = max(self.table.horizontalHeader().sizeHint().height(), least)
+        self.table.setFixedHeight(header + all_rows + 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt
-from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
+from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPaintEvent, QPen, QPolygonF
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from gui.theme import theme
@@ -71,7 +71,8 @@ class TrackPicture(QWidget):
         painter.setPen(QPen(colours.color("ink"), 3))
         painter.drawEllipse(QPointF(points_x, MAIN_Y), 11, 11)
         _words(painter, 24, MAIN_Y - 20, "Your prompt", "text", size_px=13, weight=600)
-        _words(painter, 24, MAIN_Y + 26, "from chat, your code, or the CLI", "text2")
+        for index, line in enumerate(source_lines(points_x - 24)):
+            _words(painter, 24, MAIN_Y + 26 + 17 * index, line, "text2")
         _words(painter, bend_x + 12, API_Y - 12, "hard, long, or with tools", "text2")
         _words(painter, bend_x + 12, LOCAL_Y + 24, "simple and frequent", "text2")
 
@@ -87,6 +88,14 @@ class TrackPicture(QWidget):
         _words(painter, box.left() + 52, box.top() + 21, title, f"{side}_text", size_px=13, weight=600)
         for index, line in enumerate(lines):
             _words(painter, box.left() + 52, box.top() + 42 + 17 * index, line, "text2")
+
+
+def source_lines(room: float) -> list[str]:
+    """Where prompts come from, in one line or, where the track is short, in two that stay clear of the points."""
+    font = theme().font("small", 400)
+    font.setPixelSize(12)
+    whole, parts = "from chat, your code, or the CLI", ["from chat, your code,", "or the CLI"]
+    return [whole] if QFontMetricsF(font).horizontalAdvance(whole) <= room else parts
 
 
 def _stroke(painter: QPainter, colour: QColor, width: float, points: list[tuple[float, float]]) -> None:

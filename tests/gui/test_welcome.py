@@ -8,6 +8,7 @@ from pathlib import Path
 import keyring
 import pytest
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QFontMetricsF
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QLineEdit
 
@@ -20,6 +21,7 @@ from gui.preferences.findings import ended
 from gui.theme import theme
 from gui.welcome import WelcomePage
 from gui.welcome.choices import with_scheme
+from gui.welcome.tracks import source_lines
 from tests.support.fake_core import MemoryKeyring
 from tests.support.panel_loop import Panel, panel_on_qt
 
@@ -328,3 +330,13 @@ def test_what_is_no_address_is_not_tried(panel: Panel, typed: str) -> None:
 )
 def test_commands_and_names_in_findings_are_not_capitalised(fact: str, sentence: str) -> None:
     assert ended(fact) == sentence
+
+
+@pytest.mark.parametrize("room", [226.0, 142.0])
+def test_the_pictures_words_stay_clear_of_the_points(qapp: QApplication, room: float) -> None:
+    theme().install(qapp)
+    font = theme().font("small", 400)
+    font.setPixelSize(12)
+    lines = source_lines(room)
+    assert " ".join(lines) == "from chat, your code, or the CLI"
+    assert all(QFontMetricsF(font).horizontalAdvance(line) <= room for line in lines)
