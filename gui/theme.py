@@ -42,6 +42,7 @@ ZOOM_MIN = 0.9
 ZOOM_MAX = 1.5
 ANIMATION_MS = 120
 """No motion in the panel is longer than this."""
+_ICON_PX = "iconPx"
 
 
 class _RoleStyle(QProxyStyle):
@@ -268,6 +269,15 @@ class Theme(QObject):
         """A new sheet does not polish the style below it again, so fonts by role are set here."""
         for widget in app.allWidgets():
             self.apply_role(widget)
+            if isinstance(widget, QPushButton):
+                self.size_icon(widget)
+
+    def size_icon(self, button: QAbstractButton) -> None:
+        """Give a button's icon the size that :func:`set_button_icon` named, at the present zoom."""
+        size = button.property(_ICON_PX)
+        if size is not None:
+            side = self.px(int(size))
+            button.setIconSize(QSize(side + (self.px(4) if button.text() else 0), side))
 
     def apply_role(self, widget: QWidget) -> None:
         """Give a widget the font that its ``role`` and ``weight`` properties name, if it has any."""
@@ -367,7 +377,8 @@ def set_button_icon(button: QAbstractButton, name: str, token: str = "text2", si
     """Give a button with text an icon of ``size`` px and the 8 px gap of the mocks (Fusion's own is 4)."""
     unit = theme()
     button.setIcon(unit.icon(name, token))
-    button.setIconSize(QSize(unit.px(size) + (unit.px(4) if button.text() else 0), unit.px(size)))
+    button.setProperty(_ICON_PX, size)
+    unit.size_icon(button)
 
 
 __all__ = [

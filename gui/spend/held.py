@@ -45,9 +45,11 @@ class UnresolvedRow(QWidget):
 
     Signals:
         settled: it is in the ledger now.
+        resized: its words need another height.
     """
 
     settled = Signal()
+    resized = Signal()
 
     def __init__(self, row: LedgerRow, settle: Settle, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -91,6 +93,7 @@ class UnresolvedRow(QWidget):
         set_property(self.button, primary=False)
         set_property(self.edit, tone="")
         self.result.clear()
+        self.resized.emit()
 
     def _press(self) -> None:
         if self._tasks.runs("settle"):
@@ -104,6 +107,7 @@ class UnresolvedRow(QWidget):
             set_property(self.edit, tone="danger")
             self.result.tell("danger", "", str(error))
             self.edit.setFocus()
+            self.resized.emit()
             return
         self.button.setText(f"Settle at {format_cost(self._nanodollars)}")
         set_property(self.button, primary=True)
@@ -111,6 +115,7 @@ class UnresolvedRow(QWidget):
         if self._nanodollars > self.row.counted_nanodollars:
             more = f"That is more than the {format_cost(self.row.counted_nanodollars)} counted so far. "
         self.result.tell("held" if more else "quiet", "", f"{more}It can't be changed afterwards.")
+        self.resized.emit()
 
     async def _write(self, nanodollars: int) -> None:
         try:
@@ -118,14 +123,16 @@ class UnresolvedRow(QWidget):
         except SignalboxError as error:
             self._forget()
             self.result.tell("danger", "", str(error))
+            self.resized.emit()
         else:
             self.settled.emit()
 
 
 class HeldList(QWidget):
-    """Signals: ``changed`` when a row was settled."""
+    """Signals: ``changed`` when a row was settled, ``resized`` when one needs another height."""
 
     changed = Signal()
+    resized = Signal()
 
     def __init__(self, settle: Settle, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -153,6 +160,7 @@ class HeldList(QWidget):
         for row in unresolved:
             made = UnresolvedRow(row, self._settle)
             made.settled.connect(self.changed)
+            made.resized.connect(self.resized)
             self.rows.append(made)
             self._column.addWidget(made)
         if len(unresolved) == SHOWN_ROWS:

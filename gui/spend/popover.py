@@ -49,6 +49,7 @@ class SpendPopover(QFrame):
         self.held = HeldList(self._settle)
         self.held.hide()
         self.held.changed.connect(self._read_held)
+        self.held.resized.connect(self._fit_soon)
         self.test_button = self._button("Test the limits", self._test)
         self.test_button.setToolTip(
             "Tries what is too much, in a transaction that is undone. Nothing is spent."

@@ -15,7 +15,7 @@ from PySide6.QtWidgets import QApplication, QHBoxLayout, QLabel, QLineEdit, QPus
 
 from gui.icons import known_icon
 from gui.palette import DARK, LIGHT, TOKENS, palette_for
-from gui.theme import set_property, theme
+from gui.theme import set_button_icon, set_property, theme
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -262,3 +262,13 @@ def test_a_switch_styles_a_deep_widget_no_more_often_than_a_flat_one(qapp: QAppl
     assert flat.applied > 0
     assert nested.applied <= flat.applied
     page.close()
+
+
+def test_a_buttons_icon_follows_the_zoom_there_and_back(qapp: QApplication) -> None:
+    button = QPushButton("Try again")
+    set_button_icon(button, "arrow-clockwise", "text", 14)
+    before = button.iconSize()
+    theme().set_zoom(1.5)
+    assert button.iconSize().height() == theme().px(14)
+    theme().set_zoom(1.0)
+    assert button.iconSize() == before

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QWidget
+from PySide6.QtWidgets import QApplication, QLabel, QWidget
 
 from core.errors import InvalidRequest, LedgerUnavailable
 from core.spend.budget import Budget, LimitStanding, SpendLimit, TokenLimit
@@ -161,6 +161,10 @@ def test_an_unresolved_request_is_settled_by_hand_after_a_second_look(panel: Pan
         QTest.keyClicks(row.edit, "0.0123")
         QTest.keyClick(row.edit, Qt.Key.Key_Return)
         assert row.button.text() == "Settle at $0.0123"
+        words = next(label for label in row.findChildren(QLabel) if "chat" in label.text())
+        await panel.until(
+            lambda: words.height() >= words.heightForWidth(words.width())
+        )  # beside a wider button
         QTest.keyClicks(row.edit, "4")  # another amount has to be looked at again
         assert row.button.text() == "Settle"
         QTest.keyClick(row.edit, Qt.Key.Key_Backspace)
