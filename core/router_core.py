@@ -12,13 +12,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import dataclasses
 import inspect
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -26,43 +23,29 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from core.assembly import assemble
 from core.bookkeeping import Bookkeeping
 from core.chat import ChatRequest, ChatResult, Failed, Finished, RouteDecision, Side, StreamEvent
-from core.errors import LedgerUnavailable, SignalboxError, Unavailable
-from core.local.choice import chosen_kind
+from core.errors import SignalboxError, Unavailable
+from core.key_reader import KeyReader
+from core.ledger_face import LedgerFace
 from core.local.keeper import LocalKeeper
 from core.local.server import ServerState
 from core.local.vllm_metrics import LoadPoller
 from core.monitoring import Monitoring
-from core.observe import remember_secret
-from core.routing.limits import all_limits
+from core.own_requests import probed, summarised
 from core.routing.run import within
 from core.routing.stream_watch import Deadline
-from core.status import ApiStatus, CoreStatus, LedgerCheck, Problem
+from core.status_keeper import StatusKeeper
 
 if TYPE_CHECKING:
-    from pydantic import SecretStr
-
     from core.doctor import Finding
     from core.keys import KeyName, KeyStatus, KeyStore
     from core.providers.base import CheckResult
     from core.settings import Settings, SettingsStore
-    from core.spend.budget import LimitStanding
-    from core.spend.ledger import Ledger
     from core.spend.prices import PriceTable
-    from core.spend.rows import (
-        ArmedLimit,
-        LedgerRow,
-        PausedConversation,
-        ReportKey,
-        ReportRow,
-        Repriced,
-    )
-    from core.structured.probe import ProbeProgress, Progress
+    from core.status import CoreStatus
+    from core.structured.probe import Progress
     from core.structured.scoreboard import Score
 
 log = logging.getLogger(__name__)
-
-STATUS_INTERVAL_S = 30.0
-"""How often the status is read anew without a cause: midnight, another process, a file changed by hand."""
 
 STOP_TIMEOUT_S = 5.0
 """How long a request that is being stopped may take to close its connection and settle."""
@@ -70,7 +53,7 @@ STOP_TIMEOUT_S = 5.0
 LocalStart = Literal["eager", "on_demand"]
 
 
-class RouterCore:
+class RouterCore(LedgerFace):
     """The router with everything it needs.
 
     ``local_start`` ``eager`` starts the local server with the core (the panel), ``on_demand`` with the first
@@ -110,18 +93,23 @@ class RouterCore:
         self._books = Bookkeeping(lambda: self.settings.current, self.home, rooms.scoreboard, self._changed)
         self._poller: LoadPoller | None = None
         self._monitoring = Monitoring(rooms.metrics, rooms.tracer, (rooms.api.breakers, rooms.local.breakers))
-        self._key_read = asyncio.Event()
+        self._key_reader = KeyReader(self.settings, self.keys, self._take_keys)
+        self._key_read = self._key_reader.was_read
         self.vllm_key: str | None = None
-        self._listeners: list[Callable[[CoreStatus], None]] = []
-        self._status: CoreStatus | None = None
-        self._status_wanted = asyncio.Event()
+        self._status_keeper = StatusKeeper(
+            settings=self.settings,
+            prices=self.prices,
+            rooms=rooms,
+            local_keeper=self._keeper,
+            books=self._books,
+            monitoring=self._monitoring,
+            keys_read=self._key_read,
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._unsubscribe_settings: Callable[[], None] = lambda: None
         self._running: dict[AsyncGenerator[StreamEvent, None], asyncio.Task[Any] | None] = {}
         self._stopping = False
-        self._keys_lock = asyncio.Lock()
-        self._stored_key: str | None = None
 
     # -- life -----------------------------------------------------------------------------------------------
 
@@ -139,7 +127,7 @@ class RouterCore:
         self._monitoring.configure(self.settings.current)
         self._spawn(self._read_keys())
         await self._books.open()
-        self._spawn(self._keep_status())
+        self._spawn(self._status_keeper.keep())
 
     async def stop(self) -> None:
         """End requests' connections, the local server and the ledger, in that order. Safe to call twice."""
@@ -251,16 +239,7 @@ class RouterCore:
         Raises:
             SignalboxError: by kind, when no summary could be had; the conversation is as it was.
         """
-        from core.context.trimming import plan_summary
-
-        plan = plan_summary(request, window_tokens)
-        if plan is None:
-            return request
-        asked = dataclasses.replace(
-            plan.request_to_send, source=request.source, project=request.project, force=request.force
-        )
-        summary = await self.ask(asked)
-        return plan.apply(summary.text).request
+        return await summarised(self.ask, request, window_tokens)
 
     async def _ready(self, request: ChatRequest | None = None) -> None:
         self._check_running()
@@ -280,161 +259,16 @@ class RouterCore:
 
     def subscribe(self, listener: Callable[[CoreStatus], None]) -> Callable[[], None]:
         """Call ``listener`` with each new status, on the core's loop. Returns a function that ends it."""
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener) if listener in self._listeners else None
+        return self._status_keeper.listeners.add(listener)
 
     async def status(self) -> CoreStatus:
         """Read and return the state of both sides, the counts and the money."""
-        settings = self.settings.current
-        standing = None
-        limits: tuple[LimitStanding, ...] = ()
-        paused: list[PausedConversation] = []
-        with contextlib.suppress(LedgerUnavailable):
-            standing = await self._router.standing()
-            _, limits, _ = await self.ledger.standing(all_limits(settings))
-            paused = await self.ledger.paused()
-        return CoreStatus(
-            local=self._local.server_state,
-            api=self._api_status(settings),
-            local_requests_today=standing.local_requests_today if standing else None,
-            routing_threshold=settings.routing_threshold,
-            routing_mode=settings.routing_mode,
-            month=datetime.now().strftime("%B"),
-            budget=standing.budget if standing else None,
-            problems=self._problems(),
-            limits=limits,
-            paused=tuple(paused),
-            queue=self._local.queue.state(),
-            checked=self._books.last_check,
-        )
-
-    def _api_status(self, settings: Settings) -> ApiStatus:
-        model = settings.anthropic_model
-        if not self._key_read.is_set():
-            return ApiStatus(phase="checking", model=model, detail="reading the keyring")
-        if not self._api.has_key:
-            return ApiStatus(phase="no_key", model=model, detail="add one")
-        breaker = self._api.breaker(model)
-        if not breaker.allows:
-            return ApiStatus(phase="breaker_open", model=model, detail=f"retry in {breaker.retry_in_s:.0f} s")
-        return ApiStatus(phase="key_set", model=model)
-
-    def _problems(self) -> tuple[Problem, ...]:
-        found = self._books.problems()
-        local = self._keeper.state
-        if local.phase == "failed":
-            found.append(
-                Problem(
-                    kind="local",
-                    title="The local server failed",
-                    message=f"{local.detail.rstrip('.')}." if local.detail else "",
-                    hint=local.hint,
-                )
-            )
-        found += self._other_problems()
-        from core.settings import env_name
-
-        for problem in self.settings.problems:
-            found.append(
-                Problem(
-                    kind="setting",
-                    title=f"{env_name(problem.name)} isn't used",
-                    message=problem.message,
-                    hint="",
-                )
-            )
-        return tuple(found)
-
-    def _other_problems(self) -> list[Problem]:
-        found = [
-            Problem(kind="prices", title="A price of yours isn't used", message=text, hint="")
-            for text in self.prices.problems
-        ]
-        found += [
-            Problem(
-                kind="templates",
-                title="A prompt template of yours isn't used",
-                message=f"{problem.path}: {problem.what}.",
-                hint="The packaged one is used instead.",
-            )
-            for problem in self._rooms.shaper.templates.problems()
-        ]
-        return found + self._monitoring.problems()
+        return await self._status_keeper.read()
 
     def _changed(self) -> None:
-        self._status_wanted.set()
+        self._status_keeper.wanted.set()
 
-    async def _keep_status(self) -> None:
-        """Publish the status when something changed, at most ten times a second."""
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(STATUS_INTERVAL_S):
-                    await self._status_wanted.wait()
-            self._status_wanted.clear()
-            try:
-                await self._publish()
-            except Exception:
-                log.exception("the status could not be published")  # the next round tries again
-            await asyncio.sleep(0.1)
-
-    async def _publish(self) -> None:
-        await asyncio.to_thread(self.settings.reload_if_changed)
-        await self._books.tend()
-        status = await self.status()
-        self._monitoring.show(status)
-        if status == self._status:
-            return
-        self._status = status
-        for listener in list(self._listeners):
-            try:
-                listener(status)
-            except Exception:
-                log.exception("a listener of the status failed")
-
-    # -- ledger ---------------------------------------------------------------------------------------------
-
-    @property
-    def ledger(self) -> Ledger:
-        """The open ledger. :raises LedgerUnavailable: it could not be opened."""
-        return self._books.ledger
-
-    async def set_ledger_aside(self) -> Path:
-        """Move a ledger file that can't be used out of the way, start a new one, and return where the old is.
-
-        Raises:
-            LedgerUnavailable: the ledger is fine, isn't a file, or can't be moved.
-        """
-        return await self._books.set_aside()
-
-    async def check_ledger(self) -> LedgerCheck | None:
-        """Add up all rows and compare with the kept sums; ``None`` where the ledger can't be read."""
-        return await self._books.check(None)
-
-    async def test_limits(self) -> tuple[ArmedLimit, ...]:
-        """Try each limit that is set: what is too much has to be refused. Nothing is held or recorded."""
-        return await self.ledger.self_test(all_limits(self.settings.current))
-
-    async def resolve(self, correlation_id: str, nanodollars: int, attempt: int | None = None) -> LedgerRow:
-        """Settle a request whose true cost never came, by hand; ``attempt`` says which, where it has several.
-
-        Raises:
-            InvalidRequest: it isn't unresolved, or there is no such request.
-        """
-        row = await self.ledger.resolve(correlation_id, nanodollars, attempt=attempt)
-        self._changed()
-        return row
-
-    async def resume(self, conversation: str) -> bool:
-        """Let a conversation go on that was paused because it sent like a loop; false where it wasn't paused."""
-        resumed = await self.ledger.resume(conversation)
-        self._changed()
-        return resumed
-
-    async def reprice(self) -> Repriced:
-        """Price past rows that have none, by the prices of today's table at each row's own date."""
-        repriced = await self.ledger.reprice(self.prices.price_row)
-        self._changed()
-        return repriced
+    # -- scores ---------------------------------------------------------------------------------------------
 
     def scores(self) -> tuple[Score, ...]:
         """Return how often each model's JSON and tool calls were right lately."""
@@ -446,24 +280,14 @@ class RouterCore:
         Raises:
             SignalboxError: by kind, when the side can't be asked; what was counted until then stays.
         """
-        from core.structured.probe import probe
-
-        async def ask(request: ChatRequest) -> ChatResult:
-            return await self.ask(dataclasses.replace(request, force=side, source="loadtest"))
-
-        server = self._keeper.state
-
-        def progressed(progress: ProbeProgress) -> None:
-            # At once: a probe that breaks off keeps what it has learnt, and paid for.
-            self._rooms.scoreboard.record(progress.entry)
-            if on_progress is not None:
-                on_progress(progress)
-
-        await probe(
-            ask,
-            progressed,
-            provider=self._local.provider_name if side == "local" else "anthropic",
-            model=server.model if side == "local" else self._api.default_model,
+        is_local = side == "local"
+        await probed(
+            self.ask,
+            side,
+            provider=self._local.provider_name if is_local else "anthropic",
+            model=self._keeper.state.model if is_local else self._api.default_model,
+            scoreboard=self._rooms.scoreboard,
+            on_progress=on_progress,
         )
         await self._books.save_scores()
         return self.scores()
@@ -471,19 +295,6 @@ class RouterCore:
     def metrics_text(self) -> str:
         """Return this process's metrics in Prometheus' text format, for a program that serves them itself."""
         return self._monitoring.text()
-
-    async def report(self, since: datetime | None, by: ReportKey) -> list[ReportRow]:
-        """Return requests, tokens and cost since ``since`` (``None``: ever), grouped by ``by``."""
-        return await self.ledger.report(since, by)
-
-    async def recent(self, limit: int = 100) -> list[LedgerRow]:
-        """Return the last ``limit`` attempts, newest first."""
-        return await self.ledger.recent(limit)
-
-    async def reset_local_count(self) -> None:
-        """Start today's count of local requests anew."""
-        await self.ledger.reset_local_count()
-        self._changed()
 
     # -- local server ---------------------------------------------------------------------------------------
 
@@ -557,40 +368,20 @@ class RouterCore:
         if self._stopping or self._loop is None:
             return
         settings = self.settings.current
-        given = settings.anthropic_api_key
-        self._api.configure(settings, given.get_secret_value() if given is not None else self._stored_key)
+        self._api.configure(settings, self._key_reader.api_key(settings))
         self._set_up_local(settings)
         self._monitoring.configure(settings)
         self._spawn(self._read_keys())
         self._changed()
 
     async def _read_keys(self) -> None:
-        """Take each key from the environment, else from the keyring, else from this run's memory.
-
-        The keyring may take its time; what it says is used with the settings as they are by then.
-        """
-        async with self._keys_lock:
-            while True:
-                settings = self.settings.current
-                kind = chosen_kind(settings, self.settings.origin("vllm_base_url"))
-                api_key = await self._key("anthropic", settings.anthropic_api_key)
-                watched = kind in ("external", "compose")
-                vllm_key = await self._key("vllm", settings.vllm_api_key) if watched else None
-                if settings is self.settings.current:
-                    break
-            if settings.anthropic_api_key is None:
-                self._stored_key = api_key
-            self.vllm_key = vllm_key
-            self._api.configure(settings, api_key)
-            self._set_up_local(settings)
-        self._key_read.set()
+        await self._key_reader.read()
         self._changed()
 
-    async def _key(self, name: KeyName, given: SecretStr | None) -> str | None:
-        key = given.get_secret_value() if given is not None else await self.keys.get(name)
-        if key is not None:
-            remember_secret(key)
-        return key
+    def _take_keys(self, settings: Settings, api_key: str | None, vllm_key: str | None) -> None:
+        self.vllm_key = vllm_key
+        self._api.configure(settings, api_key)
+        self._set_up_local(settings)
 
     @property
     def has_api_key(self) -> bool:

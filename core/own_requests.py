@@ -1,0 +1,53 @@
+"""Requests that the core makes of its own accord: summaries of long conversations, and probes of a model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from core.chat import ChatRequest, ChatResult, Side
+
+if TYPE_CHECKING:
+    from core.structured.probe import ProbeProgress, Progress
+    from core.structured.scoreboard import Scoreboard
+
+Ask = Callable[[ChatRequest], Awaitable[ChatResult]]
+
+
+async def summarised(ask: Ask, request: ChatRequest, window_tokens: int) -> ChatRequest:
+    """Return ``request`` with its oldest turns replaced by a summary; see ``RouterCore.summarised``."""
+    from core.context.trimming import plan_summary
+
+    plan = plan_summary(request, window_tokens)
+    if plan is None:
+        return request
+    asked = dataclasses.replace(
+        plan.request_to_send, source=request.source, project=request.project, force=request.force
+    )
+    summary = await ask(asked)
+    return plan.apply(summary.text).request
+
+
+async def probed(
+    ask: Ask,
+    side: Side,
+    *,
+    provider: str,
+    model: str | None,
+    scoreboard: Scoreboard,
+    on_progress: Progress | None,
+) -> None:
+    """Ask the small set of tool and schema prompts of ``side``'s model; see ``RouterCore.probe``."""
+    from core.structured.probe import probe
+
+    async def ask_side(request: ChatRequest) -> ChatResult:
+        return await ask(dataclasses.replace(request, force=side, source="loadtest"))
+
+    def progressed(progress: ProbeProgress) -> None:
+        # At once: a probe that breaks off keeps what it has learnt, and paid for.
+        scoreboard.record(progress.entry)
+        if on_progress is not None:
+            on_progress(progress)
+
+    await probe(ask_side, progressed, provider=provider, model=model)
