@@ -7,7 +7,6 @@ from PySide6.QtGui import (
     QGuiApplication,
     QPainter,
     QPaintEvent,
-    QPen,
     QTextBlockFormat,
     QTextCharFormat,
     QTextCursor,
@@ -27,6 +26,7 @@ from gui.chat.highlighter import CodeHighlighter, LexerShelf
 from gui.chat.prose import code_font
 from gui.chat.text_pane import TextPane, drawable
 from gui.theme import set_button_icon, set_property, theme
+from gui.widgets.painted import paint_box
 
 LONG_LINE_CHARS = 2000
 _SEAM = 1  # block state of a line that only goes on from the one above
@@ -153,12 +153,9 @@ class CodeBlock(QWidget):
 
     def paintEvent(self, arg__1: QPaintEvent) -> None:
         """The frame: a style sheet of its own would cost each block more than its text."""
-        unit = theme()
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        painter.setPen(QPen(unit.color("border"), 1))
-        radius = unit.px(4)
-        painter.drawRoundedRect(QRectF(self.rect()).adjusted(0.5, 0.5, -0.5, -0.5), radius, radius)
+        paint_box(painter, QRectF(self.rect()), theme().px(4), line="border")
         painter.end()
 
     def _copy(self) -> None:

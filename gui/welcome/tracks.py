@@ -7,6 +7,7 @@ from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPaintEvent, QPen, QP
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from gui.theme import theme
+from gui.widgets.painted import Painted
 
 DESCRIPTION = (
     "Your prompt, from chat, your code or the command line, comes to a set of points. "
@@ -20,19 +21,13 @@ BOX_LEFT, BOX_WIDTH, BOX_HEIGHT = 560.0, 356.0, 72.0
 API_Y, LOCAL_Y, MAIN_Y = 36.0, 128.0, 82.0
 
 
-class TrackPicture(QWidget):
+class TrackPicture(Painted):
     """A static painting; its story is the accessible description, so nothing is only in the picture."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+        super().__init__(parent, across=QSizePolicy.Policy.Expanding)
         self.setAccessibleName("Two tracks for every prompt")
         self.setAccessibleDescription(DESCRIPTION)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        theme().changed.connect(self._restyle)
-
-    def _restyle(self) -> None:
-        self.updateGeometry()
-        self.update()
 
     def sizeHint(self) -> QSize:
         return QSize(theme().px(int(WIDTH)), theme().px(int(HEIGHT)))

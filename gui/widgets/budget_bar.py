@@ -10,6 +10,7 @@ from core.spend.budget import Unit
 from core.spend.money import format_cost
 from gui.theme import theme
 from gui.widgets.marks import paint_bar
+from gui.widgets.painted import Painted
 from gui.widgets.runs import Run, narrow, paint_runs, row_width
 from gui.widgets.words import limit_amount
 
@@ -22,16 +23,14 @@ def amount(value: int, unit: Unit) -> str:
     return format_cost(value) if unit == "nanodollars" else f"{value:,} tokens"
 
 
-class BudgetBar(QWidget):
+class BudgetBar(Painted):
     """12 px high. Amounts are in ``unit``; ``limit`` of ``None`` is no limit and draws no fill."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+        super().__init__(parent, across=QSizePolicy.Policy.Expanding)
         self._spent = self._held = 0
         self._limit: int | None = None
         self.setAccessibleName("Budget")
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        theme().changed.connect(self._restyle)
 
     def set_amounts(self, spent: int, held: int, limit: int | None, *, unit: Unit = "nanodollars") -> None:
         self._spent, self._held, self._limit = spent, held, limit
@@ -43,10 +42,6 @@ class BudgetBar(QWidget):
             words += f", {amount(max(0, limit - spent - held), unit)} free of {of}"
         self.setAccessibleDescription(words)
         self.setToolTip(words)
-        self.update()
-
-    def _restyle(self) -> None:
-        self.updateGeometry()
         self.update()
 
     def sizeHint(self) -> QSize:

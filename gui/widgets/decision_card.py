@@ -11,7 +11,6 @@ from PySide6.QtGui import (
     QPainter,
     QPainterPath,
     QPaintEvent,
-    QPen,
     QRegion,
     QResizeEvent,
 )
@@ -37,6 +36,7 @@ from gui.widgets.fold import Fold
 from gui.widgets.hover import watch_hover
 from gui.widgets.icon_button import IconButton
 from gui.widgets.money_label import MoneyLabel
+from gui.widgets.painted import paint_box
 from gui.widgets.sentence import Sentence
 from gui.widgets.track_sketch import TrackSketch
 from gui.widgets.words import NO_CHARGE_WHY, cost_tooltip, settled_on, side_word
@@ -151,12 +151,9 @@ class DecisionCard(QFrame):
             super().keyPressEvent(event)
 
     def paintEvent(self, event: QPaintEvent) -> None:
-        unit = theme()
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        painter.setPen(QPen(unit.color("control"), 1))
-        painter.setBrush(unit.color("raised"))
-        painter.drawRoundedRect(QRectF(self.rect()).adjusted(0.5, 0.5, -0.5, -0.5), unit.px(6), unit.px(6))
+        paint_box(painter, QRectF(self.rect()), theme().px(6), line="control", ground="raised")
         painter.end()
 
     # -- sections --------------------------------------------------------------------------------

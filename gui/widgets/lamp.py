@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from PySide6.QtCore import QRectF, QSize
 from PySide6.QtGui import QPainter, QPaintEvent
-from PySide6.QtWidgets import QSizePolicy, QWidget
+from PySide6.QtWidgets import QWidget
 
 from gui.theme import theme
 from gui.widgets.busy import BusyTurn
 from gui.widgets.marks import LampState, paint_lamp
+from gui.widgets.painted import Painted
 
 LAMP_WORDS: dict[str, str] = {
     "ready": "Ready",
@@ -20,15 +21,13 @@ LAMP_WORDS: dict[str, str] = {
 }
 
 
-class Lamp(QWidget):
+class Lamp(Painted):
     """``set_state`` repaints it and tells a screen reader; the busy ring turns only while visible."""
 
     def __init__(self, state: LampState = "stopped", parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._state: LampState = state
         self._turn = BusyTurn(self)
-        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
-        theme().changed.connect(self._restyle)
         self.set_state(state)
 
     @property
@@ -39,10 +38,6 @@ class Lamp(QWidget):
         self._state = state
         self.setAccessibleName(LAMP_WORDS[state])
         self._turn.set_busy(state == "busy")
-        self.update()
-
-    def _restyle(self) -> None:
-        self.updateGeometry()
         self.update()
 
     def sizeHint(self) -> QSize:

@@ -13,6 +13,7 @@ from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QBrush, QColor, QPainter, QPainterPath, QPen, QPixmap, QPolygonF, QTransform
 
 from gui.theme import theme
+from gui.widgets.painted import paint_box
 
 LampState = Literal["ready", "busy", "alert", "failed", "stopped", "nokey"]
 LAMP_TOKENS: dict[str, str] = {
@@ -137,9 +138,7 @@ def paint_bar(
     shape.addRoundedRect(box, radius, radius)
     painter.fillPath(shape, unit.color("sunken"))
     if outline:
-        painter.setPen(QPen(unit.color("border"), 1))
-        painter.setBrush(Qt.BrushStyle.NoBrush)
-        painter.drawRoundedRect(box.adjusted(0.5, 0.5, -0.5, -0.5), radius, radius)
+        paint_box(painter, box, radius, line="border")
     painter.setClipPath(shape)
     filled_width = box.width() * min(1.0, max(0.0, filled))
     held_width = box.width() * min(1.0, max(0.0, held))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from PySide6.QtCore import QRectF, QSize
 from PySide6.QtGui import QPainter, QPaintEvent
-from PySide6.QtWidgets import QSizePolicy, QWidget
+from PySide6.QtWidgets import QWidget
 
 from gui.theme import theme
 from gui.widgets.marks import paint_bar
+from gui.widgets.painted import Painted
 
 
-class MiniBar(QWidget):
+class MiniBar(Painted):
     """``set_share`` takes shares of the whole, 0 to 1; ``held`` is drawn hatched."""
 
     def __init__(
@@ -19,16 +20,10 @@ class MiniBar(QWidget):
         super().__init__(parent)
         self._token, self._width, self._height = token, width, height
         self._share = self._held = 0.0
-        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
-        theme().changed.connect(self._restyle)
 
     def set_share(self, share: float, held: float = 0.0) -> None:
         self._share, self._held = share, held
         self.setAccessibleName(f"{share * 100:.0f} %" + (f", {held * 100:.0f} % held" if held else ""))
-        self.update()
-
-    def _restyle(self) -> None:
-        self.updateGeometry()
         self.update()
 
     def sizeHint(self) -> QSize:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from PySide6.QtCore import QRectF, QSize
 from PySide6.QtGui import QPainter, QPaintEvent
-from PySide6.QtWidgets import QSizePolicy, QWidget
+from PySide6.QtWidgets import QWidget
 
 from core.spend.money import format_cost
 from gui.theme import theme
+from gui.widgets.painted import Painted
 from gui.widgets.runs import Run, paint_runs, row_width
 from gui.widgets.words import NO_CHARGE, NO_CHARGE_WHY, CostKind
 
@@ -58,15 +59,13 @@ def spoken_cost(nanodollars: int | None, kind: CostKind = "settled") -> str:
     return f"{format_cost(nanodollars)} {_SPOKEN[kind]}".strip()
 
 
-class MoneyLabel(QWidget):
+class MoneyLabel(Painted):
     """``set_cost`` shows nano-dollars; the figure's kind is visible in weight, mark and word."""
 
     def __init__(self, parent: QWidget | None = None, *, role: str = "small") -> None:
         super().__init__(parent)
         self._role = role
         self._runs: list[Run] = []
-        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
-        theme().changed.connect(self._restyle)
 
     def set_cost(self, nanodollars: int | None, kind: CostKind = "settled", tooltip: str = "") -> None:
         """Show a cost. ``tooltip`` has the other figure, the price date and the formula."""
@@ -77,10 +76,6 @@ class MoneyLabel(QWidget):
         self.setAccessibleName(spoken_cost(nanodollars, kind))
         self.setAccessibleDescription(tooltip)
         self._restyle()
-
-    def _restyle(self) -> None:
-        self.updateGeometry()
-        self.update()
 
     def sizeHint(self) -> QSize:
         return QSize(round(row_width(self._runs) + 0.5) + 1, theme().line_px(self._role) + theme().px(4))

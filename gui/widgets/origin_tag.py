@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from PySide6.QtCore import QRectF, QSize, Qt
 from PySide6.QtGui import QPainter, QPaintEvent
-from PySide6.QtWidgets import QSizePolicy, QWidget
+from PySide6.QtWidgets import QWidget
 
 from gui.theme import theme
+from gui.widgets.painted import Painted
 from gui.widgets.runs import Run, paint_runs, row_width
 
 ORIGIN_WORDS: dict[str, str] = {
@@ -20,7 +21,7 @@ ORIGIN_WORDS: dict[str, str] = {
 }
 
 
-class OriginTag(QWidget):
+class OriginTag(Painted):
     """20 px high. ``origin`` is a settings origin, or any short text; ``locked`` shows the lock."""
 
     def __init__(
@@ -33,8 +34,6 @@ class OriginTag(QWidget):
     ) -> None:
         super().__init__(parent)
         self._origin, self._locked = origin, locked
-        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
-        theme().changed.connect(self._restyle)
         self.set_origin(origin, locked=locked, tooltip=tooltip)
 
     @property
@@ -52,10 +51,6 @@ class OriginTag(QWidget):
     def _row(self) -> list[Run]:
         runs = [Run(kind="icon", name="lock-simple", size=12)] if self._locked else []
         return [*runs, Run(text=self.text, role="caption", weight=500, gap=4)]
-
-    def _restyle(self) -> None:
-        self.updateGeometry()
-        self.update()
 
     def sizeHint(self) -> QSize:
         px = theme().px

@@ -7,12 +7,13 @@ from dataclasses import replace
 from typing import Literal
 
 from PySide6.QtCore import QRectF, QSize
-from PySide6.QtGui import QPainter, QPaintEvent, QPen
+from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import QWidget
 
 from gui.theme import theme
 from gui.widgets.busy import BusyTurn
 from gui.widgets.marks import paint_focus_ring
+from gui.widgets.painted import paint_box
 from gui.widgets.painted_button import PaintedButton
 from gui.widgets.runs import Run, paint_runs, row_width
 
@@ -85,9 +86,7 @@ class Pill(PaintedButton):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         box, radius = QRectF(self.rect()), unit.px(6)
         ground = "select" if self.isDown() else "hover" if self.underMouse() else "surface"
-        painter.setPen(QPen(unit.color(self._tone or "border"), 1))
-        painter.setBrush(unit.color(ground))
-        painter.drawRoundedRect(box.adjusted(0.5, 0.5, -0.5, -0.5), radius, radius)
+        paint_box(painter, box, radius, line=self._tone or "border", ground=ground)
         pad = self._pad(self._density)
         paint_runs(painter, box.adjusted(pad, 0, -pad + 2, 0), self.shown(), self._turn.phase)
         if self.hasFocus():

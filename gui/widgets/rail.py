@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from PySide6.QtCore import QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QKeySequence, QPainter, QPaintEvent, QPen, QShortcut
+from PySide6.QtGui import QKeySequence, QPainter, QPaintEvent, QShortcut
 from PySide6.QtWidgets import QButtonGroup, QSizePolicy, QVBoxLayout, QWidget
 
 from gui.icons import paint_icon
 from gui.theme import theme
 from gui.widgets.busy import BusyTurn
 from gui.widgets.marks import LampState, paint_focus_ring, paint_lamp, paint_points, text_baseline
+from gui.widgets.painted import paint_box
 from gui.widgets.painted_button import PaintedButton
 
 BOTTOM_PAGE = "preferences"
@@ -52,9 +53,7 @@ class _RailItem(PaintedButton):
         box = QRectF(px(5), px(2), self.width() - 2 * px(5), self.height() - 2 * px(2))
         chosen = self.isChecked()
         if chosen:
-            painter.setPen(QPen(unit.color("border"), 1))
-            painter.setBrush(unit.color("surface"))
-            painter.drawRoundedRect(box.adjusted(0.5, 0.5, -0.5, -0.5), px(6), px(6))
+            paint_box(painter, box, px(6), line="border", ground="surface")
             bar = QRectF(0, (self.height() - px(24)) / 2, px(3), px(24))
             painter.fillRect(bar, unit.color("ink"))
         elif self.underMouse() or self.isDown():

@@ -10,6 +10,7 @@ from core.chat import RouteDecision, Side
 from core.spend.money import format_cost
 from gui.theme import theme
 from gui.widgets.marks import paint_points
+from gui.widgets.painted import Painted
 from gui.widgets.runs import Run, paint_runs, row_width, text_width
 from gui.widgets.words import NO_CHARGE, NO_CHARGE_WHY, SIDE_ICONS, side_word
 
@@ -19,19 +20,17 @@ _SKETCH = 52
 _RESTING = "Type a prompt to see where it would go"
 
 
-class RouteLine(QWidget):
+class RouteLine(Painted):
     """34 px high. The figures on the right stand in fixed columns, so typing never makes them jump."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+        super().__init__(parent, across=QSizePolicy.Policy.Ignored)
         self._decision: RouteDecision | None = None
         self._note = _RESTING
         self._swing = 0.0
         self._animation = QVariantAnimation(self)
         self._animation.setEasingCurve(QEasingCurve.Type.OutCubic)
         self._animation.valueChanged.connect(self._on_swing)
-        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        theme().changed.connect(self._restyle)
         self.set_decision(None)
 
     @property
@@ -98,10 +97,6 @@ class RouteLine(QWidget):
         if isinstance(value, float):
             self._swing = value
             self.update()
-
-    def _restyle(self) -> None:
-        self.updateGeometry()
-        self.update()
 
     def sizeHint(self) -> QSize:
         return QSize(theme().px(480), theme().px(34))

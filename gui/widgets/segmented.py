@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QButtonGroup, QHBoxLayout, QRadioButton, QSizePoli
 
 from gui.theme import theme
 from gui.widgets.marks import paint_focus_ring
+from gui.widgets.painted import paint_box
 from gui.widgets.runs import Run, paint_runs, row_width
 
 
@@ -150,9 +151,7 @@ class SegmentedSwitch(QWidget):
         unit = theme()
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        painter.setPen(QPen(unit.color("control"), 1))
-        painter.setBrush(unit.color("surface"))
-        painter.drawRoundedRect(QRectF(self.rect()).adjusted(0.5, 0.5, -0.5, -0.5), unit.px(4), unit.px(4))
+        paint_box(painter, QRectF(self.rect()), unit.px(4), line="control", ground="surface")
         for segment in self._segments[1:]:
             painter.fillRect(segment.x(), 1, 1, self.height() - 2, unit.color("control"))
         painter.end()

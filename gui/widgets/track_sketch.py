@@ -10,6 +10,7 @@ from core.chat import RULES, RouteDecision
 from gui.icons import paint_icon
 from gui.theme import theme
 from gui.widgets.marks import text_baseline
+from gui.widgets.painted import Painted
 from gui.widgets.words import SIDE_ICONS, side_word
 
 WIDTH_PX = 408
@@ -25,22 +26,16 @@ RULE_WORDS: dict[str, str] = {
 }
 
 
-class TrackSketch(QWidget):
+class TrackSketch(Painted):
     """The eight rules as numbered points in order; the main line runs to the one that matched and leaves there."""
 
     def __init__(self, decision: RouteDecision, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+        super().__init__(parent, across=QSizePolicy.Policy.Expanding)
         self._decision = decision
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         number = RULES.index(decision.rule) + 1
         self.setAccessibleName(
             f"Rule {number} of {len(RULES)} matched: {RULE_WORDS[decision.rule]}, to {side_word(decision.side)}"
         )
-        theme().changed.connect(self._restyle)
-
-    def _restyle(self) -> None:
-        self.updateGeometry()
-        self.update()
 
     def sizeHint(self) -> QSize:
         return QSize(theme().px(WIDTH_PX), theme().px(96))
