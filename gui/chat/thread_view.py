@@ -176,6 +176,7 @@ class ThreadView(QScrollArea):
             await self._add(session, message, pause)
             await pause.if_due()
         self._update_places()
+        self._order_tabs()  # at once, since an answer that streams lays out all the time
 
     def _common_start(self, wanted: list[str]) -> int:
         count = 0

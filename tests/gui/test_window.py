@@ -32,12 +32,14 @@ async def closed(window: Window) -> None:
 def test_the_conversation_that_was_open_is_open_again(qapp: QApplication, home: Path) -> None:
     async def body() -> None:
         window = await opened(panel)
+        asked: list[str] = []
         for question in ("What is the capital of France?", "Write a haiku."):
             window.chat.new_chat()
             window.chat.composer.set_content(question)
             window.chat.composer.submitted.emit()
             await panel.until(lambda: window.chat.session.totals.answers == 1)
-        first = window.chat.list.model.ids()[-1]
+            asked.append(window.chat.session.id)
+        first = asked[0]
         window.chat.open_conversation(first)
         await panel.until(lambda: window.chat.session.id == first)
         await closed(window)
