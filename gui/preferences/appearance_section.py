@@ -145,7 +145,10 @@ class AppearanceSection(Section):
         layout = QHBoxLayout(side)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(16)
-        layout.addWidget(control, 1, Qt.AlignmentFlag.AlignVCenter)
+        where = Qt.AlignmentFlag.AlignVCenter
+        if control is self.scheme:  # it keeps its width, and would stand in the middle
+            where |= Qt.AlignmentFlag.AlignLeft
+        layout.addWidget(control, 1, where)
         layout.addWidget(put_back)
         row = Sides(self, name, description, side, control_px=CONTROL_PX)
         row.setFocusProxy(control)

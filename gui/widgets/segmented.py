@@ -109,6 +109,7 @@ class SegmentedSwitch(QWidget):
             row.addWidget(segment)
         if self._segments:
             self._segments[0].setChecked(True)
+            self.setFocusProxy(self._segments[0])
         self._group.idToggled.connect(self._on_toggled)
         self._silent = False
         theme().changed.connect(self._restyle)
@@ -138,6 +139,8 @@ class SegmentedSwitch(QWidget):
         return segment is self._segments[0], segment is self._segments[-1]
 
     def _on_toggled(self, index: int, checked: bool) -> None:
+        if checked:
+            self.setFocusProxy(self._segments[index])  # who leads the keyboard here means the chosen one
         if checked and not self._silent:
             self.value_changed.emit(self._values[index])
 

@@ -501,3 +501,16 @@ def test_the_hover_leaves_a_button_with_the_pointer_though_its_popup_was_open(
     popup.close()
     QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
     assert button.underMouse() == stays
+
+
+def test_the_focus_given_to_a_switch_is_on_its_chosen_segment(show: Show) -> None:
+    switch = SegmentedSwitch([("auto", "Auto", None), ("local", "Local", "cpu"), ("api", "API", "cloud")])
+    show(switch)
+    switch.setFocus()
+    assert switch.segment("auto").hasFocus()
+    switch.set_value("api")
+    switch.setFocus()
+    assert switch.segment("api").hasFocus()
+    QTest.keyClick(switch.segment("api"), Qt.Key.Key_Left)
+    assert switch.value == "local"
+    assert switch.segment("local").hasFocus()
