@@ -1,13 +1,15 @@
-"""The window comes back as it was left."""
+"""The window comes back as it was left, and whatever the keyboard stops at has a name."""
 
 from __future__ import annotations
 
 import asyncio
 from pathlib import Path
 
-from PySide6.QtCore import QCoreApplication, QEvent
-from PySide6.QtWidgets import QApplication
+from PySide6.QtCore import QCoreApplication, QEvent, Qt
+from PySide6.QtGui import QAccessible
+from PySide6.QtWidgets import QApplication, QWidget
 
+from gui.preferences.catalogue import SECTIONS
 from gui.window import Window
 from tests.gui.chat.panel import ChatPanel, chat_panel
 
@@ -70,6 +72,42 @@ def test_a_draft_of_a_new_chat_goes_before_the_conversation(qapp: QApplication, 
 
         window = await opened(panel)
         await panel.until(lambda: window.chat.composer.text == "Half a thought")
+        await closed(window)
+
+    with chat_panel(qapp, home) as panel:
+        panel.run(body)
+
+
+def nameless_stops(root: QWidget) -> set[str]:
+    """What Tab stops at and a screen reader has no word for."""
+    found: set[str] = set()
+    for widget in (root, *root.findChildren(QWidget)):
+        if widget.isVisible() and widget.focusPolicy() & Qt.FocusPolicy.TabFocus:
+            interface = QAccessible.queryAccessibleInterface(widget)
+            if not interface or not interface.text(QAccessible.Text.Name).strip():
+                found.add(f"{type(widget).__name__} in {type(widget.parent()).__name__}")
+    return found
+
+
+def test_every_stop_of_the_keyboard_has_a_name(qapp: QApplication, home: Path) -> None:
+    async def body() -> None:
+        window = await opened(panel)
+        assert not nameless_stops(window), "welcome"
+        window.show_page("chat")
+        window.chat.composer.set_content("What is the capital of France?")
+        window.chat.composer.submitted.emit()
+        await panel.until(lambda: window.chat.session.totals.answers == 1)
+        window.chat.composer.max_tokens.click()
+        assert not nameless_stops(window), "chat with its options"
+        window.show_spend(held=True)
+        popup = QApplication.activePopupWidget()
+        assert popup is not None
+        assert not nameless_stops(popup), "spend"
+        popup.close()
+        for section in SECTIONS:
+            window.show_page("preferences", section.id)
+            await asyncio.sleep(0)
+            assert not nameless_stops(window), section.id
         await closed(window)
 
     with chat_panel(qapp, home) as panel:
