@@ -22,6 +22,7 @@ from core.cli import argument_types
 from core.cli.answer_json import failure_json, result_json
 from core.cli.footer import footer
 from core.cli.stdin import read_all
+from core.cli.usage import UsageError
 from core.cli.wait_lines import WaitLines
 from core.errors import SignalboxError
 
@@ -190,8 +191,6 @@ async def _request(arguments: argparse.Namespace) -> ChatRequest:
 
 
 def _schema(path: Path) -> JsonSchemaFormat:
-    from core.cli.main import UsageError
-
     try:
         return JsonSchemaFormat(schema=json.loads(path.read_text("utf-8")))
     except OSError as error:

@@ -8,6 +8,7 @@ import getpass
 import sys
 from typing import TYPE_CHECKING, Any
 
+from core.cli.usage import UsageError
 from core.keys import KeyName, mask
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
 
 async def keys(arguments: argparse.Namespace) -> int:
     """A key is read from a prompt or standard input, never from an argument: those are seen by everybody."""
-    from core.cli.main import UsageError
     from core.keys import KeyStore
 
     store = KeyStore()

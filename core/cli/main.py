@@ -11,7 +11,8 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Generator, Sequence
 
-from core.errors import InvalidRequest, SignalboxError
+from core.cli.usage import UsageError
+from core.errors import SignalboxError
 
 Command = Callable[[argparse.Namespace], Awaitable[int]]
 EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
@@ -97,10 +98,6 @@ def _say(error: BaseException, line: str, debug: bool) -> int:
         sys.stderr.write(redacted_traceback(error))
     sys.stderr.write(f"signalbox: {' '.join(private(line).split())}\n")
     return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILURE
-
-
-class UsageError(InvalidRequest):
-    """The arguments or the input cannot be used; exit code 2."""
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from core.cli.answer_json import dollars
+from core.cli.usage import UsageError
 from core.spend.money import format_cost
 from core.spend.price_overrides import FILE_NAME, PRICE_CLASSES, TOKEN_FIELDS
 
@@ -72,7 +73,6 @@ async def list_prices(arguments: argparse.Namespace) -> int:
 
 
 async def set_prices(arguments: argparse.Namespace) -> int:
-    from core.cli.main import UsageError
     from core.errors import InvalidRequest
     from core.spend.price_overrides import PriceOverridesFile
 

@@ -27,12 +27,12 @@ from gui.widgets.rail import Rail
 from gui.widgets.route_badge import RouteBadge
 from gui.widgets.route_line import RouteLine
 from gui.widgets.segmented import SegmentedSwitch
-from tests.gallery import (
+from tests.gallery import PAGES
+from tests.support.examples import (
     API_RESULT,
     COMPLEX,
     EVENTFUL,
     NANO,
-    PAGES,
     REFUSED,
     REPLAYED,
     UNPRICED,
