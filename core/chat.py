@@ -262,6 +262,22 @@ class ContextEconomy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Savings:
+    """What shaping and the provider's cache saved of one attempt: of its true usage, at the prices that settled it.
+
+    Tokens are estimates of the input that was left out. Amounts are cash: 0 on the local side, ``None`` where the
+    price is not known. ``cache_nanodollars`` is what the reads saved against fresh input, less what the writes cost
+    beyond it: below 0 where a write has not paid for itself (yet).
+    """
+
+    trimmed_tokens: int = 0
+    compressed_tokens: int = 0
+    trimming_nanodollars: int | None = 0
+    compression_nanodollars: int | None = 0
+    cache_nanodollars: int | None = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """What a request would cost on one side, before it runs, in nano-dollars.
 
@@ -350,7 +366,8 @@ class ChatResult:
     came.
     ``marginal_nanodollars`` is what a local answer cost in electricity. ``replayed``: the answer of an earlier
     request with the same idempotency key, which was not paid again. ``schema_valid`` is whether the answer
-    matches the schema asked for, ``None`` where none was.
+    matches the schema asked for, ``None`` where none was. ``savings`` is of the attempt that answered, ``None``
+    without usage.
     """
 
     text: str
@@ -376,6 +393,7 @@ class ChatResult:
     marginal_nanodollars: int | None = None
     replayed: bool = False
     schema_valid: bool | None = None
+    savings: Savings | None = None
 
     @property
     def output_tokens_per_s(self) -> float | None:

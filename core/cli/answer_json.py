@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         ContextEconomy,
         RequestStep,
         RouteDecision,
+        Savings,
         Signals,
         Usage,
     )
@@ -170,6 +171,7 @@ def result_json(result: ChatResult) -> dict[str, Any]:
         "unresolved": dollars(result.unresolved_nanodollars),
         "loaded_cost": dollars(result.loaded_nanodollars),
         "marginal_cost": dollars(result.marginal_nanodollars),
+        "savings": _savings(result.savings),
         "price_version": result.price_version,
         "latency_ms": round(result.latency_ms, 1),
         "ttft_ms": None if result.ttft_ms is None else round(result.ttft_ms, 1),
@@ -178,6 +180,18 @@ def result_json(result: ChatResult) -> dict[str, Any]:
         "replayed": result.replayed,
         "dropped": list(result.dropped),
         "correlation_id": result.correlation_id,
+    }
+
+
+def _savings(savings: Savings | None) -> dict[str, Any] | None:
+    if savings is None:
+        return None
+    return {
+        "trimmed_tokens": savings.trimmed_tokens,
+        "compressed_tokens": savings.compressed_tokens,
+        "trimming": dollars(savings.trimming_nanodollars),
+        "compression": dollars(savings.compression_nanodollars),
+        "cache": dollars(savings.cache_nanodollars),
     }
 
 

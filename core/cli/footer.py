@@ -113,6 +113,11 @@ def _context(result: ChatResult) -> list[str]:
     if economy is not None and economy.saved_tokens:
         saved = f" ({format_cost(economy.saved_nanodollars)})" if economy.saved_nanodollars else ""
         facts.append(f"~{economy.saved_tokens:,} tokens saved{saved}")
+    cache = result.savings.cache_nanodollars if result.savings is not None else None
+    if cache and not result.replayed:
+        facts.append(
+            f"cache saved {format_cost(cache)}" if cache > 0 else f"cache cost {format_cost(-cache)} more"
+        )
     if toll is not None and toll.side != result.side:
         cost = f" ({format_cost(toll.nanodollars)})" if toll.nanodollars is not None else ""
         facts.append(f"left {toll.cached_tokens:,} cached tokens at {SIDES[toll.side]}{cost}")

@@ -15,6 +15,7 @@ from core.cli.answer_json import dollars
 from core.cli.table import EMPTY, table
 from core.spend.money import format_cost
 from core.spend.rows import ReportKey
+from core.spend.savings import saved_words
 
 if TYPE_CHECKING:
     from core.router_core import RouterCore
@@ -33,12 +34,13 @@ _HEADS = (
     "Cached",
     "Out",
     "Cost",
+    "Saved",
     "Unresolved",
     "Unpriced",
     "Power",
     "Machine",
 )
-_OPTIONAL = ("Refused", "Unresolved", "Unpriced", "Power", "Machine")
+_OPTIONAL = ("Refused", "Saved", "Unresolved", "Unpriced", "Power", "Machine")
 _NO_KEY = {"project": "no project", "rule": "no rule"}
 
 
@@ -47,9 +49,9 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
         "report",
         parents=[common],
         help="what was sent where, and what it cost",
-        description="Cost is cash. Power is the electricity of local answers, and Machine is all they cost: power, "
-        "and their share of rent or purchase and of ops time. The idle row is what the machine cost while it "
-        "answered nobody.",
+        description="Cost is cash. Saved is the cash that trimming, compression and prompt caching kept from being "
+        "spent. Power is the electricity of local answers, and Machine is all they cost: power, and their share of "
+        "rent or purchase and of ops time. The idle row is what the machine cost while it answered nobody.",
     )
     parser.add_argument(
         "--since", default="30d", type=_since, help="30d, 12h, 2w or a date like 2026-11-01 (30d)"
@@ -129,6 +131,9 @@ def _record(row: ReportRow, by: str) -> dict[str, Any]:
         values["loaded_nanodollars"] = None
     if _has_local(row) and not row.marginal_nanodollars:
         values["marginal_nanodollars"] = None
+    for name, there in _saved_by(row).items():
+        if row.saved_unknown and there and not values[name]:
+            values[name] = None
     amounts = [dollars(value) if name.endswith("_nanodollars") else value for name, value in values.items()]
     return dict(zip(_columns(by), [*amounts, None], strict=True))
 
@@ -171,6 +176,8 @@ def _words(rows: list[ReportRow], idle: IdleCost | None, by: str, since: datetim
         requests = "1 request" if unpriced == 1 else f"{unpriced:,} requests"
         text += f", and {requests} without a known price (signalbox prices apply)"
     text += "\n"
+    if saved := saved_words(rows):
+        text += f"Saved {saved}\n"
     if idle is not None:
         text += _machine_total(rows, idle)
     return text
@@ -189,6 +196,7 @@ def _line(row: ReportRow, by: str) -> tuple[str, ...]:
         f"{row.cached_tokens:,}",
         f"{row.output_tokens:,}",
         format_cost(row.cost_nanodollars),
+        _saved(row),
         format_cost(row.unresolved_nanodollars) if row.unresolved else EMPTY,
         f"{row.unpriced:,}" if row.unpriced else EMPTY,
         power,
@@ -200,6 +208,23 @@ def _loaded(nanodollars: int, unknown: int) -> str:
     if unknown:
         return f"{format_cost(nanodollars)} + {unknown:,} {NOT_KNOWN}" if nanodollars else NOT_KNOWN
     return format_cost(nanodollars) if nanodollars else EMPTY
+
+
+def _saved(row: ReportRow) -> str:
+    if not row.has_savings:
+        return EMPTY
+    if row.saved_unknown and not row.saved_nanodollars:
+        return NOT_KNOWN
+    return format_cost(row.saved_nanodollars)
+
+
+def _saved_by(row: ReportRow) -> dict[str, bool]:
+    """Say by each amount that was saved whether there was anything to save."""
+    return {
+        "trimming_saved_nanodollars": bool(row.trimmed_tokens),
+        "compression_saved_nanodollars": bool(row.compressed_tokens),
+        "cache_saved_nanodollars": bool(row.cached_tokens or row.cache_write_tokens),
+    }
 
 
 def _machine_total(rows: list[ReportRow], idle: IdleCost) -> str:

@@ -8,14 +8,15 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from core.chat import ChatResult, FinishReason, Usage
+from core.chat import ChatResult, FinishReason, Savings, Usage
 from core.errors import SignalboxError
 from core.routing.run import Arrived, Attempt, Run
 from core.spend.budget import resolve
 from core.spend.rows import Outcome, OutcomeStatus
+from core.spend.savings import savings_of
 
 if TYPE_CHECKING:
-    from core.spend.prices import PriceTable
+    from core.spend.prices import Priced, PriceTable
 
 BYTES_PER_ARRIVED_TOKEN = 3
 """Output of a broken-off answer is shown as its text at this rate: rather too many tokens than too few."""
@@ -55,8 +56,8 @@ class Settling:
         loaded: int | None = None
         marginal: int | None = None
         version: str | None = None
+        priced: Priced | None = None
         if attempt.side == "api":
-            priced = None
             if usage is not None:
                 # At the moment of the hold: a price that changes meanwhile must not settle above it.
                 priced = self.prices.price(usage, model, decision.model, at=attempt.opened_at)
@@ -95,6 +96,25 @@ class Settling:
             + (attempt.hold_nanodollars if estimated and not at_most else 0),
             marginal_nanodollars=marginal,
             schema_valid=attempt.schema_valid,
+            savings=None if usage is None else self._savings(attempt, usage, priced),
+        )
+
+    def _savings(self, attempt: Attempt, usage: Usage, priced: Priced | None) -> Savings:
+        """Return what the context's economy and the cache saved, at the very prices that settle the attempt."""
+
+        def price(usage: Usage) -> int | None:
+            if attempt.side == "local":
+                return 0
+            if priced is None:
+                return None
+            return self.prices.cost_nanodollars(priced.model, usage, at=attempt.opened_at)
+
+        economy = attempt.decision.economy
+        return savings_of(
+            usage,
+            trimmed_tokens=economy.trimmed_tokens if economy is not None else 0,
+            compressed_tokens=economy.compressed_tokens if economy is not None else 0,
+            price=price,
         )
 
     def outcome(
@@ -123,6 +143,7 @@ class Settling:
             price_version=result.price_version,
             loaded_nanodollars=result.loaded_nanodollars if result.side == "local" else None,
             marginal_nanodollars=result.marginal_nanodollars,
+            savings=result.savings if known else None,
         )
 
     @staticmethod

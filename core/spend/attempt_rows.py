@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from core.chat import Savings
 from core.spend import schema
 from core.spend.admission import Asked
 from core.spend.budget import resolve
@@ -39,6 +40,11 @@ CLOSING = (
     "error_kind",
     "ended_us",
     *_USAGE,
+    "trimmed_tokens",
+    "compressed_tokens",
+    "trimming_saved_nanodollars",
+    "compression_saved_nanodollars",
+    "cache_saved_nanodollars",
 )
 COLUMNS = tuple(column.name for column in schema.attempts.c if column.name != "id")
 _EMPTY: Mapping[str, Any] = {**dict.fromkeys(COLUMNS), "hold_tokens": 0, "counted_tokens": 0}
@@ -167,6 +173,17 @@ def closing(row: Row, outcome: Outcome, status: str, ended_us: int) -> dict[str,
         "error_kind": outcome.error_kind,
         "ended_us": ended_us,
         **{name: getattr(usage, name) if usage else None for name in _USAGE},
+        **saved_columns(outcome.savings),
+    }
+
+
+def saved_columns(savings: Savings | None) -> dict[str, int | None]:
+    return {
+        "trimmed_tokens": savings.trimmed_tokens if savings else None,
+        "compressed_tokens": savings.compressed_tokens if savings else None,
+        "trimming_saved_nanodollars": savings.trimming_nanodollars if savings else None,
+        "compression_saved_nanodollars": savings.compression_nanodollars if savings else None,
+        "cache_saved_nanodollars": savings.cache_nanodollars if savings else None,
     }
 
 

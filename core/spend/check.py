@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, case, func, literal, select
+from sqlalchemy import and_, case, func, literal, or_, select
 
 from core.spend import schema
 from core.spend.database import begin_reading
@@ -83,6 +83,16 @@ def _known() -> dict[str, ColumnElement[Any]]:
         "unresolved": _many(unresolved),
         "unresolved_nanodollars": func.sum(case((unresolved, row.counted_nanodollars), else_=0)),
         "unresolved_tokens": func.sum(case((unresolved, row.counted_tokens), else_=0)),
+        "saved_unknown": _many(
+            or_(
+                and_(row.trimmed_tokens > 0, row.trimming_saved_nanodollars.is_(None)),
+                and_(row.compressed_tokens > 0, row.compression_saved_nanodollars.is_(None)),
+                and_(
+                    row.cache_read_tokens + row.cache_write_5m_tokens + row.cache_write_1h_tokens > 0,
+                    row.cache_saved_nanodollars.is_(None),
+                ),
+            )
+        ),
         "unpriced": _many(and_(closed, row.output_tokens.is_not(None), row.cost_nanodollars.is_(None))),
     }
 

@@ -9,11 +9,12 @@ from sqlalchemy import and_, bindparam, select
 from core.errors import InvalidRequest
 from core.spend import schema
 from core.spend.admission import conversation_key
-from core.spend.attempt_rows import Moment
+from core.spend.attempt_rows import Moment, saved_columns
 from core.spend.books import RateState
 from core.spend.database import driver_of
 from core.spend.owner import Owner
 from core.spend.rows import ScoreEntry
+from core.spend.savings import PricedRow
 from core.spend.sql import Sql, adding
 from core.spend.store import Store
 
@@ -70,18 +71,17 @@ class CorrectingStore(Store):
         self.change(connection, row, closed, "resolve", now.us)
         return closed
 
-    def set_price(
-        self, connection: Connection, row_id: int, nanodollars: int, price_version: str, now: Moment
-    ) -> bool:
+    def set_price(self, connection: Connection, row_id: int, priced: PricedRow, now: Moment) -> bool:
         """Give a row with usage and no cost its cost; say whether it still had none."""
         rows = self._by_id.rows(driver_of(connection), row_id=row_id)
         if not rows or rows[0]["cost_nanodollars"] is not None or rows[0]["output_tokens"] is None:
             return False
         closed = {
             **rows[0],
-            "cost_nanodollars": nanodollars,
-            "counted_nanodollars": nanodollars,
-            "price_version": price_version,
+            "cost_nanodollars": priced.nanodollars,
+            "counted_nanodollars": priced.nanodollars,
+            "price_version": priced.version,
+            **saved_columns(priced.savings),
         }
         self.change(connection, rows[0], closed, "reprice", now.us)
         return True

@@ -56,6 +56,7 @@ from core.spend.rows import (
     Settlement,
     Volume,
 )
+from core.spend.savings import PricedRow, priced_row
 from core.spend.writer import Operation
 
 if TYPE_CHECKING:
@@ -183,11 +184,14 @@ class Ledger(LedgerReads):
         alert_percents: tuple[int, ...],
     ) -> Operation:
         store, now = opened.store, self._now()
-        return Operation(
-            lambda connection: store.settle(connection, correlation_id, outcome, now, limits, alert_percents),
-            durable=outcome.cost_nanodollars != 0,
-            keep_as=correlation_id,
-        )
+
+        def settle(connection: Connection) -> Settlement:
+            # Kept in memory and written at last, its answer is heard by nobody: the next one tells what it crossed.
+            told = () if operation.future.done() else limits
+            return store.settle(connection, correlation_id, outcome, now, told, alert_percents)
+
+        operation = Operation(settle, durable=outcome.cost_nanodollars != 0, keep_as=correlation_id)
+        return operation
 
     async def switch_side(
         self,
@@ -275,7 +279,8 @@ class Ledger(LedgerReads):
     async def reprice(self, price: Callable[[LedgerRow], tuple[int, str] | None]) -> Repriced:
         """Give past rows that have usage and no cost theirs, where ``price`` knows it (nano-dollars, version).
 
-        Nothing else is rewritten: a row that has a cost keeps it. ``price`` is called on a thread.
+        What they saved becomes known with it. Nothing else is rewritten: a row that has a cost keeps it.
+        ``price`` is called on a thread.
 
         Raises:
             LedgerUnavailable: it cannot be written; what was priced before stays priced.
@@ -285,16 +290,16 @@ class Ledger(LedgerReads):
         while rows := await self._read(
             lambda connection, after=after: _reports().unpriced(connection, after, _REPRICE_PORTION)
         ):
-            priced = await self._in_thread(lambda rows=rows: [(row_id, price(row)) for row_id, row in rows])
-            known = [(row_id, *found) for row_id, found in priced if found is not None]
+            priced = await self._in_thread(
+                lambda rows=rows: [(row_id, priced_row(row, price)) for row_id, row in rows]
+            )
+            known = [(row_id, found) for row_id, found in priced if found is not None]
 
             def write(
-                store: CorrectingStore, link: Connection, known: list[tuple[int, int, str]] = known
+                store: CorrectingStore, link: Connection, known: list[tuple[int, PricedRow]] = known
             ) -> list[int]:
                 return [
-                    amount
-                    for row_id, amount, version in known
-                    if store.set_price(link, row_id, amount, version, now)
+                    found.nanodollars for row_id, found in known if store.set_price(link, row_id, found, now)
                 ]
 
             amounts = await self._write(write) if known else []

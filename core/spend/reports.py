@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import and_, bindparam, case, func, literal, select
 
-from core.chat import Usage
+from core.chat import Savings, Usage
 from core.spend import schema
 from core.spend.admission import standing_of
 from core.spend.books import Held, Reader
@@ -172,6 +172,12 @@ def _report_row(day: str | None, key: str, sums: dict[str, int]) -> ReportRow:
         "unresolved",
         "unresolved_nanodollars",
         "unpriced",
+        "trimmed_tokens",
+        "compressed_tokens",
+        "trimming_saved_nanodollars",
+        "compression_saved_nanodollars",
+        "cache_saved_nanodollars",
+        "saved_unknown",
     )
     return ReportRow(
         key=key,
@@ -306,4 +312,17 @@ def ledger_row(row: Row) -> LedgerRow:
         decision_json=row["decision_json"],
         conversation=row["conversation"],
         idempotency_key=row["idempotency_key"],
+        savings=_savings(row),
+    )
+
+
+def _savings(row: Row) -> Savings | None:
+    if row["trimmed_tokens"] is None:
+        return None
+    return Savings(
+        trimmed_tokens=row["trimmed_tokens"],
+        compressed_tokens=row["compressed_tokens"],
+        trimming_nanodollars=row["trimming_saved_nanodollars"],
+        compression_nanodollars=row["compression_saved_nanodollars"],
+        cache_nanodollars=row["cache_saved_nanodollars"],
     )

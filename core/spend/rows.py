@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from core.chat import RouteDecision, RoutingMode, Rule, Side, Source, Usage
+from core.chat import RouteDecision, RoutingMode, Rule, Savings, Side, Source, Usage
 from core.spend.budget import BudgetAlert, Limit
 
 OutcomeStatus = Literal["done", "stopped", "failed"]
@@ -130,7 +130,8 @@ class Outcome:
     ``may_have_billed`` is asked only when the cost is unknown: false when the request surely cost nothing
     (refused connection, 4xx), and then the hold is released; true keeps it counted as *unresolved*. Times are
     milliseconds since the request was sent. ``loaded_nanodollars`` is the local machine's own cost, and
-    ``marginal_nanodollars`` the part of it that this request caused (its electricity).
+    ``marginal_nanodollars`` the part of it that this request caused (its electricity). ``savings`` goes with the
+    usage.
     """
 
     status: OutcomeStatus
@@ -144,6 +145,7 @@ class Outcome:
     price_version: str | None = None
     loaded_nanodollars: int | None = None
     marginal_nanodollars: int | None = None
+    savings: Savings | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +171,9 @@ class ReportRow:
     ``loaded_unknown`` local attempts have no known machine cost, so ``loaded_nanodollars`` is not all of it.
     ``refused`` requests were never sent. ``busy_ms`` adds up how long the closed attempts took.
     ``day`` is set in a report by days.
+
+    What was saved is told by what saved it (see ``Savings``); ``saved_unknown`` attempts had something left out or
+    cached, and nobody knows what that saved, so the amounts are not all of it.
     """
 
     key: str
@@ -190,7 +195,29 @@ class ReportRow:
     loaded_unknown: int = 0
     refused: int = 0
     busy_ms: int = 0
+    trimmed_tokens: int = 0
+    compressed_tokens: int = 0
+    trimming_saved_nanodollars: int = 0
+    compression_saved_nanodollars: int = 0
+    cache_saved_nanodollars: int = 0
+    saved_unknown: int = 0
     day: str | None = None
+
+    @property
+    def saved_nanodollars(self) -> int:
+        """What is known to be saved in all; below 0 where the cache's writes have not paid for themselves."""
+        return (
+            self.trimming_saved_nanodollars
+            + self.compression_saved_nanodollars
+            + self.cache_saved_nanodollars
+        )
+
+    @property
+    def has_savings(self) -> bool:
+        """Whether anything was left out, or a cache made a difference."""
+        return bool(
+            self.saved_nanodollars or self.trimmed_tokens or self.compressed_tokens or self.saved_unknown
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,6 +255,7 @@ class LedgerRow:
     counted_tokens: int = 0
     conversation: str | None = None
     idempotency_key: str | None = None
+    savings: Savings | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

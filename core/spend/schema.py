@@ -80,6 +80,11 @@ attempts = Table(
     _count("counted_tokens"),
     Column("marginal_nanodollars", BigInteger),
     Column("busy_us", BigInteger),  # the latency as a whole number, so that sums of it are exact
+    Column("trimmed_tokens", BigInteger),  # the two are null together with the usage
+    Column("compressed_tokens", BigInteger),
+    Column("trimming_saved_nanodollars", BigInteger),  # null: not known
+    Column("compression_saved_nanodollars", BigInteger),
+    Column("cache_saved_nanodollars", BigInteger),  # below 0: writing cost more than reading saved
     Index("ledger_attempts_by_request", "correlation_id", "number", unique=True),
     Index("ledger_attempts_by_hour", "hour"),
     # What is asked often is found without touching the millions of other rows.
@@ -119,6 +124,12 @@ HOUR_SUMS = (
     "unresolved",
     "unresolved_nanodollars",
     "unpriced",
+    "trimmed_tokens",
+    "compressed_tokens",
+    "trimming_saved_nanodollars",
+    "compression_saved_nanodollars",
+    "cache_saved_nanodollars",
+    "saved_unknown",
 )
 
 # Another name than in format 1, where open attempts were in these sums: a program of that time that still runs

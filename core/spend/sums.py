@@ -41,6 +41,12 @@ def _hour_amounts(row: Row) -> tuple[int, ...]:
         int(unresolved),
         row["counted_nanodollars"] if unresolved else 0,
         _unpriced(row),
+        row["trimmed_tokens"] or 0,
+        row["compressed_tokens"] or 0,
+        row["trimming_saved_nanodollars"] or 0,
+        row["compression_saved_nanodollars"] or 0,
+        row["cache_saved_nanodollars"] or 0,
+        _saved_unknown(row),
     )
 
 
@@ -77,6 +83,18 @@ def _total_amounts(row: Row) -> tuple[int, ...]:
 
 def _unpriced(row: Row) -> int:
     return int(row["output_tokens"] is not None and row["cost_nanodollars"] is None)
+
+
+def _saved_unknown(row: Row) -> int:
+    """Say whether something was left out or cached, and nobody knows what that saved."""
+    cached = row["cache_read_tokens"] or row["cache_write_5m_tokens"] or row["cache_write_1h_tokens"]
+    return int(
+        bool(
+            (row["trimmed_tokens"] and row["trimming_saved_nanodollars"] is None)
+            or (row["compressed_tokens"] and row["compression_saved_nanodollars"] is None)
+            or (cached and row["cache_saved_nanodollars"] is None)
+        )
+    )
 
 
 def windows(day: str, project: str) -> tuple[tuple[str, str], ...]:

@@ -21,6 +21,7 @@ from core.chat import (
     Feature,
     RequestStep,
     RouteDecision,
+    Savings,
     Signals,
     ToolCall,
     Usage,
@@ -119,6 +120,7 @@ def result_from_json(text: str | None, answer: str) -> ChatResult | None:
         fields["steps"] = tuple(
             step for item in values.get("steps", ()) if (step := _maybe(RequestStep, item)) is not None
         )
+        fields["savings"] = _maybe(Savings, values.get("savings"))
         fields["started_at"] = datetime.fromisoformat(values["started_at"])
         return ChatResult(**fields)
     except (KeyError, TypeError, ValueError):

@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWi
 
 from core.errors import SignalboxError
 from core.spend.money import format_cost
+from core.spend.savings import saved_words
 from gui.preferences.labels import ResultLine, label
 from gui.spend.held import SHOWN_ROWS, HeldList
 from gui.spend.limits import LimitBars, checked_words
@@ -45,6 +46,8 @@ class SpendPopover(QFrame):
         self.checked = label("", "small", level="2", wrap=True)
         self.unsettled = label("", "small", wrap=True)
         set_property(self.unsettled, tone="held")
+        self.saved = label("", "small", level="2", wrap=True)
+        self.saved.hide()
         self.result = ResultLine()
         self.held = HeldList(self._settle)
         self.held.hide()
@@ -78,6 +81,7 @@ class SpendPopover(QFrame):
         self._column.setSpacing(px(12))
         self._column.addWidget(self.bars)
         self._column.addWidget(self.unsettled)
+        self._column.addWidget(self.saved)
         self._column.addWidget(self.checked)
         self._column.addWidget(self.result)
         self._column.addLayout(buttons)
@@ -102,6 +106,7 @@ class SpendPopover(QFrame):
         self._place()
         self.show()
         self._fit_soon()
+        self._tasks.start(self._fetch_saved(), key="saved")
         self.test_button.setFocus(Qt.FocusReason.PopupFocusReason)
 
     def _fit_soon(self) -> None:
@@ -152,6 +157,20 @@ class SpendPopover(QFrame):
         self.checked.setText(checked_words(status.checked, datetime.now(UTC)))
         broken = status.checked is not None and not status.checked.ok
         set_property(self.checked, tone="danger" if broken else "")
+
+    async def _fetch_saved(self) -> None:
+        status = self._bridge.status
+        if status is None or status.budget is None:
+            return  # the ledger can't be read, which is said above
+        try:
+            rows = await self._bridge.call(self._bridge.core.report(_month_start(), "side"))
+        except SignalboxError as error:
+            self.result.tell("danger", "", str(error))
+        else:
+            words = saved_words(rows)
+            self.saved.setText(f"Saved in {status.month} {words}")
+            self.saved.setVisible(bool(words))
+        self._fit_soon()
 
     # What it does
 
@@ -208,3 +227,7 @@ class SpendPopover(QFrame):
             self.close()
         else:
             super().keyPressEvent(event)
+
+
+def _month_start() -> datetime:
+    return datetime.now().astimezone().replace(day=1, hour=0, minute=0, second=0, microsecond=0)

@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from core.chat import CachePlan, CacheToll, ChatResult, ContextEconomy, RequestStep, RouteDecision, Usage
+from core.chat import (
+    CachePlan,
+    CacheToll,
+    ChatResult,
+    ContextEconomy,
+    RequestStep,
+    RouteDecision,
+    Savings,
+    Usage,
+)
 from core.routing.policy import two_decimals  # cut as in the reason, lest one score read as two
 from core.spend.money import format_cost
 from gui.widgets.words import SIDE_WORDS, count, duration, side_word, speed
@@ -141,7 +150,8 @@ def prompt_facts(
     if decision.template:
         words = TEMPLATE_WORDS.get(decision.template, decision.template)
         facts.append(Fact(name="Phrased for", value=words))
-    if decision.economy is not None and (words := _economy_words(decision.economy)):
+    savings = result.savings if result is not None else None
+    if decision.economy is not None and (words := _economy_words(decision.economy, savings)):
         facts.append(Fact(name="Left out", value=words))
     if decision.cache is not None:
         facts.append(Fact(name="Cache", value=_cache_words(decision.cache)))
@@ -154,7 +164,7 @@ def prompt_facts(
     return facts
 
 
-def _economy_words(economy: ContextEconomy) -> str:
+def _economy_words(economy: ContextEconomy, savings: Savings | None) -> str:
     what: list[str] = []
     if economy.dropped_turns:
         what.append(f"{count(economy.dropped_turns)} old turn{'s'[: economy.dropped_turns != 1]}")
@@ -167,8 +177,18 @@ def _economy_words(economy: ContextEconomy) -> str:
     if not what and not economy.saved_tokens:
         return ""
     saved = "" if economy.saved_nanodollars is None else f", saves {format_cost(economy.saved_nanodollars)}"
+    if savings is not None and not economy.summarised_turns:
+        settled = _saved_of_the_bill(savings)
+        saved = f", saved {format_cost(settled)}" if settled else ""
     words = ", ".join(what) or "some of it"
     return f"{words[:1].upper()}{words[1:]}: about {count(economy.saved_tokens)} tokens{saved}"
+
+
+def _saved_of_the_bill(savings: Savings) -> int | None:
+    """Return what leaving out has saved in cash: ``None`` not known, 0 for a local answer."""
+    if savings.trimming_nanodollars is None or savings.compression_nanodollars is None:
+        return None
+    return savings.trimming_nanodollars + savings.compression_nanodollars
 
 
 def _cache_words(plan: CachePlan) -> str:
@@ -224,6 +244,10 @@ def money_facts(result: ChatResult) -> list[Fact]:
                 tone="held",
             )
         )
+    cache = result.savings.cache_nanodollars if result.savings is not None else None
+    if cache and not result.replayed:
+        name = "Saved by the cache" if cache > 0 else "The cache cost more, so far"
+        facts.append(Fact(name=name, value=format_cost(abs(cache)), tone="ok" if cache > 0 else ""))
     if result.replayed:
         facts.append(Fact(name="Replayed, not paid again", value="$0", tone="ok"))
     elif result.side == "local" and (

@@ -15,7 +15,7 @@ from core.keys import KeyName, KeyStatus, KeyStore
 from core.local.server import ServerState
 from core.providers.base import CheckResult
 from core.settings import SettingsStore
-from core.spend.rows import ArmedLimit, LedgerRow
+from core.spend.rows import ArmedLimit, LedgerRow, ReportKey, ReportRow
 from core.status import ApiStatus, CoreStatus, LedgerCheck, Problem
 
 
@@ -70,6 +70,7 @@ class FakeCore:
         self.local_after_start = ServerState(phase="ready", kind="embedded", model="SmolLM2-135M-Instruct")
         self.now = core_status()
         self.armed: list[ArmedLimit] = []
+        self.reported: list[ReportRow] = []
         self.ledger = FakeLedger(self.calls)
         self._listeners: list[Callable[[CoreStatus], None]] = []
 
@@ -132,6 +133,10 @@ class FakeCore:
     async def test_limits(self) -> tuple[ArmedLimit, ...]:
         self.calls.append(("test_limits",))
         return tuple(self.armed)
+
+    async def report(self, since: datetime | None, by: ReportKey) -> list[ReportRow]:
+        self.calls.append(("report", since, by))
+        return list(self.reported)
 
     async def check_ledger(self) -> LedgerCheck | None:
         self.calls.append(("check_ledger",))

@@ -16,6 +16,7 @@ from core.chat import (
     Estimate,
     RequestStep,
     RouteDecision,
+    Savings,
     Signals,
     Usage,
     Waiting,
@@ -109,6 +110,26 @@ def test_what_the_context_saved_or_lost_is_told() -> None:
     toll = CacheToll(side="local", cached_tokens=3000, nanodollars=None, expires_in_s=10)
     assert "left 3,000 cached tokens at Local]" in told({"toll": toll})
     assert "cached tokens at" not in told({"toll": dataclasses.replace(toll, side="api")})
+
+
+def test_what_the_cache_saved_or_cost_is_told() -> None:
+    assert "$0.0030 · cache saved $0.0540]" in told(savings=Savings(cache_nanodollars=54_000_000))
+    assert "$0.0030 · cache cost $0.0030 more]" in told(savings=Savings(cache_nanodollars=-3_000_000))
+    for nothing in (Savings(), Savings(cache_nanodollars=None)):
+        assert "cache saved" not in told(savings=nothing)
+    assert "cache saved" not in told(savings=Savings(cache_nanodollars=1), replayed=True, cost_nanodollars=0)
+
+
+def test_savings_are_dollars_or_null_as_json() -> None:
+    assert result_json(RESULT)["savings"] is None
+    savings = Savings(trimmed_tokens=9, trimming_nanodollars=None, cache_nanodollars=-3_000_000)
+    assert result_json(dataclasses.replace(RESULT, savings=savings))["savings"] == {
+        "trimmed_tokens": 9,
+        "compressed_tokens": 0,
+        "trimming": None,
+        "compression": "0.000000000",
+        "cache": "-0.003000000",
+    }
 
 
 def test_an_answer_that_is_not_paid_again_and_a_template_of_the_users_own() -> None:

@@ -25,7 +25,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from core.chat import Side, Usage, new_correlation_id
+from core.chat import Savings, Side, Usage, new_correlation_id
 from core.errors import BudgetExceeded, InvalidRequest
 from core.spend.ledger import (
     Admission,
@@ -291,7 +291,11 @@ class LedgerMachine(RuleBasedStateMachine):
         if how in ("paid", "unpriced"):
             cost = request.hold * share // 100 if how == "paid" else None
             tokens = request.tokens * share // 100
-            return Outcome(status="done", usage=Usage(output_tokens=tokens), cost_nanodollars=cost)
+            read = min(tokens, share)
+            usage = Usage(cache_read_tokens=read, output_tokens=tokens - read)
+            saved = None if cost is None else share
+            savings = Savings(trimmed_tokens=share, trimming_nanodollars=saved, cache_nanodollars=saved)
+            return Outcome(status="done", usage=usage, cost_nanodollars=cost, savings=savings)
         return Outcome(status="failed", may_have_billed=how == "lost")
 
     def close(self, request: Running, share: int, how: str) -> Closed:

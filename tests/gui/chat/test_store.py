@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.chat import CacheMarks, CachePlan, CacheToll, ContextEconomy, RequestStep
+from core.chat import CacheMarks, CachePlan, CacheToll, ContextEconomy, RequestStep, Savings
 from core.errors import AnswerInvalid, RateExceeded, RunawayPaused, SignalboxError, TimedOut
 from gui.chat import codec
 from gui.chat.records import Attachment, ChatOptions, StoredError, clean_text
@@ -283,6 +283,7 @@ def test_everything_a_request_went_through_reads_the_same_after_a_restart() -> N
         RequestStep(kind="fell_back", detail="Local failed", side="api", cost_nanodollars=None),
     )
     result = replace(make_result("ok", "api"), decision=decision, steps=steps, schema_valid=True)
+    result = replace(result, savings=Savings(trimmed_tokens=400, cache_nanodollars=None))
     assert codec.result_from_json(codec.result_to_json(result), "ok") == result
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import MISSING, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PySide6.QtCore import Qt
@@ -13,7 +15,7 @@ from PySide6.QtWidgets import QApplication, QLabel, QWidget
 
 from core.errors import InvalidRequest, LedgerUnavailable
 from core.spend.budget import Budget, LimitStanding, SpendLimit, TokenLimit
-from core.spend.rows import ArmedLimit
+from core.spend.rows import ArmedLimit, ReportRow
 from core.status import LedgerCheck
 from gui.spend.held import UnresolvedRow, read_amount
 from gui.spend.limits import amount_words, checked_words, limit_words
@@ -107,6 +109,32 @@ def test_sums_that_differ_and_sums_never_checked_are_said() -> None:
     assert checked_words(None, NOW) == "Sums not checked yet"
     broken = LedgerCheck(at=NOW, attempts=9, differences=("a", "b"))
     assert checked_words(broken, NOW) == "2 sums differ from the rows, seen 0 s ago"
+
+
+def saved_row(**changes: Any) -> ReportRow:
+    values: dict[str, Any] = {field.name: 0 for field in fields(ReportRow) if field.default is MISSING}
+    values |= {"key": "api", **changes}
+    return ReportRow(**values)
+
+
+def test_what_was_saved_this_month_is_shown_if_anything_was(panel: Panel) -> None:
+    async def body() -> None:
+        popover = await opened(panel)
+        await panel.until(lambda: any(call[0] == "report" for call in panel.core.calls))
+        assert not popover.saved.isVisible()
+        popover.close()
+        panel.core.reported = [saved_row(cache_saved_nanodollars=5_000_000)]
+        anchor = panel.show(QWidget(), 200, 40)
+        popover = SpendPopover(panel.bridge, anchor)
+        popover.popup_at(anchor)
+        await panel.until(popover.saved.isVisible)
+        assert popover.saved.text() == "Saved in June $0.0050: caching $0.0050"
+        _, since, by = next(call for call in panel.core.calls if call[0] == "report")
+        assert isinstance(since, datetime)
+        assert (since.day, since.hour, since.minute, by) == (1, 0, 0, "side")
+        popover.close()
+
+    panel.run(body())
 
 
 def test_the_limits_can_be_tested(panel: Panel) -> None:

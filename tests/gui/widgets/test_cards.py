@@ -12,10 +12,17 @@ from PySide6.QtGui import QEnterEvent, QGuiApplication
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QLabel, QToolButton, QVBoxLayout, QWidget
 
-from core.chat import CacheToll
+from core.chat import CacheToll, ContextEconomy, Savings
 from gui.theme import theme
 from gui.widgets.decision_card import DecisionCard
-from gui.widgets.decision_facts import money_facts, signal_rows, signal_summary, toll_words, usage_words
+from gui.widgets.decision_facts import (
+    money_facts,
+    prompt_facts,
+    signal_rows,
+    signal_summary,
+    toll_words,
+    usage_words,
+)
 from gui.widgets.empty_state import EmptyState
 from gui.widgets.error_card import ErrorCard, ShortCard
 from gui.widgets.fold import Fold
@@ -243,6 +250,29 @@ def test_quiet_answers_have_no_rows_that_say_nothing() -> None:
 def test_electricity_that_nobody_measured_is_not_zero() -> None:
     assert [fact.value for fact in money_facts(METERED)] == ["$0.0002"]
     assert [fact.value for fact in money_facts(replace(METERED, marginal_nanodollars=None))] == ["Not known"]
+
+
+def test_what_the_cache_and_leaving_out_saved_is_told_as_it_was_settled() -> None:
+    economy = ContextEconomy(trimmed_tokens=2_400, dropped_turns=6, saved_nanodollars=7_200_000)
+    decision = replace(API_RESULT.decision, economy=economy)
+
+    def told(savings: Savings | None, *, economy: ContextEconomy = economy) -> dict[str, str]:
+        result = replace(API_RESULT, decision=replace(decision, economy=economy), savings=savings)
+        return {
+            fact.name: fact.value for fact in (*money_facts(result), *prompt_facts(result.decision, result))
+        }
+
+    saved = Savings(trimmed_tokens=2_400, trimming_nanodollars=6_000_000, cache_nanodollars=54_000_000)
+    facts = told(saved)
+    assert facts["Saved by the cache"] == "$0.0540"
+    assert facts["Left out"] == "6 old turns: about 2,400 tokens, saved $0.0060"
+    facts = told(replace(saved, cache_nanodollars=-3_000_000, trimming_nanodollars=None))
+    assert facts["The cache cost more, so far"] == "$0.0030"
+    assert facts["Left out"] == "6 old turns: about 2,400 tokens"
+    assert told(None)["Left out"] == "6 old turns: about 2,400 tokens, saves $0.0072"
+    summary = replace(economy, summarised_turns=4, saved_nanodollars=None)
+    assert told(saved, economy=summary)["Left out"].endswith("about 2,400 tokens")
+    assert "Saved by the cache" not in told(Savings())
 
 
 def test_a_replayed_answer_says_that_it_was_not_paid_again() -> None:
