@@ -320,6 +320,13 @@ class Admission:
                 limits=limits_of(settings, run.request.project),
                 alert_percents=alerts_of(settings),
             )
+        elif failed is not None and run.attempt is not None and run.attempt.side == "api":
+            # It holds nothing itself, but what it closes may have cost more than was held for it.
+            hold = HoldRequest(
+                nanodollars=0,
+                limits=limits_of(settings, run.request.project),
+                alert_percents=alerts_of(settings),
+            )
         rates = rates_of(settings, run.request, decision.side, run.conversation)
         if failed is None:
             return await self._ledger().begin(record, hold, rates=rates)

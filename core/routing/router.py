@@ -41,6 +41,7 @@ from core.routing.admission import Admission, LineTooLong, Track
 from core.routing.following import Following, Next
 from core.routing.idempotency import Answers, Claim, fingerprint
 from core.routing.judging import Judge, Verdict
+from core.routing.limits import alerts_of, limits_of
 from core.routing.policy import NAMES
 from core.routing.run import Attempt, Run, within
 from core.routing.settling import Settling
@@ -460,18 +461,29 @@ class Router:
             outcome = self._settling.outcome(run, result, attempt, status, error)
             self._watchers.attempt_ended(run, outcome)
             try:
-                settled = await self._ledger().settle(result.correlation_id, outcome)
-                run.alerts.extend(settled.alerts)
+                await self._settled(run, attempt, outcome)
             except SignalboxError as trouble:
                 log.warning("could not be settled: %s", trouble.message)
             except Exception:
                 # Figures that no ledger can hold: without them it is counted at its hold, never too little.
                 log.exception("settled without its usage")
                 unknown = dataclasses.replace(
-                    outcome, usage=None, cost_nanodollars=None, may_have_billed=True
+                    outcome, usage=None, savings=None, cost_nanodollars=None, may_have_billed=True
                 )
-                await self._ledger().settle(result.correlation_id, unknown)
+                await self._settled(run, attempt, unknown)
         return result
+
+    async def _settled(self, run: Run, attempt: Attempt, outcome: Outcome) -> None:
+        """Close the row, and hear which shares of the limits are reached by that: a bill may be above its hold."""
+        settings = self._settings()
+        on_api = attempt.side == "api"  # a local answer takes nothing from any limit
+        settled = await self._ledger().settle(
+            run.correlation_id,
+            outcome,
+            limits=limits_of(settings, run.request.project) if on_api else (),
+            alert_percents=alerts_of(settings) if on_api else (),
+        )
+        run.alerts.extend(settled.alerts)
 
     def _leave_local(self, attempt: Attempt) -> None:
         """Give back the place at the local server and stop counting its time."""

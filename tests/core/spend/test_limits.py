@@ -10,7 +10,7 @@ import pytest
 
 from core.chat import Usage
 from core.errors import BudgetExceeded
-from core.spend import admission
+from core.spend import admission, writer
 from core.spend.database import LEDGER_FILE
 from core.spend.ledger import HoldRequest, Ledger, Limit, Outcome, SpendLimit, TokenLimit
 from tests.support.ledgers import HandClock, hold, new_request, open_ledger
@@ -179,6 +179,38 @@ async def test_a_settlement_that_costs_more_than_it_held_tells_too(home: Path) -
         )
         assert settled
         assert [(alert.percent, alert.used) for alert in settled.alerts] == [(80, 900)]
+
+
+async def test_a_local_answer_that_follows_tells_what_the_failed_attempt_crossed(home: Path) -> None:
+    async with open_ledger(home, HandClock()) as ledger:
+        request = new_request()
+        await ledger.begin(request, asking(10, limits=(MONTH,)))
+        local = new_request("local", correlation_id=request.correlation_id)
+        admission = await ledger.switch_side(done(900, 1), local, asking(0, limits=(MONTH,)))
+        assert [(alert.percent, alert.used) for alert in admission.alerts] == [(80, 900)]
+        assert admission.hold_nanodollars == 0
+
+
+async def test_a_settlement_that_could_not_be_written_at_once_leaves_its_alert_to_the_next(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_ledger(home, HandClock()) as ledger:
+        request = new_request()
+        await ledger.begin(request, asking(10, limits=(MONTH,)))
+
+        def full(connection: object) -> None:
+            raise sqlite3.OperationalError("database or disk is full")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(writer, "commit", full)
+            settled = await ledger.settle(
+                request.correlation_id, done(600, 1), limits=(MONTH,), alert_percents=(50, 80, 100)
+            )
+            assert (settled.saved, settled.alerts) == (False, ())
+        # Nobody hears what the retry crosses; so it is told by whoever comes next, and by nobody after that.
+        told = [(await ledger.begin(new_request(), asking(1, limits=(MONTH,)))).alerts for _ in range(2)]
+        assert [[alert.percent for alert in alerts] for alerts in told] == [[50], []]
+        assert ledger.unsaved == ()
 
 
 async def test_alerts_are_told_by_one_of_two_processes_only(home: Path) -> None:
