@@ -161,6 +161,7 @@ async def run_through(studio: Studio) -> None:
     await asyncio.sleep(1.5)
     await studio.take("limit")
     await studio.bridge.run_blocking(studio.bridge.core.settings.reset, "spend_limit_dollars")
+    await studio.until(lambda: studio.bridge.status.spend_limit_nanodollars != 10_000_000)
     window.show_spend(held=True)
     await asyncio.sleep(0.5)
     await studio.take("spend")
