@@ -28,7 +28,7 @@ from gui.widgets.words import count, limit_amount, time_left
 if TYPE_CHECKING:
     from core.status import ApiStatus, CoreStatus
 
-_HEIGHT = 48
+_HEIGHT, _MARGIN = 48, 16
 _BUDGET_WARNING = 0.95
 """From this share of the limit, spent and held together, the month's pill is outlined."""
 
@@ -176,8 +176,8 @@ class HeaderStrip(QWidget):
         short = "Today" if pill == "requests" else label[:3]
         runs = [
             Run(text=label, short=short, token="text3"),
-            Run(kind="lamp", name="failed"),
-            Run(text="Not available", token="text", weight=600),
+            Run(kind="lamp", name="failed", drop=LIMIT_DROP),  # the border says it as well
+            Run(text="Not available", short="Unknown", token="text", weight=600),
         ]
         self.pills[pill].set_runs(
             runs, tone="danger", name=f"{label}: not available", description="The ledger can't be read"
@@ -193,8 +193,7 @@ class HeaderStrip(QWidget):
         if not shown:
             return
         px = theme().px
-        margins = self._row.contentsMargins()
-        room = self.width() - margins.left() - margins.right()
+        room = self.width() - 2 * px(_MARGIN)
         titled = room - self._title.sizeHint().width() - px(16)
         densities = dict.fromkeys(self.pills, 0)
 
@@ -207,6 +206,11 @@ class HeaderStrip(QWidget):
         self._title.setVisible(self._needed(densities) <= titled)
         if self._needed(densities) > room:
             densities["api"] = densities["local"] = 3
+        margin = px(_MARGIN)
+        if self._needed(densities) > room:
+            margin = px(_MARGIN // 2)
+            room = self.width() - 2 * margin
+        self._row.setContentsMargins(margin, 0, margin, 1)
         narrow([("requests", SHORT), ("spend", SHORT), ("local", SHORT), ("api", SHORT)], room)
         narrow([("requests", NO_LIMIT), ("spend", NO_LIMIT)], room)
         self._row.setSpacing(self._gap(densities))
@@ -224,7 +228,6 @@ class HeaderStrip(QWidget):
     def _restyle(self) -> None:
         px = theme().px
         self.setFixedHeight(px(_HEIGHT))
-        self._row.setContentsMargins(px(16), 0, px(16), 1)
         self._fit()
         self.update()
 

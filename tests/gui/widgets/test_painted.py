@@ -212,10 +212,11 @@ CROWDED = replace(
 )
 
 
+UNREADABLE = replace(CROWDED, local_requests_today=None, budget=None)
+
+
 @pytest.mark.parametrize("zoom", [0.9, 1.0, 1.1, 1.25, 1.5])
-@pytest.mark.parametrize(
-    "status", [a_status(), CROWDED, a_status(budget=False)], ids=["calm", "full", "none"]
-)
+@pytest.mark.parametrize("status", [a_status(), CROWDED, UNREADABLE], ids=["calm", "full", "none"])
 def test_every_pill_is_whole_in_the_smallest_window(show: Show, zoom: float, status: CoreStatus) -> None:
     unit = theme()
     unit.set_zoom(zoom)
