@@ -82,10 +82,13 @@ def test_a_small_rate_is_used_up_to_the_last_request(per_minute: int, crowds: li
 
 
 @given(st.integers(EXACT_UP_TO + 1, 1_000_000), st.integers(0, MINUTE_US))
-def test_a_large_rate_counts_a_request_half_a_second_too_long_at_most(per_minute: int, after_us: int) -> None:
+def test_a_large_rate_counts_a_request_half_a_second_too_long_at_most_and_never_too_short(
+    per_minute: int, after_us: int
+) -> None:
     answer = begin((), NOW_US + after_us, per_minute)
     assert isinstance(answer, Passed)
     full = ((answer.log[0][0], per_minute),)
+    assert isinstance(begin(full, NOW_US + after_us + MINUTE_US - 1, per_minute), TooSoon)
     again_us = NOW_US + after_us + MINUTE_US + MINUTE_US // EXACT_UP_TO
     assert isinstance(begin(full, again_us, per_minute), Passed)
 
