@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from PySide6.QtCore import QPoint, Qt, Signal
+from PySide6.QtGui import QHideEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from gui.theme import set_property, theme
-from gui.widgets.hover import watch_hover
+from gui.widgets.hover import settle_hover
 from gui.widgets.icon_button import IconButton
 
 POPOVER_WIDTH_PX = 380
@@ -92,6 +93,14 @@ class NoticeBar(QFrame):
         self.hide()
 
 
+class _Popover(QFrame):
+    def hideEvent(self, event: QHideEvent) -> None:
+        super().hideEvent(event)
+        bell = self.parentWidget()
+        if bell is not None:
+            settle_hover(bell)
+
+
 class Bell(IconButton):
     """Opens the list of notices; a filled bell says that there are some."""
 
@@ -108,9 +117,8 @@ class Bell(IconButton):
         self.set_name(f"Notices: {len(notices)}" if notices else "Notices: none")
 
     def _open(self) -> None:
-        popover = QFrame(self, Qt.WindowType.Popup)
+        popover = _Popover(self, Qt.WindowType.Popup)
         popover.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        watch_hover(popover, self)
         popover.setAccessibleName("Notices")
         set_property(popover, popover=True)
         column = QVBoxLayout(popover)

@@ -20,7 +20,7 @@ from gui.preferences.appearance_section import appearance_file
 from gui.tasks import Tasks
 from gui.theme import theme
 from gui.widgets.header import HeaderStrip
-from gui.widgets.hover import watch_hover
+from gui.widgets.hover import settle_after
 from gui.widgets.icon_button import IconButton
 from gui.widgets.rail import Rail
 from gui.widgets.toast import ToastHost
@@ -207,7 +207,7 @@ class Window(QWidget):
         menu.addAction("Where files are kept", lambda: self.show_page("preferences", "data"))
         menu.addAction("Open the log", self._open_log)
         menu.addAction("About Signalbox", lambda: self.show_page("preferences", "about"))
-        watch_hover(menu, button)
+        settle_after(menu, button)
         menu.popup(button.mapToGlobal(QPoint(0, button.height() + 4)))
 
     def _open_log(self) -> None:

@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QMenu, QSizePolicy, Q
 from core.spend.money import format_cost
 from gui.chat.records import Totals
 from gui.theme import set_property, theme
-from gui.widgets.hover import watch_hover
+from gui.widgets.hover import settle_after
 from gui.widgets.icon_button import IconButton
 
 
@@ -119,7 +119,7 @@ class HeaderRow(QFrame):
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         menu.addAction("Export as Markdown…", lambda: self.export_asked.emit("markdown"))
         menu.addAction("Export as JSON…", lambda: self.export_asked.emit("json"))
-        watch_hover(menu, self.export_button)
+        settle_after(menu, self.export_button)
         menu.popup(self.export_button.mapToGlobal(QPoint(0, self.export_button.height() + 2)))
 
     def _open_menu(self) -> None:
@@ -129,7 +129,7 @@ class HeaderRow(QFrame):
         menu.addAction("Copy as Markdown", self.copy_asked.emit)
         menu.addSeparator()
         menu.addAction("Delete", self.delete_asked.emit)
-        watch_hover(menu, self.menu_button)
+        settle_after(menu, self.menu_button)
         menu.popup(self.menu_button.mapToGlobal(QPoint(0, self.menu_button.height() + 2)))
 
     def resizeEvent(self, event: QResizeEvent) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QPoint, Qt, QTimer, Signal
-from PySide6.QtGui import QKeyEvent
+from PySide6.QtGui import QHideEvent, QKeyEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from core.errors import SignalboxError
@@ -18,7 +18,7 @@ from gui.spend.limits import LimitBars, checked_words
 from gui.tasks import Tasks
 from gui.theme import set_property, theme
 from gui.widgets.fitted_scroll import FittedScroll
-from gui.widgets.hover import watch_hover
+from gui.widgets.hover import settle_hover
 
 if TYPE_CHECKING:
     from core.spend.rows import LedgerRow
@@ -100,7 +100,6 @@ class SpendPopover(QFrame):
     def popup_at(self, anchor: QWidget, *, held: bool = False) -> None:
         """Open under ``anchor``; ``held`` shows the holds at once."""
         self._anchor = anchor
-        watch_hover(self, anchor)
         if held:
             self._toggle_held()
         self._place()
@@ -221,6 +220,11 @@ class SpendPopover(QFrame):
     async def _settle(self, row: LedgerRow, nanodollars: int) -> LedgerRow:
         resolving = self._bridge.core.resolve(row.correlation_id, nanodollars, row.attempt)
         return await self._bridge.call(resolving)
+
+    def hideEvent(self, event: QHideEvent) -> None:
+        super().hideEvent(event)
+        if self._anchor is not None:
+            settle_hover(self._anchor)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         if event.key() == Qt.Key.Key_Escape:

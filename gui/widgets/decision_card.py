@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from PySide6.QtCore import QPoint, QRectF, QSize, Qt
 from PySide6.QtGui import (
     QGuiApplication,
+    QHideEvent,
     QKeyEvent,
     QPainter,
     QPainterPath,
@@ -33,7 +34,7 @@ from gui.widgets.decision_facts import (
 from gui.widgets.error_card import IconMark
 from gui.widgets.fitted_scroll import FittedScroll
 from gui.widgets.fold import Fold
-from gui.widgets.hover import watch_hover
+from gui.widgets.hover import settle_hover
 from gui.widgets.icon_button import IconButton
 from gui.widgets.money_label import MoneyLabel
 from gui.widgets.painted import paint_box
@@ -110,7 +111,6 @@ class DecisionCard(QFrame):
     def popup_at(self, anchor: QWidget) -> None:
         """Open under ``anchor``, or above it where the screen ends, with the focus inside."""
         self._anchor = anchor
-        watch_hover(self, anchor)
         self._place()
         self.show()
         self._place()  # the sentences know their height only now
@@ -143,6 +143,11 @@ class DecisionCard(QFrame):
         """All of it, without scrolling."""
         width = theme().px(_WIDTH)
         return QSize(width, self._scroll.fit(width - 2, _UNBOUND_PX) + 2)
+
+    def hideEvent(self, event: QHideEvent) -> None:
+        super().hideEvent(event)
+        if self._anchor is not None:
+            settle_hover(self._anchor)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         if event.key() == Qt.Key.Key_Escape:

@@ -6,18 +6,19 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+import shiboken6
 from PySide6.QtCore import QCoreApplication, QEvent, QPoint, QRectF, Qt
 from PySide6.QtGui import QCursor, QImage, QPainter
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QFrame, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QApplication, QVBoxLayout, QWidget
 
 from core.chat import Estimate
 from core.local.server import ServerState
 from core.status import ApiStatus, CoreStatus
 from gui.theme import theme
 from gui.widgets.budget_bar import BudgetBar, BudgetSummary
+from gui.widgets.decision_card import DecisionCard
 from gui.widgets.header import HeaderStrip, short_model
-from gui.widgets.hover import watch_hover
 from gui.widgets.lamp import LAMP_WORDS, Lamp
 from gui.widgets.marks import paint_lamp
 from gui.widgets.mini_bar import MiniBar
@@ -490,18 +491,27 @@ def test_the_budgets_legend_takes_a_second_line_and_cuts_nothing(show: Show, zoo
 def test_the_hover_leaves_a_button_with_the_pointer_though_its_popup_was_open(
     show: Show, monkeypatch: pytest.MonkeyPatch, stays: bool
 ) -> None:
-    button = QPushButton("Open")
-    show(button)
-    popup = QFrame(button, Qt.WindowType.Popup)
-    popup.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-    watch_hover(popup, button)
-    popup.show()
-    button.setAttribute(Qt.WidgetAttribute.WA_UnderMouse)
-    inside = button.mapToGlobal(button.rect().center())
-    monkeypatch.setattr(QCursor, "pos", lambda: inside if stays else inside + QPoint(500, 300))
-    popup.close()
+    page = QWidget()
+    badge = RouteBadge(page)
+    show(page)
+    card = DecisionCard(a_result(), page)
+    card.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+    card.popup_at(badge)
+    badge.setAttribute(Qt.WidgetAttribute.WA_UnderMouse)
+    inside = badge.mapToGlobal(badge.rect().center())
+    monkeypatch.setattr(QCursor, "pos", lambda: inside if stays else inside + QPoint(900, 700))
+    card.close()
+    assert badge.underMouse() == stays
+
+
+def test_a_button_that_goes_with_its_open_popup_is_no_accident(qapp: QApplication) -> None:
+    page = QWidget()
+    badge = RouteBadge(page)
+    page.show()
+    DecisionCard(a_result(), page).popup_at(badge)
+    shiboken6.delete(page)
     QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
-    assert button.underMouse() == stays
+    assert not shiboken6.isValid(badge)
 
 
 def test_the_focus_given_to_a_switch_is_on_its_chosen_segment(show: Show) -> None:
