@@ -19,10 +19,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
+from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.errors import SignalboxError
+from core.errors import LedgerUnavailable, SignalboxError
 from core.spend.budget import (
     Budget,
     BudgetAlert,
@@ -33,7 +36,7 @@ from core.spend.budget import (
 )
 from core.spend.decisions import decision_json
 from core.spend.ledger_reads import LedgerReads
-from core.spend.opened import Opened, moment
+from core.spend.opened import Opened, local_now, moment
 from core.spend.rows import (
     Admission,
     ArmedLimit,
@@ -109,6 +112,11 @@ class Ledger(LedgerReads):
     counts each request once, on one day or the other, and loses none.
     """
 
+    def __init__(self, url: str | None, home: Path, *, clock: Callable[[], datetime] = local_now) -> None:
+        super().__init__(url, home, clock=clock)
+        self._doubtful: dict[str, Callable[[Connection], bool]] = {}
+        """Switches whose commit was not answered: whether they are in the ledger is asked when they are settled."""
+
     # ------------------------------------------------------------------ a request's life
 
     async def begin(
@@ -129,9 +137,18 @@ class Ledger(LedgerReads):
         """
         opened = self._require()
         store, asked = opened.store, self._beginning(record, hold, rates)
-        operation = Operation(lambda connection: store.begin(connection, asked), durable=record.side == "api")
+        operation = Operation(
+            lambda connection: store.begin(connection, asked),
+            durable=record.side == "api",
+            stands=_stands(store, asked),
+        )
         try:
             return _admitted(await self._answer(opened, operation))
+        except LedgerUnavailable:
+            if operation.doubted is not None:
+                # It may be in a database that can't be asked just now: then its hold is given up once it can.
+                opened.writer.submit(self._settlement(opened, record.correlation_id, _NEVER_SENT, (), ()))
+            raise
         except asyncio.CancelledError:
             if not operation.future.cancel():
                 # Too late to take it back from the queue: the hold will stand, so give it up again.
@@ -184,11 +201,16 @@ class Ledger(LedgerReads):
         alert_percents: tuple[int, ...],
     ) -> Operation:
         store, now = opened.store, self._now()
+        switched = self._doubtful.pop(correlation_id, None)
 
         def settle(connection: Connection) -> Settlement:
             # Kept in memory and written at last, its answer is heard by nobody: the next one tells what it crossed.
             told = () if operation.future.done() else limits
-            return store.settle(connection, correlation_id, outcome, now, told, alert_percents)
+            ended = outcome
+            if switched is not None and switched(connection):
+                # The switch that nobody heard of has closed the attempt that is meant; the next one was never sent.
+                ended = replace(_NEVER_SENT, status=outcome.status, error_kind=outcome.error_kind)
+            return store.settle(connection, correlation_id, ended, now, told, alert_percents)
 
         operation = Operation(settle, durable=outcome.cost_nanodollars != 0, keep_as=correlation_id)
         return operation
@@ -211,8 +233,19 @@ class Ledger(LedgerReads):
             InvalidRequest: the request is not open.
             LedgerUnavailable: it cannot be recorded, so it must not be sent.
         """
-        asked = self._beginning(record, hold, rates)
-        return _admitted(await self._write(lambda store, link: store.switch(link, failed, asked)))
+        opened = self._require()
+        store, asked = opened.store, self._beginning(record, hold, rates)
+        operation = Operation(
+            lambda connection: store.switch(connection, failed, asked), stands=_stands(store, asked)
+        )
+        try:
+            return _admitted(await self._answer(opened, operation))
+        except LedgerUnavailable:
+            if operation.doubted is not None:
+                self._doubtful[record.correlation_id] = partial(
+                    store.has_begun, asked=asked, admission=operation.doubted
+                )
+            raise
 
     async def refuse(self, record: RefusedRequest) -> LedgerRow:
         """Record a request that was never sent, so that reports can count it. Again, it changes nothing.
@@ -327,6 +360,13 @@ class Ledger(LedgerReads):
         """
         now = self._now()
         await self._write(lambda store, link: store.add_score(link, entry, now), durable=False)
+
+
+def _stands(store: CorrectingStore, asked: Beginning) -> Callable[[Connection, Any], bool]:
+    def stands(connection: Connection, answer: Any) -> bool:
+        return isinstance(answer, Admission) and store.has_begun(connection, asked, answer)
+
+    return stands
 
 
 def _admitted(answer: Admission | SignalboxError) -> Admission:

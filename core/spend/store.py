@@ -94,7 +94,7 @@ class Store:
             InvalidRequest: there is no such request, or its last attempt is closed already.
         """
         row = self._last_attempt(connection, asked.record.correlation_id)
-        if row["state"] != "open":
+        if not _may_still_end(row):
             raise InvalidRequest(_FORGOTTEN, hint="Send it again as a new request.")
         closed = {**row, **closing(row, failed, "superseded", asked.now.us)}
         # The failed attempt's own hold must not stand in the way of the next one.
@@ -104,6 +104,16 @@ class Store:
         except SignalboxError:
             self.books.change(closed, row)
             raise
+
+    def has_begun(self, connection: Connection, asked: Beginning, admission: Admission) -> bool:
+        """Whether the attempt of ``admission`` is in the ledger: its transaction's end was never heard of."""
+        rows = self._last.rows(driver_of(connection), correlation_id=asked.record.correlation_id)
+        return bool(rows) and (
+            rows[0]["number"] == admission.attempt
+            and rows[0]["state"] == "open"
+            and rows[0]["started_us"] == asked.started.us
+            and Owner(rows[0]["owner_host"], rows[0]["owner_pid"], rows[0]["owner_started"]) == self.owner
+        )
 
     def _begin(
         self, connection: Connection, asked: Beginning, number: int, replaced: tuple[Row, Row] | None
@@ -203,8 +213,8 @@ class Store:
     ) -> Settlement:
         """Close the last attempt; say whether that changed anything.
 
-        A second call changes nothing, except that a true cost replaces one that was only estimated: an
-        answer may still arrive after a start-up gave its hold up as lost.
+        A second call changes nothing, except that the true figures replace those of an attempt that a start-up
+        gave up as lost: its answer may still arrive.
 
         Raises:
             InvalidRequest: there is no such request.
@@ -213,13 +223,17 @@ class Store:
         late_truth = row["state"] == "unresolved" and (
             outcome.cost_nanodollars is not None or outcome.usage is not None or not outcome.may_have_billed
         )
-        if row["state"] != "open" and not late_truth:
+        if not _may_still_end(row) and not late_truth:
             return Settlement(saved=False)
         self._end(connection, row, outcome, outcome.status, now.us, "settle")
         return Settlement(saved=True, alerts=self._alerts(limits, alert_percents, now.us, now.day))
 
     def recover(self, connection: Connection, now_us: int) -> Recovered:
-        """Close what dead processes left open: API attempts at their hold, local ones at no cash."""
+        """Close what dead processes left open: API attempts at their hold, local ones at no cash.
+
+        What has run longer than its hold lasts is closed too, although its process may live. Its true end still
+        counts when it comes: see ``settle`` and ``switch``.
+        """
         alive: dict[Owner, bool | None] = {}
         unresolved: list[str] = []
         nanodollars = local = 0
@@ -315,6 +329,13 @@ class Store:
                     )
                 )
         return tuple(alerts)
+
+
+def _may_still_end(row: Row) -> bool:
+    """Whether an attempt's own end may still come: it is open, or a start-up gave it up and nobody settled it."""
+    given_up = row["error_kind"] == _INTERRUPTED.error_kind and row["status"] == _INTERRUPTED.status
+    # A local attempt has no cash that could be unresolved.
+    return row["state"] == "open" or (given_up and (row["state"] == "unresolved" or row["side"] == "local"))
 
 
 KEY_KEPT_US = 24 * 3600 * 1_000_000

@@ -51,12 +51,17 @@ class Operation:
     ``durable`` waits for the disk. An operation with a ``keep_as`` name is never lost: while it cannot be
     written it stays in memory and its future says ``False``. A ``rehearsal`` runs alone and is rolled back.
     ``waiter`` belongs to the loop that waits: it is set once ``future`` is done.
+
+    A server may commit and die before it says so. ``doubted`` is then what ``run`` answered, and ``stands`` tells
+    whether that is in the ledger after all; without it, ``run`` again changes nothing that was written.
     """
 
     run: Callable[[Connection], Any]
     durable: bool = True
     keep_as: str | None = None
     rehearsal: bool = False
+    stands: Callable[[Connection, Any], bool] | None = None
+    doubted: Any = None
     future: Future[Any] = field(default_factory=Future[Any])
     waiter: asyncio.Future[None] | None = None
 
@@ -142,7 +147,7 @@ class Writer:
         failures_in_a_row = 0
         for operation in together if failure is not None else ():
             # One bad entry must not stop the others, but a full disk fails them all: no need to try each.
-            if len(together) > 1 and failures_in_a_row < GIVE_UP_AFTER:
+            if (len(together) > 1 or operation.doubted is not None) and failures_in_a_row < GIVE_UP_AFTER:
                 failure = self._write([operation])
             if failure is None:
                 failures_in_a_row = 0
@@ -157,6 +162,8 @@ class Writer:
     def _write(self, operations: list[Operation]) -> Exception | None:
         """Return why the transaction failed as a whole; ``None`` once every future is resolved."""
         rehearsal = operations[0].rehearsal
+        answers: list[tuple[Any, SignalboxError | None]] = []
+        committing = False
         try:
             connection = self._connect(durable=any(operation.durable for operation in operations))
             begin_writing(connection)
@@ -164,9 +171,13 @@ class Writer:
             answers = [_run(connection, operation) for operation in operations]
             if not rehearsal:
                 self._books.flush(time.time_ns())
+                committing = self._path is None
                 commit(connection)
         except Exception as error:  # noqa: BLE001 - whatever fails a commit, the thread lives and its callers hear
             self._undo()
+            if committing:
+                for operation, (result, _) in zip(operations, answers, strict=True):
+                    operation.doubted = result if operation.stands is not None else None
             return self._explain(error)
         if rehearsal:
             self._undo()
@@ -295,6 +306,12 @@ def _of_sqlalchemy(error: Exception) -> bool:
 def _run(connection: Connection, operation: Operation) -> tuple[Any, SignalboxError | None]:
     """Run one operation. A refusal is its answer; whatever else fails it goes up and fails the transaction."""
     try:
+        if (
+            operation.doubted is not None
+            and operation.stands is not None
+            and operation.stands(connection, operation.doubted)
+        ):
+            return operation.doubted, None
         return operation.run(connection), None
     except LedgerUnavailable:
         raise

@@ -43,8 +43,8 @@ class PostgresServer:
             shutil.chown(self._folder, "postgres")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            self._port = int(free.getsockname()[1])
-        self.url = f"postgresql://postgres@127.0.0.1:{self._port}/postgres"
+            self.port = int(free.getsockname()[1])
+        self.url = f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
 
     def __enter__(self) -> PostgresServer:
         self._run(
@@ -54,7 +54,7 @@ class PostgresServer:
         return self
 
     def start(self) -> None:
-        options = f"-p {self._port} -c listen_addresses=127.0.0.1 -c unix_socket_directories="
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories="
         log = self._folder / "log"
         self._run("pg_ctl", "-D", self._folder / "data", "-l", log, "-w", "-o", options, "start")
 
