@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 from core.chat import ChatRequest, ProviderEvent, Side
@@ -38,6 +38,8 @@ class AnthropicProvider:
     longest silence on the wire, in seconds; pings count as signs of life, since a model may think for minutes, and
     come as ``OutputProgress(0)``. ``connect_timeout_s`` is how long connecting may take.
     A request that names a Claude model as its hint is served by that model, any other by ``model``.
+    ``most_output_tokens`` says how long an answer of a model may be where that is less than the model can: no
+    longer one than was held for is ever asked of it.
     """
 
     name = "anthropic"
@@ -51,7 +53,9 @@ class AnthropicProvider:
         *,
         timeout_s: float = STREAM_TIMEOUT_S,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        most_output_tokens: Callable[[str], int | None] = lambda model: None,
     ) -> None:
+        self._most_output_tokens = most_output_tokens
         url = (base_url or DEFAULT_BASE_URL).rstrip("/")
         self._key = api_key.strip()
         self._model = model
@@ -102,7 +106,7 @@ class AnthropicProvider:
                 request,
                 model,
                 family,
-                max_output_tokens=self._limits_of(model, family)[1],
+                max_output_tokens=self._longest_answer(model, family),
                 adapt_schema=transform_schema,
             )
             response = await client.messages.with_raw_response.create(
@@ -165,6 +169,10 @@ class AnthropicProvider:
     def _limits_of(self, model: str, family: ClaudeFamily) -> tuple[int | None, int | None]:
         context_tokens, max_output_tokens = self._limits.get(model, (None, None))
         return context_tokens or family.context_tokens, max_output_tokens or family.max_output_tokens
+
+    def _longest_answer(self, model: str, family: ClaudeFamily) -> int | None:
+        limits = (self._limits_of(model, family)[1], self._most_output_tokens(model))
+        return min((limit for limit in limits if limit is not None), default=None)
 
     async def _open(self) -> AsyncAnthropic:
         if not self._key:

@@ -132,7 +132,11 @@ class ApiSide:
             from core.providers.anthropic import AnthropicProvider
 
             self._providers[slot] = AnthropicProvider(
-                self._key, self._base_url, wanted, connect_timeout_s=self._connect_timeout_s
+                self._key,
+                self._base_url,
+                wanted,
+                connect_timeout_s=self._connect_timeout_s,
+                most_output_tokens=self._most_output_tokens,
             )
         return self._providers[slot]
 
@@ -149,6 +153,11 @@ class ApiSide:
             return "down", _breaker_words(breaker)
         return "up", ""
 
+    def _most_output_tokens(self, model: str) -> int | None:
+        """Return the longest answer that is asked of ``model``: what is held for is what may be sent."""
+        limits = (claude_family(model).max_output_tokens, self._prices.max_output_tokens_of(model))
+        return min((limit for limit in limits if limit is not None), default=None)
+
     def _estimate(self, model: str, signals: Signals, request: ChatRequest) -> Estimate:
         likely_output = likely_output_tokens(signals)
         cost = self._prices.worst_case_nanodollars(model, signals.input_tokens, likely_output)
@@ -158,7 +167,7 @@ class ApiSide:
             signals.input_tokens_bound,
             signals.max_output_tokens,
             cache_write=request.cache_marks.lifetime if request.cache_marks is not None else None,
-            max_output_limit=claude_family(model).max_output_tokens if cost is not None else None,
+            max_output_limit=self._most_output_tokens(model),
         )
         return Estimate(model=model, cost_nanodollars=cost, hold_nanodollars=hold)
 

@@ -17,6 +17,13 @@ MESSAGE_OVERHEAD_TOKENS = 8
 TOOL_OVERHEAD_TOKENS = 400
 """Anthropic adds a system prompt of up to 346 tokens (its documentation of tool use) once tools are there."""
 
+SCHEMA_OVERHEAD_TOKENS = 400
+"""A JSON schema makes Anthropic add a system prompt that explains the format (its documentation of structured
+outputs; it names no size, so it is taken for that of tools)."""
+
+SCHEMA_GROWTH = 3
+"""The SDK writes a schema anew in what the API takes: closed objects, one type at a place, the rest as text."""
+
 TOOL_CALL_OVERHEAD_TOKENS = 40
 """What stands around a call's name, id and arguments, and around its result; no template known here adds more."""
 
@@ -59,9 +66,11 @@ def read_signals(
         texts.append(request.system)
     if request.tools:
         texts += [json.dumps([tool.name, tool.description, dict(tool.parameters)]) for tool in request.tools]
+    overhead = 0
     if request.response_format is not None:
         texts.append(json.dumps(dict(request.response_format.schema)))
-    overhead = MESSAGE_OVERHEAD_TOKENS * (len(request.messages) + 1)
+        overhead += SCHEMA_OVERHEAD_TOKENS + (SCHEMA_GROWTH - 1) * len(texts[-1])
+    overhead += MESSAGE_OVERHEAD_TOKENS * (len(request.messages) + 1)
     overhead += TOOL_CALL_OVERHEAD_TOKENS * call_count
     overhead += TOOL_OVERHEAD_TOKENS if request.tools else 0
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 from anthropic import transform_schema
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core.chat import ChatRequest, JsonSchemaFormat
 from core.providers.anthropic_wire import count_arguments
 from core.providers.claude_models import claude_family
+from core.routing.signals import read_signals
 
 MODEL = "claude-sonnet-4-6-20260501"
 
@@ -33,3 +38,69 @@ def test_a_property_of_two_types_is_either_of_them() -> None:
 def test_a_property_that_is_called_type_stays_one() -> None:
     schema = sent({"type": "object", "properties": {"type": {"type": "string"}}, "required": ["type"]})
     assert schema["properties"] == {"type": {"type": "string"}}
+
+
+def nested(levels: int, types: list[str]) -> dict[str, object]:
+    schema: dict[str, object] = {"type": "string"}
+    for _ in range(levels):
+        schema = {
+            "type": types,
+            "properties": {"a": schema},
+            "required": ["a"],
+            "additionalProperties": False,
+        }
+    return {"type": "object", "properties": {"a": schema}, "required": ["a"], "additionalProperties": False}
+
+
+def test_a_schema_does_not_double_with_each_level_that_may_be_null() -> None:
+    schema = nested(60, ["object", "null"])  # doubled at each level, it would be larger than any machine
+    assert len(json.dumps(sent(schema))) < 3 * len(json.dumps(schema))
+
+
+def test_each_type_keeps_what_is_said_of_it() -> None:
+    schema = sent(
+        {
+            "type": "object",
+            "properties": {
+                "a": {"type": ["array", "string"], "items": {"type": "integer"}, "format": "date"},
+                "b": {"type": ["string", "null"], "enum": ["x", None, 3]},
+                "c": {"type": ["object", "null"], "oneOf": [{"type": "null"}]},
+                "d": {"type": ["number", "null"], "enum": [{}, None], "title": "D"},
+            },
+        }
+    )
+    assert schema["properties"] == {
+        "a": {
+            "anyOf": [
+                {"type": "array", "items": {"type": "integer"}},
+                {"type": "string", "format": "date"},
+            ]
+        },
+        "b": {"enum": ["x", None]},
+        "c": {"anyOf": [{"type": "null"}]},
+        "d": {"enum": [None], "title": "D"},
+    }
+
+
+@given(
+    st.recursive(
+        st.fixed_dictionaries({"type": st.sampled_from(["string", "integer", ["string", "null"]])}),
+        lambda inner: st.one_of(
+            st.fixed_dictionaries(
+                {
+                    "type": st.sampled_from(["object", ["object", "null"], ["null", "array", "object"]]),
+                    "properties": st.dictionaries(st.text("abc", min_size=1, max_size=3), inner, max_size=3),
+                    "items": inner,
+                    "minItems": st.integers(0, 5),
+                }
+            ),
+            st.fixed_dictionaries({"type": st.just("array"), "items": inner}),
+            st.fixed_dictionaries({"anyOf": st.lists(inner, min_size=1, max_size=3)}),
+        ),
+        max_leaves=12,
+    )
+)
+def test_the_hold_covers_what_is_sent(schema: dict[str, object]) -> None:
+    request = ChatRequest.from_prompt("hi", response_format=JsonSchemaFormat(schema=schema))
+    bound = read_signals(request, default_max_tokens=1).input_tokens_bound
+    assert len(json.dumps(sent(schema), ensure_ascii=False)) <= bound
