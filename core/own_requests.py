@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from core.chat import ChatRequest, ChatResult, Side
+from core.errors import ContentRefused
 
 if TYPE_CHECKING:
     from core.structured.probe import ProbeProgress, Progress
@@ -23,9 +24,19 @@ async def summarised(ask: Ask, request: ChatRequest, window_tokens: int) -> Chat
     if plan is None:
         return request
     asked = dataclasses.replace(
-        plan.request_to_send, source=request.source, project=request.project, force=request.force
+        plan.request_to_send,
+        source=request.source,
+        project=request.project,
+        force=request.force,
+        model=request.model,
     )
     summary = await ask(asked)
+    if summary.finish_reason == "refusal" or not summary.text.strip():
+        raise ContentRefused(
+            "The model gave no summary of the conversation's beginning.",
+            hint="The conversation is as it was. Try again, or let its oldest turns be left out "
+            "(CONTEXT_WINDOW_TOKENS).",
+        )
     return plan.apply(summary.text).request
 
 

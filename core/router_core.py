@@ -196,6 +196,7 @@ class RouterCore(LedgerFace):
         try:
             await within(deadline, self._ready(request), "getting ready")
         except SignalboxError as error:
+            error.correlation_id = request.correlation_id
             yield Failed(error)
             return
         events = self._router.stream(request, deadline)
@@ -210,6 +211,7 @@ class RouterCore(LedgerFace):
                     yield event
             if not ended:
                 stopping = Unavailable("Signalbox is stopping.", hint="What had arrived is settled.")
+                stopping.correlation_id = request.correlation_id
                 yield Failed(stopping)
         finally:
             del self._running[events]

@@ -21,7 +21,7 @@ from core.routing.health import Breaker, Ticket
 from core.routing.limits import alerts_of, limits_of, rates_of
 from core.routing.local_queue import LocalQueue, Slot
 from core.routing.machine import LocalMachine
-from core.routing.policy import Policy, RouterState, SideState, decide
+from core.routing.policy import Policy, RouterState, SideState, decide, room_needed
 from core.routing.refusals import refusal_error
 from core.routing.run import Attempt, Run, within
 from core.routing.shaping import Shaped, Shaper
@@ -41,8 +41,9 @@ log = logging.getLogger(__name__)
 LOCAL_BOOT_WAIT_S = 120.0
 """How long a request that only Local can serve waits for a server that is starting."""
 
-COUNT_TIMEOUT_S = 3.0
-"""How long the provider's own count of the input may take; without it the bound stands."""
+COUNT_TIMEOUT_S = 8.0
+"""How long the provider's own count of the input may take; without it the bound stands. The first one loads the
+SDK, which takes a second on an idle machine."""
 
 DECISIONS_MAX = 4
 """How often a request is decided anew because the money or the local place went to others meanwhile."""
@@ -73,6 +74,14 @@ class Track(Protocol):
 
 class LineTooLong(Exception):
     """The local server's line was not waited for; the text finishes "Local busy: ..."."""
+
+
+class SideClosed(LineTooLong):
+    """A side's breaker opened while a request waited to be sent there."""
+
+
+class _PlaceTaken(Exception):
+    """It is the request's turn by the rates, but the local server has no place for it just now."""
 
 
 class Admission:
@@ -176,13 +185,14 @@ class Admission:
         if decision.side is None and await self._waited_for_local(run, signals, standing, on_wait):
             standing = await self.standing(project)
             decision = self.decide(shaped, signals, standing)
+        if decision.side == "local":
+            counted = await self._counted_by_local(run, decision, signals)
+            if counted is not signals:
+                signals = counted
+                decision = self.decide(shaped, signals, standing)
         if decision.rule == "budget":
-            if shaped.request.cache_marks is not None:
-                shaped = run.shaped = (
-                    shaped.without_marks()
-                )  # writing a cache is dearer; near a limit it can wait
-            signals = await self._counted(shaped, signals, standing)
-            decision = self.decide(shaped, signals, standing)
+            signals, decision = await self.decided_near_limit(run, signals, standing)
+            shaped = run.shaped or shaped
         for _ in range(DECISIONS_MAX):
             run.decision = decision
             if decision.side is None:
@@ -193,6 +203,8 @@ class Admission:
             except BudgetExceeded as error:
                 # Other requests took the money between the decision and the hold: decide on what is left now.
                 log.info("decided again: %s", error.message)
+            except SideClosed as error:
+                log.info("decided again: %s", error)
             except LineTooLong as error:
                 run.line_too_long = str(error)
             standing = await self.standing(project)
@@ -201,6 +213,16 @@ class Admission:
             "Other requests took the money that was free, again and again.",
             hint="Nothing was charged. Try again.",
         )
+
+    async def decided_near_limit(
+        self, run: Run, signals: Signals, standing: Standing
+    ) -> tuple[Signals, RouteDecision]:
+        """Decide anew where only a limit is in the way: on the provider's own count, and without cache marks."""
+        assert run.shaped is not None
+        if run.shaped.request.cache_marks is not None:
+            run.shaped = run.shaped.without_marks()  # writing a cache is dearer; near a limit it can wait
+        signals = await self._counted(run.shaped, signals, standing)
+        return signals, self.decide(run.shaped, signals, standing)
 
     async def reopen(
         self, run: Run, decision: RouteDecision, request: ChatRequest | None, failed: Outcome, on_wait: OnWait
@@ -224,48 +246,73 @@ class Admission:
         failed: Outcome | None = None,
         request: ChatRequest | None = None,
     ) -> Attempt:
-        assert decision.side is not None
-        settings = self._settings()
+        side = decision.side
+        assert side is not None
+        settings, line = self._settings(), self._lines[side]
         began = time.perf_counter()
         waited = False
+        slot: Slot | None = None
 
         def told(waiting: Waiting) -> None:
             nonlocal waited
             waited = True
             on_wait(waiting)
 
-        attempt = await self._lines[decision.side].passed(
-            lambda: self._open(run, decision, told, failed, request),
-            max_waiting=settings.max_waiting_requests,
-            max_wait_s=settings.rate_max_wait_s,
-            deadline_left_s=run.deadline.left_s,
-            on_wait=told,
-        )
+        async def try_once() -> Attempt:
+            nonlocal slot
+            taken, slot = slot, None
+            if side == "local" and taken is None:
+                taken = await self._place_now()
+            return await self._open(run, decision, failed, request, taken, has_waited=waited)
+
+        while True:
+            # Who waits for a place keeps nobody from the rates, and who waits for its turn keeps no place.
+            if side == "local":
+                slot = await self._place(run, decision, told, time.perf_counter() - began)
+                if line.waiting:
+                    slot.leave()
+                    slot = None
+            try:
+                attempt = await line.passed(
+                    try_once,
+                    max_waiting=settings.max_waiting_requests,
+                    max_wait_s=settings.rate_max_wait_s,
+                    deadline_left_s=run.deadline.left_s,
+                    on_wait=told,
+                )
+                break
+            except _PlaceTaken:
+                continue
         if waited:
             took_ms = (time.perf_counter() - began) * 1000
-            run.steps.append(
-                RequestStep(kind="waited", detail="Waited its turn", side=decision.side, took_ms=took_ms)
-            )
+            run.steps.append(RequestStep(kind="waited", detail="Waited its turn", side=side, took_ms=took_ms))
         return attempt
+
+    async def _place_now(self) -> Slot:
+        """Take a place at the local server if one is free. :raises _PlaceTaken: none is."""
+        try:
+            return await self._queue.enter(0)
+        except (TimeoutError, QueueFull):
+            raise _PlaceTaken from None
 
     async def _open(
         self,
         run: Run,
         decision: RouteDecision,
-        on_wait: OnWait,
         failed: Outcome | None,
         request: ChatRequest | None,
+        slot: Slot | None,
+        *,
+        has_waited: bool,
     ) -> Attempt:
-        """Take a place and a ticket, then write the row. Gives both back if that fails."""
+        """Take a ticket, then write the row. Gives it and the place back if that fails."""
         side = decision.side
         assert side is not None
-        slot = await self._place(run, decision, on_wait) if side == "local" else None
         breaker = self._tracks[side].breaker(decision.model)
-        if slot is not None and slot.waited_s > 0 and not breaker.allows:
-            slot.leave()
-            raise LineTooLong("it failed while this request waited")
         ticket: Ticket | None = None
         try:
+            if has_waited and not breaker.allows:
+                raise SideClosed("it failed while this request waited")
             sent, decision = self._phrased(run, decision, request)
             ticket = breaker.begin()
             admitted = await self._written(run, decision, failed)
@@ -334,8 +381,10 @@ class Admission:
         run.switching = asyncio.ensure_future(self._ledger().switch_side(failed, record, hold, rates=rates))
         return await asyncio.shield(run.switching)
 
-    async def _place(self, run: Run, decision: RouteDecision, on_wait: OnWait) -> Slot:
+    async def _place(self, run: Run, decision: RouteDecision, on_wait: OnWait, waited_s: float = 0.0) -> Slot:
         """Wait for a place at the local server: for long only where the API is no choice.
+
+        ``waited_s`` is how long the request has waited already.
 
         Raises:
             LineTooLong: the API may be asked instead.
@@ -349,9 +398,10 @@ class Admission:
 
         may_go_elsewhere = self._may_spill(run, decision)
         max_wait_s = self._settings().local_max_wait_s if may_go_elsewhere else None
+        left_s = None if max_wait_s is None else max(0.0, max_wait_s - waited_s)
         try:
             return await within(
-                run.deadline, self._queue.enter(max_wait_s, told), "waiting for a place at the local server"
+                run.deadline, self._queue.enter(left_s, told), "waiting for a place at the local server"
             )
         except TimeoutError:
             raise LineTooLong(f"no place came free in {max_wait_s:g} s") from None
@@ -385,6 +435,26 @@ class Admission:
         on_wait(Waiting("local_start", "The local server is starting."))
         await within(run.deadline, self._wait_for_local(LOCAL_BOOT_WAIT_S), "the local server was starting")
         return True
+
+    async def _counted_by_local(self, run: Run, decision: RouteDecision, signals: Signals) -> Signals:
+        """Ask the local server's own count where the estimate fits into its context and the truth may not.
+
+        What doesn't fit goes to the API then, instead of being sent and refused. The bound stays: another
+        tokenizer may make more of it.
+        """
+        context_tokens = decision.local_context_tokens
+        if context_tokens is None or room_needed(signals, signals.input_tokens_bound) <= context_tokens:
+            return signals
+        assert run.shaped is not None
+        try:
+            async with asyncio.timeout(COUNT_TIMEOUT_S):
+                provider = await self._tracks["local"].provider(decision.model)
+                sent, _ = self._shaper.phrased(run.shaped.request, decision)
+                counted = await provider.count_tokens(sent)
+        except (SignalboxError, TimeoutError) as error:
+            log.info("no count of the local server (%r), the estimate stands", error)
+            return signals
+        return dataclasses.replace(signals, input_tokens=counted)
 
     async def _counted(self, shaped: Shaped, signals: Signals, standing: Standing) -> Signals:
         """Ask the provider's own count where the bound (a token a byte) didn't fit and the count may.

@@ -109,12 +109,14 @@ class Following:
             log.warning("no fallback, %s", trouble.message)
             return None
         second = self._admission.decide(run.shaped, signals, standing)
+        if second.refusal == "budget":
+            signals, second = await self._admission.decided_near_limit(run, signals, standing)
         if second.side is None:
             return None
         message = private(failure.message).rstrip(".")  # it is kept in the ledger, and a server may quote
         second = dataclasses.replace(
             second,
-            signals=failed.decision.signals,
+            signals=dataclasses.replace(signals, force=failed.decision.signals.force),
             rule="unavailable",
             reason=f"{NAMES[failed.side]} unavailable: {message}",
             fell_back_from=failed.side,

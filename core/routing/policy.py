@@ -229,9 +229,7 @@ def _capability_gate(side: Side, signals: Signals, state: RouterState) -> _Gate 
         other = state.side(_other(side))
         by = NAMES[_other(side)] if other.serves_named_model else "neither side"
         return _Gate("capability", "capability", f"Capability: {signals.model} is served by {by}")
-    # A default is no requirement: without a limit of its own, a request takes what the context leaves.
-    answer_tokens = signals.max_output_tokens if signals.max_output_named else LEAST_ANSWER_TOKENS
-    needed = signals.input_tokens + min(answer_tokens, signals.max_output_tokens)
+    needed = room_needed(signals, signals.input_tokens)
     if can.context_tokens is not None and needed > can.context_tokens:
         return _Gate(
             "capability",
@@ -247,6 +245,15 @@ def _capability_gate(side: Side, signals: Signals, state: RouterState) -> _Gate 
     else:
         return None
     return _Gate("capability", "capability", f"Capability: {name} doesn't take {lacking}")
+
+
+def room_needed(signals: Signals, input_tokens: int) -> int:
+    """Return the context that so much input takes with its answer.
+
+    A default is no requirement: without a limit of its own, a request takes what the context leaves.
+    """
+    answer_tokens = signals.max_output_tokens if signals.max_output_named else LEAST_ANSWER_TOKENS
+    return input_tokens + min(answer_tokens, signals.max_output_tokens)
 
 
 def _availability_gate(side: Side, state: RouterState) -> _Gate | None:

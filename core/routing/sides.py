@@ -264,8 +264,17 @@ class LocalSide:
         return "embedded" if self.server_state.kind == "embedded" else "vllm-local"
 
     def needs_look(self) -> bool:
-        """Whether a server elsewhere has not been looked at yet: its model and context decide with."""
-        return self.needs_start() and self.server_state.kind in ("external", "compose")
+        """Whether a server elsewhere is not known to be up: its model and context decide with."""
+        return (
+            self._on_demand
+            and self._is_elsewhere
+            and self.server_state.phase in ("stopped", "starting")
+            and self._keeper.server is not None
+        )
+
+    @property
+    def _is_elsewhere(self) -> bool:
+        return self.server_state.kind in ("external", "compose")
 
     def needs_start(self) -> bool:
         return self._on_demand and self.server_state.phase == "stopped" and self._keeper.server is not None
@@ -332,8 +341,11 @@ class LocalSide:
         return self._machine.estimated_nanodollars(1000 * likely_output_tokens(signals) / self._tokens_per_s)
 
     def _health(self, server: ServerState) -> tuple[Health, str]:
-        if self._on_demand and self._keeper.server is not None and server.phase in ("stopped", "starting"):
-            return "up", ""
+        if self._on_demand and self._keeper.server is not None:
+            # A server of ours is up in a second or two; how long somebody else's still loads, nobody knows.
+            soon = ("stopped",) if self._is_elsewhere else ("stopped", "starting")
+            if server.phase in soon:
+                return "up", ""
         match server.phase:
             case "ready":
                 breaker = self.breaker(server.model)

@@ -495,3 +495,75 @@ async def test_a_load_test_is_no_loop(home: Path) -> None:
     async with two_sides(home, RUNAWAY_REQUESTS_PER_MINUTE="2") as sides:
         for _ in range(5):
             await Asked(sides, "again", source="loadtest").result()
+
+
+# -- a place at the local server and a turn by the rates -------------------------------------------------------
+
+
+async def test_a_stop_while_a_fallback_waits_for_a_place_does_not_wait_for_it(home: Path) -> None:
+    settings = ONE_AT_A_TIME | {"ROUTING_MODE": "api-primary", "MAX_RETRIES": "1"}
+    async with two_sides(home, **settings) as sides:
+        sides.local.replies.append(HELD)
+        first = Asked(sides, "hold the line", force="local")
+        await sides.local.holding.wait()
+        sides.api.replies += [refusal(429, "rate_limit_error", "Slow down")] * 2
+        request = ChatRequest.from_prompt("hi")
+        async with asyncio.timeout(10):  # the place comes free when the first one ends, and that is never
+            async with aclosing(sides.core.stream(request)) as events:
+                async for event in events:
+                    if isinstance(event, Waiting) and event.reason == "local_queue":
+                        break
+        rows = await sides.core.ledger.attempts(request.correlation_id)
+        assert [(row.side, row.status) for row in rows] == [("api", "superseded"), ("api", "stopped")]
+        assert (await queue_of(sides)).waiting == 0
+        await first.stop()
+        await nothing_is_left(sides)
+
+
+async def used_up(sides: TwoSides, requests: int, **options: Any) -> None:
+    for number in range(requests):
+        await sides.core.ask(f"use the rate up {number}", **options)
+
+
+async def test_who_waits_for_a_place_keeps_nobody_from_the_rate(home: Path) -> None:
+    rate = {"MAX_REQUESTS_PER_MINUTE": "30", "RATE_MAX_WAIT_S": "8"}
+    async with two_sides(home, ROUTING_MODE="local-only", **rate, **ONE_AT_A_TIME) as sides:
+        await used_up(sides, 30)
+        sides.local.replies.append(HELD)
+        asked = [Asked(sides, f"one of three {number}") for number in range(3)]
+        await sides.local.holding.wait()
+        async with asyncio.timeout(30):  # the rate lets one through every two seconds
+            while (await queue_of(sides)).waiting < 2:
+                assert not any(one.task.done() for one in asked), "they wait for a place, as long as it takes"
+                await asyncio.sleep(0.02)
+        sides.local.released.set()
+        for one in asked:
+            await one.result()
+        await nothing_is_left(sides)
+
+
+async def test_who_waits_for_the_rate_keeps_no_place(home: Path) -> None:
+    rate = {"MAX_REQUESTS_PER_MINUTE": "3", "RATE_MAX_WAIT_S": "120"}
+    async with two_sides(home, ROUTING_MODE="local-only", **rate, **ONE_AT_A_TIME) as sides:
+        await used_up(sides, 3)
+        asked = [Asked(sides, f"one of two {number}") for number in range(2)]
+        for one in asked:
+            assert (await one.waiting()).reason == "rate"
+        assert (await queue_of(sides)).running == 0
+        for one in asked:
+            await one.stop()
+        await nothing_is_left(sides)
+
+
+async def test_who_waited_for_its_turn_is_not_sent_to_a_side_that_failed_meanwhile(home: Path) -> None:
+    rate = {"MAX_API_REQUESTS_PER_MINUTE": "20", "RUNAWAY_REQUESTS_PER_MINUTE": "0"}
+    async with two_sides(home, ROUTING_MODE="api-primary", **rate) as sides:
+        await used_up(sides, 20)
+        sides.api.replies.append(refusal(429, "rate_limit_error", "Slow down", retry_after="60"))
+        sent = len(sides.api.received)
+        asked = [Asked(sides, f"one of three {number}") for number in range(3)]
+        results = [await one.result() for one in asked]
+        assert [result.side for result in results] == ["local"] * 3
+        assert len(sides.api.received) == sent + 1, "the API asked to be left alone for a minute"
+        assert results[1].decision.reason.startswith("API unavailable: it failed, and is tried again in")
+        await nothing_is_left(sides)

@@ -159,3 +159,19 @@ async def test_a_refusal_is_shown_though_json_was_asked_for(home: Path) -> None:
         events = await sides.events("Give me JSON.", response_format=SCHEMA)
         assert TextDelta("I can't help with that.") in events
         assert isinstance(events[-1], Finished)
+
+
+async def test_every_end_names_its_request(home: Path) -> None:
+    """Also those that come before the router, or after it was told to stop."""
+    async with two_sides(home, ROUTING_MODE="api-only") as sides:
+        sides.api.replies.append(Says("Hello there", hold_after=1))
+        cut, late = ChatRequest.from_prompt("hi"), ChatRequest.from_prompt("too late")
+        ends = []
+        async with aclosing(sides.core.stream(cut)) as events:
+            async for event in events:
+                if isinstance(event, TextDelta):
+                    await sides.core.stop()
+                if isinstance(event, Failed):
+                    ends.append(event)
+        ends += [event async for event in sides.core.stream(late)]
+        assert [end.error.correlation_id for end in ends] == [cut.correlation_id, late.correlation_id]

@@ -160,7 +160,8 @@ class OpenAIServer(WireServer):
     """Speaks ``/v1/chat/completions`` (streaming), ``/v1/models``, ``/tokenize`` and ``/metrics``.
 
     ``metrics`` of ``None`` is a server without them; a text is a page as it stands. Questions for metrics are in
-    ``metrics_asked``, not among the ``received``.
+    ``metrics_asked``, not among the ``received``. While it is ``loading`` it says so and lists no model; a
+    ``tokenize`` that refuses is a server that does not count.
     """
 
     def __init__(
@@ -177,6 +178,8 @@ class OpenAIServer(WireServer):
         self.metrics: Metrics | Refuses | str | None = None
         self.metrics_asked: list[Received] = []
         self.metrics_hold = False
+        self.loading = False
+        self.tokenize: Refuses | None = None
 
     @property
     def base_url(self) -> str:
@@ -188,6 +191,7 @@ class OpenAIServer(WireServer):
             web.get("/v1/models", self._models),
             web.post("/tokenize", self._tokenize),
             web.get("/metrics", self._metrics),
+            web.get("/health", self._health),
         ]
 
     def wrong_key(self) -> web.Response:
@@ -249,7 +253,15 @@ class OpenAIServer(WireServer):
         ]
         return web.json_response({"object": "list", "data": cards})
 
+    async def _health(self, request: web.Request) -> web.StreamResponse:
+        self.received.pop()
+        if self.loading:
+            return web.json_response({"error": {"message": "Loading model", "code": 503}}, status=503)
+        return web.json_response({"detail": "Not Found"}, status=404)
+
     async def _tokenize(self, request: web.Request) -> web.StreamResponse:
+        if self.tokenize is not None:
+            return self.tokenize.response()
         words = sum(len(str(message["content"]).split()) for message in self.received[-1].body["messages"])
         return web.json_response({"count": words, "max_model_len": self.max_model_len, "tokens": []})
 
