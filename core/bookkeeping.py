@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from core.settings import Settings
     from core.spend.budget import BudgetAlert
     from core.spend.ledger import Ledger
+    from core.spend.rows import Recovered
     from core.spend.rows import ScoreEntry as ScoreRow
     from core.structured.scoreboard import Scoreboard, ScoreEntry
 
@@ -81,11 +82,14 @@ class Bookkeeping:
             return
         self._ledger, self._error = ledger, None
         self._scoreboard.load(scores)
+        self._tell_of(left)
+        self._on_change()
+
+    def _tell_of(self, left: Recovered) -> None:
         if left.count or left.local_count:
             self._notices.append(
                 _recovered_notice(left.count + left.local_count, left.count, left.nanodollars)
             )
-        self._on_change()
 
     async def close(self) -> None:
         if self._ledger is not None:
@@ -115,7 +119,9 @@ class Bookkeeping:
             self._on_change()
 
     async def tend(self) -> None:
-        """Do what is due: try a ledger that could not be opened, write scores, add the sums up once an hour."""
+        """Do what is due: try a ledger that could not be opened, write scores; once an hour, look for holds that
+        have run out and add the sums up.
+        """
         if self._ledger is None:
             await self.open()  # what was busy or full may not be any more
         if self._ledger is None:
@@ -123,7 +129,15 @@ class Bookkeeping:
         await self.save_scores()
         if time.monotonic() >= self._next_check:
             self._next_check = time.monotonic() + CHECK_INTERVAL_S
+            await self._recover_late()
             await self.check(datetime.now(UTC) - CHECKED_SPAN)
+
+    async def _recover_late(self) -> None:
+        """Resolve what a process elsewhere left behind: at this one's start its hold had not run out yet."""
+        try:
+            self._tell_of(await self.ledger.recover(spare_the_living=True))
+        except LedgerUnavailable as error:
+            log.warning("holds that have run out wait for the ledger: %s", error.message)
 
     async def check(self, since: datetime | None) -> LedgerCheck | None:
         """Add the rows up anew and compare with the kept sums; ``None`` where the ledger can't be read."""

@@ -282,17 +282,20 @@ class Ledger(LedgerReads):
 
     # ------------------------------------------------------------------ what a person settles
 
-    async def recover(self) -> Recovered:
-        """Close what dead processes left open, conservatively; call it at every start.
+    async def recover(self, *, spare_the_living: bool = False) -> Recovered:
+        """Close what dead processes left open, conservatively; call it at every start, and now and then after.
 
         An API hold becomes *unresolved*: counted in full, since the call may have been billed. A process on
-        another host cannot be checked, so its holds wait for their expiry.
+        another host cannot be checked, so its holds wait for their expiry. ``spare_the_living`` leaves a process
+        that is seen to run what it has, expired or not.
 
         Raises:
             LedgerUnavailable: it cannot be written.
         """
         now = self._now()
-        return await self._write(lambda store, link: store.recover(link, now.us))
+        return await self._write(
+            lambda store, link: store.recover(link, now.us, spare_the_living=spare_the_living)
+        )
 
     async def resolve(
         self, correlation_id: str, nanodollars: int, *, attempt: int | None = None

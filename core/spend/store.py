@@ -228,11 +228,12 @@ class Store:
         self._end(connection, row, outcome, outcome.status, now.us, "settle")
         return Settlement(saved=True, alerts=self._alerts(limits, alert_percents, now.us, now.day))
 
-    def recover(self, connection: Connection, now_us: int) -> Recovered:
+    def recover(self, connection: Connection, now_us: int, *, spare_the_living: bool = False) -> Recovered:
         """Close what dead processes left open: API attempts at their hold, local ones at no cash.
 
-        What has run longer than its hold lasts is closed too, although its process may live. Its true end still
-        counts when it comes: see ``settle`` and ``switch``.
+        What has run longer than its hold lasts is closed too, although its process may live, unless
+        ``spare_the_living`` leaves those alone that are seen to. Its true end still counts when it comes: see
+        ``settle`` and ``switch``.
         """
         alive: dict[Owner, bool | None] = {}
         unresolved: list[str] = []
@@ -242,6 +243,8 @@ class Store:
             if owner not in alive:
                 alive[owner] = is_alive(owner)
             if alive[owner] is not False and row["expires_us"] > now_us:
+                continue
+            if alive[owner] and spare_the_living:
                 continue
             closed = self._end(connection, row, _INTERRUPTED, "failed", now_us, "recover")
             if row["side"] == "local":

@@ -43,15 +43,14 @@ class Asked:
                 if isinstance(event, Waiting):
                     self._waits.set()
 
-    async def waiting(self) -> Waiting:
-        """Return the first ``Waiting`` that it says."""
-        await self._waits.wait()
-        return next(event for event in self.events if isinstance(event, Waiting))
-
-    @property
-    def reasons(self) -> list[str]:
-        """What it has waited for so far."""
-        return [event.reason for event in self.events if isinstance(event, Waiting)]
+    async def waiting(self, reason: str | None = None) -> Waiting:
+        """Return the first ``Waiting`` that it says, or the first for that ``reason``."""
+        while True:
+            for event in self.events:
+                if isinstance(event, Waiting) and reason in (None, event.reason):
+                    return event
+            self._waits.clear()
+            await self._waits.wait()
 
     async def stop(self) -> None:
         self.task.cancel()
@@ -552,9 +551,8 @@ async def test_who_waits_for_the_rate_keeps_no_place(home: Path) -> None:
     async with two_sides(home, ROUTING_MODE="local-only", **rate, **ONE_AT_A_TIME) as sides:
         await used_up(sides, 3)
         asked = [Asked(sides, f"one of two {number}") for number in range(2)]
-        async with asyncio.timeout(10):
-            while not all("rate" in one.reasons for one in asked):
-                await asyncio.sleep(0.01)
+        for one in asked:
+            await one.waiting("rate")
         assert (await queue_of(sides)).running == 0
         for one in asked:
             await one.stop()
