@@ -249,6 +249,7 @@ class Admission:
         side = decision.side
         assert side is not None
         settings, line = self._settings(), self._lines[side]
+        rates = rates_of(settings, run.request, side, run.conversation, is_first=failed is None)
         began = time.perf_counter()
         waited = False
         slot: Slot | None = None
@@ -269,9 +270,12 @@ class Admission:
             # Who waits for a place keeps nobody from the rates, and who waits for its turn keeps no place.
             if side == "local":
                 slot = await self._place(run, decision, told, time.perf_counter() - began)
-                if line.waiting:
+                if rates and line.waiting:
                     slot.leave()
                     slot = None
+            if not rates:
+                attempt = await try_once()
+                break
             try:
                 attempt = await line.passed(
                     try_once,
@@ -374,7 +378,7 @@ class Admission:
                 limits=limits_of(settings, run.request.project),
                 alert_percents=alerts_of(settings),
             )
-        rates = rates_of(settings, run.request, decision.side, run.conversation)
+        rates = rates_of(settings, run.request, decision.side, run.conversation, is_first=failed is None)
         if failed is None:
             return await self._ledger().begin(record, hold, rates=rates)
         # Being cancelled does not undo it: whoever stops this waits for its end, and settles what it opened.

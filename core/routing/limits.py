@@ -55,16 +55,18 @@ def all_limits(settings: Settings) -> tuple[Limit, ...]:
 
 
 def rates_of(
-    settings: Settings, request: ChatRequest, side: Side, conversation: str
+    settings: Settings, request: ChatRequest, side: Side, conversation: str, *, is_first: bool = True
 ) -> tuple[RateLimit | RunawayLimit, ...]:
     """Return the request rates that ``request`` has to pass on its way to ``side``.
 
-    A load test is meant to send the same again and again, so the runaway brake leaves it alone.
+    A retry or a fallback (not ``is_first``) is the same request still: it passes the API's own rate, which
+    counts calls, and no other. A load test is meant to send the same again and again, so the runaway brake leaves
+    it alone.
     """
     rates: list[RateLimit | RunawayLimit] = []
-    if settings.runaway_requests_per_minute and request.source != "loadtest":
+    if settings.runaway_requests_per_minute and request.source != "loadtest" and is_first:
         rates.append(RunawayLimit(conversation=conversation, per_minute=settings.runaway_requests_per_minute))
-    if settings.max_requests_per_minute is not None:
+    if settings.max_requests_per_minute is not None and is_first:
         rates.append(RateLimit(name="MAX_REQUESTS_PER_MINUTE", per_minute=settings.max_requests_per_minute))
     if side == "api" and settings.max_api_requests_per_minute is not None:
         rates.append(

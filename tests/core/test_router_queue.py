@@ -18,7 +18,7 @@ from core.routing.local_queue import QueueState
 from core.spend.database import LEDGER_FILE
 from core.spend.rates import from_text, to_text
 from tests.support.anthropic_server import Says, refusal
-from tests.support.openai_server import Metrics, Streams
+from tests.support.openai_server import Metrics, Streams, vllm_error
 from tests.support.two_sides import TwoSides, two_sides
 from tests.support.wire_server import Received
 
@@ -560,14 +560,33 @@ async def test_who_waits_for_the_rate_keeps_no_place(home: Path) -> None:
 
 
 async def test_who_waited_for_its_turn_is_not_sent_to_a_side_that_failed_meanwhile(home: Path) -> None:
-    rate = {"MAX_API_REQUESTS_PER_MINUTE": "20", "RUNAWAY_REQUESTS_PER_MINUTE": "0"}
+    rate = {"MAX_API_REQUESTS_PER_MINUTE": "12", "RUNAWAY_REQUESTS_PER_MINUTE": "0"}
     async with two_sides(home, ROUTING_MODE="api-primary", **rate) as sides:
-        await used_up(sides, 20)
+        await used_up(sides, 12)
         sides.api.replies.append(refusal(429, "rate_limit_error", "Slow down", retry_after="60"))
         sent = len(sides.api.received)
-        asked = [Asked(sides, f"one of three {number}") for number in range(3)]
+        asked = [Asked(sides, f"one of two {number}") for number in range(2)]
+        await asked[1].waiting("rate")
         results = [await one.result() for one in asked]
-        assert [result.side for result in results] == ["local"] * 3
+        assert [result.side for result in results] == ["local"] * 2
         assert len(sides.api.received) == sent + 1, "the API asked to be left alone for a minute"
         assert results[1].decision.reason.startswith("API unavailable: it failed, and is tried again in")
         await nothing_is_left(sides)
+
+
+async def test_a_request_that_is_tried_again_is_no_loop(home: Path) -> None:
+    settings = {"RUNAWAY_REQUESTS_PER_MINUTE": "2", "MAX_RETRIES": "3"}
+    async with two_sides(home, ROUTING_MODE="api-only", **settings) as sides:
+        sides.api.replies += [refusal(429, "rate_limit_error", "Slow down")] * 2
+        assert isinstance((await sides.events())[-1], Finished)
+        assert (await sides.core.status()).paused == ()
+
+
+async def test_a_fallback_is_the_same_request_and_waits_for_no_other_turn(home: Path) -> None:
+    async with two_sides(home, MAX_REQUESTS_PER_MINUTE="1", RATE_MAX_WAIT_S="5") as sides:
+        sides.local.replies.append(vllm_error(500, "InternalServerError", "boom"))
+        end = (await sides.events())[-1]
+        assert isinstance(end, Finished)
+        assert end.result.side == "api"
+        with pytest.raises(RateExceeded):
+            await sides.core.ask("another request")
