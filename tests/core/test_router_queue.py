@@ -524,32 +524,45 @@ async def test_a_stop_while_a_fallback_waits_for_a_place_does_not_wait_for_it(ho
         await nothing_is_left(sides)
 
 
-async def used_up(sides: TwoSides, requests: int, **options: Any) -> None:
-    for number in range(requests):
-        await sides.core.ask(f"use the rate up {number}", **options)
+class UsedUp:
+    """Lets no request begin, as a rate does that is used up, until it is ``free``; then as many as like."""
+
+    def __init__(self, sides: TwoSides, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._begin = sides.core.ledger.begin
+        self.free = False
+        monkeypatch.setattr(sides.core.ledger, "begin", self)
+
+    async def __call__(self, *arguments: Any, **named: Any) -> Any:
+        if self.free:
+            return await self._begin(*arguments, **named)
+        raise RateExceeded("It holds.", limit_name="A_RATE", retry_after_s=0.1, turns=((0.1, 100),))
 
 
-async def test_who_waits_for_a_place_keeps_nobody_from_the_rate(home: Path) -> None:
-    rate = {"MAX_REQUESTS_PER_MINUTE": "30", "RATE_MAX_WAIT_S": "8"}
+async def test_who_waits_for_a_place_keeps_nobody_from_the_rate(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rate = {"MAX_REQUESTS_PER_MINUTE": "1000", "RATE_MAX_WAIT_S": "1"}
     async with two_sides(home, ROUTING_MODE="local-only", **rate, **ONE_AT_A_TIME) as sides:
-        await used_up(sides, 30)
         sides.local.replies.append(HELD)
+        used_up = UsedUp(sides, monkeypatch)
         asked = [Asked(sides, f"one of three {number}") for number in range(3)]
+        for one in asked:
+            await one.waiting("rate")
+        used_up.free = True
         await sides.local.holding.wait()
-        async with asyncio.timeout(30):  # the rate lets one through every two seconds
-            while (await queue_of(sides)).waiting < 2:
-                assert not any(one.task.done() for one in asked), "they wait for a place, as long as it takes"
-                await asyncio.sleep(0.02)
+        for one in asked[1:]:
+            await one.waiting("local_queue")  # there is no bound for that
+        assert (await queue_of(sides)).waiting == 2
         sides.local.released.set()
         for one in asked:
             await one.result()
         await nothing_is_left(sides)
 
 
-async def test_who_waits_for_the_rate_keeps_no_place(home: Path) -> None:
-    rate = {"MAX_REQUESTS_PER_MINUTE": "3", "RATE_MAX_WAIT_S": "120"}
+async def test_who_waits_for_the_rate_keeps_no_place(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rate = {"MAX_REQUESTS_PER_MINUTE": "1000"}
     async with two_sides(home, ROUTING_MODE="local-only", **rate, **ONE_AT_A_TIME) as sides:
-        await used_up(sides, 3)
+        UsedUp(sides, monkeypatch)
         asked = [Asked(sides, f"one of two {number}") for number in range(2)]
         for one in asked:
             await one.waiting("rate")
@@ -559,18 +572,21 @@ async def test_who_waits_for_the_rate_keeps_no_place(home: Path) -> None:
         await nothing_is_left(sides)
 
 
-async def test_who_waited_for_its_turn_is_not_sent_to_a_side_that_failed_meanwhile(home: Path) -> None:
-    rate = {"MAX_API_REQUESTS_PER_MINUTE": "12", "RUNAWAY_REQUESTS_PER_MINUTE": "0"}
+async def test_who_waited_for_its_turn_is_not_sent_to_a_side_that_failed_meanwhile(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rate = {"MAX_API_REQUESTS_PER_MINUTE": "1000"}
     async with two_sides(home, ROUTING_MODE="api-primary", **rate) as sides:
-        await used_up(sides, 12)
-        sides.api.replies.append(refusal(429, "rate_limit_error", "Slow down", retry_after="60"))
-        sent = len(sides.api.received)
-        asked = [Asked(sides, f"one of two {number}") for number in range(2)]
-        await asked[1].waiting("rate")
-        results = [await one.result() for one in asked]
-        assert [result.side for result in results] == ["local"] * 2
-        assert len(sides.api.received) == sent + 1, "the API asked to be left alone for a minute"
-        assert results[1].decision.reason.startswith("API unavailable: it failed, and is tried again in")
+        breaker = sides.core._api.breaker(sides.core._api.default_model)  # pyright: ignore[reportPrivateUsage]
+        used_up = UsedUp(sides, monkeypatch)
+        one = Asked(sides, "hi")
+        await one.waiting("rate")
+        breaker.fail(breaker.begin(), retry_after_s=60)  # as a 429 of another request does
+        used_up.free = True
+        result = await one.result()
+        assert result.side == "local"
+        assert result.decision.reason.startswith("API unavailable: it failed, and is tried again in")
+        assert posted(sides.api.received) == 0, "the API asked to be left alone for a minute"
         await nothing_is_left(sides)
 
 
