@@ -12,8 +12,9 @@ from core.local.keeper import LocalKeeper
 from core.local.power import GpuPower
 from core.routing.admission import Admission, Track
 from core.routing.following import Following
-from core.routing.idempotency import Answers
+from core.routing.idempotency import KEEP_S, Answers
 from core.routing.judging import Judge
+from core.routing.kept_answers import KeptAnswers
 from core.routing.machine import LocalMachine
 from core.routing.router import Router
 from core.routing.settling import Settling
@@ -43,6 +44,7 @@ class Assembled:
     scoreboard: Scoreboard
     metrics: Metrics
     tracer: Tracer
+    kept: KeptAnswers
 
 
 def assemble(
@@ -83,6 +85,11 @@ def assemble(
         machine=machine,
         wait_for_local=wait_for_local,
     )
+
+    def keep_s() -> float:
+        return settings().idempotency_keep_hours * 3600.0
+
+    kept = KeptAnswers(home, keep_s)
     router = Router(
         settings=settings,
         ledger=ledger,
@@ -93,7 +100,8 @@ def assemble(
         judge=judge,
         watchers=Watchers(metrics, tracer, judge),
         following=Following(settings, admission),
-        answers=Answers(time.monotonic),
+        answers=Answers(time.monotonic, keep_s=lambda: keep_s() or KEEP_S),
+        kept=kept,
         on_change=on_change,
         on_alerts=on_alerts,
     )
@@ -107,4 +115,5 @@ def assemble(
         scoreboard=scoreboard,
         metrics=metrics,
         tracer=tracer,
+        kept=kept,
     )

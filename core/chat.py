@@ -113,10 +113,10 @@ class ChatRequest:
 
     ``conversation_id`` ties the requests of one conversation together (without it, they are recognised by how
     they begin). ``idempotency_key``: a second request with the same key gets the first one's answer instead of
-    paying twice. ``deadline_s`` is how many seconds the whole request may take, waiting and retries included
-    (``None``: ``REQUEST_DEADLINE_S``). ``window_tokens`` trims the conversation to so many input tokens
-    (``None``: ``CONTEXT_WINDOW_TOKENS``); ``compress`` leaves out repeated context and needless whitespace
-    (``None``: ``COMPRESS_PROMPTS``).
+    paying twice, also in another process (for ``IDEMPOTENCY_KEEP_HOURS``). ``deadline_s`` is how many seconds the
+    whole request may take, waiting and retries included (``None``: ``REQUEST_DEADLINE_S``). ``window_tokens`` trims
+    the conversation to so many input tokens (``None``: ``CONTEXT_WINDOW_TOKENS``); ``compress`` leaves out repeated
+    context and needless whitespace (``None``: ``COMPRESS_PROMPTS``).
     """
 
     messages: tuple[Message, ...]
@@ -365,9 +365,10 @@ class ChatResult:
     or asked again are in it, and ``unresolved_nanodollars`` are the holds of the attempts whose true cost never
     came.
     ``marginal_nanodollars`` is what a local answer cost in electricity. ``replayed``: the answer of an earlier
-    request with the same idempotency key, which was not paid again. ``schema_valid`` is whether the answer
-    matches the schema asked for, ``None`` where none was. ``savings`` is of the attempt that answered, ``None``
-    without usage.
+    request with the same idempotency key, which was not paid again: ``replay_of`` names that request and
+    ``first_cost_nanodollars`` is what it paid (``None``: not known); decision, usage and times are its own.
+    ``schema_valid`` is whether the answer matches the schema asked for, ``None`` where none was. ``savings`` is of the
+    attempt that answered, ``None`` without usage.
     """
 
     text: str
@@ -394,6 +395,8 @@ class ChatResult:
     replayed: bool = False
     schema_valid: bool | None = None
     savings: Savings | None = None
+    replay_of: str | None = None
+    first_cost_nanodollars: int | None = None
 
     @property
     def output_tokens_per_s(self) -> float | None:
@@ -413,7 +416,7 @@ class Started:
     hold_nanodollars: int = 0
 
 
-WaitReason = Literal["rate", "local_queue", "retry", "local_start"]
+WaitReason = Literal["rate", "local_queue", "retry", "local_start", "first_answer"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,6 +126,7 @@ class RouterCore(LedgerFace):
         self._set_up_local(self.settings.current)
         self._monitoring.configure(self.settings.current)
         self._spawn(self._read_keys())
+        self._spawn(self._rooms.kept.tend_if_due())
         await self._books.open()
         self._spawn(self._status_keeper.keep())
 
@@ -144,6 +145,7 @@ class RouterCore(LedgerFace):
         if self._poller is not None:
             await self._poller.stop()
             self._poller = None
+        await self._rooms.kept.close()
         await self._books.close()
         await self._monitoring.close()
         self._rooms.power.close()
@@ -205,7 +207,11 @@ class RouterCore(LedgerFace):
         try:
             async with aclosing(events):
                 async for event in events:
-                    if isinstance(event, Finished) and event.result.side == "local":
+                    if (
+                        isinstance(event, Finished)
+                        and event.result.side == "local"
+                        and not event.result.replayed
+                    ):
                         self._local.learn_speed(event.result)
                     ended = ended or isinstance(event, Finished | Failed)
                     yield event

@@ -17,6 +17,7 @@ ProblemKind = Literal[
     "ledger",
     "ledger_unsaved",
     "ledger_check",
+    "answers",
     "local",
     "setting",
     "recovered",

@@ -93,6 +93,7 @@ class StatusKeeper:
     async def _publish(self) -> None:
         await asyncio.to_thread(self._settings.reload_if_changed)
         await self._books.tend()
+        await self._rooms.kept.tend_if_due()
         status = await self.read()
         self._monitoring.show(status)
         if status == self._last:
@@ -151,4 +152,15 @@ class StatusKeeper:
             )
             for problem in self._rooms.shaper.templates.problems()
         ]
+        kept = self._rooms.kept
+        if kept.problem is not None:
+            found.append(
+                Problem(
+                    kind="answers",
+                    title="Answers can't be kept for repeated requests",
+                    message=f"{kept.path.name} can't be used: {kept.problem.rstrip('.')}.",
+                    hint="Nothing is paid twice: a repeated request of another process is refused. Free the disk, "
+                    "or move the file away; IDEMPOTENCY_KEEP_HOURS=0 keeps answers in memory only.",
+                )
+            )
         return found + self._monitoring.problems()

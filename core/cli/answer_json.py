@@ -178,6 +178,8 @@ def result_json(result: ChatResult) -> dict[str, Any]:
         "queued_ms": round(result.queued_ms, 1),
         "schema_valid": result.schema_valid,
         "replayed": result.replayed,
+        "replay_of": result.replay_of,
+        "first_cost": dollars(result.first_cost_nanodollars),
         "dropped": list(result.dropped),
         "correlation_id": result.correlation_id,
     }

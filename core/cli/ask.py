@@ -73,8 +73,8 @@ def _add_care(parser: argparse.ArgumentParser) -> None:
         "--idempotency-key",
         type=argument_types.name,
         metavar="K",
-        help="never pay twice for K: while one request with this key runs, or was done within a day, another is "
-        "refused",
+        help="never pay twice for K: the same request gets the first one's answer, from any process, for "
+        "IDEMPOTENCY_KEEP_HOURS; a different one is refused",
     )
     care.add_argument(
         "--conversation",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from core.spend.money import format_cost
 
 if TYPE_CHECKING:
-    from core.chat import ChatResult, StepKind, Waiting
+    from core.chat import ChatResult, StepKind, Waiting, WaitReason
 
 ENDS: dict[str, str] = {
     "length": "cut off at the limit of tokens",
@@ -18,6 +18,10 @@ ENDS: dict[str, str] = {
 FELL_BACK: dict[str | None, str] = {"local": "fell back from Local", "api": "fell back from the API"}
 SIDES = {"local": "Local", "api": "API"}
 WORTH_TELLING_MS = 100.0
+_WAITS: dict[WaitReason, str] = {
+    "local_queue": "Waiting for Local",
+    "first_answer": "Waiting for the first request with this key",
+}
 _STEPS: tuple[tuple[StepKind, str], ...] = (
     ("retried", "tried again"),
     ("asked_again", "asked again"),
@@ -27,7 +31,7 @@ _STEPS: tuple[tuple[StepKind, str], ...] = (
 
 def waiting_line(waiting: Waiting) -> str:
     """Say in one line what a request waits for: ``Waiting for Local, 2 ahead, about 8 s``."""
-    facts = ["Waiting for Local" if waiting.reason == "local_queue" else waiting.detail.rstrip(".")]
+    facts = [_WAITS.get(waiting.reason) or waiting.detail.rstrip(".")]
     if waiting.position:
         facts.append(f"{waiting.position} ahead")
     if waiting.expected_s is not None:
@@ -73,7 +77,8 @@ def _tokens(result: ChatResult) -> str:
 
 def _cost(result: ChatResult) -> str:
     if result.replayed:
-        return "an earlier answer, not paid again"
+        paid = result.first_cost_nanodollars
+        return "an earlier answer, not paid again" + (f" (it cost {format_cost(paid)})" if paid else "")
     unresolved = ""
     if result.unresolved_nanodollars:
         unresolved = f" and {format_cost(result.unresolved_nanodollars)} unresolved"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import hashlib
 import logging
 import sys
 import time
@@ -18,6 +17,7 @@ from core.chat import ChatRequest, RequestStep, RouteDecision, Side, Signals, Wa
 from core.errors import BudgetExceeded, QueueFull, SignalboxError, Unavailable
 from core.providers.base import InferenceProvider
 from core.routing.health import Breaker, Ticket
+from core.routing.idempotency import key_name
 from core.routing.limits import alerts_of, limits_of, rates_of
 from core.routing.local_queue import LocalQueue, Slot
 from core.routing.machine import LocalMachine
@@ -351,7 +351,7 @@ class Admission:
     async def _written(self, run: Run, decision: RouteDecision, failed: Outcome | None) -> Admitted:
         assert decision.side is not None
         assert decision.provider is not None
-        settings = self._settings()
+        settings, key = self._settings(), run.request.idempotency_key
         record = NewRequest(
             correlation_id=run.correlation_id,
             side=decision.side,
@@ -361,7 +361,7 @@ class Admission:
             source=run.request.source,
             project=run.request.project,
             conversation=run.conversation,
-            idempotency_key=_hashed(run.request.idempotency_key),
+            idempotency_key=None if key is None else key_name(key),
         )
         hold = None
         if decision.side == "api":
@@ -490,10 +490,3 @@ def _tokens_held(decision: RouteDecision) -> int:
     if decision.side != "api":
         return 0
     return decision.signals.input_tokens_bound + decision.signals.max_output_tokens
-
-
-def _hashed(key: str | None) -> str | None:
-    """Name an idempotency key in the ledger: a program may use the prompt itself as its key."""
-    if key is None:
-        return None
-    return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -1,6 +1,7 @@
-"""Answers kept for repeated requests: the same idempotency key gets the first one's answer, and pays once.
+"""This process's answers for repeated requests: the same idempotency key gets the first one's, and pays once.
 
-The ledger refuses a key whose answer another process has, or that was kept too long ago: it knows keys, not texts.
+What other processes answered is in a file (``core.routing.kept_answers``). The ledger refuses a key whose answer
+neither has: it knows keys, not texts.
 """
 
 from __future__ import annotations
@@ -28,14 +29,30 @@ NOT_PART = frozenset({"correlation_id", "source", "deadline_s", "idempotency_key
 """Fields of a request that don't change what it asks for. Every other one does, also those added later."""
 
 
+def key_name(key: str) -> str:
+    """Name an idempotency key wherever it is written down: a program may use the prompt itself as its key."""
+    return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
 def fingerprint(request: ChatRequest) -> str:
-    """Return a hash of everything that matters of ``request``: the same question has the same fingerprint."""
+    """Return a hash of everything that matters of ``request``: the same question has the same fingerprint.
+
+    It is the same in every process, and in a later version whose requests have more fields, as long as they are
+    at their defaults: those are left out.
+    """
     digest = hashlib.blake2b(digest_size=16)
-    for field in dataclasses.fields(request):
-        if field.name not in NOT_PART:
-            _feed(digest, field.name)
-            _feed(digest, getattr(request, field.name))
+    _feed(digest, {name: value for name, value in _said(request).items() if name not in NOT_PART})
     return digest.hexdigest()
+
+
+def _said(value: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass that differ from their defaults."""
+    said: dict[str, Any] = {}
+    for field in dataclasses.fields(value):
+        given = getattr(value, field.name)
+        if type(given) is not type(field.default) or given != field.default:
+            said[field.name] = given
+    return said
 
 
 def _feed(digest: hashlib.blake2b, value: Any) -> None:
@@ -49,7 +66,7 @@ def _feed(digest: hashlib.blake2b, value: Any) -> None:
     elif isinstance(value, str):
         _feed_bytes(digest, b"s", value.encode("utf-8", "surrogatepass"))
     elif dataclasses.is_dataclass(value):
-        _feed(digest, {field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
+        _feed(digest, _said(value))
     elif isinstance(value, Mapping):
         entries = cast("Mapping[Any, Any]", value)
         digest.update(b"m%d;" % len(entries))
@@ -111,10 +128,10 @@ class Claim:
     def entry(self) -> _Entry:
         return self._entry
 
-    def finish(self, result: ChatResult) -> None:
-        """Give ``result`` to those who wait for it, and keep it for those who come."""
+    def finish(self, result: ChatResult, *, age_s: float = 0.0) -> None:
+        """Give ``result`` to those who wait for it, and keep it for those who come. It is ``age_s`` seconds old."""
         if self.is_first and not self._entry.ended:
-            self._entry.end(result=result)
+            self._entry.end(result=result, age_s=age_s)
 
     def fail(self, error: SignalboxError) -> None:
         """Give ``error`` to those who wait; the next one with this key is a first one again."""
@@ -164,9 +181,11 @@ class _Entry:
                 return
         self.end()
 
-    def end(self, *, result: ChatResult | None = None, error: SignalboxError | None = None) -> None:
+    def end(
+        self, *, result: ChatResult | None = None, error: SignalboxError | None = None, age_s: float = 0.0
+    ) -> None:
         self.ended, self.result, self.error = True, result, error
-        self.answers.ended(self)
+        self.answers.ended(self, age_s)
         for waiter in self.waiters.values():
             if not waiter.done():
                 waiter.set_result(None)
@@ -175,8 +194,8 @@ class _Entry:
 class Answers:
     """The answers of this process by idempotency key, in memory. ``clock`` returns monotonic seconds.
 
-    Bounded by ``max_entries`` and ``max_bytes`` (the oldest go first) and by ``keep_s``; requests that still run
-    don't count. All methods belong to one loop.
+    Bounded by ``max_entries`` and ``max_bytes`` (the oldest go first) and by ``keep_s`` (a function is asked anew
+    each time); requests that still run don't count. All methods belong to one loop.
     """
 
     def __init__(
@@ -184,7 +203,7 @@ class Answers:
         clock: Callable[[], float],
         max_entries: int = MAX_ENTRIES,
         max_bytes: int = MAX_BYTES,
-        keep_s: float = KEEP_S,
+        keep_s: float | Callable[[], float] = KEEP_S,
     ) -> None:
         self._clock = clock
         self._max_entries = max_entries
@@ -215,6 +234,9 @@ class Answers:
         """
         self._forget_old()
         entry = self._running.get(key) or self._kept.get(key)
+        if entry is not None and entry.result is not None and entry.kept_at <= self._oldest:
+            self._forget(entry)  # it came from another process, older than those kept before it
+            entry = None
         if entry is None:
             entry = self._running[key] = _Entry(self, key, fingerprint)
             return Claim(entry, is_first=True)
@@ -225,25 +247,33 @@ class Answers:
             )
         return Claim(entry, is_first=False)
 
-    def ended(self, entry: _Entry) -> None:
+    def ended(self, entry: _Entry, age_s: float) -> None:
         """Take note of a first request's end: an answer is kept, and any other end frees the key."""
         del self._running[entry.key]
         if entry.result is None:
             return
-        entry.size_bytes, entry.kept_at = _size_bytes(entry), self._clock()
+        entry.size_bytes, entry.kept_at = _size_bytes(entry), self._clock() - age_s
         self._kept[entry.key] = entry
         self._kept_bytes += entry.size_bytes
         self._forget_old()
 
+    @property
+    def _oldest(self) -> float:
+        keep_s = self._keep_s() if callable(self._keep_s) else self._keep_s
+        return self._clock() - keep_s
+
+    def _forget(self, entry: _Entry) -> None:
+        del self._kept[entry.key]
+        self._kept_bytes -= entry.size_bytes
+
     def _forget_old(self) -> None:
-        oldest = self._clock() - self._keep_s
+        oldest = self._oldest
         while self._kept:
             entry = next(iter(self._kept.values()))
             within = len(self._kept) <= self._max_entries and self._kept_bytes <= self._max_bytes
             if within and entry.kept_at > oldest:
                 return
-            del self._kept[entry.key]
-            self._kept_bytes -= entry.size_bytes
+            self._forget(entry)
 
 
 def _size_bytes(entry: _Entry) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, cast
 
@@ -39,10 +39,12 @@ from core.errors import (
 from core.observe import in_request, private, with_traceparent
 from core.routing.admission import Admission, LineTooLong, Track
 from core.routing.following import Following, Next
-from core.routing.idempotency import Answers, Claim, fingerprint
+from core.routing.idempotency import Answers
 from core.routing.judging import Judge, Verdict
 from core.routing.limits import alerts_of, limits_of
+from core.routing.kept_answers import KeptAnswers
 from core.routing.policy import NAMES
+from core.routing.repeats import Repeats
 from core.routing.run import Attempt, Run, within
 from core.routing.settling import Settling
 from core.routing.shaping import Shaper
@@ -80,6 +82,7 @@ class Router:
         watchers: Watchers,
         following: Following,
         answers: Answers,
+        kept: KeptAnswers | None = None,
         on_change: Callable[[], None] = lambda: None,
         on_alerts: Callable[[Sequence[BudgetAlert]], None] = lambda _: None,
     ) -> None:
@@ -91,7 +94,7 @@ class Router:
         self._settling = settling
         self._judge = judge
         self._watchers = watchers
-        self._answers = answers
+        self._repeats = Repeats(answers, kept, ledger)
         self._following = following
         self._on_change = on_change
         self._on_alerts = on_alerts
@@ -130,25 +133,23 @@ class Router:
             self._on_change()
 
     async def _events_of(self, run: Run) -> AsyncGenerator[StreamEvent, None]:
-        claim: Claim | None = None
         self._watchers.began(run)
         try:
             validated(run.request)
-            claim = self._claim(run.request)
-            first = await self._first_answer(run, claim) if claim is not None else None
-            if first is not None:
-                for event in self._repeated(run, first):
-                    yield event
-                return
-            async with aclosing(self._attempts(run)) as events:
+            if run.request.idempotency_key is not None:
+                async with aclosing(told_of(lambda on_wait: self._repeats.look(run, on_wait))) as waits:
+                    async for waiting in waits:
+                        yield waiting
+            repeated = run.repeat is not None and run.repeat.answer is not None
+            async with aclosing(self._repeated(run) if repeated else self._attempts(run)) as events:
                 async for event in events:
-                    if claim is not None and isinstance(event, Finished):
-                        claim.finish(event.result)
+                    if run.repeat is not None and isinstance(event, Finished):
+                        run.repeat.finish(event.result)
                     yield event
         except SignalboxError as error:
             if run.attempt is None and not isinstance(error, LedgerUnavailable):
                 await self._refused(run, error.kind)
-            yield self._failed(run, claim, error)
+            yield await self._failed(run, error)
         except Exception as fault:
             # The last line of defence: whatever breaks, the reader gets a typed end and the hold has been settled.
             log.exception("a fault in Signalbox itself")
@@ -156,43 +157,30 @@ class Router:
                 f"Something went wrong in Signalbox itself ({type(fault).__name__}).",
                 hint="What had arrived is kept. Try again; the log has the details.",
             )
-            yield self._failed(run, claim, error)
+            yield await self._failed(run, error)
         finally:
-            if claim is not None:
+            if run.repeat is not None:
                 if run.result is not None:
-                    claim.finish(run.result)  # paid for, though its reader has gone: the key has its answer
-                claim.release()
+                    run.repeat.finish(
+                        run.result
+                    )  # paid for, though its reader has gone: the key has its answer
+                await run.repeat.release()
 
-    def _failed(self, run: Run, claim: Claim | None, error: SignalboxError) -> Failed:
+    async def _failed(self, run: Run, error: SignalboxError) -> Failed:
         error.correlation_id = run.correlation_id
-        if claim is not None:
-            claim.fail(error)
+        if run.repeat is not None:
+            await run.repeat.fail(error)
         log.info("failed: %s", error.kind)
         self._shaper.ended(run, run.partial, answered=False)
         self._watchers.ended(run, "refused" if run.attempt is None else "failed", run.partial, error)
         return Failed(error, run.partial)
 
-    # -- repeated requests ----------------------------------------------------------------------------------
-
-    def _claim(self, request: ChatRequest) -> Claim | None:
-        if request.idempotency_key is None:
-            return None
-        return self._answers.claim(request.idempotency_key, fingerprint(request))
-
-    async def _first_answer(self, run: Run, claim: Claim) -> ChatResult | None:
-        """Return the answer of the first request with this key, ``None`` where this one is the first."""
-        if claim.is_first:
-            return None
-        return await within(run.deadline, claim.answer(), "waiting for the first request with this key")
-
-    def _repeated(self, run: Run, first: ChatResult) -> Iterator[StreamEvent]:
+    async def _repeated(self, run: Run) -> AsyncGenerator[StreamEvent, None]:
         """Give the first request's answer to a second one with the same key; nothing is sent or paid."""
-        step = RequestStep(kind="replayed", detail="The answer of an earlier request with the same key")
-        result = dataclasses.replace(
-            first, replayed=True, cost_nanodollars=0, loaded_nanodollars=0, steps=(step,), queued_ms=0.0
-        )
-        yield Started(first.decision, first.correlation_id)
-        yield from _as_events(first)
+        result = await self._repeats.replayed(run)
+        yield Started(result.decision, run.correlation_id)
+        for event in _as_events(result):
+            yield event
         self._watchers.ended(run, "done", result)
         yield Finished(result)
 
@@ -455,6 +443,8 @@ class Router:
         """
         self._leave_local(attempt)
         result = self._settling.result(run, attempt, status)
+        if status == "done" and run.repeat is not None:
+            await run.repeat.keep(result)
         if not attempt.settled:
             attempt.settled = True
             attempt.breaker.abandon(attempt.ticket)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from core.routing.judging import Verdict
     from core.routing.local_queue import Slot
     from core.routing.machine import MachineTime
+    from core.routing.repeats import Repeat
     from core.routing.shaping import Shaped
     from core.routing.watchers import Watch
     from core.spend.budget import BudgetAlert
@@ -169,6 +170,8 @@ class Run:
     """The whole answer, once it is settled."""
 
     earlier_usage: Usage | None = None
+    repeat: Repeat | None = None
+    """Its hold on its idempotency key, where it has one."""
 
     @property
     def correlation_id(self) -> str:

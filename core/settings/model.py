@@ -356,6 +356,15 @@ class Settings(BaseModel):
         ge=0.1,
         le=86_400,
     )
+    idempotency_keep_hours: _Count = _setting(
+        24,
+        "How long the answer of a request with an idempotency key is kept on this computer, so that a repeated "
+        "request gets it from any process. 0: only in memory, and what was kept is deleted.",
+        allowed="a whole number from 0 to 720",
+        unit="hours",
+        ge=0,
+        le=720,
+    )
     context_window_tokens: _OptionalCount = _setting(
         None,
         "Longest conversation that is sent; older turns are left out. Empty: all of it.",

@@ -12,7 +12,7 @@ from core.spend import schema
 from core.spend.admission import Asked
 from core.spend.budget import resolve
 from core.spend.owner import Owner
-from core.spend.rows import HoldRequest, NewRequest, Outcome, Rate, RefusedRequest
+from core.spend.rows import HoldRequest, NewRequest, Outcome, Rate, RefusedRequest, ReplayedRequest
 from core.spend.sums import Row
 
 _USAGE = (
@@ -115,6 +115,28 @@ def refused_row(
     record: RefusedRequest, now: Moment, owner: Owner, decision_json: str | None
 ) -> dict[str, Any]:
     """Return the row of a request that was never sent."""
+    return {
+        **_unsent_row(record, now, owner, decision_json),
+        "status": "refused",
+        "error_kind": record.error_kind,
+    }
+
+
+def replayed_row(
+    record: ReplayedRequest, now: Moment, owner: Owner, decision_json: str | None
+) -> dict[str, Any]:
+    """Return the row of a request that got an earlier one's answer."""
+    return {
+        **_unsent_row(record, now, owner, decision_json),
+        "status": "replayed",
+        "replay_of": record.replay_of,
+        "idempotency_key": record.idempotency_key,
+    }
+
+
+def _unsent_row(
+    record: RefusedRequest | ReplayedRequest, now: Moment, owner: Owner, decision_json: str | None
+) -> dict[str, Any]:
     decision = record.decision
     return {
         **_EMPTY,
@@ -130,12 +152,10 @@ def refused_row(
         "side": "",
         "provider": "",
         "model": "",
-        "status": "refused",
         "state": "released",
         "hold_nanodollars": 0,
         "cost_nanodollars": 0,
         "counted_nanodollars": 0,
-        "error_kind": record.error_kind,
         "ended_us": now.us,
         "owner_host": owner.host,
         "owner_pid": owner.pid,

@@ -43,7 +43,7 @@ HEAD_KEY = "audit_head"
 BLOCK_IDS = 1000
 """Rows from before the chain are digested in blocks of this many ids, so that an edit can be narrowed down."""
 
-NEW_ROW_KINDS = frozenset({"begin", "refuse"})
+NEW_ROW_KINDS = frozenset({"begin", "refuse", "replay"})
 """Entries of these kinds write a new row; an entry of any other kind that names a row changes one."""
 
 audit = Table(

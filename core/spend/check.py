@@ -35,7 +35,7 @@ def check(connection: Connection, since: datetime | None) -> Check:
         .group_by(*(attempts.c[key] for key in keys))
     )
     kept = select(*(hours.c[key] for key in keys), *(hours.c[name] for name in schema.HOUR_SUMS))
-    counted = select(func.count()).select_from(attempts).where(attempts.c.status != "refused")
+    counted = select(func.count()).select_from(attempts).where(attempts.c.status.not_in(schema.UNSENT))
     if from_hour is not None:
         from_rows = from_rows.where(attempts.c.hour >= from_hour)
         kept = kept.where(hours.c.hour >= from_hour)
@@ -60,9 +60,10 @@ def _total(name: str) -> ColumnElement[Any]:
 def _known() -> dict[str, ColumnElement[Any]]:
     row = schema.attempts.c
     closed, unresolved = row.state != "open", row.state == "unresolved"
-    ended_here = and_(row.status != "superseded", row.status != "refused")
+    sent = row.status.not_in(schema.UNSENT)
+    ended_here = and_(row.status != "superseded", sent)
     return {
-        "attempts": _many(row.status != "refused"),
+        "attempts": _many(sent),
         "requests": _many(ended_here),
         "local_requests": _many(and_(ended_here, row.side == "local")),
         "failed": _many(row.status == "failed"),

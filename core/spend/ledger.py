@@ -50,6 +50,7 @@ from core.spend.rows import (
     RateLimit,
     Recovered,
     RefusedRequest,
+    ReplayedRequest,
     ReportKey,
     ReportRow,
     Repriced,
@@ -86,6 +87,7 @@ __all__ = [
     "RateLimit",
     "Recovered",
     "RefusedRequest",
+    "ReplayedRequest",
     "ReportKey",
     "ReportRow",
     "Repriced",
@@ -256,6 +258,18 @@ class Ledger(LedgerReads):
         """
         now, decision = self._now(), decision_json(record.decision)
         row = await self._write(lambda store, link: store.refuse(link, record, now, decision), durable=False)
+        return _reports().ledger_row(row)
+
+    async def replay(self, record: ReplayedRequest) -> LedgerRow:
+        """Record a request that got an earlier one's answer: it cost nothing, and no volume or limit counts it.
+
+        Where the request is in the ledger already (the very same one was sent twice), that row is returned.
+
+        Raises:
+            LedgerUnavailable: it cannot be written.
+        """
+        now, decision = self._now(), decision_json(record.decision)
+        row = await self._write(lambda store, link: store.replay(link, record, now, decision), durable=False)
         return _reports().ledger_row(row)
 
     async def reset_local_count(self) -> None:

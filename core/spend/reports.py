@@ -312,6 +312,7 @@ def ledger_row(row: Row) -> LedgerRow:
         decision_json=row["decision_json"],
         conversation=row["conversation"],
         idempotency_key=row["idempotency_key"],
+        replay_of=row["replay_of"],
         savings=_savings(row),
     )
 

@@ -10,7 +10,7 @@ from core.chat import RouteDecision, RoutingMode, Rule, Savings, Side, Source, U
 from core.spend.budget import BudgetAlert, Limit
 
 OutcomeStatus = Literal["done", "stopped", "failed"]
-AttemptStatus = Literal["open", "done", "stopped", "failed", "superseded", "refused"]
+AttemptStatus = Literal["open", "done", "stopped", "failed", "superseded", "refused", "replayed"]
 AttemptState = Literal["open", "settled", "unresolved", "released"]
 ReportKey = Literal["provider", "model", "day", "rule", "side", "source", "project"]
 ScoreKind = Literal["schema", "tools"]
@@ -92,6 +92,19 @@ class RefusedRequest:
     project: str | None = None
     decision: RouteDecision | None = None
     conversation: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayedRequest:
+    """A request that got the answer of an earlier one, ``replay_of``: kept for the record, and counted nowhere."""
+
+    correlation_id: str
+    replay_of: str
+    source: Source = "library"
+    project: str | None = None
+    decision: RouteDecision | None = None
+    conversation: str | None = None
+    idempotency_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,7 +236,8 @@ class ReportRow:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerRow:
     """One attempt as it stands. ``counted_nanodollars`` and ``counted_tokens`` are what it takes from the limits
-    once closed. A refused request has no side and no provider (``""``).
+    once closed. A refused or replayed request has no side and no provider (``""``); ``replay_of`` names the request
+    whose answer a replayed one got.
     """
 
     correlation_id: str
@@ -256,6 +270,7 @@ class LedgerRow:
     conversation: str | None = None
     idempotency_key: str | None = None
     savings: Savings | None = None
+    replay_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

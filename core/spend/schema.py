@@ -18,6 +18,9 @@ OPEN_STATE = text("state = 'open'")
 UNRESOLVED_STATE = text("state = 'unresolved'")
 UNPRICED = text("cost_nanodollars IS NULL AND output_tokens IS NOT NULL")
 KEYED = text("idempotency_key IS NOT NULL")
+UNSENT = ("refused", "replayed")
+"""Statuses of requests that went nowhere: they are on record and no part of any volume."""
+
 
 metadata = MetaData()
 
@@ -46,7 +49,7 @@ attempts = Table(
     Column("project", Text, nullable=False),  # '' is none
     Column("mode", Text),
     Column("rule", Text, nullable=False),  # '' is none
-    Column("side", Text, nullable=False),  # '' of a refused request
+    Column("side", Text, nullable=False),  # '' of a refused or replayed request
     Column("provider", Text, nullable=False),
     Column("model", Text, nullable=False),
     Column("served_model", Text),
@@ -85,6 +88,7 @@ attempts = Table(
     Column("trimming_saved_nanodollars", BigInteger),  # null: not known
     Column("compression_saved_nanodollars", BigInteger),
     Column("cache_saved_nanodollars", BigInteger),  # below 0: writing cost more than reading saved
+    Column("replay_of", Text),  # the request whose answer a replayed one got
     Index("ledger_attempts_by_request", "correlation_id", "number", unique=True),
     Index("ledger_attempts_by_hour", "hour"),
     # What is asked often is found without touching the millions of other rows.

@@ -14,12 +14,21 @@ from sqlalchemy import and_, bindparam, or_, select, update
 from core.errors import DuplicateRequest, InvalidRequest, SignalboxError
 from core.spend import audit, schema
 from core.spend.admission import Asked, check_admission, now_standing, pass_rates
-from core.spend.attempt_rows import CLOSING, COLUMNS, Beginning, Moment, closing, new_row, refused_row
+from core.spend.attempt_rows import (
+    CLOSING,
+    COLUMNS,
+    Beginning,
+    Moment,
+    closing,
+    new_row,
+    refused_row,
+    replayed_row,
+)
 from core.spend.books import Books
 from core.spend.budget import BudgetAlert, Limit, amount_of, crossed, project_of, unit_of
 from core.spend.database import driver_of
 from core.spend.owner import Owner, current_owner, is_alive
-from core.spend.rows import Admission, Outcome, Recovered, RefusedRequest, Settlement
+from core.spend.rows import Admission, Outcome, Recovered, RefusedRequest, ReplayedRequest, Settlement
 from core.spend.sql import Sql, insert_into
 from core.spend.sums import Row
 
@@ -200,6 +209,20 @@ class Store:
         self.books.change(None, row)
         return row
 
+    def replay(
+        self, connection: Connection, record: ReplayedRequest, now: Moment, decision_json: str | None
+    ) -> dict[str, Any]:
+        """Write a request that got an earlier one's answer. Where its identifier has a row, it changes nothing."""
+        driver = driver_of(connection)
+        row = replayed_row(record, now, self.owner, decision_json)
+        found = self._insert.returned(driver, row)
+        if found is None:
+            return self._last.rows(driver, correlation_id=record.correlation_id)[0]
+        row["id"] = found[0]
+        audit.append(connection, at_us=now.us, kind="replay", correlation_id=record.correlation_id, row=row)
+        self.books.change(None, row)
+        return row
+
     # ------------------------------------------------------------------ endings
 
     def settle(
@@ -263,7 +286,7 @@ class Store:
 
     def _last_attempt(self, connection: Connection, correlation_id: str) -> dict[str, Any]:
         rows = self._last.rows(driver_of(connection), correlation_id=correlation_id)
-        if not rows or rows[0]["status"] == "refused":
+        if not rows or rows[0]["status"] in schema.UNSENT:
             raise InvalidRequest(_FORGOTTEN, hint="It may have been set aside with an earlier ledger.")
         return rows[0]
 

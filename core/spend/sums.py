@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from core.spend.schema import HOUR_KEYS
+from core.spend.schema import HOUR_KEYS, UNSENT
 
 Row = Mapping[str, Any]
 Sums = dict[tuple[Any, ...], list[int]]
@@ -18,11 +18,12 @@ def _hour_amounts(row: Row) -> tuple[int, ...]:
     """Return what a closed attempt adds to its hour, in the order of ``HOUR_SUMS``."""
     status = row["status"]
     refused = status == "refused"
+    sent = status not in UNSENT
     # An attempt that fell back is superseded: the request counts once, where it ended.
-    ended_here = not refused and status != "superseded"
+    ended_here = sent and status != "superseded"
     unresolved = row["state"] == "unresolved"
     return (
-        int(not refused),
+        int(sent),
         int(ended_here),
         int(status == "failed"),
         int(status == "stopped"),
@@ -53,7 +54,7 @@ def _hour_amounts(row: Row) -> tuple[int, ...]:
 def _total_amounts(row: Row) -> tuple[int, ...]:
     """Return what an attempt, open or closed, adds to its month and day, in the order of ``TOTAL_SUMS``."""
     status, state = row["status"], row["state"]
-    ended_here = int(status != "superseded" and status != "refused")
+    ended_here = int(status != "superseded" and status not in UNSENT)
     local = ended_here if row["side"] == "local" else 0
     if state == "open":
         return (ended_here, local, 0, row["counted_nanodollars"], row["counted_tokens"], 0, 0, 0, 0)

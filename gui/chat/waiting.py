@@ -13,6 +13,7 @@ _FOR = {
     "local_queue": "for Local",
     "local_start": "for Local to start",
     "retry": "to try again",
+    "first_answer": "for the first request with its key",
 }
 
 

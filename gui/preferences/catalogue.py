@@ -238,6 +238,13 @@ SETTINGS: dict[str, SettingText] = {
         ),
     ),
     **_card(
+        "reliability",
+        "Repeated requests",
+        idempotency_keep_hours=_Row(
+            "Keep answers for", "idempotency key replay duplicate repeat privacy disk"
+        ),
+    ),
+    **_card(
         "observability",
         "Metrics",
         metrics_port=_Row("Prometheus port", "metrics scrape prometheus grafana", placeholder="None"),

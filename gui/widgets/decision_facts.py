@@ -250,6 +250,10 @@ def money_facts(result: ChatResult) -> list[Fact]:
         facts.append(Fact(name=name, value=format_cost(abs(cache)), tone="ok" if cache > 0 else ""))
     if result.replayed:
         facts.append(Fact(name="Replayed, not paid again", value="$0", tone="ok"))
+        if result.first_cost_nanodollars:
+            facts.append(
+                Fact(name="Paid for the first answer", value=format_cost(result.first_cost_nanodollars))
+            )
     elif result.side == "local" and (
         result.loaded_nanodollars is not None or result.marginal_nanodollars is not None
     ):
