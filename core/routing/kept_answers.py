@@ -353,8 +353,8 @@ class KeptAnswers:
             self._delete_dead(file)
             self._delete_too_many(file)
         if file.total_changes != before:
-            # All of it: a statement's steps are its pages, and each is asked for by reading a row.
-            file.execute("PRAGMA incremental_vacuum").fetchall()
+            # As a script, or Python would take one step of it only, which is one page.
+            file.executescript("PRAGMA incremental_vacuum;")
             file.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def _delete_old(self, file: sqlite3.Connection) -> None:

@@ -390,7 +390,14 @@ async def test_the_same_request_many_times_at_once_pays_once(home: Path) -> None
         results = [await one.result() for one in requests]
         assert {result.text for result in results} == {"Once"}
         assert sorted(result.replayed for result in results) == [False, True, True, True, True]
-        assert len({result.correlation_id for result in results}) <= 5
+        assert {result.correlation_id for result in results} == {
+            one.request.correlation_id for one in requests
+        }
+        (first,) = [result for result in results if not result.replayed]
+        replays = [row for row in await sides.core.recent() if row.status == "replayed"]
+        assert [row.replay_of for row in replays] == [first.correlation_id] * 4
+        volume = await sides.core.ledger.volume()
+        assert volume.requests_today == 1
         assert sum(result.cost_nanodollars or 0 for result in results) == next(
             result.cost_nanodollars for result in results if not result.replayed
         )
@@ -407,11 +414,23 @@ async def test_a_different_request_under_the_same_key_is_refused(home: Path) -> 
         assert posted(sides.api.received) == 1
 
 
-async def test_a_key_outlives_the_process_that_used_it(home: Path) -> None:
-    """The answer is gone with the process, but nobody pays for it a second time without being told."""
+async def test_an_answer_outlives_the_core_that_paid_for_it(home: Path) -> None:
     async with two_sides(home) as sides:
         first = await Asked(sides, "hi", force="api", idempotency_key="k").result()
     async with two_sides(home) as sides:
+        again = await Asked(sides, "hi", force="api", idempotency_key="k").result()
+        assert (again.text, again.replayed, again.replay_of) == (first.text, True, first.correlation_id)
+        assert (again.cost_nanodollars, again.first_cost_nanodollars) == (0, first.cost_nanodollars)
+        assert sides.api.received == []
+        assert await paid_rows(sides) == 1
+        await nothing_is_left(sides)
+
+
+async def test_a_key_outlives_the_process_that_used_it(home: Path) -> None:
+    """In memory only, the answer is gone with the process, but nobody pays a second time without being told."""
+    async with two_sides(home, IDEMPOTENCY_KEEP_HOURS="0") as sides:
+        first = await Asked(sides, "hi", force="api", idempotency_key="k").result()
+    async with two_sides(home, IDEMPOTENCY_KEEP_HOURS="0") as sides:
         error = await Asked(sides, "hi", force="api", idempotency_key="k").error()
         assert isinstance(error, DuplicateRequest)
         assert first.correlation_id in error.message

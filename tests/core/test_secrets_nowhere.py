@@ -1,7 +1,8 @@
 """Secrets are planted everywhere, everything is run and made to fail, then everything written is searched.
 
 Keys and passwords may be nowhere but where the user put them. Words of a prompt and of an answer may only be
-where the user asked for them: on the standard output of ``ask``.
+where the user asked for them: on the standard output of ``ask``, and, of a request with an idempotency key, the
+answer (and nothing of the prompt) in ``answers.sqlite3``, until it is too old or nothing is to be kept.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import json
 import logging
 import os
+import stat
 import subprocess
 import sys
 import urllib.request
@@ -24,6 +26,7 @@ from core.errors import SignalboxError
 from core.observe import log_path, private, redacted_traceback, setup_logging
 from core.request_text import forget_requests
 from core.router_core import RouterCore
+from core.routing.kept_answers import FILE_NAME as KEPT_ANSWERS
 from tests.support.collector import Collector, collector
 from tests.support.echo_server import EchoServer, echo_server
 from tests.support.fake_core import MemoryKeyring
@@ -54,6 +57,7 @@ PROMPT = (
 )
 SYSTEM = "You are the confidant of a lockkeeper who never forgets a barge."
 ANSWER = "I shall tell nobody that the heron prefers smoked eels on Thursdays."
+KEY_IN_WORDS = f"once: {PROMPT}"  # a program may use the prompt itself as its key
 PROMPT_WORDS = ("heron sleeps", "third bridge", "Wilhelmina", "lockkeeper", "forgets a barge")
 ANSWER_WORDS = ("smoked eels", "tell nobody", "on Thursdays")
 
@@ -112,6 +116,19 @@ def everything_in(home: Path) -> dict[str, bytes]:
     }
 
 
+def without_kept_answers(home: Path, found: dict[str, bytes | str]) -> dict[str, bytes | str]:
+    """Return all but the kept answers, after looking into those: they hold answers, no prompt and no key.
+
+    Only their owner may read them.
+    """
+    kept = {place: content for place, content in found.items() if place.startswith(KEPT_ANSWERS)}
+    assert set(kept) <= {KEPT_ANSWERS, f"{KEPT_ANSWERS}-wal", f"{KEPT_ANSWERS}-shm"}
+    assert search(kept, ANSWER_WORDS), "there it belongs"
+    assert search(kept, (*KEYS, *PROMPT_WORDS)) == []
+    assert {stat.S_IMODE((home / place).stat().st_mode) for place in kept} == {0o600}
+    return {place: content for place, content in found.items() if place not in kept}
+
+
 def search(found: dict[str, bytes | str], words: tuple[str, ...]) -> list[str]:
     """Say where one of ``words`` stands, plainly, escaped as JSON, or as a URL says it."""
     hits: list[str] = []
@@ -142,7 +159,7 @@ def requests() -> list[ChatRequest]:
     return [
         ChatRequest.from_prompt(PROMPT, system=SYSTEM, force="api"),
         ChatRequest.from_prompt(PROMPT, system=SYSTEM, force="local"),
-        ChatRequest(messages=(*earlier, again), system=SYSTEM, idempotency_key="once", project="barge"),
+        ChatRequest(messages=(*earlier, again), system=SYSTEM, idempotency_key=KEY_IN_WORDS, project="barge"),
         ChatRequest.from_prompt(PROMPT, system=SYSTEM, response_format=schema),
     ]
 
@@ -206,8 +223,29 @@ def test_nothing_of_the_library_tells(
     assert any(PROMPT[:30] in seen for seen in server.seen), "so was the prompt"
     assert traces.spans
     assert log_path(home).name in "".join(found)
+    found = without_kept_answers(home, found)
     assert search(found, KEYS) == []
     assert search(found, (*PROMPT_WORDS, *ANSWER_WORDS)) == []
+
+
+def test_with_nothing_kept_no_answer_is_on_the_disk(
+    home: Path, server: EchoServer, traces: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ask() -> bool:
+        async with RouterCore() as core:
+            first = await core.ask(requests()[2])
+            again = await core.ask(requests()[2])
+            assert first.text == again.text == ANSWER
+            return again.replayed
+
+    for name, value in plant(home, server, traces).items():
+        monkeypatch.setenv(name, value)
+    assert asyncio.run(ask())
+    assert search({**everything_in(home)}, ANSWER_WORDS), "it was kept before"
+    monkeypatch.setenv("IDEMPOTENCY_KEEP_HOURS", "0")
+    (home / "ledger.sqlite3").unlink()  # it knows the key for a day
+    assert asyncio.run(ask())
+    assert search({**everything_in(home)}, (*KEYS, *PROMPT_WORDS, *ANSWER_WORDS)) == []
 
 
 def test_a_scrape_tells_nothing(
@@ -295,6 +333,14 @@ def test_nothing_of_the_command_line_tells(
             answers[f"the answer of ask {side} in {mode}"] = out
             found[f"standard error of ask {side} in {mode}"] = err
     server.mode = "good"
+    for time in ("first", "second"):
+        out, err = signalbox(
+            environment, "ask", "--debug", "--idempotency-key", KEY_IN_WORDS, "-", given=PROMPT
+        )
+        answers[f"the {time} answer with a key"] = out
+        found[f"standard error of the {time} ask with a key"] = err
+        assert search({"": out}, ANSWER_WORDS)
+    assert "not paid again" in err
     for command in (
         ("doctor",),
         ("report",),
@@ -308,6 +354,7 @@ def test_nothing_of_the_command_line_tells(
     found |= everything_in(home)
     found["the exported traces"] = b"".join(traces.raw)
     assert any(API_KEY in seen for seen in server.seen)
+    found = without_kept_answers(home, found)
     assert search(found | answers, KEYS) == []
     assert search(found, (*PROMPT_WORDS, *ANSWER_WORDS)) == []
     if log_format == "text":

@@ -99,10 +99,32 @@ def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
 
 def test_a_key_is_not_paid_twice(api: AnthropicServer, capsys: pytest.CaptureFixture[str]) -> None:
     first = run_json(capsys, "ask", "hi", "--idempotency-key", "k", "--json")
+    again = run_json(capsys, "ask", "hi", "--idempotency-key", "k", "--json")
+    assert (again["text"], again["replayed"], again["replay_of"]) == (
+        "Hello there",
+        True,
+        first["correlation_id"],
+    )
+    assert (float(again["cost"]), again["first_cost"]) == (0, first["cost"])
+    assert len(again["correlation_id"]) == 36
+    assert again["correlation_id"] != first["correlation_id"]
+    assert main(["ask", "hi", "--idempotency-key", "k"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == "Hello there\n"
+    assert "an earlier answer, not paid again (it cost <$0.0001)" in shown.err
+    different = failure(capsys, "something else", "--idempotency-key", "k")
+    assert (different["error"], len(different["correlation_id"])) == ("duplicate_request", 36)
+    assert len([request for request in api.received if request.path == "/v1/messages"]) == 1
+
+
+def test_a_key_is_not_paid_twice_when_nothing_is_kept(
+    api: AnthropicServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("IDEMPOTENCY_KEEP_HOURS", "0")
+    first = run_json(capsys, "ask", "hi", "--idempotency-key", "k", "--json")
     again = failure(capsys, "hi", "--idempotency-key", "k")
     assert again["error"] == "duplicate_request"
     assert first["correlation_id"] in again["message"]
-    assert len(again["correlation_id"]) == 36
     assert len([request for request in api.received if request.path == "/v1/messages"]) == 1
 
 

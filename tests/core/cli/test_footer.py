@@ -134,6 +134,8 @@ def test_savings_are_dollars_or_null_as_json() -> None:
 
 def test_an_answer_that_is_not_paid_again_and_a_template_of_the_users_own() -> None:
     assert "an earlier answer, not paid again" in told(replayed=True, cost_nanodollars=0)
+    again = told(replayed=True, cost_nanodollars=0, first_cost_nanodollars=12_300_000)
+    assert "not paid again (it cost $0.0123)" in again
     assert "template claude (yours)" in told({"template": "claude (yours)"})
 
 
@@ -144,6 +146,10 @@ def test_an_answer_that_is_not_paid_again_and_a_template_of_the_users_own() -> N
         (Waiting("local_queue", "Busy.", None, 0), "Waiting for Local"),
         (Waiting("retry", "Trying again.", 0.25), "Trying again, about 0.2 s"),
         (Waiting("rate", "R is reached.", 600.0, 1), "R is reached, 1 ahead, about 10 min"),
+        (
+            Waiting("first_answer", "The first request with this key is still running."),
+            "Waiting for the first request with this key",
+        ),
         (Waiting("local_start", "The local server is starting."), "The local server is starting"),
     ],
 )

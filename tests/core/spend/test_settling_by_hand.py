@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.chat import Usage
+from core.chat import Usage, new_correlation_id
 from core.errors import DuplicateRequest, InvalidRequest
 from core.spend.ledger import (
     HoldRequest,
@@ -17,6 +17,7 @@ from core.spend.ledger import (
     NewRequest,
     Outcome,
     RefusedRequest,
+    ReplayedRequest,
     ScoreEntry,
     ScoreRow,
     TokenLimit,
@@ -153,6 +154,41 @@ async def test_a_refused_request_is_counted_as_refused_and_as_nothing_else(home:
         sent = await asked(ledger, None)
         with pytest.raises(InvalidRequest):
             await ledger.refuse(RefusedRequest(correlation_id=sent, error_kind="x"))
+        await sound(ledger)
+
+
+async def test_a_replayed_request_names_the_first_one_and_counts_nowhere(home: Path) -> None:
+    async with open_ledger(home) as ledger:
+        paid = await asked(ledger, done(5))
+        before = await ledger.report(), await ledger.volume(), await ledger.budget(), await ledger.check()
+        replayed = ReplayedRequest(
+            correlation_id=new_correlation_id(),
+            replay_of=paid,
+            source="cli",
+            project="web",
+            idempotency_key="k",
+        )
+        row = await ledger.replay(replayed)
+        assert (row.status, row.state, row.side, row.provider) == ("replayed", "released", "", "")
+        assert (row.replay_of, row.project, row.cost_nanodollars) == (paid, "web", 0)
+        assert row.idempotency_key == "k"
+        assert (await ledger.replay(replayed)).started_at == row.started_at
+        assert len(await ledger.recent()) == 2
+        assert (
+            await ledger.report(),
+            await ledger.volume(),
+            await ledger.budget(),
+            await ledger.check(),
+        ) == before
+        # It frees no key and takes none, is over, and its identifier is used up.
+        await ledger.begin(dataclasses.replace(new_request(), idempotency_key="k"), hold(60))
+        with pytest.raises(InvalidRequest):
+            await ledger.settle(replayed.correlation_id, LOST)
+        with pytest.raises(InvalidRequest):
+            await ledger.begin(new_request(correlation_id=replayed.correlation_id), None)
+        # The very same request, sent twice, has its row already.
+        same = await ledger.replay(ReplayedRequest(correlation_id=paid, replay_of=paid))
+        assert (same.correlation_id, same.status) == (paid, "done")
         await sound(ledger)
 
 

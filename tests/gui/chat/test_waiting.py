@@ -39,6 +39,7 @@ def shows(panel: ChatPanel, words: str) -> bool:
         ("rate", 0, 200.0, "for its turn, about 3 min"),
         ("local_start", 0, None, "for Local to start"),
         ("retry", 0, 0.2, "to try again, any moment"),
+        ("first_answer", 0, None, "for the first request with its key"),
     ],
 )
 def test_the_words_have_place_and_time_where_they_are_known(

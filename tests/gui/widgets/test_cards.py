@@ -277,6 +277,8 @@ def test_what_the_cache_and_leaving_out_saved_is_told_as_it_was_settled() -> Non
 
 def test_a_replayed_answer_says_that_it_was_not_paid_again() -> None:
     assert "Replayed, not paid again" in words_in(DecisionCard(REPLAYED))
+    paid = replace(REPLAYED, first_cost_nanodollars=12_300_000)
+    assert {"Paid for the first answer", "$0.0123"} <= set(words_in(DecisionCard(paid)))
 
 
 def test_a_warm_cache_counts_down_and_is_past_after_its_end() -> None:
