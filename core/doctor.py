@@ -66,6 +66,7 @@ async def examine(core: Patient, *, ask_local: bool = True) -> list[Finding]:
         (GPU, _gpu),
         (doctor_books.PRICES, doctor_books.prices),
         (doctor_books.TEMPLATES, doctor_books.templates),
+        (doctor_books.ANSWERS, doctor_books.answers),
         (doctor_books.TELEMETRY, doctor_books.telemetry),
     ]
     return list(await asyncio.gather(*(_guarded(component, check, core) for component, check in checks)))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from core.errors import LedgerUnavailable
 from core.findings import Component, Finding, Patient
+from core.routing.kept_answers import FILE_NAME
 from core.spend.money import format_cost
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ UNRESOLVED = Component("Unresolved costs", needed=False)
 PAUSED = Component("Paused conversations", needed=False)
 PRICES = Component("Prices")
 TEMPLATES = Component("Prompt templates", needed=False)
+ANSWERS = Component("Kept answers", needed=False)
 TELEMETRY = Component("Telemetry", needed=False)
 
 _SHOWN = 3
@@ -134,6 +136,24 @@ async def templates(core: Patient) -> Finding:
     folder = core.home / "templates"
     detail = f"the packaged ones, and yours in {folder}" if folder.is_dir() else "the packaged ones"
     return TEMPLATES.found("works", detail)
+
+
+async def answers(core: Patient) -> Finding:
+    """Say where answers to requests with an idempotency key are kept, and whether they can be."""
+    hours = core.settings.current.idempotency_keep_hours
+    if not hours:
+        return ANSWERS.found("works", "in memory only, for requests with an idempotency key")
+    found = await _problems(core, "answers")
+    if found:
+        return ANSWERS.found(
+            "broken",
+            _first(found),
+            "Free the disk or move the file away; until then a repeated request of another process is refused.",
+        )
+    kept = "an hour" if hours == 1 else f"{hours} hours"
+    return ANSWERS.found(
+        "works", f"for {kept} where a request has an idempotency key, in {core.home / FILE_NAME}"
+    )
 
 
 async def telemetry(core: Patient) -> Finding:

@@ -204,6 +204,22 @@ async def test_files_of_the_users_own_that_are_not_used_are_named(home: Path) ->
         assert file in findings[name].detail + findings[name].hint
 
 
+async def test_where_answers_are_kept_is_told_and_whether_they_can_be(home: Path) -> None:
+    async with two_sides(home) as sides:
+        kept = (await found(sides.core))["Kept answers"]
+        assert (kept.state, kept.needed) == ("works", False)
+        assert "24 hours" in kept.detail
+        assert str(home / "answers.sqlite3") in kept.detail
+        (home / "answers.sqlite3").write_text("notes " * 1000)
+        await sides.events("hi", force="api", idempotency_key="k")
+        kept = (await found(sides.core))["Kept answers"]
+        assert kept.state == "broken"
+        assert "not a database" in kept.detail
+    async with two_sides(home, IDEMPOTENCY_KEEP_HOURS="0") as sides:
+        kept = (await found(sides.core))["Kept answers"]
+    assert (kept.state, "in memory only" in kept.detail) == ("works", True)
+
+
 async def test_a_model_without_a_price_is_told_how_to_get_one(home: Path) -> None:
     async with two_sides(home, ANTHROPIC_MODEL="claude-nobody-knows") as sides:
         prices = (await found(sides.core))["Prices"]

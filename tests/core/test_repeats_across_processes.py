@@ -20,7 +20,7 @@ from core.routing.kept_answers import FILE_NAME
 from core.spend.ledger import Ledger
 from core.spend.rows import LedgerRow
 from tests.core.test_router_queue import Asked, posted
-from tests.support.anthropic_server import AnthropicServer, Says, ToolUse, refusal
+from tests.support.anthropic_server import AnthropicServer, Says, ToolUse
 from tests.support.two_sides import KEY, TwoSides, two_sides
 
 ROOT = Path(__file__).parents[2]
@@ -250,17 +250,6 @@ async def test_many_processes_at_once_pay_once(home: Path, api: AnthropicServer)
     assert len({row.replay_of for row in rows if row.status == "replayed"}) == 1
 
 
-async def test_with_nothing_kept_another_process_is_refused_and_nothing_is_paid_twice(
-    home: Path, api: AnthropicServer
-) -> None:
-    first = await (await sent(home, api, IDEMPOTENCY_KEEP_HOURS="0")).finished()
-    end = await (await sent(home, api, IDEMPOTENCY_KEEP_HOURS="0")).failed()
-    assert end["error"] == DuplicateRequest.kind
-    assert first["correlation_id"] in end["message"]
-    assert posted(api.received) == 1
-    assert not (home / FILE_NAME).exists()
-
-
 async def test_switching_it_off_deletes_what_was_kept(home: Path, api: AnthropicServer) -> None:
     api.replies.append(Says("The heron sleeps."))
     await (await sent(home, api)).finished()
@@ -355,11 +344,3 @@ async def test_one_whose_deadline_passes_leaves_the_others_waiting(home: Path, a
         api.released.set()
         await first.finished()
         assert (await patient.result()).replayed
-
-
-async def test_a_refused_first_one_frees_the_key_for_other_processes(
-    home: Path, api: AnthropicServer
-) -> None:
-    api.replies.append(refusal(529, "overloaded_error", "Overloaded"))
-    assert (await (await sent(home, api)).failed())["error"] == "overloaded"
-    assert (await (await sent(home, api)).finished())["replayed"] is False

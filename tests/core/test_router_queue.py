@@ -14,6 +14,7 @@ import pytest
 from core.chat import ChatRequest, ChatResult, Failed, Finished, StreamEvent, Waiting
 from core.errors import DuplicateRequest, Overloaded, QueueFull, RateExceeded, RunawayPaused, SignalboxError
 from core.routing.conversations import conversation_of
+from core.routing.kept_answers import FILE_NAME
 from core.routing.local_queue import QueueState
 from core.spend.database import LEDGER_FILE
 from core.spend.rates import from_text, to_text
@@ -430,6 +431,8 @@ async def test_a_key_outlives_the_process_that_used_it(home: Path) -> None:
     """In memory only, the answer is gone with the process, but nobody pays a second time without being told."""
     async with two_sides(home, IDEMPOTENCY_KEEP_HOURS="0") as sides:
         first = await Asked(sides, "hi", force="api", idempotency_key="k").result()
+        assert (await Asked(sides, "hi", force="api", idempotency_key="k").result()).replayed
+    assert not (home / FILE_NAME).exists()
     async with two_sides(home, IDEMPOTENCY_KEEP_HOURS="0") as sides:
         error = await Asked(sides, "hi", force="api", idempotency_key="k").error()
         assert isinstance(error, DuplicateRequest)

@@ -333,14 +333,15 @@ def test_nothing_of_the_command_line_tells(
             answers[f"the answer of ask {side} in {mode}"] = out
             found[f"standard error of ask {side} in {mode}"] = err
     server.mode = "good"
-    for time in ("first", "second"):
-        out, err = signalbox(
-            environment, "ask", "--debug", "--idempotency-key", KEY_IN_WORDS, "-", given=PROMPT
-        )
-        answers[f"the {time} answer with a key"] = out
-        found[f"standard error of the {time} ask with a key"] = err
-        assert search({"": out}, ANSWER_WORDS)
-    assert "not paid again" in err
+    if log_format == "text":
+        for turn in ("first", "second"):
+            out, err = signalbox(
+                environment, "ask", "--debug", "--idempotency-key", KEY_IN_WORDS, "-", given=PROMPT
+            )
+            answers[f"the {turn} answer with a key"] = out
+            found[f"standard error of the {turn} ask with a key"] = err
+            assert search({"": out}, ANSWER_WORDS)
+        assert "not paid again" in err
     for command in (
         ("doctor",),
         ("report",),
@@ -354,7 +355,8 @@ def test_nothing_of_the_command_line_tells(
     found |= everything_in(home)
     found["the exported traces"] = b"".join(traces.raw)
     assert any(API_KEY in seen for seen in server.seen)
-    found = without_kept_answers(home, found)
+    if log_format == "text":
+        found = without_kept_answers(home, found)
     assert search(found | answers, KEYS) == []
     assert search(found, (*PROMPT_WORDS, *ANSWER_WORDS)) == []
     if log_format == "text":
