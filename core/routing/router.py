@@ -41,8 +41,8 @@ from core.routing.admission import Admission, LineTooLong, Track
 from core.routing.following import Following, Next
 from core.routing.idempotency import Answers
 from core.routing.judging import Judge, Verdict
-from core.routing.limits import alerts_of, limits_of
 from core.routing.kept_answers import KeptAnswers
+from core.routing.limits import alerts_of, limits_of
 from core.routing.policy import NAMES
 from core.routing.repeats import Repeats
 from core.routing.run import Attempt, Run, within

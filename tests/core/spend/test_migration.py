@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from core.chat import Usage, new_correlation_id
+from core.chat import Usage
 from core.errors import LedgerUnavailable
 from core.spend.database import LEDGER_FILE
-from core.spend.ledger import Ledger, Outcome, ReplayedRequest
+from core.spend.ledger import Ledger, Outcome
 from tests.support.ledgers import HandClock, hold, month_limit, new_request, open_ledger
 
 DUMP = Path(__file__).with_name("ledger_v1.sql")
@@ -117,27 +117,3 @@ async def test_a_program_of_the_first_release_that_still_runs_can_spoil_nothing(
     with pytest.raises(sqlite3.OperationalError, match="no such table"):
         connection.execute("INSERT INTO ledger_rollups (hour) VALUES (1)")
     connection.close()
-
-
-async def test_a_ledger_of_format_2_gets_the_new_column_and_stays_audited(home: Path) -> None:
-    async with open_ledger(home) as ledger:
-        first = new_request()
-        await ledger.begin(first, hold(60))
-        await ledger.settle(
-            first.correlation_id, Outcome(status="done", usage=Usage(output_tokens=1), cost_nanodollars=5)
-        )
-        still_open = new_request()
-        await ledger.begin(still_open, hold(60))
-    connection = sqlite3.connect(home / LEDGER_FILE, isolation_level=None)
-    connection.execute("ALTER TABLE ledger_attempts DROP COLUMN replay_of")
-    connection.execute("UPDATE ledger_meta SET value = '2' WHERE key = 'schema_version'")
-    connection.close()
-    async with open_ledger(home) as ledger:
-        await ledger.settle(still_open.correlation_id, Outcome(status="done", cost_nanodollars=7))
-        again = ReplayedRequest(correlation_id=new_correlation_id(), replay_of=first.correlation_id)
-        assert (await ledger.replay(again)).replay_of == first.correlation_id
-        assert (await ledger.budget()).spent_nanodollars == 12
-        assert (await ledger.check()).ok
-        audit = await ledger.verify_audit()
-        assert audit.ok, audit.problems
-    assert rows(home, "SELECT value FROM ledger_meta WHERE key = 'schema_version'") == [{"value": "3"}]
