@@ -114,8 +114,8 @@ class Bookkeeping:
     def told(self, alerts: Iterable[BudgetAlert]) -> None:
         """Take what a request crossed; the newest alert of each limit is shown until its window is over."""
         for alert in alerts:
-            log.warning("%s: %d %% used or held", alert.limit_name, alert.percent)
-            self._alerts[f"{alert.limit_name}/{alert.window_label}"] = alert
+            log.warning("%s: %d %% used or held", _limit_name(alert), alert.percent)
+            self._alerts[f"{alert.limit_name}/{alert.project}/{alert.window_label}"] = alert
             self._on_change()
 
     async def tend(self) -> None:
@@ -226,12 +226,16 @@ def _alert_notice(alert: BudgetAlert) -> Problem:
 
     return Problem(
         kind="alert",
-        title=f"{alert.percent} % of {alert.limit_name} is used or held",
+        title=f"{alert.percent} % of {_limit_name(alert)} is used or held",
         message=f"{amount(alert.used)} used and {amount(alert.held)} held of {amount(alert.limit)}.",
         hint="At 100 % the API is closed until the window ends; Local goes on."
         if alert.percent < 100
         else "What needs the API is refused until the window ends, or you raise the limit.",
     )
+
+
+def _limit_name(alert: BudgetAlert) -> str:
+    return f"{alert.limit_name} ({alert.project})" if alert.project else alert.limit_name
 
 
 def _recovered_notice(count: int, held: int, nanodollars: int) -> Problem:

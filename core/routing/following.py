@@ -83,7 +83,7 @@ class Following:
         return Next(
             kind="retried",
             decision=failed.decision,
-            detail=f"{NAMES[failed.side]} turned it away: {private(failure.message).rstrip('.')}",
+            detail=f"{NAMES[failed.side]} {_what(failure)}: {private(failure.message).rstrip('.')}",
             wait_s=wait_s,
         )
 
@@ -161,3 +161,8 @@ class Following:
             other.decision, rule="capability", reason="Capability: Local's answers didn't match the schema"
         )
         return [dataclasses.replace(other, decision=decision)]
+
+
+def _what(failure: TransientFailure) -> str:
+    """A server that nobody reached turned nothing away."""
+    return "turned it away" if isinstance(failure, RateLimited | Overloaded) else "didn't take it"

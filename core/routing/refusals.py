@@ -19,6 +19,7 @@ from core.spend.money import format_cost
 
 if TYPE_CHECKING:
     from core.routing.standing import Standing
+    from core.spend.budget import LimitStanding
 
 
 def refusal_error(decision: RouteDecision, standing: Standing) -> SignalboxError:
@@ -59,13 +60,12 @@ def _over_budget(decision: RouteDecision, standing: Standing) -> BudgetExceeded:
     tokens = signals.input_tokens_bound + signals.max_output_tokens
     if standing.free_tokens is not None and tokens > standing.free_tokens:
         return _over_tokens(tokens, standing)
-    budget, tight = standing.budget, standing.tightest
+    tight = standing.tightest
     asked = decision.api_estimate.hold_nanodollars
     return BudgetExceeded(
         f"This prompt doesn't fit under {standing.limit_label}. Its worst case is {format_cost(asked)} and "
-        f"{format_cost(tight.free)} is free: {format_cost(tight.used)} is spent "
-        f"({format_cost(budget.unresolved_nanodollars)} of it unresolved) and "
-        f"{format_cost(tight.held)} is held by {tight.held_count} running.",
+        f"{format_cost(tight.free)} is free: {format_cost(tight.used)} is spent{_unresolved(tight)} and "
+        f"{format_cost(tight.held)} is held{_holders(tight)}.",
         hint="Nothing was charged. Raise the limit, lower max tokens, or send it to Local.",
         limit_name=tight.limit.name,
         limit_nanodollars=tight.amount,
@@ -83,7 +83,7 @@ def _over_tokens(asked: int, standing: Standing) -> BudgetExceeded:
     )
     return BudgetExceeded(
         f"This prompt doesn't fit under {label_of(tight)}. It may take up to {asked:,} tokens and {tight.free:,} "
-        f"are free: {tight.used:,} are used and {tight.held:,} are held by {tight.held_count} running.",
+        f"are free: {tight.used:,} are used and {tight.held:,} are held{_holders(tight)}.",
         hint="Nothing was charged. Raise DAILY_TOKEN_BUDGET, lower max tokens, or send it to Local.",
         limit_name=tight.limit.name,
         limit_nanodollars=tight.amount,
@@ -93,3 +93,14 @@ def _over_tokens(asked: int, standing: Standing) -> BudgetExceeded:
         held_count=tight.held_count,
         unit="tokens",
     )
+
+
+def _unresolved(tight: LimitStanding) -> str:
+    """Name what is counted under this limit although its true cost never came."""
+    return f" ({format_cost(tight.unresolved)} of it unresolved)" if tight.unresolved else ""
+
+
+def _holders(tight: LimitStanding) -> str:
+    if not tight.held_count:
+        return ""
+    return " by 1 running request" if tight.held_count == 1 else f" by {tight.held_count:,} running requests"

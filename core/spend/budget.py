@@ -44,7 +44,7 @@ class Budget:
     """Cash in one window, in nano-dollars. ``window_label`` is ``2026-11`` or ``2026-11-23``.
 
     ``spent`` includes ``unresolved``: requests whose true cost never arrived, counted at their hold.
-    ``unpriced_count`` requests cost an unknown amount that is *not* in ``spent``.
+    ``unpriced_count`` requests cost an unknown amount; what was held for them is in ``spent``.
     """
 
     window_label: str
