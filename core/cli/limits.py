@@ -45,7 +45,7 @@ async def limits(arguments: argparse.Namespace) -> int:
 
     async with RouterCore() as core:
         settings = core.settings.current
-        _, standings, _ = await core.ledger.standing(all_limits(settings))
+        _, standings, month = await core.ledger.standing(all_limits(settings))
         armed = await core.test_limits() if arguments.test else ()
         checked_at = datetime.now(UTC)
         check = await core.ledger.check(checked_at - timedelta(days=CHECKED_DAYS))
@@ -53,12 +53,16 @@ async def limits(arguments: argparse.Namespace) -> int:
         found = _json(settings, standings, armed, check, checked_at)
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
     else:
-        sys.stdout.write(_words(settings, standings, armed, check))
+        sys.stdout.write(_words(settings, standings, month.unpriced_count, armed, check))
     return 0 if check.ok and all(limit.armed for limit in armed) else 1
 
 
 def _words(
-    settings: Settings, standings: tuple[LimitStanding, ...], armed: tuple[ArmedLimit, ...], check: Check
+    settings: Settings,
+    standings: tuple[LimitStanding, ...],
+    unpriced: int,
+    armed: tuple[ArmedLimit, ...],
+    check: Check,
 ) -> str:
     lines = [
         (
@@ -81,6 +85,11 @@ def _words(
         text += (
             f"{unresolved.unresolved_count:,} {'request is' if one else 'requests are'} counted at the worst case, "
             "since the true cost never came: signalbox holds\n"
+        )
+    if unpriced:
+        text += (
+            f"{'1 request of this month has' if unpriced == 1 else f'{unpriced:,} requests of this month have'} no "
+            "known price, and what was held at the dearest one stays counted: signalbox prices\n"
         )
     text += "\n"
     width = max(map(len, RATES))

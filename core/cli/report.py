@@ -96,7 +96,7 @@ async def report(arguments: argparse.Namespace) -> int:
 async def _idle(core: RouterCore, since: datetime) -> IdleCost | None:
     """Return what the local machine cost while it answered nobody; ``None`` where it has no part in the report.
 
-    The period begins with ``since`` or with the ledger's first day, whichever is later.
+    The period begins with ``since`` or with the ledger's first request, whichever is later.
     """
     from core.spend.local_cost import local_rates
 
@@ -105,10 +105,10 @@ async def _idle(core: RouterCore, since: datetime) -> IdleCost | None:
     local = sides.get("local")
     if local is None and rates.hour_nanodollars is None:
         return None
-    days = [row.key for row in await core.report(None, "day") if row.key]
     begin = since.replace(minute=0, second=0, microsecond=0)  # as the rows are: by whole hours
-    if days:
-        begin = max(begin, datetime.fromisoformat(min(days)).astimezone(UTC))
+    first = await core.ledger.oldest()
+    if first is not None:
+        begin = max(begin, first.started_at)
     period_s = max(0.0, (datetime.now(UTC) - begin).total_seconds())
     return rates.idle(period_s, (local.busy_ms if local is not None else 0) / 1000)
 
@@ -127,6 +127,8 @@ def _columns(by: str) -> list[str]:
 def _record(row: ReportRow, by: str) -> dict[str, Any]:
     """One group: amounts as strings, so that no reader rounds them; null is not known."""
     values = asdict(row)
+    if _is_unpriced(row):
+        values["cost_nanodollars"] = None
     if row.loaded_unknown and not row.loaded_nanodollars:
         values["loaded_nanodollars"] = None
     if _has_local(row) and not row.marginal_nanodollars:
@@ -195,7 +197,7 @@ def _line(row: ReportRow, by: str) -> tuple[str, ...]:
         f"{row.input_tokens:,}",
         f"{row.cached_tokens:,}",
         f"{row.output_tokens:,}",
-        format_cost(row.cost_nanodollars),
+        format_cost(None if _is_unpriced(row) else row.cost_nanodollars),
         _saved(row),
         format_cost(row.unresolved_nanodollars) if row.unresolved else EMPTY,
         f"{row.unpriced:,}" if row.unpriced else EMPTY,
@@ -238,6 +240,11 @@ def _machine_total(rows: list[ReportRow], idle: IdleCost) -> str:
         requests = "one answer" if unknown == 1 else f"{unknown:,} answers"
         text += f" (without {requests} whose cost is {NOT_KNOWN})"
     return f"{text}, {format_cost(idle_cost)} idle\n"
+
+
+def _is_unpriced(row: ReportRow) -> bool:
+    """Nothing of what the group cost is known, which is not 0."""
+    return bool(row.unpriced) and not row.cost_nanodollars
 
 
 def _has_local(row: ReportRow) -> bool:

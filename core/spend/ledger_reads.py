@@ -54,6 +54,10 @@ class LedgerReads(OpenedLedger):
         """Return the newest attempts, newest first; page on with the last one's id as ``before``."""
         return await self._read(lambda connection: _reports().recent(connection, limit, before))
 
+    async def oldest(self) -> LedgerRow | None:
+        """Return the attempt that was written first; ``None`` in an empty ledger."""
+        return await self._read(_reports().oldest)
+
     async def attempts(self, correlation_id: str) -> list[LedgerRow]:
         """Return the attempts of one request, first to last; empty if it is not in the ledger."""
         return await self._read(lambda connection: _reports().of_request(connection, correlation_id))

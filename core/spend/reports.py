@@ -200,6 +200,13 @@ def recent(connection: Connection, limit: int, before: str | None) -> list[Ledge
     return _ledger_rows(connection, query)
 
 
+def oldest(connection: Connection) -> LedgerRow | None:
+    """Return the attempt that was written first; ``None`` in an empty ledger."""
+    attempts = schema.attempts
+    rows = _ledger_rows(connection, select(attempts).order_by(attempts.c.id).limit(1))
+    return rows[0] if rows else None
+
+
 def of_request(connection: Connection, correlation_id: str) -> list[LedgerRow]:
     """Return the attempts of one request, first to last."""
     attempts = schema.attempts

@@ -7,6 +7,7 @@ import asyncio
 import json
 import sqlite3
 from contextlib import aclosing
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -210,9 +211,13 @@ def test_a_conversation_is_resumed_by_the_name_it_was_given(
 # -- report -----------------------------------------------------------------------------------------------------
 
 
-def write_local(home: Path, loaded: int | None, marginal: int | None) -> None:
+def hours_ago(hours: float) -> datetime:
+    return datetime.now().astimezone() - timedelta(hours=hours)
+
+
+def write_local(home: Path, loaded: int | None, marginal: int | None, *, ago_h: float = 2) -> None:
     async def write() -> None:
-        ledger = Ledger(None, home)
+        ledger = Ledger(None, home, clock=lambda: hours_ago(ago_h))
         await ledger.open()
         request = new_request("local")
         await ledger.begin(request, None)
@@ -253,8 +258,9 @@ def test_the_machine_costs_when_it_idles_too(
     write_local(home, None, None)
     local, idle = run_json(capsys, "report", "--json", "--by", "side", "--since", "12h")
     assert (local["loaded_dollars"], local["marginal_dollars"]) == ("60.000000000", "1.000000000")
-    # A dollar a second; of the time since the ledger's first day the two answers took a minute each.
+    # A dollar a second; of the two hours since the ledger began the two answers took a minute each.
     assert float(idle["loaded_dollars"]) == pytest.approx(idle["idle_s"], abs=0.01)
+    assert idle["idle_s"] == pytest.approx(2 * 3600 - 120, abs=100)
     assert main(["report"]) == 0
     out = capsys.readouterr().out
     assert "$60.00 + 1 not known" in out
@@ -277,3 +283,45 @@ def test_report_counts_refusals_and_groups_by_what_is_asked(
     assert "no project" in out
     assert "Refused" in out
     assert "Machine" not in out  # nothing of this period was local
+
+
+def test_the_machine_is_not_idle_before_there_was_a_ledger(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LOCAL_DOLLARS_PER_HOUR", "3600")
+    write_local(home, 60 * DOLLAR, DOLLAR, ago_h=0)
+    *_, idle = run_json(capsys, "report", "--json", "--by", "side")
+    assert (idle["idle_s"], idle["loaded_dollars"]) == (0.0, "0.000000000")
+
+
+def test_what_has_no_price_did_not_cost_nothing(
+    home: Path,
+    api: AnthropicServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_MODEL", "claude-nobody-knows")
+    assert main(["ask", "hi"]) == 0
+    capsys.readouterr()
+    (row,) = run_json(capsys, "report", "--json")
+    assert (row["cost_dollars"], row["unpriced"]) == (None, 1)
+    assert main(["report"]) == 0
+    assert "Unpriced" in capsys.readouterr().out.splitlines()[1]
+    assert main(["limits"]) == 0
+    assert "1 request of this month has no known price" in capsys.readouterr().out
+
+
+def test_a_refusal_tells_what_is_unresolved_under_that_limit(
+    home: Path,
+    api: AnthropicServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_unresolved(home)  # of the project "website"
+    monkeypatch.setenv("PROJECT_SPEND_LIMITS", "research=0.0001,website=0.25")
+    assert main(["ask", "hi", "--project", "research"]) == 1
+    err = capsys.readouterr().err
+    assert "$0 is spent and $0 is held." in err
+    assert "unresolved" not in err
+    assert main(["ask", "hi", "--project", "website"]) == 1
+    assert "$0.2500 is spent ($0.2500 of it unresolved) and $0 is held." in capsys.readouterr().err
