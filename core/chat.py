@@ -145,6 +145,10 @@ class ChatRequest:
         return ChatRequest(messages=(Message(role="user", text=prompt),), **options)
 
 
+CONTINUE_PROMPT = "Your last answer broke off. Continue exactly where it stopped, without repeating anything."
+"""What asks for the rest of an answer: the turn that follows its beginning."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """Disjoint token counts: a token is in exactly one of the five, and their sum is what was billed.

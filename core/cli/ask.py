@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import contextlib
 import json
 import sys
+from collections.abc import Sequence
 from contextlib import aclosing
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from core.chat import (
+    CONTINUE_PROMPT,
     ChatRequest,
     ChatResult,
     Failed,
     Finished,
     JsonSchemaFormat,
+    Message,
     TextDelta,
     Waiting,
 )
 from core.cli import argument_types
 from core.cli.answer_json import failure_json, result_json
-from core.cli.footer import footer
+from core.cli.footer import failure_footer, footer, notice_line, stopped_line
 from core.cli.stdin import read_all
 from core.cli.usage import UsageError
 from core.cli.wait_lines import WaitLines
-from core.errors import SignalboxError
+from core.errors import InvalidRequest, SignalboxError
+
+if TYPE_CHECKING:
+    from core.router_core import RouterCore
+    from core.spend.rows import LedgerRow
+    from core.status import Problem, ProblemKind
+
+TOLD: frozenset[ProblemKind] = frozenset({"alert", "recovered", "ledger_unsaved", "prices", "templates"})
+"""What is told beside an answer: it changed what this request cost or said, or what the next one may."""
 
 
 def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -77,10 +91,18 @@ def _add_care(parser: argparse.ArgumentParser) -> None:
         "IDEMPOTENCY_KEEP_HOURS; a different one is refused",
     )
     care.add_argument(
+        "--continue",
+        dest="begun",
+        type=Path,
+        metavar="FILE",
+        help="ask for the rest of an answer to the same prompt that broke off: FILE has its text, or what --json "
+        "printed",
+    )
+    care.add_argument(
         "--conversation",
         type=argument_types.name,
         metavar="ID",
-        help="the conversation it belongs to, for the loop brake and the warm cache",
+        help="the conversation it belongs to, for the loop brake (RUNAWAY_REQUESTS_PER_MINUTE)",
     )
     care.add_argument(
         "--window-tokens",
@@ -101,25 +123,44 @@ async def ask(arguments: argparse.Namespace) -> int:
 
     request = await _request(arguments)
     printed = Printed(is_json=arguments.json, is_quiet=arguments.json or arguments.quiet)
+    ended: Finished | Failed | None = None
+    async with RouterCore() as core:
+        try:
+            async with aclosing(core.stream(request)) as events:
+                async for event in events:
+                    match event:
+                        case TextDelta(text=text):
+                            printed.text(text)
+                        case Waiting():
+                            printed.waiting(event)
+                        case Finished() | Failed():
+                            ended = event
+                        case _:
+                            pass
+        except (asyncio.CancelledError, BrokenPipeError):
+            printed.stopped(await _attempts(core, request))
+            raise
+        finally:
+            printed.end_wait()
+        # What the request crossed is told once it has ended, so it is asked for only now.
+        notices = [problem for problem in (await core.status()).problems if problem.kind in TOLD]
+    match ended:
+        case Finished(result=result):
+            printed.result(result, notices)
+            return 0
+        case Failed(error=error, partial=partial):
+            printed.failure(error, partial, request.correlation_id, notices)
+            raise error
+        case None:
+            return 1
+
+
+async def _attempts(core: RouterCore, request: ChatRequest) -> list[LedgerRow]:
+    """Return what the ledger has of a request that was stopped; nothing where it can't be read."""
     try:
-        async with RouterCore() as core, aclosing(core.stream(request)) as events:
-            async for event in events:
-                match event:
-                    case TextDelta(text=text):
-                        printed.text(text)
-                    case Waiting():
-                        printed.waiting(event)
-                    case Finished(result=result):
-                        printed.result(result)
-                        return 0
-                    case Failed(error=error, partial=partial):
-                        printed.failure(error, partial, request.correlation_id)
-                        raise error
-                    case _:
-                        pass
-    finally:
-        printed.end_wait()
-    return 1
+        return await core.ledger.attempts(request.correlation_id)
+    except SignalboxError:
+        return []
 
 
 class Printed:
@@ -129,6 +170,7 @@ class Printed:
         self._is_json = is_json
         self._is_quiet = is_quiet
         self._ends_with_newline = True
+        self._has_text = False
         self._waits = WaitLines()
 
     def text(self, text: str) -> None:
@@ -138,6 +180,7 @@ class Printed:
         sys.stdout.write(text)
         sys.stdout.flush()
         self._ends_with_newline = text.endswith("\n")
+        self._has_text = True
 
     def waiting(self, event: Waiting) -> None:
         if not self._is_quiet:
@@ -147,20 +190,51 @@ class Printed:
         """Nobody waits any more, whatever comes now."""
         self._waits.end()
 
-    def result(self, result: ChatResult) -> None:
+    def result(self, result: ChatResult, notices: Sequence[Problem] = ()) -> None:
         self._waits.end()
         if self._is_json:
-            sys.stdout.write(json.dumps(result_json(result), ensure_ascii=False) + "\n")
+            self._json(result_json(result), notices)
         self._end_line()
-        if not self._is_quiet:
-            sys.stderr.write(footer(result) + "\n")
+        self._about(footer(result), notices)
 
-    def failure(self, error: SignalboxError, partial: ChatResult | None, correlation_id: str) -> None:
+    def failure(
+        self,
+        error: SignalboxError,
+        partial: ChatResult | None,
+        correlation_id: str,
+        notices: Sequence[Problem] = (),
+    ) -> None:
+        """Tell what had come and what it cost; the error itself is told last, by ``main``."""
         self._waits.end()
         if self._is_json:
-            failure = failure_json(error, partial, correlation_id)
-            sys.stdout.write(json.dumps(failure, ensure_ascii=False) + "\n")
+            self._json(failure_json(error, partial, correlation_id), notices)
         self._end_line()
+        about: list[str] = []
+        if partial is not None:
+            if partial.text.strip() and not self._has_text:
+                about.append(f"What came: {partial.text.strip()}")
+            if partial.cost_nanodollars or partial.unresolved_nanodollars:
+                about.append(failure_footer(partial))
+        self._about("\n".join(about), notices)
+
+    def stopped(self, attempts: Sequence[LedgerRow]) -> None:
+        """Say what a request costs that nobody waits for any more."""
+        self._waits.end()
+        with contextlib.suppress(OSError):  # whoever read the answer may be the one who left
+            self._end_line()
+        self._about(stopped_line(attempts), ())
+
+    def _json(self, record: dict[str, Any], notices: Sequence[Problem]) -> None:
+        record = {**record, "notices": [asdict(notice) for notice in notices]}
+        sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+    def _about(self, text: str, notices: Sequence[Problem]) -> None:
+        if self._is_quiet:
+            return
+        lines = [text] if text else []
+        lines += [f"signalbox: {notice_line(notice)}" for notice in notices]
+        sys.stderr.write("".join(f"{line}\n" for line in lines))
+        sys.stderr.flush()
 
     def _end_line(self) -> None:
         sys.stdout.write("" if self._ends_with_newline else "\n")
@@ -168,9 +242,15 @@ class Printed:
 
 
 async def _request(arguments: argparse.Namespace) -> ChatRequest:
+    from core.cli.main import UsageError
+    from core.routing.validation import validated
+
+    if arguments.schema is not None and arguments.begun is not None:
+        raise UsageError("--schema and --continue don't go together: the rest alone matches no schema.")
     schema = _schema(arguments.schema) if arguments.schema is not None else None
+    begun = _begun(arguments.begun) if arguments.begun is not None else None
     prompt = arguments.prompt if arguments.prompt != "-" else await read_all()
-    return ChatRequest.from_prompt(
+    request = ChatRequest.from_prompt(
         prompt,
         system=arguments.system,
         force=arguments.force,
@@ -188,6 +268,49 @@ async def _request(arguments: argparse.Namespace) -> ChatRequest:
         compress=arguments.compress,
         source="cli",
     )
+    try:
+        validated(request)
+    except InvalidRequest as error:
+        if arguments.json:
+            Printed(is_json=True, is_quiet=True).failure(error, None, request.correlation_id)
+        raise UsageError(error.message, hint=error.hint) from error
+    return request if begun is None else _going_on(request, begun)
+
+
+def _going_on(request: ChatRequest, begun: str) -> ChatRequest:
+    """Return the request for the rest of an answer."""
+    rest = (Message(role="assistant", text=begun), Message(role="user", text=CONTINUE_PROMPT))
+    return replace(request, messages=request.messages + rest)
+
+
+def _begun(path: Path) -> str:
+    """Read the beginning of an answer: what ``--json`` printed of it, or its text.
+
+    Raises:
+        UsageError: the file can't be read, or no answer begins in it.
+    """
+    from core.cli.main import UsageError
+
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"The answer to continue can't be read: {error}.") from error
+    try:
+        found: object = json.loads(text)
+    except ValueError:
+        found = None
+    if isinstance(found, dict):
+        record = cast("dict[str, Any]", found)
+        part = record["partial"] if "error" in record and "partial" in record else record
+        if isinstance(part, dict) and "correlation_id" in part:  # else it is an answer that is itself JSON
+            text = str(cast("dict[str, Any]", part).get("text", ""))
+        elif part is None:
+            text = ""
+    if not text.strip():
+        raise UsageError(
+            f"{path} has no beginning of an answer.", hint="Ask without --continue. Nothing was sent."
+        )
+    return text.rstrip()
 
 
 def _schema(path: Path) -> JsonSchemaFormat:
@@ -195,5 +318,5 @@ def _schema(path: Path) -> JsonSchemaFormat:
         return JsonSchemaFormat(schema=json.loads(path.read_text("utf-8")))
     except OSError as error:
         raise UsageError(f"The schema file can't be read: {error}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} isn't valid JSON: {error}.", hint="Nothing was sent.") from error

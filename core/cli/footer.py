@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING
 from core.spend.money import format_cost
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from core.chat import ChatResult, StepKind, Waiting, WaitReason
+    from core.spend.rows import LedgerRow
+    from core.status import Problem
 
 ENDS: dict[str, str] = {
     "length": "cut off at the limit of tokens",
@@ -31,6 +35,9 @@ _STEPS: tuple[tuple[StepKind, str], ...] = (
 
 def waiting_line(waiting: Waiting) -> str:
     """Say in one line what a request waits for: ``Waiting for Local, 2 ahead, about 8 s``."""
+    if waiting.reason == "retry":
+        soon = f" in about {duration(waiting.expected_s)}" if waiting.expected_s is not None else ""
+        return f"{waiting.detail.rstrip('.')}. Trying again{soon}"
     facts = [_WAITS.get(waiting.reason) or waiting.detail.rstrip(".")]
     if waiting.position:
         facts.append(f"{waiting.position} ahead")
@@ -57,6 +64,47 @@ def footer(result: ChatResult) -> str:
         f"not used: {', '.join(result.dropped)}" if result.dropped else "",
     )
     return f"[{' · '.join(fact for fact in facts if fact)}]"
+
+
+def failure_footer(partial: ChatResult) -> str:
+    """Say in one line where a request failed that costs all the same, how much, and which it is in the ledger."""
+    unresolved = partial.unresolved_nanodollars
+    facts = (
+        SIDES[partial.side],
+        partial.model,
+        _failed_cost(partial),
+        "settle it: signalbox holds" if unresolved else "",
+        *_way(partial),
+        f"request {partial.correlation_id}",
+    )
+    return f"[{' · '.join(fact for fact in facts if fact)}]"
+
+
+def stopped_line(attempts: Sequence[LedgerRow]) -> str:
+    """Say what a stopped request costs; ``attempts`` are its rows in the ledger, none where it was not sent."""
+    if not attempts:
+        return "[Stopped. Nothing was sent]"
+    cash = sum(row.cost_nanodollars or 0 for row in attempts)
+    unresolved = sum(row.counted_nanodollars for row in attempts if row.state == "unresolved")
+    facts = ["Stopped", SIDES[attempts[-1].side] if attempts[-1].side else ""]
+    if unresolved:
+        facts.append(f"{format_cost(unresolved)} is counted until its true cost is known: signalbox holds")
+    if cash or not unresolved:
+        facts.append(format_cost(cash) if cash else "no charge")
+    facts.append(f"request {attempts[-1].correlation_id}")
+    return f"[{' · '.join(fact for fact in facts if fact)}]"
+
+
+def notice_line(notice: Problem) -> str:
+    """Return what the user should know, in one line."""
+    parts = (notice.title, notice.message, notice.hint)
+    return " ".join(f"{part.rstrip('.')}." for part in parts if part)
+
+
+def _failed_cost(partial: ChatResult) -> str:
+    if partial.unresolved_nanodollars:
+        return f"{format_cost(partial.unresolved_nanodollars)} counted, since its true cost never came"
+    return _cost(partial)
 
 
 def duration(seconds: float) -> str:

@@ -8,11 +8,9 @@ import re
 from dataclasses import replace
 from typing import Any, cast
 
-from core.chat import ChatRequest, ImagePart, JsonSchemaFormat, Message
+from core.chat import CONTINUE_PROMPT, ChatRequest, ImagePart, JsonSchemaFormat, Message
 from core.errors import InvalidRequest
 from gui.chat.records import Attachment, ChatOptions, StoredMessage, clean_text
-
-CONTINUE_PROMPT = "Your last answer broke off. Continue exactly where it stopped, without repeating anything."
 
 
 class MalformedSchema(InvalidRequest):

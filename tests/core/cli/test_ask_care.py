@@ -64,7 +64,7 @@ def test_a_retry_is_told_while_it_waits_and_afterwards(
     api.replies.append(refusal(529, "overloaded_error", retry_after="0.2"))
     assert main(["ask", "hi"]) == 0
     waited, footer = capsys.readouterr().err.splitlines()
-    assert ", about 0." in waited
+    assert "Trying again in about 0." in waited
     assert "waited 0." in footer
     assert "tried again" in footer
     api.replies.append(refusal(529, "overloaded_error", retry_after="0.2"))

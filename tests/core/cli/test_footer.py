@@ -144,7 +144,8 @@ def test_an_answer_that_is_not_paid_again_and_a_template_of_the_users_own() -> N
     [
         (Waiting("local_queue", "2 ahead.", 7.2, 2), "Waiting for Local, 2 ahead, about 8 s"),
         (Waiting("local_queue", "Busy.", None, 0), "Waiting for Local"),
-        (Waiting("retry", "Trying again.", 0.25), "Trying again, about 0.2 s"),
+        (Waiting("retry", "API is busy.", 0.25), "API is busy. Trying again in about 0.2 s"),
+        (Waiting("retry", "API is busy.", None), "API is busy. Trying again"),
         (Waiting("rate", "R is reached.", 600.0, 1), "R is reached, 1 ahead, about 10 min"),
         (
             Waiting("first_answer", "The first request with this key is still running."),
@@ -182,7 +183,9 @@ def test_another_wait_is_told_anew(capsys: pytest.CaptureFixture[str]) -> None:
     for detail in ("Overloaded.", "Overloaded.", "Rate limited."):
         printed.waiting(Waiting("retry", detail))
     wait_in_line(printed, (0, None))
-    assert capsys.readouterr().err == "Overloaded\nRate limited\nWaiting for Local\n"
+    assert capsys.readouterr().err == (
+        "Overloaded. Trying again\nRate limited. Trying again\nWaiting for Local\n"
+    )
 
 
 def on_screen(written: str) -> list[str]:

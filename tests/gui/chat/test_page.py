@@ -9,12 +9,11 @@ from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractButton
 
-from core.chat import Usage
+from core.chat import CONTINUE_PROMPT, Usage
 from core.errors import Unavailable
 from core.local.server import ServerState
 from core.spend.rows import LedgerRow
 from gui.chat.answer_message import AnswerMessage
-from gui.chat.requests import CONTINUE_PROMPT
 from gui.chat.user_message import UserMessage
 from gui.widgets.decision_card import DecisionCard
 from tests.gui.chat.builders import NOW, make_decision
