@@ -9,6 +9,7 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from core.cli import argument_types
 from core.cli.answer_json import dollars
 from core.errors import LedgerUnavailable
 from core.spend.money import format_cost
@@ -34,8 +35,10 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     check.add_argument("--json", action="store_true", help="print a JSON object")
     check.set_defaults(command=verify)
     entries = actions.add_parser("list", parents=[common], help="the newest entries, newest first")
-    entries.add_argument("--limit", type=_count, default=20, help="how many (20)")
-    entries.add_argument("--before", type=_count, metavar="NUMBER", help="only entries before this one")
+    entries.add_argument("--limit", type=argument_types.count, metavar="N", default=20, help="how many (20)")
+    entries.add_argument(
+        "--before", type=argument_types.count, metavar="NUMBER", help="only entries before this one"
+    )
     entries.add_argument("--json", action="store_true", help="print a JSON list")
     entries.set_defaults(command=show)
     head = actions.add_parser(
@@ -55,12 +58,6 @@ def _hash(text: str) -> str:
     if re.fullmatch(r"[0-9a-fA-F]{64}", text.strip()) is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a hash of 64 hexadecimal digits")
     return text.strip().lower()
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
-    return int(text)
 
 
 async def verify(arguments: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import getpass
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from core.cli.usage import UsageError
@@ -57,6 +58,9 @@ async def keys(arguments: argparse.Namespace) -> int:
         case _:
             status = await store.status(arguments.name)
             done = status.stored_in is not None
+            if not done and status.backend.state == "none":
+                # Here is nobody who could type a key that lasts until Signalbox ends.
+                status = replace(status, message=f"No key is set. {status.backend.message}")
     _say(status, failed=not done)
     return 0 if done else 1
 

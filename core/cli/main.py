@@ -20,8 +20,10 @@ EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns 0, 1 (failure), 2 (usage) or 130 (Ctrl+C)."""
-    parser = _parser()
-    arguments = parser.parse_args(argv)
+    try:
+        arguments = _parser().parse_args(argv)
+    except KeyboardInterrupt:  # while the modules were loading
+        return EXIT_INTERRUPTED
     os.umask(0o077)  # ledger and logs are the user's own
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the shell: >&-

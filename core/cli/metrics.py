@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from core.errors import SignalboxError
 from core.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 MOST_KEYS = 100
 """Different models that get series of their own, the dearest first; the rest is added up as ``other``."""
+
+NOWHERE = "none"
+"""Where a request went that was never sent; Prometheus takes an empty label for none at all."""
 
 _NANO = 1_000_000_000
 _Kind = Literal["counter", "gauge"]
@@ -89,8 +93,14 @@ async def metrics(arguments: argparse.Namespace) -> int:
     if arguments.output is None:
         sys.stdout.write(text)
     else:
-        # node_exporter runs as somebody else, and there is no secret in it; it is written anew every minute or so.
-        write_whole(arguments.output, text, mode=0o644, durable=False)
+        try:
+            # node_exporter runs as somebody else, and there is no secret in it; it is made anew each minute or so.
+            write_whole(arguments.output, text, mode=0o644, durable=False)
+        except OSError as error:
+            raise SignalboxError(
+                f"{arguments.output} can't be written: {error.strerror or error}.",
+                hint="What was there is left as it was.",
+            ) from error
     return 0
 
 
@@ -99,9 +109,9 @@ def _report(prefix: str, label: str, rows: Sequence[ReportRow]) -> Iterator[Metr
 
     rows = _bounded(rows)
     for name, help_text, kind, read in _FIGURES:
-        values = {(row.key,): read(row) for row in rows}
+        values = {(row.key or NOWHERE,): read(row) for row in rows}
         yield family_of(f"{prefix}_{name}", help_text, (label,), values, kind=kind)
-    tokens = {(row.key, kind): float(read(row)) for row in rows for kind, read in _TOKENS}
+    tokens = {(row.key or NOWHERE, kind): float(read(row)) for row in rows for kind, read in _TOKENS}
     yield family_of(
         f"{prefix}_tokens", "Tokens by class; the classes are disjoint.", (label, "token_class"), tokens
     )

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from core.cli.answer_json import dollars
+from core.cli.table import EMPTY, table
 from core.cli.usage import UsageError
 from core.spend.money import format_cost
 from core.spend.price_overrides import FILE_NAME, PRICE_CLASSES, TOKEN_FIELDS
@@ -56,14 +57,14 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 async def list_prices(arguments: argparse.Namespace) -> int:
-    table = await asyncio.to_thread(_open_table)
-    _say_problems(table)
-    names = (arguments.model,) if arguments.model else await asyncio.to_thread(table.models)
-    records = [record for record in (_record(table, name) for name in names) if record is not None]
+    prices = await asyncio.to_thread(_open_table)
+    _say_problems(prices)
+    names = (arguments.model,) if arguments.model else await asyncio.to_thread(prices.models)
+    records = [record for record in (_record(prices, name) for name in names) if record is not None]
     if arguments.json:
         sys.stdout.write(json.dumps(records, indent=2) + "\n")
     elif records:
-        sys.stdout.write(_table(records) + _foot(table, records))
+        sys.stdout.write(_table(records) + _foot(prices, records))
     if not records:
         sys.stderr.write(
             f"signalbox: {arguments.model} has no price. "
@@ -88,14 +89,14 @@ async def set_prices(arguments: argparse.Namespace) -> int:
         await asyncio.to_thread(file.set, arguments.model, values)
     except InvalidRequest as error:
         raise UsageError(error.message, hint=error.hint or "Nothing was changed.") from error
-    table = await asyncio.to_thread(_open_table)
-    _say_problems(table)
-    record = _record(table, arguments.model)
+    prices = await asyncio.to_thread(_open_table)
+    _say_problems(prices)
+    record = _record(prices, arguments.model)
     if arguments.json:
         sys.stdout.write(json.dumps(record, indent=2) + "\n")
     elif record is not None:
-        sys.stdout.write(_table([record]) + _foot(table, [record]))
-    if table.is_priced(arguments.model):
+        sys.stdout.write(_table([record]) + _foot(prices, [record]))
+    if prices.is_priced(arguments.model):
         sys.stderr.write(
             "Past requests keep their cost. To price those without one: signalbox prices apply\n"
         )
@@ -111,12 +112,12 @@ async def unset_prices(arguments: argparse.Namespace) -> int:
 
     file = PriceOverridesFile(_settings().home / FILE_NAME)
     was_set = await asyncio.to_thread(file.unset, arguments.model)
-    table = await asyncio.to_thread(_open_table)
-    _say_problems(table)
+    prices = await asyncio.to_thread(_open_table)
+    _say_problems(prices)
     if arguments.json:
         sys.stdout.write(json.dumps({"model": arguments.model, "was_set": was_set}) + "\n")
     elif was_set:
-        now = "its built-in prices" if table.is_priced(arguments.model) else "no price"
+        now = "its built-in prices" if prices.is_priced(arguments.model) else "no price"
         sys.stdout.write(f"{arguments.model} has {now} again. Past requests keep their cost.\n")
     else:
         sys.stderr.write(f"signalbox: {arguments.model} has no prices of your own. Nothing was changed.\n")
@@ -127,12 +128,12 @@ async def apply_prices(arguments: argparse.Namespace) -> int:
     from core.spend.ledger import Ledger
 
     settings = _settings()
-    table = await asyncio.to_thread(_open_table)
-    _say_problems(table)
+    prices = await asyncio.to_thread(_open_table)
+    _say_problems(prices)
     unpriced: Counter[str] = Counter()
 
     def price(row: LedgerRow) -> tuple[int, str] | None:
-        found = table.price_row(row)
+        found = prices.price_row(row)
         if found is None:
             unpriced[row.served_model or row.model] += 1
         return found
@@ -160,7 +161,9 @@ async def apply_prices(arguments: argparse.Namespace) -> int:
     )
     if done.still_unpriced:
         by_model = ", ".join(f"{model} ({count:,})" for model, count in unpriced.most_common())
-        text += f" Still without a price: {by_model}."
+        text += (
+            f" Still without a price: {by_model}. Set one: signalbox prices set MODEL --input 3 --output 15"
+        )
     sys.stdout.write(text + "\n")
     return 0
 
@@ -177,22 +180,22 @@ def _open_table() -> PriceTable:
     return PriceTable(_settings().home / FILE_NAME)
 
 
-def _say_problems(table: PriceTable) -> None:
-    for problem in table.problems:
+def _say_problems(prices: PriceTable) -> None:
+    for problem in prices.problems:
         sys.stderr.write(f"signalbox: {' '.join(problem.split())}\n")
 
 
-def _record(table: PriceTable, model: str) -> dict[str, Any] | None:
+def _record(prices: PriceTable, model: str) -> dict[str, Any] | None:
     """One model as JSON: amounts are dollars a million tokens, as strings that no reader rounds."""
-    tiers = table.prices_of(model)
+    tiers = prices.prices_of(model)
     if not tiers:
         return None
     return {
         "model": model,
-        "own_prices": table.has_own_price(model),
-        "price_version": table.version_of(model),
-        "context_tokens": table.context_tokens(model),
-        "max_output_tokens": table.max_output_tokens_of(model),
+        "own_prices": prices.has_own_price(model),
+        "price_version": prices.version_of(model),
+        "context_tokens": prices.context_tokens(model),
+        "max_output_tokens": prices.max_output_tokens_of(model),
         "tiers": [
             {"above_input_tokens": max(0, tier.above_tokens)}
             | {field: _plain(getattr(tier, field)) for field in PRICE_CLASSES}
@@ -207,22 +210,17 @@ def _plain(amount: Decimal | None) -> str | None:
 
 
 def _table(records: list[dict[str, Any]]) -> str:
-    lines: list[tuple[str, ...]] = [_HEADS]
+    lines: list[tuple[str, ...]] = []
     for record in records:
         name = record["model"] + ("*" if record["own_prices"] else "")
         for tier in record["tiers"]:
             above = tier["above_input_tokens"]
-            cells = ("–" if tier[field] is None else tier[field] for field in PRICE_CLASSES)
+            cells = (EMPTY if tier[field] is None else tier[field] for field in PRICE_CLASSES)
             lines.append((name, f"{above:,}" if above else "", *cells))
             name = ""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = ""
-    for line in lines:
-        cells = [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
-        text += "  ".join([line[0].ljust(widths[0]), *cells]).rstrip() + "\n"
-    return text
+    return table(_HEADS, lines)
 
 
-def _foot(table: PriceTable, records: list[dict[str, Any]]) -> str:
+def _foot(prices: PriceTable, records: list[dict[str, Any]]) -> str:
     own = " * has prices of your own." if any(record["own_prices"] for record in records) else ""
-    return f"Dollars a million tokens. {table.version}.{own}\n"
+    return f"Dollars a million tokens. {prices.version}.{own}\n"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.chat import Side
 from core.cli.answer_json import dollars
+from core.cli.table import EMPTY, table
 from core.spend.money import format_cost
 
 if TYPE_CHECKING:
@@ -119,21 +120,12 @@ def _table(scores: tuple[Score, ...]) -> str:
             score.model,
             _KINDS[score.kind],
             f"{score.tried:,}",
-            "–" if score.share is None else f"{score.share:.1%}",
+            EMPTY if score.share is None else f"{score.share:.1%}",
             f"{score.low:.0%} to {score.high:.0%}",
-            f"{score.repaired:,}" if score.repaired else "–",
-            format_cost(score.repair_cost_nanodollars) if score.repair_cost_nanodollars else "–",
+            f"{score.repaired:,}" if score.repaired else EMPTY,
+            format_cost(score.repair_cost_nanodollars) if score.repair_cost_nanodollars else EMPTY,
             score.verdict,
         ]
         for score in scores
     ]
-    widths = [max(map(len, column)) for column in zip(heads, *lines, strict=True)]
-    named = (0, 1, 2, 8)
-    text = ""
-    for line in (heads, *lines):
-        cells = [
-            cell.ljust(width) if place in named else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ]
-        text += "  ".join(cells).rstrip() + "\n"
-    return text
+    return table(heads, lines, left=(0, 1, 2, 8))

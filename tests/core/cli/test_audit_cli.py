@@ -145,3 +145,10 @@ def test_wrong_arguments_are_a_usage_error(arguments: list[str], capsys: pytest.
         main(["audit", *arguments])
     assert caught.value.code == 2
     assert "usage: signalbox audit" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "x", "\u0663"])
+def test_a_count_of_entries_is_a_plain_number(count: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["audit", "list", "--limit", count])
+    assert caught.value.code == 2

@@ -119,3 +119,14 @@ def test_a_file_that_cannot_be_written_is_said_and_leaves_nothing(
 ) -> None:
     assert main(["metrics", "--output", str(tmp_path / "missing" / "signalbox.prom")]) == 1
     assert "No such file or directory" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_written_is_named(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = tmp_path / "no such folder" / "signalbox.prom"
+    assert main(["metrics", "--output", str(missing)]) == 1
+    err = capsys.readouterr().err
+    assert err == (
+        f"signalbox: {missing} can't be written: No such file or directory. What was there is left as it was.\n"
+    )

@@ -130,7 +130,8 @@ def test_past_requests_get_their_price_once_and_for_all(
     capsys.readouterr()
     assert main(["prices", "apply"]) == 0
     assert capsys.readouterr().out == (
-        "Priced 2 past requests: $0.0022. Still without a price: claude-other-9 (1).\n"
+        "Priced 2 past requests: $0.0022. Still without a price: claude-other-9 (1). "
+        "Set one: signalbox prices set MODEL --input 3 --output 15\n"
     )
     rows = asyncio.run(_rows(home, ids))
     assert [row.cost_nanodollars for row in rows] == [1_100_000, 1_100_000, None]
