@@ -186,19 +186,22 @@ def _embedded_state(component: Component, local: ServerState) -> Finding:
 
 
 async def _docker(core: Patient) -> Finding:
+    """Look at the engine and Compose; they are needed where the local server is a container."""
+    needed = chosen_kind(core.settings.current, core.settings.origin("vllm_base_url")) == "compose"
     if shutil.which("docker") is None:
-        return DOCKER.found("missing", hint="Only for vLLM in a container: install Docker")
+        return DOCKER.found("missing", hint="Only for vLLM in a container: install Docker", needed=needed)
     code, out = await _run("docker", "version", "--format", "{{.Server.Version}}")
     if code != 0:
         return DOCKER.found(
             "broken",
             out.splitlines()[-1] if out else "no answer",
-            "Start the Docker engine, or ignore this if vLLM runs elsewhere",
+            "Start the Docker engine" + ("" if needed else "; only vLLM in a container needs it"),
+            needed=needed,
         )
     compose_code, compose = await _run("docker", "compose", "version", "--short")
     if compose_code != 0:
-        return DOCKER.found("broken", "no Compose v2", "Install it", version=out)
-    return DOCKER.found("works", f"Compose {compose}", version=out)
+        return DOCKER.found("broken", "no Compose v2", "Install it", version=out, needed=needed)
+    return DOCKER.found("works", f"Compose {compose}", version=out, needed=needed)
 
 
 async def _gpu(core: Patient) -> Finding:

@@ -123,7 +123,7 @@ async def prices(core: Patient) -> Finding:
         return PRICES.found(
             "broken",
             _first(problems),
-            f"Mend {core.home / 'prices.json'}; until then the built-in prices count.",
+            "See which prices count now with: signalbox prices list",
             version=version,
         )
     return PRICES.found("works", f"{model} is priced", version=version)
@@ -170,7 +170,9 @@ async def telemetry(core: Patient) -> Finding:
         return TELEMETRY.found(
             "broken",
             _first(found),
-            "A port that is in use may be the panel's own; then this is as it should be.",
+            "A port that is in use may be the panel's own; then this is as it should be."
+            if any(f"port {port}" in text for text in found)
+            else "",
         )
     facts = [f"metrics at http://127.0.0.1:{port}/metrics"] if port is not None else []
     facts += [f"traces to {collector}"] if collector is not None else []

@@ -9,6 +9,8 @@ from dataclasses import asdict
 from typing import Any
 
 MARKS = {"works": "ok", "missing": "missing", "broken": "BROKEN", "not_set_up": "not set up"}
+PROBLEM = "problem"
+"""Instead of BROKEN where Signalbox works without it."""
 
 
 def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -31,7 +33,8 @@ async def doctor(arguments: argparse.Namespace) -> int:
         width = max(len(finding.component) for finding in findings)
         for finding in findings:
             facts = ", ".join(fact for fact in (finding.version, finding.detail) if fact)
-            sys.stdout.write(f"{finding.component.ljust(width)}  {MARKS[finding.state].ljust(10)}  {facts}\n")
+            mark = PROBLEM if finding.state == "broken" and not finding.needed else MARKS[finding.state]
+            sys.stdout.write(f"{finding.component.ljust(width)}  {mark.ljust(10)}  {facts}\n")
             if finding.hint:
                 sys.stdout.write(f"{' ' * width}  {' ' * 10}  -> {finding.hint}\n")
     broken = [finding for finding in findings if finding.needed and finding.state in ("broken", "missing")]

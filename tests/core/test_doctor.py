@@ -248,3 +248,31 @@ async def test_telemetry_that_cannot_be_served_is_told(home: Path) -> None:
             telemetry = (await found(sides.core))["Telemetry"]
     assert (telemetry.state, telemetry.needed) == ("broken", False)
     assert "METRICS_PORT" in telemetry.detail
+
+
+async def test_only_a_taken_port_may_be_the_panels_own(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with two_sides(home) as sides:
+
+        async def found_problem(core: Any, kind: str) -> list[str]:
+            return ["OpenTelemetry is not installed"]
+
+        monkeypatch.setattr(doctor_books, "_problems", found_problem)
+        monkeypatch.setattr(
+            sides.core,
+            "settings",
+            SettingsStore(home, env={"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}),
+        )
+        telemetry = await doctor_books.telemetry(sides.core)
+    assert (telemetry.state, telemetry.hint) == ("broken", "")
+
+
+@pytest.mark.parametrize(("kind", "needed"), [("compose", True), ("none", False)])
+async def test_docker_is_needed_where_the_local_server_is_a_container(
+    home: Path, monkeypatch: pytest.MonkeyPatch, kind: str, needed: bool
+) -> None:
+    monkeypatch.setattr(doctor, "CHECK_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(doctor.shutil, "which", lambda _: None)
+    patient = Patient(home)
+    patient.settings = SettingsStore(home, env={"LOCAL_SERVER": kind})
+    docker = {each.component: each for each in await doctor.examine(patient)}["Docker"]
+    assert (docker.state, docker.needed) == ("missing", needed)
