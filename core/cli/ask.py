@@ -242,7 +242,6 @@ class Printed:
 
 
 async def _request(arguments: argparse.Namespace) -> ChatRequest:
-    from core.cli.main import UsageError
     from core.routing.validation import validated
 
     if arguments.schema is not None and arguments.begun is not None:
@@ -289,7 +288,6 @@ def _begun(path: Path) -> str:
     Raises:
         UsageError: the file can't be read, or no answer begins in it.
     """
-    from core.cli.main import UsageError
 
     try:
         text = path.read_text("utf-8")
