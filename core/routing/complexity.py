@@ -15,6 +15,7 @@ import re
 import string
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 
 from core.chat import Feature
 
@@ -75,6 +76,7 @@ _BEGINNINGS: tuple[tuple[str, int, _Kind], ...] = (
     ("cryptograph", 1, _EXPERT),
 )
 _STEM_LENGTH = 5
+_SHORTEST = min(len(beginning) + more for beginning, more, _ in _BEGINNINGS)
 _BY_STEM: dict[str, list[tuple[str, int, _Kind]]] = {}
 for _beginning in _BEGINNINGS:
     _BY_STEM.setdefault(_beginning[0][:_STEM_LENGTH], []).append(_beginning)
@@ -114,7 +116,7 @@ _AS_ASCII = {0x017F: "s", 0x0131: "i", 0x0130: "i", 0x212A: "k"}
 I with a dot, Kelvin)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Text:
     """What the features read: an excerpt of the last user message, and the conversation's size.
 
@@ -147,19 +149,25 @@ def _count_words(excerpt: str) -> list[int]:
         kind = look_up(word)
         if kind is not None:
             counts[kind] += 1
-            continue
-        for beginning, more, kind in by_stem(word[:_STEM_LENGTH], ()):
-            if word.startswith(beginning) and len(word) >= len(beginning) + more:
-                counts[kind] += 1
-    for kind, phrases in _PHRASES.items():
-        if counts[kind + _PHRASE]:
-            counts[kind] += sum(1 for _ in phrases.finditer(excerpt))
+        elif len(word) >= _SHORTEST:
+            for beginning, more, kind in by_stem(word[:_STEM_LENGTH], ()):
+                if word.startswith(beginning) and len(word) >= len(beginning) + more:
+                    counts[kind] += 1
+    if any(counts[_PHRASE:]):
+        for kind, phrases in _PHRASES.items():
+            if counts[kind + _PHRASE]:
+                counts[kind] += sum(1 for _ in phrases.finditer(excerpt))
     return counts
 
 
 def _words(kind: _Kind, enough: int) -> Callable[[_Text], float]:
     """Count words of ``kind`` up to ``enough``, which counts as 1."""
-    return lambda text: min(text.word_counts[kind], enough) / enough
+
+    def count(text: _Text) -> float:
+        found = text.word_counts[kind]
+        return 1.0 if found >= enough else found / enough
+
+    return count
 
 
 def _saturating(
@@ -244,6 +252,9 @@ FEATURES: tuple[FeatureSpec, ...] = (
 )
 
 
+_contribution = attrgetter("contribution")
+
+
 def score(prompt: str, *, turn_count: int = 1) -> tuple[float, tuple[Feature, ...]]:
     """Return the score of ``prompt`` (0 to 1) and the features that made it, largest contribution first.
 
@@ -258,5 +269,5 @@ def score(prompt: str, *, turn_count: int = 1) -> tuple[float, tuple[Feature, ..
             contribution = value * spec.weight
             total += contribution
             features.append(Feature(name=spec.name, value=value, contribution=contribution))
-    features.sort(key=lambda feature: -feature.contribution)
+    features.sort(key=_contribution, reverse=True)  # in the table's order where they are equal
     return min(1.0, total), tuple(features)

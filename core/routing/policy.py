@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Literal
 
 from core.chat import (
@@ -355,6 +356,7 @@ def _simple_reason(signals: Signals, policy: Policy) -> str:
     return f"Simple: score {two_decimals(signals.complexity)} is under {two_decimals(policy.complexity_threshold)}"
 
 
+@lru_cache(maxsize=256)
 def two_decimals(score: float) -> str:
     """Cut, not rounded: 0.599 is under 0.60 and must not read 0.60."""
     text = repr(score)
