@@ -53,6 +53,21 @@ def now_standing(books: Books, limit: Limit, day: str) -> LimitStanding:
     return standing_of(limit, window, total, held)
 
 
+def taken(books: Books, limit: Limit, day: str) -> int:
+    """Return what is used and held of a limit."""
+    used, held, _ = _taken(books, limit, day)
+    return used + held
+
+
+def _taken(books: Books, limit: Limit, day: str) -> tuple[int, int, int]:
+    """Return what ``now_standing`` says of the same limit: used, held, and how many hold it."""
+    project = project_of(limit)
+    total, held = books.total(window_of(limit, day), project or ""), books.held(project)
+    if isinstance(limit, TokenLimit):
+        return total["counted_tokens"], held.tokens, held.token_count
+    return total["counted_nanodollars"], held.nanodollars, held.count
+
+
 def standing_of(limit: Limit, window: str, total: Mapping[str, Any], held: Held) -> LimitStanding:
     if isinstance(limit, TokenLimit):
         return LimitStanding(
@@ -85,10 +100,8 @@ def check_admission(books: Books, asked: Asked, day: str) -> None:
         amount = asked.tokens if isinstance(limit, TokenLimit) else asked.nanodollars
         if amount is None and asked.allow_unpriced:
             continue
-        standing = now_standing(books, limit, day)
-        check_limit(
-            limit, asked=amount, used=standing.used, held=standing.held, held_count=standing.held_count
-        )
+        used, held, held_count = _taken(books, limit, day)
+        check_limit(limit, asked=amount, used=used, held=held, held_count=held_count)
 
 
 def pass_rates(books: Books, rates: Sequence[Rate], now_us: int) -> dict[str, RateState] | RunawayPaused:

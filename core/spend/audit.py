@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import DDL, BigInteger, Column, Integer, Table, Text, event, select
 
+from core.spend.database import driver_of
 from core.spend.schema import attempts, meta, metadata
 
 if TYPE_CHECKING:
@@ -181,34 +182,45 @@ def entry_hash(
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def append(
-    connection: Connection,
-    *,
-    at_us: int,
-    kind: str,
-    correlation_id: str | None,
-    row: Mapping[str, Any] | None,
-    note: Mapping[str, Any] | None = None,
-    before: Mapping[str, Any] | None = None,
-) -> None:
-    """Add an entry, inside the writing transaction of the change it tells of.
+class Chain:
+    """The chain's end as the writing transaction sees it: read once, kept in step, its head written once.
 
-    ``row`` is the attempt's row as it stands after the change, all columns (``id`` where it is known), or
-    ``None`` for what concerns no row; ``kind`` is one of ``NEW_ROW_KINDS`` exactly when the row is new.
-    ``before`` is the row as it was: needed only for rows that are older than the chain (their digest is part of
-    the first entry), so whoever changes a row passes it always. ``note`` says more, in plain JSON values.
-
-    Raises:
-        ValueError: a row from before the chain changed and ``before`` was not given.
+    ``flush`` comes before the commit, ``forget`` after a rollback and wherever somebody else may have written.
     """
-    cursor = connection.connection.cursor()
-    try:
-        mark = "?" if connection.dialect.name == "sqlite" else "%s"
-        head = _read_head(cursor, mark)
+
+    def __init__(self, dialect_name: str) -> None:
+        mark = "?" if dialect_name == "sqlite" else "%s"
+        self._read = f"SELECT value FROM ledger_meta WHERE key = {mark}"
+        self._insert = (
+            "INSERT INTO ledger_audit (seq, at_us, kind, correlation_id, payload_json, previous_hash, hash) "
+            f"VALUES ({', '.join([mark] * 7)})"
+        )
+        self._move = f"UPDATE ledger_meta SET value = {mark} WHERE key = {mark}"
+        self._start = f"INSERT INTO ledger_meta (value, key) VALUES ({mark}, {mark})"
+        self.forget()
+
+    def forget(self) -> None:
+        self._known = self._begun = self._moved = False
+        self._seq, self._hash, self._covered_id = 0, NO_HASH, 0
+
+    def append(
+        self,
+        driver: Any,
+        *,
+        at_us: int,
+        kind: str,
+        correlation_id: str | None,
+        row: Mapping[str, Any] | None,
+        note: Mapping[str, Any] | None = None,
+        before: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Add an entry; see ``append`` below. ``driver`` is the driver's own connection."""
+        if not self._known:
+            self._look(driver)
         payload: dict[str, Any] = {}
         if row is not None:
             row_id = row.get("id")
-            if row_id is not None and row_id <= head.covered_id and kind not in NEW_ROW_KINDS:
+            if row_id is not None and row_id <= self._covered_id and kind not in NEW_ROW_KINDS:
                 if before is None:
                     raise ValueError("the row is older than the audit log, so the entry needs `before`")
                 payload["before"] = row_digest(before, with_id=True)
@@ -220,9 +232,64 @@ def append(
         if row is not None:
             names = _NAMED_AT_FIRST if kind in NEW_ROW_KINDS else _NAMED
             payload["row"] = {name: value for name in names if (value := row.get(name)) is not None}
-        _write(cursor, mark, head, at_us, kind, correlation_id, _encode(payload))
-    finally:
-        cursor.close()
+        self._write(driver, at_us, kind, correlation_id, _encode(payload))
+
+    def begin(self, driver: Any, at_us: int, payload: Mapping[str, Any], covered_id: int) -> None:
+        """Write the first entry and its head; does nothing where there is one."""
+        self._look(driver)
+        if not self._seq:
+            self._covered_id = covered_id
+            self._write(driver, at_us, "genesis", None, _encode(payload))
+            self.flush(driver)
+
+    def flush(self, driver: Any) -> None:
+        """Write the head, if an entry was added."""
+        if not self._moved:
+            return
+        value = f"{self._seq}:{self._hash}:{self._covered_id}"
+        driver.execute(self._move if self._begun else self._start, (value, HEAD_KEY))
+        self._begun, self._moved = True, False
+
+    def _look(self, driver: Any) -> None:
+        found = driver.execute(self._read, (HEAD_KEY,)).fetchone()
+        self.forget()
+        if found is not None:
+            head = _parse_head(found[0])
+            self._seq, self._hash, self._covered_id = head.seq, head.hash, head.covered_id
+        self._begun, self._known = found is not None, True
+
+    def _write(self, driver: Any, at_us: int, kind: str, correlation_id: str | None, payload: str) -> None:
+        seq = self._seq + 1
+        hash_ = entry_hash(seq, at_us, kind, correlation_id, payload, self._hash)
+        driver.execute(self._insert, (seq, at_us, kind, correlation_id, payload, self._hash, hash_))
+        self._seq, self._hash, self._moved = seq, hash_, True
+
+
+def append(
+    connection: Connection,
+    *,
+    at_us: int,
+    kind: str,
+    correlation_id: str | None,
+    row: Mapping[str, Any] | None,
+    note: Mapping[str, Any] | None = None,
+    before: Mapping[str, Any] | None = None,
+) -> None:
+    """Add one entry with its head, inside the writing transaction of the change it tells of.
+
+    ``row`` is the attempt's row as it stands after the change, all columns (``id`` where it is known), or
+    ``None`` for what concerns no row; ``kind`` is one of ``NEW_ROW_KINDS`` exactly when the row is new.
+    ``before`` is the row as it was: needed only for rows that are older than the chain (their digest is part of
+    the first entry), so whoever changes a row passes it always. ``note`` says more, in plain JSON values.
+
+    Raises:
+        ValueError: a row from before the chain changed and ``before`` was not given.
+    """
+    chain, driver = Chain(connection.dialect.name), driver_of(connection)
+    chain.append(
+        driver, at_us=at_us, kind=kind, correlation_id=correlation_id, row=row, note=note, before=before
+    )
+    chain.flush(driver)
 
 
 def genesis(connection: Connection, at_us: int | None = None) -> None:
@@ -231,53 +298,23 @@ def genesis(connection: Connection, at_us: int | None = None) -> None:
     Every row that is there already is covered by a digest in this first entry. Does nothing where a chain
     exists. The table must exist (``metadata.create_all(connection, tables=[audit])`` makes it, with triggers).
     """
-    cursor = connection.connection.cursor()
-    try:
-        mark = "?" if connection.dialect.name == "sqlite" else "%s"
-        if _read_head(cursor, mark).seq:
-            return
-        count, last_id = 0, 0
-        blocks: dict[int, Any] = {}
-        for row in stored_rows(connection, newest_first=False):
-            count, last_id = count + 1, row["id"]
-            block = blocks.setdefault(row["id"] // BLOCK_IDS, hashlib.sha256())
-            block.update(bytes.fromhex(row_digest(row, with_id=True)))
-        digests = {str(number): block.hexdigest() for number, block in blocks.items()}
-        payload = {"block_ids": BLOCK_IDS, "blocks": digests, "last_id": last_id, "rows": count}
-        now_us = time.time_ns() // 1000 if at_us is None else at_us
-        first = AuditHead(seq=0, hash=NO_HASH, covered_id=last_id)
-        _write(cursor, mark, first, now_us, "genesis", None, _encode(payload))
-    finally:
-        cursor.close()
-
-
-def _read_head(cursor: Any, mark: str) -> AuditHead:
-    cursor.execute(f"SELECT value FROM ledger_meta WHERE key = {mark}", (HEAD_KEY,))
-    found = cursor.fetchone()
-    return AuditHead(seq=0, hash=NO_HASH) if found is None else _parse_head(found[0])
+    if head(connection) is not None:
+        return
+    count, last_id = 0, 0
+    blocks: dict[int, Any] = {}
+    for row in stored_rows(connection, newest_first=False):
+        count, last_id = count + 1, row["id"]
+        block = blocks.setdefault(row["id"] // BLOCK_IDS, hashlib.sha256())
+        block.update(bytes.fromhex(row_digest(row, with_id=True)))
+    digests = {str(number): block.hexdigest() for number, block in blocks.items()}
+    payload = {"block_ids": BLOCK_IDS, "blocks": digests, "last_id": last_id, "rows": count}
+    now_us = time.time_ns() // 1000 if at_us is None else at_us
+    Chain(connection.dialect.name).begin(driver_of(connection), now_us, payload, last_id)
 
 
 def _parse_head(value: str) -> AuditHead:
     seq, hash_, covered_id = value.split(":")
     return AuditHead(seq=int(seq), hash=hash_, covered_id=int(covered_id))
-
-
-def _write(
-    cursor: Any, mark: str, head: AuditHead, at_us: int, kind: str, correlation_id: str | None, payload: str
-) -> None:
-    """Insert the entry after ``head`` and move the head on: two statements on the driver's own cursor."""
-    seq = head.seq + 1
-    hash_ = entry_hash(seq, at_us, kind, correlation_id, payload, head.hash)
-    cursor.execute(
-        "INSERT INTO ledger_audit (seq, at_us, kind, correlation_id, payload_json, previous_hash, hash) "
-        f"VALUES ({mark}, {mark}, {mark}, {mark}, {mark}, {mark}, {mark})",
-        (seq, at_us, kind, correlation_id, payload, head.hash, hash_),
-    )
-    value = f"{seq}:{hash_}:{head.covered_id}"
-    if head.seq:
-        cursor.execute(f"UPDATE ledger_meta SET value = {mark} WHERE key = {mark}", (value, HEAD_KEY))
-    else:
-        cursor.execute(f"INSERT INTO ledger_meta (key, value) VALUES ({mark}, {mark})", (HEAD_KEY, value))
 
 
 def _without_nulls(note: Mapping[str, Any]) -> dict[str, Any]:

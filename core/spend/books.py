@@ -2,7 +2,8 @@
 
 A batch of admissions would read the same few totals over and over and write each of them as often. Here they are
 read once, every operation sees what those before it in the batch did, and each is written once before the
-commit. What was read stays valid as long as nobody else wrote: within a transaction that is sure (there is one
+commit. The same goes for the end of the audit chain, and for the rows of open attempts: whoever began one settles
+it later. What was read stays valid as long as nobody else wrote: within a transaction that is sure (there is one
 writer at a time); from one to the next SQLite's ``PRAGMA data_version`` tells it (it changes exactly when another
 connection committed), and on a server everything is read anew. After a rollback everything is forgotten.
 """
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Integer, and_, bindparam, case, cast, func, or_, select
 
 from core.spend import schema
+from core.spend.audit import Chain
 from core.spend.database import driver_of
 from core.spend.rates import MINUTE_US, Log, from_text, to_text
 from core.spend.sql import Sql, adding, insert_into
@@ -109,6 +111,7 @@ class Books:
     def __init__(self, dialect: Dialect) -> None:
         self._sqlite = dialect.name == "sqlite"
         self._reader = Reader(dialect)
+        self._chain = Chain(dialect.name)
         self._add_hours = Sql(
             adding(schema.hours, schema.HOUR_KEYS, schema.HOUR_SUMS, dialect),
             dialect,
@@ -147,7 +150,9 @@ class Books:
             .returning(told.c.percent),
             dialect,
         )
-        self._driver: Any = None
+        self.driver: Any = None
+        """The driver's connection of the transaction that runs."""
+
         self._version: int | None = None
         self._rates_written = 0
         self.forget()
@@ -159,28 +164,38 @@ class Books:
         self._held: dict[str | None, Held] | None = None
         self._rates: dict[str, RateState] = {}
         self._told: set[tuple[Any, ...]] = set()
+        self._open_rows: dict[str, Row] = {}
+        self._chain.forget()
         self._new_totals: Sums = {}
         self._new_hours: Sums = {}
         self._new_rates: set[str] = set()
 
     def begin(self, connection: Connection) -> None:
         """Start a transaction that nobody else can write beside."""
-        self._driver = driver_of(connection)
-        version = self._driver.execute("PRAGMA data_version").fetchone()[0] if self._sqlite else None
+        self.driver = driver_of(connection)
+        version = self.driver.execute("PRAGMA data_version").fetchone()[0] if self._sqlite else None
         crowded = max(len(self._totals), len(self._rates), len(self._told)) > _KEPT_MAX
         if version is None or version != self._version or crowded:
             self.forget()
             self._version = version
         if self._held is None:
             # Now, while no operation has written a row that it will count itself.
-            self._held = self._reader.held(self._driver)
+            self._held = self._reader.held(self.driver)
+
+    def open_row(self, correlation_id: str) -> Row | None:
+        """Return the row of the request's open attempt where it is known without asking the database."""
+        return self._open_rows.get(correlation_id)
+
+    def note(self, **entry: Any) -> None:
+        """Add an entry to the audit chain (see ``audit.append``)."""
+        self._chain.append(self.driver, **entry)
 
     def total(self, window: str, project: str = "") -> dict[str, Any]:
         """Return a window's totals, this transaction's own changes included. Not to be changed."""
         key = (window, project)
         kept = self._totals.get(key)
         if kept is None:
-            kept = self._totals[key] = self._reader.total(self._driver, window, project)
+            kept = self._totals[key] = self._reader.total(self.driver, window, project)
             for name, amount in zip(_TOTAL_COLUMNS, self._new_totals.get(key, ()), strict=False):
                 kept[name] += amount
         return kept
@@ -197,16 +212,25 @@ class Books:
             self._add_total(key, [*amounts, 0])
         for key, amounts in hours.items():
             merge(self._new_hours, key, amounts)
-        for row, sign in ((old, -1), (new, 1)):
-            if row is not None and row["state"] == "open":
-                self.held().add(row, sign)
-                self.held(row["project"]).add(row, sign)
+        if old is not None and old["state"] == "open":
+            self._open_rows.pop(old["correlation_id"], None)
+            self._hold(old, -1)
+        if new is not None and new["state"] == "open":
+            if len(self._open_rows) < _KEPT_MAX:
+                self._open_rows[new["correlation_id"]] = new
+            self._hold(new, 1)
+
+    def _hold(self, row: Row, sign: int) -> None:
+        if row["hold_nanodollars"] or row["hold_tokens"]:
+            self.held().add(row, sign)
+            self.held(row["project"]).add(row, sign)
 
     def _add_total(self, key: tuple[Any, ...], amounts: list[int]) -> None:
         kept = self._totals.get(key)
         if kept is not None:
             for name, amount in zip(_TOTAL_COLUMNS, amounts, strict=True):
-                kept[name] += amount
+                if amount:
+                    kept[name] += amount
         merge(self._new_totals, key, amounts)
 
     def reset_local(self, day: str) -> None:
@@ -218,7 +242,7 @@ class Books:
     def rate(self, key: str) -> RateState:
         kept = self._rates.get(key)
         if kept is None:
-            found = self._read_rate.rows(self._driver, rate_key=key)
+            found = self._read_rate.rows(self.driver, rate_key=key)
             kept = (
                 RateState(from_text(found[0]["begun"]), found[0]["paused_us"], found[0]["per_minute"])
                 if found
@@ -236,12 +260,14 @@ class Books:
         known = tuple(key.values())
         if known in self._told:
             return False
-        first = self._tell.returned(self._driver, {**key, "at_us": at_us}) is not None
+        first = self._tell.returned(self.driver, {**key, "at_us": at_us}) is not None
         self._told.add(known)
         return first
 
     def flush(self, now_ns: int) -> None:
-        """Write what is new, each sum once."""
+        """Write what is new, each sum once, and the head of the audit chain."""
+        driver = self.driver
+        self._chain.flush(driver)
         # In one order everywhere, so that two PostgreSQL writers could never wait for each other crosswise.
         days: Sums = {}
         for key, amounts in self._new_hours.items():
@@ -253,12 +279,12 @@ class Books:
         ):
             for key in sorted(sums):
                 if any(sums[key]):
-                    statement.run_in_order(self._driver, (*key, *sums[key]))
+                    statement.run_in_order(driver, (*key, *sums[key]))
         self._new_hours, self._new_totals = {}, {}
         for key in sorted(self._new_rates):
             state = self._rates[key]
             self._keep_rate.run(
-                self._driver,
+                driver,
                 {
                     "key": key,
                     "begun": to_text(state.log),
@@ -272,4 +298,4 @@ class Books:
         if self._rates_written >= _SWEEP_EVERY:
             # A limit whose time has passed is as good as one that was never used.
             self._rates_written = 0
-            self._sweep_rates.run(self._driver, {"before_us": now_ns // 1000 - MINUTE_US})
+            self._sweep_rates.run(driver, {"before_us": now_ns // 1000 - MINUTE_US})

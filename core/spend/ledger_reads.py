@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from core.spend.budget import Budget, Limit, LimitStanding, SpendLimit, project_of, window_of
 from core.spend.opened import OpenedLedger
+from core.spend.quick_reader import NotNow
 from core.spend.rows import Check, LedgerRow, PausedConversation, ReportKey, ReportRow, ScoreRow, Volume
 
 if TYPE_CHECKING:
@@ -19,7 +21,11 @@ class LedgerReads(OpenedLedger):
 
     async def standing(self, limits: Sequence[Limit]) -> tuple[Volume, tuple[LimitStanding, ...], Budget]:
         """Return the day's counts, each limit, and the month's cash, in one read: what each decision asks for."""
-        standings, today, asked = self._require().standings, self._clock().date(), tuple(limits)
+        opened, today, asked = self._require(), self._clock().date(), tuple(limits)
+        standings = opened.standings
+        if opened.quick is not None:
+            with contextlib.suppress(NotNow):
+                return opened.quick.read(lambda driver: standings.read_rows(driver, asked, today))
         return await self._read(lambda connection: standings.read(connection, asked, today))
 
     async def budget(self, limit: SpendLimit | None = None) -> Budget:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from core.errors import LedgerUnavailable, SignalboxError
 from core.spend import database
+from core.spend.quick_reader import QuickReader
 from core.spend.writer import Operation, Writer
 
 if TYPE_CHECKING:
@@ -31,12 +32,13 @@ def local_now() -> datetime:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Opened:
-    """What there is while a ledger is open."""
+    """What there is while a ledger is open. ``quick`` is for small reads, where the database allows them."""
 
     engine: Engine
     store: CorrectingStore
     standings: Standings
     writer: Writer
+    quick: QuickReader | None
 
 
 class OpenedLedger:
@@ -77,13 +79,21 @@ class OpenedLedger:
         from core.spend.corrections import CorrectingStore
         from core.spend.reports import Standings
 
-        store = CorrectingStore(engine.dialect)
-        return Opened(engine, store, Standings(engine.dialect), Writer(engine, self.path, store.books))
+        store, path = CorrectingStore(engine.dialect), self.path
+        return Opened(
+            engine,
+            store,
+            Standings(engine.dialect),
+            Writer(engine, path, store.books),
+            QuickReader.open(path) if path is not None else None,
+        )
 
     async def close(self) -> None:
         """Write what is left and close. The ledger can be opened again."""
         opened, self._opened = self._opened, None
         if opened is not None:
+            if opened.quick is not None:
+                opened.quick.close()
             await self._in_thread(opened.writer.close)
             await self._in_thread(opened.engine.dispose)
 

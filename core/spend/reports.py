@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
@@ -43,12 +43,27 @@ class Standings:
         self, connection: Connection, limits: Sequence[Limit], today: date
     ) -> tuple[Volume, tuple[LimitStanding, ...], Budget]:
         begin_reading(connection)
-        driver, day = driver_of(connection), today.isoformat()
+        return self.read_rows(driver_of(connection), limits, today)
+
+    def read_rows(
+        self, driver: Any, limits: Sequence[Limit], today: date
+    ) -> tuple[Volume, tuple[LimitStanding, ...], Budget]:
+        """Read in the transaction that is open on the driver's own connection."""
+        day = today.isoformat()
         held = self._reader.held(driver)
+        past = self._past_days(driver, today)
+        known = {(window, ""): total for window, total in past.items()}
+
+        def total_of(window: str, project: str) -> Mapping[str, Any]:
+            found = known.get((window, project))
+            if found is None:
+                found = known[window, project] = self._reader.total(driver, window, project)
+            return found
+
         standings: list[LimitStanding] = []
         for limit in limits:
             project, window = project_of(limit), window_of(limit, day)
-            total = self._reader.total(driver, window, project or "")
+            total = total_of(window, project or "")
             standings.append(standing_of(limit, window, total, held.get(project) or Held()))
         month_limits = [
             limit.nanodollars
@@ -56,9 +71,9 @@ class Standings:
             if isinstance(limit, SpendLimit) and limit.window == "month" and limit.project is None
         ]
         return (
-            self._volume(driver, today),
+            self._volume(driver, today, past),
             tuple(standings),
-            self._budget(driver, day[:7], None, min(month_limits, default=None), held),
+            _budget(day[:7], None, min(month_limits, default=None), held, total_of(day[:7], "")),
         )
 
     def budget(
@@ -67,37 +82,22 @@ class Standings:
         """Read one window's cash and the open holds, both at the same moment."""
         begin_reading(connection)
         driver = driver_of(connection)
-        return self._budget(driver, window, project, limit_nanodollars, self._reader.held(driver))
+        total = self._reader.total(driver, window, project or "")
+        return _budget(window, project, limit_nanodollars, self._reader.held(driver), total)
 
     def volume(self, connection: Connection, today: date) -> Volume:
         begin_reading(connection)
-        return self._volume(driver_of(connection), today)
+        driver = driver_of(connection)
+        return self._volume(driver, today, self._past_days(driver, today))
 
-    def _budget(
-        self,
-        driver: Any,
-        window: str,
-        project: str | None,
-        limit_nanodollars: int | None,
-        held: dict[str | None, Held],
-    ) -> Budget:
-        total = self._reader.total(driver, window, project or "")
-        holding = held.get(project)
-        return Budget(
-            window_label=window,
-            limit_nanodollars=limit_nanodollars,
-            spent_nanodollars=total["counted_nanodollars"],
-            held_nanodollars=holding.nanodollars if holding else 0,
-            held_count=holding.count if holding else 0,
-            unresolved_nanodollars=total["unresolved_nanodollars"],
-            unresolved_count=total["unresolved"],
-            unpriced_count=total["unpriced"],
-        )
+    def _past_days(self, driver: Any, today: date) -> dict[str, dict[str, Any]]:
+        """Return the totals of today and of the days that its mean is made of, where there are any."""
+        first, last = (today - timedelta(days=_MEAN_DAYS)).isoformat(), today.isoformat()
+        return {row["window"]: row for row in self._days.rows(driver, first=first, last=last)}
 
-    def _volume(self, driver: Any, today: date) -> Volume:
+    def _volume(self, driver: Any, today: date, rows: Mapping[str, Mapping[str, Any]]) -> Volume:
         """Count today's requests and average the seven days before it, as far back as the ledger goes."""
         past = [(today - timedelta(days=back)).isoformat() for back in range(_MEAN_DAYS + 1)]
-        rows = {row["window"]: row for row in self._days.rows(driver, first=past[-1], last=past[0])}
         (first,) = self._first_day.rows(driver)
         now, first_day = rows.get(past[0]), first["day"]
         whole_days = [day for day in past[1:] if first_day is not None and day >= first_day]
@@ -107,6 +107,26 @@ class Standings:
             requests_today=now["requests"] if now else 0,
             seven_day_mean=requests / len(whole_days) if whole_days else 0.0,
         )
+
+
+def _budget(
+    window: str,
+    project: str | None,
+    limit_nanodollars: int | None,
+    held: Mapping[str | None, Held],
+    total: Mapping[str, Any],
+) -> Budget:
+    holding = held.get(project)
+    return Budget(
+        window_label=window,
+        limit_nanodollars=limit_nanodollars,
+        spent_nanodollars=total["counted_nanodollars"],
+        held_nanodollars=holding.nanodollars if holding else 0,
+        held_count=holding.count if holding else 0,
+        unresolved_nanodollars=total["unresolved_nanodollars"],
+        unresolved_count=total["unresolved"],
+        unpriced_count=total["unpriced"],
+    )
 
 
 def report(connection: Connection, since: datetime | None, by: ReportKey, daily: bool) -> list[ReportRow]:

@@ -6,7 +6,8 @@ SQLAlchemy's results around its rows, costs several times what SQLite itself nee
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import bindparam
@@ -31,7 +32,12 @@ class Sql:
         }
         self._names: tuple[str, ...] | None = None
         self._given = tuple(order)
-        self._as_given = self._order is not None and tuple(self._order) == self._given and not self._fixed
+        self._pick: Callable[[Any], Any] | None = None
+        self._reorder: Callable[[Any], Any] | None = None
+        if self._order is not None and len(self._order) > 1 and not self._fixed:
+            self._pick = itemgetter(*self._order)
+            if order:
+                self._reorder = itemgetter(*[self._given.index(name) for name in self._order])
 
     def rows(self, driver: Any, **values: Any) -> list[dict[str, Any]]:
         """Run it and return its rows by column."""
@@ -50,8 +56,8 @@ class Sql:
 
     def run_in_order(self, driver: Any, values: tuple[Any, ...]) -> None:
         """Run it for its effect; ``values`` come in the order that was named at first."""
-        if self._as_given:
-            driver.execute(self._text, values)
+        if self._reorder is not None:
+            driver.execute(self._text, self._reorder(values))
         else:
             self.run(driver, dict(zip(self._given, values, strict=True)))
 
@@ -60,6 +66,8 @@ class Sql:
         return driver.execute(self._text, self._parameters(values)).fetchone()
 
     def _parameters(self, values: dict[str, Any]) -> Any:
+        if self._pick is not None:
+            return self._pick(values)
         if self._fixed:
             values = self._fixed | values
         return values if self._order is None else tuple([values[name] for name in self._order])

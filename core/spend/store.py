@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, bindparam, or_, select, update
 
 from core.errors import DuplicateRequest, InvalidRequest, SignalboxError
-from core.spend import audit, schema
-from core.spend.admission import Asked, check_admission, now_standing, pass_rates
+from core.spend import schema
+from core.spend.admission import Asked, check_admission, now_standing, pass_rates, taken
 from core.spend.attempt_rows import (
     CLOSING,
     COLUMNS,
@@ -37,6 +37,13 @@ if TYPE_CHECKING:
     from sqlalchemy.sql.base import Executable
 
 _INTERRUPTED = Outcome(status="failed", error_kind="interrupted")
+_OF_OPEN = tuple(
+    name
+    for name in COLUMNS
+    if name not in CLOSING or name in ("status", "state", "counted_nanodollars", "counted_tokens")
+)
+"""What an attempt that begins has. Only its end knows the others, and writing their nulls takes as long again."""
+
 _FORGOTTEN = "The ledger has no open request with that identifier."
 
 
@@ -48,21 +55,24 @@ class Store:
         self.books = Books(dialect)
         attempts = schema.attempts
 
-        def compiled(statement: Executable) -> Sql:
-            return Sql(statement, dialect)
+        def compiled(statement: Executable, order: Sequence[str] = ()) -> Sql:
+            return Sql(statement, dialect, order)
 
         mine = attempts.c.correlation_id == bindparam("correlation_id")
-        self._insert = compiled(
-            insert_into(attempts, dialect)
-            .values({name: bindparam(name) for name in COLUMNS})
-            .on_conflict_do_nothing(index_elements=["correlation_id", "number"])
-            .returning(attempts.c.id)
-        )
+
+        def inserting(names: Sequence[str]) -> Sql:
+            values = insert_into(attempts, dialect).values({name: bindparam(name) for name in names})
+            there = values.on_conflict_do_nothing(index_elements=["correlation_id", "number"])
+            return compiled(there.returning(attempts.c.id))
+
+        self._insert = inserting(COLUMNS)
+        self._insert_open = inserting(_OF_OPEN)
         self._last = compiled(select(attempts).where(mine).order_by(attempts.c.number.desc()).limit(1))
         self._close = compiled(
             update(attempts)
             .where(attempts.c.id == bindparam("row_id"))
-            .values({name: bindparam(f"new_{name}") for name in CLOSING})
+            .values({name: bindparam(f"new_{name}") for name in CLOSING}),
+            order=(*[f"new_{name}" for name in CLOSING], "row_id"),
         )
         self._open = compiled(select(attempts).where(schema.OPEN_STATE))
         self._with_key = compiled(
@@ -129,21 +139,22 @@ class Store:
     ) -> Admission | SignalboxError:
         record, hold, books = asked.record, asked.hold, self.books
         wanted = Asked.of(record, hold)
+        day, now_us = asked.started.day, asked.now.us
         self._refuse_duplicates(connection, asked)
-        check_admission(books, wanted, asked.started.day)
-        rates = pass_rates(books, asked.rates, asked.now.us)
+        check_admission(books, wanted, day)
+        rates = pass_rates(books, asked.rates, now_us) if asked.rates else {}
         if isinstance(rates, SignalboxError):
             if replaced is not None:
                 books.change(replaced[1], replaced[0])
             self.note(
                 connection,
-                asked.now.us,
+                now_us,
                 "pause",
                 {"conversation": rates.conversation, "per_minute": rates.per_minute},
             )
             return rates
         row = new_row(asked, wanted, number, self.owner)
-        found = self._insert.returned(driver_of(connection), row)
+        found = self._insert_open.returned(books.driver, row)
         if found is None:
             raise InvalidRequest(
                 "A request with this identifier is already in the ledger.", hint="Send it with a new one."
@@ -151,13 +162,10 @@ class Store:
         row["id"] = found[0]
         if replaced is not None:
             self._write_closed(connection, *replaced, "switch")
-        audit.append(
-            connection, at_us=asked.now.us, kind="begin", correlation_id=record.correlation_id, row=row
-        )
+        books.note(at_us=now_us, kind="begin", correlation_id=record.correlation_id, row=row)
         books.change(None, row)
         for key, state in rates.items():
             books.set_rate(key, state)
-        day = asked.started.day
         month, today = books.total(day[:7]), books.total(day)
         return Admission(
             correlation_id=record.correlation_id,
@@ -166,9 +174,7 @@ class Store:
             spent_nanodollars=month["counted_nanodollars"],
             held_nanodollars=books.held().nanodollars,
             local_count_today=local_count(today),
-            alerts=self._alerts(hold.limits, hold.alert_percents, asked.now.us, day)
-            if hold is not None
-            else (),
+            alerts=self._alerts(hold.limits, hold.alert_percents, now_us, day) if hold is not None else (),
         )
 
     def _refuse_duplicates(self, connection: Connection, asked: Beginning) -> None:
@@ -205,7 +211,7 @@ class Store:
                 return there
             raise InvalidRequest("A request that was sent cannot be recorded as refused.")
         row["id"] = found[0]
-        audit.append(connection, at_us=now.us, kind="refuse", correlation_id=record.correlation_id, row=row)
+        self.books.note(at_us=now.us, kind="refuse", correlation_id=record.correlation_id, row=row)
         self.books.change(None, row)
         return row
 
@@ -219,7 +225,7 @@ class Store:
         if found is None:
             return self._last.rows(driver, correlation_id=record.correlation_id)[0]
         row["id"] = found[0]
-        audit.append(connection, at_us=now.us, kind="replay", correlation_id=record.correlation_id, row=row)
+        self.books.note(at_us=now.us, kind="replay", correlation_id=record.correlation_id, row=row)
         self.books.change(None, row)
         return row
 
@@ -284,7 +290,10 @@ class Store:
 
     # ------------------------------------------------------------------ parts of them
 
-    def _last_attempt(self, connection: Connection, correlation_id: str) -> dict[str, Any]:
+    def _last_attempt(self, connection: Connection, correlation_id: str) -> Row:
+        known = self.books.open_row(correlation_id)
+        if known is not None:
+            return known
         rows = self._last.rows(driver_of(connection), correlation_id=correlation_id)
         if not rows or rows[0]["status"] in schema.UNSENT:
             raise InvalidRequest(_FORGOTTEN, hint="It may have been set aside with an earlier ledger.")
@@ -304,10 +313,8 @@ class Store:
     def _write_closed(
         self, connection: Connection, row: Row, closed: Row, kind: str, at_us: int | None = None
     ) -> None:
-        values = {f"new_{name}": closed[name] for name in CLOSING}
-        self._close.run(driver_of(connection), {**values, "row_id": row["id"]})
-        audit.append(
-            connection,
+        self._close.run_in_order(driver_of(connection), (*[closed[name] for name in CLOSING], row["id"]))
+        self.books.note(
             at_us=closed["ended_us"] if at_us is None else at_us,
             kind=kind,
             correlation_id=row["correlation_id"],
@@ -316,7 +323,7 @@ class Store:
         )
 
     def note(self, connection: Connection, at_us: int, kind: str, note: Mapping[str, Any]) -> None:
-        audit.append(connection, at_us=at_us, kind=kind, correlation_id=None, row=None, note=note)
+        self.books.note(at_us=at_us, kind=kind, correlation_id=None, row=None, note=note)
 
     def _alerts(
         self, limits: Sequence[Limit], percents: Sequence[int], at_us: int, day: str
@@ -326,7 +333,10 @@ class Store:
         A step over several shares tells the highest; those below it are never told afterwards.
         """
         alerts: list[BudgetAlert] = []
+        lowest = min(percents, default=0)
         for limit in limits if percents else ():
+            if taken(self.books, limit, day) * 100 < lowest * amount_of(limit):
+                continue  # mostly
             standing = now_standing(self.books, limit, day)
             project = project_of(limit) or ""
             first = [
