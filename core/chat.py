@@ -367,12 +367,11 @@ class ChatResult:
 
     ``cost_nanodollars`` is the cash of the whole request: attempts that were billed and then retried, repaired
     or asked again are in it, and ``unresolved_nanodollars`` are the holds of the attempts whose true cost never
-    came.
-    ``marginal_nanodollars`` is what a local answer cost in electricity. ``replayed``: the answer of an earlier
-    request with the same idempotency key, which was not paid again: ``replay_of`` names that request and
+    came. ``marginal_nanodollars`` is what a local answer cost in electricity. ``replayed``: the answer of an
+    earlier request with the same idempotency key, which was not paid again: ``replay_of`` names that request and
     ``first_cost_nanodollars`` is what it paid (``None``: not known); decision, usage and times are its own.
-    ``schema_valid`` is whether the answer matches the schema asked for, ``None`` where none was. ``savings`` is of the
-    attempt that answered, ``None`` without usage.
+    ``schema_valid`` is whether the answer matches the schema asked for, ``None`` where none was. ``savings`` is of
+    the attempt that answered, ``None`` without usage.
     """
 
     text: str
