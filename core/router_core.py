@@ -322,6 +322,10 @@ class RouterCore(LedgerFace):
         """Return the last ``lines`` lines of the local server's own log."""
         return self._keeper.log_tail(lines)
 
+    def _configure_api(self, settings: Settings, key: str | None) -> None:
+        bad = any(problem.name == "anthropic_base_url" for problem in self.settings.problems)
+        self._api.configure(settings, key, address_usable=not bad)
+
     def _set_up_local(self, settings: Settings) -> None:
         followed = self._keeper.follow(settings, self.settings.origin("vllm_base_url"), self.vllm_key)
         self._local.configure(settings, self.vllm_key)
@@ -376,7 +380,7 @@ class RouterCore(LedgerFace):
         if self._stopping or self._loop is None:
             return
         settings = self.settings.current
-        self._api.configure(settings, self._key_reader.api_key(settings))
+        self._configure_api(settings, self._key_reader.api_key(settings))
         self._set_up_local(settings)
         self._monitoring.configure(settings)
         self._spawn(self._read_keys())
@@ -388,7 +392,7 @@ class RouterCore(LedgerFace):
 
     def _take_keys(self, settings: Settings, api_key: str | None, vllm_key: str | None) -> None:
         self.vllm_key = vllm_key
-        self._api.configure(settings, api_key)
+        self._configure_api(settings, api_key)
         self._set_up_local(settings)
 
     @property
@@ -418,6 +422,7 @@ class RouterCore(LedgerFace):
         if key is None:
             return await (await self._api.provider(None)).check()
         settings = self.settings.current
+        self._api.check_address()
         provider = AnthropicProvider(key, settings.anthropic_base_url, settings.anthropic_model)
         try:
             return await provider.check()

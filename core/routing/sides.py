@@ -58,6 +58,7 @@ class ApiSide:
         self._connect_timeout_s = 10.0
         self._key: str | None = None
         self._base_url: str | None = None
+        self._address_usable = True
         self._default_model = ""
         self._providers: dict[str, InferenceProvider] = {}
         self._discarded: list[InferenceProvider] = []
@@ -70,8 +71,13 @@ class ApiSide:
     def default_model(self) -> str:
         return self._default_model
 
-    def configure(self, settings: Settings, key: str | None) -> None:
-        """Take new settings or a new key; requests under way keep the provider they have."""
+    def configure(self, settings: Settings, key: str | None, *, address_usable: bool = True) -> None:
+        """Take new settings or a new key; requests under way keep the provider they have.
+
+        An address that was set and is none (not ``address_usable``) is not replaced by Anthropic's own: whoever
+        set one wants neither key nor prompts to go there. Nothing is sent until it is corrected.
+        """
+        self._address_usable = address_usable
         timeout_s = settings.connect_timeout_s
         if (key, settings.anthropic_base_url) != (self._key, self._base_url):
             self.breakers.reset()
@@ -91,7 +97,7 @@ class ApiSide:
             model=model,
             health=health,
             detail=detail,
-            hint=TRIED_AGAIN if health == "down" else "",
+            hint=TRIED_AGAIN if health == "down" and self._address_usable else "",
             capabilities=_api_capabilities(context_tokens),
             estimate=self._estimate(model, signals, request),
             serves_named_model=request.model is not None and model == request.model,
@@ -119,6 +125,7 @@ class ApiSide:
 
         Raises:
             AuthenticationFailed: no key is set.
+            Unavailable: the address that was set can't be used.
         """
         if self._key is None:
             raise AuthenticationFailed(
@@ -126,6 +133,7 @@ class ApiSide:
                 hint="Add one in Preferences, Keys, or set ANTHROPIC_API_KEY.",
                 missing=True,
             )
+        self.check_address()
         wanted = model or self._default_model
         slot = "claude" if wanted.startswith("claude") else wanted
         if slot not in self._providers:
@@ -140,6 +148,14 @@ class ApiSide:
             )
         return self._providers[slot]
 
+    def check_address(self) -> None:
+        """Say so where the address that was set can't be used. :raises Unavailable: it can't."""
+        if not self._address_usable:
+            raise Unavailable(
+                "ANTHROPIC_BASE_URL is no web address, so nothing was sent.",
+                hint="Correct it, or leave it empty for Anthropic's own address.",
+            )
+
     async def close(self) -> None:
         for provider in [*self._providers.values(), *self._discarded]:
             await provider.close()
@@ -148,6 +164,8 @@ class ApiSide:
     def _health(self, model: str) -> tuple[Health, str]:
         if self._key is None:
             return "no_key", "no key is set"
+        if not self._address_usable:
+            return "down", "ANTHROPIC_BASE_URL is no web address"
         breaker = self.breaker(model)
         if not breaker.allows:
             return "down", _breaker_words(breaker)

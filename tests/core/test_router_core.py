@@ -321,6 +321,16 @@ async def test_many_at_once_never_pass_the_limit(home: Path) -> None:
         assert ends.count("api") >= 6
 
 
+async def test_an_address_that_is_none_is_not_replaced_by_anthropics_own(home: Path) -> None:
+    """Whoever set a proxy's address wants neither key nor prompts to go elsewhere."""
+    async with two_sides(home, ANTHROPIC_BASE_URL="nonsense") as sides:
+        decision = await sides.core.decide(ChatRequest.from_prompt(HARD))
+        assert (decision.side, decision.rule) == ("local", "unavailable")
+        assert "ANTHROPIC_BASE_URL" in decision.reason
+        with pytest.raises(Unavailable, match="ANTHROPIC_BASE_URL"):
+            await sides.core.test_anthropic_key()
+
+
 async def test_no_key_and_a_prompt_that_needs_the_api(home: Path) -> None:
     async with two_sides(home, key=None) as sides:
         with pytest.raises(AuthenticationFailed) as caught:

@@ -132,13 +132,13 @@ def test_while_the_summary_is_made_the_answer_says_so_and_stop_ends_it(panel: Ch
             lambda: last_answer(page).badge.accessibleName() == "Waiting for a summary of the beginning"
         )
         await panel.until(lambda: panel.core.windows)
-        assert last_answer(page).badge.isVisible()
+        await panel.until(lambda: last_answer(page).badge.isVisible())
         assert page.composer.state == "streaming"
         QTest.keyClick(page.composer.edit, Qt.Key.Key_Escape)
         await panel.idle()
         await panel.until(lambda: panel.core.summaries_ended == 1)
-        assert last_answer(page).note == "Stopped before it was sent"
-        assert not last_answer(page).badge.isVisible()
+        await panel.until(lambda: last_answer(page).note == "Stopped before it was sent")
+        await panel.until(lambda: not last_answer(page).badge.isVisible())
         assert len(panel.core.requests) == asked
         assert texts(page)[:5] == [f"First: {LONG}", LONG, "Second", LONG, "Third"]
         assert page.composer.state == "idle"
