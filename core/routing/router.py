@@ -161,16 +161,14 @@ class Router:
         finally:
             if run.repeat is not None:
                 if run.result is not None:
-                    run.repeat.finish(
-                        run.result
-                    )  # paid for, though its reader has gone: the key has its answer
+                    # Paid for, though its reader has gone: the key has its answer.
+                    run.repeat.finish(run.result)
                 await run.repeat.release()
 
     async def _failed(self, run: Run, error: SignalboxError) -> Failed:
         error.correlation_id = run.correlation_id
         if run.repeat is not None:
             await run.repeat.fail(error)
-        log.info("failed: %s", error.kind)
         self._shaper.ended(run, run.partial, answered=False)
         self._watchers.ended(run, "refused" if run.attempt is None else "failed", run.partial, error)
         return Failed(error, run.partial)

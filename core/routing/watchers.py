@@ -1,13 +1,15 @@
-"""Tells metrics, traces and the scoreboard what became of a request. Nothing here can fail a request."""
+"""Tells log, metrics, traces and the scoreboard what became of a request. Nothing here can fail a request."""
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from core.chat import ChatResult
 from core.errors import SignalboxError
 from core.routing.run import Attempt, Run
 from core.routing.settling import sum_of_usage
+from core.spend.money import format_cost
 from core.spend.rows import Outcome
 from core.telemetry.records import RequestRecord, RequestStatus
 
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     from core.routing.judging import Judge
     from core.telemetry.metrics import Metrics
     from core.telemetry.traces import AttemptTrace, RequestTrace, Tracer
+
+
+log = logging.getLogger(__name__)
 
 
 class Watch:
@@ -68,10 +73,26 @@ class Watchers:
             return
         run.told = True
         record = _record(run, status, result, error)
+        log.info("%s", _log_line(record))
         self._metrics.request_finished(record)
         self._judge.conclude(run, record.cost_nanodollars)
         if run.watch is not None:
             run.watch.trace.finish(record)
+
+
+def _log_line(record: RequestRecord) -> str:
+    """Say in one line where a request went and what became of it: ``done: anthropic claude-… (complex), …``."""
+    said = [f"{record.provider or 'not sent'} {record.served_model or record.model or ''}".rstrip()]
+    if record.rule is not None:
+        said[0] += f" ({record.rule})"
+    if record.usage is not None:
+        said.append(f"{record.usage.input_tokens} in, {record.usage.output_tokens} out")
+    if record.side == "api":
+        said.append(format_cost(record.cost_nanodollars))
+    if record.latency_ms is not None:
+        said.append(f"{record.latency_ms:.0f} ms")
+    status = f"{record.status}, {record.error_kind}" if record.error_kind else record.status
+    return f"{status}: {', '.join(said)}"
 
 
 def _record(
