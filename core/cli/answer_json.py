@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from core.spend.money import nano_to_dollars
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from core.chat import (
         CachePlan,
         CacheToll,
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
         Usage,
     )
     from core.errors import SignalboxError
+    from core.spend.rows import LedgerRow
 
 _FACTS = (
     "retry_after_s",
@@ -149,6 +152,26 @@ def failure_json(
             value = getattr(error, f"{amount}_nanodollars")
             found[amount] = value if tokens else dollars(value)
     return {**found, "partial": None if partial is None else result_json(partial)}
+
+
+def stopped_json(attempts: Sequence[LedgerRow], correlation_id: str, text: str) -> dict[str, Any]:
+    """A request that was stopped: what had come, and what ``attempts``, its rows in the ledger, say it costs."""
+    unresolved = sum(row.counted_nanodollars for row in attempts if row.state == "unresolved")
+    partial = {
+        "text": text,
+        "correlation_id": correlation_id,
+        "side": attempts[-1].side if attempts else None,
+        "cost": dollars(sum(row.cost_nanodollars or 0 for row in attempts)),
+        "usage_estimated": True,
+        "unresolved": dollars(unresolved),
+    }
+    return {
+        "error": "stopped",
+        "message": "Stopped before the answer was whole.",
+        "hint": "signalbox ask --continue asks for the rest." if text else "",
+        "correlation_id": correlation_id,
+        "partial": partial,
+    }
 
 
 def result_json(result: ChatResult) -> dict[str, Any]:

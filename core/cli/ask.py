@@ -25,7 +25,7 @@ from core.chat import (
     Waiting,
 )
 from core.cli import argument_types
-from core.cli.answer_json import failure_json, result_json
+from core.cli.answer_json import failure_json, result_json, stopped_json
 from core.cli.footer import failure_footer, footer, notice_line, stopped_line
 from core.cli.stdin import read_all
 from core.cli.usage import UsageError
@@ -138,7 +138,7 @@ async def ask(arguments: argparse.Namespace) -> int:
                         case _:
                             pass
         except (asyncio.CancelledError, BrokenPipeError):
-            printed.stopped(await _attempts(core, request))
+            printed.stopped(await _attempts(core, request), request.correlation_id)
             raise
         finally:
             printed.end_wait()
@@ -171,9 +171,12 @@ class Printed:
         self._is_quiet = is_quiet
         self._ends_with_newline = True
         self._has_text = False
+        self._pieces: list[str] = []
         self._waits = WaitLines()
 
     def text(self, text: str) -> None:
+        if self._is_json:
+            self._pieces.append(text)
         if self._is_json or not text:
             return
         self._waits.end()
@@ -217,10 +220,12 @@ class Printed:
                 about.append(failure_footer(partial))
         self._about("\n".join(about), notices)
 
-    def stopped(self, attempts: Sequence[LedgerRow]) -> None:
+    def stopped(self, attempts: Sequence[LedgerRow], correlation_id: str) -> None:
         """Say what a request costs that nobody waits for any more."""
         self._waits.end()
         with contextlib.suppress(OSError):  # whoever read the answer may be the one who left
+            if self._is_json:
+                self._json(stopped_json(attempts, correlation_id, "".join(self._pieces)), ())
             self._end_line()
         self._about(stopped_line(attempts), ())
 

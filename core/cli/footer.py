@@ -90,7 +90,9 @@ def stopped_line(attempts: Sequence[LedgerRow]) -> str:
     if unresolved:
         facts.append(f"{format_cost(unresolved)} is counted until its true cost is known: signalbox holds")
     if cash or not unresolved:
-        facts.append(format_cost(cash) if cash else "no charge")
+        # What an API answer used before it was stopped is counted from what arrived: at most so much.
+        at_most = attempts[-1].status == "stopped" and attempts[-1].side == "api"
+        facts.append(format_cost(cash, estimate=at_most) if cash else "no charge")
     facts.append(f"request {attempts[-1].correlation_id}")
     return f"[{' · '.join(fact for fact in facts if fact)}]"
 

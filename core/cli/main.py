@@ -121,7 +121,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="signalbox",
         description="Routes prompts between your own model and a metered API, and records why and what it cost.",
-        epilog="Without a command the panel opens. Exit codes: 0, 1 failure, 2 usage. Settings: see .env.example.",
+        epilog="Without a command the panel opens. Exit codes: 0, 1 failure, 2 usage, 130 Ctrl+C. "
+        "Settings: see .env.example.",
     )
     parser.add_argument(
         "--version", action="version", version=f"signalbox {importlib.metadata.version('signalbox-panel')}"

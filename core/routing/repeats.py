@@ -127,6 +127,7 @@ class Repeats:
         self._answers = answers
         self._kept = kept
         self._ledger = ledger
+        self._unburied = False
 
     async def look(self, run: Run, on_wait: OnWait) -> None:
         """Set ``run.repeat``, and wait for a first request with the same key, as long as the deadline allows.
@@ -165,12 +166,18 @@ class Repeats:
                     )
                 )
         if dead is not None:
-            await self._bury(dead)
+            log.warning("the process of request %s died with its idempotency key", dead)
+            self._unburied = True
+        if self._unburied:
+            await self._bury()
 
-    async def _bury(self, correlation_id: str) -> None:
-        """Close what a dead process left open: its row would still hold the key, and its money."""
-        log.warning("the process of request %s died with its idempotency key", correlation_id)
+    async def _bury(self) -> None:
+        """Close what dead processes left open: their rows would still hold their keys, and their money.
+
+        Where that fails, or is cancelled, the next request with any key tries again.
+        """
         left = await self._ledger().recover()
+        self._unburied = False
         if left.count:
             log.warning("%d requests of dead processes count at their hold now", left.count)
 

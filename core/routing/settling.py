@@ -63,8 +63,6 @@ class Settling:
                 priced = self.prices.price(usage, model, decision.model, at=attempt.opened_at)
             version = priced.version if priced is not None else self.prices.version
             cost = loaded = priced.nanodollars if priced is not None else None
-            if at_most and cost is not None:
-                cost = loaded = min(cost, attempt.hold_nanodollars)
             if loaded is not None:
                 loaded += run.earlier_nanodollars
         else:

@@ -85,10 +85,14 @@ def _log_line(record: RequestRecord) -> str:
     said = [f"{record.provider or 'not sent'} {record.served_model or record.model or ''}".rstrip()]
     if record.rule is not None:
         said[0] += f" ({record.rule})"
+    if record.replayed:
+        return f"replayed: {said[0]}, nothing sent or paid"
     if record.usage is not None:
         said.append(f"{record.usage.input_tokens} in, {record.usage.output_tokens} out")
-    if record.side == "api":
-        said.append(format_cost(record.cost_nanodollars))
+    if record.unresolved_nanodollars:
+        said.append(f"{format_cost(record.unresolved_nanodollars)} counted, unresolved")
+    elif record.side == "api":
+        said.append("cost not known" if record.usage is None else format_cost(record.cost_nanodollars))
     if record.latency_ms is not None:
         said.append(f"{record.latency_ms:.0f} ms")
     status = f"{record.status}, {record.error_kind}" if record.error_kind else record.status
@@ -116,7 +120,9 @@ def _record(
         usage=sum_of_usage(run.earlier_usage, result.usage if result is not None else None),
         cost_nanodollars=result.cost_nanodollars if result is not None else 0,
         loaded_nanodollars=result.loaded_nanodollars if result is not None else None,
-        unresolved_nanodollars=run.unresolved_nanodollars,
+        unresolved_nanodollars=result.unresolved_nanodollars
+        if result is not None and not result.replayed
+        else run.unresolved_nanodollars,
         latency_ms=result.latency_ms if result is not None else None,
         ttft_ms=result.ttft_ms if result is not None else None,
         queued_ms=sum(step.took_ms for step in run.steps),

@@ -66,12 +66,9 @@ def begin(log: Log, now_us: int, per_minute: int) -> Passed | TooSoon:
 
 
 def _of_the_last_minute(log: Log, now_us: int) -> Log:
-    if log and log[-1][0] > now_us + MINUTE_US:
-        # No clock that runs forward leads here: it was set back. Nobody knows how long ago they began, so they
-        # count from now on, and nobody waits until the clock has caught up.
-        back_us = log[-1][0] - now_us
-        log = tuple((at_us - back_us, count) for at_us, count in log)
-    return tuple(entry for entry in log if entry[0] > now_us - MINUTE_US)
+    # No clock that runs forward leads to a time over a minute ahead: it was set back. Nobody knows how long ago
+    # those began, and nobody is to wait until it has caught up: they go, as after a clock that was set forward.
+    return tuple(entry for entry in log if now_us - MINUTE_US < entry[0] <= now_us + MINUTE_US)
 
 
 def _turns(log: Log, now_us: int, too_many: int) -> Log:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
 import signal
@@ -14,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from core.chat import Usage
-from core.errors import DeadlineExceeded, DuplicateRequest
+from core.chat import ChatRequest, Usage, new_correlation_id
+from core.errors import DeadlineExceeded, DuplicateRequest, LedgerUnavailable
 from core.routing.kept_answers import FILE_NAME
 from core.spend.ledger import Ledger
 from core.spend.rows import LedgerRow
@@ -222,6 +223,28 @@ async def test_a_program_that_crashed_in_its_request_can_send_it_again(
     assert (await second.finished())["text"] == "At last"
     assert "Waiting" not in second.kinds
     assert (await (await sent(home, api)).finished())["replayed"] is True
+
+
+async def test_a_ledger_that_fails_just_then_does_not_leave_the_key_with_the_dead(
+    home: Path, api: AnthropicServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.replies += [Says("Never", hold_after=0), Says("At last")]
+    request = ChatRequest.from_prompt(**ASKED)
+    async with two_sides(home, ANTHROPIC_BASE_URL=api.url, LOCAL_SERVER="none") as sides:
+        await sides.core.status()  # it has opened the ledger, and recovered, before the first one dies
+        first = await sent(home, api)
+        await api.holding.wait()
+        await first.kill()
+        with monkeypatch.context() as broken:
+
+            async def locked(_: Ledger) -> None:
+                raise LedgerUnavailable("The ledger is locked.")
+
+            broken.setattr(Ledger, "recover", locked)
+            with pytest.raises(LedgerUnavailable):
+                await sides.core.ask(request)
+        again = dataclasses.replace(request, correlation_id=new_correlation_id())
+        assert (await sides.core.ask(again)).text == "At last"
 
 
 async def test_a_different_request_under_the_same_key_is_refused(home: Path, api: AnthropicServer) -> None:

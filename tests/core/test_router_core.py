@@ -264,6 +264,20 @@ async def test_stopping_amid_output_that_nobody_can_count_keeps_the_hold(home: P
         assert row.counted_nanodollars == row.hold_nanodollars
 
 
+async def test_a_stopped_answer_is_never_settled_below_what_the_api_reported(home: Path) -> None:
+    """Not even where that is above the hold: a bill above its hold counts."""
+    async with two_sides(home) as sides:
+        usage = {"input_tokens": 200_000, "output_tokens": 1}
+        sides.api.replies.append(Says("one ", "two", usage=usage, hold_after=1))
+        async with aclosing(sides.core.stream(ChatRequest.from_prompt(HARD))) as events:
+            async for event in events:
+                if isinstance(event, TextDelta):
+                    break
+        (row,) = await sides.core.recent()
+        assert row.state == "settled"
+        assert row.counted_nanodollars >= 200_000 * 3_000 > row.hold_nanodollars
+
+
 async def test_cancelling_a_waiting_task_settles_too(home: Path) -> None:
     async with two_sides(home) as sides:
         sides.api.replies.append(Says("one", hold_after=1))

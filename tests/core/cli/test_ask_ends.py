@@ -64,8 +64,31 @@ def test_a_stopped_request_tells_what_it_cost(
     assert caught.value.code == 128 + signal.SIGTERM
     err = capsys.readouterr().err
     assert err.startswith("[Stopped · API · ")
-    assert "$" in err
+    assert "~$" in err
     assert " · request 01" in err
+
+
+def test_a_stopped_request_tells_json_what_came_and_what_it_cost(
+    api: AnthropicServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    api.replies += [Says("one ", "two ", hold_after=1), Says("and two")]
+    text = Printed.text
+
+    def read_and_leave(self: Printed, piece: str) -> None:
+        text(self, piece)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Printed, "text", read_and_leave)
+        with pytest.raises(SystemExit):
+            main(["ask", "hi", "--json"])
+    printed = capsys.readouterr().out
+    told = json.loads(printed)
+    assert (told["error"], told["partial"]["text"]) == ("stopped", "one ")
+    assert float(told["partial"]["cost"]) > 0
+    (tmp_path / "begun.json").write_text(printed)
+    assert main(["ask", "hi", "--continue", str(tmp_path / "begun.json")]) == 0
+    assert capsys.readouterr().out.strip() == "and two"
 
 
 def test_a_reader_that_left_is_no_traceback_and_the_cost_is_told(api: AnthropicServer) -> None:

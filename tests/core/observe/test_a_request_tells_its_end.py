@@ -11,6 +11,7 @@ import pytest
 from core.chat import ChatRequest, TextDelta
 from core.errors import BudgetExceeded, SignalboxError
 from core.observe import setup_logging
+from core.spend.money import format_cost
 from tests.core.observe.reading import objects
 from tests.support.anthropic_server import Says, refusal
 from tests.support.two_sides import two_sides
@@ -53,6 +54,30 @@ async def test_one_that_is_stopped_or_fails_says_so(home: Path) -> None:
             await sides.core.ask(failed)
         assert [line.split(":")[0] for line in told(home, stopped)] == ["stopped"]
         assert [line.split(":")[0] for line in told(home, failed)] == ["failed, overloaded"]
+
+
+async def test_one_that_breaks_off_says_what_is_counted(home: Path) -> None:
+    async with two_sides(home, ENABLE_FALLBACK="false") as sides:
+        setup_logging(home, log_format="json")
+        request = ChatRequest.from_prompt(HARD)
+        sides.api.replies.append(Says("one ", "two ", "three", cut_after=1))
+        with pytest.raises(SignalboxError):
+            await sides.core.ask(request)
+        (line,) = told(home, request)
+        (row,) = await sides.core.recent()
+        assert f"{format_cost(row.counted_nanodollars)} counted, unresolved" in line
+
+
+async def test_a_replay_is_told_as_one(home: Path) -> None:
+    async with two_sides(home) as sides:
+        setup_logging(home, log_format="json")
+        first, second = (ChatRequest.from_prompt(HARD, idempotency_key="k") for _ in range(2))
+        await sides.core.ask(first)
+        await sides.core.ask(second)
+        assert [line.split(":")[0] for line in told(home, first)] == ["done"]
+        (line,) = told(home, second)
+        assert line.startswith("replayed: anthropic ")
+        assert line.endswith("nothing sent or paid")
 
 
 async def test_one_that_is_refused_says_that_it_was_not_sent(home: Path) -> None:
