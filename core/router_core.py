@@ -7,43 +7,96 @@
     async with RouterCore() as core:
         result = await core.ask("What is the capital of France?")
         print(result.text, result.decision.reason)
+
+Requests that the core makes of its own accord: summaries of long conversations, and probes of a model.
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import inspect
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from core.assembly import assemble
-from core.bookkeeping import Bookkeeping
 from core.chat import ChatRequest, ChatResult, Failed, Finished, RouteDecision, Side, StreamEvent
-from core.errors import SignalboxError, Unavailable
-from core.key_reader import KeyReader
-from core.ledger_face import LedgerFace
-from core.local.keeper import LocalKeeper
+from core.errors import ContentRefused, SignalboxError, Unavailable
+from core.local.manager import LocalKeeper
 from core.local.server import ServerState
 from core.local.vllm_metrics import LoadPoller
-from core.monitoring import Monitoring
-from core.own_requests import probed, summarised
-from core.routing.run import within
-from core.routing.stream_watch import Deadline
-from core.status_keeper import StatusKeeper
+from core.routing.request_run import within
+from core.routing.timeouts import Deadline
+from core.services.key_reader import KeyReader
+from core.services.ledger import Bookkeeping, LedgerFace
+from core.services.status_publisher import StatusKeeper
+from core.services.telemetry import Monitoring
+from core.services.wiring import assemble
 
 if TYPE_CHECKING:
-    from core.doctor import Finding
+    from core.doctor.checks import Finding
     from core.keys import KeyName, KeyStatus, KeyStore
+    from core.pricing.prices import PriceTable
     from core.providers.base import CheckResult
+    from core.services.status import CoreStatus
     from core.settings import Settings, SettingsStore
-    from core.spend.prices import PriceTable
-    from core.status import CoreStatus
-    from core.structured.probe import Progress
-    from core.structured.scoreboard import Score
+    from core.structured.probe import ProbeProgress, Progress
+    from core.structured.scoreboard import Score, Scoreboard
+
+
+Ask = Callable[[ChatRequest], Awaitable[ChatResult]]
+
+
+async def summarised(ask: Ask, request: ChatRequest, window_tokens: int) -> ChatRequest:
+    """Return ``request`` with its oldest turns replaced by a summary; see ``RouterCore.summarised``."""
+    from core.context.trimming import plan_summary
+
+    plan = plan_summary(request, window_tokens)
+    if plan is None:
+        return request
+    asked = dataclasses.replace(
+        plan.request_to_send,
+        source=request.source,
+        project=request.project,
+        force=request.force,
+        model=request.model,
+    )
+    summary = await ask(asked)
+    if summary.finish_reason == "refusal" or not summary.text.strip():
+        raise ContentRefused(
+            "The model gave no summary of the conversation's beginning.",
+            hint="The conversation is as it was. Try again, or let its oldest turns be left out "
+            "(CONTEXT_WINDOW_TOKENS).",
+        )
+    return plan.apply(summary.text).request
+
+
+async def probed(
+    ask: Ask,
+    side: Side,
+    *,
+    provider: str,
+    model: str | None,
+    scoreboard: Scoreboard,
+    on_progress: Progress | None,
+) -> None:
+    """Ask the small set of tool and schema prompts of ``side``'s model; see ``RouterCore.probe``."""
+    from core.structured.probe import probe
+
+    async def ask_side(request: ChatRequest) -> ChatResult:
+        return await ask(dataclasses.replace(request, force=side, source="loadtest"))
+
+    def progressed(progress: ProbeProgress) -> None:
+        # At once: a probe that breaks off keeps what it has learnt, and paid for.
+        scoreboard.record(progress.entry)
+        if on_progress is not None:
+            on_progress(progress)
+
+    await probe(ask_side, progressed, provider=provider, model=model)
+
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +121,8 @@ class RouterCore(LedgerFace):
         local_start: LocalStart = "on_demand",
     ) -> None:
         from core.keys import KeyStore
+        from core.pricing.prices import PriceTable
         from core.settings import SettingsStore
-        from core.spend.prices import PriceTable
 
         self.settings: SettingsStore = settings or SettingsStore(home)
         self.home: Path = self.settings.current.home
@@ -435,7 +488,7 @@ class RouterCore(LedgerFace):
         Raises:
             SignalboxError: by kind, when it can't be reached or refuses the key.
         """
-        from core.providers.vllm import VLLMProvider
+        from core.providers.openai import VLLMProvider
 
         provider = VLLMProvider(base_url, None, api_key=api_key)
         try:
@@ -448,7 +501,7 @@ class RouterCore(LedgerFace):
 
         Without ``ask_local`` the embedded server is not asked, which would count as a request.
         """
-        from core.doctor import examine
+        from core.doctor.checks import examine
 
         await self._key_read.wait()
         return await examine(self, ask_local=ask_local)

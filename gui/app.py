@@ -1,4 +1,15 @@
-"""Starts the panel: one process, one window, Qt's loop for it and the core's loop behind the bridge."""
+"""Starts the panel: one process, one window, Qt's loop for it and the core's loop behind the bridge.
+
+Turns the system's wish to quit (Cmd+Q, the end of the session) into an orderly end.
+
+``QApplication.quit`` would stop the loop at once, and what has to be settled and written would not be.
+
+Runs Python's cyclic garbage collector on the panel's thread only.
+
+The collector runs on whichever thread allocates. On the core's thread it would destroy widgets and timers that
+happened to be in a reference cycle, and Qt objects must die on their own thread: seen here as a crash in
+``QTimerInfoList::activateTimers``. The same cure stands in calibre (``calibre/gui2/__init__.py``).
+"""
 
 from __future__ import annotations
 
@@ -13,13 +24,16 @@ import sys
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
+from PySide6.QtCore import QEvent, QObject, QTimer
+
 if TYPE_CHECKING:
     from PySide6.QtWidgets import QApplication
 
     from core.router_core import RouterCore
     from core.settings import SettingsStore
-    from gui.faults import FaultReporter
-    from gui.single_instance import SingleInstance
+    from gui.shell.faults import FaultReporter
+    from gui.shell.single_instance import SingleInstance
+
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +68,8 @@ def main() -> int:
     application.setDesktopFileName("signalbox")
     application.setQuitOnLastWindowClosed(False)
 
-    from core.observe import log_path, redact
-    from gui.single_instance import SingleInstance
+    from core.telemetry.logs import log_path, redact
+    from gui.shell.single_instance import SingleInstance
 
     try:
         instance = SingleInstance(home)
@@ -90,8 +104,8 @@ def _has_screen() -> bool:
 def _run(application: QApplication, instance: SingleInstance, settings: SettingsStore) -> int:
     from qasync import QEventLoop
 
-    from core.observe import setup_logging
-    from gui.faults import FaultReporter
+    from core.telemetry.logs import setup_logging
+    from gui.shell.faults import FaultReporter
 
     setup_logging(settings.current.home, log_format=settings.current.log_format)
     faults = FaultReporter()
@@ -108,12 +122,10 @@ async def _live(
     application: QApplication, instance: SingleInstance, settings: SettingsStore, faults: FaultReporter
 ) -> None:
     """Show the window first, then start the core; end when the window is closed or the session ends."""
-    from gui.bridge import Bridge
-    from gui.collector import PanelThreadCollector
     from gui.preferences.appearance_section import restore_appearance
-    from gui.quit_filter import QuitFilter
-    from gui.theme import theme
-    from gui.window import Window
+    from gui.shell.bridge import Bridge
+    from gui.shell.window import Window
+    from gui.theme.theme import theme
 
     home = settings.current.home
     restore_appearance(home)
@@ -178,3 +190,52 @@ def _ended_by_signals(end: Callable[[], None]) -> Generator[None]:
         notifier.setEnabled(False)
         reader.close()
         writer.close()
+
+
+class QuitFilter(QObject):
+    """Installed on the application; ``end`` begins the same end as closing the window does."""
+
+    def __init__(self, end: Callable[[], object], parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._end = end
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.Quit:
+            event.ignore()
+            self._end()
+            return True
+        return super().eventFilter(watched, event)
+
+
+INTERVAL_MS = 1_000
+
+
+class PanelThreadCollector(QObject):
+    """Takes over from the automatic collector while it lives; ``stop`` gives it back.
+
+    It collects by the same thresholds, looked at once a second. What exists at its start (modules, classes) is
+    frozen, so that a full collection stays within a frame.
+    """
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._thresholds = gc.get_threshold()
+        self._timer = QTimer(self)
+        self._timer.setInterval(INTERVAL_MS)
+        self._timer.timeout.connect(self._look)
+        gc.disable()
+        gc.collect()
+        gc.freeze()
+        self._timer.start()
+
+    def stop(self) -> None:
+        self._timer.stop()
+        gc.unfreeze()
+        gc.enable()
+
+    def _look(self) -> None:
+        counts = gc.get_count()
+        for generation in (2, 1, 0):
+            if counts[generation] > self._thresholds[generation]:
+                gc.collect(generation)
+                return

@@ -32,19 +32,19 @@ from PySide6.QtWidgets import (
 
 from core.chat import Estimate
 from core.local.server import ServerState
-from core.status import ApiStatus
-from gui.theme import set_button_icon, set_property, theme
+from core.services.status import ApiStatus
+from gui.shell.header import HeaderStrip
+from gui.shell.rail import Rail
+from gui.theme.theme import set_button_icon, set_property, theme
 from gui.widgets.budget_bar import BudgetBar, BudgetSummary
 from gui.widgets.decision_card import DecisionCard
 from gui.widgets.empty_state import EmptyState
 from gui.widgets.error_card import ErrorCard, ShortCard
-from gui.widgets.header import HeaderStrip
 from gui.widgets.icon_button import IconButton
-from gui.widgets.lamp import LAMP_WORDS, Lamp
+from gui.widgets.marks import LAMP_WORDS, Lamp
 from gui.widgets.mini_bar import MiniBar
 from gui.widgets.money_label import MoneyLabel
 from gui.widgets.origin_tag import OriginTag
-from gui.widgets.rail import Rail
 from gui.widgets.route_badge import RouteBadge
 from gui.widgets.route_line import RouteLine
 from gui.widgets.segmented import SegmentedSwitch

@@ -25,9 +25,9 @@ from qasync import QEventLoop
 
 from core.router_core import RouterCore
 from core.settings import SettingsStore
-from gui.bridge import Bridge
-from gui.theme import theme
-from gui.window import Window
+from gui.shell.bridge import Bridge
+from gui.shell.window import Window
+from gui.theme.theme import theme
 from tests.support.anthropic_server import AnthropicServer, Says
 
 FOLDER = Path(__file__).parent.parent / "resources" / "screenshots"

@@ -52,12 +52,17 @@ def test_the_arrows_between_the_rooms_hold() -> None:
     [
         ("core/chat.py", "import PySide6", "No Qt below the panel", "core.chat -> PySide6"),
         (
-            "core/spend/money.py",
+            "core/pricing/money.py",
             "from PySide6.QtCore import QObject",
             "No Qt below the panel",
-            "core.spend.money -> PySide6",
+            "core.pricing.money -> PySide6",
         ),
-        ("core/chat.py", "import gui.theme", "The panel knows the core", "core.chat -> gui.theme"),
+        (
+            "core/chat.py",
+            "import gui.theme.theme",
+            "The panel knows the core",
+            "core.chat -> gui.theme.theme",
+        ),
         (
             "core/settings.py",
             "import core.router_core",
@@ -65,10 +70,10 @@ def test_the_arrows_between_the_rooms_hold() -> None:
             "core.settings -> core.router_core",
         ),
         (
-            "core/spend/money.py",
+            "core/pricing/money.py",
             "import core.local.server",
             "Arrows inside the core",
-            "core.spend.money -> core.local.server",
+            "core.pricing.money -> core.local.server",
         ),
     ],
 )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from core.spend.money import nano_to_dollars
+from core.pricing.money import nano_to_dollars
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         Usage,
     )
     from core.errors import SignalboxError
-    from core.spend.rows import LedgerRow
+    from core.ledger.models import LedgerRow
 
 _FACTS = (
     "retry_after_s",

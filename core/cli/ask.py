@@ -24,18 +24,16 @@ from core.chat import (
     TextDelta,
     Waiting,
 )
-from core.cli import argument_types
+from core.cli import terminal
 from core.cli.answer_json import failure_json, result_json, stopped_json
 from core.cli.footer import failure_footer, footer, notice_line, stopped_line
-from core.cli.stdin import read_all
-from core.cli.usage import UsageError
-from core.cli.wait_lines import WaitLines
+from core.cli.terminal import UsageError, WaitLines, read_all
 from core.errors import InvalidRequest, SignalboxError
 
 if TYPE_CHECKING:
+    from core.ledger.models import LedgerRow
     from core.router_core import RouterCore
-    from core.spend.rows import LedgerRow
-    from core.status import Problem, ProblemKind
+    from core.services.status import Problem, ProblemKind
 
 TOLD: frozenset[ProblemKind] = frozenset({"alert", "recovered", "ledger_unsaved", "prices", "templates"})
 """What is told beside an answer: it changed what this request cost or said, or what the next one may."""
@@ -51,12 +49,10 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--schema", type=Path, metavar="FILE", help="a JSON schema that the answer has to match"
     )
-    parser.add_argument(
-        "--max-tokens", type=argument_types.count, metavar="N", help="at most N tokens of answer"
-    )
+    parser.add_argument("--max-tokens", type=terminal.count, metavar="N", help="at most N tokens of answer")
     parser.add_argument(
         "--temperature",
-        type=argument_types.temperature,
+        type=terminal.temperature,
         metavar="T",
         help="0 to 2; dropped where the model takes none",
     )
@@ -79,13 +75,13 @@ def _add_care(parser: argparse.ArgumentParser) -> None:
     stakes.add_argument("--batch", action="store_true", help="nobody waits for it: it counts as simple")
     care.add_argument(
         "--deadline",
-        type=argument_types.seconds,
+        type=terminal.seconds,
         metavar="S",
         help="end after S seconds in all, waiting and retries included",
     )
     care.add_argument(
         "--idempotency-key",
-        type=argument_types.name,
+        type=terminal.name,
         metavar="K",
         help="never pay twice for K: the same request gets the first one's answer, from any process, for "
         "IDEMPOTENCY_KEEP_HOURS; a different one is refused",
@@ -100,13 +96,13 @@ def _add_care(parser: argparse.ArgumentParser) -> None:
     )
     care.add_argument(
         "--conversation",
-        type=argument_types.name,
+        type=terminal.name,
         metavar="ID",
         help="the conversation it belongs to, for the loop brake (RUNAWAY_REQUESTS_PER_MINUTE)",
     )
     care.add_argument(
         "--window-tokens",
-        type=argument_types.count,
+        type=terminal.count,
         metavar="N",
         help="leave out what is oldest until N tokens of input are left",
     )

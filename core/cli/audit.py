@@ -9,14 +9,14 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from core.cli import argument_types
+from core.cli import terminal
 from core.cli.answer_json import dollars
 from core.errors import LedgerUnavailable
-from core.spend.money import format_cost
+from core.pricing.money import format_cost
 
 if TYPE_CHECKING:
-    from core.spend.audit import AuditEntry, AuditReport
-    from core.spend.ledger import Ledger
+    from core.ledger.audit import AuditEntry, AuditReport
+    from core.ledger.ledger import Ledger
 
 SHOWN = 20
 _AMOUNTS = {"hold_nanodollars": "held", "cost_nanodollars": "cost", "counted_nanodollars": "counted"}
@@ -35,9 +35,9 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     check.add_argument("--json", action="store_true", help="print a JSON object")
     check.set_defaults(command=verify)
     entries = actions.add_parser("list", parents=[common], help="the newest entries, newest first")
-    entries.add_argument("--limit", type=argument_types.count, metavar="N", default=20, help="how many (20)")
+    entries.add_argument("--limit", type=terminal.count, metavar="N", default=20, help="how many (20)")
     entries.add_argument(
-        "--before", type=argument_types.count, metavar="NUMBER", help="only entries before this one"
+        "--before", type=terminal.count, metavar="NUMBER", help="only entries before this one"
     )
     entries.add_argument("--json", action="store_true", help="print a JSON list")
     entries.set_defaults(command=show)
@@ -109,8 +109,8 @@ async def _ledger() -> Ledger:
     Raises:
         LedgerUnavailable: there is none, or it can't be read.
     """
+    from core.ledger.ledger import Ledger
     from core.settings import SettingsStore
-    from core.spend.ledger import Ledger
 
     settings = SettingsStore().current
     ledger = Ledger(settings.ledger_url, settings.home)

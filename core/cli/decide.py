@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from core.chat import ChatRequest, JsonSchemaFormat, Message, Tool
 from core.cli.answer_json import decision_json
-from core.cli.stdin import read_lines
+from core.cli.terminal import read_lines
 from core.errors import InvalidRequest, SignalboxError
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from core.spend.money import format_cost
+from core.pricing.money import format_cost
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from core.chat import ChatResult, StepKind, Waiting, WaitReason
-    from core.spend.rows import LedgerRow
-    from core.status import Problem
+    from core.ledger.models import LedgerRow
+    from core.services.status import Problem
 
 ENDS: dict[str, str] = {
     "length": "cut off at the limit of tokens",

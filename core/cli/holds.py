@@ -7,13 +7,13 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from core.cli import argument_types
+from core.cli import terminal
 from core.cli.answer_json import dollars
-from core.cli.table import EMPTY, table
-from core.spend.money import format_cost
+from core.cli.terminal import EMPTY, table
+from core.pricing.money import format_cost
 
 if TYPE_CHECKING:
-    from core.spend.rows import LedgerRow
+    from core.ledger.models import LedgerRow
 
 SHOWN = 100
 _HEADS = ("Began", "Model", "Project", "Tokens", "Counted", "Attempt", "Request")
@@ -32,16 +32,16 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION")
     settle = actions.add_parser("settle", help="give an unresolved request the cost that was billed")
     settle.add_argument(
-        "correlation_id", metavar="CORRELATION_ID", type=argument_types.name, help="the request, as listed"
+        "correlation_id", metavar="CORRELATION_ID", type=terminal.name, help="the request, as listed"
     )
     settle.add_argument(
         "nanodollars",
         metavar="DOLLARS",
-        type=argument_types.nanodollars,
+        type=terminal.nanodollars,
         help="what the provider billed; 0 if it didn't",
     )
     settle.add_argument(
-        "--attempt", type=argument_types.count, metavar="N", help="which one, where a request has several"
+        "--attempt", type=terminal.count, metavar="N", help="which one, where a request has several"
     )
     # Not the parent's own options once more: their defaults would undo what stood before the action.
     settle.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print a JSON object")

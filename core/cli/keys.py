@@ -9,7 +9,7 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from core.cli.usage import UsageError
+from core.cli.terminal import UsageError
 from core.keys import KeyName, mask
 
 if TYPE_CHECKING:

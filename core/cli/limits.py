@@ -9,13 +9,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from core.cli.answer_json import dollars
-from core.cli.table import table
-from core.spend.money import format_cost
+from core.cli.terminal import table
+from core.pricing.money import format_cost
 
 if TYPE_CHECKING:
+    from core.ledger.limits import Limit, LimitStanding
+    from core.ledger.models import ArmedLimit, Check
     from core.settings import Settings
-    from core.spend.budget import Limit, LimitStanding
-    from core.spend.rows import ArmedLimit, Check
 
 CHECKED_DAYS = 2
 RATES = ("max_requests_per_minute", "max_api_requests_per_minute", "runaway_requests_per_minute")
@@ -41,7 +41,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
 async def limits(arguments: argparse.Namespace) -> int:
     """Exit code 1 when a limit is not armed, or the sums that limits compare with are wrong."""
     from core.router_core import RouterCore
-    from core.routing.limits import all_limits
+    from core.routing.quotas import all_limits
 
     async with RouterCore() as core:
         settings = core.settings.current
@@ -105,7 +105,7 @@ def _words(
 
 
 def _percents(settings: Settings) -> str:
-    from core.routing.limits import alerts_of
+    from core.routing.quotas import alerts_of
 
     return ", ".join(f"{percent} %" for percent in alerts_of(settings)) or "none"
 
@@ -126,7 +126,7 @@ def _json(
     check: Check,
     checked_at: datetime,
 ) -> dict[str, Any]:
-    from core.routing.limits import alerts_of
+    from core.routing.quotas import alerts_of
 
     return {
         "limits": [

@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Generator, Sequence
 
-from core.cli.usage import UsageError
+from core.cli.terminal import UsageError
 from core.errors import SignalboxError
 
 Command = Callable[[argparse.Namespace], Awaitable[int]]
@@ -52,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 async def _run(arguments: argparse.Namespace) -> int:
-    from core.observe import setup_logging
     from core.settings import SettingsStore
+    from core.telemetry.logs import setup_logging
 
     settings = SettingsStore()
     setup_logging(settings.current.home, debug=arguments.debug, log_format=settings.current.log_format)
@@ -94,7 +94,7 @@ def _ended_as_by_ctrl_c() -> Generator[None]:
 
 
 def _say(error: BaseException, line: str, debug: bool) -> int:
-    from core.observe import private, redacted_traceback
+    from core.telemetry.logs import private, redacted_traceback
 
     if debug:
         sys.stderr.write(redacted_traceback(error))

@@ -13,15 +13,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from core.base.files import write_whole
 from core.errors import SignalboxError
-from core.whole_file import write_whole
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
-    from core.spend.budget import LimitStanding
-    from core.spend.rows import ReportRow
-    from core.status import CoreStatus
+    from core.ledger.limits import LimitStanding
+    from core.ledger.models import ReportRow
+    from core.services.status import CoreStatus
 
 MOST_KEYS = 100
 """Different models that get series of their own, the dearest first; the rest is added up as ``other``."""
@@ -78,7 +78,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
 
 async def metrics(arguments: argparse.Namespace) -> int:
     from core.router_core import RouterCore
-    from core.telemetry.series import exposition
+    from core.telemetry.metrics import exposition
 
     async with RouterCore() as core:
         by_provider = await core.report(None, "provider")
@@ -105,7 +105,7 @@ async def metrics(arguments: argparse.Namespace) -> int:
 
 
 def _report(prefix: str, label: str, rows: Sequence[ReportRow]) -> Iterator[Metric]:
-    from core.telemetry.series import family_of
+    from core.telemetry.metrics import family_of
 
     rows = _bounded(rows)
     for name, help_text, kind, read in _FIGURES:
@@ -130,7 +130,7 @@ def _bounded(rows: Sequence[ReportRow]) -> list[ReportRow]:
 
 
 def _budget(status: CoreStatus) -> Iterator[Metric]:
-    from core.telemetry.series import family_of
+    from core.telemetry.metrics import family_of
 
     def gauge(name: str, help_text: str, value: float) -> Metric:
         return family_of(f"signalbox_{name}", help_text, (), {(): value}, kind="gauge")
@@ -156,7 +156,7 @@ def _budget(status: CoreStatus) -> Iterator[Metric]:
 
 
 def _limits(standings: Sequence[LimitStanding]) -> Iterator[Metric]:
-    from core.telemetry.series import family_of
+    from core.telemetry.metrics import family_of
 
     for unit, divisor in (("dollars", _NANO), ("tokens", 1)):
         shown = [standing for standing in standings if (standing.unit == "tokens") == (unit == "tokens")]

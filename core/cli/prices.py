@@ -11,15 +11,14 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from core.cli.answer_json import dollars
-from core.cli.table import EMPTY, table
-from core.cli.usage import UsageError
-from core.spend.money import format_cost
-from core.spend.price_overrides import FILE_NAME, PRICE_CLASSES, TOKEN_FIELDS
+from core.cli.terminal import EMPTY, UsageError, table
+from core.pricing.money import format_cost
+from core.pricing.price_overrides import FILE_NAME, PRICE_CLASSES, TOKEN_FIELDS
 
 if TYPE_CHECKING:
+    from core.ledger.models import LedgerRow
+    from core.pricing.prices import PriceTable
     from core.settings import Settings
-    from core.spend.prices import PriceTable
-    from core.spend.rows import LedgerRow
 
 _HELP = {
     "input": "input tokens",
@@ -75,7 +74,7 @@ async def list_prices(arguments: argparse.Namespace) -> int:
 
 async def set_prices(arguments: argparse.Namespace) -> int:
     from core.errors import InvalidRequest
-    from core.spend.price_overrides import PriceOverridesFile
+    from core.pricing.price_overrides import PriceOverridesFile
 
     values = {
         field: value
@@ -108,7 +107,7 @@ async def set_prices(arguments: argparse.Namespace) -> int:
 
 
 async def unset_prices(arguments: argparse.Namespace) -> int:
-    from core.spend.price_overrides import PriceOverridesFile
+    from core.pricing.price_overrides import PriceOverridesFile
 
     file = PriceOverridesFile(_settings().home / FILE_NAME)
     was_set = await asyncio.to_thread(file.unset, arguments.model)
@@ -125,7 +124,7 @@ async def unset_prices(arguments: argparse.Namespace) -> int:
 
 
 async def apply_prices(arguments: argparse.Namespace) -> int:
-    from core.spend.ledger import Ledger
+    from core.ledger.ledger import Ledger
 
     settings = _settings()
     prices = await asyncio.to_thread(_open_table)
@@ -175,7 +174,7 @@ def _settings() -> Settings:
 
 
 def _open_table() -> PriceTable:
-    from core.spend.prices import PriceTable
+    from core.pricing.prices import PriceTable
 
     return PriceTable(_settings().home / FILE_NAME)
 

@@ -12,15 +12,15 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, get_args
 
 from core.cli.answer_json import dollars
-from core.cli.table import EMPTY, table
-from core.spend.money import format_cost
-from core.spend.rows import ReportKey
-from core.spend.savings import saved_words
+from core.cli.terminal import EMPTY, table
+from core.ledger.models import ReportKey
+from core.ledger.savings import saved_words
+from core.pricing.money import format_cost
 
 if TYPE_CHECKING:
+    from core.ledger.models import ReportRow
+    from core.pricing.local_cost import IdleCost
     from core.router_core import RouterCore
-    from core.spend.local_cost import IdleCost
-    from core.spend.rows import ReportRow
 
 IDLE = "idle"
 NOT_KNOWN = "not known"
@@ -98,7 +98,7 @@ async def _idle(core: RouterCore, since: datetime) -> IdleCost | None:
 
     The period begins with ``since`` or with the ledger's first request, whichever is later.
     """
-    from core.spend.local_cost import local_rates
+    from core.pricing.local_cost import local_rates
 
     rates = local_rates(core.settings.current)
     sides = {row.key: row for row in await core.report(since, "side")}
@@ -118,7 +118,7 @@ async def _idle(core: RouterCore, since: datetime) -> IdleCost | None:
 
 def _columns(by: str) -> list[str]:
     """Name the fields of a record: amounts are dollars."""
-    from core.spend.rows import ReportRow
+    from core.ledger.models import ReportRow
 
     names = [field.name.replace("_nanodollars", "_dollars") for field in fields(ReportRow)]
     return [*(by if name == "key" else name for name in names), "idle_s"]

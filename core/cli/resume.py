@@ -7,8 +7,8 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from core.cli import argument_types
-from core.cli.table import table
+from core.cli import terminal
+from core.cli.terminal import table
 from core.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
         "conversation",
         nargs="?",
         metavar="CONVERSATION",
-        type=argument_types.name,
+        type=terminal.name,
         help="as listed, or the ID that was given to ask --conversation",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")

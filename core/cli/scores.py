@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from core.chat import Side
 from core.cli.answer_json import dollars
-from core.cli.table import EMPTY, table
-from core.spend.money import format_cost
+from core.cli.terminal import EMPTY, table
+from core.pricing.money import format_cost
 
 if TYPE_CHECKING:
     from core.router_core import RouterCore

@@ -12,10 +12,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import SplitResult, urlsplit
 
-from core.local.board import StateBoard
-from core.local.http import open_client
+from core.base.net import open_client
+from core.base.observable import Observable
+from core.base.redaction import redact
 from core.local.server import ServerPhase, ServerState
-from core.redaction import redact
 
 if TYPE_CHECKING:
     import httpx2
@@ -66,8 +66,9 @@ class ExternalServer:
         self._interval_s = interval_s
         self._timeout_s = timeout_s
         self._url = _normal(base_url)
-        self._board = StateBoard(ServerState(phase="stopped", kind=kind, model=model))
-        self._board.on_change(self._note)
+        state = ServerState(phase="stopped", kind=kind, model=model)
+        self._state = Observable(state, log, "the local server's state")
+        self._state.on_change(self._note)
         self._lines: deque[str] = deque(maxlen=KEPT_LINES)
         self._prober: asyncio.Task[None] | None = None
         self._probed = asyncio.Event()
@@ -75,10 +76,10 @@ class ExternalServer:
 
     @property
     def state(self) -> ServerState:
-        return self._board.state
+        return self._state.value
 
     def on_change(self, listener: Callable[[ServerState], None]) -> Callable[[], None]:
-        return self._board.on_change(listener)
+        return self._state.on_change(listener)
 
     def log_tail(self, lines: int = 200) -> list[str]:
         """Return what the probes saw, one line a change: the server's own log is elsewhere."""
@@ -223,7 +224,7 @@ class ExternalServer:
         return _Finding(phase="ready", model=model, context_tokens=_context_tokens(models[model]))
 
     def _show(self, finding: _Finding) -> None:
-        self._board.show(
+        self._state.set(
             ServerState(
                 phase=finding.phase,
                 kind=self._kind,

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from core.local.http import open_client
+from core.base.net import open_client
 
 if TYPE_CHECKING:
     import httpx2

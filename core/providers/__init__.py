@@ -22,7 +22,7 @@ from core.chat import (
 )
 from core.providers.anthropic import AnthropicProvider
 from core.providers.base import Capabilities, CheckResult, InferenceProvider
-from core.providers.vllm import VLLMProvider
+from core.providers.openai import VLLMProvider
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -10,10 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from core.chat import ChatRequest, ProviderEvent, Side
 from core.errors import AuthenticationFailed
-from core.providers.anthropic_wire import AnthropicReader, anthropic_payload, count_arguments
+from core.providers.anthropic_wire import (
+    AnthropicReader,
+    ClaudeFamily,
+    anthropic_payload,
+    claude_family,
+    count_arguments,
+)
 from core.providers.base import Capabilities, CheckResult
-from core.providers.claude_models import ClaudeFamily, claude_family
-from core.providers.connection import (
+from core.providers.errors import Endpoint, provider_failure, told_as_failure
+from core.providers.http import (
     API_KEEPALIVE_S,
     CONNECT_TIMEOUT_S,
     STREAM_TIMEOUT_S,
@@ -22,7 +28,6 @@ from core.providers.connection import (
     open_http_client,
     tracing_headers,
 )
-from core.providers.failures import Endpoint, provider_failure, told_as_failure
 from core.providers.wire_text import wire_safe
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from core.chat import (
     Usage,
     UsageReported,
 )
-from core.providers.failures import Endpoint, broken_off
+from core.providers.errors import Endpoint, broken_off
 from core.providers.usage import openai_usage
 from core.providers.wire_text import DEFAULT_MAX_TOKENS
 

@@ -15,26 +15,24 @@ from typing import TYPE_CHECKING, Protocol
 
 from core.chat import ChatRequest, RequestStep, RouteDecision, Side, Signals, Waiting
 from core.errors import BudgetExceeded, QueueFull, SignalboxError, Unavailable
+from core.ledger.models import Admission as Admitted
+from core.ledger.models import HoldRequest, NewRequest, Outcome
 from core.providers.base import InferenceProvider
-from core.routing.health import Breaker, Ticket
+from core.routing.circuit_breaker import Breaker, Ticket
+from core.routing.complexity import read_signals, with_counted_input
 from core.routing.idempotency import key_name
-from core.routing.limits import alerts_of, limits_of, rates_of
 from core.routing.local_queue import LocalQueue, Slot
-from core.routing.machine import LocalMachine
+from core.routing.machine_time import LocalMachine
 from core.routing.policy import Policy, RouterState, SideState, decide, room_needed
-from core.routing.refusals import refusal_error
-from core.routing.run import Attempt, Run, within
-from core.routing.shaping import Shaped, Shaper
-from core.routing.signals import read_signals, with_counted_input
-from core.routing.standing import Standing, read_standing
-from core.routing.turnstile import Turnstile
+from core.routing.preparation import Shaped, Shaper
+from core.routing.quotas import Standing, alerts_of, limits_of, rates_of, read_standing, refusal_error
+from core.routing.rate_queue import Turnstile
+from core.routing.request_run import Attempt, Run, within
 from core.routing.waiting import OnWait
-from core.spend.rows import Admission as Admitted
-from core.spend.rows import HoldRequest, NewRequest, Outcome
 
 if TYPE_CHECKING:
+    from core.ledger.ledger import Ledger
     from core.settings import Settings
-    from core.spend.ledger import Ledger
 
 log = logging.getLogger(__name__)
 

@@ -25,8 +25,8 @@ from core.chat import (
     Side,
     Signals,
 )
+from core.pricing.money import format_cost
 from core.providers.base import Capabilities
-from core.spend.money import format_cost
 
 LEAST_ANSWER_TOKENS = 256
 """Room that an answer of no named length has to find in a side's context."""

@@ -1,6 +1,6 @@
 """The router: admits, calls, retries, checks, falls back once and settles. One request is one ``stream``.
 
-What follows an attempt that failed before the caller has seen a piece of it is said in ``core.routing.following``.
+What follows an attempt that failed before the caller has seen a piece of it is said in ``core.routing.recovery``.
 After the first piece it ends in a typed failure that keeps the part. Every request that left has a row in the
 ledger for each attempt, whatever its end; one that was refused has a row too.
 """
@@ -36,29 +36,27 @@ from core.errors import (
     TransientFailure,
     Unavailable,
 )
-from core.observe import in_request, private, with_traceparent
+from core.ledger.models import Outcome, OutcomeStatus, RefusedRequest
 from core.routing.admission import Admission, LineTooLong, Track
-from core.routing.following import Following, Next
-from core.routing.idempotency import Answers
-from core.routing.judging import Judge, Verdict
-from core.routing.kept_answers import KeptAnswers
-from core.routing.limits import alerts_of, limits_of
+from core.routing.idempotency import Answers, Repeats
+from core.routing.idempotency_store import KeptAnswers
+from core.routing.observers import Watchers
+from core.routing.output_check import Judge, Verdict
 from core.routing.policy import NAMES
-from core.routing.repeats import Repeats
-from core.routing.run import Attempt, Run, within
-from core.routing.settling import Settling
-from core.routing.shaping import Shaper
-from core.routing.standing import Standing
-from core.routing.stream_watch import Deadline, watched
+from core.routing.preparation import Shaper
+from core.routing.quotas import Standing, alerts_of, limits_of
+from core.routing.recovery import Following, Next
+from core.routing.request_run import Attempt, Run, within
+from core.routing.settlement import Settling
+from core.routing.timeouts import Deadline, watched
 from core.routing.validation import validated
 from core.routing.waiting import OnWait, to_its_end, told_of
-from core.routing.watchers import Watchers
-from core.spend.rows import Outcome, OutcomeStatus, RefusedRequest
+from core.telemetry.logs import in_request, private, with_traceparent
 
 if TYPE_CHECKING:
+    from core.ledger.ledger import Ledger
+    from core.ledger.limits import BudgetAlert
     from core.settings import Settings
-    from core.spend.budget import BudgetAlert
-    from core.spend.ledger import Ledger
 
 log = logging.getLogger(__name__)
 

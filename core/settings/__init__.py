@@ -1,8 +1,8 @@
 """Every threshold, endpoint and limit, with the place its value comes from."""
 
-from core.settings.file import SettingsFileError
 from core.settings.model import NAMES, SECRETS, LocalServerChoice, Settings, default_home, env_name
 from core.settings.report import ORIGIN_TEXT, InvalidSetting, Origin, SettingInfo, SettingProblem
+from core.settings.sources import SettingsFileError
 from core.settings.store import SettingsStore
 
 __all__ = [

@@ -13,8 +13,8 @@ from typing import Literal
 
 from pydantic import SecretStr
 
+from core.base.redaction import redact
 from core.errors import InvalidRequest
-from core.redaction import redact
 from core.settings.model import KEYRING_NAME, NAMES, SECRETS, env_name, facts
 
 Origin = Literal["environment", ".env", "panel", "default"]

@@ -21,10 +21,8 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr, ValidationError
 
-from core.listeners import Listeners
-from core.redaction import remember_secret
-from core.settings.dotenv import read_dotenv
-from core.settings.file import BrokenSettingsFile, SettingsFile, SettingsFileError, fingerprint
+from core.base.observable import Listeners
+from core.base.redaction import remember_secret
 from core.settings.model import (
     KEYRING_NAME,
     NAMES,
@@ -47,8 +45,15 @@ from core.settings.report import (
     unknown_setting,
     value_problem,
 )
+from core.settings.sources import (
+    BrokenSettingsFile,
+    SettingsFile,
+    SettingsFileError,
+    fingerprint,
+    read_dotenv,
+)
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class SettingsStore:
@@ -68,7 +73,7 @@ class SettingsStore:
         self._env: Mapping[str, str] = os.environ if env is None else env
         self._dotenv_path = (Path(".env") if dotenv_path is None else dotenv_path).absolute()
         self._lock = threading.RLock()
-        self._listeners = Listeners[Settings](_log, "the settings")
+        self._listeners = Listeners[Settings](log, "the settings")
         self._origins: dict[str, Origin] = {}
         self._problems: tuple[SettingProblem, ...] = ()
         self._set_aside: list[SettingProblem] = []
@@ -216,7 +221,7 @@ class SettingsStore:
         unknown = sorted(str(name) for name in panel if name not in NAMES)
         if unknown:
             # Most likely written by a newer version: kept on disk, and no reason to alarm anybody.
-            _log.info("settings.json holds names this version does not know: %s", ", ".join(unknown))
+            log.info("settings.json holds names this version does not know: %s", ", ".join(unknown))
         return panel
 
     def _put_aside(self, broken: BrokenSettingsFile) -> SettingProblem:

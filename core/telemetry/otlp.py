@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.trace import Span, SpanKind, StatusCode, set_span_in_context
 
-from core.redaction import redact, remember_secret
+from core.base.redaction import redact, remember_secret
 
 log = logging.getLogger(__name__)
 

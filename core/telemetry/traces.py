@@ -19,9 +19,9 @@ import threading
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
+from core.base.async_tools import in_daemon_thread
+from core.base.redaction import redact
 from core.chat import RouteDecision, Side
-from core.daemon_thread import in_daemon_thread
-from core.redaction import redact
 from core.telemetry.records import RequestRecord
 
 if TYPE_CHECKING:

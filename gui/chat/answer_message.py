@@ -6,15 +6,14 @@ from PySide6.QtCore import Signal
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
-from gui.chat.failure_card import FailureCard
-from gui.chat.failures import plan_break_off, plan_failure
-from gui.chat.highlighter import LexerShelf
-from gui.chat.markdown_view import MarkdownView
+from gui.chat.failures.cards import FailureCard
+from gui.chat.failures.plans import Facts, Plan, plan_break_off, plan_failure
+from gui.chat.markdown.highlighter import LexerShelf
+from gui.chat.markdown.markdown_view import MarkdownView
 from gui.chat.message_view import BUSY_WHY, PAD_PX, MessageView, VersionSwitch, show_pin
-from gui.chat.plan import Facts, Plan
-from gui.chat.records import StoredMessage
-from gui.chat.waiting import Wait
-from gui.theme import set_property, theme
+from gui.chat.session import Wait
+from gui.chat.storage.models import StoredMessage
+from gui.theme.theme import set_property, theme
 from gui.widgets.icon_button import IconButton
 from gui.widgets.route_badge import RouteBadge
 

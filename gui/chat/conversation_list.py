@@ -1,11 +1,23 @@
-"""The list at the left: search, new chat, conversations by day with their side share and cost."""
+"""The list at the left: search, new chat, conversations by day with their side share and cost.
+
+Fills the list of conversations: all of them or those that a search finds, anew when one changed.
+
+The rows of the conversation list: summaries under captions by day.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
 from PySide6.QtCore import (
     QAbstractItemModel,
+    QAbstractListModel,
     QEvent,
     QModelIndex,
+    QObject,
     QPersistentModelIndex,
     QPoint,
     QRect,
@@ -30,12 +42,158 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from gui.chat.list_model import Caption, ConversationModel, Index, cost_words, when
-from gui.chat.records import ConversationSummary
-from gui.theme import set_property, theme
+from core.pricing.money import format_cost
+from gui.chat.controller import OpenChats
+from gui.chat.header_row import HeaderRow
+from gui.chat.storage.file import StoreTrouble
+from gui.chat.storage.models import ConversationSummary, Totals
+from gui.chat.storage.store import ConversationStore
+from gui.chat.storage.write_behind import Keeper
+from gui.shell.tasks import Tasks
+from gui.theme.theme import set_property, theme
 from gui.widgets.error_card import IconMark
 from gui.widgets.icon_button import IconButton
 from gui.widgets.marks import paint_focus_ring
+
+Index = QModelIndex | QPersistentModelIndex
+SUMMARY_ROLE = Qt.ItemDataRole.UserRole.value + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """A line such as "Today" above the conversations of a time."""
+
+    text: str
+
+
+def group_of(day: date, today: date) -> str:
+    """Return the caption that a conversation of ``day`` stands under."""
+    if day >= today:
+        return "Today"
+    if day == today - timedelta(days=1):
+        return "Yesterday"
+    if day > today - timedelta(days=7):
+        return "This week"
+    if (day.year, day.month) == (today.year, today.month):
+        return "This month"
+    return f"{day:%B %Y}" if day.year != today.year else f"{day:%B}"
+
+
+def when(moment: datetime, now: datetime) -> str:
+    """Return the time, the weekday or the date, whichever says most in few letters."""
+    local, today = moment.astimezone(), now.astimezone().date()
+    if local.date() >= today - timedelta(days=1):
+        return f"{local:%H:%M}"
+    if local.date() > today - timedelta(days=7):
+        return f"{local:%a}"
+    return f"{local.day} {local:%b}" if local.year == today.year else f"{local.day} {local:%b %Y}"
+
+
+def cost_words(totals: Totals) -> str:
+    """Return what a conversation cost so far; nothing for one without an answer, and unknown never as zero."""
+    if not totals.answers:
+        return ""
+    if totals.unpriced and totals.cost_nanodollars == 0:
+        return "Unpriced"
+    if totals.cost_nanodollars == 0:
+        return "No charge" if not totals.api_answers else ""
+    return format_cost(totals.cost_nanodollars) + (" +" if totals.unpriced else "")
+
+
+class ConversationModel(QAbstractListModel):
+    """Signals:
+    renamed: an id and its new title, after an inline edit.
+    """
+
+    renamed = Signal(str, str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rows: list[Caption | ConversationSummary] = []
+        self.now = datetime.now().astimezone()
+
+    def set_summaries(self, summaries: Sequence[ConversationSummary]) -> None:
+        """Show other conversations, newest first."""
+        self.beginResetModel()
+        self.now = datetime.now().astimezone()
+        today = self.now.date()
+        self._rows = []
+        caption = ""
+        for summary in summaries:
+            group = group_of(summary.updated_at.astimezone().date(), today)
+            if group != caption:
+                caption = group
+                self._rows.append(Caption(group))
+            self._rows.append(summary)
+        self.endResetModel()
+
+    def row_at(self, index: Index) -> Caption | ConversationSummary | None:
+        return self._rows[index.row()] if index.isValid() and index.row() < len(self._rows) else None
+
+    def index_of(self, conversation_id: str) -> QModelIndex:
+        for number, row in enumerate(self._rows):
+            if isinstance(row, ConversationSummary) and row.id == conversation_id:
+                return self.index(number)
+        return QModelIndex()
+
+    def titles(self) -> dict[str, str]:
+        """Return the listed conversations' titles by their ids."""
+        return {row.id: row.title for row in self._rows if isinstance(row, ConversationSummary)}
+
+    def ids(self) -> list[str]:
+        return [row.id for row in self._rows if isinstance(row, ConversationSummary)]
+
+    # What Qt calls
+
+    def rowCount(self, parent: Index | None = None) -> int:
+        return 0 if parent is not None and parent.isValid() else len(self._rows)
+
+    def flags(self, index: Index) -> Qt.ItemFlag:
+        if isinstance(self.row_at(index), ConversationSummary):
+            return (
+                Qt.ItemFlag.ItemIsEnabled
+                | Qt.ItemFlag.ItemIsSelectable
+                | Qt.ItemFlag.ItemIsEditable
+                | Qt.ItemFlag.ItemNeverHasChildren
+            )
+        return Qt.ItemFlag.NoItemFlags
+
+    def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        row = self.row_at(index)
+        if isinstance(row, Caption):
+            return row.text if role == Qt.ItemDataRole.DisplayRole else None
+        if row is None:
+            return None
+        if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.EditRole):
+            return row.title
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return row.title
+        if role == Qt.ItemDataRole.AccessibleTextRole:
+            return spoken(row, self.now)
+        if role == SUMMARY_ROLE:
+            return row
+        return None
+
+    def setData(self, index: Index, value: Any, role: int = Qt.ItemDataRole.EditRole) -> bool:
+        row = self.row_at(index)
+        title = " ".join(str(value).split())
+        if not isinstance(row, ConversationSummary) or not title or title == row.title:
+            return False
+        self.renamed.emit(row.id, title)
+        return True
+
+
+def spoken(row: ConversationSummary, now: datetime) -> str:
+    """A row as a sentence for a screen reader."""
+    totals = row.totals
+    parts = [row.title, when(row.updated_at, now)]
+    if totals.answers:
+        parts.append(f"{totals.local_answers} Local, {totals.api_answers} API")
+        parts.append(cost_words(totals))
+    if row.has_draft:
+        parts.append("has a draft")
+    return ", ".join(part for part in parts if part)
+
 
 WIDTH_PX = 236
 SEARCH_MS = 150
@@ -308,3 +466,110 @@ class ConversationList(QWidget):
                 self.search.clear()
                 return True
         return False
+
+
+class ListDesk(QObject):
+    """Signals:
+    failed: the StoreTrouble because of which the list could not be read.
+    """
+
+    failed = Signal(object)
+
+    def __init__(
+        self,
+        chats: OpenChats,
+        keeper: Keeper,
+        tasks: Tasks,
+        conversations: ConversationList,
+        header: HeaderRow,
+        parent: QObject,
+    ) -> None:
+        super().__init__(parent)
+        self._chats, self._keeper, self._tasks = chats, keeper, tasks
+        self._list, self._header = conversations, header
+        self._query = ""
+        self._is_loading = False
+        self._load_again = False
+        self._is_closed = False
+        conversations.searched.connect(self._search)
+        header.list_asked.connect(self.toggle)
+
+    def refresh(self) -> None:
+        """Read the list again; asked for while it is read, it is read once more after that."""
+        if not self._keeper.is_open or self._is_closed:
+            return
+        if self._is_loading:
+            self._load_again = True
+            return
+        self._is_loading = True
+        self._tasks.start(self.load())
+
+    async def load(self) -> None:
+        """Read what the list shows, once all that waits is written."""
+        try:
+            await self._keeper.flush()
+            if not self._keeper.is_open:
+                return
+            query = self._query.strip()
+            if query:
+                rows = await self._keeper.read(ConversationStore.search, query)
+                nothing = f"Nothing found for “{shortened(query)}”"
+            else:
+                rows = await self._keeper.read(ConversationStore.summaries)
+                nothing = "Your conversations will be here"
+            self._list.set_current(self._chats.shown.id)
+            self._list.show_summaries(rows, nothing)
+        except StoreTrouble as problem:
+            self.failed.emit(problem)
+        finally:
+            self._is_loading = False
+            if self._load_again:
+                self._load_again = False
+                self.refresh()
+
+    def close(self) -> None:
+        """From now on nothing is read any more."""
+        self._is_closed = True
+
+    def titles(self) -> dict[str, str]:
+        """Return the titles of all conversations that are listed or in memory, short enough for a button."""
+        titles = self._list.model.titles() | self._chats.titles()
+        return {chat: shortened(title) for chat, title in titles.items()}
+
+    def title_of(self, conversation_id: str) -> str:
+        row = self._list.model.row_at(self._list.model.index_of(conversation_id))
+        session = self._chats.get(conversation_id)
+        return shortened(str(getattr(row, "title", session.title if session else "")))
+
+    def toggle(self) -> None:
+        """Ctrl+B."""
+        shown = not self._list.isVisible()
+        self._list.setVisible(shown)
+        self._header.list_button.setVisible(not shown)
+
+    def focus_search(self) -> None:
+        self._be_seen()
+        self._list.focus_search()
+
+    def clear_search(self) -> bool:
+        """End the search. False where there is none."""
+        if not self._list.isVisible() or not self._list.search.text():
+            return False
+        self._list.search.clear()
+        return True
+
+    def edit_title(self, conversation_id: str) -> None:
+        self._be_seen()
+        self._list.edit_title(conversation_id)
+
+    def _be_seen(self) -> None:
+        if not self._list.isVisible():
+            self.toggle()
+
+    def _search(self, query: str) -> None:
+        self._query = query
+        self.refresh()
+
+
+def shortened(title: str) -> str:
+    return title if len(title) <= 40 else title[:39].rstrip() + "…"

@@ -6,11 +6,11 @@ from PySide6.QtCore import QPoint, Qt, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QMenu, QSizePolicy, QWidget
 
-from core.spend.money import format_cost
-from gui.chat.records import Totals
-from gui.theme import set_property, theme
-from gui.widgets.hover import settle_after
+from core.pricing.money import format_cost
+from gui.chat.storage.models import Totals
+from gui.theme.theme import set_property, theme
 from gui.widgets.icon_button import IconButton
+from gui.widgets.painted_button import settle_after
 
 
 def totals_words(totals: Totals, held_nanodollars: int) -> tuple[str, str]:

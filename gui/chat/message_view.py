@@ -6,8 +6,8 @@ from PySide6.QtCore import QPoint, Signal
 from PySide6.QtGui import QPaintEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QSizePolicy, QWidget
 
-from gui.chat.records import StoredMessage
-from gui.theme import set_property
+from gui.chat.storage.models import StoredMessage
+from gui.theme.theme import set_property
 from gui.widgets.icon_button import IconButton
 
 PAD_PX = 14

@@ -1,53 +1,185 @@
-"""The Chat page: conversations at the left, the one that is shown, its composer, and its options."""
+"""The Chat page: conversations at the left, the one that is shown, its composer, and its options.
+
+How the chat page is laid out: the list at the left; head, messages and composer in a column beside it.
+
+The chat page's keys, in the whole window while the page is shown.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import QEvent, QObject, Qt, Signal
 from PySide6.QtGui import (
     QAccessible,
     QAccessibleAnnouncementEvent,
     QGuiApplication,
     QHideEvent,
+    QKeySequence,
     QResizeEvent,
+    QShortcut,
     QShowEvent,
 )
-from PySide6.QtWidgets import QApplication, QWidget
+from PySide6.QtWidgets import QApplication, QHBoxLayout, QSplitter, QVBoxLayout, QWidget
 
-from gui.chat.asking import Asking
-from gui.chat.attaching import Attaching
 from gui.chat.composer import Composer
-from gui.chat.conversation_list import ConversationList
-from gui.chat.drawer import OptionsDrawer
-from gui.chat.export import ExportFormat, to_markdown
-from gui.chat.exporting import Exporting
-from gui.chat.failure_desk import FailureDesk
-from gui.chat.frame import ChatFrame
+from gui.chat.controller import Asking, Attaching, Exporting, OpenChats, Popovers
+from gui.chat.conversation_list import ConversationList, ListDesk
+from gui.chat.failures.cards import PausedCards
+from gui.chat.failures.controller import FailureDesk, PausedDesk
 from gui.chat.header_row import HeaderRow
-from gui.chat.highlighter import LexerShelf
-from gui.chat.keeper import Keeper
-from gui.chat.list_desk import ListDesk
-from gui.chat.open_chats import OpenChats
-from gui.chat.options_desk import OptionsDesk
-from gui.chat.page_keys import PageKeys
-from gui.chat.paused_cards import PausedCards
-from gui.chat.paused_desk import PausedDesk
-from gui.chat.popovers import Popovers
+from gui.chat.markdown.highlighter import LexerShelf
+from gui.chat.options import OptionsDesk, OptionsDrawer
 from gui.chat.session import Session
-from gui.chat.store import ConversationStore
-from gui.chat.store_file import StoreTrouble
-from gui.chat.thread_view import ThreadView
-from gui.chat.trouble_bar import TroubleBar
-from gui.chat.welcome_hint import WelcomeHint
-from gui.tasks import Tasks
+from gui.chat.storage.export import ExportFormat, to_markdown
+from gui.chat.storage.file import StoreTrouble
+from gui.chat.storage.store import ConversationStore
+from gui.chat.storage.write_behind import Keeper
+from gui.chat.thread_view import ThreadView, WelcomeHint
+from gui.chat.user_message import UserMessage
+from gui.shell.tasks import Tasks
+from gui.theme.theme import theme
+from gui.widgets.banner import TroubleBar
+from gui.widgets.formatting import time_left
 from gui.widgets.toast import ToastHost
-from gui.widgets.words import time_left
 
 if TYPE_CHECKING:
-    from core.status import CoreStatus
-    from gui.bridge import Bridge
+    from core.services.status import CoreStatus
+    from gui.shell.bridge import Bridge
+
+
+LIST_MIN_PX, LIST_MAX_PX = 200, 320
+LIST_ENOUGH_PX = 240
+"""Not zoomed: as wide as the list has to be at most."""
+
+
+class ChatFrame(QObject):
+    """Composer and cards keep to the messages' column, however wide the page is.
+
+    ``right`` is all that is beside the list, ``beside`` the row in it that has room for a drawer.
+    """
+
+    def __init__(
+        self,
+        page: QWidget,
+        *,
+        conversations: ConversationList,
+        header: HeaderRow,
+        trouble: TroubleBar,
+        paused: PausedCards,
+        hint: WelcomeHint,
+        thread: ThreadView,
+        composer: Composer,
+    ) -> None:
+        super().__init__(page)
+        self._paused, self._thread = paused, thread
+        self._main = QWidget()
+        self._main.installEventFilter(self)
+        main = QVBoxLayout(self._main)
+        main.setContentsMargins(0, 0, 0, 0)
+        main.setSpacing(0)
+        self._composer_row = QHBoxLayout()
+        self._composer_row.addWidget(composer)
+        main.addWidget(header)
+        main.addWidget(trouble)
+        self._paused_row = QHBoxLayout()
+        self._paused_row.addWidget(paused)
+        main.addLayout(self._paused_row)
+        main.addWidget(hint, 1)
+        main.addWidget(thread, 1)
+        main.addLayout(self._composer_row)
+        self.right = QWidget()
+        self.beside = QHBoxLayout(self.right)
+        self.beside.setContentsMargins(0, 0, 0, 0)
+        self.beside.setSpacing(0)
+        self.beside.addWidget(self._main, 1)
+        splitter = QSplitter(Qt.Orientation.Horizontal)
+        splitter.setObjectName("chat")
+        splitter.setChildrenCollapsible(False)
+        splitter.setHandleWidth(1)
+        splitter.addWidget(conversations)
+        splitter.addWidget(self.right)
+        splitter.setStretchFactor(1, 1)
+        unit = theme()
+        self._conversations = conversations
+        self._size_list()
+        splitter.setSizes([unit.px(236), 1000])
+        outer = QHBoxLayout(page)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(splitter)
+        thread.hide()
+        unit.changed.connect(self._size_list)
+        unit.changed.connect(self.respace)
+
+    def _size_list(self) -> None:
+        """Zoomed, it may be wider, but in the smallest window it leaves the composer its room."""
+        unit = theme()
+        self._conversations.setMinimumWidth(min(unit.px(LIST_MIN_PX), LIST_ENOUGH_PX))
+        self._conversations.setMaximumWidth(unit.px(LIST_MAX_PX))
+
+    def respace(self) -> None:
+        """Keep composer and cards in the messages' column."""
+        unit = theme()
+        left = self._thread.column_margin_for(self._main.width())
+        self._composer_row.setContentsMargins(left, 0, left, unit.px(16))
+        above = unit.px(12) if self._paused.isVisibleTo(self._main) else 0
+        self._paused_row.setContentsMargins(left, above, left, above // 2)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if watched is self._main and event.type() == QEvent.Type.Resize:
+            self.respace()
+        return False
+
+
+class PageKeys(QObject):
+    """``acts`` tells what each key does, such as ``{"Ctrl+N": new_chat}``; Esc is known here."""
+
+    def __init__(
+        self,
+        page: QWidget,
+        acts: Mapping[str, Callable[[], object]],
+        *,
+        thread: ThreadView,
+        listing: ListDesk,
+        options: OptionsDesk,
+        stop: Callable[[], None],
+        focus_composer: Callable[[], None],
+    ) -> None:
+        super().__init__(page)
+        self._thread, self._listing, self._options = thread, listing, options
+        self._stop, self._focus_composer = stop, focus_composer
+        self._shortcuts: list[QShortcut] = []
+        for key, act in [*acts.items(), ("Esc", self._on_escape)]:
+            shortcut = QShortcut(QKeySequence(key), page)
+            shortcut.setContext(Qt.ShortcutContext.WindowShortcut)  # also with the focus on the rail
+            shortcut.activated.connect(act)
+            self._shortcuts.append(shortcut)
+        self.set_enabled(page.isVisible())
+
+    def set_enabled(self, enabled: bool) -> None:
+        for shortcut in self._shortcuts:
+            shortcut.setEnabled(enabled)
+
+    def _on_escape(self) -> None:
+        """Close what is open on top; where nothing is, stop the answer."""
+        popup = QApplication.activePopupWidget()
+        if popup is not None:
+            popup.close()
+            return
+        editors = [view for view in self._thread.views() if isinstance(view, UserMessage) and view.edit]
+        if editors:
+            focus = QApplication.focusWidget()
+            focused = [view for view in editors if focus is not None and view.isAncestorOf(focus)]
+            (focused or editors)[-1].keep()
+        elif self._listing.clear_search():
+            self._focus_composer()
+        elif self._options.is_open:
+            self._options.close()
+        else:
+            self._stop()
+            self._focus_composer()
 
 
 class ChatPage(QWidget):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from gui.chat.records import Attachment, clean_text
+from gui.chat.storage.models import Attachment, clean_text
 
 LARGE_CHARS = 20_000
 LARGE_LINES = 500

@@ -7,7 +7,7 @@ from PySide6.QtGui import QImage, QKeyEvent, QTextBlockFormat, QTextCursor
 from PySide6.QtWidgets import QFrame, QTextEdit, QWidget
 
 from gui.chat.paste import LARGE_CHARS, read_paste
-from gui.theme import set_property, theme
+from gui.theme.theme import set_property, theme
 
 MAX_LINES = 8
 

@@ -1,4 +1,7 @@
-"""One open conversation: its tree, its options and draft, and the answer that is arriving, shown or not."""
+"""One open conversation: its tree, its options and draft, and the answer that is arriving, shown or not.
+
+What a running request waits for, in words that count down.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Generator
 from contextlib import aclosing, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -24,7 +27,8 @@ from core.chat import (
     Waiting,
 )
 from core.errors import LedgerUnavailable, SignalboxError, Unavailable
-from gui.chat.records import (
+from gui.chat.request_builder import LeftOut, build_request
+from gui.chat.storage.models import (
     Attachment,
     ChatOptions,
     Conversation,
@@ -34,15 +38,62 @@ from gui.chat.records import (
     Totals,
     new_id,
 )
-from gui.chat.requests import build_request
-from gui.chat.summary import LeftOut
-from gui.chat.tree import MessageTree
-from gui.chat.waiting import Wait
+from gui.chat.storage.tree import MessageTree
+from gui.widgets.formatting import about_seconds, count
 
 if TYPE_CHECKING:
-    from gui.bridge import Bridge
-    from gui.chat.keeper import Keeper
-    from gui.tasks import Tasks
+    from gui.chat.storage.write_behind import Keeper
+    from gui.shell.bridge import Bridge
+    from gui.shell.tasks import Tasks
+
+
+_FOR = {
+    "rate": "for its turn",
+    "local_queue": "for Local",
+    "local_start": "for Local to start",
+    "retry": "to try again",
+    "first_answer": "for the first request with its key",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """``until_s`` is the expected end on ``time.monotonic``'s clock, ``None`` where nobody knows.
+
+    ``goal`` is what is waited for, such as ``for Local``: it stays the same while the time runs down.
+    """
+
+    goal: str
+    detail: str
+    position: int = 0
+    until_s: float | None = None
+
+    @staticmethod
+    def begun(told: Waiting) -> Wait:
+        until_s = None if told.expected_s is None else time.monotonic() + told.expected_s
+        return Wait(_FOR[told.reason], told.detail, told.position, until_s)
+
+    @staticmethod
+    def for_summary() -> Wait:
+        return Wait(
+            "for a summary of the beginning", "A model sums up the oldest turns. They are kept here in full."
+        )
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until the expected end, 0 when it is past."""
+        return None if self.until_s is None else max(0.0, self.until_s - time.monotonic())
+
+    @property
+    def words(self) -> str:
+        """``for Local, 2 ahead, about 8 s``."""
+        parts = [self.goal]
+        if self.position:
+            parts.append(f"{count(self.position)} ahead")
+        if self.left_s is not None:
+            parts.append(about_seconds(self.left_s))
+        return ", ".join(parts)
+
 
 NEW_TITLE = "New chat"
 TITLE_CHARS = 60

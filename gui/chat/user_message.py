@@ -14,14 +14,14 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
-from gui.chat.attachment_chip import AttachmentChip
+from gui.chat.composer import AttachmentChip
 from gui.chat.flow import FlowLayout
+from gui.chat.markdown.prose import plain_block_format, plain_char_format
+from gui.chat.markdown.text_pane import TextPane, drawable
 from gui.chat.message_view import BUSY_WHY, PAD_PX, MessageView, QuietButton, VersionSwitch, show_pin
 from gui.chat.prompt_edit import PromptEdit
-from gui.chat.prose import plain_block_format, plain_char_format
-from gui.chat.records import StoredMessage
-from gui.chat.text_pane import TextPane, drawable
-from gui.theme import set_property, theme
+from gui.chat.storage.models import StoredMessage
+from gui.theme.theme import set_property, theme
 
 
 class _Tools(QWidget):

@@ -1,4 +1,7 @@
-"""Versions, licences and what was found on this machine, ready to be copied into a report."""
+"""Versions, licences and what was found on this machine, ready to be copied into a report.
+
+One finding of ``signalbox doctor`` as a line for a person.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import platform
 import sys
 from dataclasses import dataclass
 from importlib import metadata
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, qVersion
 from PySide6.QtGui import QGuiApplication
@@ -13,11 +17,41 @@ from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QPushButton
 
 from core.errors import SignalboxError
 from gui.preferences.catalogue import SectionText
-from gui.preferences.desk import SettingsDesk
-from gui.preferences.findings import tell_finding
-from gui.preferences.labels import ResultLine, label
+from gui.preferences.labels import ResultLine, Tone, label
 from gui.preferences.section import Card, Section
-from gui.tasks import Tasks
+from gui.preferences.settings_model import SettingsDesk
+from gui.shell.tasks import Tasks
+
+if TYPE_CHECKING:
+    from core.doctor.checks import Finding
+
+
+WORDS = {"works": "", "missing": "not found", "broken": "doesn’t work", "not_set_up": "not set up"}
+
+
+def tell_finding(line: ResultLine, finding: Finding) -> None:
+    """Show the component with its version, then what is wrong with it and what to do."""
+    tones: dict[str, Tone] = {
+        "works": "ok",
+        "broken": "danger" if finding.needed else "held",
+        "missing": "held",
+    }
+    name = f"{finding.component} {finding.version}".strip()
+    facts = (WORDS.get(finding.state, "").capitalize(), finding.detail, finding.hint)
+    sentence = " ".join(ended(fact) for fact in facts if fact)
+    line.tell(tones.get(finding.state, "quiet"), name, sentence)
+
+
+def ended(fact: str) -> str:
+    """``fact`` as a sentence: a full stop unless it ends otherwise, and its first letter up.
+
+    A command and a name such as ``claude-sonnet-4-6`` stay as they must be typed.
+    """
+    fact = fact.strip()
+    first = fact.split(" ", 1)[0]
+    if first.strip(",.:;").isalpha() and first != "signalbox":
+        fact = fact[:1].upper() + fact[1:]
+    return fact + ("" if fact.endswith((".", "?", "!")) else ".")
 
 
 @dataclass(frozen=True, slots=True)

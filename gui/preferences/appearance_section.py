@@ -10,9 +10,9 @@ from PySide6.QtCore import QObject, QSettings, Qt
 from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QSlider, QWidget
 
 from gui.preferences.catalogue import SectionText
+from gui.preferences.rows import Sides
 from gui.preferences.section import Card, Section
-from gui.preferences.sides import Sides
-from gui.theme import Scheme, theme
+from gui.theme.theme import Scheme, theme
 from gui.widgets.icon_button import IconButton
 from gui.widgets.segmented import SegmentedSwitch
 

@@ -13,16 +13,15 @@ from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from core.errors import SignalboxError
 from gui.preferences.catalogue import SectionText
-from gui.preferences.desk import SettingsDesk
 from gui.preferences.labels import ResultLine, label
-from gui.preferences.question import Question
 from gui.preferences.rows import add_setting_rows
-from gui.preferences.section import Card, Section
-from gui.tasks import Tasks
-from gui.theme import set_property
+from gui.preferences.section import Card, Question, Section
+from gui.preferences.settings_model import SettingsDesk
+from gui.shell.tasks import Tasks
+from gui.theme.theme import set_property
 
 if TYPE_CHECKING:
-    from core.status import CoreStatus
+    from core.services.status import CoreStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QCheckBox, QComboBox, QFileDialog, QHBoxLayout, QLineEdit, QPushButton, QWidget
 
 from gui.preferences.labels import label
-from gui.theme import set_property, theme
+from gui.theme.theme import set_property, theme
 
 NUMBER_PX = 120
 THOUSANDS = re.compile(r"-?\d{1,3}([, _]\d{3})+(\.\d+)?")

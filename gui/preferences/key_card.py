@@ -17,16 +17,15 @@ from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QWidget
 from core.errors import AuthenticationFailed, SignalboxError
 from gui.preferences.fields import read_only_sheet
 from gui.preferences.labels import ResultLine, label
-from gui.preferences.question import Question
-from gui.preferences.section import Card
-from gui.tasks import Tasks
-from gui.theme import set_button_icon, set_property, theme
+from gui.preferences.section import Card, Question
+from gui.shell.tasks import Tasks
+from gui.theme.theme import set_button_icon, set_property, theme
 from gui.widgets.origin_tag import OriginTag
 
 if TYPE_CHECKING:
     from core.keys import KeyName, KeyStatus
     from core.providers.base import CheckResult
-    from gui.bridge import Bridge
+    from gui.shell.bridge import Bridge
 
 Check = Callable[[str | None], Coroutine[Any, Any, "CheckResult"]]
 State = Literal["loading", "empty", "stored", "replacing", "locked"]

@@ -8,12 +8,12 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QHBoxLayout, QPushButton
 
 from gui.preferences.catalogue import SectionText
-from gui.preferences.desk import SettingsDesk
 from gui.preferences.key_card import KeyCard, KeyText
 from gui.preferences.labels import ORIGIN_WORDS, ResultLine, Tone
 from gui.preferences.section import Card, Section
-from gui.tasks import Tasks
-from gui.theme import set_property
+from gui.preferences.settings_model import SettingsDesk
+from gui.shell.tasks import Tasks
+from gui.theme.theme import set_property
 
 if TYPE_CHECKING:
     from core.keys import BackendStatus

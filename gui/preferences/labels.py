@@ -7,7 +7,7 @@ from typing import Literal
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QWidget
 
-from gui.theme import set_property, theme
+from gui.theme.theme import set_property, theme
 
 Role = Literal["hero", "figure", "title", "reading", "body", "small", "caption", "mono"]
 Tone = Literal["ok", "danger", "held", "busy", "quiet", "plain"]

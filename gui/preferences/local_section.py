@@ -11,18 +11,17 @@ from PySide6.QtWidgets import QHBoxLayout, QPlainTextEdit, QPushButton
 
 from core.errors import SignalboxError
 from gui.preferences.catalogue import SectionText
-from gui.preferences.desk import SettingsDesk
 from gui.preferences.labels import ResultLine, label
 from gui.preferences.rows import add_setting_rows
 from gui.preferences.section import Card, Section
-from gui.tasks import Tasks
-from gui.theme import set_button_icon, set_property, theme
-from gui.widgets.lamp import Lamp
-from gui.widgets.marks import LampState
+from gui.preferences.settings_model import SettingsDesk
+from gui.shell.tasks import Tasks
+from gui.theme.theme import set_button_icon, set_property, theme
+from gui.widgets.marks import Lamp, LampState
 
 if TYPE_CHECKING:
     from core.local.server import ServerState
-    from core.status import CoreStatus
+    from core.services.status import CoreStatus
 
 LOG_LINES = 200
 LOG_PERIOD_MS = 1000

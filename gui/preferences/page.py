@@ -1,12 +1,15 @@
-"""The preferences page: sections at the left, found by name or by searching a setting; one column at the right."""
+"""The preferences page: sections at the left, found by name or by searching a setting; one column at the right.
+
+Draws an entry of the list at the left: a section in one line, or a found setting with its section below.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QEvent, QObject, QSize, Qt, Signal
-from PySide6.QtGui import QKeyEvent, QKeySequence, QShortcut, QShowEvent
+from PySide6.QtCore import QEvent, QModelIndex, QObject, QPersistentModelIndex, QRect, QSize, Qt, Signal
+from PySide6.QtGui import QKeyEvent, QKeySequence, QPainter, QShortcut, QShowEvent
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
@@ -14,20 +17,63 @@ from PySide6.QtWidgets import (
     QListWidget,
     QListWidgetItem,
     QStackedWidget,
+    QStyle,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
     QVBoxLayout,
     QWidget,
 )
 
-from gui.preferences.catalogue import SECTIONS, SectionText
-from gui.preferences.desk import SettingsDesk
+from gui.preferences.catalogue import SECTIONS, Place, SectionText, find, places
 from gui.preferences.labels import label
-from gui.preferences.place_delegate import SECTION_ROLE, PlaceDelegate
-from gui.preferences.search import Place, find, places
 from gui.preferences.section import Section
-from gui.theme import set_property, theme
+from gui.preferences.settings_model import SettingsDesk
+from gui.theme.theme import set_property, theme
 
 if TYPE_CHECKING:
-    from gui.bridge import Bridge
+    from gui.shell.bridge import Bridge
+
+
+SECTION_ROLE = Qt.ItemDataRole.UserRole + 1
+"""The section's title under a found setting; unset for a section itself."""
+
+
+class PlaceDelegate(QStyledItemDelegate):
+    """Background and focus ring are the style sheet's; only the second line is painted here."""
+
+    def paint(
+        self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
+    ) -> None:
+        section = index.data(SECTION_ROLE)
+        if not section:
+            super().paint(painter, option, index)
+            return
+        self.initStyleOption(option, index)
+        name = str(index.data(Qt.ItemDataRole.DisplayRole))
+        option.text = ""  # pyright: ignore[reportAttributeAccessIssue]
+        widget = option.widget  # pyright: ignore[reportAttributeAccessIssue]
+        style = widget.style()
+        style.drawControl(QStyle.ControlElement.CE_ItemViewItem, option, painter, widget)
+        look = theme()
+        box: QRect = option.rect.adjusted(look.px(12) + 8, look.px(4), -8 - look.px(8), -look.px(4))  # pyright: ignore
+        half = box.height() // 2
+        lines = (
+            (name, look.font("body"), "text", QRect(box.left(), box.top(), box.width(), half)),
+            (
+                str(section),
+                look.font("caption"),
+                "text2",
+                QRect(box.left(), box.top() + half, box.width(), half),
+            ),
+        )
+        painter.save()
+        for words, font, token, place in lines:
+            painter.setFont(font)
+            painter.setPen(look.color(token))
+            shown = painter.fontMetrics().elidedText(words, Qt.TextElideMode.ElideRight, place.width())
+            painter.drawText(place, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, shown)
+        painter.restore()
+
 
 SIDE_PX = 200
 PLACE_ROLE = Qt.ItemDataRole.UserRole

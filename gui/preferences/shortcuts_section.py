@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTab
 
 from gui.preferences.catalogue import SectionText
 from gui.preferences.section import Card, Section
-from gui.theme import theme
+from gui.theme.theme import theme
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,12 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from core.errors import InvalidRequest, SignalboxError
-from core.spend.money import dollars_to_nano, format_cost
-from core.spend.rows import LedgerRow
+from core.ledger.models import LedgerRow
+from core.pricing.money import dollars_to_nano, format_cost
 from gui.preferences.fields import THOUSANDS
 from gui.preferences.labels import ResultLine, label
-from gui.tasks import Tasks
-from gui.theme import set_property, theme
+from gui.shell.tasks import Tasks
+from gui.theme.theme import set_property, theme
 
 SHOWN_ROWS = 100
 Settle = Callable[[LedgerRow, int], Coroutine[Any, Any, LedgerRow]]

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
-from core.spend.budget import LimitStanding, project_of, unit_of
+from core.ledger.limits import LimitStanding, project_of, unit_of
 from gui.preferences.labels import ResultLine, label
-from gui.theme import theme
+from gui.theme.theme import theme
 from gui.widgets.budget_bar import BudgetSummary, amount
-from gui.widgets.words import count, limit_amount
+from gui.widgets.formatting import count, limit_amount
 
 if TYPE_CHECKING:
-    from core.spend.rows import ArmedLimit
-    from core.status import LedgerCheck
+    from core.ledger.models import ArmedLimit
+    from core.services.status import LedgerCheck
 
 
 def limit_words(standing: LimitStanding, month: str) -> str:

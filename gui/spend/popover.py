@@ -10,20 +10,20 @@ from PySide6.QtGui import QHideEvent, QKeyEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from core.errors import SignalboxError
-from core.spend.money import format_cost
-from core.spend.savings import saved_words
+from core.ledger.savings import saved_words
+from core.pricing.money import format_cost
 from gui.preferences.labels import ResultLine, label
+from gui.shell.tasks import Tasks
 from gui.spend.held import SHOWN_ROWS, HeldList
 from gui.spend.limits import LimitBars, checked_words
-from gui.tasks import Tasks
-from gui.theme import set_property, theme
+from gui.theme.theme import set_property, theme
 from gui.widgets.fitted_scroll import FittedScroll
-from gui.widgets.hover import settle_hover
+from gui.widgets.painted_button import settle_hover
 
 if TYPE_CHECKING:
-    from core.spend.rows import LedgerRow
-    from core.status import CoreStatus
-    from gui.bridge import Bridge
+    from core.ledger.models import LedgerRow
+    from core.services.status import CoreStatus
+    from gui.shell.bridge import Bridge
 
 WIDTH_PX = 460
 EDGE_PX = 8

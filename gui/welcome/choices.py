@@ -1,4 +1,7 @@
-"""The four ways to start. Each tests what it sets up and says what it found, in its own row."""
+"""The four ways to start. Each tests what it sets up and says what it found, in its own row.
+
+One way to start: an icon, a name, a sentence that becomes the result, and the control at the right.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,81 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QLineEdit, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from core.errors import AuthenticationFailed, SignalboxError
-from gui.preferences.findings import tell_finding
-from gui.preferences.labels import ORIGIN_WORDS, ResultLine, label
-from gui.tasks import Tasks
-from gui.theme import set_property, theme
-from gui.welcome.choice import Choice
+from gui.preferences.about_section import tell_finding
+from gui.preferences.labels import ORIGIN_WORDS, ResultLine, Tone, label
+from gui.shell.tasks import Tasks
+from gui.theme.theme import set_property, theme
 
 if TYPE_CHECKING:
-    from core.doctor import Finding
-    from core.status import CoreStatus
-    from gui.bridge import Bridge
+    from core.doctor.checks import Finding
+    from core.services.status import CoreStatus
+    from gui.shell.bridge import Bridge
+
+
+ROW_PX = 64
+
+
+class Choice(QWidget):
+    """The sentence stands until there is a result; then the result stands in its place."""
+
+    def __init__(self, icon: str, name: str, sentence: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._icon_name = icon
+        self._icon = QLabel()
+        self.name = name
+        self._detail: QWidget | None = None
+        self.sentence = label(sentence, "small", level="2", wrap=True)
+        self.result = ResultLine()
+        words = QVBoxLayout()
+        words.setSpacing(1)
+        words.addStretch(1)
+        words.addWidget(label(name, "body", weight=600))
+        words.addWidget(self.sentence)
+        words.addWidget(self.result)
+        words.addStretch(1)
+        self.controls = QHBoxLayout()
+        self.controls.setSpacing(16)
+        self._top = QWidget()
+        top = QHBoxLayout(self._top)
+        top.setContentsMargins(16, 6, 16, 6)
+        top.setSpacing(16)
+        top.addWidget(self._icon)
+        top.addLayout(words, 1)
+        top.addLayout(self.controls)
+        self._layout = QVBoxLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._layout.setSpacing(0)
+        self._layout.addWidget(self._top)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Minimum)
+        theme().changed.connect(self._restyle)
+        self._restyle()
+
+    def add_detail(self, detail: QWidget) -> None:
+        """Put ``detail`` under the row, in line with its words; hidden until it is needed."""
+        self._detail = detail
+        self._layout.addWidget(detail)
+        detail.hide()
+        self._restyle()
+
+    def tell(self, tone: Tone, word: str, text: str = "") -> None:
+        self.sentence.hide()
+        self.result.tell(tone, word, text)
+
+    def untell(self) -> None:
+        self.result.clear()
+        self.sentence.show()
+
+    def _restyle(self) -> None:
+        size = theme().px(24)
+        self._icon.setPixmap(theme().icon(self._icon_name, "text2").pixmap(size, size))
+        self._icon.setFixedWidth(size)
+        self._top.setMinimumHeight(theme().px(ROW_PX))
+        if self._detail is not None:
+            self._detail.setContentsMargins(16 + size + 16, 0, 16, 12)
+
 
 COMPOSE_COMMAND = "VLLM_MODEL=Qwen/Qwen2.5-7B-Instruct docker compose up -d"
 DOCKER_COMPONENTS = ("docker", "compose", "nvidia", "gpu")

@@ -10,12 +10,12 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVB
 
 from gui.preferences.labels import label
 from gui.preferences.section import Card
-from gui.theme import set_property, theme
+from gui.theme.theme import set_property, theme
 from gui.welcome.choices import AnthropicKey, DockerAndGpu, TryNow, VllmServer
 from gui.welcome.tracks import TrackPicture
 
 if TYPE_CHECKING:
-    from gui.bridge import Bridge
+    from gui.shell.bridge import Bridge
 
 COLUMN_PX = 920
 

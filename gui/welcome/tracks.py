@@ -6,8 +6,8 @@ from PySide6.QtCore import QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPaintEvent, QPen, QPolygonF
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
-from gui.theme import theme
-from gui.widgets.painted import Painted
+from gui.theme.theme import theme
+from gui.widgets.painted_button import Painted
 
 DESCRIPTION = (
     "Your prompt, from chat, your code or the command line, comes to a set of points. "

@@ -1,1 +1,1 @@
-"""Widgets of the design language, painted or styled from :mod:`gui.theme`; they know no page."""
+"""Widgets of the design language, painted or styled from :mod:`gui.theme.theme`; they know no page."""

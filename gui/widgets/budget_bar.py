@@ -6,13 +6,13 @@ from PySide6.QtCore import QRectF, QSize
 from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
-from core.spend.budget import Unit
-from core.spend.money import format_cost
-from gui.theme import theme
+from core.ledger.limits import Unit
+from core.pricing.money import format_cost
+from gui.theme.theme import theme
+from gui.widgets.formatting import limit_amount
+from gui.widgets.inline_row import Run, narrow, paint_runs, row_width
 from gui.widgets.marks import paint_bar
-from gui.widgets.painted import Painted
-from gui.widgets.runs import Run, narrow, paint_runs, row_width
-from gui.widgets.words import limit_amount
+from gui.widgets.painted_button import Painted
 
 _LINE_PX = 20
 _SPENT: dict[Unit, str] = {"nanodollars": "spent", "tokens": "used"}

@@ -18,8 +18,8 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from core.chat import ChatResult, RouteDecision, Side
-from core.spend.money import format_cost
-from gui.theme import set_property, theme
+from core.pricing.money import format_cost
+from gui.theme.theme import set_property, theme
 from gui.widgets.decision_facts import (
     Fact,
     StepRow,
@@ -34,13 +34,12 @@ from gui.widgets.decision_facts import (
 from gui.widgets.error_card import IconMark
 from gui.widgets.fitted_scroll import FittedScroll
 from gui.widgets.fold import Fold
-from gui.widgets.hover import settle_hover
+from gui.widgets.formatting import NO_CHARGE_WHY, cost_tooltip, settled_on, side_word
 from gui.widgets.icon_button import IconButton
 from gui.widgets.money_label import MoneyLabel
-from gui.widgets.painted import paint_box
+from gui.widgets.painted_button import paint_box, settle_hover
 from gui.widgets.sentence import Sentence
 from gui.widgets.track_sketch import TrackSketch
-from gui.widgets.words import NO_CHARGE_WHY, cost_tooltip, settled_on, side_word
 
 _WIDTH = 440
 _EDGE = 8

@@ -19,9 +19,9 @@ from core.chat import (
     Savings,
     Usage,
 )
+from core.pricing.money import format_cost
 from core.routing.policy import two_decimals  # cut as in the reason, lest one score read as two
-from core.spend.money import format_cost
-from gui.widgets.words import SIDE_WORDS, count, duration, side_word, speed
+from gui.widgets.formatting import SIDE_WORDS, count, duration, side_word, speed
 
 FactTone = Literal["", "ok", "held", "danger"]
 TEMPLATE_WORDS = {"claude": "Claude", "llama": "Llama", "default": "No model family of its own"}

@@ -8,7 +8,7 @@ from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from gui.theme import set_property, theme
+from gui.theme.theme import set_property, theme
 from gui.widgets.marks import paint_broken_track
 from gui.widgets.sentence import Sentence
 

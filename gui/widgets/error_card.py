@@ -9,8 +9,8 @@ from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QPainter, QPainterPath, QPaintEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
-from gui.icons import paint_icon
-from gui.theme import set_button_icon, set_property, theme
+from gui.theme.icons import paint_icon
+from gui.theme.theme import set_button_icon, set_property, theme
 from gui.widgets.flow import FlowLayout
 from gui.widgets.sentence import Sentence
 

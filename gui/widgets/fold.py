@@ -6,10 +6,10 @@ from PySide6.QtCore import QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
-from gui.theme import set_property, theme
+from gui.theme.theme import set_property, theme
+from gui.widgets.inline_row import Run, paint_runs, row_width
 from gui.widgets.marks import paint_focus_ring
 from gui.widgets.painted_button import PaintedButton
-from gui.widgets.runs import Run, paint_runs, row_width
 
 _open: dict[str, bool] = {}
 """How each fold was left, by its key: it stays so for the next card of this run."""

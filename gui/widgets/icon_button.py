@@ -6,7 +6,7 @@ from PySide6.QtCore import QSize
 from PySide6.QtGui import QKeySequence
 from PySide6.QtWidgets import QToolButton, QWidget
 
-from gui.theme import theme
+from gui.theme.theme import theme
 
 
 class IconButton(QToolButton):

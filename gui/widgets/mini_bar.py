@@ -6,9 +6,9 @@ from PySide6.QtCore import QRectF, QSize
 from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import QWidget
 
-from gui.theme import theme
+from gui.theme.theme import theme
 from gui.widgets.marks import paint_bar
-from gui.widgets.painted import Painted
+from gui.widgets.painted_button import Painted
 
 
 class MiniBar(Painted):

@@ -6,11 +6,11 @@ from PySide6.QtCore import QRectF, QSize
 from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import QWidget
 
-from core.spend.money import format_cost
-from gui.theme import theme
-from gui.widgets.painted import Painted
-from gui.widgets.runs import Run, paint_runs, row_width
-from gui.widgets.words import NO_CHARGE, NO_CHARGE_WHY, CostKind
+from core.pricing.money import format_cost
+from gui.theme.theme import theme
+from gui.widgets.formatting import NO_CHARGE, NO_CHARGE_WHY, CostKind
+from gui.widgets.inline_row import Run, paint_runs, row_width
+from gui.widgets.painted_button import Painted
 
 _SPOKEN: dict[str, str] = {
     "settled": "",

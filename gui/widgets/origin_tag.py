@@ -6,9 +6,9 @@ from PySide6.QtCore import QRectF, QSize, Qt
 from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import QWidget
 
-from gui.theme import theme
-from gui.widgets.painted import Painted
-from gui.widgets.runs import Run, paint_runs, row_width
+from gui.theme.theme import theme
+from gui.widgets.inline_row import Run, paint_runs, row_width
+from gui.widgets.painted_button import Painted
 
 ORIGIN_WORDS: dict[str, str] = {
     "default": "Default",

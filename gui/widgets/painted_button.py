@@ -1,12 +1,19 @@
-"""The base of buttons that paint themselves: a real QPushButton to keyboard and screen reader, without its box."""
+"""The base of buttons that paint themselves: a real QPushButton to keyboard and screen reader, without its box.
+
+A widget that paints itself, and the box that many of them paint.
+
+A button whose popup closes stops looking pointed at, where the pointer has left it meanwhile.
+"""
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSize, Qt
-from PySide6.QtGui import QKeyEvent
-from PySide6.QtWidgets import QPushButton, QSizePolicy, QWidget
+import weakref
 
-from gui.theme import theme
+from PySide6.QtCore import QEvent, QRectF, QSize, Qt
+from PySide6.QtGui import QCursor, QKeyEvent, QPainter, QPen
+from PySide6.QtWidgets import QApplication, QMenu, QPushButton, QSizePolicy, QWidget
+
+from gui.theme.theme import theme
 
 
 class PaintedButton(QPushButton):
@@ -40,3 +47,53 @@ class PaintedButton(QPushButton):
 
     def minimumSizeHint(self) -> QSize:
         return self.sizeHint()
+
+
+class Painted(QWidget):
+    """Its colours and sizes are the theme's: another theme or zoom lays it out and paints it again."""
+
+    def __init__(
+        self,
+        parent: QWidget | None = None,
+        *,
+        across: QSizePolicy.Policy = QSizePolicy.Policy.Fixed,
+    ) -> None:
+        super().__init__(parent)
+        self.setSizePolicy(across, QSizePolicy.Policy.Fixed)
+        theme().changed.connect(self._restyle)
+
+    def _restyle(self) -> None:
+        self.updateGeometry()
+        self.update()
+
+
+def paint_box(painter: QPainter, box: QRectF, radius: float, *, line: str, ground: str | None = None) -> None:
+    """Draw a box with a line of one pixel just inside ``box``; ``line`` and ``ground`` are colour tokens."""
+    unit = theme()
+    painter.setPen(QPen(unit.color(line), 1))
+    painter.setBrush(Qt.BrushStyle.NoBrush if ground is None else unit.color(ground))
+    painter.drawRoundedRect(box.adjusted(0.5, 0.5, -0.5, -0.5), radius, radius)
+
+
+def settle_hover(button: QWidget) -> None:
+    """Take the hover from a button that the pointer is not over any more.
+
+    Called where a popup hides: while it was open, Qt told the widgets under it nothing of the pointer. Never
+    where it is destroyed, and a popup must not keep its button alive: it would delete it while it goes itself.
+    """
+    if button.underMouse() and not button.rect().contains(button.mapFromGlobal(QCursor.pos())):
+        button.setAttribute(Qt.WidgetAttribute.WA_UnderMouse, False)
+        QApplication.sendEvent(button, QEvent(QEvent.Type.Leave))
+        button.update()
+
+
+def settle_after(menu: QMenu, button: QWidget) -> None:
+    """Settle ``button`` when its menu closes."""
+    kept = weakref.ref(button)
+
+    def settle() -> None:
+        there = kept()
+        if there is not None:
+            settle_hover(there)
+
+    menu.aboutToHide.connect(settle)

@@ -9,15 +9,23 @@ from PySide6.QtGui import QPainter, QPainterPath, QPaintEvent, QPen
 from PySide6.QtWidgets import QWidget
 
 from core.chat import ChatResult, RouteDecision, Side
-from core.spend.money import format_cost
-from gui.theme import theme
-from gui.widgets.busy import BusyTurn
+from core.pricing.money import format_cost
+from gui.theme.theme import theme
 from gui.widgets.decision_facts import steps_summary
-from gui.widgets.marks import paint_focus_ring
+from gui.widgets.formatting import (
+    SIDE_ICONS,
+    cost_of,
+    cost_tooltip,
+    count,
+    side_word,
+    speed,
+    timing,
+    token_counts,
+)
+from gui.widgets.inline_row import Run, narrow, paint_runs, row_width
+from gui.widgets.marks import BusyTurn, paint_focus_ring
 from gui.widgets.money_label import cost_runs, spoken_cost
 from gui.widgets.painted_button import PaintedButton
-from gui.widgets.runs import Run, narrow, paint_runs, row_width
-from gui.widgets.words import SIDE_ICONS, cost_of, cost_tooltip, count, side_word, speed, timing, token_counts
 
 _TIMING_DROP = 3
 _TOKENS_DROP = 2

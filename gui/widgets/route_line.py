@@ -7,12 +7,12 @@ from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from core.chat import RouteDecision, Side
-from core.spend.money import format_cost
-from gui.theme import theme
+from core.pricing.money import format_cost
+from gui.theme.theme import theme
+from gui.widgets.formatting import NO_CHARGE, NO_CHARGE_WHY, SIDE_ICONS, side_word
+from gui.widgets.inline_row import Run, paint_runs, row_width, text_width
 from gui.widgets.marks import paint_points
-from gui.widgets.painted import Painted
-from gui.widgets.runs import Run, paint_runs, row_width, text_width
-from gui.widgets.words import NO_CHARGE, NO_CHARGE_WHY, SIDE_ICONS, side_word
+from gui.widgets.painted_button import Painted
 
 _WIDEST_ESTIMATE = "~$0.0000"
 _PAD = 12

@@ -8,10 +8,10 @@ from PySide6.QtCore import QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QPainter, QPainterPath, QPaintEvent, QPen
 from PySide6.QtWidgets import QButtonGroup, QHBoxLayout, QRadioButton, QSizePolicy, QWidget
 
-from gui.theme import theme
+from gui.theme.theme import theme
+from gui.widgets.inline_row import Run, paint_runs, row_width
 from gui.widgets.marks import paint_focus_ring
-from gui.widgets.painted import paint_box
-from gui.widgets.runs import Run, paint_runs, row_width
+from gui.widgets.painted_button import paint_box
 
 
 class _Segment(QRadioButton):

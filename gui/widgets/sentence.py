@@ -7,7 +7,7 @@ import html
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel, QSizePolicy, QWidget
 
-from gui.theme import set_property, theme
+from gui.theme.theme import set_property, theme
 
 
 class Sentence(QLabel):

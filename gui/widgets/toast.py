@@ -18,7 +18,7 @@ from PySide6.QtCore import (
 from PySide6.QtGui import QAccessible, QAccessibleEvent, QCursor, QKeyEvent
 from PySide6.QtWidgets import QApplication, QFrame, QHBoxLayout, QLabel, QPushButton, QWidget
 
-from gui.theme import set_property, theme
+from gui.theme.theme import set_property, theme
 from gui.widgets.error_card import IconMark
 
 LIFETIME_MS = 6000

@@ -7,11 +7,11 @@ from PySide6.QtGui import QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from core.chat import RULES, RouteDecision
-from gui.icons import paint_icon
-from gui.theme import theme
+from gui.theme.icons import paint_icon
+from gui.theme.theme import theme
+from gui.widgets.formatting import SIDE_ICONS, side_word
 from gui.widgets.marks import text_baseline
-from gui.widgets.painted import Painted
-from gui.widgets.words import SIDE_ICONS, side_word
+from gui.widgets.painted_button import Painted
 
 WIDTH_PX = 408
 RULE_WORDS: dict[str, str] = {

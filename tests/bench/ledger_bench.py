@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from core.chat import Usage, new_correlation_id
-from core.spend.ledger import HoldRequest, Ledger, NewRequest, Outcome, SpendLimit, TokenLimit
+from core.ledger.ledger import HoldRequest, Ledger, NewRequest, Outcome, SpendLimit, TokenLimit
 from tests.bench.measure import Figure, median, percentile
 
 LIMITS = (

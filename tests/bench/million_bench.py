@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from core.spend.database import LEDGER_FILE
-from core.spend.ledger import Ledger
+from core.ledger.database import LEDGER_FILE
+from core.ledger.ledger import Ledger
 from tests.bench.measure import Figure, median
 from tests.support.many_rows import fill
 

@@ -31,8 +31,9 @@ def bare() -> None:
 
 def panel() -> None:
     from core.chat import ChatRequest, TextDelta
-    from gui import app, window
-    from gui.bridge import Bridge
+    from gui import app
+    from gui.shell import window
+    from gui.shell.bridge import Bridge
 
     painted = False
 

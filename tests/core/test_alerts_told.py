@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from core.bookkeeping import Bookkeeping
+from core.ledger.limits import BudgetAlert
+from core.services.ledger import Bookkeeping
 from core.settings import SettingsStore
-from core.spend.budget import BudgetAlert
 from core.structured.scoreboard import Scoreboard
 
 

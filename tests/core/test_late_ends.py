@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from core.chat import ChatRequest, Finished, Started, StreamEvent, TextDelta
-from core.spend.ledger import Ledger, Outcome
+from core.ledger.ledger import Ledger, Outcome
 from tests.support.openai_server import vllm_error
 from tests.support.two_sides import TwoSides, two_sides
 

@@ -34,9 +34,9 @@ from typing import Any
 import pytest
 
 from core.chat import TextDelta
+from core.ledger.ledger import Ledger
 from core.router_core import RouterCore
 from core.settings import SettingsStore
-from core.spend.ledger import Ledger
 from tests.support.books import PRICES, Booking, Bookkeeper, served
 from tests.support.openai_server import OpenAIServer
 

@@ -17,9 +17,9 @@ import pytest
 
 from core.chat import ChatRequest, Usage, new_correlation_id
 from core.errors import DeadlineExceeded, DuplicateRequest, LedgerUnavailable
-from core.routing.kept_answers import FILE_NAME
-from core.spend.ledger import Ledger
-from core.spend.rows import LedgerRow
+from core.ledger.ledger import Ledger
+from core.ledger.models import LedgerRow
+from core.routing.idempotency_store import FILE_NAME
 from tests.core.test_router_queue import Asked, posted
 from tests.support.anthropic_server import AnthropicServer, Says, ToolUse
 from tests.support.two_sides import KEY, TwoSides, two_sides

@@ -203,7 +203,7 @@ class Starting:
 async def test_what_only_the_api_may_serve_does_not_wait_for_local(
     home: Path, monkeypatch: pytest.MonkeyPatch, mode: str, force: Any
 ) -> None:
-    monkeypatch.setattr("core.local.keeper.choose_server", lambda *_: Starting())
+    monkeypatch.setattr("core.local.manager.choose_server", lambda *_: Starting())
     env = {"SIGNALBOX_HOME": str(home), "ROUTING_MODE": mode}
     async with RouterCore(SettingsStore(env=env), local_start="eager") as core:
         with pytest.raises(AuthenticationFailed):
@@ -214,7 +214,7 @@ async def test_what_only_the_api_may_serve_does_not_wait_for_local(
 async def test_what_local_will_serve_waits_for_it(
     home: Path, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
-    monkeypatch.setattr("core.local.keeper.choose_server", lambda *_: Starting())
+    monkeypatch.setattr("core.local.manager.choose_server", lambda *_: Starting())
     async with AnthropicServer() as api:
         env = {"SIGNALBOX_HOME": str(home), "SPEND_LIMIT_DOLLARS": limit}
         env |= {"ANTHROPIC_BASE_URL": api.url, "ANTHROPIC_API_KEY": "sk-ant-x"} if limit == "0" else {}

@@ -13,11 +13,11 @@ import pytest
 
 from core.chat import ChatRequest, ChatResult, Failed, Finished, StreamEvent, Waiting
 from core.errors import DuplicateRequest, Overloaded, QueueFull, RateExceeded, RunawayPaused, SignalboxError
+from core.ledger.database import LEDGER_FILE
+from core.ledger.sliding_window import from_text, to_text
 from core.routing.conversations import conversation_of
-from core.routing.kept_answers import FILE_NAME
+from core.routing.idempotency_store import FILE_NAME
 from core.routing.local_queue import QueueState
-from core.spend.database import LEDGER_FILE
-from core.spend.rates import from_text, to_text
 from tests.support.anthropic_server import Says, refusal
 from tests.support.openai_server import Metrics, Streams, vllm_error
 from tests.support.two_sides import TwoSides, two_sides

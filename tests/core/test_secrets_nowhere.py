@@ -23,10 +23,10 @@ import pytest
 
 from core.chat import ChatRequest, ChatResult, Failed, Finished, JsonSchemaFormat, Message
 from core.errors import SignalboxError
-from core.observe import log_path, private, redacted_traceback, setup_logging
-from core.request_text import forget_requests
 from core.router_core import RouterCore
-from core.routing.kept_answers import FILE_NAME as KEPT_ANSWERS
+from core.routing.idempotency_store import FILE_NAME as KEPT_ANSWERS
+from core.telemetry.logs import log_path, private, redacted_traceback, setup_logging
+from core.telemetry.request_text import forget_requests
 from tests.support.collector import Collector, collector
 from tests.support.echo_server import EchoServer, echo_server
 from tests.support.fake_core import MemoryKeyring

@@ -22,7 +22,7 @@ from core.errors import (
     RateExceeded,
     RunawayPaused,
 )
-from core.spend.ledger import (
+from core.ledger.ledger import (
     HoldRequest,
     Ledger,
     Outcome,
@@ -32,7 +32,7 @@ from core.spend.ledger import (
     ScoreEntry,
     TokenLimit,
 )
-from tests.core.spend.test_ledger_machine import LedgerMachine, machine_settings
+from tests.core.ledger.test_ledger_machine import LedgerMachine, machine_settings
 from tests.support.ledgers import EVENING, HandClock, hold, month_limit, new_request, open_ledger
 from tests.support.postgres import PostgresServer, missing
 

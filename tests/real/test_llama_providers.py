@@ -15,7 +15,7 @@ import pytest
 
 from core.chat import ChatRequest, JsonSchemaFormat, Message, TextDelta, Tool
 from core.errors import ContextTooLong, Unavailable
-from core.local.model_file import packaged_model_path
+from core.local.embedded import packaged_model_path
 from core.providers import AnthropicProvider, VLLMProvider, complete
 from tests.support.providers import drain
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from core.spend.ledger import Ledger, LedgerRow
+from core.ledger.ledger import Ledger, LedgerRow
 from tests.support import screen
 from tests.support.screen import PanelOnScreen, until, virtual_screen
 

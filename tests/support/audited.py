@@ -12,8 +12,8 @@ from sqlalchemy import create_engine
 from sqlalchemy.engine import Connection
 from sqlalchemy.pool import StaticPool
 
-from core.spend import audit, schema
-from core.spend.database import begin_writing
+from core.ledger import audit, schema
+from core.ledger.database import begin_writing
 
 COLUMNS = [column.name for column in schema.attempts.c]
 

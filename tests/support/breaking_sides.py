@@ -26,23 +26,22 @@ from core.chat import (
     UsageReported,
 )
 from core.errors import SignalboxError
+from core.ledger.ledger import Ledger
+from core.pricing.prices import PriceTable
 from core.providers.base import Capabilities, CheckResult, InferenceProvider
 from core.routing.admission import Admission, Track
-from core.routing.following import Following
-from core.routing.health import Breaker, Breakers
+from core.routing.circuit_breaker import Breaker, Breakers
 from core.routing.idempotency import Answers
-from core.routing.judging import Judge
 from core.routing.local_queue import LocalQueue
-from core.routing.machine import LocalMachine
+from core.routing.machine_time import LocalMachine
+from core.routing.observers import Watchers
+from core.routing.output_check import Judge
 from core.routing.policy import Health, SideState
-from core.routing.retry import Backoff
+from core.routing.preparation import Shaper
+from core.routing.recovery import Backoff, Following
 from core.routing.router import Router
-from core.routing.settling import Settling
-from core.routing.shaping import Shaper
-from core.routing.watchers import Watchers
+from core.routing.settlement import Settling
 from core.settings import Settings
-from core.spend.ledger import Ledger
-from core.spend.prices import PriceTable
 from core.structured.scoreboard import Scoreboard
 from core.telemetry.metrics import Metrics
 from core.telemetry.traces import Tracer

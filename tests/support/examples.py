@@ -17,9 +17,9 @@ from core.chat import (
     Signals,
     Usage,
 )
+from core.ledger.limits import Budget
 from core.local.server import ServerState
-from core.spend.budget import Budget
-from core.status import ApiStatus, CoreStatus
+from core.services.status import ApiStatus, CoreStatus
 
 NANO = 1_000_000_000
 

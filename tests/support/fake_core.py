@@ -12,11 +12,11 @@ import keyring.errors
 
 from core.errors import InvalidRequest, SignalboxError
 from core.keys import KeyName, KeyStatus, KeyStore
+from core.ledger.models import ArmedLimit, LedgerRow, ReportKey, ReportRow
 from core.local.server import ServerState
 from core.providers.base import CheckResult
+from core.services.status import ApiStatus, CoreStatus, LedgerCheck, Problem
 from core.settings import SettingsStore
-from core.spend.rows import ArmedLimit, LedgerRow, ReportKey, ReportRow
-from core.status import ApiStatus, CoreStatus, LedgerCheck, Problem
 
 
 class MemoryKeyring(keyring.backend.KeyringBackend):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from core.chat import Usage
 from core.errors import BudgetExceeded, LedgerUnavailable, RateExceeded
-from core.spend.ledger import Ledger, Outcome, RateLimit
+from core.ledger.ledger import Ledger, Outcome, RateLimit
 from tests.support.ledgers import HandClock, hold, new_request
 
 

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from core.chat import Side, new_correlation_id
-from core.spend.ledger import HoldRequest, Ledger, NewRequest, SpendLimit
+from core.ledger.ledger import HoldRequest, Ledger, NewRequest, SpendLimit
 
 ZONE = timezone(timedelta(hours=5, minutes=30))
 EVENING = datetime(2026, 11, 23, 23, 50, tzinfo=ZONE)

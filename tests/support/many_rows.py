@@ -8,9 +8,9 @@ from pathlib import Path
 
 from sqlalchemy.dialects import sqlite
 
-from core.spend import schema
-from core.spend.check import sums_of_rows
-from core.spend.database import LEDGER_FILE, open_engine
+from core.ledger import schema
+from core.ledger.database import LEDGER_FILE, open_engine
+from core.ledger.reconcile import sums_of_rows
 
 FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)
 DAYS = 365

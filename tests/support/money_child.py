@@ -113,18 +113,18 @@ def warm_up() -> None:
     import importlib
 
     from core.chat import Usage
-    from core.spend.prices import PriceTable
+    from core.pricing.prices import PriceTable
 
     for name in (
         "anthropic",
         "openai",
         "sqlalchemy.dialects.sqlite",
-        "core.spend.store",
-        "core.spend.reports",
+        "core.ledger.operations",
+        "core.ledger.queries",
     ):
         importlib.import_module(name)
     importlib.import_module("core.providers.anthropic")
-    importlib.import_module("core.providers.vllm")
+    importlib.import_module("core.providers.openai")
     PriceTable().cost_nanodollars("claude-opus-5", Usage(output_tokens=1))
 
 

@@ -15,8 +15,8 @@ from PySide6.QtCore import QCoreApplication, QEvent
 from PySide6.QtWidgets import QApplication, QWidget
 from qasync import QEventLoop
 
-from gui.bridge import Bridge
-from gui.theme import theme
+from gui.shell.bridge import Bridge
+from gui.theme.theme import theme
 from tests.support.fake_core import FakeCore
 
 W = TypeVar("W", bound=QWidget)

@@ -11,7 +11,7 @@ import pytest
 
 from core.chat import Usage
 from core.cli import main
-from core.spend.ledger import Ledger, Outcome
+from core.ledger.ledger import Ledger, Outcome
 from tests.support.ledgers import hold, new_request
 
 COST = 1_230_000

@@ -14,9 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from core.chat import Side, Usage, new_correlation_id
 from core.cli.main import main
 from core.cli.metrics import MOST_KEYS
-from core.spend.budget import SpendLimit
-from core.spend.ledger import Ledger
-from core.spend.rows import HoldRequest, NewRequest, Outcome
+from core.ledger.ledger import Ledger
+from core.ledger.limits import SpendLimit
+from core.ledger.models import HoldRequest, NewRequest, Outcome
 
 LIMIT = SpendLimit(name="SPEND_LIMIT_DOLLARS", nanodollars=500 * 10**9)
 USAGE = Usage(fresh_input_tokens=100, cache_read_tokens=40, cache_write_5m_tokens=7, output_tokens=51)

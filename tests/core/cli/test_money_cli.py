@@ -16,8 +16,8 @@ import pytest
 from core.chat import ChatRequest, TextDelta, Usage
 from core.cli import main
 from core.cli.holds import holds
+from core.ledger.ledger import Ledger, Outcome, RunawayLimit
 from core.router_core import RouterCore
-from core.spend.ledger import Ledger, Outcome, RunawayLimit
 from tests.core.cli.test_cli import api as api  # the fixture
 from tests.core.cli.test_cli import run_json
 from tests.support.anthropic_server import AnthropicServer, Says

@@ -11,8 +11,8 @@ import pytest
 
 from core.chat import Usage
 from core.cli import main
-from core.spend.ledger import HoldRequest, Ledger, LedgerRow, NewRequest, Outcome
-from core.spend.prices import PriceTable
+from core.ledger.ledger import HoldRequest, Ledger, LedgerRow, NewRequest, Outcome
+from core.pricing.prices import PriceTable
 
 KNOWN = "claude-sonnet-4-6"
 NEW = "claude-nobody-9"

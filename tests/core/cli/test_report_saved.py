@@ -9,7 +9,7 @@ import pytest
 
 from core.chat import Savings, Usage
 from core.cli import main
-from core.spend.ledger import Outcome
+from core.ledger.ledger import Outcome
 from tests.core.cli.test_cli import run_json
 from tests.support.ledgers import hold, new_request, open_ledger
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from core.cli import main
-from core.spend.ledger import Ledger
-from core.spend.rows import ScoreEntry
+from core.ledger.ledger import Ledger
+from core.ledger.models import ScoreEntry
 from tests.support.anthropic_server import AnthropicServer, Says, ToolUse
 from tests.support.openai_server import OpenAIServer
 

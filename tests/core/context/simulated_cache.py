@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from core.chat import CacheMarks, Usage
-from core.context.cache_memory import PrefixBoundary
-from core.context.cache_terms import CachePrices
+from core.context.cache_memory import CachePrices, PrefixBoundary
 
 SONNET = CachePrices(fresh=3_000_000_000, read=300_000_000, write_5m=3_750_000_000, write_1h=6_000_000_000)
 LOOKBACK_BLOCKS = 20

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.chat import CacheMarks, CachePlan, Usage
-from core.context.cache_memory import PrefixBoundary
-from core.context.cache_terms import CachePrices, minimum_cache_tokens
+from core.context.cache_memory import CachePrices, PrefixBoundary, minimum_cache_tokens
 from core.context.caching import MOST_LOST_PROMPTS, PAID_BACK_SHARE, WRITING_S, CachePlanner
 from tests.core.context.simulated_cache import SONNET, SimulatedCache, prompt
 

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.chat import ChatRequest, ImagePart, Message, ToolCall
-from core.context.compression import compress
-from core.context.passages import passages
+from core.context.compression import compress, passages
 
 SENTENCE = "The signal box stands at the junction and sets the points for every train that passes it. "
 PARAGRAPH = (SENTENCE * 4).strip()

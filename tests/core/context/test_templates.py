@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.chat import ChatRequest, JsonSchemaFormat, Message, Side, Tool
-from core.context.families import FAMILIES, family_of
-from core.context.templates import MAX_TEMPLATE_BYTES, PACKAGED_FOLDER, Templates
+from core.context.templates import FAMILIES, MAX_TEMPLATE_BYTES, PACKAGED_FOLDER, Templates, family_of
 from core.errors import InvalidRequest
 
 SCHEMA = {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.local.model_file import LoadTimes, model_name, packaged_model_path
+from core.local.embedded import LoadTimes, model_name, packaged_model_path
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,9 @@ from core.chat import (
     UsageReported,
 )
 from core.errors import InvalidRequest, Unavailable
-from core.observe import traceparent
 from core.providers import AnthropicProvider, complete
 from core.providers.wire_text import REPAIRED_TEXT
+from core.telemetry.logs import traceparent
 from tests.support.anthropic_server import (
     KEY,
     MODEL,

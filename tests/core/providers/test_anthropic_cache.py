@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from core.chat import CacheMarks, ChatRequest, ImagePart, Message, Tool, ToolCall, Usage
 from core.providers import AnthropicProvider
-from core.providers.anthropic_wire import anthropic_payload, count_arguments
-from core.providers.claude_models import claude_family
+from core.providers.anthropic_wire import anthropic_payload, claude_family, count_arguments
 from tests.support.anthropic_server import AnthropicServer, Says
 from tests.support.providers import drain
 

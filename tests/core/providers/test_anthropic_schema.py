@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.chat import ChatRequest, JsonSchemaFormat
-from core.providers.anthropic_wire import count_arguments
-from core.providers.claude_models import claude_family
-from core.routing.signals import read_signals
+from core.providers.anthropic_wire import claude_family, count_arguments
+from core.routing.complexity import read_signals
 
 MODEL = "claude-sonnet-4-6-20260501"
 

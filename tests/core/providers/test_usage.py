@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from core.chat import Usage
+from core.pricing.prices import PriceTable
 from core.providers.usage import anthropic_usage, openai_usage
-from core.spend.prices import PriceTable
 
 FILES = [
     json.loads(path.read_text(encoding="utf-8"))

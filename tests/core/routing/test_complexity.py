@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.chat import ChatRequest, JsonSchemaFormat, Message, Tool
-from core.routing.complexity import FEATURES, score
-from core.routing.signals import read_signals
+from core.routing.complexity import FEATURES, read_signals, score
 from tests.core.routing import complexity_reference as reference
 
 SIMPLE = ("What is the capital of France?", "Translate 'good morning' to German.", "hi", "")

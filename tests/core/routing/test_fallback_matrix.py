@@ -49,10 +49,10 @@ from core.errors import (
     TimedOut,
     Unavailable,
 )
-from core.providers.failures import Endpoint, provider_failure
+from core.ledger.ledger import Ledger
+from core.providers.errors import Endpoint, provider_failure
 from core.routing.policy import Health
 from core.settings import Settings
-from core.spend.ledger import Ledger
 from tests.support.breaking_sides import BEGUN, Behaviour, Breaks, Replies, Told, Workshop
 
 ENDPOINT = Endpoint(

@@ -9,11 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.chat import ChatRequest, Message, ToolCall
-from core.providers.anthropic_wire import count_arguments
-from core.providers.claude_models import claude_family
+from core.providers.anthropic_wire import claude_family, count_arguments
 from core.providers.openai_wire import chat_messages
 from core.providers.wire_text import valid_json
-from core.routing.signals import read_signals
+from core.routing.complexity import read_signals
 
 MODEL = "claude-sonnet-4-6"
 ANY_TEXT = st.text(alphabet=st.characters(), max_size=40)

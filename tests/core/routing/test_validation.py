@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from core.chat import ChatRequest, JsonSchemaFormat, Tool
 from core.errors import InvalidRequest
 from core.providers.wire_text import wire_safe
-from core.routing.signals import read_signals
+from core.routing.complexity import read_signals
 from core.routing.validation import validated
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.spend.rows import ScoreEntry as LedgerEntry
-from core.spend.rows import ScoreRow
+from core.ledger.models import ScoreEntry as LedgerEntry
+from core.ledger.models import ScoreRow
 from core.structured.probe import probe_prompts
 from core.structured.scoreboard import (
     ENOUGH_TRIED,

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from core.base.redaction import redact
 from core.chat import Estimate, RouteDecision, Signals, Usage
-from core.observe import traceparent, with_traceparent
-from core.redaction import redact
+from core.telemetry.logs import traceparent, with_traceparent
 from core.telemetry.otlp import shown_address, traces_address
 from core.telemetry.records import RequestRecord
 from core.telemetry.traces import MISSING_EXTRA, Tracer

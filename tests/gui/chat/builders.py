@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from core.chat import ChatResult, Estimate, Feature, RouteDecision, Side, Signals, Usage
-from gui.chat.records import ChatOptions, Conversation, StoredMessage, new_id
+from gui.chat.storage.models import ChatOptions, Conversation, StoredMessage, new_id
 
 NOW = datetime(2026, 6, 12, 14, 32, tzinfo=UTC)
 

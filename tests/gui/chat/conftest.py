@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PySide6.QtWidgets import QApplication
 
-from gui.theme import theme
+from gui.theme.theme import theme
 from tests.gui.chat.panel import ChatPanel, chat_panel
 
 

@@ -13,9 +13,9 @@ from PySide6.QtCore import QCoreApplication, QEvent
 from PySide6.QtWidgets import QApplication
 from qasync import QEventLoop
 
-from gui.bridge import Bridge
 from gui.chat.page import ChatPage
-from gui.theme import theme
+from gui.shell.bridge import Bridge
+from gui.theme.theme import theme
 from tests.gui.chat.scripted_core import ScriptedCore
 from tests.support.panel_loop import qt_loop
 

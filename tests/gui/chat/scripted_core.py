@@ -12,7 +12,7 @@ from typing import Any
 from core.chat import ChatRequest, Failed, Finished, RouteDecision, Started, StreamEvent, TextDelta, Waiting
 from core.context.trimming import plan_summary
 from core.errors import SignalboxError
-from core.spend.prices import PriceTable
+from core.pricing.prices import PriceTable
 from tests.gui.chat.builders import make_decision, make_result
 from tests.support.fake_core import FakeCore
 

@@ -10,7 +10,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QWidget
 
 from gui.chat.composer import Composer
-from gui.theme import theme
+from gui.theme.theme import theme
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from PySide6.QtWidgets import QAbstractButton
 
 from core.chat import CONTINUE_PROMPT, Usage
 from core.errors import Unavailable
+from core.ledger.models import LedgerRow
 from core.local.server import ServerState
-from core.spend.rows import LedgerRow
 from gui.chat.answer_message import AnswerMessage
 from gui.chat.user_message import UserMessage
 from gui.widgets.decision_card import DecisionCard

@@ -91,7 +91,7 @@ def test_a_disk_that_is_full_is_said_and_nothing_on_screen_is_lost(
 ) -> None:
     import sqlite3
 
-    from gui.chat import store as store_module
+    from gui.chat.storage import store as store_module
 
     async def body() -> None:
         page = await panel.open()

@@ -10,10 +10,10 @@ from PySide6.QtGui import QColor, QTextCursor, QWheelEvent
 from PySide6.QtWidgets import QApplication, QWidget
 
 from gui.chat.answer_message import AnswerMessage
+from gui.chat.markdown.prose import ProseBlock
 from gui.chat.page import ChatPage
-from gui.chat.prose_block import ProseBlock
 from gui.chat.thread_view import SHOWN_MESSAGES, ThreadView
-from gui.theme import theme
+from gui.theme.theme import theme
 from gui.widgets.route_badge import RouteBadge
 from tests.gui.chat.looking import last_answer, shown
 from tests.gui.chat.panel import ChatPanel

@@ -8,9 +8,9 @@ from PySide6.QtTest import QTest
 
 from core.chat import Waiting, WaitReason
 from gui.chat.answer_message import AnswerMessage
-from gui.chat.waiting import Wait
-from gui.theme import theme
-from gui.widgets.runs import Run
+from gui.chat.session import Wait
+from gui.theme.theme import theme
+from gui.widgets.inline_row import Run
 from tests.gui.chat.builders import make_decision
 from tests.gui.chat.panel import ChatPanel
 from tests.gui.chat.scripted_core import Gate, Script
@@ -50,7 +50,7 @@ def test_the_words_have_place_and_time_where_they_are_known(
 
 def test_the_time_runs_down_to_any_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr("gui.chat.waiting.time.monotonic", lambda: now)
+    monkeypatch.setattr("gui.chat.session.time.monotonic", lambda: now)
     wait = Wait.begun(Waiting("local_queue", "Busy.", 8.0, 1))
     now = 103.0
     assert wait.words == "for Local, 1 ahead, about 5 s"

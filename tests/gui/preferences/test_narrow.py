@@ -13,7 +13,7 @@ from gui.preferences import PreferencesPage
 from gui.preferences.fields import TextField
 from gui.preferences.rows import SettingRow
 from gui.preferences.shortcuts_section import ShortcutsSection
-from gui.theme import theme
+from gui.theme.theme import theme
 from tests.support.panel_loop import Panel
 
 SECTIONS = ("providers", "routing", "local", "spend", "reliability", "observability", "data")

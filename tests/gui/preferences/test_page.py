@@ -10,22 +10,20 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractButton, QComboBox, QLineEdit, QSlider, QWidget
 
-from core.doctor import Finding
+from core.doctor.checks import Finding
 from core.local.server import ServerState
 from gui.preferences import PreferencesPage
-from gui.preferences.about_section import AboutSection
+from gui.preferences.about_section import AboutSection, ended
 from gui.preferences.appearance_section import (
     AppearanceSection,
     appearance_file,
     keep_appearance,
     restore_appearance,
 )
-from gui.preferences.catalogue import SECTIONS
+from gui.preferences.catalogue import SECTIONS, find, places
 from gui.preferences.data_section import DataSection, describe_path, size_words
-from gui.preferences.findings import ended
 from gui.preferences.local_section import LocalSection
-from gui.preferences.search import find, places
-from gui.theme import theme
+from gui.theme.theme import theme
 from tests.support.fake_core import MemoryKeyring, ledger_problem
 from tests.support.panel_loop import Panel
 

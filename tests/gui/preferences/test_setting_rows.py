@@ -14,7 +14,7 @@ from gui.preferences import PreferencesPage
 from gui.preferences.catalogue import SETTINGS
 from gui.preferences.fields import ChoiceField, PathField, SwitchField, TextField
 from gui.preferences.rows import SettingRow, with_thousands
-from gui.theme import theme
+from gui.theme.theme import theme
 from tests.support.panel_loop import Panel
 
 

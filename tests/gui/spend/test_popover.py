@@ -14,9 +14,9 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QLabel, QWidget
 
 from core.errors import InvalidRequest, LedgerUnavailable
-from core.spend.budget import Budget, LimitStanding, SpendLimit, TokenLimit
-from core.spend.rows import ArmedLimit, ReportRow
-from core.status import LedgerCheck
+from core.ledger.limits import Budget, LimitStanding, SpendLimit, TokenLimit
+from core.ledger.models import ArmedLimit, ReportRow
+from core.services.status import LedgerCheck
 from gui.spend.held import UnresolvedRow, read_amount
 from gui.spend.limits import amount_words, checked_words, limit_words
 from gui.spend.popover import SpendPopover

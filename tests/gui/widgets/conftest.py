@@ -9,7 +9,7 @@ import pytest
 from PySide6.QtCore import QCoreApplication, QEvent
 from PySide6.QtWidgets import QApplication, QWidget
 
-from gui.theme import theme
+from gui.theme.theme import theme
 
 W = TypeVar("W", bound=QWidget)
 

@@ -13,7 +13,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QLabel, QToolButton, QVBoxLayout, QWidget
 
 from core.chat import CacheToll, ContextEconomy, Savings
-from gui.theme import theme
+from gui.theme.theme import theme
 from gui.widgets.decision_card import DecisionCard
 from gui.widgets.decision_facts import (
     money_facts,
@@ -26,9 +26,9 @@ from gui.widgets.decision_facts import (
 from gui.widgets.empty_state import EmptyState
 from gui.widgets.error_card import ErrorCard, ShortCard
 from gui.widgets.fold import Fold
+from gui.widgets.formatting import cost_of, settled_on
 from gui.widgets.sentence import Sentence
 from gui.widgets.toast import LIFETIME_MS, Toast, ToastHost
-from gui.widgets.words import cost_of, settled_on
 from tests.support.examples import API_RESULT, EVENTFUL, METERED, REFUSED, REPLAYED, a_decision, a_result
 
 Show = Callable[[QWidget], QWidget]

@@ -14,17 +14,16 @@ from PySide6.QtWidgets import QApplication, QVBoxLayout, QWidget
 
 from core.chat import Estimate
 from core.local.server import ServerState
-from core.status import ApiStatus, CoreStatus
-from gui.theme import theme
+from core.services.status import ApiStatus, CoreStatus
+from gui.shell.header import HeaderStrip, short_model
+from gui.shell.rail import Rail
+from gui.theme.theme import theme
 from gui.widgets.budget_bar import BudgetBar, BudgetSummary
 from gui.widgets.decision_card import DecisionCard
-from gui.widgets.header import HeaderStrip, short_model
-from gui.widgets.lamp import LAMP_WORDS, Lamp
-from gui.widgets.marks import paint_lamp
+from gui.widgets.marks import LAMP_WORDS, Lamp, paint_lamp
 from gui.widgets.mini_bar import MiniBar
 from gui.widgets.money_label import MoneyLabel
 from gui.widgets.origin_tag import OriginTag
-from gui.widgets.rail import Rail
 from gui.widgets.route_badge import RouteBadge
 from gui.widgets.route_line import RouteLine
 from gui.widgets.segmented import SegmentedSwitch

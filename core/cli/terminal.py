@@ -1,0 +1,199 @@
+"""What a request waits for, on standard error: one line that is rewritten on a terminal, a few lines elsewhere.
+
+Argument types: each reads one argument or says in a few words why it can't; argparse then exits with 2.
+
+What a command raises when it can't be run as it was given.
+
+A table of plain text: the first column to the left, figures to the right.
+
+Standard input as it comes, read so that Ctrl+C is never kept waiting for more of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import codecs
+import io
+import math
+import shutil
+import sys
+from collections.abc import AsyncGenerator, Collection, Sequence
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+from core.base.async_tools import in_daemon_thread
+from core.chat import Waiting, WaitReason
+from core.cli.footer import waiting_line
+from core.errors import InvalidRequest
+from core.pricing.money import dollars_to_nano
+
+FEWER = 4
+"""Off a terminal, a place in line is told again when only a fourth as many are ahead: 64, 16, 4, 1, none."""
+
+
+class WaitLines:
+    """``show`` each ``Waiting``; ``end`` before anything else is printed."""
+
+    def __init__(self) -> None:
+        self._rewrites = sys.stderr.isatty()
+        self._width = 0
+        self._told: tuple[WaitReason, str] | None = None
+        self._ahead = 0
+
+    def show(self, waiting: Waiting) -> None:
+        if self._rewrites:
+            self._rewrite(waiting_line(waiting))
+        elif self._is_worth_a_line(waiting):
+            sys.stderr.write(waiting_line(waiting) + "\n")
+            sys.stderr.flush()
+
+    def end(self) -> None:
+        """Take a line that would be rewritten away: the wait is over, and the footer says how long it was."""
+        if self._width:
+            self._rewrite("")
+
+    def _rewrite(self, line: str) -> None:
+        # A line that wraps can't be rewritten. Blanks clear it on any terminal; not all know escape sequences.
+        line = line[: max(1, shutil.get_terminal_size().columns - 1)]
+        sys.stderr.write("\r" + line.ljust(self._width) + ("" if line else "\r"))
+        sys.stderr.flush()
+        self._width = len(line)
+
+    def _is_worth_a_line(self, waiting: Waiting) -> bool:
+        # What it says of the local line changes with the place; of anything else, other words are another wait.
+        wait = (waiting.reason, "" if waiting.reason == "local_queue" else waiting.detail)
+        news = wait != self._told or waiting.position * FEWER <= self._ahead != waiting.position
+        if news:
+            self._told, self._ahead = wait, waiting.position
+        return news
+
+
+def count(text: str) -> int:
+    """Read a whole number from 1 on."""
+    digits = text.strip()
+    if not (digits.isascii() and digits.isdigit() and 0 < len(digits) <= 12 and int(digits) >= 1):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(digits)
+
+
+def seconds(text: str) -> float:
+    """Read a number of seconds above 0."""
+    value = _number(text)
+    if value is None or value <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return value
+
+
+def temperature(text: str) -> float:
+    value = _number(text)
+    if value is None or not 0 <= value <= 2:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 2")
+    return value
+
+
+def name(text: str) -> str:
+    """Read a name that is not empty."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty")
+    return text
+
+
+def nanodollars(text: str) -> int:
+    """Read an amount of dollars, 0 or more, as nano-dollars."""
+    try:
+        amount = Decimal(text.strip().removeprefix("$"))
+        if amount.is_finite() and amount >= 0:
+            return dollars_to_nano(amount)
+    except (ArithmeticError, InvalidRequest):
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is not an amount of dollars, such as 0 or 0.25")
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+class UsageError(InvalidRequest):
+    """The arguments or the input cannot be used; exit code 2."""
+
+
+EMPTY = "–"
+
+
+def table(
+    heads: Sequence[str],
+    lines: Sequence[Sequence[str]],
+    *,
+    left: Collection[int] = (0,),
+    optional: Collection[int] = (),
+) -> str:
+    """Return the table, each line ended. Columns in ``left`` are texts; ``optional`` ones that are ``EMPTY`` in
+    every line are left out."""
+    shown = [
+        column
+        for column in range(len(heads))
+        if column not in optional or any(line[column] != EMPTY for line in lines)
+    ]
+    widths = {column: max(len(line[column]) for line in (heads, *lines)) for column in shown}
+    text = ""
+    for line in (heads, *lines):
+        cells = [
+            line[column].ljust(widths[column]) if column in left else line[column].rjust(widths[column])
+            for column in shown
+        ]
+        text += "  ".join(cells).rstrip() + "\n"
+    return text
+
+
+CHUNK_BYTES = 65_536
+NON_BLOCKING_PAUSE_S = 0.05
+
+
+async def read_all() -> str:
+    """Return all of standard input. :raises UnicodeDecodeError: it is no text in the terminal's encoding."""
+    return "".join([piece async for piece in _pieces()])
+
+
+async def read_lines() -> AsyncGenerator[list[str], None]:
+    """Yield the lines of standard input, without their ends, as many at once as have arrived.
+
+    :raises UnicodeDecodeError: it is no text in the terminal's encoding.
+    """
+    begun: list[str] = []
+    async for piece in _pieces():
+        first, *rest = piece.split("\n")
+        begun.append(first)
+        if rest:
+            lines = ["".join(begun), *rest[:-1]]
+            begun = [rest[-1]]
+            yield lines
+    if last := "".join(begun):
+        yield [last]
+
+
+async def _pieces() -> AsyncGenerator[str, None]:
+    """Yield text as soon as it is there.
+
+    The raw file is read: a thread that waits inside ``sys.stdin`` itself holds a lock which Python wants when it
+    ends, and it aborts ("could not acquire lock ... at interpreter shutdown").
+    """
+    stream: Any = sys.stdin
+    raw = getattr(getattr(stream, "buffer", None), "raw", None)
+    if raw is None:  # text in memory, which never blocks
+        yield stream.read()
+        return
+    decode = codecs.getincrementaldecoder(stream.encoding)(stream.errors)
+    newlines = io.IncrementalNewlineDecoder(decode, translate=True)
+    while (chunk := await in_daemon_thread(partial(raw.read, CHUNK_BYTES), name="stdin")) != b"":
+        if chunk is None:  # the terminal was left non-blocking by another program, and nothing is there yet
+            await asyncio.sleep(NON_BLOCKING_PAUSE_S)
+        elif text := newlines.decode(chunk):
+            yield text
+    if text := newlines.decode(b"", final=True):
+        yield text

@@ -1,0 +1,302 @@
+"""Looks at each component: whether it was found, its version, whether it works, and what to do if not."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from core.base.async_tools import in_daemon_thread
+from core.base.redaction import redact
+from core.chat import ChatRequest
+from core.doctor import ledger_checks
+from core.doctor.findings import Component, Finding, Patient, State
+from core.errors import SignalboxError
+from core.local.manager import chosen_kind
+
+if TYPE_CHECKING:
+    from core.local.server import ServerState
+    from core.local.vllm_metrics import ServerLoad
+
+__all__ = ["Finding", "Patient", "State", "examine"]
+
+Check = Callable[[Patient], Awaitable[Finding]]
+
+COMMAND_TIMEOUT_S = 10.0
+CHECK_TIMEOUT_S = 15.0
+LOCAL_TIMEOUT_S = 90.0
+"""The embedded server may have to load its weights before it answers."""
+PYTHON = Component("Python")
+PANEL = Component("Panel (PySide6)")
+SETTINGS = Component("Settings")
+KEYRING = Component("Keyring", needed=False)
+API = Component("Anthropic API")
+LOCAL = Component("Local server")
+LOAD = Component("Local load", needed=False)
+DOCKER = Component("Docker", needed=False)
+GPU = Component("NVIDIA GPU", needed=False)
+
+
+async def examine(core: Patient, *, ask_local: bool = True) -> list[Finding]:
+    """Look at every component; one that hangs or breaks is a finding, not an exception.
+
+    Without ``ask_local`` the embedded server is not asked, which would count as a request; its state is told.
+    """
+    checks: list[tuple[Component, Check]] = [
+        (PYTHON, _python),
+        (PANEL, _panel),
+        (SETTINGS, _settings),
+        (ledger_checks.LEDGER, ledger_checks.ledger),
+        (ledger_checks.AUDIT, ledger_checks.audit),
+        (ledger_checks.LIMITS, ledger_checks.limits),
+        (ledger_checks.UNRESOLVED, ledger_checks.unresolved),
+        (ledger_checks.PAUSED, ledger_checks.paused),
+        (KEYRING, _keyring),
+        (API, _api),
+        (LOCAL, _local if ask_local else _local_unasked),
+        (LOAD, _load),
+        (DOCKER, _docker),
+        (GPU, _gpu),
+        (ledger_checks.PRICES, ledger_checks.prices),
+        (ledger_checks.TEMPLATES, ledger_checks.templates),
+        (ledger_checks.ANSWERS, ledger_checks.answers),
+        (ledger_checks.TELEMETRY, ledger_checks.telemetry),
+    ]
+    return list(await asyncio.gather(*(_guarded(component, check, core) for component, check in checks)))
+
+
+async def _guarded(component: Component, check: Check, core: Patient) -> Finding:
+    finding = await _in_time(component, check, core)
+    # An address may hold a password, and somebody else's error may quote a key.
+    return replace(
+        finding,
+        version=redact(finding.version),
+        detail=redact(finding.detail),
+        hint=redact(finding.hint),
+    )
+
+
+async def _in_time(component: Component, check: Check, core: Patient) -> Finding:
+    timeout_s = LOCAL_TIMEOUT_S if component is LOCAL else CHECK_TIMEOUT_S
+    limit = asyncio.timeout(timeout_s)
+    hint = ""
+    try:
+        async with limit:
+            return await check(core)
+    except SignalboxError as error:
+        detail, hint = error.message, error.hint
+    except Exception as error:  # noqa: BLE001  a doctor that dies of one patient helps nobody
+        detail = f"{type(error).__name__}: {error}"
+        if isinstance(error, TimeoutError) and limit.expired():
+            detail = f"no answer within {timeout_s:g} s"
+            hint = "Restart it, or look again in a moment."
+    return component.found("broken", detail, hint)
+
+
+async def _python(core: Patient) -> Finding:
+    return PYTHON.found("works", sys.executable, version=platform.python_version())
+
+
+async def _panel(core: Patient) -> Finding:
+    try:
+        version = importlib.metadata.version("PySide6-Essentials")
+    except importlib.metadata.PackageNotFoundError:
+        return PANEL.found("missing", hint="Run make setup, or: pip install signalbox-panel")
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return PANEL.found("works", "no screen here, so only the command line can be used", version=version)
+    return PANEL.found("works", version=version)
+
+
+async def _settings(core: Patient) -> Finding:
+    problems = core.settings.problems
+    if problems:
+        return SETTINGS.found(
+            "broken",
+            "; ".join(problem.message for problem in problems),
+            "Mend the value where it is set; until then the next source is used.",
+        )
+    return SETTINGS.found("works", str(core.home))
+
+
+async def _keyring(core: Patient) -> Finding:
+    backend = await core.keys.backend()
+    state: State = (
+        "works" if backend.state == "unlocked" else "missing" if backend.state == "none" else "broken"
+    )
+    return KEYRING.found(state, f"{backend.name}: {backend.message}", backend.hint)
+
+
+async def _api(core: Patient) -> Finding:
+    if not core.has_api_key:
+        return API.found(
+            "not_set_up", "no key", "signalbox keys set anthropic, or ANTHROPIC_API_KEY", needed=False
+        )
+    result = await core.test_anthropic_key()
+    return API.found("works", f"{len(result.models)} models in {result.latency_ms:.0f} ms")
+
+
+async def _local_unasked(core: Patient) -> Finding:
+    return await _local(core, ask=False)
+
+
+async def _local(core: Patient, *, ask: bool = True) -> Finding:
+    settings = core.settings.current
+    kind = chosen_kind(settings, core.settings.origin("vllm_base_url"))
+    component = Component(f"{LOCAL.name} ({kind})")
+    if kind == "none":
+        return component.found("not_set_up", "LOCAL_SERVER is none", needed=False)
+    if kind != "embedded":
+        result = await core.test_vllm(settings.vllm_base_url, core.vllm_key)
+        models = ", ".join(result.models) or "no model"
+        return component.found("works", f"{models} at {settings.vllm_base_url}, {result.latency_ms:.0f} ms")
+    if not ask:
+        return _embedded_state(component, (await core.status()).local)
+    result = await core.ask(ChatRequest.from_prompt("Say hi.", force="local", max_tokens=4, source="cli"))
+    return component.found(
+        "works",
+        f"{result.model} answered, first token after {result.ttft_ms or result.latency_ms:.0f} ms",
+        version=_version("xllamacpp"),
+    )
+
+
+def _embedded_state(component: Component, local: ServerState) -> Finding:
+    if local.phase == "failed":
+        return component.found(
+            "broken",
+            local.detail or "failed",
+            local.hint or "Its log is under Preferences, Local server.",
+            version=_version("xllamacpp"),
+        )
+    ready = local.phase == "ready"
+    detail = f"{local.model or 'The model'} is ready" if ready else f"it is {local.phase}"
+    return component.found(
+        "works" if ready else "not_set_up",
+        detail,
+        "" if ready or local.phase == "starting" else "Start it under Preferences, Local server.",
+        version=_version("xllamacpp"),
+        needed=False,
+    )
+
+
+async def _docker(core: Patient) -> Finding:
+    """Look at the engine and Compose; they are needed where the local server is a container."""
+    needed = chosen_kind(core.settings.current, core.settings.origin("vllm_base_url")) == "compose"
+    if shutil.which("docker") is None:
+        return DOCKER.found("missing", hint="Only for vLLM in a container: install Docker", needed=needed)
+    code, out = await _run("docker", "version", "--format", "{{.Server.Version}}")
+    if code != 0:
+        return DOCKER.found(
+            "broken",
+            out.splitlines()[-1] if out else "no answer",
+            "Start the Docker engine" + ("" if needed else "; only vLLM in a container needs it"),
+            needed=needed,
+        )
+    compose_code, compose = await _run("docker", "compose", "version", "--short")
+    if compose_code != 0:
+        return DOCKER.found("broken", "no Compose v2", "Install it", version=out, needed=needed)
+    return DOCKER.found("works", f"Compose {compose}", version=out, needed=needed)
+
+
+async def _gpu(core: Patient) -> Finding:
+    # A driver that hangs must not keep the process from ending.
+    return await in_daemon_thread(_gpu_now, name="doctor")
+
+
+def _gpu_now() -> Finding:
+    pynvml: Any = importlib.import_module("pynvml")
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        return GPU.found("missing", str(error), "Only for vLLM on this machine: install the NVIDIA driver")
+    try:
+        count = pynvml.nvmlDeviceGetCount()
+        names = [_text(pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(i))) for i in range(count)]
+        version = _text(pynvml.nvmlSystemGetDriverVersion())
+    finally:
+        pynvml.nvmlShutdown()
+    if not names:
+        return GPU.found("missing", "no device", version=version)
+    return GPU.found("works", ", ".join(names), version=version)
+
+
+async def _load(core: Patient) -> Finding:
+    """Say how busy the local server is: by its own numbers where it has some."""
+    settings = core.settings.current
+    kind = chosen_kind(settings, core.settings.origin("vllm_base_url"))
+    if kind == "none":
+        return LOAD.found("not_set_up", "there is no local server")
+    if kind == "embedded":
+        queue = (await core.status()).queue
+        running, waiting = (queue.running, queue.waiting) if queue is not None else (0, 0)
+        return LOAD.found("works", f"{running} running and {waiting} waiting in this program")
+    load = await _look_at_load(settings.vllm_base_url, core.vllm_key)
+    if load is None:
+        return LOAD.found(
+            "not_set_up",
+            "the server doesn't say how busy it is",
+            "vLLM does at /metrics. Else set LOCAL_MAX_CONCURRENT to what the server takes at once.",
+        )
+    cache = "" if load.kv_cache_usage is None else f", {load.kv_cache_usage:.0%} of its KV cache used"
+    return LOAD.found(
+        "works",
+        f"{load.running} running, {load.waiting} waiting{cache}",
+        "More comes than it answers. LOCAL_MAX_WAIT_S says how long a request waits before it goes to the API."
+        if load.waiting
+        else "",
+    )
+
+
+async def _look_at_load(base_url: str, api_key: str | None) -> ServerLoad | None:
+    from core.local.vllm_metrics import LoadPoller
+
+    asked = asyncio.Event()
+
+    async def once(_: float) -> None:
+        asked.set()
+        await asyncio.Event().wait()  # the poller is stopped below
+
+    poller = LoadPoller(base_url, api_key, sleep=once)
+    poller.start()
+    try:
+        await asked.wait()
+        return poller.latest
+    finally:
+        await poller.stop()
+
+
+async def _run(*command: str) -> tuple[int, str]:
+    """Run a command and return its exit code and its output, both streams together."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        stdin=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with asyncio.timeout(COMMAND_TIMEOUT_S):
+            out, _ = await process.communicate()
+    except TimeoutError:
+        return 1, f"no answer within {COMMAND_TIMEOUT_S:.0f} s"
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return process.returncode or 0, out.decode("utf-8", "replace").strip()
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

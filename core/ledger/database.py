@@ -1,0 +1,394 @@
+"""Opening the ledger's database: which file or server, is it ours, which version, and errors in plain words.
+
+Reads of microseconds, made where they are asked for: on the loop's own thread.
+
+A decision asks for a handful of rows that the page cache holds anyway. Handing that to another thread and back
+costs several times the read. In a write-ahead log no reader waits for a writer, and this one waits for nobody at
+all: where SQLite would have it wait (another process mends or closes the file), it gives up at once, and its caller
+asks again on a thread that may wait.
+
+Moves an SQLite ledger's write-ahead log into its file, beside the writer and not inside its commits.
+
+SQLite would do it by itself in whichever commit fills a thousand pages, and that commit takes many times as long as
+the others: some request waits for it. A PASSIVE checkpoint on a connection of its own blocks nobody. What was
+written meanwhile is left over, so the writer then folds up that rest, which is little: a log that is folded up to
+its end is written from its beginning again, and the disk is half as long about a file that does not grow.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from core.errors import LedgerUnavailable
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+
+log = logging.getLogger(__name__)
+
+LEDGER_FILE = "ledger.sqlite3"
+BUSY_TIMEOUT_S = 15.0
+SQLITE_AT_LEAST = (3, 35)
+"""The first with RETURNING (March 2021)."""
+
+_SQLITE_MAGIC = b"SQLite format 3\x00"
+# Any fixed number will do; it names the one lock that all writers of a PostgreSQL ledger take in turn.
+_ADVISORY_LOCK = 0x5369676E61
+_ASIDE = "Set it aside from the panel (or move it yourself), and Signalbox starts a new ledger."
+
+
+def sqlite_path(url: str | None, home: Path) -> Path | None:
+    """Return the ledger's file, ``None`` when it is on a server. ``sqlite:///…`` URLs name a file too."""
+    if url is None:
+        return home / LEDGER_FILE
+    scheme, separator, rest = url.partition(":///")
+    if separator and scheme.split("+")[0] == "sqlite" and rest and rest != ":memory:":
+        return Path(rest)
+    return None
+
+
+def open_engine(url: str | None, home: Path) -> Engine:
+    """Connect, check that the database is a ledger of a version this program knows, and create a new one.
+
+    Raises:
+        LedgerUnavailable: it cannot be reached, is not a ledger, or is of a newer version. Nothing in it was
+            changed.
+    """
+    path = sqlite_path(url, home)
+    engine = _sqlite_engine(path) if path is not None else _server_engine(url or "")
+    try:
+        with engine.connect() as connection:
+            _prepare(connection, path)
+    except Exception as error:
+        engine.dispose()
+        if isinstance(error, LedgerUnavailable):
+            raise
+        raise explain(error, path) from error
+    return engine
+
+
+def begin_writing(connection: Connection) -> None:
+    """Start a transaction that no other writer, in this process or another, can overlap."""
+    if connection.dialect.name == "sqlite":
+        driver_of(connection).execute("BEGIN IMMEDIATE")
+    else:
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{int(BUSY_TIMEOUT_S * 1000)}ms'")
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
+
+
+def commit(connection: Connection) -> None:
+    """End a writing transaction; SQLAlchemy may or may not have noticed that there was one."""
+    if connection.in_transaction():
+        connection.commit()
+    else:
+        driver_of(connection).commit()
+
+
+def rollback(connection: Connection) -> None:
+    if connection.in_transaction():
+        connection.rollback()
+    else:
+        driver_of(connection).rollback()
+
+
+def prepare_writer(connection: Connection) -> None:
+    """Make ready a connection that the writer keeps: the checkpointer looks after its log (``checkpoint.py``)."""
+    if connection.dialect.name == "sqlite":
+        driver_of(connection).execute("PRAGMA wal_autocheckpoint = 0").fetchone()
+
+
+def driver_of(connection: Connection) -> Any:
+    """Return the driver's connection: ``sqlite3.Connection`` or ``psycopg.Connection``."""
+    return connection.connection.driver_connection
+
+
+def begin_reading(connection: Connection) -> None:
+    """Start a transaction whose reads all see the same moment."""
+    if connection.dialect.name == "sqlite":
+        if not driver_of(connection).in_transaction:
+            connection.exec_driver_sql("BEGIN")
+    elif not connection.in_transaction():
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+
+
+def set_durable(connection: Connection, durable: bool) -> None:
+    """Choose whether the next commit waits for the disk; call between transactions.
+
+    In WAL mode a killed process loses nothing either way. A power cut may lose the last commits of
+    ``NORMAL``: that is fine for a count of local requests, not for a hold whose money has left. So a batch
+    with cash in it is ``FULL``, and one without pays no fsync.
+    """
+    if connection.dialect.name == "sqlite":
+        driver_of(connection).execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+
+
+def explain(error: BaseException, path: Path | None) -> LedgerUnavailable:
+    """Say in plain words why the ledger failed, without the statement, its values or a password."""
+    if isinstance(error, LedgerUnavailable):
+        return error
+    reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+    where = f"The ledger {path}" if path is not None else "The ledger's database"
+    lowered = reason.lower()
+    for signs, hint in (
+        (("disk is full", "no space"), "Free some disk space; Signalbox goes on by itself."),
+        (("disk i/o error", "file too large"), "Check the disk and its free space."),
+        (("readonly", "read-only", "unable to open", "permission"), "Check who may write to its folder."),
+        (("locked", "lock timeout"), "Another program keeps it locked; close it, then try again."),
+        (("malformed", "not a database", "corrupt"), f"It is damaged. {_ASIDE}"),
+    ):
+        if any(sign in lowered for sign in signs):
+            return LedgerUnavailable(f"{where} cannot be used: {reason}.", hint=hint)
+    hint = "Check LEDGER_URL and that the server runs."
+    if path is not None:
+        hint = f"Check what is in {path.parent} and who may write there."
+    return LedgerUnavailable(f"{where} cannot be used: {reason}.", hint=hint)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a closed ledger (with its journal) to the next free ``….broken-<n>``, and return the new name."""
+    number = 1
+    while (aside := path.with_name(f"{path.name}.broken-{number}")).exists():
+        number += 1
+    path.rename(aside)
+    for suffix in ("-wal", "-shm", "-journal"):
+        journal = path.with_name(path.name + suffix)
+        if journal.exists():
+            journal.rename(aside.with_name(aside.name + suffix))
+    return aside
+
+
+def _sqlite_engine(path: Path) -> Engine:
+    import sqlite3
+
+    from sqlalchemy import URL, create_engine, event
+
+    if sqlite3.sqlite_version_info < SQLITE_AT_LEAST:
+        wanted = ".".join(map(str, SQLITE_AT_LEAST))
+        raise LedgerUnavailable(
+            f"This Python has SQLite {sqlite3.sqlite_version}; the ledger needs {wanted} or newer.",
+            hint="Use a newer Python, or give LEDGER_URL a PostgreSQL database.",
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            with path.open("rb") as file:
+                head = file.read(len(_SQLITE_MAGIC))
+            if head and head != _SQLITE_MAGIC:
+                raise LedgerUnavailable(
+                    f"{path} is not an SQLite database, so it cannot be the ledger. It was left as it is.",
+                    hint=_ASIDE,
+                )
+    except OSError as error:
+        raise explain(error, path) from error
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)),
+        connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
+    )
+
+    @event.listens_for(engine, "connect")
+    def on_connect(connection: Any, _record: Any) -> None:  # pyright: ignore[reportUnusedFunction]
+        # The driver's own BEGIN would be deferred: two processes could both read, then both write.
+        connection.isolation_level = None
+
+    return engine
+
+
+def _server_engine(url: str) -> Engine:
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+    scheme, separator, rest = url.partition("://")
+    if scheme in ("postgresql", "postgres"):
+        scheme = "postgresql+psycopg"
+    hint = "Write it like postgresql://user:password@host/database, or leave it empty for a file."
+    if not separator or not scheme.startswith("postgresql"):
+        raise LedgerUnavailable(
+            "LEDGER_URL names a database that Signalbox does not keep a ledger in.", hint=hint
+        )
+    try:
+        return create_engine(
+            f"{scheme}://{rest}", connect_args={"connect_timeout": 5}, pool_size=3, pool_pre_ping=True
+        )
+    except ModuleNotFoundError as error:
+        raise LedgerUnavailable(
+            f"LEDGER_URL needs the Python package {error.name}, which is not installed.",
+            hint='Install it with: pip install "psycopg[binary]"',
+        ) from error
+    except (ArgumentError, NoSuchModuleError, ValueError):
+        # Their texts may quote the URL, and with it the password.
+        raise LedgerUnavailable("LEDGER_URL cannot be read as a database's address.", hint=hint) from None
+
+
+def _prepare(connection: Connection, path: Path | None) -> None:
+    """Refuse what is not ours, then create the tables if there are none, or bring an older format up to date."""
+    from sqlalchemy import inspect, select
+
+    from core.ledger.schema import SCHEMA_VERSION, meta
+
+    def version_now() -> int | None:
+        names = inspect(connection).get_table_names()
+        if meta.name in names:
+            found = connection.execute(select(meta.c.value).where(meta.c.key == "schema_version")).scalar()
+            return int(found) if found is not None else None
+        if names and path is not None:
+            raise LedgerUnavailable(
+                f"{path} is a database of another program, not a ledger. It was left as it is.", hint=_ASIDE
+            )
+        return None
+
+    version = version_now()
+    connection.rollback()
+    if version is None or version < SCHEMA_VERSION:
+        from core.ledger.migrations import create, migrate
+
+        begin_writing(connection)
+        version = version_now()  # another process may have done it while this one waited
+        if version is None:
+            create(connection)
+            version = SCHEMA_VERSION
+        elif version < SCHEMA_VERSION:
+            migrate(connection, version)
+            version = SCHEMA_VERSION
+        commit(connection)
+    if version > SCHEMA_VERSION:
+        raise LedgerUnavailable(
+            f"The ledger was written by a newer Signalbox (its format is {version}, this one knows "
+            f"{SCHEMA_VERSION}). It was left as it is.",
+            hint="Update Signalbox, or give this one another ledger with LEDGER_URL.",
+        )
+    if connection.dialect.name == "sqlite":
+        _use_write_ahead_log(connection)
+
+
+def _use_write_ahead_log(connection: Connection) -> None:
+    from sqlalchemy.exc import OperationalError
+
+    if connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal":
+        return
+    try:
+        journal = connection.exec_driver_sql("PRAGMA journal_mode = WAL").scalar()
+    except OperationalError as error:
+        # Another process is in the file this very moment: it, or the next start, will make the switch.
+        log.info("The ledger keeps its rollback journal for now: %s", error.orig)
+        return
+    finally:
+        connection.commit()
+    if journal != "wal":  # a network file system: slower, still correct
+        log.warning("The ledger's file system has no write-ahead log; it uses mode %s.", journal)
+
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class NotNow(Exception):
+    """It would have to wait, or the file cannot be read: ask on a thread, which may wait and says why."""
+
+
+class QuickReader:
+    """One read-only connection. ``read`` is for queries that touch a few rows by their keys."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+
+    @staticmethod
+    def open(path: Path) -> QuickReader | None:
+        """Connect to the file; ``None`` where a reader may have to wait for a writer: without a write-ahead log."""
+        connection: sqlite3.Connection | None = None
+        try:
+            connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+            connection.execute("PRAGMA query_only = ON")
+            if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+                return QuickReader(connection)
+        except sqlite3.Error as error:
+            log.info("The ledger is read on threads only: %s", error)
+        if connection is not None:
+            connection.close()
+        return None
+
+    def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """Run ``query`` in a transaction of its own, so that all it reads is of one moment.
+
+        Raises:
+            NotNow: nothing was read.
+        """
+        if not self._lock.acquire(blocking=False):  # another loop reads just now
+            raise NotNow
+        try:
+            self._connection.execute("BEGIN")
+            try:
+                return query(self._connection)
+            finally:
+                self._connection.rollback()
+        except sqlite3.Error as error:
+            raise NotNow from error
+        finally:
+            self._lock.release()
+
+    def close(self) -> None:
+        """Close before the writer does: the last connection that closes folds the log up, which takes its time."""
+        with self._lock:
+            self._connection.close()
+
+
+log = logging.getLogger(__name__)
+
+EVERY_OPERATIONS = 256
+"""About a thousand pages, SQLite's own measure."""
+
+
+class Checkpointer:
+    """``wrote`` is told how many operations were committed; ``rest_is_due`` asks the writer for the rest."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._pending = 0
+        self._wake = threading.Event()
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.rest_is_due = False
+
+    def wrote(self, operations: int) -> None:
+        """Called by the writer after each commit."""
+        self._pending += operations
+        if self._pending >= EVERY_OPERATIONS:
+            self._pending = 0
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._work, name="signalbox-ledger-checkpoint", daemon=True
+                )
+                self._thread.start()
+            self._wake.set()
+
+    def close(self) -> None:
+        """End the thread. Blocks until done."""
+        self._closing.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _work(self) -> None:
+        while not self._closing.is_set():
+            self._wake.wait()
+            self._wake.clear()
+            if not self._closing.is_set():
+                self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        try:
+            with contextlib.closing(sqlite3.connect(self._path, isolation_level=None)) as connection:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            # Its answer counts only what was in the log when it began.
+            self.rest_is_due = True
+        except sqlite3.Error as error:
+            # The log keeps what it has; the next commits ask again.
+            log.debug("The ledger's log could not be folded into its file: %s", error)

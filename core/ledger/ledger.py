@@ -1,0 +1,675 @@
+"""The ledger's face: every request, what it held and what it cost, on SQLite or PostgreSQL.
+
+::
+
+    ledger = Ledger(None, home)
+    await ledger.open()
+    admission = await ledger.begin(record, HoldRequest(nanodollars=worst_case, limits=(limit,)))
+    try:
+        ...                                      # the call
+    finally:
+        await ledger.settle(record.correlation_id, outcome)
+
+Limits hold across processes: checking and holding are one transaction that no other writer overlaps.
+Importing this module does not import SQLAlchemy; opening a ledger does, on a thread of its own.
+
+What can be asked of a ledger without changing it.
+
+A ledger that is open: its database, the writer's thread and the reading ones.
+
+A route decision as the ledger keeps it: JSON of what differs from the defaults, and nothing of the prompt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from datetime import datetime
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from core.chat import RouteDecision
+from core.errors import LedgerUnavailable, SignalboxError
+from core.ledger import database
+from core.ledger.database import NotNow, QuickReader
+from core.ledger.limits import (
+    Budget,
+    BudgetAlert,
+    Limit,
+    LimitStanding,
+    SpendLimit,
+    TokenLimit,
+    project_of,
+    window_of,
+)
+from core.ledger.models import (
+    Admission,
+    ArmedLimit,
+    Check,
+    HoldRequest,
+    LedgerRow,
+    NewRequest,
+    Outcome,
+    PausedConversation,
+    Rate,
+    RateLimit,
+    Recovered,
+    RefusedRequest,
+    ReplayedRequest,
+    ReportKey,
+    ReportRow,
+    Repriced,
+    RunawayLimit,
+    ScoreEntry,
+    ScoreRow,
+    Settlement,
+    Volume,
+)
+from core.ledger.savings import PricedRow, priced_row
+from core.ledger.writer import Operation, Writer
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+    from core.ledger.audit import AuditEntry, AuditHead, AuditReport
+    from core.ledger.mapping import Beginning, Moment
+    from core.ledger.operations import CorrectingStore
+    from core.ledger.queries import Standings
+
+
+T = TypeVar("T")
+
+
+def local_now() -> datetime:
+    return datetime.now().astimezone()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Opened:
+    """What there is while a ledger is open. ``quick`` is for small reads, where the database allows them."""
+
+    engine: Engine
+    store: CorrectingStore
+    standings: Standings
+    writer: Writer
+    quick: QuickReader | None
+
+
+class OpenedLedger:
+    """Opens and closes a ledger, and runs what others ask of it on the right thread. ``Ledger`` is its face."""
+
+    def __init__(self, url: str | None, home: Path, *, clock: Callable[[], datetime] = local_now) -> None:
+        self._url = url
+        self._home = home
+        self._clock = clock
+        self._opened: Opened | None = None
+        self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="signalbox-ledger-read")
+
+    @property
+    def path(self) -> Path | None:
+        """The ledger's file, ``None`` when it is on a server."""
+        return database.sqlite_path(self._url, self._home)
+
+    @property
+    def is_open(self) -> bool:
+        return self._opened is not None
+
+    @property
+    def unsaved(self) -> tuple[str, ...]:
+        """Correlation ids of results that could not be written yet; they are retried every few seconds."""
+        return self._opened.writer.unsaved if self._opened is not None else ()
+
+    async def open(self) -> None:
+        """Open the ledger, creating it if there is none, and bringing an older format up to date.
+
+        Raises:
+            LedgerUnavailable: it cannot be used; the hint says what to do. What is there is left untouched.
+        """
+        if self._opened is None:
+            self._opened = await self._in_thread(self._open)
+
+    def _open(self) -> Opened:
+        engine = database.open_engine(self._url, self._home)
+        from core.ledger.operations import CorrectingStore
+        from core.ledger.queries import Standings
+
+        store, path = CorrectingStore(engine.dialect), self.path
+        return Opened(
+            engine,
+            store,
+            Standings(engine.dialect),
+            Writer(engine, path, store.books),
+            QuickReader.open(path) if path is not None else None,
+        )
+
+    async def close(self) -> None:
+        """Write what is left and close. The ledger can be opened again."""
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            if opened.quick is not None:
+                opened.quick.close()
+            await self._in_thread(opened.writer.close)
+            await self._in_thread(opened.engine.dispose)
+
+    async def set_aside(self) -> Path:
+        """Close the ledger and rename its file (``….broken-<n>``); the next ``open`` starts a new one.
+
+        Raises:
+            LedgerUnavailable: it is on a server, or there is no file, or it cannot be renamed.
+        """
+        await self.close()
+        path = self.path
+        if path is None:
+            raise LedgerUnavailable(
+                "A ledger on a server is not set aside from here.", hint="Give LEDGER_URL another database."
+            )
+        try:
+            return await self._in_thread(partial(database.set_aside, path))
+        except OSError as error:
+            raise database.explain(error, path) from error
+
+    async def _write(
+        self,
+        change: Callable[[CorrectingStore, Connection], T],
+        *,
+        durable: bool = True,
+        rehearsal: bool = False,
+    ) -> T:
+        """Run one change in the writer's thread. Being cancelled does not undo it."""
+        opened = self._require()
+        store = opened.store
+        operation = Operation(
+            lambda connection: change(store, connection), durable=durable, rehearsal=rehearsal
+        )
+        return await self._answer(opened, operation)
+
+    async def _answer(self, opened: Opened, operation: Operation) -> Any:
+        operation.waiter = waiter = asyncio.get_running_loop().create_future()
+        opened.writer.submit(operation)
+        await waiter
+        return operation.future.result()
+
+    async def _read(self, query: Callable[[Connection], T]) -> T:
+        opened = self._require()
+
+        def read() -> T:
+            try:
+                with opened.engine.connect() as connection:
+                    return query(connection)
+            except SignalboxError:
+                raise
+            except Exception as error:
+                raise database.explain(error, self.path) from error
+
+        return await self._in_thread(read)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def _require(self) -> Opened:
+        if self._opened is None:
+            raise LedgerUnavailable("The ledger is not open.", hint="Run signalbox doctor to see why.")
+        return self._opened
+
+    def _now(self) -> Moment:
+        return moment(self._clock())
+
+
+def moment(at: datetime) -> Moment:
+    from core.ledger.mapping import Moment
+
+    return Moment(at=at)
+
+
+class LedgerReads(OpenedLedger):
+    """The reading half of ``Ledger``; each answer is of one moment."""
+
+    async def standing(self, limits: Sequence[Limit]) -> tuple[Volume, tuple[LimitStanding, ...], Budget]:
+        """Return the day's counts, each limit, and the month's cash, in one read: what each decision asks for."""
+        opened, today, asked = self._require(), self._clock().date(), tuple(limits)
+        standings = opened.standings
+        if opened.quick is not None:
+            with contextlib.suppress(NotNow):
+                return opened.quick.read(lambda driver: standings.read_rows(driver, asked, today))
+        return await self._read(lambda connection: standings.read(connection, asked, today))
+
+    async def budget(self, limit: SpendLimit | None = None) -> Budget:
+        """Return the cash of this month (or of the limit's window and project) and the open holds."""
+        standings, day = self._require().standings, self._clock().date().isoformat()
+        window = window_of(limit, day) if limit is not None else day[:7]
+        project = project_of(limit) if limit is not None else None
+        nanodollars = limit.nanodollars if limit is not None else None
+        return await self._read(lambda connection: standings.budget(connection, window, project, nanodollars))
+
+    async def volume(self) -> Volume:
+        """Return today's counts and the mean of the last seven days, by local days."""
+        standings, today = self._require().standings, self._clock().date()
+        return await self._read(lambda connection: standings.volume(connection, today))
+
+    async def local_count_today(self) -> int:
+        return (await self.volume()).local_today
+
+    async def seven_day_mean(self) -> float:
+        return (await self.volume()).seven_day_mean
+
+    async def report(
+        self, since: datetime | None = None, by: ReportKey = "provider", *, daily: bool = False
+    ) -> list[ReportRow]:
+        """Return sums by group since the hour of ``since`` (``None``: all), from the hourly sums.
+
+        ``daily`` splits each group by the user's days.
+        """
+        return await self._read(lambda connection: _queries().report(connection, since, by, daily))
+
+    async def recent(self, limit: int = 100, *, before: str | None = None) -> list[LedgerRow]:
+        """Return the newest attempts, newest first; page on with the last one's id as ``before``."""
+        return await self._read(lambda connection: _queries().recent(connection, limit, before))
+
+    async def oldest(self) -> LedgerRow | None:
+        """Return the attempt that was written first; ``None`` in an empty ledger."""
+        return await self._read(_queries().oldest)
+
+    async def attempts(self, correlation_id: str) -> list[LedgerRow]:
+        """Return the attempts of one request, first to last; empty if it is not in the ledger."""
+        return await self._read(lambda connection: _queries().of_request(connection, correlation_id))
+
+    async def holds(self) -> list[LedgerRow]:
+        """Return the open attempts that hold cash or tokens, oldest first."""
+        return await self._read(_queries().holds)
+
+    async def check(self, since: datetime | None = None) -> Check:
+        """Add up the rows anew (since an hour, or all) and compare with the kept sums."""
+        from core.ledger.reconcile import check
+
+        return await self._read(lambda connection: check(connection, since))
+
+    async def unresolved(self, limit: int = 100) -> list[LedgerRow]:
+        """Return the newest attempts that are counted at their hold, because their true cost never came."""
+        return await self._read(lambda connection: _queries().unresolved(connection, limit))
+
+    async def paused(self) -> list[PausedConversation]:
+        """Return the conversations that sent like a loop and wait for a person, the longest first."""
+        return await self._read(_queries().paused)
+
+    async def scores(self, since_day: str) -> list[ScoreRow]:
+        """Return the checked answers by model, kind and day, from the local day ``since_day`` on."""
+        return await self._read(lambda connection: _queries().scores(connection, since_day))
+
+    async def verify_audit(self, *, expect: str | None = None) -> AuditReport:
+        """Check the whole audit chain, and every row against it; ``expect`` is a head's hash noted earlier."""
+        from core.ledger.audit import verify
+
+        return await self._read(lambda connection: verify(connection, expect=expect))
+
+    async def audit_entries(self, limit: int = 100, *, before: int | None = None) -> tuple[AuditEntry, ...]:
+        """Return the newest entries of the audit log, newest first; page on with the last ``seq`` as ``before``."""
+        from core.ledger.audit import entries
+
+        return await self._read(lambda connection: entries(connection, limit, before))
+
+    async def audit_head(self) -> AuditHead | None:
+        """Return the last entry's number and hash, to be noted where nobody who writes the ledger can write."""
+        from core.ledger.audit import head
+
+        return await self._read(head)
+
+
+def _queries() -> Any:
+    from core.ledger import queries
+
+    return queries
+
+
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
+def decision_json(decision: RouteDecision | None) -> str | None:
+    """Return the decision as JSON, ``None`` for none. A field that is not there has its default."""
+    return None if decision is None else _encode(_plain(decision))
+
+
+@lru_cache(maxsize=64)
+def _fields(kind: type[Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple((field.name, field.default) for field in dataclasses.fields(kind))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    if not dataclasses.is_dataclass(value):
+        return value
+    found: dict[str, Any] = {}
+    for name, default in _fields(type(value)):
+        held = getattr(value, name)
+        if held is not default and held != default:
+            found[name] = _plain(held) if isinstance(held, tuple) or hasattr(held, "__slots__") else held
+    return found
+
+
+__all__ = [
+    "Admission",
+    "ArmedLimit",
+    "Budget",
+    "BudgetAlert",
+    "Check",
+    "HoldRequest",
+    "Ledger",
+    "LedgerRow",
+    "Limit",
+    "LimitStanding",
+    "NewRequest",
+    "Outcome",
+    "PausedConversation",
+    "Rate",
+    "RateLimit",
+    "Recovered",
+    "RefusedRequest",
+    "ReplayedRequest",
+    "ReportKey",
+    "ReportRow",
+    "Repriced",
+    "RunawayLimit",
+    "ScoreEntry",
+    "ScoreRow",
+    "Settlement",
+    "SpendLimit",
+    "TokenLimit",
+    "Volume",
+]
+
+
+_NEVER_SENT = Outcome(status="stopped", may_have_billed=False)
+_REPRICE_PORTION = 200
+"""Rows that are priced in one transaction, so that requests between them need not wait long."""
+
+
+class Ledger(LedgerReads):
+    """One ledger. Methods are called from the core's loop; several processes may share one ledger.
+
+    ``url`` of ``None`` is an SQLite file in ``home``. ``clock`` tells the user's local time with its zone: days
+    and months are the user's. A request belongs to the day it began on by that clock, so a clock set back
+    counts each request once, on one day or the other, and loses none.
+    """
+
+    def __init__(self, url: str | None, home: Path, *, clock: Callable[[], datetime] = local_now) -> None:
+        super().__init__(url, home, clock=clock)
+        self._doubtful: dict[str, Callable[[Connection], bool]] = {}
+        """Switches whose commit was not answered: whether they are in the ledger is asked when they are settled."""
+
+    # ------------------------------------------------------------------ a request's life
+
+    async def begin(
+        self, record: NewRequest, hold: HoldRequest | None, *, rates: tuple[Rate, ...] = ()
+    ) -> Admission:
+        """Record a request that is about to leave; in the same transaction, check its limits and rates and hold
+        its cash and tokens.
+
+        Cancelled, it leaves no hold behind.
+
+        Raises:
+            BudgetExceeded: it does not fit under a limit; nothing was recorded.
+            RateExceeded: too many requests began; it says when the next one may.
+            RunawayPaused: its conversation sent like a loop; it is paused until ``resume``.
+            DuplicateRequest: another request with its idempotency key runs, or was done within a day.
+            InvalidRequest: the correlation id is in use.
+            LedgerUnavailable: it cannot be recorded, so it must not be sent.
+        """
+        opened = self._require()
+        store, asked = opened.store, self._beginning(record, hold, rates)
+        operation = Operation(
+            lambda connection: store.begin(connection, asked),
+            durable=record.side == "api",
+            stands=_stands(store, asked),
+        )
+        try:
+            return _admitted(await self._answer(opened, operation))
+        except LedgerUnavailable:
+            if operation.doubted is not None:
+                # It may be in a database that can't be asked just now: then its hold is given up once it can.
+                opened.writer.submit(self._settlement(opened, record.correlation_id, _NEVER_SENT, (), ()))
+            raise
+        except asyncio.CancelledError:
+            if not operation.future.cancel():
+                # Too late to take it back from the queue: the hold will stand, so give it up again.
+                operation.future.add_done_callback(partial(self._give_up, opened, record.correlation_id))
+            raise
+
+    def _beginning(self, record: NewRequest, hold: HoldRequest | None, rates: tuple[Rate, ...]) -> Beginning:
+        from core.ledger.mapping import Beginning
+
+        now = self._now()
+        started = now
+        if record.started_at is not None:
+            started = moment(record.started_at.astimezone(now.at.tzinfo))
+        decision = decision_json(record.decision)
+        return Beginning(
+            record=record, hold=hold, rates=rates, started=started, now=now, decision_json=decision
+        )
+
+    def _give_up(self, opened: Opened, correlation_id: str, begun: Future[Any]) -> None:
+        if not begun.cancelled() and begun.exception() is None and isinstance(begun.result(), Admission):
+            opened.writer.submit(self._settlement(opened, correlation_id, _NEVER_SENT, (), ()))
+
+    async def settle(
+        self,
+        correlation_id: str,
+        outcome: Outcome,
+        *,
+        limits: tuple[Limit, ...] = (),
+        alert_percents: tuple[int, ...] = (),
+    ) -> Settlement:
+        """Close a request at its true cost; say whether that is on the disk and changed anything.
+
+        Calling it again changes nothing (a true cost still replaces an *unresolved* one). When it cannot be
+        written it is kept in memory, seen in ``unsaved``, and retried until it can. Being cancelled does
+        not undo it. With ``limits``, the answer tells the shares of them that are reached for the first time.
+
+        Raises:
+            InvalidRequest: there is no such request.
+        """
+        opened = self._require()
+        operation = self._settlement(opened, correlation_id, outcome, limits, alert_percents)
+        return await self._answer(opened, operation) or Settlement(saved=False)
+
+    def _settlement(
+        self,
+        opened: Opened,
+        correlation_id: str,
+        outcome: Outcome,
+        limits: tuple[Limit, ...],
+        alert_percents: tuple[int, ...],
+    ) -> Operation:
+        store, now = opened.store, self._now()
+        switched = self._doubtful.pop(correlation_id, None)
+
+        def settle(connection: Connection) -> Settlement:
+            # Kept in memory and written at last, its answer is heard by nobody: the next one tells what it crossed.
+            told = () if operation.future.done() else limits
+            ended = outcome
+            if switched is not None and switched(connection):
+                # The switch that nobody heard of has closed the attempt that is meant; the next one was never sent.
+                ended = replace(_NEVER_SENT, status=outcome.status, error_kind=outcome.error_kind)
+            return store.settle(connection, correlation_id, ended, now, told, alert_percents)
+
+        operation = Operation(settle, durable=outcome.cost_nanodollars != 0, keep_as=correlation_id)
+        return operation
+
+    async def switch_side(
+        self,
+        failed: Outcome,
+        record: NewRequest,
+        hold: HoldRequest | None,
+        *,
+        rates: tuple[Rate, ...] = (),
+    ) -> Admission:
+        """Close the attempt that failed and begin the next one of the same request, both or neither.
+
+        The next one may be on the other side or on the same. Being cancelled does not undo it.
+
+        Raises:
+            BudgetExceeded, RateExceeded, RunawayPaused: the new attempt does not fit; settle the failed
+                one instead.
+            InvalidRequest: the request is not open.
+            LedgerUnavailable: it cannot be recorded, so it must not be sent.
+        """
+        opened = self._require()
+        store, asked = opened.store, self._beginning(record, hold, rates)
+        operation = Operation(
+            lambda connection: store.switch(connection, failed, asked), stands=_stands(store, asked)
+        )
+        try:
+            return _admitted(await self._answer(opened, operation))
+        except LedgerUnavailable:
+            if operation.doubted is not None:
+                self._doubtful[record.correlation_id] = partial(
+                    store.has_begun, asked=asked, admission=operation.doubted
+                )
+            raise
+
+    async def refuse(self, record: RefusedRequest) -> LedgerRow:
+        """Record a request that was never sent, so that reports can count it. Again, it changes nothing.
+
+        Raises:
+            InvalidRequest: a request with this identifier was sent.
+            LedgerUnavailable: it cannot be written.
+        """
+        now, decision = self._now(), decision_json(record.decision)
+        row = await self._write(lambda store, link: store.refuse(link, record, now, decision), durable=False)
+        return _queries().ledger_row(row)
+
+    async def replay(self, record: ReplayedRequest) -> LedgerRow:
+        """Record a request that got an earlier one's answer: it cost nothing, and no volume or limit counts it.
+
+        Where the request is in the ledger already (the very same one was sent twice), that row is returned.
+
+        Raises:
+            LedgerUnavailable: it cannot be written.
+        """
+        now, decision = self._now(), decision_json(record.decision)
+        row = await self._write(lambda store, link: store.replay(link, record, now, decision), durable=False)
+        return _queries().ledger_row(row)
+
+    async def reset_local_count(self) -> None:
+        """Let today's local count start again at 0; the rows and reports keep every request.
+
+        Raises:
+            LedgerUnavailable: it cannot be written.
+        """
+        now = self._now()
+        await self._write(lambda store, link: store.reset_local(link, now), durable=False)
+
+    async def self_test(self, limits: Sequence[Limit]) -> tuple[ArmedLimit, ...]:
+        """Try each limit in a transaction that is rolled back: does it refuse a nano-dollar or token too much?
+
+        Raises:
+            LedgerUnavailable: the ledger cannot be written, so nothing can be sent either.
+        """
+        from core.ledger.selftest import self_test
+
+        now, asked = self._now(), tuple(limits)
+        return await self._write(
+            lambda store, link: self_test(link, store, asked, now), durable=False, rehearsal=True
+        )
+
+    # ------------------------------------------------------------------ what a person settles
+
+    async def recover(self, *, spare_the_living: bool = False) -> Recovered:
+        """Close what dead processes left open, conservatively; call it at every start, and now and then after.
+
+        An API hold becomes *unresolved*: counted in full, since the call may have been billed. A process on
+        another host cannot be checked, so its holds wait for their expiry. ``spare_the_living`` leaves a process
+        that is seen to run what it has, expired or not.
+
+        Raises:
+            LedgerUnavailable: it cannot be written.
+        """
+        now = self._now()
+        return await self._write(
+            lambda store, link: store.recover(link, now.us, spare_the_living=spare_the_living)
+        )
+
+    async def resolve(
+        self, correlation_id: str, nanodollars: int, *, attempt: int | None = None
+    ) -> LedgerRow:
+        """Settle an unresolved attempt by hand, at the cost that the provider's bill names (0: it was not billed).
+
+        Raises:
+            InvalidRequest: it is not unresolved, or has several such attempts and ``attempt`` does not say which.
+            LedgerUnavailable: it cannot be written.
+        """
+        now = self._now()
+        row = await self._write(
+            lambda store, link: store.resolve_by_hand(link, correlation_id, nanodollars, attempt, now)
+        )
+        return _queries().ledger_row(row)
+
+    async def reprice(self, price: Callable[[LedgerRow], tuple[int, str] | None]) -> Repriced:
+        """Give past rows that have usage and no cost theirs, where ``price`` knows it (nano-dollars, version).
+
+        What they saved becomes known with it. Nothing else is rewritten: a row that has a cost keeps it.
+        ``price`` is called on a thread.
+
+        Raises:
+            LedgerUnavailable: it cannot be written; what was priced before stays priced.
+        """
+        count = nanodollars = still = after = 0
+        now = self._now()
+        while rows := await self._read(
+            lambda connection, after=after: _queries().unpriced(connection, after, _REPRICE_PORTION)
+        ):
+            priced = await self._in_thread(
+                lambda rows=rows: [(row_id, priced_row(row, price)) for row_id, row in rows]
+            )
+            known = [(row_id, found) for row_id, found in priced if found is not None]
+
+            def write(
+                store: CorrectingStore, link: Connection, known: list[tuple[int, PricedRow]] = known
+            ) -> list[int]:
+                return [
+                    found.nanodollars for row_id, found in known if store.set_price(link, row_id, found, now)
+                ]
+
+            amounts = await self._write(write) if known else []
+            count, nanodollars = count + len(amounts), nanodollars + sum(amounts)
+            still += len(rows) - len(known)
+            after = rows[-1][0]
+        return Repriced(count=count, nanodollars=nanodollars, still_unpriced=still)
+
+    async def resume(self, conversation: str) -> bool:
+        """Let a paused conversation send again; say whether it was paused.
+
+        Raises:
+            LedgerUnavailable: it cannot be written.
+        """
+        now = self._now()
+        return await self._write(lambda store, link: store.resume(link, conversation, now), durable=False)
+
+    # ------------------------------------------------------------------ scores
+
+    async def add_score(self, entry: ScoreEntry) -> None:
+        """Count a checked answer of a model.
+
+        Raises:
+            LedgerUnavailable: it cannot be written.
+        """
+        now = self._now()
+        await self._write(lambda store, link: store.add_score(link, entry, now), durable=False)
+
+
+def _stands(store: CorrectingStore, asked: Beginning) -> Callable[[Connection, Any], bool]:
+    def stands(connection: Connection, answer: Any) -> bool:
+        return isinstance(answer, Admission) and store.has_begun(connection, asked, answer)
+
+    return stands
+
+
+def _admitted(answer: Admission | SignalboxError) -> Admission:
+    if isinstance(answer, SignalboxError):
+        raise answer
+    return answer

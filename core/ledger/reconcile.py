@@ -1,0 +1,182 @@
+"""Checks that every kept sum equals the sum of its rows, in SQL: written apart from ``sums.py``, to check it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import and_, case, func, literal, or_, select
+
+from core.ledger import schema
+from core.ledger.database import begin_reading
+from core.ledger.models import Check
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, Connection
+
+_DAY_LENGTH = len("2026-11-23")
+_ZONES_H = 48
+_Keyed = dict[tuple[Any, ...], tuple[int, ...]]
+
+
+def check(connection: Connection, since: datetime | None) -> Check:
+    """Add the rows up anew and compare with the sums that are kept.
+
+    ``since`` reads the rows of later hours only, and the totals of the days that begin after it. The months are
+    always compared with their days.
+    """
+    begin_reading(connection)
+    attempts, hours, keys = schema.attempts, schema.hours, schema.HOUR_KEYS
+    from_hour = int(since.timestamp()) // 3600 if since is not None else None
+    from_rows = (
+        select(*(attempts.c[key] for key in keys), *sums_of_rows())
+        .where(attempts.c.state != "open")
+        .group_by(*(attempts.c[key] for key in keys))
+    )
+    kept = select(*(hours.c[key] for key in keys), *(hours.c[name] for name in schema.HOUR_SUMS))
+    counted = select(func.count()).select_from(attempts).where(attempts.c.status.not_in(schema.UNSENT))
+    if from_hour is not None:
+        from_rows = from_rows.where(attempts.c.hour >= from_hour)
+        kept = kept.where(hours.c.hour >= from_hour)
+        counted = counted.where(attempts.c.hour >= from_hour)
+    differences = _differences(
+        "hour", _keyed(connection.execute(from_rows), len(keys)), _keyed(connection.execute(kept), len(keys))
+    )
+    differences += _check_days_of_hours(connection, from_hour)
+    differences += _check_totals(connection, from_hour)
+    differences += _check_months(connection)
+    return Check(attempts=int(connection.execute(counted).scalar_one()), differences=tuple(differences))
+
+
+def _many(condition: ColumnElement[bool]) -> ColumnElement[Any]:
+    return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)
+
+
+def _total(name: str) -> ColumnElement[Any]:
+    return func.coalesce(func.sum(schema.attempts.c[name]), 0)
+
+
+def _known() -> dict[str, ColumnElement[Any]]:
+    row = schema.attempts.c
+    closed, unresolved = row.state != "open", row.state == "unresolved"
+    sent = row.status.not_in(schema.UNSENT)
+    ended_here = and_(row.status != "superseded", sent)
+    return {
+        "attempts": _many(sent),
+        "requests": _many(ended_here),
+        "local_requests": _many(and_(ended_here, row.side == "local")),
+        "failed": _many(row.status == "failed"),
+        "stopped": _many(row.status == "stopped"),
+        "fell_back": _many(and_(ended_here, row.number > 1)),
+        "refused": _many(row.status == "refused"),
+        "tokens": func.coalesce(
+            func.sum(
+                row.fresh_input_tokens
+                + row.cache_read_tokens
+                + row.cache_write_5m_tokens
+                + row.cache_write_1h_tokens
+                + row.output_tokens
+            ),
+            0,
+        ),
+        "loaded_unknown": _many(and_(closed, row.side == "local", row.loaded_nanodollars.is_(None))),
+        "unresolved": _many(unresolved),
+        "unresolved_nanodollars": func.sum(case((unresolved, row.counted_nanodollars), else_=0)),
+        "unresolved_tokens": func.sum(case((unresolved, row.counted_tokens), else_=0)),
+        "saved_unknown": _many(
+            or_(
+                and_(row.trimmed_tokens > 0, row.trimming_saved_nanodollars.is_(None)),
+                and_(row.compressed_tokens > 0, row.compression_saved_nanodollars.is_(None)),
+                and_(
+                    row.cache_read_tokens + row.cache_write_5m_tokens + row.cache_write_1h_tokens > 0,
+                    row.cache_saved_nanodollars.is_(None),
+                ),
+            )
+        ),
+        "unpriced": _many(and_(closed, row.output_tokens.is_not(None), row.cost_nanodollars.is_(None))),
+    }
+
+
+def sums_of_rows(names: Sequence[str] = schema.HOUR_SUMS) -> list[ColumnElement[Any]]:
+    """Return kept sums as SQL over the attempts; what is not counted by a condition is a column's plain sum."""
+    known = _known()
+    return [(known[name] if name in known else _total(name)).label(name) for name in names]
+
+
+def _check_days_of_hours(connection: Connection, from_hour: int | None) -> list[str]:
+    """Compare the sums of each day with those of its hours, which were compared with the rows."""
+    hours, days, keys = schema.hours, schema.days, schema.DAY_KEYS
+    from_hours = select(
+        *(hours.c[key] for key in keys), *(func.sum(hours.c[name]) for name in schema.HOUR_SUMS)
+    ).group_by(*(hours.c[key] for key in keys))
+    kept = select(*(days.c[key] for key in keys), *(days.c[name] for name in schema.HOUR_SUMS))
+    if from_hour is not None:
+        day = connection.execute(select(func.min(hours.c.day)).where(hours.c.hour >= from_hour)).scalar()
+        if day is None:
+            return []  # nothing in that span
+        from_hours = from_hours.where(hours.c.hour >= from_hour - _ZONES_H, hours.c.day > day)
+        kept = kept.where(days.c.day > day)
+    return _differences(
+        "day", _keyed(connection.execute(from_hours), len(keys)), _keyed(connection.execute(kept), len(keys))
+    )
+
+
+def _check_totals(connection: Connection, from_hour: int | None) -> list[str]:
+    """Compare each day's totals with its rows: all days, or those of which no row is older than ``from_hour``."""
+    row, totals = schema.attempts.c, schema.totals
+    everything = select(row.day, literal(""), *sums_of_rows(schema.TOTAL_SUMS)).group_by(row.day)
+    by_project = (
+        select(row.day, row.project, *sums_of_rows(schema.TOTAL_SUMS))
+        .where(row.project != "")
+        .group_by(row.day, row.project)
+    )
+    kept = select(*(totals.c[key] for key in (*schema.TOTAL_KEYS, *schema.TOTAL_SUMS))).where(
+        func.length(totals.c.window) == _DAY_LENGTH
+    )
+    if from_hour is not None:
+        day = connection.execute(select(func.min(row.day)).where(row.hour >= from_hour)).scalar()
+        if day is None:
+            return []  # nothing in that span
+        # The first day may have begun before the span, so it is left out. The days are the user's, who may have
+        # travelled: a later day's row can be up to two days older than the span, but not more.
+        later = and_(row.hour >= from_hour - _ZONES_H, row.day > day)
+        everything = everything.where(later)
+        by_project = by_project.where(later)
+        kept = kept.where(totals.c.window > day)
+    expected: _Keyed = {}
+    for query in (everything, by_project):
+        expected |= _keyed(connection.execute(query), 2)
+    return _differences("total", expected, _keyed(connection.execute(kept), 2))
+
+
+def _check_months(connection: Connection) -> list[str]:
+    totals = schema.totals
+    month = func.substr(totals.c.window, 1, len("2026-11"))
+    of_days = (
+        select(month, totals.c.project, *(func.sum(totals.c[name]) for name in schema.TOTAL_SUMS))
+        .where(func.length(totals.c.window) == _DAY_LENGTH)
+        .group_by(month, totals.c.project)
+    )
+    kept = select(*(totals.c[key] for key in (*schema.TOTAL_KEYS, *schema.TOTAL_SUMS))).where(
+        func.length(totals.c.window) < _DAY_LENGTH
+    )
+    return _differences("total", _keyed(connection.execute(of_days), 2), _keyed(connection.execute(kept), 2))
+
+
+def _keyed(rows: Any, keys: int) -> _Keyed:
+    return {tuple(row[:keys]): tuple(int(value) for value in row[keys:]) for row in rows}
+
+
+def _differences(what: str, expected: _Keyed, kept: _Keyed) -> list[str]:
+    names: Sequence[str] = schema.TOTAL_SUMS if what == "total" else schema.HOUR_SUMS
+    zeros = (0,) * len(names)
+    found: list[str] = []
+    for key in sorted(expected.keys() | kept.keys()):
+        rows, sums = expected.get(key, zeros), kept.get(key, zeros)
+        if rows != sums:
+            off = [
+                f"{name} {b} instead of {a}" for name, a, b in zip(names, rows, sums, strict=True) if a != b
+            ]
+            found.append(f"{what} {'/'.join(map(str, key))}: {', '.join(off)}")
+    return found

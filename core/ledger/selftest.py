@@ -1,0 +1,119 @@
+"""The "limit armed" self-test: does each limit refuse what is too much, here and now, in this very database?
+
+It asks the ledger's own admission, in a transaction that is rolled back: one nano-dollar or token more than is free
+must be refused by that limit, exactly what is free must pass. And it adds up the window's rows anew, because a
+limit that compares with a wrong sum is not armed either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select
+
+from core.chat import new_correlation_id
+from core.errors import BudgetExceeded, SignalboxError
+from core.ledger import schema
+from core.ledger.admission import now_standing
+from core.ledger.limits import Limit, LimitStanding, TokenLimit, project_of
+from core.ledger.models import ArmedLimit, HoldRequest, NewRequest
+from core.pricing.money import format_cost
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from core.ledger.mapping import Moment
+    from core.ledger.operations import Store
+
+
+def self_test(
+    connection: Connection, store: Store, limits: Sequence[Limit], now: Moment
+) -> tuple[ArmedLimit, ...]:
+    """Try each limit. The caller rolls the transaction back, whatever comes out."""
+    found: list[ArmedLimit] = []
+    for limit in limits:
+        # What passed holds what it asked for: it must be gone before the next limit is tried.
+        connection.exec_driver_sql("SAVEPOINT trial")
+        found.append(_try(connection, store, limit, now))
+        connection.exec_driver_sql("ROLLBACK TO SAVEPOINT trial")
+        connection.exec_driver_sql("RELEASE SAVEPOINT trial")
+        store.books.forget()
+        store.books.begin(connection)
+    return tuple(found)
+
+
+def _try(connection: Connection, store: Store, limit: Limit, now: Moment) -> ArmedLimit:
+    standing = now_standing(store.books, limit, now.day)
+    used = _used_by_the_rows(connection, standing)
+    if used != standing.used:
+        return ArmedLimit(
+            limit_name=limit.name,
+            armed=False,
+            detail=f"Its rows add up to {_amount(standing, used)}, but it compares with "
+            f"{_amount(standing, standing.used)}. Run signalbox doctor.",
+        )
+    too_much = standing.free + 1
+    if _passes(connection, store, limit, too_much, now):
+        return ArmedLimit(
+            limit_name=limit.name,
+            armed=False,
+            detail=f"{_amount(standing, too_much)} passed, though only {_amount(standing, standing.free)} is free.",
+        )
+    if not _passes(connection, store, limit, standing.free, now):
+        return ArmedLimit(
+            limit_name=limit.name,
+            armed=False,
+            detail=f"{_amount(standing, standing.free)} is free and was refused all the same.",
+        )
+    return ArmedLimit(
+        limit_name=limit.name,
+        armed=True,
+        detail=f"{_amount(standing, standing.free)} is free; one {_least(limit)} more was refused.",
+    )
+
+
+def _passes(connection: Connection, store: Store, limit: Limit, asked: int, now: Moment) -> bool:
+    from core.ledger.mapping import Beginning
+
+    tokens = isinstance(limit, TokenLimit)
+    record = NewRequest(
+        correlation_id=new_correlation_id(),
+        side="api",
+        provider="self-test",
+        model="self-test",
+        project=project_of(limit),
+    )
+    hold = HoldRequest(nanodollars=0 if tokens else asked, tokens=asked if tokens else 0, limits=(limit,))
+    try:
+        answer = store.begin(
+            connection,
+            Beginning(record=record, hold=hold, rates=(), started=now, now=now, decision_json=None),
+        )
+    except BudgetExceeded as refusal:
+        return refusal.limit_name != limit.name
+    return not isinstance(answer, SignalboxError)
+
+
+def _used_by_the_rows(connection: Connection, standing: LimitStanding) -> int:
+    row, window = schema.attempts.c, standing.window_label
+    counted = row.counted_tokens if isinstance(standing.limit, TokenLimit) else row.counted_nanodollars
+    # A day begins up to 14 hours before the same day of UTC: with that bound, an old ledger is not read as a whole.
+    first = date.fromisoformat(window if len(window) > len("2026-11") else f"{window}-01")
+    from_hour = (first - date(1970, 1, 1)).days * 24 - 24
+    query: Any = select(func.coalesce(func.sum(counted), 0)).where(
+        row.hour >= from_hour, func.substr(row.day, 1, len(window)) == window
+    )
+    project = project_of(standing.limit)
+    if project is not None:
+        query = query.where(row.project == project)
+    return int(connection.execute(query).scalar_one())
+
+
+def _amount(standing: LimitStanding, amount: int) -> str:
+    return f"{amount:,} tokens" if standing.unit == "tokens" else format_cost(amount)
+
+
+def _least(limit: Limit) -> str:
+    return "token" if isinstance(limit, TokenLimit) else "nano-dollar"

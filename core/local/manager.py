@@ -1,0 +1,133 @@
+"""Keeps the one local server that the settings ask for, and replaces it when they ask for another.
+
+Which local server the settings ask for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from core.local.embedded import EmbeddedServer
+from core.local.external import ExternalServer
+from core.local.server import LocalServer, ServerKind, ServerState
+
+if TYPE_CHECKING:
+    from core.settings import Origin, Settings
+
+
+def chosen_kind(settings: Settings, vllm_origin: Origin) -> ServerKind:
+    """Resolve ``auto``: a vLLM address that somebody set is used, otherwise the embedded server."""
+    if settings.local_server != "auto":
+        return settings.local_server
+    return "embedded" if vllm_origin == "default" else "external"
+
+
+def choice_key(settings: Settings, vllm_origin: Origin, vllm_key: str | None) -> tuple[object, ...]:
+    """Return what the choice depends on: two equal keys ask for the same server."""
+    kind = chosen_kind(settings, vllm_origin)
+    if kind == "embedded":
+        return (kind, settings.local_model_path)
+    return (kind, settings.vllm_base_url, settings.vllm_model, vllm_key)
+
+
+def choose_server(settings: Settings, vllm_origin: Origin, vllm_key: str | None) -> LocalServer | None:
+    """Make the server that the settings ask for; ``None`` where they ask for none.
+
+    A ``compose`` server is started by hand (``docker compose up``) and watched like an external one.
+    """
+    match chosen_kind(settings, vllm_origin):
+        case "none":
+            return None
+        case "embedded":
+            return EmbeddedServer(settings.home, settings.local_model_path)
+        case kind:
+            return ExternalServer(settings.vllm_base_url, settings.vllm_model, vllm_key, kind=kind)
+
+
+NONE = ServerState(phase="stopped", kind="none", detail="no local server is set up")
+
+
+class LocalKeeper:
+    """``on_change`` is called with each new state of the server in use, on the core's loop."""
+
+    def __init__(self, on_change: Callable[[ServerState], None]) -> None:
+        self._on_change = on_change
+        self._server: LocalServer | None = None
+        self._unsubscribe: Callable[[], None] = lambda: None
+        self._choice: tuple[object, ...] | None = None
+        self._replaced: list[LocalServer] = []
+
+    @property
+    def server(self) -> LocalServer | None:
+        return self._server
+
+    @property
+    def state(self) -> ServerState:
+        return self._server.state if self._server is not None else NONE
+
+    def follow(self, settings: Settings, vllm_origin: Origin, vllm_key: str | None) -> bool:
+        """Take the server that ``settings`` ask for; returns whether it is another than before.
+
+        The one before goes on until ``end_replaced``.
+        """
+        choice = choice_key(settings, vllm_origin, vllm_key)
+        if choice == self._choice:
+            return False
+        self._choice = choice
+        self._unsubscribe()
+        if self._server is not None:
+            self._replaced.append(self._server)
+        self._server = choose_server(settings, vllm_origin, vllm_key)
+        self._unsubscribe = self._server.on_change(self._on_change) if self._server else lambda: None
+        return True
+
+    async def end_replaced(self) -> None:
+        """Stop the servers that are not in use any more."""
+        while self._replaced:
+            await self._replaced.pop().stop()
+
+    async def close(self) -> None:
+        """Stop every server and forget the choice, so that ``follow`` begins anew."""
+        await self.stop()
+        await self.end_replaced()
+        self._unsubscribe()
+        self._unsubscribe = lambda: None
+        self._server = self._choice = None
+
+    async def start(self) -> None:
+        """Start it and return when it is ready or has failed: a failure is a state, not an exception."""
+        if self._server is not None:
+            await self._server.start()
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            await self._server.stop()
+
+    async def restart(self) -> None:
+        if self._server is not None:
+            await self._server.restart()
+
+    def log_tail(self, lines: int) -> list[str]:
+        return self._server.log_tail(lines) if self._server is not None else []
+
+    async def wait_until_settled(self, timeout_s: float) -> None:
+        """Return when the server is no longer starting, or after ``timeout_s`` seconds."""
+        if self._server is None:
+            return
+        settled = asyncio.Event()
+
+        def look(state: ServerState) -> None:
+            if state.phase != "starting":
+                settled.set()
+
+        unsubscribe = self._server.on_change(look)
+        look(self._server.state)
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await settled.wait()
+        finally:
+            unsubscribe()

@@ -1,0 +1,214 @@
+"""The local side: vLLM, or llama.cpp's server, through OpenAI's SDK."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+from core.chat import ChatRequest, ProviderEvent, Side
+from core.errors import Unavailable
+from core.providers.base import Capabilities, CheckResult
+from core.providers.errors import Endpoint, provider_failure, told_as_failure
+from core.providers.http import (
+    CONNECT_TIMEOUT_S,
+    LOCAL_KEEPALIVE_S,
+    STREAM_TIMEOUT_S,
+    call_timeout,
+    forget_environment_headers,
+    open_http_client,
+    tracing_headers,
+)
+from core.providers.openai_wire import OpenAIReader, chat_messages, chat_tools, openai_arguments
+from core.providers.usage import as_mapping
+from core.providers.wire_text import wire_safe
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+_NO_KEY = "none"  # the SDK insists on a key; a server without one ignores it
+DEFAULT_CAPABILITIES = Capabilities(tools=True, json_schema=True, images=False, context_tokens=None)
+
+
+class VLLMProvider:
+    """Streams answers of a server on the OpenAI wire.
+
+    ``base_url`` ends in ``/v1``. ``model`` of ``None`` is the first one the server lists, asked for at first use.
+    ``capabilities`` are what the caller knows of the model; a context length the server states fills a gap in them.
+    ``timeout_s`` is the longest silence on the wire, in seconds; it includes reading a long prompt.
+    ``connect_timeout_s`` is how long connecting may take.
+    """
+
+    side: Side = "local"
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str | None,
+        *,
+        api_key: str | None = None,
+        name: str = "vllm-local",
+        capabilities: Capabilities | None = None,
+        timeout_s: float = STREAM_TIMEOUT_S,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    ) -> None:
+        self.name = name
+        self._model = model
+        self._models: frozenset[str] = frozenset()
+        self._capabilities = capabilities or DEFAULT_CAPABILITIES
+        self._endpoint = Endpoint(
+            who="The local server",
+            side="local",
+            base_url=base_url.rstrip("/"),
+            key_setting="VLLM_API_KEY",
+            url_setting="VLLM_BASE_URL",
+            timeout_s=timeout_s,
+            connect_timeout_s=connect_timeout_s,
+            secret=api_key or None,
+        )
+        self._client: AsyncOpenAI | None = None
+
+    @property
+    def model(self) -> str | None:
+        return self._model
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._capabilities
+
+    async def stream(self, request: ChatRequest) -> AsyncIterator[ProviderEvent]:
+        """Stream one answer; see ``InferenceProvider``."""
+        request, repaired = wire_safe(request)
+        client = await self._open()
+        model = await self._model_for(request)
+        reader = OpenAIReader(model, self._endpoint)
+        arguments, dropped = openai_arguments(
+            request, model, max_output_tokens=self._capabilities.max_output_tokens
+        )
+        begun = False
+        try:
+            chunks = await client.chat.completions.create(
+                **arguments, stream=True, extra_headers=tracing_headers(request)
+            )
+            try:
+                async for chunk in chunks:
+                    begun = True
+                    for translated in reader.read(chunk):
+                        yield translated
+            finally:
+                await chunks.close()
+        except Exception as error:  # as broad as in told_as_failure; what was counted so far is told first
+            for reported in reader.last_usage():
+                yield reported
+            raise provider_failure(error, self._endpoint, begun=begun) from error
+        for reported in reader.last_usage():
+            yield reported
+        yield reader.end((*dropped, *repaired))
+
+    async def count_tokens(self, request: ChatRequest) -> int:
+        """Return the input's token count by the server's own tokenizer and chat template.
+
+        vLLM counts a conversation at ``/tokenize``; llama.cpp renders it at ``/apply-template`` first.
+
+        Raises:
+            SignalboxError: by kind; ``Unavailable`` for a server that has neither.
+        """
+        request, _ = wire_safe(request)
+        model = await self._model_for(request)
+        conversation: dict[str, Any] = {"model": model, "messages": chat_messages(request)}
+        if request.tools:
+            conversation["tools"] = chat_tools(request)
+        headers = tracing_headers(request)
+        count = (await self._post("/tokenize", conversation, headers)).get("count")
+        if not isinstance(count, int):
+            prompt = (await self._post("/apply-template", conversation, headers)).get("prompt")
+            body = {"content": prompt, "add_special": True, "parse_special": True}
+            tokens = (await self._post("/tokenize", body, headers)).get("tokens")
+            count = len(cast("list[Any]", tokens)) if isinstance(tokens, list) and prompt else None
+        if count is None:
+            raise Unavailable(
+                "The local server does not count tokens.",
+                hint="The estimate made without it is used instead.",
+            )
+        return count
+
+    async def check(self) -> CheckResult:
+        """List the server's models, and learn the model's context length; see ``InferenceProvider``."""
+        client = await self._open()
+        timeout, endpoint = call_timeout(self._endpoint)
+        began = time.perf_counter()
+        with told_as_failure(endpoint):
+            page = await client.models.list(timeout=timeout)
+            latency_ms = (time.perf_counter() - began) * 1000
+            cards = [as_mapping(card) or {} for card in page.data]
+        names = tuple(str(card.get("id")) for card in cards)
+        self._models = frozenset(names)
+        if self._model is None and names:
+            self._model = names[0]
+        card = {str(card.get("id")): card for card in cards}.get(self._model or "") or {}
+        context_tokens = card.get("max_model_len") or (as_mapping(card.get("meta")) or {}).get("n_ctx")
+        if self._capabilities.context_tokens is None and isinstance(context_tokens, int):
+            self._capabilities = replace(self._capabilities, context_tokens=context_tokens)
+        owner = card.get("owned_by")
+        return CheckResult(
+            models=names, latency_ms=latency_ms, server=owner if isinstance(owner, str) else None
+        )
+
+    async def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    async def _model_for(self, request: ChatRequest) -> str:
+        """The model hint if this server has it, else the configured model, else the server's first."""
+        if request.model is not None and request.model in self._models:
+            return request.model
+        if self._model is None:
+            await self.check()
+        if self._model is None:
+            raise Unavailable("The local server has no model loaded.", hint="Load one, or set VLLM_MODEL.")
+        return self._model
+
+    async def _post(self, path: str, body: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
+        client = await self._open()
+        root = self._endpoint.base_url.removesuffix("/v1")
+        timeout, endpoint = call_timeout(self._endpoint)
+        with told_as_failure(endpoint):
+            reply = await client.post(
+                f"{root}{path}", cast_to=object, body=body, options={"headers": headers, "timeout": timeout}
+            )
+            return dict(as_mapping(reply) or {})
+
+    async def _open(self) -> AsyncOpenAI:
+        if self._client is None:
+            await asyncio.to_thread(_load_sdk)
+        if self._client is None:
+            with told_as_failure(self._endpoint):
+                self._client = self._make_client()
+        return self._client
+
+    def _make_client(self) -> AsyncOpenAI:
+        from openai import AsyncOpenAI
+
+        client = AsyncOpenAI(
+            api_key=self._endpoint.secret or _NO_KEY,
+            base_url=self._endpoint.base_url,
+            max_retries=0,
+            http_client=open_http_client(
+                self._endpoint.base_url,
+                timeout_s=self._endpoint.timeout_s,
+                connect_timeout_s=self._endpoint.connect_timeout_s,
+                keepalive_s=LOCAL_KEEPALIVE_S,
+                bills=False,
+            ),
+        )
+        # Read from the environment by the constructor, and meant for OpenAI's own service.
+        client.organization = client.project = client.admin_api_key = None
+        forget_environment_headers(client)
+        return client
+
+
+def _load_sdk() -> None:
+    import openai  # noqa: F401  # pyright: ignore[reportUnusedImport]

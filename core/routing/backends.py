@@ -1,0 +1,407 @@
+"""The two sides as the router sees them: which provider serves it now, whether it is up, and if not, why."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from core.chat import ChatRequest, ChatResult, Estimate, Side, Signals
+from core.errors import AuthenticationFailed, Unavailable
+from core.local.embedded import OWN_MODEL_SLOTS, PACKAGED_SLOTS
+from core.local.manager import LocalKeeper
+from core.local.server import ServerState
+from core.providers.anthropic_wire import claude_family
+from core.providers.base import Capabilities, InferenceProvider
+from core.routing.circuit_breaker import Breaker, Breakers
+from core.routing.local_queue import LocalQueue
+from core.routing.machine_time import LocalMachine
+from core.routing.policy import Health, SideState
+
+if TYPE_CHECKING:
+    from core.pricing.prices import PriceTable
+    from core.settings import Settings
+    from core.structured.scoreboard import Scoreboard
+
+LIKELY_OUTPUT_SHARE = 0.35
+"""Answers use about a third of max_tokens; the estimate says so with a tilde and is never held or billed."""
+
+LOCAL_TOKENS_PER_S = 40.0
+"""Decode speed assumed for the first estimate of a local answer's time, until answers have been measured."""
+
+LEAST_PREFILL_TOKENS = 200
+"""A shorter prompt says little about how fast the server reads."""
+
+TRIED_AGAIN = "It is tried again by itself; nothing was sent."
+
+DEAREST_MODEL = "claude-opus-4-1"
+"""$15 in, $75 out a million: no Claude model in the price table is dearer (a test holds this true)."""
+
+PACKAGED_MODEL = "SmolLM2-135M-Instruct"
+"""Its chat template has no place for tools, so it is not offered any."""
+
+
+class ApiSide:
+    """The metered API: a provider for each model, made on first use and remade when key or address change."""
+
+    side: Side = "api"
+
+    is_starting = False
+
+    def __init__(
+        self, prices: PriceTable, scoreboard: Scoreboard, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.breakers = Breakers(clock)
+        self._prices = prices
+        self._scoreboard = scoreboard
+        self._connect_timeout_s = 10.0
+        self._key: str | None = None
+        self._base_url: str | None = None
+        self._address_usable = True
+        self._default_model = ""
+        self._providers: dict[str, InferenceProvider] = {}
+        self._discarded: list[InferenceProvider] = []
+
+    @property
+    def has_key(self) -> bool:
+        return self._key is not None
+
+    @property
+    def default_model(self) -> str:
+        return self._default_model
+
+    def configure(self, settings: Settings, key: str | None, *, address_usable: bool = True) -> None:
+        """Take new settings or a new key; requests under way keep the provider they have.
+
+        An address that was set and is none (not ``address_usable``) is not replaced by Anthropic's own: whoever
+        set one wants neither key nor prompts to go there. Nothing is sent until it is corrected.
+        """
+        self._address_usable = address_usable
+        timeout_s = settings.connect_timeout_s
+        if (key, settings.anthropic_base_url) != (self._key, self._base_url):
+            self.breakers.reset()
+        wanted = (key, settings.anthropic_base_url, timeout_s)
+        if wanted != (self._key, self._base_url, self._connect_timeout_s):
+            self._discarded += self._providers.values()
+            self._providers = {}
+        self._key, self._base_url, self._connect_timeout_s = wanted
+        self._default_model = settings.anthropic_model
+
+    def state(self, request: ChatRequest, signals: Signals) -> SideState:
+        model = self.model_for(request)
+        context_tokens = self._prices.context_tokens(model)
+        health, detail = self._health(model)
+        return SideState(
+            provider="anthropic",
+            model=model,
+            health=health,
+            detail=detail,
+            hint=TRIED_AGAIN if health == "down" and self._address_usable else "",
+            capabilities=_api_capabilities(context_tokens),
+            estimate=self._estimate(model, signals, request),
+            serves_named_model=request.model is not None and model == request.model,
+            tools_doubt=self._scoreboard.tools_doubt("anthropic", model, "api") if signals.has_tools else "",
+        )
+
+    def breaker(self, model: str | None) -> Breaker:
+        return self.breakers.of("anthropic", model)
+
+    def model_for(self, request: ChatRequest) -> str:
+        """Return the model that the API would serve ``request`` with."""
+        named = request.model
+        if named and (named == self._default_model or named.startswith("claude")):
+            return named
+        return self._default_model
+
+    def needs_start(self) -> bool:
+        return False
+
+    async def start(self) -> None:
+        """Nothing to start."""
+
+    async def provider(self, model: str | None) -> InferenceProvider:
+        """Return the provider for ``model``; one serves every Claude model, by the name in the request.
+
+        Raises:
+            AuthenticationFailed: no key is set.
+            Unavailable: the address that was set can't be used.
+        """
+        if self._key is None:
+            raise AuthenticationFailed(
+                "No Anthropic key is set.",
+                hint="Add one in Preferences, Keys, or set ANTHROPIC_API_KEY.",
+                missing=True,
+            )
+        self.check_address()
+        wanted = model or self._default_model
+        slot = "claude" if wanted.startswith("claude") else wanted
+        if slot not in self._providers:
+            from core.providers.anthropic import AnthropicProvider
+
+            self._providers[slot] = AnthropicProvider(
+                self._key,
+                self._base_url,
+                wanted,
+                connect_timeout_s=self._connect_timeout_s,
+                most_output_tokens=self._most_output_tokens,
+            )
+        return self._providers[slot]
+
+    def check_address(self) -> None:
+        """Say so where the address that was set can't be used. :raises Unavailable: it can't."""
+        if not self._address_usable:
+            raise Unavailable(
+                "ANTHROPIC_BASE_URL is no web address, so nothing was sent.",
+                hint="Correct it, or leave it empty for Anthropic's own address.",
+            )
+
+    async def close(self) -> None:
+        for provider in [*self._providers.values(), *self._discarded]:
+            await provider.close()
+        self._providers, self._discarded = {}, []
+
+    def _health(self, model: str) -> tuple[Health, str]:
+        if self._key is None:
+            return "no_key", "no key is set"
+        if not self._address_usable:
+            return "down", "ANTHROPIC_BASE_URL is no web address"
+        breaker = self.breaker(model)
+        if not breaker.allows:
+            return "down", _breaker_words(breaker)
+        return "up", ""
+
+    def _most_output_tokens(self, model: str) -> int | None:
+        """Return the longest answer that is asked of ``model``: what is held for is what may be sent."""
+        limits = (claude_family(model).max_output_tokens, self._prices.max_output_tokens_of(model))
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    def _estimate(self, model: str, signals: Signals, request: ChatRequest) -> Estimate:
+        likely_output = likely_output_tokens(signals)
+        cost = self._prices.worst_case_nanodollars(model, signals.input_tokens, likely_output)
+        # An unpriced model is held for at the dearest price known, so that the limit stays a limit.
+        hold = self._prices.worst_case_nanodollars(
+            model if cost is not None else DEAREST_MODEL,
+            signals.input_tokens_bound,
+            signals.max_output_tokens,
+            cache_write=request.cache_marks.lifetime if request.cache_marks is not None else None,
+            max_output_limit=self._most_output_tokens(model),
+        )
+        return Estimate(model=model, cost_nanodollars=cost, hold_nanodollars=hold)
+
+
+class LocalSide:
+    """The user's own model server, whatever runs behind it.
+
+    With ``on_demand`` a server that is stopped counts as up, and the first request that goes there starts it.
+    """
+
+    side: Side = "local"
+
+    def __init__(
+        self,
+        keeper: LocalKeeper,
+        machine: LocalMachine,
+        scoreboard: Scoreboard,
+        *,
+        on_demand: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._keeper = keeper
+        self._machine = machine
+        self._scoreboard = scoreboard
+        self.queue = LocalQueue(clock)
+        self.breakers = Breakers(clock, cooldown_s=3.0, cooldown_cap_s=30.0)
+        self._on_demand = on_demand
+        self._max_wait_s = 10.0
+        self._connect_timeout_s = 10.0
+        self._api_key: str | None = None
+        self._provider: InferenceProvider | None = None
+        self._provider_for: tuple[object, ...] | None = None
+        self._discarded: list[InferenceProvider] = []
+        self._tokens_per_s = LOCAL_TOKENS_PER_S
+        self._prefill_tokens_per_s: float | None = None
+
+    @property
+    def server_state(self) -> ServerState:
+        return self._keeper.state
+
+    def configure(self, settings: Settings, api_key: str | None) -> None:
+        """Take new settings and the server's key; requests under way keep the provider they have."""
+        self._api_key = api_key
+        self._connect_timeout_s = settings.connect_timeout_s
+        self._max_wait_s = settings.local_max_wait_s
+        at_once = settings.local_max_concurrent
+        if at_once is None and self.server_state.kind == "embedded":
+            at_once = OWN_MODEL_SLOTS if settings.local_model_path is not None else PACKAGED_SLOTS
+        self.queue.configure(at_once, settings.max_waiting_requests)
+        self._machine.configure(settings, uses_gpu=self.server_state.kind in ("compose", "external"))
+
+    def state(self, request: ChatRequest, signals: Signals) -> SideState:
+        server = self.server_state
+        health, detail = self._health(server)
+        provider = "embedded" if server.kind == "embedded" else "vllm-local"
+        return SideState(
+            provider=provider,
+            model=server.model,
+            health=health,
+            detail=detail,
+            hint=server.hint or (TRIED_AGAIN if server.phase == "ready" and health == "down" else ""),
+            capabilities=_local_capabilities(server.model, server.context_tokens),
+            estimate=Estimate(
+                model=server.model, cost_nanodollars=self._estimated_cost(signals), hold_nanodollars=0
+            ),
+            serves_named_model=request.model is not None and request.model == server.model,
+            busy=self._busy(),
+            tools_doubt=(
+                self._scoreboard.tools_doubt(provider, server.model, "local") if signals.has_tools else ""
+            ),
+        )
+
+    def breaker(self, model: str | None) -> Breaker:
+        return self.breakers.of(self.provider_name, model)
+
+    @property
+    def is_starting(self) -> bool:
+        return self.server_state.phase == "starting"
+
+    def _busy(self) -> str:
+        """Say how long the line is, if that is longer than a request would wait for it; else nothing."""
+        if self.queue.has_place:
+            return ""
+        queue = self.queue.state()
+        if queue.full:
+            return queue.crowd
+        if queue.expected_wait_s is not None and queue.expected_wait_s > self._max_wait_s:
+            ahead = f"{queue.waiting} ahead, " if queue.waiting else ""
+            return f"{ahead}a place in about {_duration(queue.expected_wait_s)}"
+        return ""
+
+    @property
+    def provider_name(self) -> str:
+        return "embedded" if self.server_state.kind == "embedded" else "vllm-local"
+
+    def needs_look(self) -> bool:
+        """Whether a server elsewhere is not known to be up: its model and context decide with."""
+        return (
+            self._on_demand
+            and self._is_elsewhere
+            and self.server_state.phase in ("stopped", "starting")
+            and self._keeper.server is not None
+        )
+
+    @property
+    def _is_elsewhere(self) -> bool:
+        return self.server_state.kind in ("external", "compose")
+
+    def needs_start(self) -> bool:
+        return self._on_demand and self.server_state.phase == "stopped" and self._keeper.server is not None
+
+    async def start(self) -> None:
+        await self._keeper.start()
+
+    async def provider(self, model: str | None) -> InferenceProvider:
+        """Return the provider of the server that is ready now, or, on demand, once it is.
+
+        Raises:
+            Unavailable: none is ready.
+        """
+        del model  # a local server serves its own
+        if self._on_demand and self.server_state.phase in ("stopped", "starting"):
+            await self._keeper.start()
+        server = self.server_state
+        if server.base_url is None:
+            raise Unavailable(
+                f"The local server isn't ready: {self._health(server)[1]}.",
+                hint=server.hint or "Start it, or send to the API.",
+            )
+        wanted = (server.base_url, server.model, self._api_key, self._connect_timeout_s)
+        if self._provider is None or self._provider_for != wanted:
+            from core.providers.openai import VLLMProvider
+
+            if self._provider is not None:
+                self._discarded.append(self._provider)
+            self._provider = VLLMProvider(
+                server.base_url,
+                server.model,
+                api_key=self._api_key,
+                name=self.provider_name,
+                capabilities=_local_capabilities(server.model, server.context_tokens),
+                connect_timeout_s=self._connect_timeout_s,
+            )
+            self._provider_for = wanted
+        return self._provider
+
+    async def close(self) -> None:
+        for provider in [self._provider, *self._discarded]:
+            if provider is not None:
+                await provider.close()
+        self._provider, self._discarded = None, []
+
+    @property
+    def prefill_tokens_per_s(self) -> float | None:
+        """How fast the server reads a prompt, from answers so far; ``None`` until one has been measured."""
+        return self._prefill_tokens_per_s
+
+    def learn_speed(self, result: ChatResult) -> None:
+        """Move the estimates of the decode and the prefill speed towards what an answer took."""
+        decode = result.output_tokens_per_s
+        if decode is not None:
+            self._tokens_per_s += 0.3 * (decode - self._tokens_per_s)
+        read = result.usage.fresh_input_tokens if result.usage is not None else 0
+        # The first token's own time and the network count little once the prompt is long.
+        if read >= LEAST_PREFILL_TOKENS and result.ttft_ms:
+            speed = read * 1000 / result.ttft_ms
+            before = self._prefill_tokens_per_s
+            self._prefill_tokens_per_s = speed if before is None else before + 0.3 * (speed - before)
+
+    def _estimated_cost(self, signals: Signals) -> int | None:
+        return self._machine.estimated_nanodollars(1000 * likely_output_tokens(signals) / self._tokens_per_s)
+
+    def _health(self, server: ServerState) -> tuple[Health, str]:
+        if self._on_demand and self._keeper.server is not None:
+            # A server of ours is up in a second or two; how long somebody else's still loads, nobody knows.
+            soon = ("stopped",) if self._is_elsewhere else ("stopped", "starting")
+            if server.phase in soon:
+                return "up", ""
+        match server.phase:
+            case "ready":
+                breaker = self.breaker(server.model)
+                return ("up", "") if breaker.allows else ("down", _breaker_words(breaker))
+            case "starting":
+                left = "" if server.eta_s is None else f", {_duration(server.eta_s)} left"
+                return "starting", f"it is starting{left}"
+            case "stopping":
+                return "down", "it is stopping"
+            case "failed":
+                return "down", f"it failed, {server.detail.rstrip('.')}" if server.detail else "it failed"
+            case "stopped":
+                return "down", server.detail if server.kind == "none" and server.detail else "it is stopped"
+
+
+@lru_cache(maxsize=64)
+def _api_capabilities(context_tokens: int | None) -> Capabilities:
+    return Capabilities(tools=True, json_schema=True, images=True, context_tokens=context_tokens)
+
+
+@lru_cache(maxsize=64)
+def _local_capabilities(model: str | None, context_tokens: int | None) -> Capabilities:
+    return Capabilities(
+        tools=model != PACKAGED_MODEL, json_schema=True, images=False, context_tokens=context_tokens
+    )
+
+
+def likely_output_tokens(signals: Signals) -> int:
+    """Guess an answer's length from what is allowed: for estimates that are shown, never for holds."""
+    return max(1, round(signals.max_output_tokens * LIKELY_OUTPUT_SHARE))
+
+
+def _breaker_words(breaker: Breaker) -> str:
+    if breaker.phase == "half_open":
+        return "it failed, and one request is trying it again"
+    return f"it failed, and is tried again in {_duration(breaker.retry_in_s)}"
+
+
+def _duration(seconds: float) -> str:
+    whole = max(1, round(seconds))
+    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"

@@ -1,0 +1,102 @@
+"""Snapshots of the core's state for the panel and the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from core.chat import RoutingMode
+from core.ledger.limits import Budget, LimitStanding
+from core.ledger.models import PausedConversation
+from core.local.server import ServerState
+from core.routing.local_queue import QueueState
+
+ApiPhase = Literal["checking", "key_set", "no_key", "breaker_open"]
+ProblemKind = Literal[
+    "ledger",
+    "ledger_unsaved",
+    "ledger_check",
+    "answers",
+    "local",
+    "setting",
+    "recovered",
+    "alert",
+    "prices",
+    "templates",
+    "telemetry",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiStatus:
+    """``detail`` is a short fact beside the state ("retry in 22 s")."""
+
+    phase: ApiPhase
+    model: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Something the user should know: what happened, what was kept, and (``hint``) what to do."""
+
+    kind: ProblemKind
+    title: str
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerCheck:
+    """When the ledger's rows were last added up and compared with its sums, and what differed."""
+
+    at: datetime
+    attempts: int
+    differences: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        return not self.differences
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoreStatus:
+    """Both sides, today's local count and the month's money. ``None``: the ledger can't be read.
+
+    ``month`` is the current month's name. ``limits`` are all that are set, ``paused`` the conversations that sent
+    like a loop and wait for a person, ``queue`` the local server's line.
+    """
+
+    local: ServerState
+    api: ApiStatus
+    local_requests_today: int | None
+    routing_threshold: int
+    routing_mode: RoutingMode
+    month: str
+    budget: Budget | None
+    problems: tuple[Problem, ...] = ()
+    limits: tuple[LimitStanding, ...] = ()
+    paused: tuple[PausedConversation, ...] = ()
+    queue: QueueState | None = None
+    checked: LedgerCheck | None = None
+
+    @property
+    def spent_nanodollars(self) -> int | None:
+        return self.budget.spent_nanodollars if self.budget else None
+
+    @property
+    def held_nanodollars(self) -> int | None:
+        return self.budget.held_nanodollars if self.budget else None
+
+    @property
+    def held_count(self) -> int:
+        return self.budget.held_count if self.budget else 0
+
+    @property
+    def spend_limit_nanodollars(self) -> int | None:
+        return self.budget.limit_nanodollars if self.budget else None
+
+    @property
+    def unpriced_count(self) -> int:
+        return self.budget.unpriced_count if self.budget else 0

@@ -1,0 +1,166 @@
+"""Reads the status of the whole core when something changed, and tells it where it is another than before."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from core.base.observable import Listeners
+from core.errors import LedgerUnavailable
+from core.routing.quotas import all_limits
+from core.services.status import ApiStatus, CoreStatus, Problem
+
+if TYPE_CHECKING:
+    from core.ledger.limits import LimitStanding
+    from core.ledger.models import PausedConversation
+    from core.local.manager import LocalKeeper
+    from core.pricing.prices import PriceTable
+    from core.services.ledger import Bookkeeping
+    from core.services.telemetry import Monitoring
+    from core.services.wiring import Assembled
+    from core.settings import Settings, SettingsStore
+
+log = logging.getLogger(__name__)
+
+STATUS_INTERVAL_S = 30.0
+"""How often the status is read anew without a cause: midnight, another process, a file changed by hand."""
+
+
+class StatusKeeper:
+    """``wanted`` is set when something changed. Until ``keys_read`` is set, whether there is a key is not known."""
+
+    def __init__(
+        self,
+        *,
+        settings: SettingsStore,
+        prices: PriceTable,
+        rooms: Assembled,
+        local_keeper: LocalKeeper,
+        books: Bookkeeping,
+        monitoring: Monitoring,
+        keys_read: asyncio.Event,
+    ) -> None:
+        self._settings, self._prices = settings, prices
+        self._rooms, self._api, self._local = rooms, rooms.api, rooms.local
+        self._local_keeper, self._books, self._monitoring = local_keeper, books, monitoring
+        self._keys_read = keys_read
+        self.listeners = Listeners[CoreStatus](log, "the status")
+        self.wanted = asyncio.Event()
+        self._last: CoreStatus | None = None
+
+    async def read(self) -> CoreStatus:
+        """Read and return the state of both sides, the counts and the money."""
+        settings = self._settings.current
+        standing = None
+        limits: tuple[LimitStanding, ...] = ()
+        paused: list[PausedConversation] = []
+        with contextlib.suppress(LedgerUnavailable):
+            standing = await self._rooms.router.standing()
+            _, limits, _ = await self._books.ledger.standing(all_limits(settings))
+            paused = await self._books.ledger.paused()
+        return CoreStatus(
+            local=self._local.server_state,
+            api=self._api_status(settings),
+            local_requests_today=standing.local_requests_today if standing else None,
+            routing_threshold=settings.routing_threshold,
+            routing_mode=settings.routing_mode,
+            month=datetime.now().strftime("%B"),
+            budget=standing.budget if standing else None,
+            problems=self._problems(),
+            limits=limits,
+            paused=tuple(paused),
+            queue=self._local.queue.state(),
+            checked=self._books.last_check,
+        )
+
+    async def keep(self) -> None:
+        """Publish the status when something changed, at most ten times a second."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STATUS_INTERVAL_S):
+                    await self.wanted.wait()
+            self.wanted.clear()
+            try:
+                await self._publish()
+            except Exception:
+                # It is read from every room: whatever breaks in one of them, the next round tries again.
+                log.exception("the status could not be published")
+            await asyncio.sleep(0.1)
+
+    async def _publish(self) -> None:
+        await asyncio.to_thread(self._settings.reload_if_changed)
+        await self._books.tend()
+        await self._rooms.kept.tend_if_due()
+        status = await self.read()
+        self._monitoring.show(status)
+        if status == self._last:
+            return
+        self._last = status
+        self.listeners.tell(lambda: status)
+
+    def _api_status(self, settings: Settings) -> ApiStatus:
+        model = settings.anthropic_model
+        if not self._keys_read.is_set():
+            return ApiStatus(phase="checking", model=model, detail="reading the keyring")
+        if not self._api.has_key:
+            return ApiStatus(phase="no_key", model=model, detail="add one")
+        breaker = self._api.breaker(model)
+        if not breaker.allows:
+            return ApiStatus(phase="breaker_open", model=model, detail=f"retry in {breaker.retry_in_s:.0f} s")
+        return ApiStatus(phase="key_set", model=model)
+
+    def _problems(self) -> tuple[Problem, ...]:
+        found = self._books.problems()
+        local = self._local_keeper.state
+        if local.phase == "failed":
+            found.append(
+                Problem(
+                    kind="local",
+                    title="The local server failed",
+                    message=f"{local.detail.rstrip('.')}." if local.detail else "",
+                    hint=local.hint,
+                )
+            )
+        found += self._other_problems()
+        from core.settings import env_name
+
+        for problem in self._settings.problems:
+            found.append(
+                Problem(
+                    kind="setting",
+                    title=f"{env_name(problem.name)} isn't used",
+                    message=problem.message,
+                    hint="",
+                )
+            )
+        return tuple(found)
+
+    def _other_problems(self) -> list[Problem]:
+        found = [
+            Problem(kind="prices", title="A price of yours isn't used", message=text, hint="")
+            for text in self._prices.problems
+        ]
+        found += [
+            Problem(
+                kind="templates",
+                title="A prompt template of yours isn't used",
+                message=f"{problem.path}: {problem.what}.",
+                hint="The packaged one is used instead.",
+            )
+            for problem in self._rooms.shaper.templates.problems()
+        ]
+        kept = self._rooms.kept
+        if kept.problem is not None:
+            found.append(
+                Problem(
+                    kind="answers",
+                    title="Answers can't be kept for repeated requests",
+                    message=f"{kept.path.name} can't be used: {kept.problem.rstrip('.')}.",
+                    hint="Nothing is paid twice: a repeated request of another process is refused. Free the disk, "
+                    "or move the file away; IDEMPOTENCY_KEEP_HOURS=0 keeps answers in memory only.",
+                )
+            )
+        return found + self._monitoring.problems()

@@ -1,0 +1,200 @@
+"""A failure's plan as a card, and the local server's log in a popover.
+
+Conversations that sent like a loop and are paused: the panel asks for each whether it may go on.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtWidgets import QFrame, QLabel, QPlainTextEdit, QVBoxLayout, QWidget
+
+from core.chat import ChatRequest
+from core.ledger.models import PausedConversation
+from core.routing.conversations import conversation_of
+from gui.chat.failures.plans import Action, Plan, paused_sentence
+from gui.chat.markdown.prose import code_font
+from gui.theme.theme import set_property, theme
+from gui.widgets.budget_bar import BudgetSummary
+from gui.widgets.error_card import ErrorCard, ShortCard
+
+COUNT_MS = 250
+
+
+class FailureCard(QWidget):
+    """Signals:
+    acted: the ``Action`` of the button that was pressed.
+    """
+
+    acted = Signal(str)
+
+    def __init__(self, plan: Plan, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.plan = plan
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        self.card: ErrorCard | ShortCard
+        if plan.short:
+            fix = None if plan.fix is None else (plan.fix[0], self._act(plan.fix[1]))
+            self.card = ShortCard(plan.title, plan.sentence, fix, tone=plan.tone, icon=plan.icon)
+        else:
+            self.card = ErrorCard(
+                plan.title,
+                plan.sentence,
+                None if plan.fix is None else (plan.fix[0], self._act(plan.fix[1])),
+                [(label, icon, self._act(action)) for label, icon, action in plan.actions],
+                kept=plan.kept,
+                log=plan.log,
+                tone=plan.tone,
+                icon=plan.icon,
+                body=self._budget(plan),
+            )
+        column.addWidget(self.card)
+        self._clock = QTimer(self)
+        self._clock.setInterval(COUNT_MS)
+        self._clock.timeout.connect(self._count_down)
+        if plan.retry_at_ms is not None and plan.fix is not None:
+            self._count_down()
+
+    def _count_down(self) -> None:
+        """Keep the first button off until it is time, and say how long that is."""
+        button = self.card.button if isinstance(self.card, ShortCard) else self.card.buttons[0]
+        assert button is not None
+        assert self.plan.fix is not None
+        assert self.plan.retry_at_ms is not None
+        left_s = math.ceil(self.plan.retry_at_ms / 1000 - time.time())
+        button.setEnabled(left_s <= 0)
+        button.setText(self.plan.fix[0] if left_s <= 0 else f"{self.plan.fix[0]} in {_span(left_s)}")
+        if left_s > 0:
+            self._clock.start()
+        else:
+            self._clock.stop()
+
+    def _act(self, action: Action) -> Callable[[], object]:
+        return lambda: self.acted.emit(action)
+
+    @staticmethod
+    def _budget(plan: Plan) -> QWidget | None:
+        amounts = plan.amounts
+        if amounts is None:
+            return None
+        summary = BudgetSummary()
+        summary.set_amounts(
+            amounts.spent_nanodollars or 0,
+            amounts.held_nanodollars or 0,
+            amounts.limit_nanodollars,
+            held_count=amounts.held_count,
+            asked=amounts.asked_nanodollars,
+            unit="tokens" if amounts.unit == "tokens" else "nanodollars",
+        )
+        return summary
+
+
+def _span(seconds: int) -> str:
+    minutes, rest = divmod(seconds, 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+class LogPopover(QFrame):
+    """The last lines of a log, newest at the bottom; Esc or a click elsewhere closes it."""
+
+    def __init__(self, title: str, lines: Sequence[str], parent: QWidget) -> None:
+        super().__init__(parent, Qt.WindowType.Popup)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        set_property(self, popover=True)
+        unit = theme()
+        heading = QLabel(title)
+        set_property(heading, role="body", weight=600)
+        text = QPlainTextEdit()
+        text.setReadOnly(True)
+        text.setFont(code_font())
+        text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
+        text.setPlainText("\n".join(lines) or "The log is empty.")
+        text.setAccessibleName(title)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(unit.px(14), unit.px(12), unit.px(14), unit.px(14))
+        column.setSpacing(unit.px(8))
+        column.addWidget(heading)
+        column.addWidget(text)
+        self.resize(unit.px(680), unit.px(360))
+        text.verticalScrollBar().setValue(text.verticalScrollBar().maximum())
+        text.setFocus()
+
+
+SHOWN = 3
+
+
+def chat_hash(conversation_id: str) -> str:
+    """Return the name that the core has for a chat of this panel."""
+    return conversation_of(ChatRequest(messages=(), conversation_id=conversation_id))
+
+
+def paused_title(title: str | None) -> str:
+    """Return what a paused conversation is called; ``None`` is one that no chat here belongs to."""
+    return "A conversation of another program is paused" if title is None else f"“{title}” is paused"
+
+
+class PausedCards(QWidget):
+    """Signals:
+    resume_asked: the conversation that may go on.
+    kept: the conversation that stays paused; its card goes, the bell keeps it.
+    """
+
+    resume_asked = Signal(str)
+    kept = Signal(str)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._kept: set[str] = set()
+        self._shown: tuple[tuple[str, str], ...] = ()
+        self.cards: dict[str, ErrorCard] = {}
+        self._column = QVBoxLayout(self)
+        self._column.setContentsMargins(0, 0, 0, 0)
+        self._column.setSpacing(theme().px(8))
+        self.hide()
+
+    def show_paused(
+        self, paused: Iterable[PausedConversation], titles: dict[str, str], without: str | None = None
+    ) -> None:
+        """Ask for each of ``paused``; ``without`` is asked about elsewhere on the page."""
+        listed = list(paused)
+        self._kept &= {item.conversation for item in listed}
+        asked = [
+            item for item in listed if item.conversation not in self._kept and item.conversation != without
+        ]
+        asked = asked[:SHOWN]
+        shown = tuple((item.conversation, titles.get(item.conversation, "")) for item in asked)
+        if shown == self._shown:
+            return
+        self._shown = shown
+        for card in self.cards.values():
+            self._column.removeWidget(card)
+            card.hide()
+            card.deleteLater()
+        self.cards = {}
+        for item in asked:
+            self.cards[item.conversation] = card = self._card(item, titles.get(item.conversation))
+            self._column.addWidget(card)
+        self.setVisible(bool(asked))
+
+    def keep(self, conversation: str) -> None:
+        """Take the card away; it comes again when the conversation is paused anew."""
+        self._kept.add(conversation)
+        self.kept.emit(conversation)
+
+    def _card(self, item: PausedConversation, title: str | None) -> ErrorCard:
+        conversation, since = item.conversation, item.since.astimezone()
+        return ErrorCard(
+            paused_title(title),
+            paused_sentence(item.per_minute),
+            actions=[
+                ("Let it go on", "", lambda: self.resume_asked.emit(conversation)),
+                ("Keep it paused", "", lambda: self.keep(conversation)),
+            ],
+            kept=f"Paused at {since:%H:%M}. What it sends meanwhile is refused and costs nothing.",
+            tone="held",
+            icon="pause-circle-fill",
+        )

@@ -1,0 +1,484 @@
+"""What a failed answer says and offers: the error and a few facts in, words and actions out. No widgets here.
+
+Cards for what the router itself ends: rates, lines, time-outs, deadlines, invalid answers, paused loops.
+
+What a failure's card is made of: the facts around it, and the plan of what it says and offers. No widgets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from core.pricing.money import format_cost
+from gui.chat.storage.models import StoredError, StoredMessage
+
+if TYPE_CHECKING:
+    from core.services.status import CoreStatus
+
+
+Action = Literal[
+    "add_key",
+    "raise_limit",
+    "show_spend",
+    "lower_max_tokens",
+    "send_local",
+    "send_api",
+    "shorten",
+    "summarise",
+    "restart_local",
+    "show_log",
+    "retry",
+    "set_ledger_aside",
+    "continue",
+    "change_rates",
+    "change_times",
+    "resume",
+    "keep_paused",
+]
+Tone = Literal["held", "danger"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What the page found out around a failure; ``None`` where it did not.
+
+    ``api_cost_nanodollars`` is the estimate on the API side; ``lower_to`` the most max tokens that would fit
+    under the limit. ``in_box`` says that the prompt went back to the composer.
+    ``summary_window_tokens`` is what a request that is too long has to fit into, ``None`` without old turns.
+    """
+
+    in_box: bool = False
+    local_failed: str | None = None
+    log: tuple[str, ...] = ()
+    month: str = "this month"
+    lower_to: int | None = None
+    can_send_local: bool = False
+    can_send_api: bool = False
+    api_cost_nanodollars: int | None = None
+    summary_window_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One card. A ``short`` one has at most one action; amounts are for the budget's bar.
+
+    ``retry_at_ms`` is when sending again makes sense, in milliseconds since the epoch: the ``fix`` waits for it.
+    ``conversation`` is the one that is paused.
+    """
+
+    short: bool
+    title: str
+    sentence: str
+    tone: Tone
+    icon: str
+    fix: tuple[str, Action] | None = None
+    actions: tuple[tuple[str, str, Action], ...] = ()
+    kept: str = ""
+    log: tuple[str, ...] = ()
+    amounts: StoredError | None = None
+    facts: Facts = field(default_factory=Facts)
+    retry_at_ms: int | None = None
+    conversation: str | None = None
+
+
+def elsewhere(facts: Facts) -> list[tuple[str, str, Action]]:
+    """Return the sides that would take the prompt now."""
+    found: list[tuple[str, str, Action]] = []
+    if facts.can_send_api:
+        found.append(("Send to API", "cloud", "send_api"))
+    if facts.can_send_local:
+        found.append(("Send to Local", "cpu", "send_local"))
+    return found
+
+
+MADE_BY_THE_CORE = frozenset(
+    {
+        "rate_exceeded",
+        "queue_full",
+        "timed_out",
+        "deadline_exceeded",
+        "answer_invalid",
+        "runaway_paused",
+        "duplicate_request",
+    }
+)
+SHOWN_PROBLEMS = 5
+PHASES = {
+    "connect": ("No connection in time", "Connecting took longer than it may."),
+    "first_token": ("No first token in time", "Nothing came for longer than it may."),
+    "between_tokens": ("The answer stood still", "The silence between two tokens was longer than it may be."),
+}
+MAY_BE_BILLED = "What it may have cost stays counted until it is known."
+
+
+def plan_of_the_core(error: StoredError, facts: Facts, kept: str) -> Plan:
+    """Return the card for a failure of one of ``MADE_BY_THE_CORE``; ``kept`` says where the prompt is."""
+    plans = {
+        "rate_exceeded": _rate,
+        "queue_full": _queue,
+        "timed_out": _timed_out,
+        "deadline_exceeded": _deadline,
+        "answer_invalid": _invalid,
+        "runaway_paused": _paused,
+    }
+    return plans.get(error.kind, _duplicate)(error, facts, kept)
+
+
+def _rate(error: StoredError, facts: Facts, kept: str) -> Plan:
+    of_api = error.limit_name == "MAX_API_REQUESTS_PER_MINUTE"
+    local = [item for item in elsewhere(facts) if item[2] == "send_local" and of_api]
+    return Plan(
+        short=False,
+        title="Too many API requests this minute" if of_api else "Too many requests this minute",
+        sentence=error.message,
+        tone="held",
+        icon="hourglass-medium",
+        fix=("Try again", "retry"),
+        actions=(*local, ("Change the rate", "", "change_rates")),
+        kept=f"{kept} Nothing was sent or charged.",
+        facts=facts,
+        retry_at_ms=error.retry_at_ms,
+    )
+
+
+def _queue(error: StoredError, facts: Facts, kept: str) -> Plan:
+    api = tuple(item for item in elsewhere(facts) if item[2] == "send_api")
+    return Plan(
+        short=False,
+        title="The line for Local is full",
+        sentence=_sentences(error),
+        tone="held",
+        icon="hourglass-medium",
+        fix=("Try again", "retry"),
+        actions=(*api, ("Let more wait", "", "change_rates")),
+        kept=f"{kept} Nothing was sent or charged.",
+        facts=facts,
+        retry_at_ms=error.retry_at_ms,
+    )
+
+
+def _timed_out(error: StoredError, facts: Facts, kept: str) -> Plan:
+    title, why = PHASES.get(error.phase, ("No answer in time", ""))
+    return Plan(
+        short=False,
+        title=title,
+        sentence=error.message or why,
+        tone="held",
+        icon="timer",
+        fix=("Try again", "retry"),
+        actions=(*elsewhere(facts)[:1], ("Change the time-outs", "", "change_times")),
+        kept=f"{kept} {MAY_BE_BILLED}" if error.may_be_billed else f"{kept} Nothing was charged.",
+        facts=facts,
+    )
+
+
+def _deadline(error: StoredError, facts: Facts, kept: str) -> Plan:
+    return Plan(
+        short=False,
+        title="The request’s time was over",
+        sentence=_sentences(error),
+        tone="held",
+        icon="timer",
+        fix=("Try again", "retry"),
+        actions=(("Change the deadline", "", "change_times"),),
+        kept=f"{kept} {MAY_BE_BILLED}" if error.may_be_billed else kept,
+        facts=facts,
+    )
+
+
+def _invalid(error: StoredError, facts: Facts, kept: str) -> Plan:
+    left = len(error.problems) - SHOWN_PROBLEMS
+    more = (f"and {left} more",) if left > 0 else ()
+    again: tuple[str, Action] = ("Try again", "retry")
+    api: tuple[str, Action] = ("Try the API", "send_api")
+    return Plan(
+        short=False,
+        title="The answer doesn’t match the schema",
+        sentence=error.hint
+        or "It was repaired where that is safe, and asked for again. It still doesn’t match.",
+        tone="danger",
+        icon="brackets-curly",
+        fix=api if facts.can_send_api else again,
+        actions=((again[0], "arrow-clockwise", again[1]),) if facts.can_send_api else (),
+        kept=f"{kept} What was answered has been paid for.",
+        log=(*error.problems[:SHOWN_PROBLEMS], *more),
+        facts=facts,
+    )
+
+
+def _paused(error: StoredError, facts: Facts, kept: str) -> Plan:
+    return Plan(
+        short=False,
+        title="This conversation is paused",
+        sentence=paused_sentence(error.per_minute),
+        tone="held",
+        icon="pause-circle-fill",
+        fix=("Let it go on", "resume"),
+        actions=(("Keep it paused", "", "keep_paused"), ("Change the brake", "", "change_rates")),
+        kept=f"{kept} Nothing was sent or charged.",
+        facts=facts,
+        conversation=error.conversation,
+    )
+
+
+def _duplicate(error: StoredError, facts: Facts, kept: str) -> Plan:
+    return Plan(
+        short=False,
+        title="This request was sent before",
+        sentence=_sentences(error),
+        tone="held",
+        icon="copy",
+        fix=("Send it again", "retry"),
+        kept=f"{kept} Nothing was sent or charged.",
+        facts=facts,
+    )
+
+
+def paused_sentence(per_minute: int | None) -> str:
+    """Say why a conversation is paused, and that it waits for a person."""
+    sent = (
+        "more requests in a minute than it may"
+        if per_minute is None
+        else f"{per_minute:,} requests in a minute"
+    )
+    return f"It sent {sent}, as a loop does. Nothing more of it is sent until you decide."
+
+
+def _sentences(error: StoredError) -> str:
+    message = error.message
+    end = "" if message.endswith((".", "!", "?")) else "."
+    return f"{message}{end} {error.hint}".strip()
+
+
+def plan_failure(error: StoredError, facts: Facts) -> Plan:
+    """Return the card for a request that failed before any text came."""
+    kept = "Your prompt is still in the box." if facts.in_box else "Your prompt is kept above."
+    if error.kind == "authentication_failed" and error.key_missing:
+        return _short(
+            "No Anthropic key yet",
+            f"{'This prompt wants the API.' if facts.can_send_local else error.message} "
+            f"{'It is kept in the box.' if facts.in_box else kept}",
+            ("Add a key", "add_key"),
+            icon="key-fill",
+        )
+    if error.kind == "authentication_failed":
+        return _short(
+            "The API refused the key",
+            f"{error.message} {kept}",
+            ("Change the key", "add_key"),
+            "danger",
+            "key-fill",
+        )
+    if error.kind == "budget_exceeded":
+        return _over_budget(error, facts, kept)
+    if error.kind == "context_too_long":
+        return _too_long(error, facts, kept)
+    if error.kind == "ledger_unavailable":
+        return Plan(
+            short=False,
+            title="The ledger can’t be used",
+            sentence=f"{error.message} Nothing is sent without a record of what it costs.",
+            tone="danger",
+            icon="warning-octagon-fill",
+            fix=("Set it aside and start a new one", "set_ledger_aside"),
+            actions=(("Try again", "arrow-clockwise", "retry"),),
+            kept=f"{kept} Nothing was sent. The old ledger is kept as a file.",
+            facts=facts,
+        )
+    if error.kind in ("unavailable", "overloaded", "rate_limited", "transient"):
+        return _unavailable(error, facts, kept)
+    if error.kind in MADE_BY_THE_CORE:
+        return plan_of_the_core(error, facts, kept)
+    if error.kind == "content_refused":
+        return _short(
+            "The model declined to answer",
+            f"{error.message} {kept}",
+            ("Try again", "retry"),
+            "held",
+            "prohibit",
+        )
+    return _short(
+        "The request could not be made",
+        f"{error.message} {error.hint or kept}",
+        ("Try again", "retry"),
+        "danger",
+        "warning-fill",
+    )
+
+
+def cause_holds(plan: Plan, error: StoredError, status: CoreStatus) -> bool | None:
+    """Return whether a failure's cause still stands; ``None`` where the status doesn't tell."""
+    if error.kind == "authentication_failed" and error.key_missing:
+        return None if status.api.phase == "checking" else status.api.phase == "no_key"
+    if error.kind == "ledger_unavailable":
+        return any(problem.kind in ("ledger", "ledger_unsaved") for problem in status.problems)
+    if error.kind == "runaway_paused":
+        return any(paused.conversation == error.conversation for paused in status.paused)
+    if error.kind == "queue_full":
+        return None if status.queue is None else status.queue.full
+    if plan.facts.local_failed is not None:
+        return status.local.phase != "ready"
+    if error.kind in ("unavailable", "overloaded", "rate_limited", "transient"):
+        return status.api.phase == "breaker_open"
+    return None
+
+
+def plan_break_off(message: StoredMessage) -> Plan | None:
+    """Return the card under an answer that has text but no proper end, ``None`` for one that has."""
+    tokens = _tokens(message)
+    settled = _settled(message)
+    if message.status == "interrupted":
+        return _short(
+            "The answer was cut off when Signalbox ended",
+            f"The text is kept{settled}.",
+            ("Continue", "continue"),
+            "danger",
+            "link-break",
+        )
+    if message.status == "failed" and message.error is not None:
+        return _short(
+            f"The answer broke off{tokens}",
+            f"{message.error.message.rstrip('.')}. The text is kept{settled}.",
+            ("Continue", "continue"),
+            "danger",
+            "link-break",
+        )
+    if message.result is not None and message.result.finish_reason == "length":
+        return _short(
+            f"The answer reached its max tokens{tokens}",
+            "It may go on from here.",
+            ("Continue", "continue"),
+            "held",
+            "arrows-out-line-horizontal",
+        )
+    return None
+
+
+def _over_budget(error: StoredError, facts: Facts, kept: str) -> Plan:
+    free = None
+    if error.limit_nanodollars is not None:
+        free = max(
+            0, error.limit_nanodollars - (error.spent_nanodollars or 0) - (error.held_nanodollars or 0)
+        )
+    actions: list[tuple[str, str, Action]] = [("Show what is held", "", "show_spend")]
+    if facts.lower_to is not None:
+        actions.append((f"Lower max tokens to {facts.lower_to:,}", "", "lower_max_tokens"))
+    if facts.can_send_local:
+        actions.append(("Send to Local", "cpu", "send_local"))
+    sentence, are = error.message, "are" if error.unit == "tokens" else "is"
+    if error.asked_nanodollars is not None and free is not None:
+        sentence = (
+            f"Its worst case is {_amount(error, error.asked_nanodollars)}, and {_amount(error, free)} {are} free, "
+            "so it was not sent."
+        )
+    return Plan(
+        short=False,
+        title=f"This prompt doesn’t fit {_limit_words(error, facts)}",
+        sentence=sentence,
+        tone="danger",
+        icon="prohibit-fill",
+        fix=("Raise the limit", "raise_limit"),
+        actions=tuple(actions),
+        kept=f"{kept} Nothing was charged.",
+        amounts=error if error.limit_nanodollars is not None else None,
+        facts=facts,
+    )
+
+
+def _amount(error: StoredError, amount: int) -> str:
+    return f"{amount:,} tokens" if error.unit == "tokens" else format_cost(amount)
+
+
+def _limit_words(error: StoredError, facts: Facts) -> str:
+    """Return ``under June’s $500 limit``, by the limit that holds."""
+    if error.limit_nanodollars is None:
+        limit = "spend limit"
+    elif error.unit == "tokens":
+        return f"into today’s budget of {error.limit_nanodollars:,} tokens"
+    else:
+        limit = f"{format_cost(error.limit_nanodollars).removesuffix('.00')} limit"
+    of = {"DAILY_SPEND_LIMIT_DOLLARS": "today’s", "PROJECT_SPEND_LIMITS": "the project’s"}
+    return f"under {of.get(error.limit_name, f'{facts.month}’s')} {limit}"
+
+
+def _too_long(error: StoredError, facts: Facts, kept: str) -> Plan:
+    counts = ""
+    if error.input_tokens is not None and error.limit_tokens is not None:
+        counts = f"{error.input_tokens:,} tokens, and the model takes {error.limit_tokens:,}. "
+    if facts.can_send_api:
+        price = f", {format_cost(facts.api_cost_nanodollars)}" if facts.api_cost_nanodollars else ""
+        fix: tuple[str, Action] = (f"Send to API{price}", "send_api")
+        title = "Too long for Local"
+    else:
+        fix = ("Shorten", "shorten")
+        title = "Too long for the model"
+    icon = "arrows-out-line-horizontal"
+    if facts.summary_window_tokens is None:
+        return _short(title, f"{counts or error.message + ' '}{kept}", fix, "held", icon)
+    return Plan(
+        short=False,
+        title=title,
+        sentence=(counts or error.message).rstrip(),
+        tone="held",
+        icon=icon,
+        fix=fix,
+        actions=(("Summarise the beginning", "", "summarise"),),
+        kept=f"{kept} A summary only shortens what is sent: the conversation keeps all its turns.",
+        facts=facts,
+    )
+
+
+def _unavailable(error: StoredError, facts: Facts, kept: str) -> Plan:
+    actions: list[tuple[str, str, Action]] = []
+    if facts.local_failed is not None:
+        actions.append(("Show log", "terminal-window", "show_log"))
+        if facts.can_send_api:
+            actions.append(("Send to API", "cloud", "send_api"))
+        detail = facts.local_failed
+        return Plan(
+            short=False,
+            title="The local server failed",
+            sentence=f"{detail[:1].upper()}{detail[1:].rstrip('.')}." if detail else error.message,
+            tone="danger",
+            icon="warning-octagon-fill",
+            fix=("Restart", "restart_local"),
+            actions=tuple(actions),
+            kept=f"{kept} Nothing was charged.",
+            log=facts.log,
+            facts=facts,
+        )
+    titles = {
+        "rate_limited": "The API wants a pause",
+        "overloaded": "The API is overloaded",
+    }
+    actions.append(("Try again", "arrow-clockwise", "retry"))
+    actions += elsewhere(facts)
+    return Plan(
+        short=False,
+        title=titles.get(error.kind, "No answer"),
+        sentence=" ".join(part for part in (error.message, error.hint) if part),
+        tone="held",
+        icon="warning-fill",
+        actions=tuple(actions[:2]),
+        kept=kept,
+        facts=facts,
+    )
+
+
+def _short(
+    title: str, sentence: str, fix: tuple[str, Action], tone: Tone = "held", icon: str = "key-fill"
+) -> Plan:
+    return Plan(short=True, title=title, sentence=sentence, tone=tone, icon=icon, fix=fix)
+
+
+def _tokens(message: StoredMessage) -> str:
+    usage = message.result.usage if message.result else None
+    return f" after {usage.output_tokens:,} tokens" if usage is not None and usage.output_tokens else ""
+
+
+def _settled(message: StoredMessage) -> str:
+    result = message.result
+    if result is None or result.side != "api" or not result.cost_nanodollars:
+        return ""
+    return f", {format_cost(result.cost_nanodollars)} settled"

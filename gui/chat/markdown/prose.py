@@ -1,0 +1,363 @@
+"""Markdown of a model as rich text in the house's style: Qt's own parser, without HTML, pictures or files.
+
+A run of an answer without code blocks: closed Markdown above, the open block as its tail below.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from PySide6.QtCore import QRectF, Qt
+from PySide6.QtGui import (
+    QBrush,
+    QFont,
+    QPainter,
+    QPaintEvent,
+    QTextBlock,
+    QTextBlockFormat,
+    QTextCharFormat,
+    QTextCursor,
+    QTextDocument,
+    QTextDocumentFragment,
+    QTextFormat,
+    QTextFrameFormat,
+    QTextLength,
+    QTextTable,
+)
+from PySide6.QtWidgets import QWidget
+
+from gui.chat.markdown.text_pane import LoadNothingDocument, TextPane, drawable
+from gui.theme.theme import theme
+
+_FEATURES = QTextDocument.MarkdownFeature.MarkdownDialectGitHub | QTextDocument.MarkdownFeature.MarkdownNoHTML
+_HEADING_ROLES = {1: "figure", 2: "title"}
+_FIXED = QTextBlockFormat.LineHeightTypes.FixedHeight.value
+_BOLD = QFont.Weight.DemiBold
+_NO_DESCRIPTION = "\u200b"
+LIST_INDENT_PX = 22
+RULE_PROPERTY = QTextFormat.Property.UserProperty.value + 1
+"""Set on a paragraph that is a horizontal rule; the view paints the line."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A stretch of one format in a document."""
+
+    start: int
+    length: int
+    format: QTextCharFormat
+
+
+def code_font(weight: int | None = None) -> QFont:
+    """The face for code without ligatures: what is shown is what is copied, letter by letter."""
+    font = theme().font("mono", weight)
+    for feature in ("calt", "liga"):
+        font.setFeature(QFont.Tag(feature), 0)
+    return font
+
+
+def plain_block_format() -> QTextBlockFormat:
+    """The paragraph of an answer: reading line height, 8 px below."""
+    block = QTextBlockFormat()
+    block.setLineHeight(theme().line_px("reading"), _FIXED)
+    block.setTopMargin(0)
+    block.setBottomMargin(theme().px(8))
+    return block
+
+
+def plain_char_format() -> QTextCharFormat:
+    format_ = QTextCharFormat()
+    format_.setFont(theme().font("reading"))
+    format_.setForeground(theme().color("text"))
+    return format_
+
+
+def render_markdown(text: str) -> LoadNothingDocument:
+    """Return a document of one closed block (or several) in the house's style."""
+    document = LoadNothingDocument()
+    document.setUndoRedoEnabled(False)
+    document.setDefaultFont(theme().font("reading"))
+    document.setIndentWidth(theme().px(LIST_INDENT_PX))
+    # Qt's parser drops a picture without a description; an invisible one keeps its address on screen.
+    document.setMarkdown(drawable(text).replace("![](", f"![{_NO_DESCRIPTION}]("), _FEATURES)
+    cursor = QTextCursor(document)
+    _style_tables(document)
+    block = document.begin()
+    while block.isValid():
+        document.has_links |= _style_block(block, cursor)
+        block = block.next()
+    return document
+
+
+def _style_tables(document: QTextDocument) -> None:
+    unit = theme()
+    for frame in document.rootFrame().childFrames():
+        if not isinstance(frame, QTextTable):
+            continue
+        _split_cells(frame)
+        style = frame.format()
+        style.setBorder(1)
+        style.setBorderBrush(QBrush(unit.color("border")))
+        style.setBorderStyle(QTextFrameFormat.BorderStyle.BorderStyle_Solid)
+        style.setBorderCollapse(True)
+        style.setCellPadding(unit.px(5))
+        style.setCellSpacing(0)
+        style.setTopMargin(unit.px(2))
+        style.setBottomMargin(unit.px(10))
+        style.clearProperty(QTextFormat.Property.FrameWidth)
+        style.setWidth(QTextLength())
+        frame.setFormat(style)
+
+
+def _split_cells(table: QTextTable) -> None:
+    """Undo the spans that Qt's parser makes of empty cells.
+
+    WORKAROUND: inserting a fragment that holds a spanned cell crashes Qt 6.11.3 (QTextCursor::insertFragment),
+    and a short row is padded with empty cells.
+    """
+    for row in range(table.rows()):
+        for column in range(table.columns()):
+            cell = table.cellAt(row, column)
+            if cell.columnSpan() > 1 or cell.rowSpan() > 1:
+                table.splitCell(cell.row(), cell.column(), 1, 1)
+
+
+def _style_block(block: QTextBlock, cursor: QTextCursor) -> bool:
+    """Give a paragraph the house's formats; returns whether it has links."""
+    unit = theme()
+    given = block.blockFormat()
+    level = given.headingLevel()
+    is_code = _is_code(given)
+    quote = given.intProperty(QTextFormat.Property.BlockQuoteLevel)
+    role = "reading" if level == 0 else _HEADING_ROLES.get(level, "reading")
+    in_table = _in_table(block)
+    runs = _runs(block)
+    style = QTextBlockFormat(given)
+    style.setLineHeight(unit.line_px("mono" if is_code else role), _FIXED)
+    style.setTopMargin(unit.px(8) if level else 0)
+    style.setBottomMargin(_bottom_margin(block, level, is_code, in_table))
+    if quote:
+        style.setLeftMargin(unit.px(16) * quote)
+    if given.hasProperty(QTextFormat.Property.BlockTrailingHorizontalRulerWidth):
+        style.clearProperty(QTextFormat.Property.BlockTrailingHorizontalRulerWidth)
+        style.setProperty(RULE_PROPERTY, True)
+        style.setLineHeight(unit.px(9), _FIXED)
+    elif not runs and not in_table and _beside_table_or_rule(block):
+        style.setLineHeight(1, _FIXED)  # the parser puts a paragraph there that nobody needs to see
+        style.setBottomMargin(0)
+    cursor.setPosition(block.position())
+    cursor.setBlockFormat(style)
+    cursor.setBlockCharFormat(plain_char_format())  # a list's number or bullet is drawn in it
+    for run in reversed(runs):
+        cursor.setPosition(run.start)
+        cursor.setPosition(run.start + run.length, QTextCursor.MoveMode.KeepAnchor)
+        if run.format.isImageFormat():
+            _picture_as_text(cursor, run)
+        else:
+            cursor.setCharFormat(
+                _char_format(run.format, role, bold=level > 0, is_code=is_code, quoted=quote > 0)
+            )
+    return any(run.format.isAnchor() or run.format.isImageFormat() for run in runs)
+
+
+def _bottom_margin(block: QTextBlock, level: int, is_code: bool, in_table: bool) -> int:
+    if in_table:
+        return 0
+    following = block.next()
+    if is_code and following.isValid() and _is_code(following.blockFormat()):
+        return 0
+    if _in_list(block) and following.isValid() and _in_list(following):
+        return theme().px(4)
+    return theme().px(4 if level else 8)
+
+
+def _is_code(given: QTextBlockFormat) -> bool:
+    """Fenced code stands in frames of its own; this is code in a quotation, or indented by four."""
+    return given.hasProperty(QTextFormat.Property.BlockCodeLanguage) or given.hasProperty(
+        QTextFormat.Property.BlockCodeFence
+    )
+
+
+def _beside_table_or_rule(block: QTextBlock) -> bool:
+    before, after = block.previous(), block.next()
+    return (before.isValid() and _in_table(before)) or (
+        after.isValid()
+        and (
+            _in_table(after)
+            or after.blockFormat().hasProperty(QTextFormat.Property.BlockTrailingHorizontalRulerWidth)
+        )
+    )
+
+
+def _in_table(block: QTextBlock) -> bool:
+    return bool(QTextCursor(block).currentTable())  # None outside of one, whatever the stub says
+
+
+def _in_list(block: QTextBlock) -> bool:
+    return bool(block.textList())
+
+
+def _runs(block: QTextBlock) -> list[_Run]:
+    runs: list[_Run] = []
+    iterator = block.begin()
+    while not iterator.atEnd():
+        fragment = iterator.fragment()
+        if fragment.isValid():
+            runs.append(_Run(fragment.position(), fragment.length(), fragment.charFormat()))
+        iterator += 1
+    return runs
+
+
+def _char_format(
+    given: QTextCharFormat, role: str, *, bold: bool, is_code: bool, quoted: bool
+) -> QTextCharFormat:
+    """The house's format for what the parser meant by ``given``."""
+    unit = theme()
+    code_span = given.fontFixedPitch() or "monospace" in " ".join(given.fontFamilies() or ()).lower()
+    strong = bold or given.fontWeight() >= _BOLD
+    style = QTextCharFormat()
+    weight = 600 if strong else None
+    font = code_font(weight) if is_code or code_span else unit.font(role, weight)
+    font.setItalic(given.fontItalic())
+    font.setStrikeOut(given.fontStrikeOut())
+    style.setFont(font)
+    style.setForeground(unit.color("text2" if quoted else "text"))
+    if code_span and not is_code:
+        style.setBackground(unit.color("sunken"))
+    if given.isAnchor() and given.anchorHref():
+        style.setAnchor(True)
+        style.setAnchorHref(given.anchorHref())
+        style.setForeground(unit.color("text"))
+        style.setFontUnderline(True)
+        style.setUnderlineColor(unit.color("control"))
+    return style
+
+
+def _picture_as_text(cursor: QTextCursor, run: _Run) -> None:
+    """A picture is never fetched: its description and address are shown instead, the address as a link."""
+    source = run.format.toImageFormat().name()
+    described = run.format.stringProperty(QTextFormat.Property.ImageAltText).strip(_NO_DESCRIPTION)
+    unit = theme()
+    style = QTextCharFormat()
+    style.setFont(unit.font("reading"))
+    style.setForeground(unit.color("text2"))
+    link = QTextCharFormat(style)
+    link.setAnchor(True)
+    link.setAnchorHref(source)
+    link.setFontUnderline(True)
+    link.setUnderlineColor(unit.color("control"))
+    count = run.length
+    cursor.removeSelectedText()
+    for _ in range(count):
+        cursor.insertText(f"Image: {described} (" if described else "Image: ", style)
+        cursor.insertText(drawable(source), link)
+        if described:
+            cursor.insertText(")", style)
+
+
+LIVE_CHARS = 1500
+"""An open block up to this long is rendered at every step (about 1 ms); a longer one only grows as plain text."""
+
+
+class ProseBlock(TextPane):
+    """Selectable text of several Markdown blocks."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        document = self.document()
+        document.setDefaultFont(theme().font("reading"))
+        document.setIndentWidth(theme().px(LIST_INDENT_PX))
+        self._tail_start = 0
+        self._tail = ""
+        self._tail_plain: str | None = None  # what the tail shows as plain text, None when it is rendered
+
+    @property
+    def is_empty(self) -> bool:
+        return self.document().characterCount() <= 1
+
+    def close_block(self, markdown: str) -> None:
+        """Put a block that will not change in the place of the tail."""
+        if markdown != self._tail or self._tail_plain is not None:
+            self._replace_tail(markdown)
+        self._tail_plain = None
+        self._tail = ""
+        self._tail_start = self.document().characterCount() - 1
+
+    def set_tail(self, markdown: str) -> None:
+        """Show the open block as it is so far."""
+        if markdown == self._tail:
+            return
+        self._tail = markdown
+        if len(markdown) <= LIVE_CHARS:
+            self._replace_tail(markdown)
+            self._tail_plain = None
+            return
+        shown = drawable(markdown)
+        if self._tail_plain is not None and shown.startswith(self._tail_plain):
+            cursor = QTextCursor(self.document())
+            cursor.movePosition(QTextCursor.MoveOperation.End)
+            cursor.insertText(shown[len(self._tail_plain) :], plain_char_format())
+        else:
+            cursor = self._emptied_tail()
+            cursor.insertText(shown, plain_char_format())
+        self._tail_plain = shown
+
+    def _replace_tail(self, markdown: str) -> None:
+        cursor = self._emptied_tail(stays_empty=not markdown)
+        if markdown:
+            rendered = render_markdown(markdown)
+            start = cursor.position()
+            cursor.insertFragment(QTextDocumentFragment(rendered))
+            first = rendered.begin().blockFormat()  # inserting keeps the format of the paragraph it starts in
+            first.clearProperty(QTextFormat.Property.ObjectIndex)
+            if start == 0:
+                first.setTopMargin(0)
+            cursor.setPosition(start)
+            cursor.mergeBlockFormat(first)
+            if rendered.has_links:  # only text with links is a stop for the Tab key
+                self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+
+    def _emptied_tail(self, *, stays_empty: bool = False) -> QTextCursor:
+        """Remove the tail and return a cursor in a fresh paragraph at the end."""
+        cursor = QTextCursor(self.document())
+        cursor.setPosition(self._tail_start)
+        cursor.movePosition(QTextCursor.MoveOperation.End, QTextCursor.MoveMode.KeepAnchor)
+        cursor.removeSelectedText()
+        if self._tail_start == 0:
+            cursor.setBlockFormat(plain_block_format())
+            cursor.setBlockCharFormat(plain_char_format())
+        elif not stays_empty:
+            cursor.insertBlock(plain_block_format(), plain_char_format())
+        return cursor
+
+    def extra_height(self) -> int:
+        return theme().line_px("reading") if self._shows_caret else 1
+
+    def paintEvent(self, e: QPaintEvent) -> None:
+        self._paint_marks(e)
+        super().paintEvent(e)
+
+    def _paint_marks(self, e: QPaintEvent) -> None:
+        """Bars beside quotations and horizontal rules, which QTextDocument draws in no style of ours."""
+        unit = theme()
+        layout = self.document().documentLayout()
+        block = self.cursorForPosition(e.rect().topLeft()).block()
+        painter: QPainter | None = None
+        while block.isValid():
+            box = layout.blockBoundingRect(block)
+            if box.top() > e.rect().bottom():
+                break
+            given = block.blockFormat()
+            marks = [
+                QRectF(unit.px(16) * step, box.top(), unit.px(3), box.height())
+                for step in range(given.intProperty(QTextFormat.Property.BlockQuoteLevel))
+            ]
+            if given.boolProperty(RULE_PROPERTY):
+                marks.append(QRectF(0, round(box.center().y()), self.viewport().width(), 1))
+            if marks:
+                painter = painter or QPainter(self.viewport())
+                for mark in marks:
+                    painter.fillRect(mark, unit.color("border"))
+            block = block.next()
+        if painter is not None:
+            painter.end()

@@ -1,0 +1,142 @@
+"""A piece of an answer: rich text as high as its content, which loads nothing and follows no link by itself."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from PySide6.QtCore import QEvent, QPoint, QRectF, Qt, QUrl, Signal
+from PySide6.QtGui import (
+    QFocusEvent,
+    QHelpEvent,
+    QMouseEvent,
+    QPainter,
+    QPaintEvent,
+    QTextCursor,
+    QTextDocument,
+    QWheelEvent,
+)
+from PySide6.QtWidgets import QFrame, QTextBrowser, QToolTip, QWidget
+
+from gui.chat.markdown.links import describe_target
+from gui.theme.theme import theme
+
+# Qt keeps these for its own marks inside a document (frames, objects); the rest of the class can't be drawn.
+_UNDRAWABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\u2028\u2029\ufdd0-\ufdef\ufffc\ufffe\uffff]")
+
+
+def drawable(text: str) -> str:
+    """Return ``text`` with what a document must not hold shown as U+FFFD."""
+    return _UNDRAWABLE.sub("\ufffd", text)
+
+
+class LoadNothingDocument(QTextDocument):
+    """A document that never opens a file or an address, whatever its text names."""
+
+    has_links = False
+
+    def loadResource(self, type: int, name: QUrl | str) -> Any:
+        return None
+
+
+class TextPane(QTextBrowser):
+    """Read-only, selectable, as high as its text; the wheel goes to the page.
+
+    Signals:
+        link_clicked: the address of a link the user pressed, as the model wrote it, and where on the screen.
+    """
+
+    link_clicked = Signal(str, QPoint)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._shows_caret = False
+        self._pressed_at = QPoint()
+        document = LoadNothingDocument(self)
+        document.setDocumentMargin(0)
+        document.setUndoRedoEnabled(False)
+        self.setDocument(document)
+        self.setUndoRedoEnabled(False)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setOpenLinks(False)
+        self.setTextInteractionFlags(
+            Qt.TextInteractionFlag.TextSelectableByMouse
+            | Qt.TextInteractionFlag.TextSelectableByKeyboard
+            | Qt.TextInteractionFlag.LinksAccessibleByMouse
+            | Qt.TextInteractionFlag.LinksAccessibleByKeyboard
+        )
+        self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+        self.viewport().setAutoFillBackground(False)
+        self.anchorClicked.connect(self._on_anchor)
+        document.documentLayout().documentSizeChanged.connect(self._fit)
+
+    def set_shows_caret(self, shows: bool) -> None:
+        """Draw the mark where the next token will come."""
+        if shows != self._shows_caret:
+            self._shows_caret = shows
+            self.viewport().update()
+
+    def content_height(self) -> int:
+        """Height of the text in pixels at the present width."""
+        return int(self.document().size().height() + 0.999)
+
+    def _fit(self) -> None:
+        height = max(self.content_height(), self.extra_height())
+        if height != self.height() or self.minimumHeight() != height:
+            self.setFixedHeight(height)
+
+    def extra_height(self) -> int:
+        """The least height in pixels; a subclass may ask for more."""
+        return 1
+
+    def _on_anchor(self, url: QUrl) -> None:
+        self.link_clicked.emit(url.toString(), self._pressed_at)
+
+    # What Qt calls
+
+    def loadResource(self, type: int, name: QUrl | str) -> Any:
+        return None
+
+    def doSetSource(self, name: QUrl | str, type: Any = None) -> None:
+        """No address ever becomes the content."""
+
+    def wheelEvent(self, e: QWheelEvent) -> None:
+        e.ignore()
+
+    def mouseReleaseEvent(self, ev: QMouseEvent) -> None:
+        self._pressed_at = ev.globalPosition().toPoint()
+        super().mouseReleaseEvent(ev)
+
+    def focusOutEvent(self, ev: QFocusEvent) -> None:
+        super().focusOutEvent(ev)
+        if ev.reason() not in (Qt.FocusReason.ActiveWindowFocusReason, Qt.FocusReason.PopupFocusReason):
+            cursor = self.textCursor()
+            if cursor.hasSelection():  # one selection on the page, else Ctrl+C copies what nobody looks at
+                cursor.clearSelection()
+                self.setTextCursor(cursor)
+
+    def event(self, e: QEvent) -> bool:
+        if isinstance(e, QHelpEvent):
+            anchor = self.anchorAt(e.pos())
+            if anchor:
+                QToolTip.showText(e.globalPos(), describe_target(anchor), self)
+                return True
+        return super().event(e)
+
+    def paintEvent(self, e: QPaintEvent) -> None:
+        super().paintEvent(e)
+        if not self._shows_caret:
+            return
+        cursor = QTextCursor(self.document())
+        cursor.movePosition(QTextCursor.MoveOperation.End)
+        line = QRectF(self.cursorRect(cursor))
+        unit = theme()
+        height = unit.px(14)
+        painter = QPainter(self.viewport())
+        painter.fillRect(
+            QRectF(line.x() + unit.px(2), line.center().y() - height / 2, unit.px(7), height),
+            unit.color("ink"),
+        )
+        painter.end()

@@ -1,0 +1,390 @@
+"""The drawer: what goes with every prompt of this conversation, checked while it is typed.
+
+A conversation's options: the drawer that sets them, where it stands, and what the composer shows of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QEasingCurve, QObject, QPoint, QPropertyAnimation, QRect, Qt, QTimer, Signal
+from PySide6.QtGui import QDoubleValidator, QIntValidator, QKeyEvent
+from PySide6.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPlainTextEdit,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+
+from gui.chat.composer import Composer
+from gui.chat.header_row import HeaderRow
+from gui.chat.markdown.prose import code_font
+from gui.chat.request_builder import MalformedSchema, parse_schema
+from gui.chat.session import Session
+from gui.chat.storage.models import ChatOptions
+from gui.theme.theme import set_property, theme
+from gui.widgets.icon_button import IconButton
+
+if TYPE_CHECKING:
+    from gui.shell.bridge import Bridge
+
+
+WIDTH_PX = 320
+CHECK_MS = 250
+MAX_TOKENS_LIMIT = 1_000_000
+
+
+class OptionsDrawer(QFrame):
+    """Signals:
+    changed: the new ``ChatOptions`` (its ``force`` is not the drawer's business).
+    closed: Esc or the cross.
+    """
+
+    changed = Signal(object)
+    closed = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("drawer")
+        self._options = ChatOptions()
+        self._default_max_tokens: int | None = None
+        self._showing = False
+        self._slide: QPropertyAnimation | None = None
+        self._check = QTimer(self)
+        self._check.setSingleShot(True)
+        self._check.setInterval(CHECK_MS)
+        self._check.timeout.connect(self._check_schema)
+        self.system = QPlainTextEdit()
+        self.system.setPlaceholderText("None")
+        self.max_tokens = QLineEdit()
+        self.max_tokens.setValidator(QIntValidator(1, MAX_TOKENS_LIMIT, self))
+        self.temperature = QLineEdit()
+        validator = QDoubleValidator(0.0, 2.0, 2, self)
+        validator.setNotation(QDoubleValidator.Notation.StandardNotation)
+        self.temperature.setValidator(validator)
+        self.temperature.setPlaceholderText("Model’s own")
+        self.schema = QPlainTextEdit()
+        self.schema.setPlaceholderText('{"type": "object", "properties": {}}')
+        self.schema_note = QLabel()
+        self.temperature_note = QLabel()
+        self._build()
+        self.system.textChanged.connect(self._take)
+        self.max_tokens.textChanged.connect(self._take)
+        self.temperature.textChanged.connect(self._take)
+        self.schema.textChanged.connect(self._take)
+        theme().changed.connect(self._restyle)
+        self._restyle()
+
+    def _build(self) -> None:
+        unit = theme()
+        title = QLabel("Options of this chat")
+        set_property(title, role="body", weight=600)
+        cross = IconButton("x", "Close options", size=24, icon_size=14)
+        cross.clicked.connect(self.closed)
+        top = QHBoxLayout()
+        top.addWidget(title)
+        top.addStretch(1)
+        top.addWidget(cross)
+        inside = QWidget()
+        inside.setObjectName("drawerInside")
+        column = QVBoxLayout(inside)
+        column.setContentsMargins(unit.px(16), 0, unit.px(16), unit.px(16))
+        column.setSpacing(unit.px(4))
+        self._field(column, "System prompt", "Goes before every prompt", self.system, 88)
+        self._field(
+            column, "Max tokens", "The longest answer allowed; it bounds what is held", self.max_tokens
+        )
+        self._field(column, "Temperature", "0 to 2; higher is more varied", self.temperature)
+        column.addWidget(self._small(self.temperature_note))
+        self._field(column, "JSON schema", "The answer will be JSON of this shape", self.schema, 132)
+        column.addWidget(self._small(self.schema_note))
+        self._reset = QPushButton("Put all back")
+        set_property(self._reset, compact=True)
+        self._reset.clicked.connect(self._put_back)
+        row = QHBoxLayout()
+        row.setContentsMargins(0, unit.px(8), 0, 0)
+        row.addWidget(self._reset)
+        row.addStretch(1)
+        column.addLayout(row)
+        column.addStretch(1)
+        scroll = QScrollArea()
+        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # its fields are stops, and they scroll into view
+        scroll.setWidgetResizable(True)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(inside)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(1, 0, 0, 0)
+        outer.setSpacing(0)
+        header = QWidget()
+        header.setFixedHeight(unit.px(44))
+        header.setLayout(top)
+        top.setContentsMargins(unit.px(16), 0, unit.px(10), 0)
+        outer.addWidget(header)
+        outer.addWidget(scroll, 1)
+
+    def _field(
+        self, column: QVBoxLayout, name: str, description: str, field: QWidget, height: int | None = None
+    ) -> None:
+        unit = theme()
+        label = QLabel(name)
+        set_property(label, role="body", weight=500)
+        label.setBuddy(field)
+        below = QLabel(description)
+        below.setWordWrap(True)
+        set_property(below, role="small", level="3")
+        field.setAccessibleName(name)
+        field.setAccessibleDescription(description)
+        if height is not None:
+            field.setMinimumHeight(unit.px(height))
+            field.setMaximumHeight(unit.px(height * 3 // 2))
+        if column.count():
+            column.addSpacing(unit.px(12))
+        column.addWidget(label)
+        column.addWidget(below)
+        column.addWidget(field)
+
+    @staticmethod
+    def _small(label: QLabel) -> QLabel:
+        label.setWordWrap(True)
+        label.setTextFormat(Qt.TextFormat.PlainText)
+        set_property(label, role="small", level="3")
+        label.hide()
+        return label
+
+    def _restyle(self) -> None:
+        unit = theme()
+        self.setStyleSheet(
+            f"#drawer {{ background: {unit.hex('surface')}; border: none;"
+            f" border-left: 1px solid {unit.hex('border')}; }} #drawerInside {{ background: transparent; }}"
+        )
+        self.setFixedWidth(unit.px(WIDTH_PX))
+        for editor in (self.system, self.schema):
+            editor.setTabChangesFocus(True)
+        self.schema.setFont(code_font())
+
+    # What it shows
+
+    def show_options(self, options: ChatOptions, default_max_tokens: int | None) -> None:
+        """Show a conversation's options; ``default_max_tokens`` is the setting's."""
+        self._showing = True
+        self._options = options
+        self._default_max_tokens = default_max_tokens
+        self.system.setPlainText(options.system)
+        self.max_tokens.setText("" if options.max_tokens is None else str(options.max_tokens))
+        self.max_tokens.setPlaceholderText("" if default_max_tokens is None else f"{default_max_tokens:,}")
+        self.temperature.setText("" if options.temperature is None else f"{options.temperature:g}")
+        self.schema.setPlainText(options.schema_text)
+        self._showing = False
+        self._check_schema()
+        self._show_notes()
+
+    def focus_schema(self) -> None:
+        self.schema.setFocus(Qt.FocusReason.OtherFocusReason)
+
+    def focus_max_tokens(self) -> None:
+        self.max_tokens.setFocus(Qt.FocusReason.OtherFocusReason)
+        self.max_tokens.selectAll()
+
+    def slide_to(self, place: QRect) -> None:
+        """Appear over the page at ``place``, eight pixels from the right."""
+        self.setGeometry(place)
+        self.show()
+        self.raise_()
+        duration_ms = theme().animation_ms
+        if not duration_ms:
+            return
+        self._slide = QPropertyAnimation(self, b"pos", self)
+        self._slide.setDuration(duration_ms)
+        self._slide.setEasingCurve(QEasingCurve.Type.OutCubic)
+        self._slide.setStartValue(place.translated(theme().px(8), 0).topLeft())
+        self._slide.setEndValue(place.topLeft())
+        self._slide.start()
+
+    # What was typed
+
+    def _take(self) -> None:
+        if self._showing:
+            return
+        schema_text = self.schema.toPlainText()
+        if schema_text != self._options.schema_text:
+            self._check.start()
+        self._options = replace(
+            self._options,
+            system=self.system.toPlainText(),
+            max_tokens=self._typed_max_tokens(),
+            temperature=self._typed_temperature(),
+            schema_text=schema_text,
+        )
+        self._show_notes()
+        self.changed.emit(self._options)
+
+    def _typed_max_tokens(self) -> int | None:
+        text = self.max_tokens.text().strip()
+        return int(text) if text.isdigit() and 1 <= int(text) <= MAX_TOKENS_LIMIT else None
+
+    def _typed_temperature(self) -> float | None:
+        try:
+            value = float(self.temperature.text().replace(",", "."))
+        except ValueError:
+            return None
+        return value if 0 <= value <= 2 else None
+
+    def _show_notes(self) -> None:
+        text = self.temperature.text().strip()
+        wrong = bool(text) and self._typed_temperature() is None
+        set_property(self.temperature, tone="danger" if wrong else "")
+        self.temperature_note.setText(
+            "A number from 0 to 2."
+            if wrong
+            else "Newer API models choose their own; the answer’s badge says so then."
+        )
+        self.temperature_note.setVisible(bool(text))
+        self._reset.setEnabled(replace(self._options, force=None) != ChatOptions())
+
+    def _check_schema(self) -> None:
+        self._check.stop()
+        text = self.schema.toPlainText()
+        note, tone = "", ""
+        try:
+            if parse_schema(text) is not None:
+                note = "A valid JSON schema."
+        except MalformedSchema as error:
+            note, tone = error.message, "danger"
+        self.schema_note.setText(note)
+        self.schema_note.setVisible(bool(note))
+        set_property(self.schema_note, tone=tone, level="" if tone else "3")
+        set_property(self.schema, tone=tone)
+
+    def _put_back(self) -> None:
+        self.show_options(ChatOptions(force=self._options.force), self._default_max_tokens)
+        self.changed.emit(self._options)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        if event.key() == Qt.Key.Key_Escape:
+            self.closed.emit()
+        else:
+            super().keyPressEvent(event)
+
+
+SCHEMA_NOTE = "The JSON schema can’t be used."
+BESIDE_PX = 880
+"""From this width on the drawer stands beside the messages, so that it hides neither badges nor Send."""
+
+
+class OptionsDesk(QObject):
+    """``beside`` is the row that the drawer joins where there is room, ``right`` what that row fills.
+
+    Signals:
+        changed: an option that decides where a prompt goes may have changed.
+        closed: the drawer was closed.
+    """
+
+    changed = Signal()
+    closed = Signal()
+
+    def __init__(
+        self,
+        page: QWidget,
+        bridge: Bridge,
+        session: Callable[[], Session],
+        *,
+        drawer: OptionsDrawer,
+        composer: Composer,
+        header: HeaderRow,
+        right: QWidget,
+        beside: QHBoxLayout,
+    ) -> None:
+        super().__init__(page)
+        self._page, self._bridge, self._session_now = page, bridge, session
+        self._drawer, self._composer, self._header = drawer, composer, header
+        self._right, self._beside = right, beside
+        self.started = False
+        header.options_asked.connect(self.toggle)
+        composer.max_tokens_clicked.connect(self.open_max_tokens)
+        drawer.changed.connect(self._on_options)
+        drawer.closed.connect(self.close)
+
+    @property
+    def is_open(self) -> bool:
+        return self._drawer.isVisible()
+
+    def show(self) -> None:
+        """Show the conversation's options in the drawer and under the box."""
+        self._drawer.show_options(self._session_now().options, self._default_max_tokens())
+        self.show_max_tokens()
+
+    def show_max_tokens(self) -> None:
+        self._composer.set_max_tokens(self._session_now().options.max_tokens or self._default_max_tokens())
+
+    def toggle(self) -> None:
+        if self.is_open:
+            self.close()
+        else:
+            self.open()
+
+    def open(self) -> None:
+        self.show()
+        self._header.options_button.setChecked(True)
+        self.place(slide=not self.is_open)
+
+    def open_max_tokens(self) -> None:
+        self.open()
+        self._drawer.focus_max_tokens()
+
+    def open_schema(self, problem: str) -> None:
+        """Say what is wrong with the schema, and show where it is."""
+        self._composer.set_note(f"{SCHEMA_NOTE} {problem} Mend it or empty it.")
+        self.open()
+        self._drawer.focus_schema()
+
+    def close(self) -> None:
+        self._drawer.hide()
+        self._beside.removeWidget(self._drawer)
+        self._header.options_button.setChecked(False)
+        self.closed.emit()
+
+    def place(self, *, slide: bool = False) -> None:
+        """Beside the messages where there is room for both, else over them, down to the composer."""
+        unit = theme()
+        if self._right.width() >= unit.px(BESIDE_PX):
+            self._beside.addWidget(self._drawer)
+            self._drawer.show()
+            return
+        self._beside.removeWidget(self._drawer)
+        self._drawer.setParent(self._page)
+        top = self._header.height()
+        bottom = self._composer.mapTo(self._page, QPoint(0, 0)).y() - unit.px(8)
+        width = unit.px(WIDTH_PX)
+        place = QRect(self._page.width() - width, top, width, max(unit.px(200), bottom - top))
+        if slide:
+            self._drawer.slide_to(place)
+        else:
+            self._drawer.setGeometry(place)
+            self._drawer.show()
+            self._drawer.raise_()
+
+    def _on_options(self, options: ChatOptions) -> None:
+        session = self._session_now()
+        session.set_options(replace(options, force=session.options.force))
+        self.show_max_tokens()
+        if self._composer.note.startswith(SCHEMA_NOTE) and _is_usable(options.schema_text):
+            self._composer.set_note("")
+        self.changed.emit()
+
+    def _default_max_tokens(self) -> int | None:
+        return self._bridge.core.settings.current.max_tokens_per_request if self.started else None
+
+
+def _is_usable(schema_text: str) -> bool:
+    try:
+        parse_schema(schema_text)
+    except MalformedSchema:
+        return False
+    return True

@@ -1,0 +1,143 @@
+"""A conversation as a file: the branch that is shown as Markdown, or everything as JSON."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from core.base.files import write_whole
+from core.pricing.money import format_cost, nano_to_dollars
+from gui.chat.storage import store
+from gui.chat.storage.models import Conversation, StoredMessage, clean_text
+from gui.chat.storage.tree import MessageTree
+
+ExportFormat = Literal["markdown", "json"]
+SUFFIXES: dict[ExportFormat, str] = {"markdown": ".md", "json": ".json"}
+
+
+def file_name(title: str, kind: ExportFormat) -> str:
+    """Return a name for the file that every system takes."""
+    stem = re.sub(r"[^\w\- ]+", "", title, flags=re.UNICODE).strip().replace(" ", "-")[:80]
+    return (stem or "conversation") + SUFFIXES[kind]
+
+
+def to_markdown(conversation: Conversation) -> str:
+    """Return the branch that is shown, each answer with its side, reason and cost."""
+    parts = [f"# {conversation.title}", ""]
+    if conversation.options.system.strip():
+        parts += ["> System prompt: " + conversation.options.system.strip().replace("\n", "\n> "), ""]
+    for message in MessageTree(conversation.messages, conversation.head_id).path():
+        if message.role == "user":
+            parts += ["## You", "", message.text.rstrip(), ""]
+            for item in message.attachments:
+                parts += [f"_Attached: {item.name}_", ""]
+        else:
+            parts += ["## Answer", "", message.text.rstrip(), ""]
+            note = _note(message)
+            if note:
+                parts += [f"<sub>{note}</sub>", ""]
+    return clean_text("\n".join(parts).rstrip() + "\n")
+
+
+def _note(message: StoredMessage) -> str:
+    result, decision = message.result, message.decision
+    parts: list[str] = []
+    if decision is not None and decision.side is not None:
+        parts += ["Local" if decision.side == "local" else "API", decision.reason]
+    if result is not None:
+        parts.append(result.model)
+        if result.usage is not None:
+            parts.append(f"{result.usage.input_tokens:,} in, {result.usage.output_tokens:,} out")
+        if result.side == "api":
+            parts.append(format_cost(result.cost_nanodollars))
+        elif result.loaded_nanodollars is not None:
+            parts.append(f"{format_cost(result.loaded_nanodollars)} loaded")
+    if message.status != "done":
+        parts.append({"stopped": "stopped", "failed": "broke off"}.get(message.status, message.status))
+    return " · ".join(parts)
+
+
+def to_json(conversation: Conversation) -> str:
+    """Return every branch, losslessly: costs as exact decimal strings, unknown as null, images in base64."""
+    options = conversation.options
+    value = {
+        "format": "signalbox-conversation",
+        "version": 1,
+        "id": conversation.id,
+        "title": conversation.title,
+        "created_at": conversation.created_at.isoformat(),
+        "updated_at": conversation.updated_at.isoformat(),
+        "shown_leaf_id": conversation.head_id,
+        "options": {
+            "system": options.system,
+            "max_tokens": options.max_tokens,
+            "temperature": options.temperature,
+            "schema": options.schema_text,
+            "side": options.force or "auto",
+        },
+        "draft": conversation.draft,
+        "messages": [_message(item) for item in conversation.messages],
+    }
+    return clean_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def _message(message: StoredMessage) -> dict[str, Any]:
+    value: dict[str, Any] = {
+        "id": message.id,
+        "parent_id": message.parent_id,
+        "role": message.role,
+        "created_at": message.created_at.isoformat(),
+        "status": message.status,
+        "text": message.text,
+    }
+    if message.attachments:
+        value["attachments"] = [
+            {
+                "name": item.name,
+                "media_type": item.media_type,
+                **(
+                    {"text": item.text}
+                    if item.kind == "text"
+                    else {"base64": base64.b64encode(item.content).decode()}
+                ),
+            }
+            for item in message.attachments
+        ]
+    if message.role == "assistant":
+        result = message.result
+        value["decision"] = json.loads(store.decision_to_json(message.decision)) if message.decision else None
+        value["error"] = json.loads(store.error_to_json(message.error)) if message.error else None
+        value["result"] = None
+        if result is not None:
+            value["result"] = {
+                "provider": result.provider,
+                "side": result.side,
+                "model": result.model,
+                "finish_reason": result.finish_reason,
+                "usage": json.loads(store.usage_to_json(result.usage)) if result.usage else None,
+                "cost_dollars": _dollars(result.cost_nanodollars),
+                "loaded_dollars": _dollars(result.loaded_nanodollars),
+                "price_version": result.price_version,
+                "latency_ms": result.latency_ms,
+                "ttft_ms": result.ttft_ms,
+                "output_tokens_per_s": result.output_tokens_per_s,
+                "correlation_id": result.correlation_id,
+            }
+    return value
+
+
+def _dollars(nanodollars: int | None) -> str | None:
+    return None if nanodollars is None else format(nano_to_dollars(nanodollars), "f")
+
+
+def write_export(conversation: Conversation, kind: ExportFormat, path: Path) -> None:
+    """Write the file whole or not at all. Blocks.
+
+    Raises:
+        OSError: it can't be written; nothing that was there is lost.
+    """
+    text = to_markdown(conversation) if kind == "markdown" else to_json(conversation)
+    write_whole(path, text)

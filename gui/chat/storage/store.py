@@ -1,0 +1,543 @@
+"""Kept conversations: an SQLite file with a tree of messages each, searched in full text.
+
+Every method blocks, so the page calls them through ``bridge.run_blocking``. A method is one transaction, and
+raises ``StoreTrouble`` with what to do next when the file can't be used.
+
+Decisions, results and errors as JSON and back, so that a badge reads the same after a restart.
+
+Reading is forgiving: a value that an older or newer Signalbox wrote in another shape reads as ``None``,
+since a badge without its details is better than a conversation that does not open.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sqlite3
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from core.chat import (
+    CacheMarks,
+    CachePlan,
+    CacheToll,
+    ChatResult,
+    ContextEconomy,
+    Estimate,
+    Feature,
+    RequestStep,
+    RouteDecision,
+    Savings,
+    Signals,
+    ToolCall,
+    Usage,
+)
+from gui.chat.storage.file import IN_MEMORY, StoreTrouble, open_file, transaction, trouble
+from gui.chat.storage.models import (
+    Attachment,
+    ChatOptions,
+    Conversation,
+    ConversationSummary,
+    StoredError,
+    StoredMessage,
+    Totals,
+    clean_text,
+)
+
+T = TypeVar("T")
+
+
+def decision_to_json(decision: RouteDecision) -> str:
+    return json.dumps(dataclasses.asdict(decision), separators=(",", ":"))
+
+
+def decision_from_json(text: str | None) -> RouteDecision | None:
+    return None if text is None else _decision(_object(text))
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else None
+
+
+def _known(kind: type[Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Drop what this version's ``kind`` has no field for."""
+    names = {item.name for item in dataclasses.fields(kind)}
+    return {name: value for name, value in values.items() if name in names}
+
+
+def _decision(values: dict[str, Any] | None) -> RouteDecision | None:
+    if values is None:
+        return None
+    try:
+        signals = dict(values["signals"])
+        signals["features"] = tuple(Feature(**_known(Feature, item)) for item in signals.get("features", ()))
+        fields = _known(RouteDecision, values)
+        fields["signals"] = Signals(**_known(Signals, signals))
+        fields["local_estimate"] = Estimate(**_known(Estimate, values["local_estimate"]))
+        fields["api_estimate"] = Estimate(**_known(Estimate, values["api_estimate"]))
+        fields["cache"] = _cache(values.get("cache"))
+        fields["toll"] = _maybe(CacheToll, values.get("toll"))
+        fields["economy"] = _maybe(ContextEconomy, values.get("economy"))
+        return RouteDecision(**fields)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _maybe(kind: type[T], values: object) -> T | None:
+    """Read a part that a decision can do without; what can't be read is left out."""
+    if not isinstance(values, dict):
+        return None
+    try:
+        return kind(**_known(kind, cast("dict[str, Any]", values)))
+    except TypeError:
+        return None
+
+
+def _cache(values: object) -> CachePlan | None:
+    plan = _maybe(CachePlan, values)
+    if plan is None or plan.marks is None:
+        return plan
+    marks = _maybe(CacheMarks, plan.marks)
+    if marks is not None:
+        marks = dataclasses.replace(marks, messages=tuple(marks.messages))
+    return dataclasses.replace(plan, marks=marks)
+
+
+def usage_to_json(usage: Usage) -> str:
+    return json.dumps(dataclasses.asdict(usage), separators=(",", ":"))
+
+
+def result_to_json(result: ChatResult) -> str:
+    """Everything but the text, which the message holds once."""
+    values = dataclasses.asdict(dataclasses.replace(result, text=""))
+    values["started_at"] = result.started_at.isoformat()
+    return json.dumps(values, separators=(",", ":"))
+
+
+def result_from_json(text: str | None, answer: str) -> ChatResult | None:
+    values = None if text is None else _object(text)
+    if values is None:
+        return None
+    decision = _decision(values.get("decision"))
+    if decision is None:
+        return None
+    try:
+        fields = _known(ChatResult, values)
+        usage = values["usage"]
+        fields["text"] = answer
+        fields["decision"] = decision
+        fields["usage"] = None if usage is None else Usage(**_known(Usage, usage))
+        fields["tool_calls"] = tuple(ToolCall(**_known(ToolCall, item)) for item in values["tool_calls"])
+        fields["dropped"] = tuple(values.get("dropped", ()))
+        fields["steps"] = tuple(
+            step for item in values.get("steps", ()) if (step := _maybe(RequestStep, item)) is not None
+        )
+        fields["savings"] = _maybe(Savings, values.get("savings"))
+        fields["started_at"] = datetime.fromisoformat(values["started_at"])
+        return ChatResult(**fields)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def error_to_json(error: StoredError) -> str:
+    return json.dumps(dataclasses.asdict(error), separators=(",", ":"))
+
+
+def error_from_json(text: str | None) -> StoredError | None:
+    values = None if text is None else _object(text)
+    if values is None:
+        return None
+    try:
+        fields = _known(StoredError, values)
+        fields["problems"] = tuple(fields.get("problems", ()))
+        return StoredError(**fields)
+    except TypeError:
+        return None
+
+
+DELETED_KEPT_FOR = timedelta(days=1)
+FILE_NAME = "conversations.sqlite3"
+
+_SUMMARIES = """
+SELECT c.id, c.title, c.updated_at_ms,
+       c.draft <> '' OR EXISTS (SELECT 1 FROM attachments a WHERE a.conversation_id = c.id AND a.message_id IS NULL)
+           AS has_draft,
+       COUNT(m.id) AS answers, COALESCE(SUM(m.side = 'local'), 0) AS local_answers,
+       COALESCE(SUM(m.side = 'api'), 0) AS api_answers,
+       COALESCE(SUM(CASE WHEN m.side = 'local' THEN COALESCE(m.loaded_nanodollars, m.cost_nanodollars)
+                         ELSE m.cost_nanodollars END), 0) AS cost,
+       COALESCE(SUM(m.cost_nanodollars IS NULL AND m.result_json IS NOT NULL), 0) AS unpriced
+FROM conversations c
+LEFT JOIN messages m ON m.conversation_id = c.id AND m.role = 'assistant' AND m.side IS NOT NULL AND m.text <> ''
+WHERE c.deleted_at_ms IS NULL {where}
+GROUP BY c.id ORDER BY c.updated_at_ms DESC, c.id DESC LIMIT ?
+"""
+
+_SAVE_MESSAGE = """
+INSERT INTO messages (id, conversation_id, parent_id, role, text, created_at_ms, status, correlation_id, side,
+    provider, model, reason, usage_json, cost_nanodollars, loaded_nanodollars, hold_nanodollars, ttft_ms,
+    output_tokens_per_s, decision_json, result_json, error_json, pinned)
+VALUES (:id, :conversation_id, :parent_id, :role, :text, :created_at_ms, :status, :correlation_id, :side,
+    :provider, :model, :reason, :usage_json, :cost_nanodollars, :loaded_nanodollars, :hold_nanodollars, :ttft_ms,
+    :output_tokens_per_s, :decision_json, :result_json, :error_json, :pinned)
+ON CONFLICT(id) DO UPDATE SET text = excluded.text, status = excluded.status,
+    correlation_id = excluded.correlation_id, side = excluded.side, provider = excluded.provider,
+    model = excluded.model, reason = excluded.reason, usage_json = excluded.usage_json,
+    cost_nanodollars = excluded.cost_nanodollars, loaded_nanodollars = excluded.loaded_nanodollars,
+    hold_nanodollars = excluded.hold_nanodollars, ttft_ms = excluded.ttft_ms,
+    output_tokens_per_s = excluded.output_tokens_per_s, decision_json = excluded.decision_json,
+    result_json = excluded.result_json, error_json = excluded.error_json,
+    pinned = excluded.pinned
+"""
+
+
+def _ms(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
+
+
+def _moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+class ConversationStore:
+    """One open file. Threads may share it; one call runs at a time.
+
+    ``set_aside`` is where a broken file went when this one was opened, and ``interrupted`` how many answers
+    were still streaming when the last run ended.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        """Open or make ``path``; ``None`` keeps everything in memory, for this run only.
+
+        Raises:
+            StoreTrouble: the file can't be opened (a broken one is set aside, not an error).
+        """
+        self.in_memory = path is None
+        self._lock = threading.Lock()
+        opened = open_file(Path(IN_MEMORY) if path is None else path)
+        self._connection = opened.connection
+        self._connection.row_factory = sqlite3.Row
+        self._has_search = opened.has_search
+        self.set_aside = opened.set_aside
+        with self._writing() as connection:
+            self.interrupted = connection.execute(
+                "UPDATE messages SET status = 'interrupted' WHERE status = 'streaming'"
+            ).rowcount
+            self._purge(connection, datetime.now(UTC) - DELETED_KEPT_FOR)
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    # Reading
+
+    def summaries(self, limit: int = 2000) -> tuple[ConversationSummary, ...]:
+        """Return the latest conversations, newest first."""
+        with self._reading() as connection:
+            rows = connection.execute(_SUMMARIES.format(where=""), (limit,)).fetchall()
+        return tuple(_summary(row) for row in rows)
+
+    def search(self, query: str, limit: int = 200) -> tuple[ConversationSummary, ...]:
+        """Return conversations whose title or messages hold every word of ``query`` (in any one of them)."""
+        words = clean_text(query).replace("\0", "").split()
+        if not words:
+            return self.summaries(limit)
+        with self._reading() as connection:
+            where, values = self._matching(words)
+            rows = connection.execute(_SUMMARIES.format(where=where), (*values, limit)).fetchall()
+        return tuple(_summary(row) for row in rows)
+
+    def load(self, conversation_id: str) -> Conversation | None:
+        """Return a conversation with every branch, or ``None`` when it is gone or deleted."""
+        with self._reading() as connection:
+            row = connection.execute(
+                "SELECT * FROM conversations WHERE id = ? AND deleted_at_ms IS NULL", (conversation_id,)
+            ).fetchone()
+            if row is None:
+                return None
+            messages = connection.execute(
+                "SELECT * FROM messages WHERE conversation_id = ? ORDER BY created_at_ms, id",
+                (conversation_id,),
+            ).fetchall()
+            attached: dict[str | None, list[Attachment]] = {}
+            for item in connection.execute(
+                "SELECT * FROM attachments WHERE conversation_id = ? ORDER BY place", (conversation_id,)
+            ):
+                attached.setdefault(item["message_id"], []).append(_attachment(item))
+        return Conversation(
+            id=row["id"],
+            title=row["title"],
+            titled_by_user=bool(row["titled_by_user"]),
+            created_at=_moment(row["created_at_ms"]),
+            updated_at=_moment(row["updated_at_ms"]),
+            head_id=row["head_id"],
+            options=_options(row),
+            draft=row["draft"],
+            messages=tuple(_message(item, tuple(attached.get(item["id"], ()))) for item in messages),
+            draft_attachments=tuple(attached.get(None, ())),
+        )
+
+    # Writing
+
+    def save_conversation(self, conversation: Conversation) -> None:
+        """Write a conversation's own row and its draft; its messages are saved one by one."""
+        with self._writing() as connection:
+            options = conversation.options
+            connection.execute(
+                """INSERT INTO conversations (id, title, titled_by_user, created_at_ms, updated_at_ms, head_id,
+                       draft, system, max_tokens, temperature, schema_text, force)
+                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                   ON CONFLICT(id) DO UPDATE SET title = excluded.title, titled_by_user = excluded.titled_by_user,
+                       updated_at_ms = excluded.updated_at_ms, head_id = excluded.head_id, draft = excluded.draft,
+                       system = excluded.system, max_tokens = excluded.max_tokens,
+                       temperature = excluded.temperature, schema_text = excluded.schema_text,
+                       force = excluded.force""",
+                (
+                    conversation.id,
+                    clean_text(conversation.title),
+                    conversation.titled_by_user,
+                    _ms(conversation.created_at),
+                    _ms(conversation.updated_at),
+                    conversation.head_id,
+                    clean_text(conversation.draft),
+                    clean_text(options.system),
+                    options.max_tokens,
+                    options.temperature,
+                    clean_text(options.schema_text),
+                    options.force,
+                ),
+            )
+            self._save_attachments(connection, conversation.id, None, conversation.draft_attachments)
+            self._index(connection, conversation.id, "", conversation.title)
+
+    def save_message(self, message: StoredMessage) -> None:
+        """Write a message whole. While it streams it is not yet found by a search."""
+        with self._writing() as connection:
+            connection.execute(_SAVE_MESSAGE, _message_values(message))
+            if message.attachments:
+                self._save_attachments(connection, message.conversation_id, message.id, message.attachments)
+            if message.status != "streaming":
+                self._index(connection, message.conversation_id, message.id, message.text)
+
+    def save_progress(self, message_id: str, text: str) -> None:
+        """Write the text of a streaming answer so far; cheap enough for once a second."""
+        with self._writing() as connection:
+            connection.execute("UPDATE messages SET text = ? WHERE id = ?", (clean_text(text), message_id))
+
+    def remove_messages(self, message_ids: tuple[str, ...]) -> None:
+        """Forget messages that were never sent (their prompt went back to the box)."""
+        with self._writing() as connection:
+            for message_id in message_ids:
+                connection.execute("DELETE FROM messages WHERE id = ?", (message_id,))
+                connection.execute("DELETE FROM attachments WHERE message_id = ?", (message_id,))
+                if self._has_search:
+                    connection.execute("DELETE FROM search WHERE message_id = ?", (message_id,))
+
+    def rename(self, conversation_id: str, title: str) -> None:
+        with self._writing() as connection:
+            connection.execute(
+                "UPDATE conversations SET title = ?, titled_by_user = 1 WHERE id = ?",
+                (clean_text(title), conversation_id),
+            )
+            self._index(connection, conversation_id, "", title)
+
+    def forget(self, conversation_id: str) -> None:
+        """Remove a conversation that has nothing in it, at once and for good."""
+        with self._writing() as connection:
+            connection.execute("DELETE FROM conversations WHERE id = ?", (conversation_id,))
+            if self._has_search:
+                connection.execute("DELETE FROM search WHERE conversation_id = ?", (conversation_id,))
+
+    def delete(self, conversation_id: str) -> None:
+        """Take a conversation out of sight; ``restore`` brings it back for a day."""
+        self._set_deleted(conversation_id, _ms(datetime.now(UTC)))
+
+    def restore(self, conversation_id: str) -> None:
+        self._set_deleted(conversation_id, None)
+
+    # Inside
+
+    def _set_deleted(self, conversation_id: str, deleted_at_ms: int | None) -> None:
+        with self._writing() as connection:
+            connection.execute(
+                "UPDATE conversations SET deleted_at_ms = ? WHERE id = ?", (deleted_at_ms, conversation_id)
+            )
+
+    def _purge(self, connection: sqlite3.Connection, before: datetime) -> None:
+        gone = "SELECT id FROM conversations WHERE deleted_at_ms < ?"
+        if self._has_search:
+            connection.execute(f"DELETE FROM search WHERE conversation_id IN ({gone})", (_ms(before),))
+        connection.execute("DELETE FROM conversations WHERE deleted_at_ms < ?", (_ms(before),))
+
+    def _index(
+        self, connection: sqlite3.Connection, conversation_id: str, message_id: str, text: str
+    ) -> None:
+        if not self._has_search:
+            return
+        connection.execute(
+            "DELETE FROM search WHERE conversation_id = ? AND message_id = ?", (conversation_id, message_id)
+        )
+        if text:
+            connection.execute(
+                "INSERT INTO search (text, conversation_id, message_id) VALUES (?, ?, ?)",
+                (clean_text(text), conversation_id, message_id),
+            )
+
+    def _matching(self, words: list[str]) -> tuple[str, list[str]]:
+        if self._has_search and all(len(word) >= 3 for word in words):
+            phrase = " AND ".join('"' + word.replace('"', '""') + '"' for word in words)
+            return "AND c.id IN (SELECT conversation_id FROM search WHERE search MATCH ?)", [phrase]
+        likes = ["%" + _escaped(word) + "%" for word in words]
+        in_title = " AND ".join("c.title LIKE ? ESCAPE '\\'" for _ in words)
+        in_text = " AND ".join("s.text LIKE ? ESCAPE '\\'" for _ in words)
+        return (
+            f"AND (({in_title}) OR c.id IN (SELECT s.conversation_id FROM messages s WHERE {in_text}))",
+            likes + likes,
+        )
+
+    def _save_attachments(
+        self,
+        connection: sqlite3.Connection,
+        conversation_id: str,
+        message_id: str | None,
+        attachments: tuple[Attachment, ...],
+    ) -> None:
+        known = {
+            row["id"]
+            for row in connection.execute(
+                "SELECT id FROM attachments WHERE conversation_id = ? AND message_id IS ?",
+                (conversation_id, message_id),
+            )
+        }
+        for gone in known - {item.id for item in attachments}:
+            connection.execute("DELETE FROM attachments WHERE id = ?", (gone,))
+        for place, item in enumerate(attachments):
+            if item.id not in known:
+                connection.execute(
+                    """INSERT INTO attachments (id, conversation_id, message_id, place, name, kind,
+                           media_type, content)
+                       VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+                       ON CONFLICT(id) DO UPDATE SET message_id = excluded.message_id, place = excluded.place""",
+                    (
+                        item.id,
+                        conversation_id,
+                        message_id,
+                        place,
+                        clean_text(item.name),
+                        item.kind,
+                        item.media_type,
+                        item.content,
+                    ),
+                )
+
+    @contextmanager
+    def _reading(self) -> Generator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                yield self._connection
+            except (sqlite3.Error, OSError) as error:
+                raise trouble(error) from error
+
+    @contextmanager
+    def _writing(self) -> Generator[sqlite3.Connection]:
+        with self._reading() as connection, transaction(connection):
+            yield connection
+
+
+def open_or_memory(path: Path) -> tuple[ConversationStore, StoreTrouble | None]:
+    """Open ``path``, or, when it can't be, a store for this run only together with the reason."""
+    try:
+        return ConversationStore(path), None
+    except StoreTrouble as problem:
+        return ConversationStore(None), problem
+
+
+def _escaped(word: str) -> str:
+    return word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def _summary(row: sqlite3.Row) -> ConversationSummary:
+    return ConversationSummary(
+        id=row["id"],
+        title=row["title"],
+        updated_at=_moment(row["updated_at_ms"]),
+        has_draft=bool(row["has_draft"]),
+        totals=Totals(
+            answers=row["answers"],
+            local_answers=row["local_answers"],
+            api_answers=row["api_answers"],
+            cost_nanodollars=row["cost"],
+            unpriced=row["unpriced"],
+        ),
+    )
+
+
+def _options(row: sqlite3.Row) -> ChatOptions:
+    return ChatOptions(
+        system=row["system"],
+        max_tokens=row["max_tokens"],
+        temperature=row["temperature"],
+        schema_text=row["schema_text"],
+        force=row["force"],
+    )
+
+
+def _attachment(row: sqlite3.Row) -> Attachment:
+    return Attachment(
+        id=row["id"], name=row["name"], kind=row["kind"], media_type=row["media_type"], content=row["content"]
+    )
+
+
+def _message(row: sqlite3.Row, attachments: tuple[Attachment, ...]) -> StoredMessage:
+    return StoredMessage(
+        id=row["id"],
+        conversation_id=row["conversation_id"],
+        parent_id=row["parent_id"],
+        role=row["role"],
+        text=row["text"],
+        created_at=_moment(row["created_at_ms"]),
+        status=row["status"],
+        correlation_id=row["correlation_id"],
+        decision=decision_from_json(row["decision_json"]),
+        hold_nanodollars=row["hold_nanodollars"],
+        result=result_from_json(row["result_json"], row["text"]),
+        error=error_from_json(row["error_json"]),
+        attachments=attachments,
+        pinned=bool(row["pinned"]),
+    )
+
+
+def _message_values(message: StoredMessage) -> dict[str, Any]:
+    decision, result = message.decision, message.result
+    return {
+        "id": message.id,
+        "conversation_id": message.conversation_id,
+        "parent_id": message.parent_id,
+        "role": message.role,
+        "text": clean_text(message.text),
+        "created_at_ms": _ms(message.created_at),
+        "status": message.status,
+        "correlation_id": message.correlation_id,
+        "side": result.side if result else decision.side if decision else None,
+        "provider": result.provider if result else decision.provider if decision else None,
+        "model": result.model if result else decision.model if decision else None,
+        "reason": clean_text(decision.reason) if decision else None,
+        "usage_json": usage_to_json(result.usage) if result and result.usage else None,
+        "cost_nanodollars": result.cost_nanodollars if result else None,
+        "loaded_nanodollars": result.loaded_nanodollars if result else None,
+        "hold_nanodollars": message.hold_nanodollars,
+        "ttft_ms": result.ttft_ms if result else None,
+        "output_tokens_per_s": result.output_tokens_per_s if result else None,
+        "decision_json": decision_to_json(decision) if decision else None,
+        "result_json": result_to_json(result) if result else None,
+        "error_json": error_to_json(message.error) if message.error else None,
+        "pinned": message.pinned,
+    }

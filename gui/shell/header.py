@@ -1,0 +1,236 @@
+"""The header strip: the page's title, then the state of Local, the API, today's requests and the month's money."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QRectF, QSize, Signal
+from PySide6.QtGui import QPainter, QPaintEvent, QResizeEvent
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QWidget
+
+from core.local.server import ServerState
+from core.pricing.money import format_cost
+from gui.shell.pill import BAR_DROP, DETAIL_DROP, ICON_DROP, LIMIT_DROP, NO_LIMIT, SHORT, Pill, Tone
+from gui.theme.theme import set_property, theme
+from gui.widgets.formatting import count, limit_amount, time_left
+from gui.widgets.inline_row import Run
+from gui.widgets.marks import LampState
+
+if TYPE_CHECKING:
+    from core.services.status import ApiStatus, CoreStatus
+
+_HEIGHT, _MARGIN = 48, 16
+_BUDGET_WARNING = 0.95
+"""From this share of the limit, spent and held together, the month's pill is outlined."""
+
+
+def local_words(state: ServerState) -> tuple[LampState, str, str, Tone]:
+    """Return lamp, state word, detail and border of the Local pill."""
+    if state.kind == "none":
+        return "stopped", "Off", "no local server", ""
+    if state.phase == "ready":
+        return "ready", "Ready", state.model or state.detail, ""
+    if state.phase == "starting":
+        done = "" if state.progress is None else f", {state.progress * 100:.0f} %"
+        left = state.detail if state.eta_s is None else time_left(state.eta_s)
+        return "busy", f"Starting{done}", left, ""
+    if state.phase == "stopping":
+        return "busy", "Stopping", state.detail, ""
+    if state.phase == "failed":
+        return "failed", "Failed", state.detail, "danger"
+    return "stopped", "Stopped", state.detail, ""
+
+
+def api_words(status: ApiStatus) -> tuple[LampState, str, str, Tone]:
+    """Return lamp, state word, detail and border of the API pill."""
+    if status.phase == "key_set":
+        return "ready", "Key set", short_model(status.model) or status.detail, ""
+    if status.phase == "no_key":
+        return "nokey", "No key", status.detail or "add one", ""
+    if status.phase == "breaker_open":
+        return "alert", "Breaker open", status.detail, "held"
+    return "busy", "Checking", status.detail, ""
+
+
+def short_model(model: str | None) -> str:
+    """Return ``sonnet-4-6`` for ``claude-sonnet-4-6-20260501``: the family says enough in a pill."""
+    if not model:
+        return ""
+    parts = model.removeprefix("claude-").split("-")
+    if len(parts) > 1 and len(parts[-1]) == 8 and parts[-1].isdigit():
+        parts.pop()
+    return "-".join(parts)
+
+
+class HeaderStrip(QWidget):
+    """48 px. Each pill is a button; ``pill_clicked`` names it: local, api, requests or spend."""
+
+    pill_clicked = Signal(str)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setAccessibleName("Status")
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+        self._title = QLabel(self)
+        set_property(self._title, role="title")
+        self.pills = {name: Pill(self) for name in ("local", "api", "requests", "spend")}
+        self._row = QHBoxLayout(self)
+        self._row.addWidget(self._title)
+        self._row.addStretch(1)
+        for name, pill in self.pills.items():
+            pill.hide()
+            pill.clicked.connect(lambda _checked=False, which=name: self.pill_clicked.emit(which))
+            self._row.addWidget(pill)
+        theme().changed.connect(self._restyle)
+        self._restyle()
+
+    def set_title(self, title: str) -> None:
+        self._title.setText(title)
+        self._fit()
+
+    def set_status(self, status: CoreStatus) -> None:
+        """Show a snapshot of the core."""
+        self._show_side("local", "Local", "cpu", *local_words(status.local), full=status.local.model or "")
+        self._show_side("api", "API", "cloud", *api_words(status.api), full=status.api.model or "")
+        self._show_requests(status)
+        self._show_spend(status)
+        for pill in self.pills.values():
+            pill.show()
+        self._fit()
+
+    def _show_side(
+        self,
+        side: str,
+        label: str,
+        icon: str,
+        lamp: LampState,
+        word: str,
+        detail: str,
+        tone: Tone,
+        *,
+        full: str,
+    ) -> None:
+        runs = [
+            Run(kind="icon", name=icon, token=f"{side}_text", drop=ICON_DROP),
+            Run(text=label, token="text3"),
+            Run(kind="lamp", name=lamp),
+            Run(text=word, token="text", weight=600),
+        ]
+        if detail:
+            runs.append(Run(text=detail, drop=DETAIL_DROP))
+        said = ", ".join(part for part in (detail, full if full != detail else "") if part)
+        self.pills[side].set_runs(runs, tone=tone, name=f"{label}: {word}", description=said)
+
+    def _show_requests(self, status: CoreStatus) -> None:
+        done, limit = status.local_requests_today, status.routing_threshold
+        if done is None:
+            self._show_unknown("requests", "Local today")
+            return
+        runs = [
+            Run(text="Local today", short="Today", token="text3"),
+            Run(text=count(done), token="text", weight=600),
+            Run(text=f"of {count(limit)}", gap=4, drop=LIMIT_DROP),
+            Run(kind="bar", share=done / limit if limit else 1.0, token="local", drop=BAR_DROP),
+        ]
+        said = f"{count(done)} local requests today. The volume rule acts at {count(limit)}"
+        name = f"Local today: {count(done)} of {count(limit)}"
+        self.pills["requests"].set_runs(runs, name=name, description=said)
+
+    def _show_spend(self, status: CoreStatus) -> None:
+        budget = status.budget
+        if budget is None:
+            self._show_unknown("spend", status.month)
+            return
+        spent, held, limit = budget.spent_nanodollars, budget.held_nanodollars, budget.limit_nanodollars
+        runs = [
+            Run(text=status.month, short=status.month[:3], token="text3"),
+            Run(text=format_cost(spent), token="text", weight=600),
+        ]
+        tone: Tone = ""
+        name = f"{status.month}: {format_cost(spent)}"
+        said = f"{format_cost(spent)} spent, {format_cost(held)} held by {count(budget.held_count)}"
+        if limit is not None:
+            share = spent / limit if limit else float(spent > 0)
+            held_share = held / limit if limit else 0.0
+            runs.append(Run(text=f"of {limit_amount(limit)}", gap=4, drop=LIMIT_DROP))
+            runs.append(Run(kind="bar", share=share, held=held_share, token="api", drop=BAR_DROP))
+            name += f" of {limit_amount(limit)}"
+            said += f", {format_cost(max(0, limit - spent - held))} free of {limit_amount(limit)}"
+            if limit and share + held_share >= _BUDGET_WARNING:
+                tone = "danger"
+        if budget.unpriced_count:
+            said += f", {count(budget.unpriced_count)} unpriced and not counted"
+        self.pills["spend"].set_runs(runs, tone=tone, name=name, description=said)
+
+    def _show_unknown(self, pill: str, label: str) -> None:
+        """The ledger can't be read: say so, and never show 0."""
+        short = "Today" if pill == "requests" else label[:3]
+        runs = [
+            Run(text=label, short=short, token="text3"),
+            Run(kind="lamp", name="failed", drop=LIMIT_DROP),  # the border says it as well
+            Run(text="Not available", short="Unknown", token="text", weight=600),
+        ]
+        self.pills[pill].set_runs(
+            runs, tone="danger", name=f"{label}: not available", description="The ledger can't be read"
+        )
+
+    # -- fitting ---------------------------------------------------------------------------------
+
+    def _fit(self) -> None:
+        """Model names leave first (the API's, then Local's), then the bars, the title (the rail has it too) and
+        the icons. Where that is not enough, at a high zoom, labels are shortened and at last the limits go, which
+        the tooltips have too; states and figures never."""
+        shown = [pill for pill in self.pills.values() if not pill.isHidden()]
+        if not shown:
+            return
+        px = theme().px
+        room = self.width() - 2 * px(_MARGIN)
+        titled = room - self._title.sizeHint().width() - px(16)
+        densities = dict.fromkeys(self.pills, 0)
+
+        def narrow(steps: list[tuple[str, int]], width: int) -> None:
+            while steps and self._needed(densities) > width:
+                name, density = steps.pop(0)
+                densities[name] = density
+
+        narrow([("api", 1), ("local", 1), ("requests", 2), ("spend", 2)], titled)
+        self._title.setVisible(self._needed(densities) <= titled)
+        if self._needed(densities) > room:
+            densities["api"] = densities["local"] = 3
+        margin = px(_MARGIN)
+        if self._needed(densities) > room:
+            margin = px(_MARGIN // 2)
+            room = self.width() - 2 * margin
+        self._row.setContentsMargins(margin, 0, margin, 1)
+        narrow([("requests", SHORT), ("spend", SHORT), ("local", SHORT), ("api", SHORT)], room)
+        narrow([("requests", NO_LIMIT), ("spend", NO_LIMIT)], room)
+        self._row.setSpacing(self._gap(densities))
+        for name, density in densities.items():
+            self.pills[name].set_density(density)
+
+    @staticmethod
+    def _gap(densities: dict[str, int]) -> int:
+        return theme().px(4 if max(densities.values()) >= SHORT else 8)
+
+    def _needed(self, densities: dict[str, int]) -> int:
+        widths = [self.pills[name].width_at(density) for name, density in densities.items()]
+        return sum(widths) + self._gap(densities) * (len(widths) - 1)
+
+    def _restyle(self) -> None:
+        px = theme().px
+        self.setFixedHeight(px(_HEIGHT))
+        self._fit()
+        self.update()
+
+    def minimumSizeHint(self) -> QSize:
+        return QSize(theme().px(320), theme().px(_HEIGHT))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._fit()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        painter = QPainter(self)
+        painter.fillRect(self.rect(), theme().color("surface"))
+        painter.fillRect(QRectF(0, self.height() - 1, self.width(), 1), theme().color("border"))
+        painter.end()

@@ -1,0 +1,172 @@
+"""What the user should know at once: a bar under the header for the newest notice, and the bell that lists all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from PySide6.QtCore import QPoint, Qt, Signal
+from PySide6.QtGui import QHideEvent
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+
+from gui.theme.theme import set_property, theme
+from gui.widgets.icon_button import IconButton
+from gui.widgets.painted_button import settle_hover
+
+POPOVER_WIDTH_PX = 380
+Action = tuple[str, Callable[[], object]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """``key`` stays the same while it is the same matter. A ``quiet`` one is in the bell only."""
+
+    key: str
+    title: str
+    text: str
+    actions: tuple[Action, ...] = ()
+    quiet: bool = False
+
+
+class NoticeBar(QFrame):
+    """Shows one notice with its first action; closing it leaves it in the bell."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._closed: set[str] = set()
+        self._shown: Notice | None = None
+        set_property(self, tint="held")
+        self._icon = QLabel()
+        self._text = QLabel()
+        self._text.setWordWrap(True)
+        self._text.setTextFormat(Qt.TextFormat.PlainText)
+        self._text.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        self._button = QPushButton()
+        set_property(self._button, compact=True)
+        self._button.clicked.connect(self._act)
+        close = IconButton("x", "Close this notice")
+        close.clicked.connect(self._close)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(16, 6, 8, 6)
+        row.setSpacing(12)
+        for widget in (self._icon, self._text, self._button, close):
+            row.addWidget(widget)
+        row.setStretchFactor(self._text, 1)
+        self.hide()
+
+    @property
+    def text(self) -> str:
+        return self._text.text()
+
+    def set_notices(self, notices: Sequence[Notice]) -> None:
+        """Show the first one that was not closed yet."""
+        # What is over may come again, and is shown again then.
+        self._closed &= {notice.key for notice in notices}
+        left = [notice for notice in notices if not notice.quiet and notice.key not in self._closed]
+        self._shown = left[0] if left else None
+        self.setVisible(self._shown is not None)
+        if self._shown is None:
+            return
+        more = f" And {len(left) - 1} more." if len(left) > 1 else ""
+        said = f"{self._shown.title}. {self._shown.text}".strip()
+        self._icon.setPixmap(theme().icon("warning-fill", "held_text").pixmap(16, 16))
+        self._text.setText(said + more)
+        self.setAccessibleName(said)
+        self._button.setVisible(bool(self._shown.actions))
+        if self._shown.actions:
+            self._button.setText(self._shown.actions[0][0])
+
+    def say(self, words: str) -> None:
+        """Add what became of the action."""
+        self._text.setText(words)
+        self.setAccessibleName(words)
+        self.show()
+
+    def _act(self) -> None:
+        if self._shown is not None and self._shown.actions:
+            self._shown.actions[0][1]()
+
+    def _close(self) -> None:
+        if self._shown is not None:
+            self._closed.add(self._shown.key)
+        self.hide()
+
+
+class _Popover(QFrame):
+    def hideEvent(self, event: QHideEvent) -> None:
+        super().hideEvent(event)
+        bell = self.parentWidget()
+        if bell is not None:
+            settle_hover(bell)
+
+
+class Bell(IconButton):
+    """Opens the list of notices; a filled bell says that there are some."""
+
+    opened = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__("bell", "Notices: none", None, parent)
+        self._notices: tuple[Notice, ...] = ()
+        self.clicked.connect(self._open)
+
+    def set_notices(self, notices: Sequence[Notice]) -> None:
+        self._notices = tuple(notices)
+        self.set_icon("bell-fill" if notices else "bell", "held_text" if notices else "text2")
+        self.set_name(f"Notices: {len(notices)}" if notices else "Notices: none")
+
+    def _open(self) -> None:
+        popover = _Popover(self, Qt.WindowType.Popup)
+        popover.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        popover.setAccessibleName("Notices")
+        set_property(popover, popover=True)
+        column = QVBoxLayout(popover)
+        column.setContentsMargins(14, 12, 14, 12)
+        column.setSpacing(6)
+        for index, notice in enumerate(self._notices):
+            if index:
+                line = QFrame()
+                set_property(line, hairline=True)
+                column.addWidget(line)
+            column.addWidget(_line(notice.title, weight=600))
+            column.addWidget(_line(notice.text, level="2"))
+            if notice.actions:
+                column.addLayout(_actions(notice, popover))
+        if not self._notices:
+            column.addWidget(_line("Nothing needs you.", level="2"))
+        width = theme().px(POPOVER_WIDTH_PX)
+        popover.setFixedSize(width, column.totalHeightForWidth(width))
+        corner = self.mapToGlobal(QPoint(self.width(), self.height() + 4))
+        popover.move(corner.x() - popover.width(), corner.y())
+        popover.show()
+        self.opened.emit()
+
+
+def _actions(notice: Notice, popover: QWidget) -> QHBoxLayout:
+    row = QHBoxLayout()
+    row.setContentsMargins(0, 4, 0, 4)
+    row.setSpacing(8)
+    for words, act in notice.actions:
+        button = QPushButton(words)
+        button.setAutoDefault(False)
+        button.setAccessibleDescription(notice.title)
+        set_property(button, tiny=True)
+        button.clicked.connect(popover.close)
+        button.clicked.connect(partial(_call, act))
+        row.addWidget(button)
+    row.addStretch(1)
+    return row
+
+
+def _call(act: Callable[[], object], _checked: bool = False) -> None:
+    act()
+
+
+def _line(text: str, **properties: object) -> QLabel:
+    line = QLabel(text)
+    line.setTextFormat(Qt.TextFormat.PlainText)
+    line.setWordWrap(True)
+    line.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    set_property(line, **properties)
+    return line

@@ -1,0 +1,155 @@
+"""What is no ledger, what is too new for this program, and a disk that is full."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from core.chat import Usage
+from core.errors import LedgerUnavailable
+from core.ledger.database import LEDGER_FILE
+from core.ledger.ledger import Ledger, Outcome
+from tests.support.ledgers import hold, new_request, open_ledger
+
+ROOT = Path(__file__).parents[3]
+
+
+async def refused(home: Path, url: str | None = None) -> LedgerUnavailable:
+    ledger = Ledger(url, home)
+    with pytest.raises(LedgerUnavailable) as failure:
+        await ledger.open()
+    assert not ledger.is_open
+    assert failure.value.hint
+    return failure.value
+
+
+@pytest.mark.parametrize(
+    "content", [b"my shopping list\n", b"x", b"\x00" * 4096, b"SQLite format 2\x00" * 99]
+)
+async def test_a_file_that_is_not_sqlite_is_left_untouched(home: Path, content: bytes) -> None:
+    path = home / LEDGER_FILE
+    path.write_bytes(content)
+    error = await refused(home)
+    assert str(path) in error.message
+    assert path.read_bytes() == content
+    assert [file.name for file in home.iterdir()] == [LEDGER_FILE]
+
+
+async def test_a_damaged_ledger_is_refused_and_left_untouched(home: Path) -> None:
+    path = home / LEDGER_FILE
+    content = b"SQLite format 3\x00" + b"\x07" * 8000
+    path.write_bytes(content)
+    await refused(home)
+    assert path.read_bytes() == content
+
+
+async def test_another_programs_database_is_left_untouched(home: Path) -> None:
+    path = home / LEDGER_FILE
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE recipes (name TEXT)")
+    connection.close()
+    before = path.read_bytes()
+    assert "another program" in (await refused(home)).message
+    assert path.read_bytes() == before
+    assert [file.name for file in home.iterdir()] == [LEDGER_FILE]
+
+
+async def test_a_ledger_of_a_newer_version_is_left_untouched(home: Path) -> None:
+    async with open_ledger(home):
+        pass
+    path = home / LEDGER_FILE
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE ledger_meta SET value = '999' WHERE key = 'schema_version'")
+    connection.close()
+    before = path.read_bytes()
+    assert "newer" in (await refused(home)).message
+    assert path.read_bytes() == before
+
+
+async def test_a_folder_in_place_of_the_file(home: Path) -> None:
+    (home / LEDGER_FILE).mkdir()
+    await refused(home)
+
+
+async def test_a_home_that_is_a_file(home: Path) -> None:
+    (home / "file").write_text("")
+    await refused(home / "file")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://user:hunter2@host/x",
+        "nonsense",
+        "postgresql://user:hunter2@127.0.0.1:notaport/x",
+        "sqlite://",
+    ],
+)
+async def test_a_bad_ledger_url_is_refused_without_its_password(home: Path, url: str) -> None:
+    assert "hunter2" not in str(await refused(home, url))
+
+
+async def test_an_empty_file_becomes_a_ledger(home: Path) -> None:
+    (home / LEDGER_FILE).touch()
+    async with open_ledger(home) as ledger:
+        await ledger.begin(new_request(), hold(1))
+
+
+async def test_a_broken_ledger_set_aside_makes_room_for_a_new_one(home: Path) -> None:
+    path = home / LEDGER_FILE
+    for number in (1, 2):
+        path.write_bytes(b"not a ledger")
+        ledger = Ledger(None, home)
+        aside = await ledger.set_aside()
+        assert (aside.name, aside.read_bytes()) == (f"{LEDGER_FILE}.broken-{number}", b"not a ledger")
+        await ledger.open()
+        await ledger.begin(new_request(), hold(1))
+        await ledger.close()
+    path.unlink()
+    with pytest.raises(LedgerUnavailable):
+        await Ledger(None, home).set_aside()
+
+
+@pytest.mark.skipif(
+    sys.platform == "win32", reason="Windows has no limit on a file's size to stand in for a disk"
+)
+def test_a_full_disk_refuses_new_requests_and_loses_no_result(home: Path) -> None:
+    command = [sys.executable, "-m", "tests.support.ledger_child", "full", str(home)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "saved=False unsaved=True"
+    assert lines[1].startswith("refused hint=True")
+    assert lines[2:] == ["full: spent=0 held=60", "freed: spent=13 held=0 unsaved=()", "check=True"]
+
+
+async def test_a_result_that_cannot_be_written_is_kept_and_written_at_the_close(home: Path) -> None:
+    request = new_request()
+    async with open_ledger(home) as ledger:
+        await ledger.begin(request, hold(60))
+        path = home / LEDGER_FILE
+        blocker = sqlite3.connect(path, isolation_level=None)
+        blocker.execute("ALTER TABLE ledger_hours RENAME TO hidden")
+        saved = await ledger.settle(
+            request.correlation_id, Outcome(status="done", usage=Usage(output_tokens=1), cost_nanodollars=13)
+        )
+        assert not saved
+        assert ledger.unsaved == (request.correlation_id,)
+        blocker.execute("ALTER TABLE hidden RENAME TO ledger_hours")
+        blocker.close()
+    assert ledger.unsaved == ()
+    async with open_ledger(home) as ledger:
+        assert (await ledger.budget()).spent_nanodollars == 13
+
+
+async def test_an_sqlite_that_is_too_old_is_said_in_plain_words(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
+    error = await refused(home)
+    assert "3.35" in error.message
+    assert list(home.iterdir()) == []

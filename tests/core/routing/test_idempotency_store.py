@@ -1,0 +1,498 @@
+"""The file of answers: whole answers come back, nothing is kept too long or too much, and no trouble is fatal."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.chat import (
+    CacheMarks,
+    CachePlan,
+    CacheToll,
+    ChatResult,
+    ContextEconomy,
+    Estimate,
+    Feature,
+    RequestStep,
+    RouteDecision,
+    Signals,
+    ToolCall,
+    Usage,
+)
+from core.errors import DuplicateRequest
+from core.ledger.process_identity import Owner
+from core.routing import idempotency_store
+from core.routing.idempotency_store import (
+    FILE_NAME,
+    Elsewhere,
+    KeepingFailed,
+    Kept,
+    KeptAnswers,
+    Place,
+    answer_from_json,
+    answer_to_json,
+)
+from tests.core.routing.test_idempotency import answer
+
+DAY_S = 24 * 3600.0
+DEAD = Owner("here", 1, "long ago")
+
+
+class Clock:
+    now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def kept(home: Path, clock: Clock) -> AsyncIterator[KeptAnswers]:
+    answers = KeptAnswers(home, lambda: DAY_S, clock=clock)
+    yield answers
+    await answers.close()
+
+
+async def place(kept: KeptAnswers, key: str = "key", asked: str = "asked") -> Place:
+    found = await kept.claim(key, asked, f"request of {key}")
+    assert isinstance(found, Place), found
+    return found
+
+
+async def keep(kept: KeptAnswers, key: str = "key", text: str = "Hello") -> None:
+    assert await kept.finish(await place(kept, key), answer(text))
+
+
+async def there(kept: KeptAnswers, key: str = "key") -> str | None:
+    """Return the text that is kept under ``key``; a place that is found instead is given back."""
+    found = await kept.claim(key, "asked", "another")
+    if isinstance(found, Place):
+        await kept.release(found)
+        return None
+    assert isinstance(found, Kept), found
+    return found.result.text
+
+
+def bytes_of(home: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in home.glob(FILE_NAME + "*"))
+
+
+# -- an answer as JSON ---------------------------------------------------------------------------------------
+
+FULL = ChatResult(
+    text="größer \ud800 \x00 'quoted'",
+    tool_calls=(ToolCall("id", "name", '{"broken'), ToolCall("2", "n", "{}")),
+    usage=Usage(fresh_input_tokens=3, cache_read_tokens=2, thinking_tokens=0, service_tier="standard"),
+    provider="anthropic",
+    side="api",
+    model="claude",
+    finish_reason="tool_calls",
+    decision=RouteDecision(
+        side="api",
+        provider="anthropic",
+        model="claude",
+        rule="affinity",
+        reason="why",
+        mode="break-even",
+        signals=Signals(
+            input_tokens=1,
+            input_tokens_bound=2,
+            max_output_tokens=3,
+            complexity=0.1 + 0.2,
+            features=(Feature(name="code", value=1.0, contribution=0.25),),
+            force="api",
+            conversation_side="local",
+        ),
+        local_estimate=Estimate(model=None, cost_nanodollars=None, hold_nanodollars=0),
+        api_estimate=Estimate(model="claude", cost_nanodollars=2**60, hold_nanodollars=2**61),
+        complexity_threshold=1,
+        local_requests_today=7,
+        routing_threshold=3000,
+        fell_back_from="local",
+        cache=CachePlan(
+            marks=CacheMarks(system=True, messages=(0, 2), lifetime="1h"),
+            reason="pays",
+            prefix_tokens=9,
+            saving_nanodollars=None,
+        ),
+        toll=CacheToll(side="local", cached_tokens=4, nanodollars=5, expires_in_s=1.5),
+        economy=ContextEconomy(trimmed_tokens=1, saved_nanodollars=2),
+    ),
+    cost_nanodollars=12,
+    loaded_nanodollars=None,
+    price_version="genai-prices 1",
+    latency_ms=1234.5678,
+    ttft_ms=None,
+    correlation_id="0193",
+    started_at=datetime(2026, 11, 24, 1, 2, 3, 456789, tzinfo=UTC) + timedelta(0),
+    dropped=("temperature",),
+    steps=(RequestStep(kind="retried", detail="d", side="api", took_ms=2.0, cost_nanodollars=None),),
+    unresolved_nanodollars=4,
+    schema_valid=False,
+)
+
+
+def test_a_whole_answer_comes_back_as_it_was() -> None:
+    assert answer_from_json(answer_to_json(FULL)) == FULL
+    assert answer_to_json(FULL).isascii()
+    set_there = {f.name for f in dataclasses.fields(FULL) if getattr(FULL, f.name) != f.default}
+    assert {"decision", "usage", "tool_calls", "steps", "dropped", "schema_valid"} <= set_there
+
+
+@given(
+    text=st.text(st.characters()),
+    usage=st.none()
+    | st.builds(Usage, output_tokens=st.integers(0, 2**60), thinking_tokens=st.none() | st.integers(0, 9)),
+    cost=st.none() | st.integers(0, 2**62),
+    latency=st.floats(0, 1e9),
+)
+def test_any_answer_comes_back(text: str, usage: Usage | None, cost: int | None, latency: float) -> None:
+    result = dataclasses.replace(FULL, text=text, usage=usage, cost_nanodollars=cost, latency_ms=latency)
+    assert answer_from_json(answer_to_json(result)) == result
+
+
+def test_a_field_of_a_newer_version_is_left_out_and_one_that_is_not_there_has_its_default() -> None:
+    values = json.loads(answer_to_json(FULL))
+    values["new_in_2030"] = values["decision"]["signals"]["mood"] = 1
+    del values["dropped"], values["decision"]["economy"]
+    read = answer_from_json(json.dumps(values))
+    assert (read.dropped, read.decision.economy, read.text) == ((), None, FULL.text)
+
+
+@pytest.mark.parametrize(
+    ("path", "wrong"),
+    [
+        (("text",), None),
+        (("cost_nanodollars",), "12"),
+        (("cost_nanodollars",), True),
+        (("side",), "moon"),
+        (("replayed",), 1),
+        (("latency_ms",), "fast"),
+        (("tool_calls",), {}),
+        (("tool_calls",), [{"id": "x"}]),
+        (("decision",), None),
+        (("decision", "rule"), "whim"),
+        (("usage", "output_tokens"), 1.5),
+        (("started_at",), "yesterday"),
+    ],
+)
+def test_what_has_another_shape_is_not_guessed(path: tuple[str, ...], wrong: Any) -> None:
+    values = inner = json.loads(answer_to_json(FULL))
+    for name in path[:-1]:
+        inner = inner[name]
+    inner[path[-1]] = wrong
+    with pytest.raises(ValueError, match=r"shape|isoformat"):
+        answer_from_json(json.dumps(values))
+
+
+# -- the file ------------------------------------------------------------------------------------------------
+
+
+async def test_an_answer_is_there_for_another_process_and_says_its_age(
+    home: Path, kept: KeptAnswers, clock: Clock
+) -> None:
+    first = await place(kept)
+    assert await kept.finish(first, FULL)
+    await kept.release(first)  # changes nothing any more
+    clock.now += 60
+    other = KeptAnswers(home, lambda: DAY_S, clock=clock)
+    assert await other.claim("key", "asked", "another") == Kept(result=FULL, age_s=60.0)
+    await other.close()
+
+
+async def test_a_key_that_runs_is_elsewhere_until_it_is_given_back(home: Path, kept: KeptAnswers) -> None:
+    other = KeptAnswers(home, lambda: DAY_S)
+    first = await place(kept)
+    assert await other.claim("key", "asked", "another") == Elsewhere(correlation_id="request of key")
+    await kept.release(first)
+    second = await place(other)
+    assert second.after_death_of is None, "it was given back, nobody died"
+    assert await kept.claim("key", "asked", "third") == Elsewhere(correlation_id="request of key")
+    await other.close()
+
+
+async def test_a_different_request_is_refused_while_the_first_runs_and_afterwards(kept: KeptAnswers) -> None:
+    first = await place(kept)
+    with pytest.raises(DuplicateRequest, match="a different request"):
+        await kept.claim("key", "something else", "another")
+    await kept.finish(first, FULL)
+    with pytest.raises(DuplicateRequest, match="a different request"):
+        await kept.claim("key", "something else", "another")
+
+
+async def test_an_answer_that_cannot_be_read_is_neither_guessed_nor_lost(
+    home: Path, kept: KeptAnswers
+) -> None:
+    await keep(kept)
+    with sqlite3.connect(home / FILE_NAME) as file:
+        file.execute("""UPDATE answers SET answer = '{"text": "from 2030"}'""")
+    file.close()
+    with pytest.raises(DuplicateRequest, match="can't be read by this version"):
+        await kept.claim("key", "asked", "another")
+    assert b"from 2030" in bytes_of(home)
+
+
+async def test_the_file_is_its_owners_only_whatever_the_umask(home: Path, kept: KeptAnswers) -> None:
+    before = os.umask(0)
+    try:
+        await keep(kept)
+    finally:
+        os.umask(before)
+    files = sorted(home.glob(FILE_NAME + "*"))
+    assert len(files) == 3, "the file, its log and its index"
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+
+
+async def test_a_file_that_others_could_read_is_closed_to_them(home: Path, kept: KeptAnswers) -> None:
+    await keep(kept)
+    await kept.close()
+    os.chmod(home / FILE_NAME, 0o644)
+    assert await there(kept) == "Hello"
+    assert stat.S_IMODE((home / FILE_NAME).stat().st_mode) == 0o600
+
+
+# -- bounds --------------------------------------------------------------------------------------------------
+
+
+async def test_what_is_too_old_is_gone_from_the_disk(home: Path, kept: KeptAnswers, clock: Clock) -> None:
+    await keep(kept, "old", "The heron sleeps. " * 1000)
+    clock.now += DAY_S - 1
+    await keep(kept, "new", "A newer one.")
+    assert (await there(kept, "old") or "").startswith("The heron sleeps.")
+    clock.now += 2
+    await kept.tend()
+    assert b"heron" not in bytes_of(home), "overwritten, in the log too"
+    with sqlite3.connect(home / FILE_NAME) as file:
+        assert file.execute("PRAGMA freelist_count").fetchone() == (0,), "its room is given back"
+    file.close()
+    assert await there(kept, "old") is None
+    assert await there(kept, "new") == "A newer one."
+
+
+async def test_what_is_too_old_is_never_given_even_before_it_is_deleted(
+    kept: KeptAnswers, clock: Clock
+) -> None:
+    await keep(kept)
+    clock.now += DAY_S
+    assert (await place(kept, asked="something else")).after_death_of is None
+
+
+async def test_the_oldest_go_first_when_there_are_too_many(home: Path, clock: Clock) -> None:
+    kept = KeptAnswers(home, lambda: DAY_S, clock=clock, max_entries=3)
+    for number in range(5):
+        clock.now += 1
+        await keep(kept, f"{number}")
+    assert [await there(kept, f"{number}") for number in range(5)] == [None, None, "Hello", "Hello", "Hello"]
+    await kept.close()
+
+
+async def test_the_oldest_go_first_when_they_are_too_large(home: Path, clock: Clock) -> None:
+    kept = KeptAnswers(home, lambda: DAY_S, clock=clock, max_bytes=100_000)
+    for number in range(30):
+        clock.now += 1
+        await keep(kept, f"{number}", f"{number} " + "x" * 40_000)
+    assert [await there(kept, f"{number}") is not None for number in range(26, 30)] == [
+        False,
+        False,
+        True,
+        True,
+    ]
+    await kept.tend()
+    assert (home / FILE_NAME).stat().st_size < 300_000, "the file doesn't grow with what was deleted"
+    await kept.close()
+
+
+async def test_an_answer_larger_than_all_that_may_be_kept_pushes_nobody_out(home: Path, clock: Clock) -> None:
+    kept = KeptAnswers(home, lambda: DAY_S, clock=clock, max_bytes=50_000)
+    await keep(kept, "small")
+    huge = await place(kept, "huge")
+    assert not await kept.finish(huge, answer("x" * 60_000))
+    assert await there(kept, "small") == "Hello"
+    assert await there(kept, "huge") is None, "its place was given back"
+    await kept.close()
+
+
+async def test_keeping_less_deletes_what_is_older_and_nothing_deletes_all(home: Path, clock: Clock) -> None:
+    keep_s = DAY_S
+    kept = KeptAnswers(home, lambda: keep_s, clock=clock)
+    await keep(kept, "old")
+    clock.now += 7200
+    await keep(kept, "new")
+    running = await place(kept, "running")
+    keep_s = 3600.0
+    await kept.tend()
+    assert (await there(kept, "old"), await there(kept, "new")) == (None, "Hello")
+    keep_s = 0.0
+    await kept.tend()
+    with sqlite3.connect(home / FILE_NAME) as file:
+        assert file.execute("SELECT key FROM answers").fetchall() == [("running",)]
+    file.close()
+    assert not await kept.finish(running, FULL)
+    await kept.close()
+
+
+async def test_without_a_file_there_is_nothing_to_tend_and_none_is_made(
+    home: Path, kept: KeptAnswers
+) -> None:
+    await kept.tend()
+    assert list(home.iterdir()) == []
+
+
+# -- processes that die --------------------------------------------------------------------------------------
+
+
+def left_by_a_dead_process(home: Path, key: str, clock: Clock) -> None:
+    program = """if True:
+        import asyncio, os, sys
+        from pathlib import Path
+        from core.routing.idempotency_store import KeptAnswers
+        kept = KeptAnswers(Path(sys.argv[1]), lambda: 86400.0, clock=lambda: float(sys.argv[3]))
+        asyncio.run(kept.claim(sys.argv[2], "asked", "the one that died"))
+        os._exit(1)
+    """
+    root = Path(__file__).parents[3]
+    command = [sys.executable, "-c", program, str(home), key, str(clock.now)]
+    subprocess.run(command, cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, check=False, timeout=60)
+
+
+async def test_the_key_of_a_dead_process_is_taken_over_whatever_it_asked(
+    home: Path, kept: KeptAnswers, clock: Clock
+) -> None:
+    left_by_a_dead_process(home, "key", clock)
+    assert (await place(kept, asked="something else")).after_death_of == "the one that died"
+    assert isinstance(await kept.claim("key", "something else", "another"), Elsewhere)
+
+
+async def test_the_marks_of_dead_processes_are_deleted_after_a_day(
+    home: Path, kept: KeptAnswers, clock: Clock
+) -> None:
+    left_by_a_dead_process(home, "key", clock)
+    alive = await place(kept, "alive")
+    await kept.tend()
+    clock.now += DAY_S
+    with sqlite3.connect(home / FILE_NAME) as file:
+        assert file.execute("SELECT count(*) FROM answers").fetchone() == (2,)
+        await kept.tend()
+        assert file.execute("SELECT key FROM answers").fetchall() == [("alive",)]
+    file.close()
+    await kept.release(alive)
+
+
+async def test_a_process_on_another_host_is_given_an_hour(
+    home: Path, kept: KeptAnswers, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idempotency_store, "current_owner", lambda: Owner("another host", 1, "then"))
+    await place(kept)
+    monkeypatch.undo()
+    clock.now += 3599
+    assert isinstance(await kept.claim("key", "asked", "another"), Elsewhere)
+    clock.now += 1
+    assert (await place(kept)).after_death_of == "request of key"
+
+
+# -- trouble -------------------------------------------------------------------------------------------------
+
+
+async def test_a_stopped_claim_leaves_the_key_free(home: Path, kept: KeptAnswers) -> None:
+    begun, opened = threading.Event(), threading.Event()
+    claim = kept._claim  # pyright: ignore[reportPrivateUsage]
+
+    def slow(*arguments: Any) -> Any:
+        begun.set()
+        opened.wait(30)
+        return claim(*arguments)
+
+    kept._claim = slow  # type: ignore[method-assign]
+    task = asyncio.ensure_future(kept.claim("key", "asked", "first"))
+    await asyncio.to_thread(begun.wait, 30)
+    task.cancel()
+    opened.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    kept._claim = claim  # type: ignore[method-assign]
+    assert (await place(kept)).after_death_of is None
+
+
+@pytest.mark.parametrize("trouble", ["text", "newer", "another program's", "a folder"])
+async def test_a_file_that_is_not_ours_is_left_as_it_is(home: Path, kept: KeptAnswers, trouble: str) -> None:
+    path = home / FILE_NAME
+    if trouble == "text":
+        path.write_text("notes " * 1000)
+    elif trouble == "a folder":
+        path.mkdir()
+    else:
+        file = sqlite3.connect(path)
+        file.execute("CREATE TABLE mine (x)")
+        file.execute(f"PRAGMA user_version = {999 if trouble == 'newer' else 0}")
+        file.commit()
+        file.close()
+    before = None if path.is_dir() else path.stat().st_size
+    for _ in range(2):
+        with pytest.raises(KeepingFailed):
+            await kept.claim("key", "asked", "first")
+    assert kept.problem
+    assert (None if path.is_dir() else path.stat().st_size) == before
+    if trouble not in ("text", "a folder"):
+        file = sqlite3.connect(path)
+        assert file.execute("SELECT name FROM sqlite_master").fetchall() == [("mine",)]
+        file.close()
+
+
+async def test_a_place_that_cannot_be_given_back_now_is_given_back_later(
+    home: Path, kept: KeptAnswers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await place(kept)
+    await kept.close()
+    monkeypatch.setattr(idempotency_store, "BUSY_TIMEOUT_S", 0.01)
+    other = sqlite3.connect(home / FILE_NAME, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")  # another program writes and writes
+    await kept.release(first)
+    assert kept.owes
+    assert kept.problem is not None
+    assert "locked" in kept.problem
+    other.execute("ROLLBACK")
+    other.close()
+    await kept.tend()
+    assert not kept.owes
+    assert kept.problem is None
+    assert (await place(kept)).after_death_of is None
+
+
+async def test_a_file_that_was_deleted_is_begun_anew(home: Path, kept: KeptAnswers) -> None:
+    await keep(kept)
+    for path in home.glob(FILE_NAME + "*"):
+        path.unlink()
+    await keep(kept)
+    assert await there(kept) == "Hello"
+    assert (home / FILE_NAME).exists()
+
+
+async def test_the_request_itself_is_nowhere_in_the_file(home: Path, kept: KeptAnswers) -> None:
+    await keep(kept)
+    with sqlite3.connect(home / FILE_NAME) as file:
+        file.row_factory = sqlite3.Row
+        (row,) = file.execute("SELECT * FROM answers").fetchall()
+    file.close()
+    assert set(row.keys()) == {
+        *("key", "fingerprint", "correlation_id", "at_us", "claim", "answer", "size_bytes"),
+        *("owner_host", "owner_pid", "owner_started"),
+    }

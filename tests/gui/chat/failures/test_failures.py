@@ -1,0 +1,497 @@
+"""A failed answer: the prompt is never lost, the card says what happened, and its button is the way on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PySide6.QtWidgets import QPushButton
+
+from core.chat import ChatRequest, RouteDecision
+from core.errors import (
+    AnswerInvalid,
+    AuthenticationFailed,
+    BudgetExceeded,
+    ContentRefused,
+    ContextTooLong,
+    DeadlineExceeded,
+    DuplicateRequest,
+    InvalidRequest,
+    LedgerUnavailable,
+    Overloaded,
+    QueueFull,
+    RateExceeded,
+    RateLimited,
+    RunawayPaused,
+    SignalboxError,
+    TimedOut,
+    Unavailable,
+)
+from core.local.server import ServerState
+from core.pricing.prices import PriceTable
+from core.services.status import ApiStatus
+from gui.chat.answer_message import AnswerMessage
+from gui.chat.failures.cards import FailureCard, LogPopover
+from gui.chat.failures.facts import largest_fit
+from gui.chat.failures.plans import Facts, Plan, plan_failure
+from gui.chat.markdown.text_pane import TextPane
+from gui.chat.storage.models import StoredError
+from gui.theme.theme import theme
+from gui.widgets.sentence import Sentence
+from tests.gui.chat.builders import make_decision
+from tests.gui.chat.looking import last_answer
+from tests.gui.chat.panel import ChatPanel
+from tests.gui.chat.scripted_core import Script
+from tests.support.fake_core import ledger_problem
+
+NO_KEY = AuthenticationFailed("This prompt needs the API, and no Anthropic key is set.", missing=True)
+OVER = BudgetExceeded(
+    "This prompt doesn't fit under June's $500 limit.",
+    limit_name="SPEND_LIMIT_DOLLARS",
+    limit_nanodollars=500_000_000_000,
+    spent_nanodollars=494_100_000_000,
+    held_nanodollars=3_420_000_000,
+    asked_nanodollars=2_710_000_000,
+    held_count=5,
+)
+BUTTONS = {
+    "no key": (NO_KEY, "Add a key"),
+    "wrong key": (AuthenticationFailed("Anthropic refused the key."), "Change the key"),
+    "too long": (
+        ContextTooLong("Too long.", input_tokens=41_208, limit_tokens=32_768),
+        "Send to API, $0.0047",
+    ),
+    "budget": (OVER, "Raise the limit"),
+    "ledger": (LedgerUnavailable("ledger.sqlite3 is not a ledger."), "Set it aside and start a new one"),
+    "unavailable": (Unavailable("Nothing answers at 127.0.0.1."), "Try again"),
+    "rate": (RateLimited("Too many requests."), "Try again"),
+    "overloaded": (Overloaded("Overloaded."), "Try again"),
+    "refused": (ContentRefused("It declined."), "Try again"),
+    "rate of ours": (
+        RateExceeded(
+            "MAX_REQUESTS_PER_MINUTE is reached.", limit_name="MAX_REQUESTS_PER_MINUTE", retry_after_s=0.0
+        ),
+        "Try again",
+    ),
+    "queue": (QueueFull("64 requests wait for it already."), "Let more wait"),
+    "timed out": (
+        TimedOut("Local sent no first token in 300 s.", phase="first_token"),
+        "Change the time-outs",
+    ),
+    "deadline": (DeadlineExceeded("The time was over after 20 s."), "Change the deadline"),
+    "schema": (AnswerInvalid("It doesn't match.", problems=("'city' is missing",)), "Try the API"),
+    "paused": (RunawayPaused("Paused.", conversation="ab12", per_minute=60), "Let it go on"),
+    "duplicate": (DuplicateRequest("The key was used."), "Send it again"),
+    "invalid": (InvalidRequest("max_tokens is 0.", hint="Give at least 1."), "Try again"),
+}
+
+
+def card_of(panel: ChatPanel) -> FailureCard:
+    card = panel.page.thread_view.loose_card
+    assert card is not None
+    return card
+
+
+def button(card: FailureCard, text: str) -> QPushButton:
+    found = [item for item in card.findChildren(QPushButton) if item.text() == text]
+    assert found, [item.text() for item in card.findChildren(QPushButton)]
+    return found[0]
+
+
+async def fail(panel: ChatPanel, error: SignalboxError, prompt: str = "My long prompt") -> FailureCard:
+    panel.core.say(Script(error=error))
+    await panel.ask(prompt)
+    await panel.until(lambda: panel.page.thread_view.loose_card is not None)
+    return card_of(panel)
+
+
+@pytest.mark.parametrize("name", list(BUTTONS))
+def test_the_prompt_goes_back_to_the_box_and_survives_a_restart(panel: ChatPanel, name: str) -> None:
+    error, label = BUTTONS[name]
+
+    async def body() -> None:
+        page = await panel.open()
+        card = await fail(panel, error)
+        assert page.composer.text == "My long prompt"
+        assert len(page.session.tree) == 0
+        assert card.isVisible()
+        assert button(card, label).isVisible()
+        words = f"{card.plan.sentence} {card.plan.kept}"
+        assert "box" in words or name == "invalid"
+        page = await panel.again()
+        await panel.until(lambda: page.composer.text == "My long prompt")
+
+    panel.run(body)
+
+
+def test_a_box_that_is_in_use_keeps_its_text_and_the_prompt_stays_above(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        panel.core.say(Script(error=Unavailable("Nothing answers.")), Script(text="Now it works"))
+        page.composer.set_content("First prompt")
+        page.send()
+        page.composer.set_content("Already typing the next")
+        await panel.idle()
+        await panel.until(lambda: len(page.thread_view.views()) == 2)
+        assert page.composer.text == "Already typing the next"
+        view = page.thread_view.views()[1]
+        assert isinstance(view, AnswerMessage)
+        assert view.card is not None
+        assert view.card.plan.kept == "Your prompt is kept above."
+        button(view.card, "Try again").click()
+        await panel.idle()
+        assert [message.text for message in page.session.tree.path()] == ["First prompt", "Now it works"]
+        assert page.composer.text == "Already typing the next"
+
+    panel.run(body)
+
+
+def test_a_failed_answer_shows_its_card_again_after_a_restart(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        await panel.ask("Works")
+        panel.core.say(Script(error=OVER))
+        view = page.thread_view.views()[1]
+        assert isinstance(view, AnswerMessage)
+        view.again_button.click()
+        await panel.idle()
+        page = await panel.again()
+        page.open_conversation(page.list.model.ids()[0])
+        await panel.until(lambda: len(page.thread_view.views()) == 2)
+        view = page.thread_view.views()[1]
+        assert isinstance(view, AnswerMessage)
+        assert view.card is not None
+        assert "$500 limit" in view.card.plan.title
+        await panel.until(lambda: view.versions.words == "2/2")
+
+    panel.run(body)
+
+
+def test_no_key_leads_to_the_keys(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        went: list[tuple[str, str]] = []
+        page.navigate.connect(lambda where, section: went.append((where, section)))
+        button(await fail(panel, NO_KEY), "Add a key").click()
+        assert went == [("preferences", "keys")]
+
+    panel.run(body)
+
+
+def test_over_the_limit_offers_what_would_fit_and_sends_it(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+
+        def decide(request: ChatRequest) -> RouteDecision:
+            signals = replace(make_decision().signals, max_output_tokens=200_000)
+            return make_decision(request.force or "api", signals=signals)
+
+        panel.core.decide_with = decide
+        card = await fail(panel, OVER)
+        assert card.plan.title == "This prompt doesn’t fit under June’s $500 limit"
+        assert card.plan.sentence == "Its worst case is $2.71, and $2.48 is free, so it was not sent."
+        lower = next(item for item in card.findChildren(QPushButton) if item.text().startswith("Lower"))
+        tokens = int(lower.text().rsplit(" ", 1)[1].replace(",", ""))
+        free = 500_000_000_000 - 494_100_000_000 - 3_420_000_000
+        worst = panel.core.prices.worst_case_nanodollars("claude-sonnet-4-6", 700, tokens)
+        assert worst is not None
+        assert worst <= free
+        panel.core.say(Script(text="Short answer"))
+        lower.click()
+        await panel.idle()
+        assert panel.core.requests[-1].max_tokens == tokens
+        assert page.session.tree.path()[-1].text == "Short answer"
+        assert page.thread_view.loose_card is None
+
+    panel.run(body)
+
+
+@pytest.mark.parametrize("free", [0, 1_000, 2_600_000, 40_000_000, 10**12])
+def test_the_largest_fit_really_fits_and_is_no_waste(free: int) -> None:
+    prices = PriceTable()
+    tokens = largest_fit(prices, "claude-sonnet-4-6", 700, 4096, free)
+    if tokens is None:
+        worst = prices.worst_case_nanodollars("claude-sonnet-4-6", 700, 16)
+        assert worst is not None
+        assert worst > free
+        return
+    worst = prices.worst_case_nanodollars("claude-sonnet-4-6", 700, tokens)
+    above = prices.worst_case_nanodollars("claude-sonnet-4-6", 700, int(tokens * 1.12) + 1)
+    assert worst is not None
+    assert above is not None
+    assert worst <= free
+    assert above > free or tokens > 4096 * 0.88
+
+
+def test_too_long_for_local_is_sent_to_the_api_once(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        card = await fail(panel, BUTTONS["too long"][0])
+        assert card.plan.sentence.startswith("41,208 tokens, and the model takes 32,768.")
+        button(card, "Send to API, $0.0047").click()
+        await panel.idle()
+        assert panel.core.requests[-1].force == "api"
+        assert page.session.options.force is None
+        assert page.composer.switch.value == "auto"
+
+    panel.run(body)
+
+
+def test_a_failed_local_server_shows_its_log_and_restarts(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        panel.core.publish(local=ServerState(phase="failed", kind="embedded", detail="exited with code 137"))
+        panel.core.log = [f"line {number}" for number in range(50)]
+        await panel.until(lambda: panel.bridge.status and panel.bridge.status.local.phase == "failed")
+        card = await fail(panel, Unavailable("Local isn't available: exited with code 137."))
+        assert card.plan.sentence == "Exited with code 137."
+        assert card.plan.log == ("line 46", "line 47", "line 48", "line 49")
+        button(card, "Show log").click()
+        await panel.until(lambda: page.findChild(LogPopover) is not None)
+        popover = page.findChild(LogPopover)
+        assert popover is not None
+        popover.close()
+        button(card, "Restart").click()
+        await panel.until(lambda: ("restart_local",) in panel.core.calls)
+        assert page.composer.text == "My long prompt"
+
+    panel.run(body)
+
+
+def test_a_broken_ledger_is_set_aside_from_the_card(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        card = await fail(panel, BUTTONS["ledger"][0])
+        assert "Nothing was sent" in card.plan.kept
+        button(card, "Set it aside and start a new one").click()
+        await panel.until(lambda: page.thread_view.loose_card is None)
+        assert ("set_ledger_aside",) in panel.core.calls
+        assert page.composer.text == "My long prompt"
+
+    panel.run(body)
+
+
+def test_attachments_go_back_with_the_prompt(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        page.composer.edit.insert_pasted("line\n" * 20_000)
+        panel.core.say(Script(error=Unavailable("Nothing answers.")))
+        page.send()
+        await panel.idle()
+        await panel.until(lambda: page.thread_view.loose_card is not None)
+        assert [item.size_bytes for item in page.composer.attachments] == [100_000]
+        page = await panel.again()
+        await panel.until(lambda: page.composer.attachments)
+        assert page.composer.attachments[0].size_bytes == 100_000
+
+    panel.run(body)
+
+
+@pytest.mark.parametrize("kind", [*(error.kind for error, _ in BUTTONS.values()), "something_new"])
+@pytest.mark.parametrize("in_box", [True, False])
+def test_every_failure_has_words_a_way_on_and_says_what_was_kept(kind: str, in_box: bool) -> None:
+    error = StoredError(kind=kind, message="What happened.")
+    plan: Plan = plan_failure(error, Facts(in_box=in_box))
+    assert plan.title
+    assert plan.fix or plan.actions
+    assert not plan.title.endswith(".")
+    assert ("box" if in_box else "above") in f"{plan.sentence} {plan.kept}"
+
+
+def test_after_a_kill_the_cut_answer_offers_to_go_on(panel: ChatPanel, tmp_path: Path) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        await panel.ask("Question")
+        message = page.session.tree.path()[-1]
+        await page.keeper.read(
+            lambda store: store.save_message(replace(message, status="streaming", result=None, text="Half"))
+        )
+        page = await panel.again()
+        page.open_conversation(page.list.model.ids()[0])
+        await panel.until(lambda: len(page.thread_view.views()) == 2)
+        view = page.thread_view.views()[1]
+        assert isinstance(view, AnswerMessage)
+        assert view.card is not None
+        assert view.card.plan.title == "The answer was cut off when Signalbox ended"
+        button(view.card, "Continue").click()
+        await panel.idle()
+        assert len(page.session.tree.path()) == 3
+
+    panel.run(body)
+
+
+OVER_AND_BACK: dict[str, tuple[SignalboxError, dict[str, object], dict[str, object]]] = {
+    "no key": (
+        NO_KEY,
+        {"api": ApiStatus(phase="no_key", model="claude")},
+        {"api": ApiStatus(phase="key_set", model="claude")},
+    ),
+    "local": (
+        Unavailable("Nothing answers."),
+        {"local": ServerState(phase="failed", kind="embedded", detail="exited with code 137")},
+        {"local": ServerState(phase="ready", kind="embedded")},
+    ),
+    "ledger": (LedgerUnavailable("Not a ledger."), {"problems": (ledger_problem(),)}, {"problems": ()}),
+    "breaker": (
+        Unavailable("The API is paused.", hint="Retry in 22 s."),
+        {"api": ApiStatus(phase="breaker_open", model="claude", detail="retry in 22 s")},
+        {"api": ApiStatus(phase="key_set", model="claude")},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(OVER_AND_BACK))
+def test_a_card_goes_when_its_cause_is_over(panel: ChatPanel, name: str) -> None:
+    error, broken, mended = OVER_AND_BACK[name]
+
+    async def body() -> None:
+        page = await panel.open()
+        panel.core.publish(**broken)
+        await panel.until(lambda: panel.bridge.status is panel.core.now)
+        await fail(panel, error)
+        panel.core.publish(local_requests_today=7)
+        await panel.until(lambda: panel.bridge.status is panel.core.now)
+        assert page.thread_view.loose_card is not None
+        panel.core.publish(**mended)
+        await panel.until(lambda: page.thread_view.loose_card is None)
+        assert page.composer.text == "My long prompt"
+        assert page.composer.button.isEnabled()
+
+    panel.run(body)
+
+
+def test_a_card_whose_cause_no_status_tells_stays(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        await fail(panel, AuthenticationFailed("Anthropic refused the key."))
+        panel.core.publish(api=ApiStatus(phase="key_set", model="claude"))
+        await panel.until(lambda: panel.bridge.status is panel.core.now)
+        assert page.thread_view.loose_card is not None
+
+    panel.run(body)
+
+
+def test_a_rate_lets_try_again_only_when_it_is_time(
+    panel: ChatPanel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    monkeypatch.setattr("gui.chat.failures.cards.time.time", lambda: now)
+
+    async def body() -> None:
+        nonlocal now
+        await panel.open()
+        error = RateExceeded("Full.", limit_name="MAX_API_REQUESTS_PER_MINUTE", retry_after_s=72.0)
+        card = await fail(panel, error)
+        assert card.plan.title == "Too many API requests this minute"
+        first = next(
+            item for item in card.findChildren(QPushButton) if item.text().startswith("Try again in 1 min")
+        )
+        assert not first.isEnabled()
+        now += 73
+        await panel.until(lambda: first.isEnabled())
+        assert first.text() == "Try again"
+        first.click()
+        await panel.until(lambda: len(panel.core.requests) == 2)
+        await panel.idle()
+
+    panel.run(body)
+
+
+def test_an_invalid_answer_shows_its_problems_and_the_api_can_be_tried(panel: ChatPanel) -> None:
+    async def body() -> None:
+        await panel.open()
+        problems = tuple(f"problem {number}" for number in range(7))
+        card = await fail(panel, AnswerInvalid("It doesn't match.", problems=problems))
+        assert card.plan.log == (*problems[:5], "and 2 more")
+        button(card, "Try the API").click()
+        await panel.until(lambda: len(panel.core.requests) == 2)
+        assert panel.core.requests[-1].force == "api"
+        await panel.idle()
+
+    panel.run(body)
+
+
+def test_a_paused_conversation_goes_on_when_the_user_says_so(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        card = await fail(panel, RunawayPaused("Paused.", conversation="ab12", per_minute=60))
+        assert "60 requests in a minute" in card.plan.sentence
+        button(card, "Let it go on").click()
+        await panel.until(lambda: len(panel.core.requests) == 2)
+        assert ("resume", "ab12") in panel.core.calls
+        await panel.idle()
+        assert page.thread_view.loose_card is None
+        assert page.composer.text == ""
+
+    panel.run(body)
+
+
+def test_a_paused_conversation_can_stay_paused(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        card = await fail(panel, RunawayPaused("Paused.", conversation="ab12", per_minute=60))
+        button(card, "Keep it paused").click()
+        await panel.until(lambda: page.thread_view.loose_card is None)
+        assert page.composer.text == "My long prompt"
+        assert not [call for call in panel.core.calls if call[0] == "resume"]
+
+    panel.run(body)
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "limit", "title"),
+    [
+        ("DAILY_SPEND_LIMIT_DOLLARS", "nanodollars", 20_000_000_000, "under today’s $20 limit"),
+        ("PROJECT_SPEND_LIMITS", "nanodollars", 50_000_000_000, "under the project’s $50 limit"),
+        ("DAILY_TOKEN_BUDGET", "tokens", 100_000, "into today’s budget of 100,000 tokens"),
+    ],
+)
+def test_the_card_names_the_limit_that_holds(name: str, unit: str, limit: int, title: str) -> None:
+    error = StoredError(
+        kind="budget_exceeded",
+        message="m",
+        unit=unit,
+        limit_name=name,
+        limit_nanodollars=limit,
+        spent_nanodollars=limit - 900,
+        held_nanodollars=0,
+        asked_nanodollars=5_000,
+    )
+    plan = plan_failure(error, Facts(in_box=True))
+    assert plan.title == f"This prompt doesn’t fit {title}"
+    if unit == "tokens":
+        assert "5,000 tokens, and 900 tokens are free" in plan.sentence
+
+
+@pytest.mark.parametrize("width", [700, 860, 944, 1200])
+@pytest.mark.parametrize("zoom", [1.0, 1.5])
+def test_a_broken_off_answer_and_its_card_are_whole(panel: ChatPanel, width: int, zoom: float) -> None:
+    async def body() -> None:
+        theme().set_zoom(zoom)
+        await panel.open(width, 650)
+        panel.core.say(
+            Script(
+                text="Signals stand beside the track and tell the driver whether the line is free. " * 6,
+                pieces=12,
+                before=10,
+                error=Unavailable(
+                    "Anthropic stopped answering before the end (the connection was lost).",
+                ),
+            )
+        )
+        await panel.ask("Go on?")
+        answer = last_answer(panel)
+        assert answer.card is not None
+        await panel.until(lambda: answer.card is not None and answer.card.height() > 40)
+        for _ in range(10):
+            await asyncio.sleep(0.01)
+        for label in answer.findChildren(Sentence):
+            assert label.height() >= label.heightForWidth(label.width()), label.words
+        for pane in answer.view.findChildren(TextPane):
+            assert pane.height() >= pane.content_height()
+            assert pane.mapTo(answer, pane.rect().bottomLeft()).y() < answer.badge.y()
+
+    panel.run(body)

@@ -1,0 +1,351 @@
+"""Conversations survive restarts, kills, broken files and full disks, and are found again."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.chat import CacheMarks, CachePlan, CacheToll, ContextEconomy, RequestStep, Savings
+from core.errors import AnswerInvalid, RateExceeded, RunawayPaused, SignalboxError, TimedOut
+from gui.chat.request_builder import build_request
+from gui.chat.storage import store
+from gui.chat.storage.file import StoreTrouble
+from gui.chat.storage.models import Attachment, ChatOptions, StoredError, clean_text
+from gui.chat.storage.store import ConversationStore, open_or_memory
+from tests.gui.chat.builders import make_conversation, make_decision, make_message, make_result
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "home" / "conversations.sqlite3"
+
+
+def test_a_conversation_reads_the_same_after_a_restart(path: Path) -> None:
+    options = ChatOptions(
+        system="Be brief.", max_tokens=900, temperature=0.2, schema_text='{"type":', force="api"
+    )
+    conversation = make_conversation("Lock errors", options=options, draft="and then")
+    question = make_message(
+        conversation, "user", "Why?", attachments=(Attachment(name="a.txt", kind="text", content=b"x"),)
+    )
+    result = make_result("Because.", "api")
+    answer = make_message(
+        conversation,
+        "assistant",
+        "Because.",
+        parent_id=question.id,
+        result=result,
+        decision=result.decision,
+        hold_nanodollars=5,
+        correlation_id="c",
+        error=StoredError(kind="unavailable", message="m", hint="h"),
+    )
+    conversation = replace(conversation, head_id=answer.id)
+    store = ConversationStore(path)
+    store.save_conversation(conversation)
+    for message in (question, answer):
+        store.save_message(message)
+    store.close()
+
+    again = ConversationStore(path)
+    assert again.load(conversation.id) == replace(conversation, messages=(question, answer))
+    [summary] = again.summaries()
+    assert summary.totals.api_answers == 1
+    assert summary.totals.cost_nanodollars == 16_700_000
+    assert summary.has_draft
+
+
+def test_local_answers_count_at_the_machines_own_cost_and_unpriced_ones_are_counted_apart(path: Path) -> None:
+    store = ConversationStore(path)
+    conversation = make_conversation()
+    store.save_conversation(conversation)
+    results = [
+        make_result(side="local"),
+        make_result(side="local", loaded_nanodollars=None),
+        make_result(side="api", cost_nanodollars=None, loaded_nanodollars=None),
+    ]
+    for result in results:
+        store.save_message(
+            make_message(conversation, "assistant", "x", result=result, decision=result.decision)
+        )
+    totals = store.summaries()[0].totals
+    assert (totals.answers, totals.local_answers, totals.api_answers) == (3, 2, 1)
+    assert totals.cost_nanodollars == 1_900_000
+    assert totals.unpriced == 1
+
+
+@pytest.mark.parametrize(
+    "query", ["banan", "BANANA", "nana", "banana frucht", "Obst", "ü", "50%", "ob", "数据"]
+)
+def test_search_finds_parts_of_words_in_titles_and_messages(path: Path, query: str) -> None:
+    store = ConversationStore(path)
+    found = make_conversation("Obstsalat")
+    other = make_conversation("Something else")
+    for conversation in (found, other):
+        store.save_conversation(conversation)
+    store.save_message(
+        make_message(found, "user", "Die Banane ist eine Frucht, banana frucht über 50% 数据库")
+    )
+    store.save_message(make_message(other, "user", "500 lines of text"))
+    assert [item.id for item in store.search(query)] == [found.id]
+
+
+@pytest.mark.parametrize(
+    "query", ['"', "a AND", "NEAR(", "*", "\x00", "   ", "'; DROP TABLE messages", "\ud800"]
+)
+def test_no_query_is_an_error(path: Path, query: str) -> None:
+    store = ConversationStore(path)
+    store.save_conversation(make_conversation())
+    store.search(query)
+
+
+def test_a_deleted_conversation_comes_back_by_undo_and_goes_for_good_a_day_later(path: Path) -> None:
+    store = ConversationStore(path)
+    conversation = make_conversation("Regex for German IBANs")
+    store.save_conversation(conversation)
+    store.save_message(make_message(conversation, "user", "IBAN please"))
+    store.delete(conversation.id)
+    assert store.summaries() == ()
+    assert store.search("IBAN") == ()
+    assert store.load(conversation.id) is None
+    store.restore(conversation.id)
+    assert [item.title for item in store.search("IBAN please")] == ["Regex for German IBANs"]
+
+    store.delete(conversation.id)
+    store.close()
+    with sqlite3.connect(path) as connection:
+        old = int((datetime.now(UTC) - timedelta(days=2)).timestamp() * 1000)
+        connection.execute("UPDATE conversations SET deleted_at_ms = ?", (old,))
+    ConversationStore(path).close()
+    with sqlite3.connect(path) as connection:
+        counts = [
+            connection.execute(f"SELECT COUNT(*) FROM {t}").fetchone()[0]
+            for t in ("conversations", "messages", "search")
+        ]
+    assert counts == [0, 0, 0]
+
+
+def test_a_kill_9_while_streaming_loses_nothing_that_was_saved(path: Path) -> None:
+    script = f"""
+import os, signal
+from pathlib import Path
+from gui.chat.request_builder import build_request
+from gui.chat.storage.store import ConversationStore
+from tests.gui.chat.builders import make_conversation, make_message
+store = ConversationStore(Path({str(path)!r}))
+c = make_conversation("Killed")
+store.save_conversation(c)
+m = make_message(c, "assistant", "", status="streaming")
+store.save_message(m)
+store.save_progress(m.id, "half an ans")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    root = Path(__file__).parents[4]
+    ended = subprocess.run(
+        [sys.executable, "-c", script], cwd=root, check=False, env={**os.environ, "PYTHONPATH": str(root)}
+    )
+    assert ended.returncode == -signal.SIGKILL
+    store = ConversationStore(path)
+    assert store.interrupted == 1
+    loaded = store.load(store.summaries()[0].id)
+    assert loaded is not None
+    assert (loaded.messages[0].text, loaded.messages[0].status) == ("half an ans", "interrupted")
+
+
+@pytest.mark.parametrize("kind", ["not a database", "cut", "scribbled"])
+def test_a_broken_file_is_set_aside_and_never_overwritten(path: Path, kind: str) -> None:
+    path.parent.mkdir(parents=True)
+    if kind == "not a database":
+        path.write_bytes(b"my shopping list\n" * 100)
+    else:
+        store = ConversationStore(path)
+        conversation = make_conversation()
+        store.save_conversation(conversation)
+        for number in range(200):
+            store.save_message(make_message(conversation, "user", f"{number} " * 500))
+        store.close()
+        content = path.read_bytes()
+        if kind == "cut":
+            content = content[: len(content) // 2]
+        else:
+            content = content[:8192] + b"\xa5" * 40_000 + content[48_192:]
+        path.write_bytes(content)
+    broken = path.read_bytes()
+
+    for number in (1, 2):
+        store = ConversationStore(path)
+        assert store.set_aside == path.with_name(f"conversations.broken-{number}.sqlite3")
+        assert store.set_aside.read_bytes() == broken
+        assert store.summaries() == ()
+        store.save_conversation(make_conversation())
+        store.close()
+        path.write_bytes(broken)
+
+
+def test_a_newer_file_is_left_as_it_is(path: Path) -> None:
+    ConversationStore(path).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    before = path.read_bytes()
+    store, problem = open_or_memory(path)
+    assert problem is not None
+    assert "newer" in problem.message
+    store.save_conversation(make_conversation())
+    assert len(store.summaries()) == 1
+    store.close()
+    assert path.read_bytes() == before
+
+
+def test_a_full_disk_says_so_and_keeps_what_was_saved(path: Path) -> None:
+    store = ConversationStore(path)
+    conversation = make_conversation()
+    store.save_conversation(conversation)
+    size = path.with_name(path.name + "-wal").stat().st_size
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20_000, limits[1]))
+    try:
+        with pytest.raises(StoreTrouble) as caught:
+            store.save_message(make_message(conversation, "user", "x" * 500_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, previous)
+    assert caught.value.hint.startswith("What is on screen stays.")
+    store.save_message(make_message(conversation, "user", "y" * 500_000))
+    loaded = store.load(conversation.id)
+    assert loaded is not None
+    assert [message.text[0] for message in loaded.messages] == ["y"]
+
+
+def test_a_prompt_that_went_back_to_the_box_takes_its_attachments_along(path: Path) -> None:
+    store = ConversationStore(path)
+    note = Attachment(name="note.txt", kind="text", content=b"abc")
+    conversation = make_conversation()
+    store.save_conversation(conversation)
+    message = make_message(conversation, "user", "Why?", attachments=(note,))
+    store.save_message(message)
+    store.save_conversation(replace(conversation, draft="Why?", draft_attachments=(note,)))
+    store.remove_messages((message.id,))
+    loaded = store.load(conversation.id)
+    assert loaded is not None
+    assert (loaded.draft, loaded.draft_attachments, loaded.messages) == ("Why?", (note,), ())
+    assert store.search("Why?") == ()
+
+
+@given(st.text(alphabet=st.characters(codec=None), max_size=60))
+def test_any_text_is_kept_with_only_lone_surrogates_replaced(text: str) -> None:
+    store = ConversationStore(None)
+    conversation = make_conversation(text or "t", draft=text)
+    store.save_conversation(conversation)
+    store.save_message(make_message(conversation, "user", text))
+    loaded = store.load(conversation.id)
+    assert loaded is not None
+    assert loaded.messages[0].text == loaded.draft == clean_text(text)
+    store.close()
+
+
+def test_a_decision_of_another_version_reads_as_unknown_and_extra_fields_are_skipped() -> None:
+    assert store.decision_from_json('{"side": "local"}') is None
+    assert store.decision_from_json("not json") is None
+    assert store.result_from_json('{"decision": 3}', "x") is None
+    text = store.decision_to_json(make_decision())
+    assert store.decision_from_json('{"later": 1,' + text[1:]) == make_decision()
+
+
+def test_everything_a_request_went_through_reads_the_same_after_a_restart() -> None:
+    decision = make_decision(
+        "api",
+        template="claude",
+        cache=CachePlan(
+            marks=CacheMarks(system=True, messages=(0, 2), lifetime="1h"),
+            reason="used again",
+            prefix_tokens=4_000,
+            saving_nanodollars=9_000,
+        ),
+        toll=CacheToll(side="api", cached_tokens=9_000, nanodollars=20_000_000, expires_in_s=200.0),
+        economy=ContextEconomy(trimmed_tokens=400, dropped_turns=3, saved_nanodollars=1_200),
+    )
+    steps = (
+        RequestStep(kind="waited", detail="Waited its turn", side="local", took_ms=800.0),
+        RequestStep(kind="fell_back", detail="Local failed", side="api", cost_nanodollars=None),
+    )
+    result = replace(make_result("ok", "api"), decision=decision, steps=steps, schema_valid=True)
+    result = replace(result, savings=Savings(trimmed_tokens=400, cache_nanodollars=None))
+    assert store.result_from_json(store.result_to_json(result), "ok") == result
+
+
+def test_a_part_of_a_decision_that_another_version_wrote_is_left_out() -> None:
+    text = store.decision_to_json(make_decision(template="claude"))
+    read = store.decision_from_json(text.replace('"toll":null', '"toll":{"side":"api"}'))
+    assert read is not None
+    assert (read.toll, read.template) == (None, "claude")
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"),
+    [
+        (
+            RunawayPaused("Paused", conversation="ab12", per_minute=60),
+            {"conversation": "ab12", "per_minute": 60},
+        ),
+        (TimedOut("Late", phase="connect"), {"phase": "connect"}),
+        (AnswerInvalid("No", problems=("a", "b")), {"problems": ("a", "b")}),
+    ],
+)
+def test_what_a_failure_s_card_needs_is_kept(error: SignalboxError, kept: dict[str, object]) -> None:
+    error.correlation_id = "0197-x"
+    stored = store.error_from_json(store.error_to_json(StoredError.from_error(error)))
+    assert stored is not None
+    assert {name: getattr(stored, name) for name in kept} == kept
+    assert stored.correlation_id == "0197-x"
+
+
+def test_when_a_rate_is_free_again_is_kept_as_a_moment() -> None:
+    before_ms = time.time() * 1000
+    stored = StoredError.from_error(RateExceeded("Full", limit_name="MAX", retry_after_s=12.0))
+    assert stored.retry_at_ms is not None
+    assert 12_000 <= stored.retry_at_ms - before_ms + 1 <= 13_000
+
+
+def test_a_file_of_the_first_version_is_brought_up_and_keeps_its_messages(path: Path) -> None:
+    store = ConversationStore(path)
+    conversation = make_conversation()
+    store.save_conversation(conversation)
+    message = make_message(conversation, "user", "Why?")
+    store.save_message(message)
+    store.close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("ALTER TABLE messages DROP COLUMN pinned")
+        connection.execute("PRAGMA user_version = 1")
+        connection.commit()
+    store = ConversationStore(path)
+    store.save_message(replace(message, pinned=True))
+    loaded = store.load(conversation.id)
+    assert loaded is not None
+    assert [(item.text, item.pinned) for item in loaded.messages] == [("Why?", True)]
+
+
+def test_a_pinned_message_is_sent_as_pinned_also_when_prompts_are_joined() -> None:
+    conversation = make_conversation()
+    path = [
+        make_message(conversation, "user", "Keep this", pinned=True),
+        make_message(conversation, "user", "And this"),
+        make_message(conversation, "assistant", "Yes.", pinned=True),
+        make_message(conversation, "user", "Go on"),
+    ]
+    request = build_request(path, conversation.options, conversation.id)
+    assert [message.pinned for message in request.messages] == [True, True, False]
+    assert request.conversation_id == conversation.id

@@ -1,0 +1,140 @@
+"""The bar and the bell: what needs the user, with what can be done about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication, QLabel, QPushButton, QToolButton, QWidget
+
+from core.ledger.models import PausedConversation
+from core.services.status import Problem
+from gui.shell.notices import Bell, Notice, NoticeBar
+from gui.shell.window import Window
+from gui.spend.popover import SpendPopover
+from tests.support.panel_loop import Panel, panel_on_qt
+
+ALERT = Problem(
+    kind="alert",
+    title="80 % of SPEND_LIMIT_DOLLARS is used or held",
+    message="$400.00 used and $2.00 held of $500.00.",
+    hint="At 100 % the API is closed until the window ends; Local goes on.",
+)
+PAUSED = PausedConversation(
+    conversation="ab12", since=datetime(2026, 6, 18, 14, 32, tzinfo=UTC), per_minute=60
+)
+
+
+@pytest.fixture
+def panel(qapp: QApplication, home: Path) -> Iterator[Panel]:
+    with panel_on_qt(qapp, home) as running:
+        yield running
+
+
+def popup_words(popup: QWidget) -> list[str]:
+    return [item.text() for item in popup.findChildren(QLabel)]
+
+
+def press(popup: QWidget, words: str) -> None:
+    next(button for button in popup.findChildren(QPushButton) if button.text() == words).click()
+
+
+async def open_window(panel: Panel) -> Window:
+    window = panel.show(Window(panel.bridge, panel.core.home))
+    await panel.start()
+    await window.start()
+    window.show_page("chat")
+    return window
+
+
+def test_the_bar_shows_the_first_and_counts_the_rest(qapp: QApplication) -> None:
+    bar, pressed = NoticeBar(), []
+    fix = ("Fix", lambda: pressed.append(1))
+    bar.set_notices(
+        [
+            Notice(key="q", title="Quiet", text="In the bell only.", quiet=True),
+            Notice(key="a", title="First", text="It broke.", actions=(fix,)),
+            Notice(key="b", title="Second", text="It broke too."),
+        ]
+    )
+    assert bar.text == "First. It broke. And 1 more."
+    press(bar, "Fix")
+    assert pressed == [1]
+    bar.findChildren(QToolButton)[0].click()
+    assert bar.isHidden()
+    bar.set_notices([Notice(key="a", title="First", text="It broke.")])
+    assert bar.isHidden()
+    bar.set_notices([])
+    bar.set_notices([Notice(key="a", title="First", text="It broke.")])
+    assert not bar.isHidden()  # it was over, and came again
+
+
+def test_the_bell_lists_every_notice_with_its_actions(qapp: QApplication) -> None:
+    bell, pressed = Bell(), []
+    bell.show()
+    actions = (("Yes", lambda: pressed.append("yes")), ("No", lambda: pressed.append("no")))
+    bell.set_notices([Notice(key="a", title="Asks", text="What now?", actions=actions, quiet=True)])
+    assert bell.accessibleName() == "Notices: 1"
+    bell.click()
+    popup = QApplication.activePopupWidget()
+    assert popup is not None
+    assert popup_words(popup) == ["Asks", "What now?"]
+    press(popup, "No")
+    assert pressed == ["no"]
+    bell.close()
+
+
+def test_an_alert_is_a_toast_once_and_stays_in_the_bell(panel: Panel) -> None:
+    async def body() -> None:
+        window = await open_window(panel)
+        toasts = window._toasts  # pyright: ignore[reportPrivateUsage]
+        panel.core.publish(problems=(ALERT,))
+        await panel.until(lambda: toasts.current is not None)
+        toast = toasts.current
+        assert toast is not None
+        assert toast.text == ALERT.title
+        assert window.notices.isHidden()
+        assert window.bell.accessibleName() == "Notices: 1"
+        toast.close_now()
+        panel.core.publish(problems=(ALERT,), local_requests_today=5)
+        await panel.settle()
+        assert toasts.current is None
+        await window.stop()
+
+    panel.run(body())
+
+
+def test_a_paused_conversation_is_in_the_bell_and_off_the_chat_page_in_the_bar(panel: Panel) -> None:
+    async def body() -> None:
+        window = await open_window(panel)
+        panel.core.publish(paused=(PAUSED,))
+        await panel.until(lambda: window.bell.accessibleName() == "Notices: 1")
+        assert window.notices.isHidden()  # the chat page asks with a card
+        window.show_page("preferences")
+        assert window.notices.text.startswith("A conversation of another program is paused.")
+        window.bell.click()
+        popup = QApplication.activePopupWidget()
+        assert popup is not None
+        press(popup, "Let it go on")
+        await panel.until(lambda: ("resume", "ab12") in panel.core.calls)
+        await panel.until(lambda: window.bell.accessibleName() == "Notices: none")
+        await window.stop()
+
+    panel.run(body())
+
+
+def test_the_month_s_pill_opens_the_spend_popover_and_esc_closes_it(panel: Panel) -> None:
+    async def body() -> None:
+        window = await open_window(panel)
+        QTest.mouseClick(window.header.pills["spend"], Qt.MouseButton.LeftButton)
+        popup = QApplication.activePopupWidget()
+        assert isinstance(popup, SpendPopover)
+        QTest.keyClick(popup, Qt.Key.Key_Escape)
+        assert not popup.isVisible()
+        await window.stop()
+
+    panel.run(body())
