@@ -220,7 +220,7 @@ class Signals:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CacheToll:
+class CacheSwitchCost:
     """What leaving ``side`` would throw away: a prompt prefix of ``cached_tokens`` that is warm there.
 
     ``nanodollars`` is what building it up again costs (cash on the API side, machine time on the local one),
@@ -327,7 +327,7 @@ class RouteDecision:
     fell_back_from: Side | None = None
     template: str | None = None
     cache: CachePlan | None = None
-    toll: CacheToll | None = None
+    toll: CacheSwitchCost | None = None
     economy: ContextEconomy | None = None
 
     def estimate(self, side: Side) -> Estimate:

@@ -25,14 +25,14 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from core.chat import ChatRequest, ChatResult, Failed, Finished, RouteDecision, Side, StreamEvent
 from core.errors import ContentRefused, SignalboxError, Unavailable
-from core.local.manager import LocalKeeper
+from core.local.manager import LocalServerManager
 from core.local.server import ServerState
 from core.local.vllm_metrics import LoadPoller
 from core.routing.request_run import within
 from core.routing.timeouts import Deadline
 from core.services.key_reader import KeyReader
-from core.services.ledger import Bookkeeping, LedgerFace
-from core.services.status_publisher import StatusKeeper
+from core.services.ledger import LedgerFace, LedgerService
+from core.services.status_publisher import StatusPublisher
 from core.services.telemetry import Monitoring
 from core.services.wiring import assemble
 
@@ -129,31 +129,31 @@ class RouterCore(LedgerFace):
         self.keys: KeyStore = KeyStore()
         self.prices: PriceTable = PriceTable(self.home / "prices.json")
         self._eager = local_start == "eager"
-        self._keeper = LocalKeeper(self._local_changed)
+        self._server_manager = LocalServerManager(self._local_changed)
         rooms = assemble(
             settings=lambda: self.settings.current,
             ledger=lambda: self.ledger,
             prices=self.prices,
             home=self.home,
-            keeper=self._keeper,
+            server_manager=self._server_manager,
             on_demand=not self._eager,
-            wait_for_local=self._keeper.wait_until_settled,
+            wait_for_local=self._server_manager.wait_until_settled,
             on_change=self._changed,
             on_alerts=lambda alerts: self._books.told(alerts),
         )
         self._rooms = rooms
         self._api, self._local, self._router = rooms.api, rooms.local, rooms.router
-        self._books = Bookkeeping(lambda: self.settings.current, self.home, rooms.scoreboard, self._changed)
+        self._books = LedgerService(lambda: self.settings.current, self.home, rooms.scoreboard, self._changed)
         self._poller: LoadPoller | None = None
         self._monitoring = Monitoring(rooms.metrics, rooms.tracer, (rooms.api.breakers, rooms.local.breakers))
         self._key_reader = KeyReader(self.settings, self.keys, self._take_keys)
         self._key_read = self._key_reader.was_read
         self.vllm_key: str | None = None
-        self._status_keeper = StatusKeeper(
+        self._status_keeper = StatusPublisher(
             settings=self.settings,
             prices=self.prices,
             rooms=rooms,
-            local_keeper=self._keeper,
+            local_keeper=self._server_manager,
             books=self._books,
             monitoring=self._monitoring,
             keys_read=self._key_read,
@@ -194,7 +194,7 @@ class RouterCore(LedgerFace):
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._api.close()
         await self._local.close()
-        await self._keeper.close()
+        await self._server_manager.close()
         if self._poller is not None:
             await self._poller.stop()
             self._poller = None
@@ -310,7 +310,7 @@ class RouterCore(LedgerFace):
         self._check_running()
         api_only = self.settings.current.routing_mode == "api-only" or (request and request.force == "api")
         if not api_only and self._local.needs_look():
-            await self._keeper.start()
+            await self._server_manager.start()
 
     def _check_running(self) -> None:
         if self._stopping or self._loop is None:
@@ -346,7 +346,7 @@ class RouterCore(LedgerFace):
             self.ask,
             side,
             provider=self._local.provider_name if is_local else "anthropic",
-            model=self._keeper.state.model if is_local else self._api.default_model,
+            model=self._server_manager.state.model if is_local else self._api.default_model,
             scoreboard=self._rooms.scoreboard,
             on_progress=on_progress,
         )
@@ -362,42 +362,42 @@ class RouterCore(LedgerFace):
     async def start_local(self) -> None:
         """Start the local server; its end is a state (``status().local``), not an exception."""
         self._local.breakers.reset()
-        await self._keeper.start()
+        await self._server_manager.start()
 
     async def stop_local(self) -> None:
-        await self._keeper.stop()
+        await self._server_manager.stop()
 
     async def restart_local(self) -> None:
         self._local.breakers.reset()
-        await self._keeper.restart()
+        await self._server_manager.restart()
 
     def local_log(self, lines: int = 200) -> list[str]:
         """Return the last ``lines`` lines of the local server's own log."""
-        return self._keeper.log_tail(lines)
+        return self._server_manager.log_tail(lines)
 
     def _configure_api(self, settings: Settings, key: str | None) -> None:
         bad = any(problem.name == "anthropic_base_url" for problem in self.settings.problems)
         self._api.configure(settings, key, address_usable=not bad)
 
     def _set_up_local(self, settings: Settings) -> None:
-        followed = self._keeper.follow(settings, self.settings.origin("vllm_base_url"), self.vllm_key)
+        followed = self._server_manager.follow(settings, self.settings.origin("vllm_base_url"), self.vllm_key)
         self._local.configure(settings, self.vllm_key)
         if followed:
             self._local.breakers.reset()
-            self._rooms.shaper.conversations.forget_side("local")
+            self._rooms.preparer.conversations.forget_side("local")
             self._spawn(self._replace_local())
             self._changed()
 
     async def _replace_local(self) -> None:
-        await self._keeper.end_replaced()
+        await self._server_manager.end_replaced()
         if self._eager:
-            await self._keeper.start()
+            await self._server_manager.start()
 
     def _local_changed(self, state: ServerState) -> None:
         if state.phase in ("ready", "stopped"):
             self._local.breakers.reset()
         if state.phase == "stopped":
-            self._rooms.shaper.conversations.forget_side("local")
+            self._rooms.preparer.conversations.forget_side("local")
         if state.phase == "ready":
             self._spawn(self._warm_up_sdk())
             self._spawn(self._watch_load())
@@ -405,7 +405,7 @@ class RouterCore(LedgerFace):
 
     async def _watch_load(self) -> None:
         """Ask the server how busy it is, for others may use it too."""
-        server = self._keeper.state
+        server = self._server_manager.state
         if self._poller is not None:
             await self._poller.stop()
             self._poller = None
@@ -413,7 +413,7 @@ class RouterCore(LedgerFace):
             self._poller = LoadPoller(
                 server.base_url,
                 self.vllm_key,
-                ready=lambda: self._keeper.state.phase == "ready",
+                ready=lambda: self._server_manager.state.phase == "ready",
                 on_load=self._local.queue.observe,
             )
             self._poller.start()

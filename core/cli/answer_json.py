@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from core.chat import (
         CachePlan,
-        CacheToll,
+        CacheSwitchCost,
         ChatResult,
         ContextEconomy,
         RequestStep,
@@ -106,7 +106,7 @@ def _cache(plan: CachePlan | None) -> dict[str, Any] | None:
     }
 
 
-def _toll(toll: CacheToll | None) -> dict[str, Any] | None:
+def _toll(toll: CacheSwitchCost | None) -> dict[str, Any] | None:
     if toll is None:
         return None
     return {

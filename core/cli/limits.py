@@ -13,7 +13,7 @@ from core.cli.terminal import table
 from core.pricing.money import format_cost
 
 if TYPE_CHECKING:
-    from core.ledger.limits import Limit, LimitStanding
+    from core.ledger.limits import Limit, LimitUsage
     from core.ledger.models import ArmedLimit, Check
     from core.settings import Settings
 
@@ -59,7 +59,7 @@ async def limits(arguments: argparse.Namespace) -> int:
 
 def _words(
     settings: Settings,
-    standings: tuple[LimitStanding, ...],
+    standings: tuple[LimitUsage, ...],
     unpriced: int,
     armed: tuple[ArmedLimit, ...],
     check: Check,
@@ -115,13 +115,13 @@ def _name(limit: Limit) -> str:
     return f"{limit.name} ({project})" if project else limit.name
 
 
-def _amount(standing: LimitStanding, amount: int) -> str:
+def _amount(standing: LimitUsage, amount: int) -> str:
     return f"{amount:,} tokens" if standing.unit == "tokens" else format_cost(amount)
 
 
 def _json(
     settings: Settings,
-    standings: tuple[LimitStanding, ...],
+    standings: tuple[LimitUsage, ...],
     armed: tuple[ArmedLimit, ...],
     check: Check,
     checked_at: datetime,
@@ -144,7 +144,7 @@ def _json(
     }
 
 
-def _record(standing: LimitStanding, armed: ArmedLimit | None) -> dict[str, Any]:
+def _record(standing: LimitUsage, armed: ArmedLimit | None) -> dict[str, Any]:
     tokens = standing.unit == "tokens"
 
     def amount(value: int) -> int | str | None:

@@ -19,7 +19,7 @@ from core.errors import SignalboxError
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
-    from core.ledger.limits import LimitStanding
+    from core.ledger.limits import LimitUsage
     from core.ledger.models import ReportRow
     from core.services.status import CoreStatus
 
@@ -59,7 +59,7 @@ _TOKENS: tuple[tuple[str, Callable[[ReportRow], int]], ...] = (
     ("output", lambda row: row.output_tokens),
 )
 
-_LIMIT_FIGURES: tuple[tuple[str, str, Callable[[LimitStanding], int]], ...] = (
+_LIMIT_FIGURES: tuple[tuple[str, str, Callable[[LimitUsage], int]], ...] = (
     ("limit", "A limit.", lambda standing: standing.amount),
     ("limit_used", "Used under a limit.", lambda standing: standing.used),
     ("limit_held", "Held under a limit.", lambda standing: standing.held),
@@ -155,7 +155,7 @@ def _budget(status: CoreStatus) -> Iterator[Metric]:
     yield from _limits(status.limits)
 
 
-def _limits(standings: Sequence[LimitStanding]) -> Iterator[Metric]:
+def _limits(standings: Sequence[LimitUsage]) -> Iterator[Metric]:
     from core.telemetry.metrics import family_of
 
     for unit, divisor in (("dollars", _NANO), ("tokens", 1)):
@@ -167,6 +167,6 @@ def _limits(standings: Sequence[LimitStanding]) -> Iterator[Metric]:
             )
 
 
-def _limit_labels(standing: LimitStanding) -> tuple[str, str, str]:
+def _limit_labels(standing: LimitUsage) -> tuple[str, str, str]:
     limit = standing.limit
     return (limit.name, limit.window, getattr(limit, "project", None) or "")

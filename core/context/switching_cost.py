@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.chat import CacheLifetime, CacheToll, Side
+from core.chat import CacheLifetime, CacheSwitchCost, Side
 from core.context.cache_memory import LIFETIME_S, TOKENS_A_PRICE, CachePrices
 
 LOCAL_LIFETIME_S = 600.0
@@ -40,13 +40,13 @@ class PrefillSpeed:
     nanodollars_per_hour: int | None = None
 
 
-def toll(
+def switching_cost(
     last: WarmPrefix | None,
     now_s: float,
     *,
     prices: CachePrices | None = None,
     prefill: PrefillSpeed | None = None,
-) -> CacheToll | None:
+) -> CacheSwitchCost | None:
     """Return what leaving the side of the last answer costs, ``None`` where nothing is warm there (any more).
 
     ``prices`` are those of the API's model, ``prefill`` is the local server's. The amount is what the next
@@ -62,7 +62,7 @@ def toll(
         amount = _rewrite_nanodollars(last, prices)
     else:
         amount = prefill_nanodollars(last.cached_tokens, prefill)
-    return CacheToll(
+    return CacheSwitchCost(
         side=last.side, cached_tokens=last.cached_tokens, nanodollars=amount, expires_in_s=left_s
     )
 

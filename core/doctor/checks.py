@@ -17,7 +17,7 @@ from core.base.async_tools import in_daemon_thread
 from core.base.redaction import redact
 from core.chat import ChatRequest
 from core.doctor import ledger_checks
-from core.doctor.findings import Component, Finding, Patient, State
+from core.doctor.findings import Component, DoctorTarget, Finding, State
 from core.errors import SignalboxError
 from core.local.manager import chosen_kind
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from core.local.server import ServerState
     from core.local.vllm_metrics import ServerLoad
 
-__all__ = ["Finding", "Patient", "State", "examine"]
+__all__ = ["DoctorTarget", "Finding", "State", "examine"]
 
-Check = Callable[[Patient], Awaitable[Finding]]
+Check = Callable[[DoctorTarget], Awaitable[Finding]]
 
 COMMAND_TIMEOUT_S = 10.0
 CHECK_TIMEOUT_S = 15.0
@@ -44,7 +44,7 @@ DOCKER = Component("Docker", needed=False)
 GPU = Component("NVIDIA GPU", needed=False)
 
 
-async def examine(core: Patient, *, ask_local: bool = True) -> list[Finding]:
+async def examine(core: DoctorTarget, *, ask_local: bool = True) -> list[Finding]:
     """Look at every component; one that hangs or breaks is a finding, not an exception.
 
     Without ``ask_local`` the embedded server is not asked, which would count as a request; its state is told.
@@ -72,7 +72,7 @@ async def examine(core: Patient, *, ask_local: bool = True) -> list[Finding]:
     return list(await asyncio.gather(*(_guarded(component, check, core) for component, check in checks)))
 
 
-async def _guarded(component: Component, check: Check, core: Patient) -> Finding:
+async def _guarded(component: Component, check: Check, core: DoctorTarget) -> Finding:
     finding = await _in_time(component, check, core)
     # An address may hold a password, and somebody else's error may quote a key.
     return replace(
@@ -83,7 +83,7 @@ async def _guarded(component: Component, check: Check, core: Patient) -> Finding
     )
 
 
-async def _in_time(component: Component, check: Check, core: Patient) -> Finding:
+async def _in_time(component: Component, check: Check, core: DoctorTarget) -> Finding:
     timeout_s = LOCAL_TIMEOUT_S if component is LOCAL else CHECK_TIMEOUT_S
     limit = asyncio.timeout(timeout_s)
     hint = ""
@@ -100,11 +100,11 @@ async def _in_time(component: Component, check: Check, core: Patient) -> Finding
     return component.found("broken", detail, hint)
 
 
-async def _python(core: Patient) -> Finding:
+async def _python(core: DoctorTarget) -> Finding:
     return PYTHON.found("works", sys.executable, version=platform.python_version())
 
 
-async def _panel(core: Patient) -> Finding:
+async def _panel(core: DoctorTarget) -> Finding:
     try:
         version = importlib.metadata.version("PySide6-Essentials")
     except importlib.metadata.PackageNotFoundError:
@@ -114,7 +114,7 @@ async def _panel(core: Patient) -> Finding:
     return PANEL.found("works", version=version)
 
 
-async def _settings(core: Patient) -> Finding:
+async def _settings(core: DoctorTarget) -> Finding:
     problems = core.settings.problems
     if problems:
         return SETTINGS.found(
@@ -125,7 +125,7 @@ async def _settings(core: Patient) -> Finding:
     return SETTINGS.found("works", str(core.home))
 
 
-async def _keyring(core: Patient) -> Finding:
+async def _keyring(core: DoctorTarget) -> Finding:
     backend = await core.keys.backend()
     state: State = (
         "works" if backend.state == "unlocked" else "missing" if backend.state == "none" else "broken"
@@ -133,7 +133,7 @@ async def _keyring(core: Patient) -> Finding:
     return KEYRING.found(state, f"{backend.name}: {backend.message}", backend.hint)
 
 
-async def _api(core: Patient) -> Finding:
+async def _api(core: DoctorTarget) -> Finding:
     if not core.has_api_key:
         return API.found(
             "not_set_up", "no key", "signalbox keys set anthropic, or ANTHROPIC_API_KEY", needed=False
@@ -142,11 +142,11 @@ async def _api(core: Patient) -> Finding:
     return API.found("works", f"{len(result.models)} models in {result.latency_ms:.0f} ms")
 
 
-async def _local_unasked(core: Patient) -> Finding:
+async def _local_unasked(core: DoctorTarget) -> Finding:
     return await _local(core, ask=False)
 
 
-async def _local(core: Patient, *, ask: bool = True) -> Finding:
+async def _local(core: DoctorTarget, *, ask: bool = True) -> Finding:
     settings = core.settings.current
     kind = chosen_kind(settings, core.settings.origin("vllm_base_url"))
     component = Component(f"{LOCAL.name} ({kind})")
@@ -185,7 +185,7 @@ def _embedded_state(component: Component, local: ServerState) -> Finding:
     )
 
 
-async def _docker(core: Patient) -> Finding:
+async def _docker(core: DoctorTarget) -> Finding:
     """Look at the engine and Compose; they are needed where the local server is a container."""
     needed = chosen_kind(core.settings.current, core.settings.origin("vllm_base_url")) == "compose"
     if shutil.which("docker") is None:
@@ -204,7 +204,7 @@ async def _docker(core: Patient) -> Finding:
     return DOCKER.found("works", f"Compose {compose}", version=out, needed=needed)
 
 
-async def _gpu(core: Patient) -> Finding:
+async def _gpu(core: DoctorTarget) -> Finding:
     # A driver that hangs must not keep the process from ending.
     return await in_daemon_thread(_gpu_now, name="doctor")
 
@@ -226,7 +226,7 @@ def _gpu_now() -> Finding:
     return GPU.found("works", ", ".join(names), version=version)
 
 
-async def _load(core: Patient) -> Finding:
+async def _load(core: DoctorTarget) -> Finding:
     """Say how busy the local server is: by its own numbers where it has some."""
     settings = core.settings.current
     kind = chosen_kind(settings, core.settings.origin("vllm_base_url"))

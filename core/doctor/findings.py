@@ -61,7 +61,7 @@ class Component:
         )
 
 
-class Patient(Protocol):
+class DoctorTarget(Protocol):
     """What is looked at; ``RouterCore`` is one."""
 
     settings: SettingsStore

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from core.doctor.findings import Component, Finding, Patient
+from core.doctor.findings import Component, DoctorTarget, Finding
 from core.errors import LedgerUnavailable
 from core.pricing.money import format_cost
 from core.routing.idempotency_store import FILE_NAME
@@ -28,7 +28,7 @@ TELEMETRY = Component("Telemetry", needed=False)
 _SHOWN = 3
 
 
-async def ledger(core: Patient) -> Finding:
+async def ledger(core: DoctorTarget) -> Finding:
     books = core.ledger  # says why it can't be used
     check = await core.check_ledger()
     if check is None:
@@ -47,7 +47,7 @@ async def ledger(core: Patient) -> Finding:
     return LEDGER.found("works", f"{rows}, sums agree, {where}")
 
 
-async def audit(core: Patient) -> Finding:
+async def audit(core: DoctorTarget) -> Finding:
     """Verify the audit chain, unless that would take long."""
     head = await core.ledger.audit_head()
     if head is not None and head.seq > MOST_AUDIT_ENTRIES:
@@ -68,7 +68,7 @@ async def audit(core: Patient) -> Finding:
     return AUDIT.found("works", f"{entries}, unbroken, and the rows agree")
 
 
-async def limits(core: Patient) -> Finding:
+async def limits(core: DoctorTarget) -> Finding:
     """Try each limit: does it refuse what is too much?"""
     armed = await core.test_limits()
     failed = [f"{limit.limit_name}: {limit.detail}" for limit in armed if not limit.armed]
@@ -82,7 +82,7 @@ async def limits(core: Patient) -> Finding:
     return LIMITS.found("works", f"armed: {names}")
 
 
-async def unresolved(core: Patient) -> Finding:
+async def unresolved(core: DoctorTarget) -> Finding:
     """Name the requests whose true cost never came."""
     budget = await core.ledger.budget()
     if not budget.unresolved_count:
@@ -95,7 +95,7 @@ async def unresolved(core: Patient) -> Finding:
     )
 
 
-async def paused(core: Patient) -> Finding:
+async def paused(core: DoctorTarget) -> Finding:
     waiting = await core.ledger.paused()
     if not waiting:
         return PAUSED.found("works", "none")
@@ -108,7 +108,7 @@ async def paused(core: Patient) -> Finding:
     )
 
 
-async def prices(core: Patient) -> Finding:
+async def prices(core: DoctorTarget) -> Finding:
     model, version = core.settings.current.anthropic_model, core.prices.version
     is_priced, problems = core.prices.is_priced(model), core.prices.problems
     if not is_priced:
@@ -129,7 +129,7 @@ async def prices(core: Patient) -> Finding:
     return PRICES.found("works", f"{model} is priced", version=version)
 
 
-async def templates(core: Patient) -> Finding:
+async def templates(core: DoctorTarget) -> Finding:
     found = await _problems(core, "templates")
     if found:
         return TEMPLATES.found("broken", _first(found), "Mend the file; until then the packaged one is used.")
@@ -138,7 +138,7 @@ async def templates(core: Patient) -> Finding:
     return TEMPLATES.found("works", detail)
 
 
-async def answers(core: Patient) -> Finding:
+async def answers(core: DoctorTarget) -> Finding:
     """Say where answers to requests with an idempotency key are kept, and whether they can be."""
     hours = core.settings.current.idempotency_keep_hours
     if not hours:
@@ -156,7 +156,7 @@ async def answers(core: Patient) -> Finding:
     )
 
 
-async def telemetry(core: Patient) -> Finding:
+async def telemetry(core: DoctorTarget) -> Finding:
     settings = core.settings.current
     port, collector = settings.metrics_port, settings.otel_exporter_otlp_endpoint
     if port is None and collector is None:
@@ -179,7 +179,7 @@ async def telemetry(core: Patient) -> Finding:
     return TELEMETRY.found("works", ", ".join(facts))
 
 
-async def _problems(core: Patient, kind: ProblemKind) -> list[str]:
+async def _problems(core: DoctorTarget, kind: ProblemKind) -> list[str]:
     return [problem.message for problem in (await core.status()).problems if problem.kind == kind]
 
 

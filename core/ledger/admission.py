@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from core.errors import RateExceeded, RunawayPaused
-from core.ledger.limits import Limit, LimitStanding, TokenLimit, check_limit, project_of, window_of
+from core.ledger.limits import Limit, LimitUsage, TokenLimit, check_limit, project_of, window_of
 from core.ledger.models import HoldRequest, NewRequest, Rate, RateLimit
 from core.ledger.sliding_window import TooSoon, begin
 from core.ledger.totals import RateState
 
 if TYPE_CHECKING:
-    from core.ledger.totals import Books, Held
+    from core.ledger.totals import Held, RunningTotals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class Asked:
         )
 
 
-def now_standing(books: Books, limit: Limit, day: str) -> LimitStanding:
+def now_standing(books: RunningTotals, limit: Limit, day: str) -> LimitUsage:
     """Return how much of a limit is taken, this transaction's own changes included."""
     project = project_of(limit)
     window = window_of(limit, day)
@@ -46,13 +46,13 @@ def now_standing(books: Books, limit: Limit, day: str) -> LimitStanding:
     return standing_of(limit, window, total, held)
 
 
-def taken(books: Books, limit: Limit, day: str) -> int:
+def taken(books: RunningTotals, limit: Limit, day: str) -> int:
     """Return what is used and held of a limit."""
     used, held, _ = _taken(books, limit, day)
     return used + held
 
 
-def _taken(books: Books, limit: Limit, day: str) -> tuple[int, int, int]:
+def _taken(books: RunningTotals, limit: Limit, day: str) -> tuple[int, int, int]:
     """Return what ``now_standing`` says of the same limit: used, held, and how many hold it."""
     project = project_of(limit)
     total, held = books.total(window_of(limit, day), project or ""), books.held(project)
@@ -61,9 +61,9 @@ def _taken(books: Books, limit: Limit, day: str) -> tuple[int, int, int]:
     return total["counted_nanodollars"], held.nanodollars, held.count
 
 
-def standing_of(limit: Limit, window: str, total: Mapping[str, Any], held: Held) -> LimitStanding:
+def standing_of(limit: Limit, window: str, total: Mapping[str, Any], held: Held) -> LimitUsage:
     if isinstance(limit, TokenLimit):
-        return LimitStanding(
+        return LimitUsage(
             limit=limit,
             window_label=window,
             used=total["counted_tokens"],
@@ -72,7 +72,7 @@ def standing_of(limit: Limit, window: str, total: Mapping[str, Any], held: Held)
             unresolved=total["unresolved_tokens"],
             unresolved_count=total["unresolved"],
         )
-    return LimitStanding(
+    return LimitUsage(
         limit=limit,
         window_label=window,
         used=total["counted_nanodollars"],
@@ -83,7 +83,7 @@ def standing_of(limit: Limit, window: str, total: Mapping[str, Any], held: Held)
     )
 
 
-def check_admission(books: Books, asked: Asked, day: str) -> None:
+def check_admission(books: RunningTotals, asked: Asked, day: str) -> None:
     """Let the attempt pass exactly when it fits under every limit.
 
     Raises:
@@ -97,7 +97,9 @@ def check_admission(books: Books, asked: Asked, day: str) -> None:
         check_limit(limit, asked=amount, used=used, held=held, held_count=held_count)
 
 
-def pass_rates(books: Books, rates: Sequence[Rate], now_us: int) -> dict[str, RateState] | RunawayPaused:
+def pass_rates(
+    books: RunningTotals, rates: Sequence[Rate], now_us: int
+) -> dict[str, RateState] | RunawayPaused:
     """Return the states to keep when the attempt conforms to every rate.
 
     A conversation that passes its own rate is paused in the books here, and its refusal is returned instead.

@@ -42,7 +42,7 @@ from core.ledger.limits import (
     Budget,
     BudgetAlert,
     Limit,
-    LimitStanding,
+    LimitUsage,
     SpendLimit,
     TokenLimit,
     project_of,
@@ -80,7 +80,7 @@ if TYPE_CHECKING:
     from core.ledger.audit import AuditEntry, AuditHead, AuditReport
     from core.ledger.mapping import Beginning, Moment
     from core.ledger.operations import CorrectingStore
-    from core.ledger.queries import Standings
+    from core.ledger.queries import UsageQueries
 
 
 T = TypeVar("T")
@@ -96,7 +96,7 @@ class Opened:
 
     engine: Engine
     store: CorrectingStore
-    standings: Standings
+    standings: UsageQueries
     writer: Writer
     quick: QuickReader | None
 
@@ -137,13 +137,13 @@ class OpenedLedger:
     def _open(self) -> Opened:
         engine = database.open_engine(self._url, self._home)
         from core.ledger.operations import CorrectingStore
-        from core.ledger.queries import Standings
+        from core.ledger.queries import UsageQueries
 
         store, path = CorrectingStore(engine.dialect), self.path
         return Opened(
             engine,
             store,
-            Standings(engine.dialect),
+            UsageQueries(engine.dialect),
             Writer(engine, path, store.books),
             QuickReader.open(path) if path is not None else None,
         )
@@ -230,7 +230,7 @@ def moment(at: datetime) -> Moment:
 class LedgerReads(OpenedLedger):
     """The reading half of ``Ledger``; each answer is of one moment."""
 
-    async def standing(self, limits: Sequence[Limit]) -> tuple[Volume, tuple[LimitStanding, ...], Budget]:
+    async def standing(self, limits: Sequence[Limit]) -> tuple[Volume, tuple[LimitUsage, ...], Budget]:
         """Return the day's counts, each limit, and the month's cash, in one read: what each decision asks for."""
         opened, today, asked = self._require(), self._clock().date(), tuple(limits)
         standings = opened.standings
@@ -362,7 +362,7 @@ __all__ = [
     "Ledger",
     "LedgerRow",
     "Limit",
-    "LimitStanding",
+    "LimitUsage",
     "NewRequest",
     "Outcome",
     "PausedConversation",

@@ -69,7 +69,7 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LimitStanding:
+class LimitUsage:
     """How much of a limit is taken: nano-dollars for a ``SpendLimit``, tokens for a ``TokenLimit``.
 
     ``used`` includes ``unresolved``: requests whose true cost never arrived, counted at their hold.
@@ -144,7 +144,7 @@ def window_of(limit: Limit, day: str) -> str:
     return day[:7] if limit.window == "month" else day
 
 
-def crossed(standing: LimitStanding, percents: Sequence[int]) -> tuple[int, ...]:
+def crossed(standing: LimitUsage, percents: Sequence[int]) -> tuple[int, ...]:
     """Return the shares that used and held have reached, lowest first; none of a limit of nothing."""
     taken, limit = standing.used + standing.held, standing.amount
     if limit <= 0:

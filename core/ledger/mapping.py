@@ -12,7 +12,7 @@ from core.ledger import schema
 from core.ledger.admission import Asked
 from core.ledger.limits import resolve
 from core.ledger.models import HoldRequest, NewRequest, Outcome, Rate, RefusedRequest, ReplayedRequest
-from core.ledger.process_identity import Owner
+from core.ledger.process_identity import ProcessIdentity
 from core.ledger.totals import Row
 
 _USAGE = (
@@ -77,7 +77,7 @@ class Beginning:
     decision_json: str | None
 
 
-def new_row(asked: Beginning, wanted: Asked, number: int, owner: Owner) -> dict[str, Any]:
+def new_row(asked: Beginning, wanted: Asked, number: int, owner: ProcessIdentity) -> dict[str, Any]:
     """Return the row of an attempt that begins, all columns but the id that it gets."""
     record, decision = asked.record, asked.record.decision
     started_us = asked.started.us
@@ -112,7 +112,7 @@ def new_row(asked: Beginning, wanted: Asked, number: int, owner: Owner) -> dict[
 
 
 def refused_row(
-    record: RefusedRequest, now: Moment, owner: Owner, decision_json: str | None
+    record: RefusedRequest, now: Moment, owner: ProcessIdentity, decision_json: str | None
 ) -> dict[str, Any]:
     """Return the row of a request that was never sent."""
     return {
@@ -123,7 +123,7 @@ def refused_row(
 
 
 def replayed_row(
-    record: ReplayedRequest, now: Moment, owner: Owner, decision_json: str | None
+    record: ReplayedRequest, now: Moment, owner: ProcessIdentity, decision_json: str | None
 ) -> dict[str, Any]:
     """Return the row of a request that got an earlier one's answer."""
     return {
@@ -135,7 +135,7 @@ def replayed_row(
 
 
 def _unsent_row(
-    record: RefusedRequest | ReplayedRequest, now: Moment, owner: Owner, decision_json: str | None
+    record: RefusedRequest | ReplayedRequest, now: Moment, owner: ProcessIdentity, decision_json: str | None
 ) -> dict[str, Any]:
     decision = record.decision
     return {

@@ -38,10 +38,10 @@ from core.ledger.models import (
     ScoreEntry,
     Settlement,
 )
-from core.ledger.process_identity import Owner, current_owner, is_alive
+from core.ledger.process_identity import ProcessIdentity, current_process, is_alive
 from core.ledger.savings import PricedRow
 from core.ledger.sql import Sql, adding, insert_into
-from core.ledger.totals import Books, RateState, Row
+from core.ledger.totals import RateState, Row, RunningTotals
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Dialect
@@ -59,12 +59,12 @@ _OF_OPEN = tuple(
 _FORGOTTEN = "The ledger has no open request with that identifier."
 
 
-class Store:
+class LedgerOperations:
     """The statements of one database and the operations made of them, for the writer's thread."""
 
-    def __init__(self, dialect: Dialect, owner: Owner | None = None) -> None:
-        self.owner = owner or current_owner()
-        self.books = Books(dialect)
+    def __init__(self, dialect: Dialect, owner: ProcessIdentity | None = None) -> None:
+        self.owner = owner or current_process()
+        self.books = RunningTotals(dialect)
         attempts = schema.attempts
 
         def compiled(statement: Executable, order: Sequence[str] = ()) -> Sql:
@@ -143,7 +143,8 @@ class Store:
             rows[0]["number"] == admission.attempt
             and rows[0]["state"] == "open"
             and rows[0]["started_us"] == asked.started.us
-            and Owner(rows[0]["owner_host"], rows[0]["owner_pid"], rows[0]["owner_started"]) == self.owner
+            and ProcessIdentity(rows[0]["owner_host"], rows[0]["owner_pid"], rows[0]["owner_started"])
+            == self.owner
         )
 
     def _begin(
@@ -276,11 +277,11 @@ class Store:
         ``spare_the_living`` leaves those alone that are seen to. Its true end still counts when it comes: see
         ``settle`` and ``switch``.
         """
-        alive: dict[Owner, bool | None] = {}
+        alive: dict[ProcessIdentity, bool | None] = {}
         unresolved: list[str] = []
         nanodollars = local = 0
         for row in self._open.rows(driver_of(connection)):
-            owner = Owner(row["owner_host"], row["owner_pid"], row["owner_started"])
+            owner = ProcessIdentity(row["owner_host"], row["owner_pid"], row["owner_started"])
             if owner not in alive:
                 alive[owner] = is_alive(owner)
             if alive[owner] is not False and row["expires_us"] > now_us:
@@ -395,10 +396,10 @@ def local_count(total: Mapping[str, Any]) -> int:
     return max(0, total["local_requests"] - total["local_reset"])
 
 
-class CorrectingStore(Store):
+class CorrectingStore(LedgerOperations):
     """The store with the operations that no request waits for."""
 
-    def __init__(self, dialect: Dialect, owner: Owner | None = None) -> None:
+    def __init__(self, dialect: Dialect, owner: ProcessIdentity | None = None) -> None:
         super().__init__(dialect, owner)
         attempts = schema.attempts
         mine = attempts.c.correlation_id == bindparam("correlation_id")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
+class ProcessIdentity:
     """``started`` is opaque: only equality within one host means something."""
 
     host: str
@@ -25,17 +25,17 @@ class Owner:
 
 
 @functools.lru_cache(maxsize=4)
-def _current(pid: int) -> Owner:
-    return Owner(_host(), pid, _started(pid) or "")
+def _current(pid: int) -> ProcessIdentity:
+    return ProcessIdentity(_host(), pid, _started(pid) or "")
 
 
-def current_owner() -> Owner:
+def current_process() -> ProcessIdentity:
     return _current(os.getpid())
 
 
-def is_alive(owner: Owner) -> bool | None:
+def is_alive(owner: ProcessIdentity) -> bool | None:
     """Say whether that process still runs; ``None`` when it cannot be known from here (another host)."""
-    here = current_owner()
+    here = current_process()
     if owner == here:
         return True
     if owner.host != here.host or not owner.started:

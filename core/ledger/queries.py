@@ -12,7 +12,7 @@ from core.chat import Savings, Usage
 from core.ledger import schema
 from core.ledger.admission import standing_of
 from core.ledger.database import begin_reading, driver_of
-from core.ledger.limits import Budget, Limit, LimitStanding, SpendLimit, project_of, window_of
+from core.ledger.limits import Budget, Limit, LimitUsage, SpendLimit, project_of, window_of
 from core.ledger.models import LedgerRow, PausedConversation, ReportKey, ReportRow, ScoreRow, Volume
 from core.ledger.operations import local_count
 from core.ledger.sql import Sql
@@ -25,7 +25,7 @@ _MEAN_DAYS = 7
 DAY_LENGTH = len("2026-11-23")
 
 
-class Standings:
+class UsageQueries:
     """What each decision asks for: the day's counts and each limit, on compiled statements."""
 
     def __init__(self, dialect: Dialect) -> None:
@@ -40,13 +40,13 @@ class Standings:
 
     def read(
         self, connection: Connection, limits: Sequence[Limit], today: date
-    ) -> tuple[Volume, tuple[LimitStanding, ...], Budget]:
+    ) -> tuple[Volume, tuple[LimitUsage, ...], Budget]:
         begin_reading(connection)
         return self.read_rows(driver_of(connection), limits, today)
 
     def read_rows(
         self, driver: Any, limits: Sequence[Limit], today: date
-    ) -> tuple[Volume, tuple[LimitStanding, ...], Budget]:
+    ) -> tuple[Volume, tuple[LimitUsage, ...], Budget]:
         """Read in the transaction that is open on the driver's own connection."""
         day = today.isoformat()
         held = self._reader.held(driver)
@@ -59,7 +59,7 @@ class Standings:
                 found = known[window, project] = self._reader.total(driver, window, project)
             return found
 
-        standings: list[LimitStanding] = []
+        standings: list[LimitUsage] = []
         for limit in limits:
             project, window = project_of(limit), window_of(limit, day)
             total = total_of(window, project or "")

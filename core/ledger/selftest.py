@@ -17,7 +17,7 @@ from core.chat import new_correlation_id
 from core.errors import BudgetExceeded, SignalboxError
 from core.ledger import schema
 from core.ledger.admission import now_standing
-from core.ledger.limits import Limit, LimitStanding, TokenLimit, project_of
+from core.ledger.limits import Limit, LimitUsage, TokenLimit, project_of
 from core.ledger.models import ArmedLimit, HoldRequest, NewRequest
 from core.pricing.money import format_cost
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from core.ledger.mapping import Moment
-    from core.ledger.operations import Store
+    from core.ledger.operations import LedgerOperations
 
 
 def self_test(
-    connection: Connection, store: Store, limits: Sequence[Limit], now: Moment
+    connection: Connection, store: LedgerOperations, limits: Sequence[Limit], now: Moment
 ) -> tuple[ArmedLimit, ...]:
     """Try each limit. The caller rolls the transaction back, whatever comes out."""
     found: list[ArmedLimit] = []
@@ -44,7 +44,7 @@ def self_test(
     return tuple(found)
 
 
-def _try(connection: Connection, store: Store, limit: Limit, now: Moment) -> ArmedLimit:
+def _try(connection: Connection, store: LedgerOperations, limit: Limit, now: Moment) -> ArmedLimit:
     standing = now_standing(store.books, limit, now.day)
     used = _used_by_the_rows(connection, standing)
     if used != standing.used:
@@ -74,7 +74,7 @@ def _try(connection: Connection, store: Store, limit: Limit, now: Moment) -> Arm
     )
 
 
-def _passes(connection: Connection, store: Store, limit: Limit, asked: int, now: Moment) -> bool:
+def _passes(connection: Connection, store: LedgerOperations, limit: Limit, asked: int, now: Moment) -> bool:
     from core.ledger.mapping import Beginning
 
     tokens = isinstance(limit, TokenLimit)
@@ -96,7 +96,7 @@ def _passes(connection: Connection, store: Store, limit: Limit, asked: int, now:
     return not isinstance(answer, SignalboxError)
 
 
-def _used_by_the_rows(connection: Connection, standing: LimitStanding) -> int:
+def _used_by_the_rows(connection: Connection, standing: LimitUsage) -> int:
     row, window = schema.attempts.c, standing.window_label
     counted = row.counted_tokens if isinstance(standing.limit, TokenLimit) else row.counted_nanodollars
     # A day begins up to 14 hours before the same day of UTC: with that bound, an old ledger is not read as a whole.
@@ -111,7 +111,7 @@ def _used_by_the_rows(connection: Connection, standing: LimitStanding) -> int:
     return int(connection.execute(query).scalar_one())
 
 
-def _amount(standing: LimitStanding, amount: int) -> str:
+def _amount(standing: LimitUsage, amount: int) -> str:
     return f"{amount:,} tokens" if standing.unit == "tokens" else format_cost(amount)
 
 

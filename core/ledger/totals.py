@@ -233,7 +233,7 @@ class Reader:
         return rows[0] if rows else dict(_NOTHING)
 
 
-class Books:
+class RunningTotals:
     """Use from the writer's thread only: ``begin`` after the transaction began, ``flush`` before its commit."""
 
     def __init__(self, dialect: Dialect) -> None:

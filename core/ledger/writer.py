@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
-    from core.ledger.totals import Books
+    from core.ledger.totals import RunningTotals
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Operation:
 class Writer:
     """Owns the writing connection and ``books``. ``unsaved`` names the kept operations, oldest first."""
 
-    def __init__(self, engine: Engine, path: Path | None, books: Books) -> None:
+    def __init__(self, engine: Engine, path: Path | None, books: RunningTotals) -> None:
         self._engine = engine
         self._path = path
         self._books = books

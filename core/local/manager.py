@@ -50,7 +50,7 @@ def choose_server(settings: Settings, vllm_origin: Origin, vllm_key: str | None)
 NONE = ServerState(phase="stopped", kind="none", detail="no local server is set up")
 
 
-class LocalKeeper:
+class LocalServerManager:
     """``on_change`` is called with each new state of the server in use, on the core's loop."""
 
     def __init__(self, on_change: Callable[[ServerState], None]) -> None:

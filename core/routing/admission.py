@@ -15,19 +15,18 @@ from typing import TYPE_CHECKING, Protocol
 
 from core.chat import ChatRequest, RequestStep, RouteDecision, Side, Signals, Waiting
 from core.errors import BudgetExceeded, QueueFull, SignalboxError, Unavailable
-from core.ledger.models import Admission as Admitted
-from core.ledger.models import HoldRequest, NewRequest, Outcome
+from core.ledger.models import Admission, HoldRequest, NewRequest, Outcome
 from core.providers.base import InferenceProvider
 from core.routing.circuit_breaker import Breaker, Ticket
 from core.routing.complexity import read_signals, with_counted_input
 from core.routing.idempotency import key_name
 from core.routing.local_queue import LocalQueue, Slot
-from core.routing.machine_time import LocalMachine
+from core.routing.machine_time import CostMeter
 from core.routing.policy import Policy, RouterState, SideState, decide, room_needed
-from core.routing.preparation import Shaped, Shaper
-from core.routing.quotas import Standing, alerts_of, limits_of, rates_of, read_standing, refusal_error
-from core.routing.rate_queue import Turnstile
-from core.routing.request_run import Attempt, Run, within
+from core.routing.preparation import PreparedRequest, RequestPreparer
+from core.routing.quotas import QuotaSnapshot, alerts_of, limits_of, rates_of, read_standing, refusal_error
+from core.routing.rate_queue import RateLimitQueue
+from core.routing.request_run import Attempt, RequestRun, within
 from core.routing.waiting import OnWait
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ DECISIONS_MAX = 4
 """How often a request is decided anew because the money or the local place went to others meanwhile."""
 
 
-class Track(Protocol):
+class Backend(Protocol):
     """What the router needs of a side; ``ApiSide`` and ``LocalSide`` are the real ones."""
 
     def breaker(self, model: str | None) -> Breaker: ...
@@ -82,7 +81,7 @@ class _PlaceTaken(Exception):
     """It is the request's turn by the rates, but the local server has no place for it just now."""
 
 
-class Admission:
+class AdmissionControl:
     """Decides and admits. ``wait_for_local`` returns when a starting server has settled."""
 
     def __init__(
@@ -90,50 +89,52 @@ class Admission:
         *,
         settings: Callable[[], Settings],
         ledger: Callable[[], Ledger],
-        tracks: dict[Side, Track],
-        shaper: Shaper,
+        backends: dict[Side, Backend],
+        preparer: RequestPreparer,
         queue: LocalQueue,
-        machine: LocalMachine,
+        machine: CostMeter,
         wait_for_local: Callable[[float], Awaitable[None]],
     ) -> None:
         self._settings = settings
         self._ledger = ledger
-        self._tracks = tracks
-        self._shaper = shaper
+        self._backends = backends
+        self._preparer = preparer
         self._queue = queue
         self._machine = machine
         self._wait_for_local = wait_for_local
         self._policy_of: tuple[Settings, Policy] | None = None
-        self._lines: dict[Side, Turnstile] = {
-            "local": Turnstile(time.monotonic),
-            "api": Turnstile(time.monotonic),
+        self._lines: dict[Side, RateLimitQueue] = {
+            "local": RateLimitQueue(time.monotonic),
+            "api": RateLimitQueue(time.monotonic),
         }
 
-    async def standing(self, project: str | None = None) -> Standing:
+    async def standing(self, project: str | None = None) -> QuotaSnapshot:
         """Read today's counts and what is free. :raises LedgerUnavailable: they can't be read."""
         return await read_standing(self._ledger(), self._settings(), project)
 
     # -- deciding -------------------------------------------------------------------------------------------
 
-    def signals(self, shaped: Shaped) -> Signals:
+    def signals(self, prepared: PreparedRequest) -> Signals:
         return read_signals(
-            shaped.request,
+            prepared.request,
             default_max_tokens=self._settings().max_tokens_per_request,
-            added_bytes=shaped.added_bytes,
-            conversation_side=shaped.last.side if shaped.last is not None else None,
+            added_bytes=prepared.added_bytes,
+            conversation_side=prepared.last.side if prepared.last is not None else None,
         )
 
     def decide(
-        self, shaped: Shaped, signals: Signals, standing: Standing, *, busy: str = ""
+        self, prepared: PreparedRequest, signals: Signals, standing: QuotaSnapshot, *, busy: str = ""
     ) -> RouteDecision:
         """Return where the request goes at ``standing``; ``busy`` says why the local line is not waited for."""
-        return decide(signals, self._state(shaped, signals, standing, busy), self._policy())
+        return decide(signals, self._state(prepared, signals, standing, busy), self._policy())
 
-    def _state(self, shaped: Shaped, signals: Signals, standing: Standing, busy: str = "") -> RouterState:
-        local = self._tracks["local"].state(shaped.request, signals)
+    def _state(
+        self, prepared: PreparedRequest, signals: Signals, standing: QuotaSnapshot, busy: str = ""
+    ) -> RouterState:
+        local = self._backends["local"].state(prepared.request, signals)
         if busy:
             local = dataclasses.replace(local, busy=busy)
-        api = self._tracks["api"].state(shaped.request, signals)
+        api = self._backends["api"].state(prepared.request, signals)
         return RouterState(
             local=local,
             api=api,
@@ -142,11 +143,11 @@ class Admission:
             free_nanodollars=standing.free_nanodollars,
             limit_label=standing.limit_label,
             free_tokens=standing.free_tokens,
-            toll=shaped.toll,
-            local_template=self._shaper.template_name("local", local.model),
-            api_template=self._shaper.template_name("api", api.model),
-            cache=shaped.cache,
-            economy=shaped.economy,
+            toll=prepared.toll,
+            local_template=self._preparer.template_name("local", local.model),
+            api_template=self._preparer.template_name("api", api.model),
+            cache=prepared.cache,
+            economy=prepared.economy,
         )
 
     def _policy(self) -> Policy:
@@ -162,35 +163,35 @@ class Admission:
 
     # -- admitting ------------------------------------------------------------------------------------------
 
-    async def admit(self, run: Run, on_wait: OnWait) -> None:
+    async def admit(self, run: RequestRun, on_wait: OnWait) -> None:
         """Open the first attempt of ``run``.
 
         Raises:
             SignalboxError: by kind; nothing was sent or held.
         """
-        shaped = run.shaped
-        assert shaped is not None
+        prepared = run.prepared
+        assert prepared is not None
         project = run.request.project
-        signals = self.signals(shaped)
+        signals = self.signals(prepared)
         standing = await self.standing(project)
-        decision = self.decide(shaped, signals, standing)
+        decision = self.decide(prepared, signals, standing)
         run.decision = decision
-        if decision.side == "local" and self._tracks["local"].needs_start():
+        if decision.side == "local" and self._backends["local"].needs_start():
             on_wait(Waiting("local_start", "The local server is starting."))
-            await within(run.deadline, self._tracks["local"].start(), "the local server was starting")
+            await within(run.deadline, self._backends["local"].start(), "the local server was starting")
             standing = await self.standing(project)
-            decision = self.decide(shaped, signals, standing)
+            decision = self.decide(prepared, signals, standing)
         if decision.side is None and await self._waited_for_local(run, signals, standing, on_wait):
             standing = await self.standing(project)
-            decision = self.decide(shaped, signals, standing)
+            decision = self.decide(prepared, signals, standing)
         if decision.side == "local":
             counted = await self._counted_by_local(run, decision, signals)
             if counted is not signals:
                 signals = counted
-                decision = self.decide(shaped, signals, standing)
+                decision = self.decide(prepared, signals, standing)
         if decision.rule == "budget":
             signals, decision = await self.decided_near_limit(run, signals, standing)
-            shaped = run.shaped or shaped
+            prepared = run.prepared or prepared
         for _ in range(DECISIONS_MAX):
             run.decision = decision
             if decision.side is None:
@@ -206,24 +207,29 @@ class Admission:
             except LineTooLong as error:
                 run.line_too_long = str(error)
             standing = await self.standing(project)
-            decision = self.decide(shaped, signals, standing, busy=run.line_too_long)
+            decision = self.decide(prepared, signals, standing, busy=run.line_too_long)
         raise Unavailable(
             "Other requests took the money that was free, again and again.",
             hint="Nothing was charged. Try again.",
         )
 
     async def decided_near_limit(
-        self, run: Run, signals: Signals, standing: Standing
+        self, run: RequestRun, signals: Signals, standing: QuotaSnapshot
     ) -> tuple[Signals, RouteDecision]:
         """Decide anew where only a limit is in the way: on the provider's own count, and without cache marks."""
-        assert run.shaped is not None
-        if run.shaped.request.cache_marks is not None:
-            run.shaped = run.shaped.without_marks()  # writing a cache is dearer; near a limit it can wait
-        signals = await self._counted(run.shaped, signals, standing)
-        return signals, self.decide(run.shaped, signals, standing)
+        assert run.prepared is not None
+        if run.prepared.request.cache_marks is not None:
+            run.prepared = run.prepared.without_marks()  # writing a cache is dearer; near a limit it can wait
+        signals = await self._counted(run.prepared, signals, standing)
+        return signals, self.decide(run.prepared, signals, standing)
 
     async def reopen(
-        self, run: Run, decision: RouteDecision, request: ChatRequest | None, failed: Outcome, on_wait: OnWait
+        self,
+        run: RequestRun,
+        decision: RouteDecision,
+        request: ChatRequest | None,
+        failed: Outcome,
+        on_wait: OnWait,
     ) -> Attempt:
         """Close the attempt that ended badly as ``failed`` and open the next one, both or neither.
 
@@ -237,7 +243,7 @@ class Admission:
 
     async def _passed(
         self,
-        run: Run,
+        run: RequestRun,
         decision: RouteDecision,
         on_wait: OnWait,
         *,
@@ -299,7 +305,7 @@ class Admission:
 
     async def _open(
         self,
-        run: Run,
+        run: RequestRun,
         decision: RouteDecision,
         failed: Outcome | None,
         request: ChatRequest | None,
@@ -310,7 +316,7 @@ class Admission:
         """Take a ticket, then write the row. Gives it and the place back if that fails."""
         side = decision.side
         assert side is not None
-        breaker = self._tracks[side].breaker(decision.model)
+        breaker = self._backends[side].breaker(decision.model)
         ticket: Ticket | None = None
         try:
             if has_waited and not breaker.allows:
@@ -338,15 +344,15 @@ class Admission:
         )
 
     def _phrased(
-        self, run: Run, decision: RouteDecision, request: ChatRequest | None
+        self, run: RequestRun, decision: RouteDecision, request: ChatRequest | None
     ) -> tuple[ChatRequest, RouteDecision]:
-        assert run.shaped is not None
-        sent, template = self._shaper.phrased(request or run.shaped.request, decision)
+        assert run.prepared is not None
+        sent, template = self._preparer.phrased(request or run.prepared.request, decision)
         if decision.template != template:  # its file was changed, or it is another attempt's decision
             decision = dataclasses.replace(decision, template=template)
         return sent, decision
 
-    async def _written(self, run: Run, decision: RouteDecision, failed: Outcome | None) -> Admitted:
+    async def _written(self, run: RequestRun, decision: RouteDecision, failed: Outcome | None) -> Admission:
         assert decision.side is not None
         assert decision.provider is not None
         settings, key = self._settings(), run.request.idempotency_key
@@ -383,7 +389,9 @@ class Admission:
         run.switching = asyncio.ensure_future(self._ledger().switch_side(failed, record, hold, rates=rates))
         return await asyncio.shield(run.switching)
 
-    async def _place(self, run: Run, decision: RouteDecision, on_wait: OnWait, waited_s: float = 0.0) -> Slot:
+    async def _place(
+        self, run: RequestRun, decision: RouteDecision, on_wait: OnWait, waited_s: float = 0.0
+    ) -> Slot:
         """Wait for a place at the local server: for long only where the API is no choice.
 
         ``waited_s`` is how long the request has waited already.
@@ -412,7 +420,7 @@ class Admission:
                 raise
             raise LineTooLong(self._queue.state().crowd) from None
 
-    def _may_spill(self, run: Run, decision: RouteDecision) -> bool:
+    def _may_spill(self, run: RequestRun, decision: RouteDecision) -> bool:
         return (
             not run.line_too_long
             and not run.fell_back
@@ -424,11 +432,11 @@ class Admission:
         )
 
     async def _waited_for_local(
-        self, run: Run, signals: Signals, standing: Standing, on_wait: OnWait
+        self, run: RequestRun, signals: Signals, standing: QuotaSnapshot, on_wait: OnWait
     ) -> bool:
         """Wait for a server that is starting, if this request would go there once it is up."""
-        assert run.shaped is not None
-        state = self._state(run.shaped, signals, standing)
+        assert run.prepared is not None
+        state = self._state(run.prepared, signals, standing)
         if state.local.health != "starting":
             return False
         once_up = dataclasses.replace(state, local=dataclasses.replace(state.local, health="up"))
@@ -438,7 +446,7 @@ class Admission:
         await within(run.deadline, self._wait_for_local(LOCAL_BOOT_WAIT_S), "the local server was starting")
         return True
 
-    async def _counted_by_local(self, run: Run, decision: RouteDecision, signals: Signals) -> Signals:
+    async def _counted_by_local(self, run: RequestRun, decision: RouteDecision, signals: Signals) -> Signals:
         """Ask the local server's own count where the estimate fits into its context and the truth may not.
 
         What doesn't fit goes to the API then, instead of being sent and refused. The bound stays: another
@@ -447,35 +455,35 @@ class Admission:
         context_tokens = decision.local_context_tokens
         if context_tokens is None or room_needed(signals, signals.input_tokens_bound) <= context_tokens:
             return signals
-        assert run.shaped is not None
+        assert run.prepared is not None
         try:
             async with asyncio.timeout(COUNT_TIMEOUT_S):
-                provider = await self._tracks["local"].provider(decision.model)
-                sent, _ = self._shaper.phrased(run.shaped.request, decision)
+                provider = await self._backends["local"].provider(decision.model)
+                sent, _ = self._preparer.phrased(run.prepared.request, decision)
                 counted = await provider.count_tokens(sent)
         except (SignalboxError, TimeoutError) as error:
             log.info("no count of the local server (%r), the estimate stands", error)
             return signals
         return dataclasses.replace(signals, input_tokens=counted)
 
-    async def _counted(self, shaped: Shaped, signals: Signals, standing: Standing) -> Signals:
+    async def _counted(self, prepared: PreparedRequest, signals: Signals, standing: QuotaSnapshot) -> Signals:
         """Ask the provider's own count where the bound (a token a byte) didn't fit and the count may.
 
         Only for a request that would go to the API with enough money: what stays local is shown to nobody.
         """
-        state = self._state(shaped, signals, standing)
+        state = self._state(prepared, signals, standing)
         unlimited = dataclasses.replace(state, free_nanodollars=sys.maxsize, free_tokens=None)
         wanted = decide(signals, unlimited, self._policy())
-        api = self._tracks["api"]
+        api = self._backends["api"]
         answer_alone = with_counted_input(signals, 0)
-        least = api.state(shaped.request, answer_alone).estimate.hold_nanodollars or 0
+        least = api.state(prepared.request, answer_alone).estimate.hold_nanodollars or 0
         tokens_fit = standing.free_tokens is None or signals.max_output_tokens <= standing.free_tokens
         if wanted.side != "api" or least > standing.free_nanodollars or not tokens_fit:
             return signals
         try:
             async with asyncio.timeout(COUNT_TIMEOUT_S):
                 provider = await api.provider(wanted.model)
-                sent, _ = self._shaper.phrased(shaped.request, wanted)
+                sent, _ = self._preparer.phrased(prepared.request, wanted)
                 counted = await provider.count_tokens(dataclasses.replace(sent, model=wanted.model))
                 return with_counted_input(signals, counted)
         except (SignalboxError, TimeoutError) as error:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from core.chat import ChatRequest, ChatResult, Estimate, Side, Signals
 from core.errors import AuthenticationFailed, Unavailable
 from core.local.embedded import OWN_MODEL_SLOTS, PACKAGED_SLOTS
-from core.local.manager import LocalKeeper
+from core.local.manager import LocalServerManager
 from core.local.server import ServerState
 from core.providers.anthropic_wire import claude_family
 from core.providers.base import Capabilities, InferenceProvider
 from core.routing.circuit_breaker import Breaker, Breakers
 from core.routing.local_queue import LocalQueue
-from core.routing.machine_time import LocalMachine
+from core.routing.machine_time import CostMeter
 from core.routing.policy import Health, SideState
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ PACKAGED_MODEL = "SmolLM2-135M-Instruct"
 """Its chat template has no place for tools, so it is not offered any."""
 
 
-class ApiSide:
+class ApiBackend:
     """The metered API: a provider for each model, made on first use and remade when key or address change."""
 
     side: Side = "api"
@@ -190,7 +190,7 @@ class ApiSide:
         return Estimate(model=model, cost_nanodollars=cost, hold_nanodollars=hold)
 
 
-class LocalSide:
+class LocalBackend:
     """The user's own model server, whatever runs behind it.
 
     With ``on_demand`` a server that is stopped counts as up, and the first request that goes there starts it.
@@ -200,14 +200,14 @@ class LocalSide:
 
     def __init__(
         self,
-        keeper: LocalKeeper,
-        machine: LocalMachine,
+        server_manager: LocalServerManager,
+        machine: CostMeter,
         scoreboard: Scoreboard,
         *,
         on_demand: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._keeper = keeper
+        self._server_manager = server_manager
         self._machine = machine
         self._scoreboard = scoreboard
         self.queue = LocalQueue(clock)
@@ -224,7 +224,7 @@ class LocalSide:
 
     @property
     def server_state(self) -> ServerState:
-        return self._keeper.state
+        return self._server_manager.state
 
     def configure(self, settings: Settings, api_key: str | None) -> None:
         """Take new settings and the server's key; requests under way keep the provider they have."""
@@ -287,7 +287,7 @@ class LocalSide:
             self._on_demand
             and self._is_elsewhere
             and self.server_state.phase in ("stopped", "starting")
-            and self._keeper.server is not None
+            and self._server_manager.server is not None
         )
 
     @property
@@ -295,10 +295,14 @@ class LocalSide:
         return self.server_state.kind in ("external", "compose")
 
     def needs_start(self) -> bool:
-        return self._on_demand and self.server_state.phase == "stopped" and self._keeper.server is not None
+        return (
+            self._on_demand
+            and self.server_state.phase == "stopped"
+            and self._server_manager.server is not None
+        )
 
     async def start(self) -> None:
-        await self._keeper.start()
+        await self._server_manager.start()
 
     async def provider(self, model: str | None) -> InferenceProvider:
         """Return the provider of the server that is ready now, or, on demand, once it is.
@@ -308,7 +312,7 @@ class LocalSide:
         """
         del model  # a local server serves its own
         if self._on_demand and self.server_state.phase in ("stopped", "starting"):
-            await self._keeper.start()
+            await self._server_manager.start()
         server = self.server_state
         if server.base_url is None:
             raise Unavailable(
@@ -359,7 +363,7 @@ class LocalSide:
         return self._machine.estimated_nanodollars(1000 * likely_output_tokens(signals) / self._tokens_per_s)
 
     def _health(self, server: ServerState) -> tuple[Health, str]:
-        if self._on_demand and self._keeper.server is not None:
+        if self._on_demand and self._server_manager.server is not None:
             # A server of ours is up in a second or two; how long somebody else's still loads, nobody knows.
             soon = ("stopped",) if self._is_elsewhere else ("stopped", "starting")
             if server.phase in soon:

@@ -27,8 +27,8 @@ from core.chat import ChatRequest, ChatResult, RequestStep, Waiting
 from core.errors import DuplicateRequest, SignalboxError
 from core.ledger.models import ReplayedRequest
 from core.routing.conversations import conversation_of
-from core.routing.idempotency_store import KeepingFailed, Kept, KeptAnswers, Place
-from core.routing.request_run import Run, within
+from core.routing.idempotency_store import IdempotencyStore, KeepingFailed, Lease, StoredAnswer
+from core.routing.request_run import RequestRun, within
 from core.routing.waiting import OnWait
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _feed_bytes(digest: hashlib.blake2b, kind: bytes, data: bytes) -> None:
     digest.update(data)
 
 
-class Claim:
+class CacheLookup:
     """What a request found under its key.
 
     ``is_first``: run it, then call ``finish`` or ``fail``, and ``release`` whatever happens. Otherwise
@@ -166,11 +166,11 @@ class Claim:
 class _Entry:
     """One key: running until it ``ended``, then with its result (kept), its error, or neither (stopped)."""
 
-    answers: Answers
+    answers: ResponseCache
     key: str
     fingerprint: str
-    waiters: OrderedDict[Claim, asyncio.Future[None]] = dataclasses.field(
-        default_factory=OrderedDict["Claim", "asyncio.Future[None]"]
+    waiters: OrderedDict[CacheLookup, asyncio.Future[None]] = dataclasses.field(
+        default_factory=OrderedDict["CacheLookup", "asyncio.Future[None]"]
     )
     ended: bool = False
     result: ChatResult | None = None
@@ -178,7 +178,7 @@ class _Entry:
     kept_at: float = 0.0
     size_bytes: int = 0
 
-    async def wait(self, claim: Claim) -> None:
+    async def wait(self, claim: CacheLookup) -> None:
         """Return when the first one has ended, or ``claim`` has become the first."""
         waiter = self.waiters[claim] = asyncio.get_running_loop().create_future()
         try:
@@ -208,7 +208,7 @@ class _Entry:
                 waiter.set_result(None)
 
 
-class Answers:
+class ResponseCache:
     """The answers of this process by idempotency key, in memory. ``clock`` returns monotonic seconds.
 
     Bounded by ``max_entries`` and ``max_bytes`` (the oldest go first) and by ``keep_s`` (a function is asked anew
@@ -243,7 +243,7 @@ class Answers:
         """What the kept answers take, about."""
         return self._kept_bytes
 
-    def claim(self, key: str, fingerprint: str) -> Claim:
+    def claim(self, key: str, fingerprint: str) -> CacheLookup:
         """Take ``key`` for a request with this ``fingerprint``, or find who has it.
 
         Raises:
@@ -256,13 +256,13 @@ class Answers:
             entry = None
         if entry is None:
             entry = self._running[key] = _Entry(self, key, fingerprint)
-            return Claim(entry, is_first=True)
+            return CacheLookup(entry, is_first=True)
         if entry.fingerprint != fingerprint:
             raise DuplicateRequest(
                 "This idempotency key was used for a different request.",
                 hint="Nothing was sent or charged. Use a new key for a new question.",
             )
-        return Claim(entry, is_first=False)
+        return CacheLookup(entry, is_first=False)
 
     def ended(self, entry: _Entry, age_s: float) -> None:
         """Take note of a first request's end: an answer is kept, and any other end frees the key."""
@@ -315,16 +315,16 @@ LAST_LOOK_S = 0.5
 """A request that another process runs is looked at after these seconds: soon at first, then less often."""
 
 
-class Repeat:
+class Claim:
     """One request's hold on its key. ``answer`` is the first one's, ``None`` where this one is the first.
 
     The first one calls ``keep`` before it is settled, then ``finish`` or ``fail``, and always ``release``.
     """
 
-    def __init__(self, claim: Claim, kept: KeptAnswers | None) -> None:
+    def __init__(self, claim: CacheLookup, kept: IdempotencyStore | None) -> None:
         self._claim = claim
         self._kept = kept
-        self._place: Place | None = None
+        self._place: Lease | None = None
         self._runs = False
         self.answer: ChatResult | None = None
         self.waited_s = 0.0
@@ -355,10 +355,10 @@ class Repeat:
                 found = await self._kept.claim(key, asked, request.correlation_id)
             except KeepingFailed:
                 return None  # told in the status; the ledger still refuses what was paid
-            if isinstance(found, Place):
+            if isinstance(found, Lease):
                 self._place = found
                 return found.after_death_of
-            if isinstance(found, Kept):
+            if isinstance(found, StoredAnswer):
                 self.answer = found.result
                 self._claim.finish(found.result, age_s=found.age_s)
                 return None
@@ -402,16 +402,18 @@ class Repeat:
             await self._kept.release(place)
 
 
-class Repeats:
+class IdempotencyGuard:
     """``kept`` of ``None`` keeps nothing beyond this process."""
 
-    def __init__(self, answers: Answers, kept: KeptAnswers | None, ledger: Callable[[], Ledger]) -> None:
+    def __init__(
+        self, answers: ResponseCache, kept: IdempotencyStore | None, ledger: Callable[[], Ledger]
+    ) -> None:
         self._answers = answers
         self._kept = kept
         self._ledger = ledger
         self._unburied = False
 
-    async def look(self, run: Run, on_wait: OnWait) -> None:
+    async def look(self, run: RequestRun, on_wait: OnWait) -> None:
         """Set ``run.repeat``, and wait for a first request with the same key, as long as the deadline allows.
 
         Raises:
@@ -423,7 +425,7 @@ class Repeats:
         if key is None:
             return
         name, asked = key_name(key), fingerprint(run.request)
-        repeat = run.repeat = Repeat(self._answers.claim(name, asked), self._kept)
+        repeat = run.repeat = Claim(self._answers.claim(name, asked), self._kept)
         waits_since: float | None = None
 
         def told(waiting: Waiting) -> None:
@@ -463,7 +465,7 @@ class Repeats:
         if left.count:
             log.warning("%d requests of dead processes count at their hold now", left.count)
 
-    async def replayed(self, run: Run) -> ChatResult:
+    async def replayed(self, run: RequestRun) -> ChatResult:
         """Return the first one's answer as ``run``'s own, not paid again, and keep a row of it."""
         repeat = run.repeat
         assert repeat is not None

@@ -35,8 +35,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, cast, get_args, 
 
 from core.chat import ChatResult
 from core.errors import DuplicateRequest
-from core.ledger.process_identity import Owner, current_owner, is_alive
-from core.routing.waiting import to_its_end
+from core.ledger.process_identity import ProcessIdentity, current_process, is_alive
+from core.routing.waiting import finish
 
 if TYPE_CHECKING:
     import sqlite3
@@ -139,7 +139,7 @@ class KeepingFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Lease:
     """A key that is this request's to answer. ``after_death_of`` is the request whose process died with the key."""
 
     key: str
@@ -148,7 +148,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class StoredAnswer:
     """An answer that is there, ``age_s`` seconds old."""
 
     result: ChatResult
@@ -162,10 +162,10 @@ class Elsewhere:
     correlation_id: str
 
 
-Found = Place | Kept | Elsewhere
+Found = Lease | StoredAnswer | Elsewhere
 
 
-class KeptAnswers:
+class IdempotencyStore:
     """The file of one home folder. ``keep_s`` is asked anew each time, and 0 keeps nothing. ``clock`` is wall time.
 
     Methods are called from the core's loop; the file is used on threads, one call at a time. It is opened by the
@@ -212,21 +212,21 @@ class KeptAnswers:
         try:
             return await asyncio.shield(claiming)
         except asyncio.CancelledError:
-            await to_its_end(claiming)
+            await finish(claiming)
             if not claiming.cancelled() and claiming.exception() is None:
                 found = claiming.result()
-                if isinstance(found, Place):
+                if isinstance(found, Lease):
                     await self.release(found)
             raise
 
-    async def finish(self, place: Place, result: ChatResult) -> bool:
+    async def finish(self, place: Lease, result: ChatResult) -> bool:
         """Keep ``result`` for those who come; say whether it was kept. It is whole even if this is cancelled."""
         try:
             return await self._surely(lambda file: self._finish(file, place, result))
         except KeepingFailed:
             return False
 
-    async def release(self, place: Place) -> None:
+    async def release(self, place: Lease) -> None:
         """Give ``place`` back without an answer, even if this is cancelled. After ``finish`` it changes nothing."""
         self._owed.add(place.claim)
         with contextlib.suppress(KeepingFailed):  # it stays owed, and is known as a problem
@@ -268,7 +268,7 @@ class KeptAnswers:
         try:
             return await asyncio.shield(working)
         except asyncio.CancelledError:
-            await to_its_end(working)
+            await finish(working)
             if not working.cancelled():
                 working.exception()  # told as a problem already
             raise
@@ -349,15 +349,15 @@ class KeptAnswers:
 
     def _claim(self, file: sqlite3.Connection, key: str, fingerprint: str, correlation_id: str) -> Found:
         found = self._there(file, key, fingerprint)
-        if isinstance(found, Kept | Elsewhere):
+        if isinstance(found, StoredAnswer | Elsewhere):
             return found  # whoever waits looks often, and mostly needs no write
         with _transaction(file):
             self._delete_old(file)
             found = self._there(file, key, fingerprint)
-            if isinstance(found, Kept | Elsewhere):
+            if isinstance(found, StoredAnswer | Elsewhere):
                 return found
-            place = Place(key=key, claim=uuid.uuid4().hex, after_death_of=found)
-            owner = current_owner()
+            place = Lease(key=key, claim=uuid.uuid4().hex, after_death_of=found)
+            owner = current_process()
             file.execute(
                 "INSERT OR REPLACE INTO answers (key, fingerprint, correlation_id, at_us, claim, owner_host, "
                 "owner_pid, owner_started) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -374,7 +374,9 @@ class KeptAnswers:
             )
         return place
 
-    def _there(self, file: sqlite3.Connection, key: str, fingerprint: str) -> Kept | Elsewhere | str | None:
+    def _there(
+        self, file: sqlite3.Connection, key: str, fingerprint: str
+    ) -> StoredAnswer | Elsewhere | str | None:
         """Return what is there under ``key``: an answer, who runs it, which request died with it, or nothing."""
         row = file.execute("SELECT * FROM answers WHERE key = ?", (key,)).fetchone()
         if row is None:
@@ -394,14 +396,14 @@ class KeptAnswers:
         if row["claim"] is not None:
             return Elsewhere(correlation_id=first)
         try:
-            return Kept(result=answer_from_json(row["answer"]), age_s=max(0.0, age_s))
+            return StoredAnswer(result=answer_from_json(row["answer"]), age_s=max(0.0, age_s))
         except ValueError as error:
             raise DuplicateRequest(
                 f"Request {first} has the same idempotency key, and its answer can't be read by this version.",
                 hint="Nothing was sent or charged. Send this one with another key.",
             ) from error
 
-    def _finish(self, file: sqlite3.Connection, place: Place, result: ChatResult) -> bool:
+    def _finish(self, file: sqlite3.Connection, place: Lease, result: ChatResult) -> bool:
         text = answer_to_json(result)
         if len(text) > self._max_bytes or not self.is_on:
             self._owed.add(place.claim)
@@ -470,7 +472,7 @@ def _inode(path: Path) -> tuple[int, int] | None:
 
 
 def _is_dead(row: sqlite3.Row, age_s: float) -> bool:
-    alive = is_alive(Owner(row["owner_host"], row["owner_pid"], row["owner_started"]))
+    alive = is_alive(ProcessIdentity(row["owner_host"], row["owner_pid"], row["owner_started"]))
     return not alive if alive is not None else age_s >= UNKNOWN_OWNER_S
 
 

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 class MachineTime:
-    """One request's time at the machine, from ``LocalMachine.enter`` to ``leave``."""
+    """One request's time at the machine, from ``CostMeter.enter`` to ``leave``."""
 
-    def __init__(self, machine: LocalMachine, ticket: int, span: PowerSpan | None) -> None:
+    def __init__(self, machine: CostMeter, ticket: int, span: PowerSpan | None) -> None:
         self._machine = machine
         self._ticket = ticket
         self._span = span
@@ -34,7 +34,7 @@ class MachineTime:
         return self._cost
 
 
-class LocalMachine:
+class CostMeter:
     """Prices the local side. ``power`` reads what the GPUs draw; without one only what the user says counts."""
 
     def __init__(self, power: GpuPower | None = None) -> None:

@@ -9,12 +9,12 @@ from core.chat import ChatResult
 from core.errors import SignalboxError
 from core.ledger.models import Outcome
 from core.pricing.money import format_cost
-from core.routing.request_run import Attempt, Run
+from core.routing.request_run import Attempt, RequestRun
 from core.routing.settlement import sum_of_usage
 from core.telemetry.records import RequestRecord, RequestStatus
 
 if TYPE_CHECKING:
-    from core.routing.output_check import Judge
+    from core.routing.output_check import OutputChecker
     from core.telemetry.metrics import Metrics
     from core.telemetry.traces import AttemptTrace, RequestTrace, Tracer
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class Watch:
+class RequestObservation:
     """What watches one request: its span, the span of the attempt that runs, and the header that names it."""
 
     def __init__(self, trace: RequestTrace) -> None:
@@ -35,26 +35,26 @@ class Watch:
         return self.attempt.traceparent if self.attempt is not None else None
 
 
-class Watchers:
-    def __init__(self, metrics: Metrics, tracer: Tracer, judge: Judge) -> None:
+class RequestObservers:
+    def __init__(self, metrics: Metrics, tracer: Tracer, checker: OutputChecker) -> None:
         self._metrics = metrics
         self._tracer = tracer
-        self._judge = judge
+        self._checker = checker
 
-    def began(self, run: Run) -> None:
-        run.watch = Watch(
+    def began(self, run: RequestRun) -> None:
+        run.watch = RequestObservation(
             self._tracer.request(
                 correlation_id=run.correlation_id, model=run.request.model, side=run.request.force
             )
         )
 
-    def attempt_began(self, run: Run, attempt: Attempt) -> None:
+    def attempt_began(self, run: RequestRun, attempt: Attempt) -> None:
         watch = run.watch
         if watch is not None:
             watch.attempts += 1
             watch.attempt = watch.trace.attempt(attempt.decision, watch.attempts)
 
-    def attempt_ended(self, run: Run, outcome: Outcome) -> None:
+    def attempt_ended(self, run: RequestRun, outcome: Outcome) -> None:
         watch = run.watch
         if watch is not None and watch.attempt is not None:
             watch.attempt.end(
@@ -66,7 +66,11 @@ class Watchers:
             watch.attempt = None
 
     def ended(
-        self, run: Run, status: RequestStatus, result: ChatResult | None, error: SignalboxError | None = None
+        self,
+        run: RequestRun,
+        status: RequestStatus,
+        result: ChatResult | None,
+        error: SignalboxError | None = None,
     ) -> None:
         """Tell once how the request ended; ``result`` is whole, partial, or ``None`` where nothing was sent."""
         if run.told:
@@ -75,7 +79,7 @@ class Watchers:
         record = _record(run, status, result, error)
         log.info("%s", _log_line(record))
         self._metrics.request_finished(record)
-        self._judge.conclude(run, record.cost_nanodollars)
+        self._checker.conclude(run, record.cost_nanodollars)
         if run.watch is not None:
             run.watch.trace.finish(record)
 
@@ -100,7 +104,7 @@ def _log_line(record: RequestRecord) -> str:
 
 
 def _record(
-    run: Run, status: RequestStatus, result: ChatResult | None, error: SignalboxError | None
+    run: RequestRun, status: RequestStatus, result: ChatResult | None, error: SignalboxError | None
 ) -> RequestRecord:
     decision = result.decision if result is not None else run.decision
     economy = decision.economy if decision is not None else None

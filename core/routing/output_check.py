@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from core.chat import ChatRequest
-from core.routing.request_run import Attempt, Run
+from core.routing.request_run import Attempt, RequestRun
 
 if TYPE_CHECKING:
     from core.structured.scoreboard import Scoreboard, ScoreKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class OutputCheck:
     """``text`` is the answer's, after safe repairs. ``problems`` say where it breaks the schema.
 
     ``asking_again`` is the request that shows the model its mistake, ``None`` where asking again can't help.
@@ -32,11 +32,11 @@ class Verdict:
     hint: str = ""
 
 
-class Judge:
+class OutputChecker:
     def __init__(self, scoreboard: Scoreboard) -> None:
         self.scoreboard = scoreboard
 
-    async def judged(self, run: Run, attempt: Attempt) -> Verdict | None:
+    async def judged(self, run: RequestRun, attempt: Attempt) -> OutputCheck | None:
         """Return the verdict on an answer that has ended, ``None`` where there is nothing to check."""
         request, answer = attempt.request, attempt.answer
         ended = answer.ended
@@ -44,18 +44,18 @@ class Judge:
             return None
         calls = answer.tool_calls
         if calls and request.tools:
-            verdict = await self._of_tools(run, attempt)
+            check_result = await self._of_tools(run, attempt)
         elif request.response_format is not None:
-            verdict = await self._of_schema(run, attempt)
+            check_result = await self._of_schema(run, attempt)
         else:
             return None
         if run.request.source == "loadtest":
             # A test measures the model: what it finds is told, and neither mended nor counted twice.
-            return dataclasses.replace(verdict, accepted=True)
-        self._note(run, attempt, "tools" if calls and request.tools else "schema", verdict)
-        return verdict
+            return dataclasses.replace(check_result, accepted=True)
+        self._note(run, attempt, "tools" if calls and request.tools else "schema", check_result)
+        return check_result
 
-    def conclude(self, run: Run, cost_nanodollars: int | None) -> None:
+    def conclude(self, run: RequestRun, cost_nanodollars: int | None) -> None:
         """Keep the score of a request's first answer, and what mending it cost: the whole less that attempt."""
         if run.score is None:
             return
@@ -69,7 +69,7 @@ class Judge:
         self.scoreboard.record(dataclasses.replace(run.score, cost_nanodollars=mending))
         run.score = None
 
-    async def _of_tools(self, run: Run, attempt: Attempt) -> Verdict:
+    async def _of_tools(self, run: RequestRun, attempt: Attempt) -> OutputCheck:
         from core.structured.answers import check_tool_calls
         from core.structured.reask import reask_messages
 
@@ -79,7 +79,7 @@ class Judge:
         again = None
         if problems and not cut:
             again = reask_messages(_unphrased(run), answer.text, problems, calls=answer.tool_calls)
-        return Verdict(
+        return OutputCheck(
             valid=not problems,
             # A caller that has seen text gets the calls too, marked: it knows how to answer a bad call.
             accepted=not problems or attempt.shown or cut,
@@ -89,7 +89,7 @@ class Judge:
             hint="Describe the tool's parameters more plainly, or use a stronger model.",
         )
 
-    async def _of_schema(self, run: Run, attempt: Attempt) -> Verdict:
+    async def _of_schema(self, run: RequestRun, attempt: Attempt) -> OutputCheck:
         from core.structured.answers import check_answer
         from core.structured.reask import reask_messages
 
@@ -109,7 +109,7 @@ class Judge:
         hint = "The text that came is kept. Make the schema simpler, or use a stronger model."
         if cut:
             hint = "The answer was cut at its token limit: allow more tokens. The text that came is kept."
-        return Verdict(
+        return OutputCheck(
             valid=check.valid,
             accepted=check.valid,
             text=check.text,
@@ -119,25 +119,25 @@ class Judge:
             hint=hint,
         )
 
-    def _note(self, run: Run, attempt: Attempt, kind: ScoreKind, verdict: Verdict) -> None:
+    def _note(self, run: RequestRun, attempt: Attempt, kind: ScoreKind, check_result: OutputCheck) -> None:
         """Remember the first answer's score; an answer that was cut says nothing about the model."""
         from core.structured.scoreboard import ScoreEntry
 
         ended, provider = attempt.answer.ended, attempt.decision.provider
         if run.score is not None or ended is None or provider is None or run.asked_again:
             return
-        if ended.finish_reason == "length" and not verdict.valid:
+        if ended.finish_reason == "length" and not check_result.valid:
             return
         run.score = ScoreEntry(
             provider=provider,
             model=attempt.decision.model or ended.model,
             kind=kind,
-            passed=verdict.valid,
-            repaired=bool(verdict.repaired),
+            passed=check_result.valid,
+            repaired=bool(check_result.repaired),
         )
 
 
-def _unphrased(run: Run) -> ChatRequest:
+def _unphrased(run: RequestRun) -> ChatRequest:
     """Return the request before its template: asking again phrases it anew."""
-    assert run.shaped is not None
-    return run.shaped.request
+    assert run.prepared is not None
+    return run.prepared.request

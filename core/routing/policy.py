@@ -15,7 +15,7 @@ from typing import Literal
 
 from core.chat import (
     CachePlan,
-    CacheToll,
+    CacheSwitchCost,
     ContextEconomy,
     Estimate,
     RefusalKind,
@@ -75,7 +75,7 @@ class RouterState:
     free_nanodollars: int
     limit_label: str
     free_tokens: int | None = None
-    toll: CacheToll | None = None
+    toll: CacheSwitchCost | None = None
     local_template: str | None = None
     api_template: str | None = None
     cache: CachePlan | None = None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from core.chat import (
     CachePlan,
-    CacheToll,
+    CacheSwitchCost,
     ChatRequest,
     ChatResult,
     ContextEconomy,
@@ -25,7 +25,7 @@ from core.chat import (
 from core.context.cache_memory import CachePrices, PrefixBoundary, minimum_cache_tokens
 from core.context.caching import CachePlanner
 from core.context.estimate import estimate_text_tokens, estimate_tokens
-from core.context.switching_cost import PrefillSpeed, WarmPrefix, toll
+from core.context.switching_cost import PrefillSpeed, WarmPrefix, switching_cost
 from core.context.templates import Rendered, Templates, family_of
 from core.context.trimming import trim
 from core.providers.anthropic_wire import claude_family
@@ -39,15 +39,15 @@ from core.routing.conversations import (
 
 if TYPE_CHECKING:
     from core.pricing.prices import PriceTable
-    from core.routing.machine_time import LocalMachine
-    from core.routing.request_run import Run
+    from core.routing.machine_time import CostMeter
+    from core.routing.request_run import RequestRun
     from core.settings import Settings
 
 _A_MILLION = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shaped:
+class PreparedRequest:
     """A request as it will be sent, but for its phrasing, with what was found out on the way.
 
     ``added_bytes`` bounds what any side's template adds. ``last`` is where the conversation's last answer came
@@ -58,11 +58,11 @@ class Shaped:
     conversation: str
     added_bytes: int = 0
     last: LastAnswer | None = None
-    toll: CacheToll | None = None
+    toll: CacheSwitchCost | None = None
     cache: CachePlan | None = None
     economy: ContextEconomy | None = None
 
-    def without_marks(self) -> Shaped:
+    def without_marks(self) -> PreparedRequest:
         """Return it without cache marks: its worst case is lower."""
         cache = self.cache
         if cache is not None:
@@ -71,7 +71,7 @@ class Shaped:
         return dataclasses.replace(self, request=request, cache=cache)
 
 
-class Shaper:
+class RequestPreparer:
     """``api_model`` and ``local_model`` name what each side would serve a request with."""
 
     def __init__(
@@ -79,7 +79,7 @@ class Shaper:
         *,
         settings: Callable[[], Settings],
         prices: PriceTable,
-        machine: LocalMachine,
+        machine: CostMeter,
         templates_folder: Path,
         api_model: Callable[[ChatRequest], str],
         local_model: Callable[[], str | None],
@@ -97,7 +97,7 @@ class Shaper:
         self._clock = clock
         self._planner = CachePlanner(clock)
 
-    def shape(self, request: ChatRequest, *, preview: bool = False) -> Shaped:
+    def shape(self, request: ChatRequest, *, preview: bool = False) -> PreparedRequest:
         """Return ``request`` ready to be decided on. A ``preview`` leaves no trace in what is remembered."""
         conversation = conversation_of(request)
         last = self.conversations.last(conversation)
@@ -109,7 +109,7 @@ class Shaper:
         marks = plan.marks if plan is not None else None
         if request.cache_marks != marks:
             request = dataclasses.replace(request, cache_marks=marks)
-        return Shaped(
+        return PreparedRequest(
             request=request,
             conversation=conversation,
             added_bytes=added,
@@ -129,15 +129,15 @@ class Shaper:
         """Return the name of the template that would phrase a request for ``model`` on ``side``."""
         return self.templates.name_of(family_of(model, side))
 
-    def ended(self, run: Run, result: ChatResult | None, *, answered: bool) -> None:
+    def ended(self, run: RequestRun, result: ChatResult | None, *, answered: bool) -> None:
         """Learn from a request's end: what was cached, and, where it was ``answered``, from which side."""
-        if run.shaped is None:
+        if run.prepared is None:
             return
-        if run.shaped.cache is not None:
+        if run.prepared.cache is not None:
             on_api = result is not None and result.side == "api"
-            marked = run.shaped.cache.marks is not None
+            marked = run.prepared.cache.marks is not None
             usage = result.usage if result is not None and on_api and marked else None
-            model = self._api_model(run.shaped.request)
+            model = self._api_model(run.prepared.request)
             self._planner.settled(run.correlation_id, usage, self._cache_prices(model))
         if result is None or not answered:
             return
@@ -147,7 +147,7 @@ class Shaper:
             result.model,
             result.usage,
             provider=result.provider,
-            prefix=prefix_hashes(run.shaped.request),
+            prefix=prefix_hashes(run.prepared.request),
         )
 
     def _shortened(self, request: ChatRequest) -> tuple[ChatRequest, ContextEconomy | None]:
@@ -209,7 +209,7 @@ class Shaper:
             name, enforced = model or self._local_model(), True
         return self.templates.render(request, family_of(name, side), schema_enforced=enforced)
 
-    def _toll(self, last: LastAnswer | None, request: ChatRequest) -> CacheToll | None:
+    def _toll(self, last: LastAnswer | None, request: ChatRequest) -> CacheSwitchCost | None:
         if last is None or (last.prefix and last.prefix[-1] not in prefix_hashes(request)):
             return None  # it does not go on from what is warm there (edited, trimmed)
         prices = self._cache_prices(self._api_model(request)) if last.side == "api" else None
@@ -222,7 +222,7 @@ class Shaper:
             tokens_per_s=self._prefill_tokens_per_s(),
             nanodollars_per_hour=self._machine.rates.hour_nanodollars,
         )
-        return toll(warm, self._clock(), prices=prices, prefill=prefill)
+        return switching_cost(warm, self._clock(), prices=prices, prefill=prefill)
 
     def _cache_prices(self, model: str) -> CachePrices | None:
         """Return the model's input prices a million tokens, ``None`` where one of them is not known."""

@@ -21,7 +21,7 @@ from core.errors import (
     SignalboxError,
     Unavailable,
 )
-from core.ledger.limits import Budget, Limit, LimitStanding, SpendLimit, TokenLimit, Window
+from core.ledger.limits import Budget, Limit, LimitUsage, SpendLimit, TokenLimit, Window
 from core.ledger.models import RateLimit, RunawayLimit
 from core.pricing.money import dollars_to_nano, format_cost
 from core.settings.model import alert_percents, project_limits
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from core.chat import ChatRequest, Side
     from core.ledger.ledger import Ledger
-    from core.ledger.limits import LimitStanding
+    from core.ledger.limits import LimitUsage
     from core.settings import Settings
 
 
@@ -100,7 +100,7 @@ def alerts_of(settings: Settings) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class QuotaSnapshot:
     """``daily_requests`` is the larger of today's requests on both sides and their 7-day mean.
 
     ``limits`` are those a request has to pass, the month's first; ``tightest`` is the spend limit that leaves
@@ -110,8 +110,8 @@ class Standing:
     local_requests_today: int
     daily_requests: float
     budget: Budget
-    limits: tuple[LimitStanding, ...]
-    tightest: LimitStanding
+    limits: tuple[LimitUsage, ...]
+    tightest: LimitUsage
     limit_label: str
     free_nanodollars: int
     free_tokens: int | None
@@ -122,7 +122,7 @@ def month_name(window_label: str) -> str:
     return calendar.month_name[int(window_label[5:7])]
 
 
-async def read_standing(ledger: Ledger, settings: Settings, project: str | None = None) -> Standing:
+async def read_standing(ledger: Ledger, settings: Settings, project: str | None = None) -> QuotaSnapshot:
     """Read the counts and what is free for a request of ``project``.
 
     Raises:
@@ -132,7 +132,7 @@ async def read_standing(ledger: Ledger, settings: Settings, project: str | None 
     spend = [standing for standing in limits if isinstance(standing.limit, SpendLimit)]
     tokens = [standing.free for standing in limits if not isinstance(standing.limit, SpendLimit)]
     tightest = min(spend, key=lambda standing: standing.free)
-    return Standing(
+    return QuotaSnapshot(
         local_requests_today=volume.local_today,
         daily_requests=max(float(volume.requests_today), volume.seven_day_mean),
         budget=budget,
@@ -144,7 +144,7 @@ async def read_standing(ledger: Ledger, settings: Settings, project: str | None 
     )
 
 
-def label_of(standing: LimitStanding) -> str:
+def label_of(standing: LimitUsage) -> str:
     """Return a limit's name for a sentence: ``November's $500 limit``, ``today's 100,000-token budget``."""
     limit = standing.limit
     if not isinstance(limit, SpendLimit):
@@ -154,7 +154,7 @@ def label_of(standing: LimitStanding) -> str:
     return f"{when}'s {format_cost(limit.nanodollars)} limit{of_project}"
 
 
-def refusal_error(decision: RouteDecision, standing: Standing) -> SignalboxError:
+def refusal_error(decision: RouteDecision, standing: QuotaSnapshot) -> SignalboxError:
     """Return the error for ``decision``, whose ``refusal`` is set."""
     reason = f"{decision.reason}."
     match decision.refusal:
@@ -187,7 +187,7 @@ def refusal_error(decision: RouteDecision, standing: Standing) -> SignalboxError
             )
 
 
-def _over_budget(decision: RouteDecision, standing: Standing) -> BudgetExceeded:
+def _over_budget(decision: RouteDecision, standing: QuotaSnapshot) -> BudgetExceeded:
     signals = decision.signals
     tokens = signals.input_tokens_bound + signals.max_output_tokens
     if standing.free_tokens is not None and tokens > standing.free_tokens:
@@ -208,7 +208,7 @@ def _over_budget(decision: RouteDecision, standing: Standing) -> BudgetExceeded:
     )
 
 
-def _over_tokens(asked: int, standing: Standing) -> BudgetExceeded:
+def _over_tokens(asked: int, standing: QuotaSnapshot) -> BudgetExceeded:
     tight = min(
         (entry for entry in standing.limits if not isinstance(entry.limit, SpendLimit)),
         key=lambda entry: entry.free,
@@ -227,12 +227,12 @@ def _over_tokens(asked: int, standing: Standing) -> BudgetExceeded:
     )
 
 
-def _unresolved(tight: LimitStanding) -> str:
+def _unresolved(tight: LimitUsage) -> str:
     """Name what is counted under this limit although its true cost never came."""
     return f" ({format_cost(tight.unresolved)} of it unresolved)" if tight.unresolved else ""
 
 
-def _holders(tight: LimitStanding) -> str:
+def _holders(tight: LimitUsage) -> str:
     if not tight.held_count:
         return ""
     return " by 1 running request" if tight.held_count == 1 else f" by {tight.held_count:,} running requests"

@@ -35,7 +35,7 @@ class _Place:
     news: PlaceNews
 
 
-class Turnstile:
+class RateLimitQueue:
     """One line. Requests under different rates need a line each, or one rate would hold up the other's requests.
 
     ``clock`` returns monotonic seconds, ``sleep`` waits for so many. All methods belong to one loop.

@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING
 
 from core.chat import ChatRequest, RouteDecision, Side, StepKind
 from core.errors import LedgerUnavailable, Overloaded, RateLimited, SignalboxError, TransientFailure
-from core.routing.output_check import Verdict
+from core.routing.output_check import OutputCheck
 from core.routing.policy import NAMES
-from core.routing.request_run import Attempt, Run
+from core.routing.request_run import Attempt, RequestRun
 from core.telemetry.logs import private
 
 if TYPE_CHECKING:
-    from core.routing.admission import Admission
+    from core.routing.admission import AdmissionControl
     from core.settings import Settings
 
 
@@ -65,7 +65,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Next:
+class NextAttempt:
     """The attempt that is tried after one that ended badly: the same request again, or another phrasing of it."""
 
     kind: StepKind
@@ -75,22 +75,22 @@ class Next:
     wait_s: float = 0.0
 
 
-class Following:
+class RecoveryPlanner:
     """``settings`` are asked anew for each request."""
 
     def __init__(
-        self, settings: Callable[[], Settings], admission: Admission, backoff: Backoff | None = None
+        self, settings: Callable[[], Settings], admission: AdmissionControl, backoff: Backoff | None = None
     ) -> None:
         self._settings = settings
         self._admission = admission
         self._backoff = backoff or Backoff()
 
     async def after(
-        self, run: Run, failed: Attempt, failure: SignalboxError, verdict: Verdict | None
-    ) -> list[Next]:
+        self, run: RequestRun, failed: Attempt, failure: SignalboxError, check_result: OutputCheck | None
+    ) -> list[NextAttempt]:
         """Return what may be tried next, best first."""
-        if verdict is not None:
-            again = await self._asked_again(run, failed, verdict)
+        if check_result is not None:
+            again = await self._asked_again(run, failed, check_result)
             stronger = await self._stronger(run, failed, failure)
             return [again, *stronger] if again is not None else stronger
         assert isinstance(failure, TransientFailure)
@@ -102,7 +102,7 @@ class Following:
             return [again, *([other] if other else [])]
         return [other] if other else []
 
-    def _retry(self, run: Run, failed: Attempt, failure: TransientFailure) -> Next | None:
+    def _retry(self, run: RequestRun, failed: Attempt, failure: TransientFailure) -> NextAttempt | None:
         if run.retries >= self._settings().max_retries:
             return None
         begun = failed.answer.usage is not None or failed.answer.first is not None
@@ -114,14 +114,14 @@ class Following:
             return None
         if failure.retry_after_s is None and not failed.breaker.allows:
             return None
-        return Next(
+        return NextAttempt(
             kind="retried",
             decision=failed.decision,
             detail=f"{NAMES[failed.side]} {_what(failure)}: {private(failure.message).rstrip('.')}",
             wait_s=wait_s,
         )
 
-    def _may_cross(self, run: Run) -> bool:
+    def _may_cross(self, run: RequestRun) -> bool:
         settings = self._settings()
         return (
             settings.enable_fallback
@@ -130,11 +130,13 @@ class Following:
             and settings.routing_mode not in ("local-only", "api-only")
         )
 
-    async def _fallback(self, run: Run, failed: Attempt, failure: SignalboxError) -> Next | None:
+    async def _fallback(
+        self, run: RequestRun, failed: Attempt, failure: SignalboxError
+    ) -> NextAttempt | None:
         """Return the attempt on the other side, ``None`` where no fallback is allowed or possible."""
         if not self._may_cross(run):
             return None
-        assert run.shaped is not None
+        assert run.prepared is not None
         other: Side = "api" if failed.side == "local" else "local"
         signals = dataclasses.replace(failed.decision.signals, force=other)
         try:
@@ -142,7 +144,7 @@ class Following:
         except LedgerUnavailable as trouble:
             log.warning("no fallback, %s", trouble.message)
             return None
-        second = self._admission.decide(run.shaped, signals, standing)
+        second = self._admission.decide(run.prepared, signals, standing)
         if second.refusal == "budget":
             signals, second = await self._admission.decided_near_limit(run, signals, standing)
         if second.side is None:
@@ -155,14 +157,18 @@ class Following:
             reason=f"{NAMES[failed.side]} unavailable: {message}",
             fell_back_from=failed.side,
         )
-        return Next(kind="fell_back", decision=second, detail=f"{NAMES[failed.side]} failed: {message}")
+        return NextAttempt(
+            kind="fell_back", decision=second, detail=f"{NAMES[failed.side]} failed: {message}"
+        )
 
-    async def _asked_again(self, run: Run, failed: Attempt, verdict: Verdict) -> Next | None:
-        if run.asked_again or run.fell_back or verdict.asking_again is None:
+    async def _asked_again(
+        self, run: RequestRun, failed: Attempt, check_result: OutputCheck
+    ) -> NextAttempt | None:
+        if run.asked_again or run.fell_back or check_result.asking_again is None:
             return None
-        assert run.shaped is not None
+        assert run.prepared is not None
         # The bad answer goes along, so the question is longer and its worst case higher.
-        longer = dataclasses.replace(run.shaped, request=verdict.asking_again)
+        longer = dataclasses.replace(run.prepared, request=check_result.asking_again)
         signals = self._admission.signals(longer)
         try:
             standing = await self._admission.standing(run.request.project)
@@ -172,7 +178,7 @@ class Following:
         anew = self._admission.decide(longer, dataclasses.replace(signals, force=failed.side), standing)
         if anew.side is None:
             return None
-        return Next(
+        return NextAttempt(
             kind="asked_again",
             decision=dataclasses.replace(
                 failed.decision,
@@ -180,11 +186,11 @@ class Following:
                 api_estimate=anew.api_estimate,
                 local_estimate=anew.local_estimate,
             ),
-            detail=f"Asked {NAMES[failed.side]} again: {private(verdict.problems[0])}",
-            request=verdict.asking_again,
+            detail=f"Asked {NAMES[failed.side]} again: {private(check_result.problems[0])}",
+            request=check_result.asking_again,
         )
 
-    async def _stronger(self, run: Run, failed: Attempt, failure: SignalboxError) -> list[Next]:
+    async def _stronger(self, run: RequestRun, failed: Attempt, failure: SignalboxError) -> list[NextAttempt]:
         """After a repair and asking again: the API may get right what the local model did not."""
         if failed.side == "api":
             return []

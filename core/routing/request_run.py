@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from core.errors import SignalboxError
     from core.ledger.limits import BudgetAlert
     from core.ledger.models import Admission
-    from core.routing.idempotency import Repeat
+    from core.routing.idempotency import Claim
     from core.routing.local_queue import Slot
     from core.routing.machine_time import MachineTime
-    from core.routing.observers import Watch
-    from core.routing.output_check import Verdict
-    from core.routing.preparation import Shaped
+    from core.routing.observers import RequestObservation
+    from core.routing.output_check import OutputCheck
+    from core.routing.preparation import PreparedRequest
     from core.structured.scoreboard import ScoreEntry
 
 
@@ -62,7 +62,7 @@ async def within(deadline: Deadline, work: Awaitable[T], doing: str) -> T:
         raise
 
 
-class Arrived(AnswerCollector):
+class ResponseBuffer(AnswerCollector):
     """What has arrived of one attempt so far. Times are ``time.perf_counter`` seconds."""
 
     def __init__(self) -> None:
@@ -121,7 +121,7 @@ class Attempt:
     hold_tokens: int = 0
     slot: Slot | None = None
     machine_time: MachineTime | None = None
-    answer: Arrived = field(default_factory=Arrived)
+    answer: ResponseBuffer = field(default_factory=ResponseBuffer)
     shown: bool = False
     settled: bool = False
     opened_at: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -129,13 +129,13 @@ class Attempt:
     """The text after a safe repair, where it differs from what arrived."""
 
     schema_valid: bool | None = None
-    verdict: Verdict | None = None
+    check_result: OutputCheck | None = None
     failure: SignalboxError | None = None
     """Why it ended badly, where another attempt may follow."""
 
 
 @dataclass(slots=True)
-class Run:
+class RequestRun:
     """One request from its arrival to its end. ``attempt`` is the one whose row is open.
 
     ``earlier_nanodollars`` is the known cash of closed attempts, ``unresolved_nanodollars`` the holds of those
@@ -147,7 +147,7 @@ class Run:
     conversation: str = ""
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     arrived: float = field(default_factory=time.perf_counter)
-    shaped: Shaped | None = None
+    prepared: PreparedRequest | None = None
     attempt: Attempt | None = None
     steps: list[RequestStep] = field(default_factory=list[RequestStep])
     alerts: list[BudgetAlert] = field(default_factory=list["BudgetAlert"])
@@ -161,7 +161,7 @@ class Run:
     partial: ChatResult | None = None
     score: ScoreEntry | None = None
     wait_reasons: set[str] = field(default_factory=set[str])
-    watch: Watch | None = None
+    watch: RequestObservation | None = None
     told: bool = False
     switching: asyncio.Future[Admission] | None = None
     """The ledger's own write of the next attempt; it is never half done."""
@@ -170,7 +170,7 @@ class Run:
     """The whole answer, once it is settled."""
 
     earlier_usage: Usage | None = None
-    repeat: Repeat | None = None
+    repeat: Claim | None = None
     """Its hold on its idempotency key, where it has one."""
 
     @property

@@ -37,20 +37,20 @@ from core.errors import (
     Unavailable,
 )
 from core.ledger.models import Outcome, OutcomeStatus, RefusedRequest
-from core.routing.admission import Admission, LineTooLong, Track
-from core.routing.idempotency import Answers, Repeats
-from core.routing.idempotency_store import KeptAnswers
-from core.routing.observers import Watchers
-from core.routing.output_check import Judge, Verdict
+from core.routing.admission import AdmissionControl, Backend, LineTooLong
+from core.routing.idempotency import IdempotencyGuard, ResponseCache
+from core.routing.idempotency_store import IdempotencyStore
+from core.routing.observers import RequestObservers
+from core.routing.output_check import OutputCheck, OutputChecker
 from core.routing.policy import NAMES
-from core.routing.preparation import Shaper
-from core.routing.quotas import Standing, alerts_of, limits_of
-from core.routing.recovery import Following, Next
-from core.routing.request_run import Attempt, Run, within
-from core.routing.settlement import Settling
+from core.routing.preparation import RequestPreparer
+from core.routing.quotas import QuotaSnapshot, alerts_of, limits_of
+from core.routing.recovery import NextAttempt, RecoveryPlanner
+from core.routing.request_run import Attempt, RequestRun, within
+from core.routing.settlement import Settlement
 from core.routing.timeouts import Deadline, watched
 from core.routing.validation import validated
-from core.routing.waiting import OnWait, to_its_end, told_of
+from core.routing.waiting import OnWait, finish, with_progress
 from core.telemetry.logs import in_request, private, with_traceparent
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-__all__ = ["Router", "Track"]
+__all__ = ["Backend", "Router"]
 
 
 class Router:
@@ -72,43 +72,43 @@ class Router:
         *,
         settings: Callable[[], Settings],
         ledger: Callable[[], Ledger],
-        tracks: dict[Side, Track],
-        admission: Admission,
-        shaper: Shaper,
-        settling: Settling,
-        judge: Judge,
-        watchers: Watchers,
-        following: Following,
-        answers: Answers,
-        kept: KeptAnswers | None = None,
+        backends: dict[Side, Backend],
+        admission: AdmissionControl,
+        preparer: RequestPreparer,
+        settlement: Settlement,
+        checker: OutputChecker,
+        observers: RequestObservers,
+        following: RecoveryPlanner,
+        answers: ResponseCache,
+        kept: IdempotencyStore | None = None,
         on_change: Callable[[], None] = lambda: None,
         on_alerts: Callable[[Sequence[BudgetAlert]], None] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._ledger = ledger
-        self._tracks = tracks
+        self._backends = backends
         self._admission = admission
-        self._shaper = shaper
-        self._settling = settling
-        self._judge = judge
-        self._watchers = watchers
-        self._repeats = Repeats(answers, kept, ledger)
+        self._preparer = preparer
+        self._settlement = settlement
+        self._checker = checker
+        self._observers = observers
+        self._repeats = IdempotencyGuard(answers, kept, ledger)
         self._following = following
         self._on_change = on_change
         self._on_alerts = on_alerts
 
-    async def standing(self, project: str | None = None) -> Standing:
+    async def standing(self, project: str | None = None) -> QuotaSnapshot:
         """Read today's counts and the money that is free. :raises LedgerUnavailable: they can't be read."""
         return await self._admission.standing(project)
 
-    def decide(self, request: ChatRequest, standing: Standing) -> RouteDecision:
+    def decide(self, request: ChatRequest, standing: QuotaSnapshot) -> RouteDecision:
         """Return where ``request`` would go at ``standing``. Nothing is sent, held, written or remembered.
 
         Raises:
             InvalidRequest: the request can't be sent anywhere.
         """
-        shaped = self._shaper.shape(validated(request), preview=True)
-        return self._admission.decide(shaped, self._admission.signals(shaped), standing)
+        prepared = self._preparer.shape(validated(request), preview=True)
+        return self._admission.decide(prepared, self._admission.signals(prepared), standing)
 
     async def stream(
         self, request: ChatRequest, deadline: Deadline | None = None
@@ -119,7 +119,7 @@ class Router:
 
         Closing the generator closes the upstream connection and settles what was used.
         """
-        run = Run(request, deadline or Deadline.after(request, self._settings().request_deadline_s))
+        run = RequestRun(request, deadline or Deadline.after(request, self._settings().request_deadline_s))
         events = self._events_of(run)
         try:
             async with aclosing(in_request(request, events)) as told:
@@ -130,12 +130,12 @@ class Router:
                 self._on_alerts(run.alerts)
             self._on_change()
 
-    async def _events_of(self, run: Run) -> AsyncGenerator[StreamEvent, None]:
-        self._watchers.began(run)
+    async def _events_of(self, run: RequestRun) -> AsyncGenerator[StreamEvent, None]:
+        self._observers.began(run)
         try:
             validated(run.request)
             if run.request.idempotency_key is not None:
-                async with aclosing(told_of(lambda on_wait: self._repeats.look(run, on_wait))) as waits:
+                async with aclosing(with_progress(lambda on_wait: self._repeats.look(run, on_wait))) as waits:
                     async for waiting in waits:
                         yield waiting
             repeated = run.repeat is not None and run.repeat.answer is not None
@@ -163,26 +163,26 @@ class Router:
                     run.repeat.finish(run.result)
                 await run.repeat.release()
 
-    async def _failed(self, run: Run, error: SignalboxError) -> Failed:
+    async def _failed(self, run: RequestRun, error: SignalboxError) -> Failed:
         error.correlation_id = run.correlation_id
         if run.repeat is not None:
             await run.repeat.fail(error)
-        self._shaper.ended(run, run.partial, answered=False)
-        self._watchers.ended(run, "refused" if run.attempt is None else "failed", run.partial, error)
+        self._preparer.ended(run, run.partial, answered=False)
+        self._observers.ended(run, "refused" if run.attempt is None else "failed", run.partial, error)
         return Failed(error, run.partial)
 
-    async def _repeated(self, run: Run) -> AsyncGenerator[StreamEvent, None]:
+    async def _repeated(self, run: RequestRun) -> AsyncGenerator[StreamEvent, None]:
         """Give the first request's answer to a second one with the same key; nothing is sent or paid."""
         result = await self._repeats.replayed(run)
         yield Started(result.decision, run.correlation_id)
         for event in _as_events(result):
             yield event
-        self._watchers.ended(run, "done", result)
+        self._observers.ended(run, "done", result)
         yield Finished(result)
 
-    async def _refused(self, run: Run, kind: str) -> None:
+    async def _refused(self, run: RequestRun, kind: str) -> None:
         """Keep a row of a request that was never sent. A request that is no request (no message) has none."""
-        if run.shaped is None:
+        if run.prepared is None:
             return
         try:
             await self._ledger().refuse(
@@ -200,11 +200,11 @@ class Router:
 
     # -- attempts -------------------------------------------------------------------------------------------
 
-    async def _attempts(self, run: Run) -> AsyncGenerator[StreamEvent, None]:
+    async def _attempts(self, run: RequestRun) -> AsyncGenerator[StreamEvent, None]:
         try:
-            run.shaped = self._shaper.shape(run.request)
-            run.conversation = run.shaped.conversation
-            async with aclosing(told_of(lambda on_wait: self._admitted(run, on_wait))) as waits:
+            run.prepared = self._preparer.shape(run.request)
+            run.conversation = run.prepared.conversation
+            async with aclosing(with_progress(lambda on_wait: self._admitted(run, on_wait))) as waits:
                 async for waiting in waits:
                     yield waiting
             while True:
@@ -231,42 +231,42 @@ class Router:
             # Stopped, closed by whoever read the events, or a fault of ours: the hold must not outlive it.
             if run.result is None:
                 stopping = asyncio.ensure_future(self._stopped(run))
-                await to_its_end(stopping)
-            self._shaper.ended(run, run.result or run.partial, answered=run.result is not None)
-            self._watchers.ended(run, "done" if run.result else "stopped", run.result or run.partial)
+                await finish(stopping)
+            self._preparer.ended(run, run.result or run.partial, answered=run.result is not None)
+            self._observers.ended(run, "done" if run.result else "stopped", run.result or run.partial)
             raise
-        self._shaper.ended(run, result, answered=True)
-        self._watchers.ended(run, "done", result)
+        self._preparer.ended(run, result, answered=True)
+        self._observers.ended(run, "done", result)
         yield Finished(result)
 
-    async def _admitted(self, run: Run, on_wait: OnWait) -> None:
+    async def _admitted(self, run: RequestRun, on_wait: OnWait) -> None:
         await within(run.deadline, self._admission.admit(run, on_wait), "waiting to be sent")
 
-    async def _done(self, run: Run, attempt: Attempt) -> ChatResult:
+    async def _done(self, run: RequestRun, attempt: Attempt) -> ChatResult:
         """Settle a whole answer, although its reader may be leaving just now."""
-        settling = asyncio.ensure_future(self._settle(run, attempt, "done"))
+        settlement = asyncio.ensure_future(self._settle(run, attempt, "done"))
         try:
-            return await asyncio.shield(settling)
+            return await asyncio.shield(settlement)
         except asyncio.CancelledError:
-            await to_its_end(settling)
-            if not settling.cancelled() and settling.exception() is None:
-                run.result = settling.result()
+            await finish(settlement)
+            if not settlement.cancelled() and settlement.exception() is None:
+                run.result = settlement.result()
             raise
 
-    async def _stopped(self, run: Run) -> None:
+    async def _stopped(self, run: RequestRun) -> None:
         if run.attempt is not None:
             failure = run.attempt.failure
             run.partial = await self._settle(run, run.attempt, "stopped", failure)
         else:
             await self._refused(run, "stopped")
 
-    async def _attempt_events(self, run: Run, attempt: Attempt) -> AsyncGenerator[StreamEvent, None]:
+    async def _attempt_events(self, run: RequestRun, attempt: Attempt) -> AsyncGenerator[StreamEvent, None]:
         """Run one attempt; ``attempt.failure`` says whether another may follow.
 
         Raises:
             SignalboxError: no other attempt may follow.
         """
-        self._watchers.attempt_began(run, attempt)
+        self._observers.attempt_began(run, attempt)
         self._on_change()
         yield Started(attempt.decision, run.correlation_id, attempt.hold_nanodollars)
         try:
@@ -277,29 +277,29 @@ class Router:
         except TransientFailure as error:
             attempt.failure = error
         self._leave_local(attempt)
-        booting = self._tracks[attempt.side].is_starting
+        booting = self._backends[attempt.side].is_starting
         attempt.breaker.end(attempt.ticket, attempt.failure, booting=booting)
         if attempt.failure is not None:
             return
-        attempt.verdict = await self._judge.judged(run, attempt)
-        if attempt.verdict is None or attempt.verdict.accepted:
-            for event in self._withheld(run, attempt, attempt.verdict):
+        attempt.check_result = await self._checker.judged(run, attempt)
+        if attempt.check_result is None or attempt.check_result.accepted:
+            for event in self._withheld(run, attempt, attempt.check_result):
                 yield event
         else:
-            attempt.failure = self._invalid(run, attempt, attempt.verdict)
+            attempt.failure = self._invalid(run, attempt, attempt.check_result)
 
     async def _next_attempt(
-        self, run: Run, failed: Attempt, failure: SignalboxError
+        self, run: RequestRun, failed: Attempt, failure: SignalboxError
     ) -> AsyncGenerator[StreamEvent, None]:
         """Open the first attempt of those that may follow ``failed``; ``run.attempt`` is it then."""
-        for following in await self._following.after(run, failed, failure, failed.verdict):
-            async with aclosing(told_of(self._opening(run, failed, following, failure))) as waits:
+        for following in await self._following.after(run, failed, failure, failed.check_result):
+            async with aclosing(with_progress(self._opening(run, failed, following, failure))) as waits:
                 async for waiting in waits:
                     yield waiting
             if run.attempt is not failed:
                 return
 
-    async def _provider_events(self, run: Run, attempt: Attempt) -> AsyncGenerator[StreamEvent, None]:
+    async def _provider_events(self, run: RequestRun, attempt: Attempt) -> AsyncGenerator[StreamEvent, None]:
         """Pass one provider's events through and keep what they say in the attempt's answer.
 
         What has to be checked first is kept back: the text of an answer with a schema, and tool calls.
@@ -308,7 +308,7 @@ class Router:
         # The model is the one that was held for, whatever the settings say by now.
         model = decision.model if attempt.side == "api" else run.request.model
         provider = await within(
-            run.deadline, self._tracks[attempt.side].provider(decision.model), "reaching the provider"
+            run.deadline, self._backends[attempt.side].provider(decision.model), "reaching the provider"
         )
         request = dataclasses.replace(attempt.request, model=model, max_tokens=_max_tokens(decision))
         shown = _shown_kinds(request)
@@ -335,15 +335,17 @@ class Router:
                 may_be_billed=True,
             )
 
-    def _withheld(self, run: Run, attempt: Attempt, verdict: Verdict | None) -> list[StreamEvent]:
+    def _withheld(
+        self, run: RequestRun, attempt: Attempt, check_result: OutputCheck | None
+    ) -> list[StreamEvent]:
         """Return what was kept back for the check, now that it has passed (or the caller has to decide)."""
-        text = attempt.answer.text if verdict is None else verdict.text
-        attempt.schema_valid = verdict.valid if verdict is not None else None
-        if verdict is not None and verdict.repaired:
-            attempt.text = verdict.text
+        text = attempt.answer.text if check_result is None else check_result.text
+        attempt.schema_valid = check_result.valid if check_result is not None else None
+        if check_result is not None and check_result.repaired:
+            attempt.text = check_result.text
             run.steps.append(
                 RequestStep(
-                    kind="repaired", detail=f"Repaired: {', '.join(verdict.repaired)}", side=attempt.side
+                    kind="repaired", detail=f"Repaired: {', '.join(check_result.repaired)}", side=attempt.side
                 )
             )
         events: list[StreamEvent] = []
@@ -353,21 +355,23 @@ class Router:
             events += _tool_events(attempt.answer.tool_calls)
         return events
 
-    def _invalid(self, run: Run, attempt: Attempt, verdict: Verdict) -> AnswerInvalid:
+    def _invalid(self, run: RequestRun, attempt: Attempt, check_result: OutputCheck) -> AnswerInvalid:
         attempt.schema_valid = False
         run.steps.append(
-            RequestStep(kind="invalid", detail=private("; ".join(verdict.problems[:3])), side=attempt.side)
+            RequestStep(
+                kind="invalid", detail=private("; ".join(check_result.problems[:3])), side=attempt.side
+            )
         )
         return AnswerInvalid(
-            f"{NAMES[attempt.side]}'s answer doesn't match what was asked for: {verdict.problems[0]}.",
-            hint=verdict.hint,
-            problems=verdict.problems,
+            f"{NAMES[attempt.side]}'s answer doesn't match what was asked for: {check_result.problems[0]}.",
+            hint=check_result.hint,
+            problems=check_result.problems,
         )
 
     # -- after an attempt that ended badly ------------------------------------------------------------------
 
     def _opening(
-        self, run: Run, failed: Attempt, following: Next, failure: SignalboxError
+        self, run: RequestRun, failed: Attempt, following: NextAttempt, failure: SignalboxError
     ) -> Callable[[OnWait], Awaitable[None]]:
         """Return the work that closes ``failed`` and opens ``following``, or leaves ``run`` as it is."""
 
@@ -377,8 +381,8 @@ class Router:
                 on_wait(Waiting("retry", following.detail, following.wait_s))
                 await within(run.deadline, asyncio.sleep(following.wait_s), "waiting to try again")
             billed = isinstance(failure, AnswerInvalid)
-            result = self._settling.result(run, failed, "done" if billed else "failed")
-            outcome = self._settling.outcome(
+            result = self._settlement.result(run, failed, "done" if billed else "failed")
+            outcome = self._settlement.outcome(
                 run, result, failed, "done" if billed else "failed", None if billed else failure
             )
             opening = asyncio.ensure_future(
@@ -389,14 +393,14 @@ class Router:
             except asyncio.CancelledError:
                 # Stopped while it was being written: it may be there, and then it is what has to be settled.
                 if run.switching is not None:
-                    await to_its_end(run.switching)
+                    await finish(run.switching)
                 if (
                     run.switching is None
                     or run.switching.cancelled()
                     or run.switching.exception() is not None
                 ):
                     opening.cancel()
-                await to_its_end(opening)
+                await finish(opening)
                 if not opening.cancelled() and opening.exception() is None:
                     self._moved_on(run, failed, opening.result(), following, outcome)
                 raise
@@ -408,11 +412,11 @@ class Router:
         return work
 
     def _moved_on(
-        self, run: Run, failed: Attempt, opened: Attempt, following: Next, outcome: Outcome
+        self, run: RequestRun, failed: Attempt, opened: Attempt, following: NextAttempt, outcome: Outcome
     ) -> None:
         failed.settled = True
         failed.breaker.abandon(failed.ticket)
-        cost = self._settling.carry_over(run, failed, outcome)
+        cost = self._settlement.carry_over(run, failed, outcome)
         run.steps.append(
             RequestStep(
                 kind=following.kind,
@@ -426,26 +430,26 @@ class Router:
         run.fell_back = run.fell_back or following.kind == "fell_back"
         run.asked_again = run.asked_again or following.kind == "asked_again"
         run.attempt = opened
-        self._watchers.attempt_ended(run, outcome)
+        self._observers.attempt_ended(run, outcome)
 
     # -- the end --------------------------------------------------------------------------------------------
 
     async def _settle(
-        self, run: Run, attempt: Attempt, status: OutcomeStatus, error: SignalboxError | None = None
+        self, run: RequestRun, attempt: Attempt, status: OutcomeStatus, error: SignalboxError | None = None
     ) -> ChatResult:
         """Turn what arrived into a result, and tell the ledger, once. Never raises for the ledger's sake.
 
         The ledger keeps what it can't write and tries again; an answer is not lost because of it.
         """
         self._leave_local(attempt)
-        result = self._settling.result(run, attempt, status)
+        result = self._settlement.result(run, attempt, status)
         if status == "done" and run.repeat is not None:
             await run.repeat.keep(result)
         if not attempt.settled:
             attempt.settled = True
             attempt.breaker.abandon(attempt.ticket)
-            outcome = self._settling.outcome(run, result, attempt, status, error)
-            self._watchers.attempt_ended(run, outcome)
+            outcome = self._settlement.outcome(run, result, attempt, status, error)
+            self._observers.attempt_ended(run, outcome)
             try:
                 await self._settled(run, attempt, outcome)
             except SignalboxError as trouble:
@@ -459,7 +463,7 @@ class Router:
                 await self._settled(run, attempt, unknown)
         return result
 
-    async def _settled(self, run: Run, attempt: Attempt, outcome: Outcome) -> None:
+    async def _settled(self, run: RequestRun, attempt: Attempt, outcome: Outcome) -> None:
         """Close the row, and hear which shares of the limits are reached by that: a bill may be above its hold."""
         settings = self._settings()
         on_api = attempt.side == "api"  # a local answer takes nothing from any limit

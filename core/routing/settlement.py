@@ -13,7 +13,7 @@ from core.errors import SignalboxError
 from core.ledger.limits import resolve
 from core.ledger.models import Outcome, OutcomeStatus
 from core.ledger.savings import savings_of
-from core.routing.request_run import Arrived, Attempt, Run
+from core.routing.request_run import Attempt, RequestRun, ResponseBuffer
 
 if TYPE_CHECKING:
     from core.pricing.prices import Priced, PriceTable
@@ -34,12 +34,12 @@ STOP_NOTICED_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Settling:
+class Settlement:
     """Prices attempts. One pricing function settles streamed and unstreamed answers alike."""
 
     prices: PriceTable
 
-    def result(self, run: Run, attempt: Attempt, status: OutcomeStatus) -> ChatResult:
+    def result(self, run: RequestRun, attempt: Attempt, status: OutcomeStatus) -> ChatResult:
         """Return what the caller gets: the whole request's cash, with what earlier attempts cost."""
         decision, answer = attempt.decision, attempt.answer
         assert decision.provider is not None
@@ -117,7 +117,7 @@ class Settling:
 
     def outcome(
         self,
-        run: Run,
+        run: RequestRun,
         result: ChatResult,
         attempt: Attempt,
         status: OutcomeStatus,
@@ -145,7 +145,7 @@ class Settling:
         )
 
     @staticmethod
-    def carry_over(run: Run, attempt: Attempt, outcome: Outcome) -> int | None:
+    def carry_over(run: RequestRun, attempt: Attempt, outcome: Outcome) -> int | None:
         """Add a closed attempt's cash to the run and return it; ``None``: not known, and counted at its hold."""
         resolution = resolve(
             attempt.side,
@@ -180,7 +180,7 @@ def _most_output(attempt: Attempt) -> int:
     return _arrived_tokens(attempt.answer, LEAST_BYTES_PER_TOKEN) + unseen_tokens
 
 
-def _arrived_tokens(answer: Arrived, bytes_per_token: int = BYTES_PER_ARRIVED_TOKEN) -> int:
+def _arrived_tokens(answer: ResponseBuffer, bytes_per_token: int = BYTES_PER_ARRIVED_TOKEN) -> int:
     """Count an answer's output from what arrived, thinking included. A provider says it at the end only."""
     arrived = answer.hidden_output_bytes + len(answer.text.encode("utf-8", "replace"))
     arrived += sum(len(call.arguments_json.encode("utf-8", "replace")) for call in answer.tool_calls)

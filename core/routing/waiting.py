@@ -19,7 +19,7 @@ OnPlace = Callable[[int, float | None], None]
 TELL_EVERY_S = 1.0
 
 
-async def told_of(work: Callable[[OnWait], Awaitable[None]]) -> AsyncGenerator[Waiting, None]:
+async def with_progress(work: Callable[[OnWait], Awaitable[None]]) -> AsyncGenerator[Waiting, None]:
     """Run ``work`` to its end and yield what it says of waiting meanwhile.
 
     A reader that comes late hears the newest of each wait, and not the places it has left behind.
@@ -55,12 +55,12 @@ async def told_of(work: Callable[[OnWait], Awaitable[None]]) -> AsyncGenerator[W
     finally:
         if not task.done():
             task.cancel()
-            await to_its_end(task)
+            await finish(task)
         if not task.cancelled():
             task.exception()  # a refusal that came when its reader had left is nobody's fault to log
 
 
-async def to_its_end(task: asyncio.Future[Any]) -> None:
+async def finish(task: asyncio.Future[Any]) -> None:
     """Wait until ``task`` is done although the surrounding one is being cancelled; it raises nothing itself.
 
     A cancellation that comes meanwhile is not lost: the surrounding task gets it where it waits next.

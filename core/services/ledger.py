@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from core.errors import LedgerUnavailable, SignalboxError
 from core.pricing.money import format_cost
 from core.routing.quotas import all_limits
-from core.routing.waiting import to_its_end
+from core.routing.waiting import finish
 from core.services.status import LedgerCheck, Problem
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ CHECKED_SPAN = timedelta(days=2)
 """The hourly check adds up the rows of the last days; ``signalbox doctor`` adds up all of them."""
 
 
-class Bookkeeping:
+class LedgerService:
     """``on_change`` is called when there is something new to show."""
 
     def __init__(
@@ -171,7 +171,7 @@ class Bookkeeping:
                     await asyncio.shield(writing)
                 except asyncio.CancelledError:
                     # It is written all the same, and must not be written again.
-                    await to_its_end(writing)
+                    await finish(writing)
                     if not writing.cancelled() and writing.exception() is None:
                         self._scoreboard.written(1)
                     raise
@@ -264,7 +264,7 @@ class LedgerFace(ABC):
 
     settings: SettingsStore
     prices: PriceTable
-    _books: Bookkeeping
+    _books: LedgerService
 
     @abstractmethod
     def _changed(self) -> None:

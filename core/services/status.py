@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from core.chat import RoutingMode
-from core.ledger.limits import Budget, LimitStanding
+from core.ledger.limits import Budget, LimitUsage
 from core.ledger.models import PausedConversation
 from core.local.server import ServerState
 from core.routing.local_queue import QueueState
@@ -76,7 +76,7 @@ class CoreStatus:
     month: str
     budget: Budget | None
     problems: tuple[Problem, ...] = ()
-    limits: tuple[LimitStanding, ...] = ()
+    limits: tuple[LimitUsage, ...] = ()
     paused: tuple[PausedConversation, ...] = ()
     queue: QueueState | None = None
     checked: LedgerCheck | None = None

@@ -14,11 +14,11 @@ from core.routing.quotas import all_limits
 from core.services.status import ApiStatus, CoreStatus, Problem
 
 if TYPE_CHECKING:
-    from core.ledger.limits import LimitStanding
+    from core.ledger.limits import LimitUsage
     from core.ledger.models import PausedConversation
-    from core.local.manager import LocalKeeper
+    from core.local.manager import LocalServerManager
     from core.pricing.prices import PriceTable
-    from core.services.ledger import Bookkeeping
+    from core.services.ledger import LedgerService
     from core.services.telemetry import Monitoring
     from core.services.wiring import Assembled
     from core.settings import Settings, SettingsStore
@@ -29,7 +29,7 @@ STATUS_INTERVAL_S = 30.0
 """How often the status is read anew without a cause: midnight, another process, a file changed by hand."""
 
 
-class StatusKeeper:
+class StatusPublisher:
     """``wanted`` is set when something changed. Until ``keys_read`` is set, whether there is a key is not known."""
 
     def __init__(
@@ -38,8 +38,8 @@ class StatusKeeper:
         settings: SettingsStore,
         prices: PriceTable,
         rooms: Assembled,
-        local_keeper: LocalKeeper,
-        books: Bookkeeping,
+        local_keeper: LocalServerManager,
+        books: LedgerService,
         monitoring: Monitoring,
         keys_read: asyncio.Event,
     ) -> None:
@@ -55,7 +55,7 @@ class StatusKeeper:
         """Read and return the state of both sides, the counts and the money."""
         settings = self._settings.current
         standing = None
-        limits: tuple[LimitStanding, ...] = ()
+        limits: tuple[LimitUsage, ...] = ()
         paused: list[PausedConversation] = []
         with contextlib.suppress(LedgerUnavailable):
             standing = await self._rooms.router.standing()
@@ -150,7 +150,7 @@ class StatusKeeper:
                 message=f"{problem.path}: {problem.what}.",
                 hint="The packaged one is used instead.",
             )
-            for problem in self._rooms.shaper.templates.problems()
+            for problem in self._rooms.preparer.templates.problems()
         ]
         kept = self._rooms.kept
         if kept.problem is not None:

@@ -11,7 +11,7 @@ from core.services.status import CoreStatus, Problem
 from core.telemetry.records import LimitGauge, MoneyGauges, QueueGauges
 
 if TYPE_CHECKING:
-    from core.ledger.limits import LimitStanding
+    from core.ledger.limits import LimitUsage
     from core.routing.circuit_breaker import Breakers
     from core.settings import Settings
     from core.telemetry.metrics import Metrics
@@ -101,7 +101,7 @@ def _money(status: CoreStatus) -> MoneyGauges | None:
     )
 
 
-def _gauge(standing: LimitStanding) -> LimitGauge:
+def _gauge(standing: LimitUsage) -> LimitGauge:
     limit = standing.limit
     spend = isinstance(limit, SpendLimit)
     return LimitGauge(

@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.local.gpu import GpuPower
-from core.local.manager import LocalKeeper
-from core.routing.admission import Admission, Track
-from core.routing.backends import ApiSide, LocalSide
-from core.routing.idempotency import KEEP_S, Answers
-from core.routing.idempotency_store import KeptAnswers
-from core.routing.machine_time import LocalMachine
-from core.routing.observers import Watchers
-from core.routing.output_check import Judge
-from core.routing.preparation import Shaper
-from core.routing.recovery import Following
+from core.local.manager import LocalServerManager
+from core.routing.admission import AdmissionControl, Backend
+from core.routing.backends import ApiBackend, LocalBackend
+from core.routing.idempotency import KEEP_S, ResponseCache
+from core.routing.idempotency_store import IdempotencyStore
+from core.routing.machine_time import CostMeter
+from core.routing.observers import RequestObservers
+from core.routing.output_check import OutputChecker
+from core.routing.preparation import RequestPreparer
+from core.routing.recovery import RecoveryPlanner
 from core.routing.router import Router
-from core.routing.settlement import Settling
+from core.routing.settlement import Settlement
 from core.structured.scoreboard import Scoreboard
 from core.telemetry.metrics import Metrics
 from core.telemetry.traces import Tracer
@@ -36,15 +36,15 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assembled:
     router: Router
-    api: ApiSide
-    local: LocalSide
-    shaper: Shaper
-    machine: LocalMachine
+    api: ApiBackend
+    local: LocalBackend
+    preparer: RequestPreparer
+    machine: CostMeter
     power: GpuPower
     scoreboard: Scoreboard
     metrics: Metrics
     tracer: Tracer
-    kept: KeptAnswers
+    kept: IdempotencyStore
 
 
 def assemble(
@@ -53,7 +53,7 @@ def assemble(
     ledger: Callable[[], Ledger],
     prices: PriceTable,
     home: Path,
-    keeper: LocalKeeper,
+    server_manager: LocalServerManager,
     on_demand: bool,
     wait_for_local: Callable[[float], Awaitable[None]],
     on_change: Callable[[], None],
@@ -62,11 +62,11 @@ def assemble(
     """Return a router between two sides; ``settings`` and ``ledger`` are asked anew for each request."""
     scoreboard, metrics, tracer = Scoreboard(), Metrics(), Tracer()
     power = GpuPower()
-    machine = LocalMachine(power)
-    api = ApiSide(prices, scoreboard)
-    local = LocalSide(keeper, machine, scoreboard, on_demand=on_demand)
-    tracks: dict[Side, Track] = {"local": local, "api": api}
-    shaper = Shaper(
+    machine = CostMeter(power)
+    api = ApiBackend(prices, scoreboard)
+    local = LocalBackend(server_manager, machine, scoreboard, on_demand=on_demand)
+    backends: dict[Side, Backend] = {"local": local, "api": api}
+    preparer = RequestPreparer(
         settings=settings,
         prices=prices,
         machine=machine,
@@ -75,12 +75,12 @@ def assemble(
         local_model=lambda: local.server_state.model,
         prefill_tokens_per_s=lambda: local.prefill_tokens_per_s,
     )
-    judge = Judge(scoreboard)
-    admission = Admission(
+    checker = OutputChecker(scoreboard)
+    admission = AdmissionControl(
         settings=settings,
         ledger=ledger,
-        tracks=tracks,
-        shaper=shaper,
+        backends=backends,
+        preparer=preparer,
         queue=local.queue,
         machine=machine,
         wait_for_local=wait_for_local,
@@ -89,18 +89,18 @@ def assemble(
     def keep_s() -> float:
         return settings().idempotency_keep_hours * 3600.0
 
-    kept = KeptAnswers(home, keep_s)
+    kept = IdempotencyStore(home, keep_s)
     router = Router(
         settings=settings,
         ledger=ledger,
-        tracks=tracks,
+        backends=backends,
         admission=admission,
-        shaper=shaper,
-        settling=Settling(prices),
-        judge=judge,
-        watchers=Watchers(metrics, tracer, judge),
-        following=Following(settings, admission),
-        answers=Answers(time.monotonic, keep_s=lambda: keep_s() or KEEP_S),
+        preparer=preparer,
+        settlement=Settlement(prices),
+        checker=checker,
+        observers=RequestObservers(metrics, tracer, checker),
+        following=RecoveryPlanner(settings, admission),
+        answers=ResponseCache(time.monotonic, keep_s=lambda: keep_s() or KEEP_S),
         kept=kept,
         on_change=on_change,
         on_alerts=on_alerts,
@@ -109,7 +109,7 @@ def assemble(
         router=router,
         api=api,
         local=local,
-        shaper=shaper,
+        preparer=preparer,
         machine=machine,
         power=power,
         scoreboard=scoreboard,

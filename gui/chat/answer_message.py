@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from gui.chat.failures.cards import FailureCard
 from gui.chat.failures.plans import Facts, Plan, plan_break_off, plan_failure
-from gui.chat.markdown.highlighter import LexerShelf
+from gui.chat.markdown.highlighter import LexerCache
 from gui.chat.markdown.markdown_view import MarkdownView
 from gui.chat.message_view import BUSY_WHY, PAD_PX, MessageView, VersionSwitch, show_pin
 from gui.chat.session import Wait
@@ -29,12 +29,12 @@ class AnswerMessage(MessageView):
     badge_opened = Signal(str)
     acted = Signal(str, str)
 
-    def __init__(self, message: StoredMessage, shelf: LexerShelf, parent: QWidget | None = None) -> None:
+    def __init__(self, message: StoredMessage, lexers: LexerCache, parent: QWidget | None = None) -> None:
         super().__init__(message, parent)
         unit = theme()
         self.setAccessibleName("Answer")
         self._message = message
-        self.view = MarkdownView(shelf)
+        self.view = MarkdownView(lexers)
         self.view.link_clicked.connect(self.link_clicked)
         self.badge = RouteBadge()
         self.badge.opened.connect(lambda: self.badge_opened.emit(self.message_id))

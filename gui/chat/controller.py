@@ -28,14 +28,14 @@ from core.errors import SignalboxError
 from gui.chat.answer_message import AnswerMessage
 from gui.chat.composer import Composer, local_paths, png_of
 from gui.chat.markdown.links import LinkPopover
-from gui.chat.options import OptionsDesk
+from gui.chat.options import OptionsController
 from gui.chat.paste import image_attachment, read_file
 from gui.chat.request_builder import MalformedSchema
 from gui.chat.session import Session, new_conversation
 from gui.chat.storage.export import ExportFormat, file_name, write_export
 from gui.chat.storage.models import Conversation
 from gui.chat.storage.store import ConversationStore
-from gui.chat.storage.write_behind import Keeper
+from gui.chat.storage.write_behind import WriteBehindStore
 from gui.chat.thread_view import ThreadView
 from gui.shell.tasks import Tasks
 from gui.widgets.decision_card import DecisionCard
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 MOST_FILES = 20
 
 
-class Attaching(QObject):
+class AttachmentController(QObject):
     """Serves one composer."""
 
     def __init__(self, composer: Composer, bridge: Bridge, tasks: Tasks, parent: QWidget) -> None:
@@ -92,7 +92,7 @@ class Attaching(QObject):
         self._composer.set_note(pasted.note)
 
 
-class Exporting(QObject):
+class ExportController(QObject):
     """Signals:
     failed: a sentence for the user.
     """
@@ -208,7 +208,7 @@ class OpenChats(QObject):
     ended = Signal(object)
     failed = Signal(object, str)
 
-    def __init__(self, bridge: Bridge, keeper: Keeper, tasks: Tasks, parent: QObject) -> None:
+    def __init__(self, bridge: Bridge, keeper: WriteBehindStore, tasks: Tasks, parent: QObject) -> None:
         super().__init__(parent)
         self._bridge, self._keeper, self._tasks = bridge, keeper, tasks
         self._sessions: dict[str, Session] = {}
@@ -300,7 +300,7 @@ class OpenChats(QObject):
 DRAFT_MS = 500
 
 
-class Asking(QObject):
+class SendController(QObject):
     """Works on the conversation that is shown; nothing is sent before ``start``."""
 
     def __init__(
@@ -310,7 +310,7 @@ class Asking(QObject):
         tasks: Tasks,
         composer: Composer,
         thread: ThreadView,
-        options: OptionsDesk,
+        options: OptionsController,
         parent: QObject,
     ) -> None:
         super().__init__(parent)

@@ -48,7 +48,7 @@ from gui.chat.header_row import HeaderRow
 from gui.chat.storage.file import StoreTrouble
 from gui.chat.storage.models import ConversationSummary, Totals
 from gui.chat.storage.store import ConversationStore
-from gui.chat.storage.write_behind import Keeper
+from gui.chat.storage.write_behind import WriteBehindStore
 from gui.shell.tasks import Tasks
 from gui.theme.theme import set_property, theme
 from gui.widgets.error_card import IconMark
@@ -468,7 +468,7 @@ class ConversationList(QWidget):
         return False
 
 
-class ListDesk(QObject):
+class ListController(QObject):
     """Signals:
     failed: the StoreTrouble because of which the list could not be read.
     """
@@ -478,7 +478,7 @@ class ListDesk(QObject):
     def __init__(
         self,
         chats: OpenChats,
-        keeper: Keeper,
+        keeper: WriteBehindStore,
         tasks: Tasks,
         conversations: ConversationList,
         header: HeaderRow,

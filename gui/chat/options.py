@@ -278,7 +278,7 @@ BESIDE_PX = 880
 """From this width on the drawer stands beside the messages, so that it hides neither badges nor Send."""
 
 
-class OptionsDesk(QObject):
+class OptionsController(QObject):
     """``beside`` is the row that the drawer joins where there is room, ``right`` what that row fills.
 
     Signals:

@@ -25,18 +25,18 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QApplication, QHBoxLayout, QSplitter, QVBoxLayout, QWidget
 
 from gui.chat.composer import Composer
-from gui.chat.controller import Asking, Attaching, Exporting, OpenChats, Popovers
-from gui.chat.conversation_list import ConversationList, ListDesk
+from gui.chat.controller import AttachmentController, ExportController, OpenChats, Popovers, SendController
+from gui.chat.conversation_list import ConversationList, ListController
 from gui.chat.failures.cards import PausedCards
-from gui.chat.failures.controller import FailureDesk, PausedDesk
+from gui.chat.failures.controller import FailureController, PausedController
 from gui.chat.header_row import HeaderRow
-from gui.chat.markdown.highlighter import LexerShelf
-from gui.chat.options import OptionsDesk, OptionsDrawer
+from gui.chat.markdown.highlighter import LexerCache
+from gui.chat.options import OptionsController, OptionsDrawer
 from gui.chat.session import Session
 from gui.chat.storage.export import ExportFormat, to_markdown
 from gui.chat.storage.file import StoreTrouble
 from gui.chat.storage.store import ConversationStore
-from gui.chat.storage.write_behind import Keeper
+from gui.chat.storage.write_behind import WriteBehindStore
 from gui.chat.thread_view import ThreadView, WelcomeHint
 from gui.chat.user_message import UserMessage
 from gui.shell.tasks import Tasks
@@ -142,8 +142,8 @@ class PageKeys(QObject):
         acts: Mapping[str, Callable[[], object]],
         *,
         thread: ThreadView,
-        listing: ListDesk,
-        options: OptionsDesk,
+        listing: ListController,
+        options: OptionsController,
         stop: Callable[[], None],
         focus_composer: Callable[[], None],
     ) -> None:
@@ -194,14 +194,14 @@ class ChatPage(QWidget):
         super().__init__(parent)
         self._bridge = bridge
         self._tasks = Tasks()
-        self.keeper = Keeper(bridge, home, self._tasks, self)
+        self.keeper = WriteBehindStore(bridge, home, self._tasks, self)
         self._closing = False
-        self._shelf = LexerShelf(bridge.run_blocking, self._tasks, self)
+        self._lexers = LexerCache(bridge.run_blocking, self._tasks, self)
         self.list = ConversationList()
         self.header = HeaderRow()
         self.trouble = TroubleBar()
         self.paused = PausedCards()
-        self.thread_view = ThreadView(self._shelf)
+        self.thread_view = ThreadView(self._lexers)
         self.thread_view.waiting_words = self._waiting_words
         self.hint = WelcomeHint()
         self.composer = Composer()
@@ -209,10 +209,10 @@ class ChatPage(QWidget):
         self.drawer.hide()
         self._toasts = ToastHost(self, clear_of=self.composer)
         self.chats = OpenChats(bridge, self.keeper, self._tasks, self)
-        self._listing = ListDesk(self.chats, self.keeper, self._tasks, self.list, self.header, self)
-        self.attaching = Attaching(self.composer, bridge, self._tasks, self)
-        self.exporting = Exporting(bridge, self._tasks, self._toasts, self)
-        self.paused_desk = PausedDesk(
+        self._listing = ListController(self.chats, self.keeper, self._tasks, self.list, self.header, self)
+        self.attaching = AttachmentController(self.composer, bridge, self._tasks, self)
+        self.exporting = ExportController(bridge, self._tasks, self._toasts, self)
+        self.paused_controller = PausedController(
             bridge, self._tasks, self.paused, self.thread_view, self._listing.titles, self
         )
         self._popovers = Popovers(self.chats, self.thread_view, self)
@@ -226,8 +226,8 @@ class ChatPage(QWidget):
             thread=self.thread_view,
             composer=self.composer,
         )
-        self.paused_desk.shown.connect(frame.respace)
-        self.options = OptionsDesk(
+        self.paused_controller.shown.connect(frame.respace)
+        self.options = OptionsController(
             self,
             bridge,
             lambda: self.session,
@@ -237,10 +237,10 @@ class ChatPage(QWidget):
             right=frame.right,
             beside=frame.beside,
         )
-        self._asking = Asking(
+        self._asking = SendController(
             self.chats, bridge, self._tasks, self.composer, self.thread_view, self.options, self
         )
-        self.desk = FailureDesk(
+        self.failures = FailureController(
             self._asking, bridge, self._tasks, self.thread_view, self.composer, self._toasts, self
         )
         self._connect()
@@ -280,18 +280,18 @@ class ChatPage(QWidget):
         self.chats.ended.connect(self._on_ended)
         self.chats.failed.connect(self._on_failed)
         self._listing.failed.connect(self._on_trouble)
-        self.desk.navigate.connect(self.navigate)
-        self.desk.changed.connect(self._asking.preview.changed)
+        self.failures.navigate.connect(self.navigate)
+        self.failures.changed.connect(self._asking.preview.changed)
         self.exporting.failed.connect(self._say_trouble)
         self.thread_view.card_changed.connect(self._show_session_in_head)
         self._popovers.closed.connect(self._on_popover_closed)
         self.keeper.trouble_changed.connect(self._on_trouble)
         self.trouble.retry_asked.connect(self.keeper.retry)
         self.hint.prompt_chosen.connect(self._asking.use_prompt)
-        self.paused_desk.resumed.connect(
+        self.paused_controller.resumed.connect(
             lambda: self._toasts.show("The conversation goes on", icon="play-circle")
         )
-        self.paused_desk.failed.connect(self._say_trouble)
+        self.paused_controller.failed.connect(self._say_trouble)
         self._bridge.status_changed.connect(self._on_status)
 
     # Life
@@ -433,7 +433,7 @@ class ChatPage(QWidget):
         """Nothing came: the desk gives the prompt back and says why."""
         self._on_changed(session)
         self._asking.update_state()
-        self.desk.take(session, answer_id)
+        self.failures.take(session, answer_id)
         self._announce("No answer")
         if session is self.session:
             self._asking.update_state()
@@ -467,7 +467,7 @@ class ChatPage(QWidget):
 
     def _on_status(self, status: CoreStatus) -> None:
         self.hint.set_status(status)
-        self.desk.on_status(status)
+        self.failures.on_status(status)
         self._asking.on_status()
 
     def _on_popover_closed(self) -> None:

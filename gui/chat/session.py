@@ -42,7 +42,7 @@ from gui.chat.storage.tree import MessageTree
 from gui.widgets.formatting import about_seconds, count
 
 if TYPE_CHECKING:
-    from gui.chat.storage.write_behind import Keeper
+    from gui.chat.storage.write_behind import WriteBehindStore
     from gui.shell.bridge import Bridge
     from gui.shell.tasks import Tasks
 
@@ -143,7 +143,7 @@ class Session(QObject):
     def __init__(
         self,
         bridge: Bridge,
-        keeper: Keeper,
+        keeper: WriteBehindStore,
         tasks: Tasks,
         conversation: Conversation,
         parent: QObject | None = None,

@@ -17,7 +17,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QScrollA
 from gui.chat.answer_message import AnswerMessage
 from gui.chat.failures.cards import FailureCard
 from gui.chat.failures.plans import Plan
-from gui.chat.markdown.highlighter import LexerShelf
+from gui.chat.markdown.highlighter import LexerCache
 from gui.chat.message_view import MessageView
 from gui.chat.session import Session
 from gui.chat.storage.models import StoredMessage
@@ -62,9 +62,9 @@ class ThreadView(QScrollArea):
     link_clicked = Signal(str, QPoint)
     pin_asked = Signal(str, bool)
 
-    def __init__(self, shelf: LexerShelf, parent: QWidget | None = None) -> None:
+    def __init__(self, lexers: LexerCache, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._shelf = shelf
+        self._lexers = lexers
         self._session: Session | None = None
         self._views: dict[str, MessageView] = {}
         self._order: list[str] = []
@@ -222,7 +222,7 @@ class ThreadView(QScrollArea):
                         await pause.if_due()
 
     def _new_answer(self, message: StoredMessage) -> AnswerMessage:
-        view = AnswerMessage(message, self._shelf)
+        view = AnswerMessage(message, self._lexers)
         view.regenerate_asked.connect(self.regenerate_asked)
         view.badge_opened.connect(self.badge_opened)
         view.acted.connect(self.acted)

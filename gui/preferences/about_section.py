@@ -19,7 +19,7 @@ from core.errors import SignalboxError
 from gui.preferences.catalogue import SectionText
 from gui.preferences.labels import ResultLine, Tone, label
 from gui.preferences.section import Card, Section
-from gui.preferences.settings_model import SettingsDesk
+from gui.preferences.settings_model import SettingsModel
 from gui.shell.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -84,9 +84,9 @@ PARTS: tuple[Part, ...] = (
 class AboutSection(Section):
     """Reading the versions of a dozen packages takes tens of milliseconds of disk: done in a worker."""
 
-    def __init__(self, text: SectionText, desk: SettingsDesk) -> None:
+    def __init__(self, text: SectionText, model: SettingsModel) -> None:
         super().__init__(text)
-        self._bridge = desk.bridge
+        self._bridge = model.bridge
         self._tasks = Tasks(self)
         self._details = ""
         card = Card("Signalbox")

@@ -47,15 +47,15 @@ def restore_appearance(home: Path) -> None:
 
 def keep_appearance(home: Path) -> None:
     """Write theme and zoom to ``home`` whenever they change, by Ctrl+plus just as by the controls here."""
-    for keeper in theme().findChildren(AppearanceKeeper):
+    for keeper in theme().findChildren(AppearanceModel):
         if keeper.home == home:
             return
         theme().changed.disconnect(keeper.keep)
         keeper.setParent(None)
-    AppearanceKeeper(home)
+    AppearanceModel(home)
 
 
-class AppearanceKeeper(QObject):
+class AppearanceModel(QObject):
     """Lives as long as the theme. Whether motion is reduced is written by its own switch: the theme only says
     what it comes to, not whether the system or the user decided it.
     """

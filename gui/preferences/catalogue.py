@@ -282,7 +282,7 @@ def setting_text(name: str) -> SettingText:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class SearchTarget:
     """A search result: ``anchor`` names the row inside ``section`` that gets the focus."""
 
     section: str
@@ -291,8 +291,8 @@ class Place:
     words: str
 
 
-OTHER_PLACES: tuple[Place, ...] = tuple(
-    Place(section=section, anchor=anchor, label=label, words=words)
+OTHER_PLACES: tuple[SearchTarget, ...] = tuple(
+    SearchTarget(section=section, anchor=anchor, label=label, words=words)
     for section, anchor, label, words in (
         ("keys", "keyring", "Keyring", "secret service gnome kwallet keychain"),
         ("keys", "anthropic", "Anthropic API key", "anthropic_api_key claude sk-ant"),
@@ -310,10 +310,12 @@ OTHER_PLACES: tuple[Place, ...] = tuple(
 """What has a row without being a setting."""
 
 
-def places(setting_names: Iterable[str]) -> tuple[Place, ...]:
+def places(setting_names: Iterable[str]) -> tuple[SearchTarget, ...]:
     """All that can be searched for, in the order of the sections."""
     found = [
-        Place(section=text.section, anchor=name, label=text.label, words=f"{name} {text.card} {text.also}")
+        SearchTarget(
+            section=text.section, anchor=name, label=text.label, words=f"{name} {text.card} {text.also}"
+        )
         for name in setting_names
         for text in [setting_text(name)]
     ]
@@ -321,11 +323,11 @@ def places(setting_names: Iterable[str]) -> tuple[Place, ...]:
     return tuple(sorted([*found, *OTHER_PLACES], key=lambda place: order.index(place.section)))
 
 
-def find(everything: Iterable[Place], query: str) -> tuple[Place, ...]:
+def find(everything: Iterable[SearchTarget], query: str) -> tuple[SearchTarget, ...]:
     """The places in whose words every word of ``query`` occurs, those with it in their name first."""
     wanted = query.lower().split()
     titles = {section.id: section.title for section in SECTIONS}
-    hits: list[tuple[int, Place]] = []
+    hits: list[tuple[int, SearchTarget]] = []
     for place in everything:
         text = f"{place.label} {titles[place.section]} {place.words}".lower()
         if all(word in text for word in wanted):

@@ -16,7 +16,7 @@ from gui.preferences.catalogue import SectionText
 from gui.preferences.labels import ResultLine, label
 from gui.preferences.rows import add_setting_rows
 from gui.preferences.section import Card, Question, Section
-from gui.preferences.settings_model import SettingsDesk
+from gui.preferences.settings_model import SettingsModel
 from gui.shell.tasks import Tasks
 from gui.theme.theme import set_property
 
@@ -57,10 +57,10 @@ KEPT: tuple[Kept, ...] = (
 class DataSection(Section):
     """Sizes are read in a worker: a home on a slow disk must not stop the window."""
 
-    def __init__(self, text: SectionText, desk: SettingsDesk) -> None:
+    def __init__(self, text: SectionText, model: SettingsModel) -> None:
         super().__init__(text)
-        self._desk = desk
-        self._bridge = desk.bridge
+        self._model = model
+        self._bridge = model.bridge
         self._tasks = Tasks(self)
         self.dialog: Question | None = None
         self._make_broken_card()
@@ -69,7 +69,7 @@ class DataSection(Section):
         for kept in KEPT:
             card.add_row(self._row(kept))
         self.add_card(card)
-        add_setting_rows(self, desk)
+        add_setting_rows(self, model)
         self._bridge.status_changed.connect(self._show_status)
         if self._bridge.status is not None:
             self._show_status(self._bridge.status)
@@ -95,7 +95,7 @@ class DataSection(Section):
         return row
 
     def _path(self, kept: Kept) -> Path:
-        home = self._desk.current.home
+        home = self._model.current.home
         return home / kept.name if kept.name else home
 
     def _open_folder(self, kept: Kept) -> None:
@@ -111,7 +111,7 @@ class DataSection(Section):
         for kept in KEPT:
             path = self._path(kept)
             facts = await self._bridge.run_blocking(describe_path, path)
-            if kept.name.startswith("ledger") and self._desk.current.ledger_url is not None:
+            if kept.name.startswith("ledger") and self._model.current.ledger_url is not None:
                 facts = "In the database named below, not in a file."
             self._facts[kept.label].setText(facts)
 

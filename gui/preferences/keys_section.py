@@ -11,7 +11,7 @@ from gui.preferences.catalogue import SectionText
 from gui.preferences.key_card import KeyCard, KeyText
 from gui.preferences.labels import ORIGIN_WORDS, ResultLine, Tone
 from gui.preferences.section import Card, Section
-from gui.preferences.settings_model import SettingsDesk
+from gui.preferences.settings_model import SettingsModel
 from gui.shell.tasks import Tasks
 from gui.theme.theme import set_property
 
@@ -51,10 +51,10 @@ KEYS: tuple[KeyText, ...] = (
 class KeysSection(Section):
     """Reads the keyring each time it is shown; the keyring's answer may take seconds, so it never waits."""
 
-    def __init__(self, text: SectionText, desk: SettingsDesk) -> None:
+    def __init__(self, text: SectionText, model: SettingsModel) -> None:
         super().__init__(text)
-        self._desk = desk
-        self._bridge = desk.bridge
+        self._model = model
+        self._bridge = model.bridge
         self._tasks = Tasks(self)
         self.keyring = Card()
         self.keyring.setAccessibleName("Keyring")
@@ -79,7 +79,7 @@ class KeysSection(Section):
             self.cards[key.name] = card
             self.anchors[key.name] = card
             self.add_card(card)
-        desk.changed.connect(self.shown)
+        model.changed.connect(self.shown)
 
     def shown(self) -> None:
         self._tasks.start(self._read_all(), key="read")
@@ -90,7 +90,7 @@ class KeysSection(Section):
         self._show_backend(backend)
         for card in self.cards.values():
             status = await self._bridge.call(self._bridge.core.keys.status(card.text.name))
-            origin = self._desk.store.origin(card.text.setting)
+            origin = self._model.store.origin(card.text.setting)
             card.show_status(status, locked_by=ORIGIN_WORDS.get(origin), origin=origin)
 
     def _read_backend(self) -> None:

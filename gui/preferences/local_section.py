@@ -14,7 +14,7 @@ from gui.preferences.catalogue import SectionText
 from gui.preferences.labels import ResultLine, label
 from gui.preferences.rows import add_setting_rows
 from gui.preferences.section import Card, Section
-from gui.preferences.settings_model import SettingsDesk
+from gui.preferences.settings_model import SettingsModel
 from gui.shell.tasks import Tasks
 from gui.theme.theme import set_button_icon, set_property, theme
 from gui.widgets.marks import Lamp, LampState
@@ -43,14 +43,14 @@ KINDS = {
 class LocalSection(Section):
     """The log is read while the section is on screen only."""
 
-    def __init__(self, text: SectionText, desk: SettingsDesk) -> None:
+    def __init__(self, text: SectionText, model: SettingsModel) -> None:
         super().__init__(text)
-        self._bridge = desk.bridge
+        self._bridge = model.bridge
         self._tasks = Tasks(self)
         self._phase = "stopped"
         self._lines: list[str] = []
         self._make_control_card()
-        add_setting_rows(self, desk)
+        add_setting_rows(self, model)
         self._make_log_card()
         self._timer = QTimer(self)
         self._timer.setInterval(LOG_PERIOD_MS)

@@ -24,10 +24,10 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from gui.preferences.catalogue import SECTIONS, Place, SectionText, find, places
+from gui.preferences.catalogue import SECTIONS, SearchTarget, SectionText, find, places
 from gui.preferences.labels import label
 from gui.preferences.section import Section
-from gui.preferences.settings_model import SettingsDesk
+from gui.preferences.settings_model import SettingsModel
 from gui.theme.theme import set_property, theme
 
 if TYPE_CHECKING:
@@ -88,9 +88,9 @@ class PreferencesPage(QWidget):
     def __init__(self, bridge: Bridge, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._bridge = bridge
-        self._desk: SettingsDesk | None = None
+        self._model: SettingsModel | None = None
         self._sections: dict[str, Section] = {}
-        self._places: tuple[Place, ...] = ()
+        self._places: tuple[SearchTarget, ...] = ()
         self._wanted = (SECTIONS[0].id, "")
         self._side = QWidget()
         self.search = QLineEdit()
@@ -167,12 +167,12 @@ class PreferencesPage(QWidget):
 
     def section(self, section: str) -> Section | None:
         """The built section, ``None`` while the core is starting."""
-        if self._desk is None and not self._connect():
+        if self._model is None and not self._connect():
             return None
         if section not in self._sections:
-            assert self._desk is not None
+            assert self._model is not None
             text = next(text for text in SECTIONS if text.id == section)
-            built = make_section(text, self._desk)
+            built = make_section(text, self._model)
             self._sections[section] = built
             self.stack.addWidget(built)
         return self._sections[section]
@@ -180,12 +180,12 @@ class PreferencesPage(QWidget):
     def _connect(self) -> bool:
         if self._bridge.status is None:
             return False
-        self._desk = SettingsDesk(self._bridge, self)
-        self._places = places(info.name for info in self._desk.infos().values() if not info.secret)
+        self._model = SettingsModel(self._bridge, self)
+        self._places = places(info.name for info in self._model.infos().values() if not info.secret)
         return True
 
     def _core_is_there(self) -> None:
-        if self._desk is None and self.isVisible():
+        if self._model is None and self.isVisible():
             self._open(*self._wanted)
 
     def _open(self, section: str, anchor: str = "") -> None:
@@ -205,7 +205,7 @@ class PreferencesPage(QWidget):
     def _fill_list(self) -> None:
         query = self.search.text().strip()
         self._clear.setVisible(bool(self.search.text()))
-        if self._desk is None:
+        if self._model is None:
             self._connect()
         self.list.blockSignals(True)
         self.list.clear()
@@ -306,7 +306,7 @@ class PreferencesPage(QWidget):
         )
 
 
-def make_section(text: SectionText, desk: SettingsDesk) -> Section:
+def make_section(text: SectionText, model: SettingsModel) -> Section:
     """Build a section on its first showing; most starts need none of them."""
     from gui.preferences.about_section import AboutSection
     from gui.preferences.appearance_section import AppearanceSection
@@ -317,12 +317,12 @@ def make_section(text: SectionText, desk: SettingsDesk) -> Section:
     from gui.preferences.shortcuts_section import ShortcutsSection
 
     makers: dict[str, Callable[[], Section]] = {
-        "keys": lambda: KeysSection(text, desk),
-        "local": lambda: LocalSection(text, desk),
-        "appearance": lambda: AppearanceSection(text, desk.current.home),
+        "keys": lambda: KeysSection(text, model),
+        "local": lambda: LocalSection(text, model),
+        "appearance": lambda: AppearanceSection(text, model.current.home),
         "shortcuts": lambda: ShortcutsSection(text),
-        "data": lambda: DataSection(text, desk),
-        "about": lambda: AboutSection(text, desk),
+        "data": lambda: DataSection(text, model),
+        "about": lambda: AboutSection(text, model),
     }
     make = makers.get(text.id)
-    return make() if make is not None else SettingsSection(text, desk)
+    return make() if make is not None else SettingsSection(text, model)

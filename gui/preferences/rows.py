@@ -20,7 +20,7 @@ from gui.preferences.catalogue import SETTINGS, SectionText, setting_text
 from gui.preferences.fields import ChoiceField, Field, PathField, SwitchField, TextField
 from gui.preferences.labels import ResultLine, label
 from gui.preferences.section import CARD_PADDING_PX, COLUMN_PX, Card, Section
-from gui.preferences.settings_model import SettingsDesk
+from gui.preferences.settings_model import SettingsModel
 from gui.shell.tasks import Tasks
 from gui.theme.theme import theme
 from gui.widgets.icon_button import IconButton
@@ -90,7 +90,7 @@ _ANY_WIDTH = (1 << 24) - 1  # QWIDGETSIZE_MAX
 class SettingRow(Sides):
     """Shows one setting and changes it at once. What was refused stays typed, with the reason under it."""
 
-    def __init__(self, section: Section, desk: SettingsDesk, info: SettingInfo) -> None:
+    def __init__(self, section: Section, model: SettingsModel, info: SettingInfo) -> None:
         text = setting_text(info.name)
         self.name = info.name
         self.field = make_field(info)
@@ -99,7 +99,7 @@ class SettingRow(Sides):
         self.note = label("", "caption", level="3", wrap=True)
         self.problem = ResultLine()
         super().__init__(section, text.label, info.description, self._make_control(), control_px=CONTROL_PX)
-        self._desk = desk
+        self._model = model
         self._tasks = Tasks(self)
         self._turn = asyncio.Lock()  # two quick changes are written in the order they were made
         self.name_label.setBuddy(self.field)
@@ -108,7 +108,7 @@ class SettingRow(Sides):
         self.field.reverted.connect(self._show)
         self.put_back.clicked.connect(self._start_put_back)
         self.setFocusProxy(self.field)
-        desk.changed.connect(self._show)
+        model.changed.connect(self._show)
         self._show()
 
     def _make_control(self) -> QWidget:
@@ -144,7 +144,7 @@ class SettingRow(Sides):
         return self.problem.text
 
     def _show(self) -> None:
-        info = self._desk.infos()[self.name]
+        info = self._model.infos()[self.name]
         # A refused entry is kept until it is corrected or given up, whatever else changes meanwhile.
         if not self.problem_text or self.sender() is self.field:
             self.field.show_value(shown_value(info.value))
@@ -159,7 +159,7 @@ class SettingRow(Sides):
         )
         self.note.setText(self._note(info))
         self.note.setVisible(bool(self.note.text()) and not self.problem_text)
-        if stored := next((p for p in self._desk.store.problems if p.name == self.name), None):
+        if stored := next((p for p in self._model.store.problems if p.name == self.name), None):
             self.problem.tell("held", "", stored.message)
 
     def _note(self, info: SettingInfo) -> str:
@@ -181,10 +181,10 @@ class SettingRow(Sides):
     async def _put(self, value: object) -> None:
         try:
             async with self._turn:
-                if value is None and self._desk.infos()[self.name].default is None:
-                    await self._desk.put_back(self.name)  # an emptied field means "not set"
+                if value is None and self._model.infos()[self.name].default is None:
+                    await self._model.put_back(self.name)  # an emptied field means "not set"
                 else:
-                    await self._desk.put(self.name, "" if value is None else value)
+                    await self._model.put(self.name, "" if value is None else value)
         except SignalboxError as refused:
             self._refuse(refused)
         else:
@@ -194,7 +194,7 @@ class SettingRow(Sides):
     async def _put_back(self) -> None:
         try:
             async with self._turn:
-                await self._desk.put_back(self.name)
+                await self._model.put_back(self.name)
         except SignalboxError as refused:
             self._refuse(refused)
         else:
@@ -221,16 +221,16 @@ class SettingRow(Sides):
 class SettingsSection(Section):
     """A section that is nothing but its settings."""
 
-    def __init__(self, text: SectionText, desk: SettingsDesk) -> None:
+    def __init__(self, text: SectionText, model: SettingsModel) -> None:
         super().__init__(text)
-        self.rows = add_setting_rows(self, desk)
+        self.rows = add_setting_rows(self, model)
 
 
-def add_setting_rows(section: Section, desk: SettingsDesk) -> dict[str, SettingRow]:
+def add_setting_rows(section: Section, model: SettingsModel) -> dict[str, SettingRow]:
     """Give ``section`` a card for each group of its settings, in the catalogue's order."""
     cards: dict[str, Card] = {}
     rows: dict[str, SettingRow] = {}
-    infos = desk.infos()
+    infos = model.infos()
     order = [*(name for name in SETTINGS if name in infos), *(name for name in infos if name not in SETTINGS)]
     for name in order:
         info, text = infos[name], setting_text(name)
@@ -239,7 +239,7 @@ def add_setting_rows(section: Section, desk: SettingsDesk) -> dict[str, SettingR
         if text.card not in cards:
             cards[text.card] = Card(text.card)
             section.add_card(cards[text.card])
-        row = SettingRow(section, desk, info)
+        row = SettingRow(section, model, info)
         cards[text.card].add_row(row)
         rows[name] = row
         section.anchors[name] = row

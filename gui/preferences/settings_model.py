@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from gui.shell.bridge import Bridge
 
 
-class SettingsDesk(QObject):
+class SettingsModel(QObject):
     """Carries reads and writes between setting rows and the core's ``SettingsStore``.
 
     Signals:

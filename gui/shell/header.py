@@ -13,7 +13,7 @@ from core.pricing.money import format_cost
 from gui.shell.pill import BAR_DROP, DETAIL_DROP, ICON_DROP, LIMIT_DROP, NO_LIMIT, SHORT, Pill, Tone
 from gui.theme.theme import set_property, theme
 from gui.widgets.formatting import count, limit_amount, time_left
-from gui.widgets.inline_row import Run
+from gui.widgets.inline_row import InlineRun
 from gui.widgets.marks import LampState
 
 if TYPE_CHECKING:
@@ -111,13 +111,13 @@ class HeaderStrip(QWidget):
         full: str,
     ) -> None:
         runs = [
-            Run(kind="icon", name=icon, token=f"{side}_text", drop=ICON_DROP),
-            Run(text=label, token="text3"),
-            Run(kind="lamp", name=lamp),
-            Run(text=word, token="text", weight=600),
+            InlineRun(kind="icon", name=icon, token=f"{side}_text", drop=ICON_DROP),
+            InlineRun(text=label, token="text3"),
+            InlineRun(kind="lamp", name=lamp),
+            InlineRun(text=word, token="text", weight=600),
         ]
         if detail:
-            runs.append(Run(text=detail, drop=DETAIL_DROP))
+            runs.append(InlineRun(text=detail, drop=DETAIL_DROP))
         said = ", ".join(part for part in (detail, full if full != detail else "") if part)
         self.pills[side].set_runs(runs, tone=tone, name=f"{label}: {word}", description=said)
 
@@ -127,10 +127,10 @@ class HeaderStrip(QWidget):
             self._show_unknown("requests", "Local today")
             return
         runs = [
-            Run(text="Local today", short="Today", token="text3"),
-            Run(text=count(done), token="text", weight=600),
-            Run(text=f"of {count(limit)}", gap=4, drop=LIMIT_DROP),
-            Run(kind="bar", share=done / limit if limit else 1.0, token="local", drop=BAR_DROP),
+            InlineRun(text="Local today", short="Today", token="text3"),
+            InlineRun(text=count(done), token="text", weight=600),
+            InlineRun(text=f"of {count(limit)}", gap=4, drop=LIMIT_DROP),
+            InlineRun(kind="bar", share=done / limit if limit else 1.0, token="local", drop=BAR_DROP),
         ]
         said = f"{count(done)} local requests today. The volume rule acts at {count(limit)}"
         name = f"Local today: {count(done)} of {count(limit)}"
@@ -143,8 +143,8 @@ class HeaderStrip(QWidget):
             return
         spent, held, limit = budget.spent_nanodollars, budget.held_nanodollars, budget.limit_nanodollars
         runs = [
-            Run(text=status.month, short=status.month[:3], token="text3"),
-            Run(text=format_cost(spent), token="text", weight=600),
+            InlineRun(text=status.month, short=status.month[:3], token="text3"),
+            InlineRun(text=format_cost(spent), token="text", weight=600),
         ]
         tone: Tone = ""
         name = f"{status.month}: {format_cost(spent)}"
@@ -152,8 +152,8 @@ class HeaderStrip(QWidget):
         if limit is not None:
             share = spent / limit if limit else float(spent > 0)
             held_share = held / limit if limit else 0.0
-            runs.append(Run(text=f"of {limit_amount(limit)}", gap=4, drop=LIMIT_DROP))
-            runs.append(Run(kind="bar", share=share, held=held_share, token="api", drop=BAR_DROP))
+            runs.append(InlineRun(text=f"of {limit_amount(limit)}", gap=4, drop=LIMIT_DROP))
+            runs.append(InlineRun(kind="bar", share=share, held=held_share, token="api", drop=BAR_DROP))
             name += f" of {limit_amount(limit)}"
             said += f", {format_cost(max(0, limit - spent - held))} free of {limit_amount(limit)}"
             if limit and share + held_share >= _BUDGET_WARNING:
@@ -166,9 +166,9 @@ class HeaderStrip(QWidget):
         """The ledger can't be read: say so, and never show 0."""
         short = "Today" if pill == "requests" else label[:3]
         runs = [
-            Run(text=label, short=short, token="text3"),
-            Run(kind="lamp", name="failed", drop=LIMIT_DROP),  # the border says it as well
-            Run(text="Not available", short="Unknown", token="text", weight=600),
+            InlineRun(text=label, short=short, token="text3"),
+            InlineRun(kind="lamp", name="failed", drop=LIMIT_DROP),  # the border says it as well
+            InlineRun(text="Not available", short="Unknown", token="text", weight=600),
         ]
         self.pills[pill].set_runs(
             runs, tone="danger", name=f"{label}: not available", description="The ledger can't be read"

@@ -11,7 +11,7 @@ from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import QWidget
 
 from gui.theme.theme import theme
-from gui.widgets.inline_row import Run, paint_runs, row_width
+from gui.widgets.inline_row import InlineRun, paint_runs, row_width
 from gui.widgets.marks import BusyTurn, paint_focus_ring
 from gui.widgets.painted_button import PaintedButton, paint_box
 
@@ -32,12 +32,14 @@ class Pill(PaintedButton):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._runs: list[Run] = []
+        self._runs: list[InlineRun] = []
         self._tone: Tone = ""
         self._density = 0
         self._turn = BusyTurn(self)
 
-    def set_runs(self, runs: Sequence[Run], *, tone: Tone = "", name: str, description: str = "") -> None:
+    def set_runs(
+        self, runs: Sequence[InlineRun], *, tone: Tone = "", name: str, description: str = ""
+    ) -> None:
         """Show a row. ``name`` and ``description`` are the same facts for a screen reader and the tooltip."""
         self._runs, self._tone = list(runs), tone
         self._turn.set_busy(any(run.kind == "lamp" and run.name == "busy" for run in runs))
@@ -58,7 +60,7 @@ class Pill(PaintedButton):
             self._density = density
             self._on_theme()
 
-    def shown(self, density: int | None = None) -> list[Run]:
+    def shown(self, density: int | None = None) -> list[InlineRun]:
         """Return the runs that a density shows."""
         level = self._density if density is None else density
         kept = [run for run in self._runs if run.drop == 0 or run.drop <= DETAIL_DROP - level]

@@ -248,7 +248,7 @@ class Window(QWidget):
 
     def _show_notices(self, status: CoreStatus) -> None:
         notices = [self._notice_of(problem) for problem in status.problems]
-        titles = self.chat.paused_desk.titles()
+        titles = self.chat.paused_controller.titles()
         # The chat page asks with a card of its own.
         on_chat = self._stack.currentWidget() is self.chat
         notices += [self._paused_notice(paused, titles, quiet=on_chat) for paused in status.paused]
@@ -272,8 +272,8 @@ class Window(QWidget):
             title=paused_title(titles.get(name)),
             text=paused_sentence(paused.per_minute),
             actions=(
-                ("Let it go on", lambda: self.chat.paused_desk.resume(name)),
-                ("Keep it paused", lambda: self.chat.paused_desk.keep(name)),
+                ("Let it go on", lambda: self.chat.paused_controller.resume(name)),
+                ("Keep it paused", lambda: self.chat.paused_controller.keep(name)),
             ),
             quiet=quiet,
         )

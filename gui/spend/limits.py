@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
-from core.ledger.limits import LimitStanding, project_of, unit_of
+from core.ledger.limits import LimitUsage, project_of, unit_of
 from gui.preferences.labels import ResultLine, label
 from gui.theme.theme import theme
 from gui.widgets.budget_bar import BudgetSummary, amount
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from core.services.status import LedgerCheck
 
 
-def limit_words(standing: LimitStanding, month: str) -> str:
+def limit_words(standing: LimitUsage, month: str) -> str:
     """Return ``November``, ``Today``, ``Project website, November`` or ``Tokens today``."""
     if unit_of(standing.limit) == "tokens":
         return "Tokens today"
@@ -28,7 +28,7 @@ def limit_words(standing: LimitStanding, month: str) -> str:
     return f"Project {project}, {window}" if project else window
 
 
-def amount_words(standing: LimitStanding) -> str:
+def amount_words(standing: LimitUsage) -> str:
     """Return the limit itself, ``$500`` or ``100,000 tokens``."""
     if standing.unit == "tokens":
         return amount(standing.amount, "tokens")
@@ -64,7 +64,7 @@ class LimitBars(QWidget):
         self._bars: list[BudgetSummary] = []
         self._lines: list[tuple[str, ResultLine]] = []
 
-    def show_limits(self, standings: Sequence[LimitStanding], month: str) -> None:
+    def show_limits(self, standings: Sequence[LimitUsage], month: str) -> None:
         key = tuple(standing.limit for standing in standings)
         if key != self._key:
             self._rebuild(standings, month)
@@ -85,7 +85,7 @@ class LimitBars(QWidget):
                 word = "Armed" if found.armed else "Not armed"
                 line.tell("ok" if found.armed else "danger", word, found.detail)
 
-    def _rebuild(self, standings: Sequence[LimitStanding], month: str) -> None:
+    def _rebuild(self, standings: Sequence[LimitUsage], month: str) -> None:
         while (item := self._column.takeAt(0)) is not None:
             widget = item.widget()
             if widget is not None:  # pyright: ignore[reportUnnecessaryComparison]

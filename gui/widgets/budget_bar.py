@@ -10,7 +10,7 @@ from core.ledger.limits import Unit
 from core.pricing.money import format_cost
 from gui.theme.theme import theme
 from gui.widgets.formatting import limit_amount
-from gui.widgets.inline_row import Run, narrow, paint_runs, row_width
+from gui.widgets.inline_row import InlineRun, narrow, paint_runs, row_width
 from gui.widgets.marks import paint_bar
 from gui.widgets.painted_button import Painted
 
@@ -76,13 +76,13 @@ class _Legend(QWidget):
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
-        self.groups: list[list[Run]] = []
+        self.groups: list[list[InlineRun]] = []
         policy = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         policy.setHeightForWidth(True)
         self.setSizePolicy(policy)
 
-    def _lines(self, width: int) -> list[list[Run]]:
-        lines: list[list[Run]] = []
+    def _lines(self, width: int) -> list[list[InlineRun]]:
+        lines: list[list[InlineRun]] = []
         for group in self.groups:
             if lines and row_width([*lines[-1], *group]) <= width:
                 lines[-1] += group
@@ -135,14 +135,14 @@ class BudgetSummary(QWidget):
         self._bar.set_amounts(spent, held, limit, unit=unit)
         groups = [
             [
-                Run(kind="swatch", token="api"),
-                Run(text=amount(spent, unit), token="text", weight=600, gap=6),
-                Run(text=_SPENT[unit], gap=6),
+                InlineRun(kind="swatch", token="api"),
+                InlineRun(text=amount(spent, unit), token="text", weight=600, gap=6),
+                InlineRun(text=_SPENT[unit], gap=6),
             ],
             [
-                Run(kind="hatch", gap=16),
-                Run(text=amount(held, unit), token="held_text", weight=600, gap=6),
-                Run(text=f"held by {held_count:,}" if held_count else "held", gap=6),
+                InlineRun(kind="hatch", gap=16),
+                InlineRun(text=amount(held, unit), token="held_text", weight=600, gap=6),
+                InlineRun(text=f"held by {held_count:,}" if held_count else "held", gap=6),
             ],
         ]
         free = None if limit is None else max(0, limit - spent - held)
@@ -150,13 +150,16 @@ class BudgetSummary(QWidget):
             words = "asked for" if free is None else f"asked for, {amount(free, unit)} free"
             groups.append(
                 [
-                    Run(text=amount(asked, unit), token="danger_text", weight=600, gap=16),
-                    Run(text=words, gap=6),
+                    InlineRun(text=amount(asked, unit), token="danger_text", weight=600, gap=16),
+                    InlineRun(text=words, gap=6),
                 ]
             )
         elif free is not None:
             groups.append(
-                [Run(text=amount(free, unit), token="text", weight=600, gap=16), Run(text="free", gap=6)]
+                [
+                    InlineRun(text=amount(free, unit), token="text", weight=600, gap=16),
+                    InlineRun(text="free", gap=6),
+                ]
             )
         self._legend.groups = groups
         words = " ".join(run.text for group in groups for run in group if run.text)

@@ -11,7 +11,7 @@ from typing import Literal
 
 from core.chat import (
     CachePlan,
-    CacheToll,
+    CacheSwitchCost,
     ChatResult,
     ContextEconomy,
     RequestStep,
@@ -203,7 +203,7 @@ def _cache_words(plan: CachePlan) -> str:
     return f"{count(plan.prefix_tokens)} tokens for {lifetime}, {saving}; {plan.reason}"
 
 
-def toll_words(toll: CacheToll, at: datetime | None, now: datetime) -> str:
+def toll_words(toll: CacheSwitchCost, at: datetime | None, now: datetime) -> str:
     """Return what leaving a warm side costs; ``at`` is when that was so, ``None`` for now."""
     where = "the API" if toll.side == "api" else SIDE_WORDS[toll.side]
     tokens = count(toll.cached_tokens)

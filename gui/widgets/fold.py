@@ -7,7 +7,7 @@ from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from gui.theme.theme import set_property, theme
-from gui.widgets.inline_row import Run, paint_runs, row_width
+from gui.widgets.inline_row import InlineRun, paint_runs, row_width
 from gui.widgets.marks import paint_focus_ring
 from gui.widgets.painted_button import PaintedButton
 
@@ -28,9 +28,9 @@ class _FoldButton(PaintedButton):
         self._open = is_open
         self.update()
 
-    def runs(self) -> list[Run]:
-        caret = Run(kind="icon", name="caret-down" if self._open else "caret-right", size=12)
-        return [caret, Run(text=self.text(), token="text", weight=600, gap=4)]
+    def runs(self) -> list[InlineRun]:
+        caret = InlineRun(kind="icon", name="caret-down" if self._open else "caret-right", size=12)
+        return [caret, InlineRun(text=self.text(), token="text", weight=600, gap=4)]
 
     def sizeHint(self) -> QSize:
         return QSize(round(row_width(self.runs()) + 0.5) + theme().px(6), theme().px(24))

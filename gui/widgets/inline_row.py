@@ -22,7 +22,7 @@ _ELLIPSIS_ROOM = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class InlineRun:
     """One piece of a row. ``gap`` is the space before it and ``size`` its side or length, px before zoom.
 
     ``drop`` 0 never leaves. ``name`` is the icon, or the lamp's state. ``share`` and ``held`` fill a bar.
@@ -54,7 +54,7 @@ def text_width(text: str, role: str = "small", weight: int = 400) -> float:
     return QFontMetricsF(_font(text, role, weight)).horizontalAdvance(text)
 
 
-def run_width(run: Run) -> float:
+def run_width(run: InlineRun) -> float:
     """Return a run's own width in pixels, without its gap."""
     px = theme().px
     if run.kind == "text":
@@ -66,13 +66,13 @@ def run_width(run: Run) -> float:
     return float(px(run.size or {"icon": 16, "lamp": 10, "bar": 48, "hatch": 10, "swatch": 10}[run.kind]))
 
 
-def row_width(runs: Sequence[Run]) -> float:
+def row_width(runs: Sequence[InlineRun]) -> float:
     """Return the width of a whole row; the first run's gap does not count."""
     px = theme().px
     return sum(run_width(run) + (px(run.gap) if index else 0) for index, run in enumerate(runs))
 
 
-def narrow(runs: Sequence[Run], width: float) -> list[Run]:
+def narrow(runs: Sequence[InlineRun], width: float) -> list[InlineRun]:
     """Return the runs that fit in ``width``, dropping the highest ``drop`` first."""
     kept = list(runs)
     while row_width(kept) > width:
@@ -83,7 +83,7 @@ def narrow(runs: Sequence[Run], width: float) -> list[Run]:
     return kept
 
 
-def paint_runs(painter: QPainter, box: QRectF, runs: Sequence[Run], phase: int = 0) -> float:
+def paint_runs(painter: QPainter, box: QRectF, runs: Sequence[InlineRun], phase: int = 0) -> float:
     """Paint a row from the left of ``box``, centred in its height; returns the x where it ended."""
     unit = theme()
     kept = narrow(runs, box.width())
@@ -101,7 +101,7 @@ def paint_runs(painter: QPainter, box: QRectF, runs: Sequence[Run], phase: int =
     return x
 
 
-def _paint_run(painter: QPainter, cell: QRectF, run: Run, phase: int) -> None:
+def _paint_run(painter: QPainter, cell: QRectF, run: InlineRun, phase: int) -> None:
     unit = theme()
     if run.kind in ("text", "tag"):
         font = _font(run.text, run.role, run.weight)

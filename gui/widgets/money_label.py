@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QWidget
 from core.pricing.money import format_cost
 from gui.theme.theme import theme
 from gui.widgets.formatting import NO_CHARGE, NO_CHARGE_WHY, CostKind
-from gui.widgets.inline_row import Run, paint_runs, row_width
+from gui.widgets.inline_row import InlineRun, paint_runs, row_width
 from gui.widgets.painted_button import Painted
 
 _SPOKEN: dict[str, str] = {
@@ -23,7 +23,7 @@ _SPOKEN: dict[str, str] = {
 
 def cost_runs(
     nanodollars: int | None, kind: CostKind = "settled", *, role: str = "small", gap: int = 8, drop: int = 0
-) -> list[Run]:
+) -> list[InlineRun]:
     """Return the runs of a cost, for rows that contain one.
 
     ``None`` is unpriced, but for the local kinds (``loaded``, ``cash``), where it means that the machine's
@@ -31,22 +31,22 @@ def cost_runs(
     """
     if nanodollars is None:
         if kind in ("loaded", "cash"):
-            return [Run(text=NO_CHARGE, token="text2", role=role, gap=gap, drop=drop)]
-        return [Run(kind="tag", text="Unpriced", token="held_text", role=role, gap=gap, drop=drop)]
+            return [InlineRun(text=NO_CHARGE, token="text2", role=role, gap=gap, drop=drop)]
+        return [InlineRun(kind="tag", text="Unpriced", token="held_text", role=role, gap=gap, drop=drop)]
     if kind == "unpriced":
-        return [Run(kind="tag", text="Unpriced", token="held_text", role=role, gap=gap, drop=drop)]
+        return [InlineRun(kind="tag", text="Unpriced", token="held_text", role=role, gap=gap, drop=drop)]
     if kind == "estimate":
-        return [Run(text=format_cost(nanodollars, estimate=True), role=role, gap=gap, drop=drop)]
+        return [InlineRun(text=format_cost(nanodollars, estimate=True), role=role, gap=gap, drop=drop)]
     amount = format_cost(nanodollars)
     if kind == "held":
         return [
-            Run(kind="hatch", gap=gap, drop=drop),
-            Run(text=amount, token="held_text", weight=600, role=role, gap=6, drop=drop),
-            Run(text="held", role=role, gap=4, drop=drop),
+            InlineRun(kind="hatch", gap=gap, drop=drop),
+            InlineRun(text=amount, token="held_text", weight=600, role=role, gap=6, drop=drop),
+            InlineRun(text="held", role=role, gap=4, drop=drop),
         ]
-    runs = [Run(text=amount, token="text", weight=600, role=role, gap=gap, drop=drop)]
+    runs = [InlineRun(text=amount, token="text", weight=600, role=role, gap=gap, drop=drop)]
     if kind in ("cash", "loaded"):
-        runs.append(Run(text=kind, role=role, gap=4, drop=drop))
+        runs.append(InlineRun(text=kind, role=role, gap=4, drop=drop))
     return runs
 
 
@@ -65,7 +65,7 @@ class MoneyLabel(Painted):
     def __init__(self, parent: QWidget | None = None, *, role: str = "small") -> None:
         super().__init__(parent)
         self._role = role
-        self._runs: list[Run] = []
+        self._runs: list[InlineRun] = []
 
     def set_cost(self, nanodollars: int | None, kind: CostKind = "settled", tooltip: str = "") -> None:
         """Show a cost. ``tooltip`` has the other figure, the price date and the formula."""

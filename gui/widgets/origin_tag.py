@@ -7,7 +7,7 @@ from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import QWidget
 
 from gui.theme.theme import theme
-from gui.widgets.inline_row import Run, paint_runs, row_width
+from gui.widgets.inline_row import InlineRun, paint_runs, row_width
 from gui.widgets.painted_button import Painted
 
 ORIGIN_WORDS: dict[str, str] = {
@@ -48,9 +48,9 @@ class OriginTag(Painted):
         self.setAccessibleDescription(tooltip)
         self._restyle()
 
-    def _row(self) -> list[Run]:
-        runs = [Run(kind="icon", name="lock-simple", size=12)] if self._locked else []
-        return [*runs, Run(text=self.text, role="caption", weight=500, gap=4)]
+    def _row(self) -> list[InlineRun]:
+        runs = [InlineRun(kind="icon", name="lock-simple", size=12)] if self._locked else []
+        return [*runs, InlineRun(text=self.text, role="caption", weight=500, gap=4)]
 
     def sizeHint(self) -> QSize:
         px = theme().px

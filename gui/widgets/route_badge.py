@@ -22,7 +22,7 @@ from gui.widgets.formatting import (
     timing,
     token_counts,
 )
-from gui.widgets.inline_row import Run, narrow, paint_runs, row_width
+from gui.widgets.inline_row import InlineRun, narrow, paint_runs, row_width
 from gui.widgets.marks import BusyTurn, paint_focus_ring
 from gui.widgets.money_label import cost_runs, spoken_cost
 from gui.widgets.painted_button import PaintedButton
@@ -41,7 +41,7 @@ class RouteBadge(PaintedButton):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._side: Side | None = None
-        self._body: list[Run] = []
+        self._body: list[InlineRun] = []
         self._decision: RouteDecision | None = None
         self._turn = BusyTurn(self)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
@@ -56,11 +56,11 @@ class RouteBadge(PaintedButton):
 
     def set_waiting(self, goal: str, words: str, detail: str) -> None:
         """Say what the request waits for: ``for Local``, and the same with place and time, which run down."""
-        lamp = Run(kind="lamp", name="busy", gap=_PAD)
+        lamp = InlineRun(kind="lamp", name="busy", gap=_PAD)
         if self._decision is None:
-            body = [replace(lamp, gap=0), Run(text=words, token="text", gap=6, elide=True)]
+            body = [replace(lamp, gap=0), InlineRun(text=words, token="text", gap=6, elide=True)]
         else:
-            body = [*self._reason(), self._divider(), lamp, Run(text=f"Waiting {words}", gap=6)]
+            body = [*self._reason(), self._divider(), lamp, InlineRun(text=f"Waiting {words}", gap=6)]
         # The name stays the same while the time runs down: a screen reader hears it once.
         self._show(body, f"Waiting {goal}", busy=True, tooltip=detail)
 
@@ -72,13 +72,13 @@ class RouteBadge(PaintedButton):
         body = [
             *self._reason(),
             self._divider(),
-            Run(kind="lamp", name="busy", gap=_PAD),
-            Run(text=words, gap=6),
+            InlineRun(kind="lamp", name="busy", gap=_PAD),
+            InlineRun(text=words, gap=6),
         ]
         if held:
             body.append(self._divider())
-            body.append(Run(text=format_cost(held), token="held_text", weight=600, gap=_PAD))
-            body.append(Run(text="held", gap=4))
+            body.append(InlineRun(text=format_cost(held), token="held_text", weight=600, gap=_PAD))
+            body.append(InlineRun(text="held", gap=4))
         # The description stays the same while tokens arrive: a screen reader hears it once, not per token.
         self._show(body, "Streaming", busy=True, tooltip="")
 
@@ -88,10 +88,10 @@ class RouteBadge(PaintedButton):
         cost, kind = cost_of(result)
         tokens, times = token_counts(result.usage, estimated=result.usage_estimated), timing(result)
         body = [*self._reason(result.side), *self._steps(result)]
-        body += [self._divider(_TOKENS_DROP), Run(text=tokens, gap=_PAD, drop=_TOKENS_DROP)]
+        body += [self._divider(_TOKENS_DROP), InlineRun(text=tokens, gap=_PAD, drop=_TOKENS_DROP)]
         body += self._cost(result)
         if times:
-            body += [self._divider(_TIMING_DROP), Run(text=times, gap=_PAD, drop=_TIMING_DROP)]
+            body += [self._divider(_TIMING_DROP), InlineRun(text=times, gap=_PAD, drop=_TIMING_DROP)]
         paid = "replayed, not paid again" if result.replayed else spoken_cost(cost, kind)
         if result.unresolved_nanodollars:
             unsettled = f"{format_cost(result.unresolved_nanodollars)} not settled yet"
@@ -100,26 +100,26 @@ class RouteBadge(PaintedButton):
         self._show(body, spoken, busy=False, tooltip=f"{spoken}\n{cost_tooltip(result)}", side=result.side)
 
     @staticmethod
-    def _steps(result: ChatResult) -> list[Run]:
+    def _steps(result: ChatResult) -> list[InlineRun]:
         """Waited, retried, repaired; and whether the answer matches the schema that was asked for."""
-        runs: list[Run] = []
+        runs: list[InlineRun] = []
         summary = steps_summary(result)
         if summary:
             runs.append(RouteBadge._divider(_STEPS_DROP))
-            runs.append(Run(text=summary[:1].upper() + summary[1:], gap=_PAD, drop=_STEPS_DROP))
+            runs.append(InlineRun(text=summary[:1].upper() + summary[1:], gap=_PAD, drop=_STEPS_DROP))
         if result.schema_valid is not None:
             icon, token = ("check-circle-fill", "ok") if result.schema_valid else ("warning-fill", "danger")
             words = "Valid" if result.schema_valid else "Not valid"
             runs.append(RouteBadge._divider(_STEPS_DROP))
-            runs.append(Run(kind="icon", name=icon, token=token, size=14, gap=_PAD, drop=_STEPS_DROP))
-            runs.append(Run(text=words, gap=4, drop=_STEPS_DROP))
+            runs.append(InlineRun(kind="icon", name=icon, token=token, size=14, gap=_PAD, drop=_STEPS_DROP))
+            runs.append(InlineRun(text=words, gap=4, drop=_STEPS_DROP))
         return runs
 
-    def _cost(self, result: ChatResult) -> list[Run]:
+    def _cost(self, result: ChatResult) -> list[InlineRun]:
         """What was paid, and beside it what is counted but not settled."""
         cost, kind = cost_of(result)
         if result.replayed:
-            return [self._divider(), Run(text="Not paid again", token="text", weight=600, gap=_PAD)]
+            return [self._divider(), InlineRun(text="Not paid again", token="text", weight=600, gap=_PAD)]
         # Without a usage the price says nothing: what is counted is all that is known.
         shown = cost_runs(cost, kind, gap=_PAD) if result.usage or not result.unresolved_nanodollars else []
         runs = [self._divider(), *shown]
@@ -135,8 +135,8 @@ class RouteBadge(PaintedButton):
         body = [
             *self._reason(),
             self._divider(),
-            Run(kind="lamp", name="failed", gap=_PAD),
-            Run(text=words, token="danger_text", gap=6, elide=True),
+            InlineRun(kind="lamp", name="failed", gap=_PAD),
+            InlineRun(text=words, token="danger_text", gap=6, elide=True),
         ]
         if settled:
             body += [self._divider(), *cost_runs(settled, gap=_PAD)]
@@ -144,22 +144,22 @@ class RouteBadge(PaintedButton):
 
     # -- painting --------------------------------------------------------------------------------
 
-    def _reason(self, side: Side | None = None) -> list[Run]:
+    def _reason(self, side: Side | None = None) -> list[InlineRun]:
         decision = self._decision
         self._side = side or (decision.side if decision else None)
         reason = decision.reason if decision else ""
         if decision and decision.fell_back_from:
             reason = f"Fell back from {side_word(decision.fell_back_from)}. {reason}"
-        return [Run(text=reason, token="text", elide=True)]
+        return [InlineRun(text=reason, token="text", elide=True)]
 
     @staticmethod
-    def _divider(drop: int = 0) -> Run:
-        return Run(kind="divider", gap=_PAD, drop=drop)
+    def _divider(drop: int = 0) -> InlineRun:
+        return InlineRun(kind="divider", gap=_PAD, drop=drop)
 
     def _show(
-        self, body: list[Run], spoken: str, *, busy: bool, tooltip: str, side: Side | None = None
+        self, body: list[InlineRun], spoken: str, *, busy: bool, tooltip: str, side: Side | None = None
     ) -> None:
-        caret = [self._divider(), Run(kind="icon", name="caret-right", size=12, gap=_PAD)]
+        caret = [self._divider(), InlineRun(kind="icon", name="caret-right", size=12, gap=_PAD)]
         before = row_width(self._body)
         self._body = [*body, *caret] if self._decision is not None else body
         self._turn.set_busy(busy)
@@ -173,18 +173,18 @@ class RouteBadge(PaintedButton):
             self.updateGeometry()
         self.update()
 
-    def _side_runs(self) -> list[Run]:
+    def _side_runs(self) -> list[InlineRun]:
         if self._decision is None:
             return [
-                Run(kind="icon", name="hourglass-medium", token="text2", size=14),
-                Run(text="Waiting", token="text2", weight=600, gap=6),
+                InlineRun(kind="icon", name="hourglass-medium", token="text2", size=14),
+                InlineRun(text="Waiting", token="text2", weight=600, gap=6),
             ]
         token = "text2" if self._side is None else f"{self._side}_text"
         icon = "prohibit" if self._side is None else SIDE_ICONS[self._side]
         word = side_word(self._side)
         return [
-            Run(kind="icon", name=icon, token=token, size=14),
-            Run(text=word, token=token, weight=600, gap=6),
+            InlineRun(kind="icon", name=icon, token=token, size=14),
+            InlineRun(text=word, token=token, weight=600, gap=6),
         ]
 
     def _side_width(self) -> int:

@@ -10,7 +10,7 @@ from core.chat import RouteDecision, Side
 from core.pricing.money import format_cost
 from gui.theme.theme import theme
 from gui.widgets.formatting import NO_CHARGE, NO_CHARGE_WHY, SIDE_ICONS, side_word
-from gui.widgets.inline_row import Run, paint_runs, row_width, text_width
+from gui.widgets.inline_row import InlineRun, paint_runs, row_width, text_width
 from gui.widgets.marks import paint_points
 from gui.widgets.painted_button import Painted
 
@@ -104,27 +104,29 @@ class RouteLine(Painted):
     def minimumSizeHint(self) -> QSize:
         return QSize(theme().px(240), theme().px(34))
 
-    def _words(self) -> list[Run]:
+    def _words(self) -> list[InlineRun]:
         decision = self._decision
         if decision is None:
-            return [Run(text=self._note, token="text3", elide=True)]
+            return [InlineRun(text=self._note, token="text3", elide=True)]
         token = "danger_text" if decision.side is None else f"{decision.side}_text"
         return [
-            Run(text=side_word(decision.side), token=token, weight=600),
-            Run(text=decision.reason, elide=True),
+            InlineRun(text=side_word(decision.side), token=token, weight=600),
+            InlineRun(text=decision.reason, elide=True),
         ]
 
-    def _columns(self) -> list[list[Run]]:
+    def _columns(self) -> list[list[InlineRun]]:
         if self._decision is None:
             return []
-        columns: list[list[Run]] = []
+        columns: list[list[InlineRun]] = []
         for side in ("local", "api"):
             chosen = self._decision.side == side
             text = self._estimate(side)
-            figure = Run(text=text, token="text" if chosen else "text2", weight=600 if chosen else 400, gap=6)
+            figure = InlineRun(
+                text=text, token="text" if chosen else "text2", weight=600 if chosen else 400, gap=6
+            )
             if text == "Unpriced":
-                figure = Run(kind="tag", text=text, token="held_text", gap=6)
-            columns.append([Run(kind="icon", name=SIDE_ICONS[side], token=f"{side}_text"), figure])
+                figure = InlineRun(kind="tag", text=text, token="held_text", gap=6)
+            columns.append([InlineRun(kind="icon", name=SIDE_ICONS[side], token=f"{side}_text"), figure])
         return columns
 
     def paintEvent(self, event: QPaintEvent) -> None:

@@ -9,7 +9,7 @@ from PySide6.QtGui import QPainter, QPainterPath, QPaintEvent, QPen
 from PySide6.QtWidgets import QButtonGroup, QHBoxLayout, QRadioButton, QSizePolicy, QWidget
 
 from gui.theme.theme import theme
-from gui.widgets.inline_row import Run, paint_runs, row_width
+from gui.widgets.inline_row import InlineRun, paint_runs, row_width
 from gui.widgets.marks import paint_focus_ring
 from gui.widgets.painted_button import paint_box
 
@@ -24,12 +24,12 @@ class _Segment(QRadioButton):
         self.setAccessibleName(label)
         self.setAttribute(Qt.WidgetAttribute.WA_Hover)
 
-    def runs(self, *, chosen: bool) -> list[Run]:
+    def runs(self, *, chosen: bool) -> list[InlineRun]:
         token = "onInk" if chosen else "text2" if self.isEnabled() else "text3"
-        runs: list[Run] = []
+        runs: list[InlineRun] = []
         if self._icon:
-            runs.append(Run(kind="icon", name=self._icon, token=token))
-        runs.append(Run(text=self._label, token=token, weight=600 if chosen else 400))
+            runs.append(InlineRun(kind="icon", name=self._icon, token=token))
+        runs.append(InlineRun(text=self._label, token=token, weight=600 if chosen else 400))
         return runs
 
     def sizeHint(self) -> QSize:

@@ -137,7 +137,7 @@ async def test_a_ledger_of_the_first_release_is_brought_up_to_date(
 ) -> None:
     import psycopg
 
-    dump = (ROOT / "tests/core/spend/ledger_v1.sql").read_text(encoding="utf-8")
+    dump = (ROOT / "tests/core/ledger/ledger_v1.sql").read_text(encoding="utf-8")
     dump = dump.replace("id INTEGER NOT NULL", "id BIGSERIAL NOT NULL", 1).replace(
         " DOUBLE,", " DOUBLE PRECISION,"
     )

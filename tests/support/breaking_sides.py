@@ -29,18 +29,18 @@ from core.errors import SignalboxError
 from core.ledger.ledger import Ledger
 from core.pricing.prices import PriceTable
 from core.providers.base import Capabilities, CheckResult, InferenceProvider
-from core.routing.admission import Admission, Track
+from core.routing.admission import AdmissionControl, Backend
 from core.routing.circuit_breaker import Breaker, Breakers
-from core.routing.idempotency import Answers
+from core.routing.idempotency import ResponseCache
 from core.routing.local_queue import LocalQueue
-from core.routing.machine_time import LocalMachine
-from core.routing.observers import Watchers
-from core.routing.output_check import Judge
+from core.routing.machine_time import CostMeter
+from core.routing.observers import RequestObservers
+from core.routing.output_check import OutputChecker
 from core.routing.policy import Health, SideState
-from core.routing.preparation import Shaper
-from core.routing.recovery import Backoff, Following
+from core.routing.preparation import RequestPreparer
+from core.routing.recovery import Backoff, RecoveryPlanner
 from core.routing.router import Router
-from core.routing.settlement import Settling
+from core.routing.settlement import Settlement
 from core.settings import Settings
 from core.structured.scoreboard import Scoreboard
 from core.telemetry.metrics import Metrics
@@ -186,8 +186,8 @@ class Workshop:
         self._home = home
         self._prices = PriceTable()
         self._scoreboard = Scoreboard()
-        self._judge = Judge(self._scoreboard)
-        self._watchers = Watchers(Metrics(), Tracer(), self._judge)
+        self._checker = OutputChecker(self._scoreboard)
+        self._observers = RequestObservers(Metrics(), Tracer(), self._checker)
 
     async def ask(
         self,
@@ -204,17 +204,17 @@ class Workshop:
         providers = {
             side: BreakingProvider(side, behaviours[side], told.asked, context_tokens[side]) for side in sides
         }
-        tracks: dict[Side, Track] = {side: BreakingTrack(providers[side], health[side]) for side in sides}
-        router = self._router(settings, tracks)
+        backends: dict[Side, Backend] = {side: BreakingTrack(providers[side], health[side]) for side in sides}
+        router = self._router(settings, backends)
         async with aclosing(router.stream(request)) as events:
             async for event in events:
                 told.events.append(event)
         told.left_open = sum(provider.asked - provider.closed for provider in providers.values())
         return told
 
-    def _router(self, settings: Settings, tracks: dict[Side, Track]) -> Router:
-        machine = LocalMachine()
-        shaper = Shaper(
+    def _router(self, settings: Settings, backends: dict[Side, Backend]) -> Router:
+        machine = CostMeter()
+        preparer = RequestPreparer(
             settings=lambda: settings,
             prices=self._prices,
             machine=machine,
@@ -223,11 +223,11 @@ class Workshop:
             local_model=lambda: MODELS["local"],
             prefill_tokens_per_s=lambda: None,
         )
-        admission = Admission(
+        admission = AdmissionControl(
             settings=lambda: settings,
             ledger=lambda: self.ledger,
-            tracks=tracks,
-            shaper=shaper,
+            backends=backends,
+            preparer=preparer,
             queue=LocalQueue(time.monotonic),
             machine=machine,
             wait_for_local=_no_wait,
@@ -235,14 +235,14 @@ class Workshop:
         return Router(
             settings=lambda: settings,
             ledger=lambda: self.ledger,
-            tracks=tracks,
+            backends=backends,
             admission=admission,
-            shaper=shaper,
-            settling=Settling(self._prices),
-            judge=self._judge,
-            watchers=self._watchers,
-            following=Following(lambda: settings, admission, Backoff(random=lambda: 0.0)),
-            answers=Answers(time.monotonic),
+            preparer=preparer,
+            settlement=Settlement(self._prices),
+            checker=self._checker,
+            observers=self._observers,
+            following=RecoveryPlanner(lambda: settings, admission, Backoff(random=lambda: 0.0)),
+            answers=ResponseCache(time.monotonic),
         )
 
 

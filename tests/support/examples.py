@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from core.chat import (
     CacheMarks,
     CachePlan,
-    CacheToll,
+    CacheSwitchCost,
     ChatResult,
     ContextEconomy,
     Estimate,
@@ -111,7 +111,7 @@ EVENTFUL = replace(
             prefix_tokens=4_120,
             saving_nanodollars=9_400_000,
         ),
-        toll=CacheToll(side="api", cached_tokens=9_000, nanodollars=20_000_000, expires_in_s=200),
+        toll=CacheSwitchCost(side="api", cached_tokens=9_000, nanodollars=20_000_000, expires_in_s=200),
         economy=ContextEconomy(trimmed_tokens=2_400, dropped_turns=6, saved_nanodollars=7_200_000),
     ),
     steps=(

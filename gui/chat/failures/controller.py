@@ -44,7 +44,7 @@ ELSEWHERE: dict[Action, tuple[str, str]] = {
 
 
 class Asker(Protocol):
-    """What the desk needs of the page."""
+    """What the failure controller needs of the page."""
 
     @property
     def session(self) -> Session: ...
@@ -60,7 +60,7 @@ class Asker(Protocol):
     def focus_composer(self) -> None: ...
 
 
-class FailureDesk(QObject):
+class FailureController(QObject):
     """Signals:
     navigate: a page's id and a section of it.
     changed: something that decides where a prompt goes may have changed.
@@ -239,7 +239,7 @@ class FailureDesk(QObject):
         self.changed.emit()
 
 
-class PausedDesk(QObject):
+class PausedController(QObject):
     """``titles`` gives the titles of the chats that are known, by their ids.
 
     Signals:

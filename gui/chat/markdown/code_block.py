@@ -22,7 +22,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from gui.chat.markdown.highlighter import CodeHighlighter, LexerShelf
+from gui.chat.markdown.highlighter import CodeHighlighter, LexerCache
 from gui.chat.markdown.prose import code_font
 from gui.chat.markdown.text_pane import TextPane, drawable
 from gui.theme.theme import set_button_icon, set_property, theme
@@ -102,14 +102,14 @@ class CodeBody(TextPane):
 class CodeBlock(QWidget):
     """Header and body. ``source`` is the code as the model wrote it."""
 
-    def __init__(self, language: str, shelf: LexerShelf, parent: QWidget | None = None) -> None:
+    def __init__(self, language: str, lexers: LexerCache, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         unit = theme()
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         self.language = language
         self._pieces: list[str] = []
         self.body = CodeBody()
-        self._highlighter = CodeHighlighter(self.body.document(), shelf, language)
+        self._highlighter = CodeHighlighter(self.body.document(), lexers, language)
         label = QLabel(drawable(language)[:40] or "code")
         label.setTextFormat(Qt.TextFormat.PlainText)
         set_property(label, role="small", level="3")

@@ -76,7 +76,7 @@ def load_lexer(name: str) -> Any:
     return lexer
 
 
-class LexerShelf(QObject):
+class LexerCache(QObject):
     """The lexers loaded so far; ``loaded`` names each new one."""
 
     loaded = Signal(str)
@@ -111,9 +111,9 @@ class LexerShelf(QObject):
 class CodeHighlighter(QSyntaxHighlighter):
     """Colours one code block's document. ``refresh`` after the text grew; cheap to call often."""
 
-    def __init__(self, document: QTextDocument, shelf: LexerShelf, language: str) -> None:
+    def __init__(self, document: QTextDocument, lexers: LexerCache, language: str) -> None:
         super().__init__(document)
-        self._shelf = shelf
+        self._lexers = lexers
         self._language = language
         self._spans: list[list[Span]] = []
         self._found: list[list[Span]] = []
@@ -125,7 +125,7 @@ class CodeHighlighter(QSyntaxHighlighter):
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._work)
         if language in LANGUAGES:
-            shelf.loaded.connect(self.refresh)
+            lexers.loaded.connect(self.refresh)
 
     def refresh(self) -> None:
         """Colour what is there, soon."""
@@ -161,7 +161,7 @@ class CodeHighlighter(QSyntaxHighlighter):
         return False
 
     def _begin(self) -> bool:
-        lexer = self._shelf.get(self._language)
+        lexer = self._lexers.get(self._language)
         document = self.document()
         count = document.characterCount()
         if lexer is None or count == self._lexed_chars or count > MAX_CHARS:

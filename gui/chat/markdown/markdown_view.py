@@ -9,7 +9,7 @@ from PySide6.QtCore import QPoint, QTimer, Signal
 from PySide6.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
 from gui.chat.markdown.code_block import CodeBlock
-from gui.chat.markdown.highlighter import LexerShelf
+from gui.chat.markdown.highlighter import LexerCache
 from gui.chat.markdown.prose import ProseBlock
 from gui.chat.markdown.text_blocks import (
     BlockEvent,
@@ -40,10 +40,10 @@ class MarkdownView(QWidget):
     link_clicked = Signal(str, QPoint)
     grown = Signal()
 
-    def __init__(self, shelf: LexerShelf, parent: QWidget | None = None) -> None:
+    def __init__(self, lexers: LexerCache, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
-        self._shelf = shelf
+        self._lexers = lexers
         self._source: list[str] = []
         self._waiting: list[str] = []
         self._stream: BlockStream | None = None
@@ -163,7 +163,7 @@ class MarkdownView(QWidget):
             case CodeOpened(language=language):
                 self._drop_empty_prose()
                 self._prose = None
-                self._code = CodeBlock(language, self._shelf, self)
+                self._code = CodeBlock(language, self._lexers, self)
                 self._code.body.link_clicked.connect(self.link_clicked)
                 self._column.addWidget(self._code)
             case CodeAppended(text=text):

@@ -24,7 +24,7 @@ from typing import Any, TypeVar, cast
 from core.chat import (
     CacheMarks,
     CachePlan,
-    CacheToll,
+    CacheSwitchCost,
     ChatResult,
     ContextEconomy,
     Estimate,
@@ -84,7 +84,7 @@ def _decision(values: dict[str, Any] | None) -> RouteDecision | None:
         fields["local_estimate"] = Estimate(**_known(Estimate, values["local_estimate"]))
         fields["api_estimate"] = Estimate(**_known(Estimate, values["api_estimate"]))
         fields["cache"] = _cache(values.get("cache"))
-        fields["toll"] = _maybe(CacheToll, values.get("toll"))
+        fields["toll"] = _maybe(CacheSwitchCost, values.get("toll"))
         fields["economy"] = _maybe(ContextEconomy, values.get("economy"))
         return RouteDecision(**fields)
     except (KeyError, TypeError, ValueError):

@@ -23,7 +23,7 @@ Key = tuple[str, str]
 RETRY_MS = 10_000
 
 
-class Keeper(QObject):
+class WriteBehindStore(QObject):
     """The page's door to the store.
 
     Signals:

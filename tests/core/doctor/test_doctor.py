@@ -272,7 +272,7 @@ async def test_docker_is_needed_where_the_local_server_is_a_container(
 ) -> None:
     monkeypatch.setattr(checks, "CHECK_TIMEOUT_S", 0.5)
     monkeypatch.setattr(checks.shutil, "which", lambda _: None)
-    patient = Patient(home)
-    patient.settings = SettingsStore(home, env={"LOCAL_SERVER": kind})
-    docker = {each.component: each for each in await checks.examine(patient)}["Docker"]
+    target = Patient(home)
+    target.settings = SettingsStore(home, env={"LOCAL_SERVER": kind})
+    docker = {each.component: each for each in await checks.examine(target)}["Docker"]
     assert (docker.state, docker.needed) == ("missing", needed)

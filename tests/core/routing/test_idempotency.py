@@ -26,7 +26,7 @@ from core.chat import (
     ToolCall,
 )
 from core.errors import BudgetExceeded, DuplicateRequest, Unavailable
-from core.routing.idempotency import ENTRY_BYTES, Answers, Claim, fingerprint
+from core.routing.idempotency import ENTRY_BYTES, CacheLookup, ResponseCache, fingerprint
 from tests.support.virtual_time import now, run, settle
 
 NO_ESTIMATE = Estimate(model=None, cost_nanodollars=None, hold_nanodollars=None)
@@ -68,7 +68,7 @@ def answer(text: str = "Hello") -> ChatResult:
 
 def test_the_first_one_runs_and_a_later_one_gets_its_answer_back() -> None:
     async def main() -> None:
-        answers = Answers(now)
+        answers = ResponseCache(now)
         first = answers.claim("key", "question")
         assert first.is_first
         assert not first.is_replay
@@ -84,7 +84,7 @@ def test_the_first_one_runs_and_a_later_one_gets_its_answer_back() -> None:
 
 def test_one_that_comes_meanwhile_waits_for_the_first_ones_answer() -> None:
     async def main() -> None:
-        answers = Answers(now)
+        answers = ResponseCache(now)
         first = answers.claim("key", "question")
         joined = [asyncio.create_task(answers.claim("key", "question").answer()) for _ in range(3)]
         await settle()
@@ -97,7 +97,7 @@ def test_one_that_comes_meanwhile_waits_for_the_first_ones_answer() -> None:
 
 def test_a_different_request_under_the_same_key_is_refused_while_it_runs_and_afterwards() -> None:
     async def main() -> None:
-        answers = Answers(now)
+        answers = ResponseCache(now)
         first = answers.claim("key", "question")
         with pytest.raises(DuplicateRequest, match="a different request"):
             answers.claim("key", "another")
@@ -111,7 +111,7 @@ def test_a_different_request_under_the_same_key_is_refused_while_it_runs_and_aft
 
 def test_an_error_goes_to_those_who_wait_and_frees_the_key() -> None:
     async def main() -> None:
-        answers = Answers(now)
+        answers = ResponseCache(now)
         first = answers.claim("key", "question")
         before = answers.claim("key", "question")
         waiting = asyncio.create_task(answers.claim("key", "question").answer())
@@ -140,7 +140,7 @@ def test_an_error_goes_to_those_who_wait_and_frees_the_key() -> None:
 
 def test_when_the_first_is_stopped_the_one_that_waits_longest_becomes_the_first() -> None:
     async def main() -> None:
-        answers = Answers(now)
+        answers = ResponseCache(now)
         first = answers.claim("key", "question")
         second, third = answers.claim("key", "question"), answers.claim("key", "question")
         waiting = [asyncio.create_task(claim.answer()) for claim in (second, third)]
@@ -157,7 +157,7 @@ def test_when_the_first_is_stopped_the_one_that_waits_longest_becomes_the_first(
 
 def test_when_the_first_is_stopped_and_nobody_waits_the_key_is_free() -> None:
     async def main() -> None:
-        answers = Answers(now)
+        answers = ResponseCache(now)
         answers.claim("key", "question").release()
         assert answers.running == 0
         assert answers.claim("key", "another").is_first
@@ -167,7 +167,7 @@ def test_when_the_first_is_stopped_and_nobody_waits_the_key_is_free() -> None:
 
 def test_one_that_asks_after_the_first_was_stopped_takes_the_key_again() -> None:
     async def main() -> None:
-        answers = Answers(now)
+        answers = ResponseCache(now)
         first, second, third = (answers.claim("key", "question") for _ in range(3))
         first.release()
         assert await second.answer() is None
@@ -182,7 +182,7 @@ def test_one_that_asks_after_the_first_was_stopped_takes_the_key_again() -> None
 
 def test_one_that_is_stopped_in_the_moment_it_becomes_the_first_hands_the_key_on() -> None:
     async def main() -> None:
-        answers = Answers(now)
+        answers = ResponseCache(now)
         first, second, third = (answers.claim("key", "question") for _ in range(3))
         waiting = [asyncio.create_task(claim.answer()) for claim in (second, third)]
         await settle()
@@ -198,7 +198,7 @@ def test_one_that_is_stopped_in_the_moment_it_becomes_the_first_hands_the_key_on
 
 def test_one_that_stops_waiting_changes_nothing_for_the_others() -> None:
     async def main() -> None:
-        answers = Answers(now)
+        answers = ResponseCache(now)
         first = answers.claim("key", "question")
         waiting = [asyncio.create_task(answers.claim("key", "question").answer()) for _ in range(2)]
         await settle()
@@ -212,7 +212,7 @@ def test_one_that_stops_waiting_changes_nothing_for_the_others() -> None:
 
 def test_an_answer_is_kept_for_a_day() -> None:
     async def main() -> None:
-        answers = Answers(now)
+        answers = ResponseCache(now)
         answers.claim("key", "question").finish(answer())
         await asyncio.sleep(24 * 3600 - 1)
         assert answers.claim("key", "question").is_replay
@@ -225,7 +225,7 @@ def test_an_answer_is_kept_for_a_day() -> None:
 
 def test_the_oldest_answers_go_first_when_there_are_too_many() -> None:
     async def main() -> None:
-        answers = Answers(now, max_entries=2)
+        answers = ResponseCache(now, max_entries=2)
         for key in ("a", "b", "c"):
             answers.claim(key, "question").finish(answer())
         assert len(answers) == 2
@@ -237,7 +237,7 @@ def test_the_oldest_answers_go_first_when_there_are_too_many() -> None:
 
 def test_long_answers_push_out_the_oldest_and_one_that_is_too_long_is_not_kept() -> None:
     async def main() -> None:
-        answers = Answers(now, max_bytes=3 * ENTRY_BYTES)
+        answers = ResponseCache(now, max_bytes=3 * ENTRY_BYTES)
         for key in ("a", "b"):
             answers.claim(key, "question").finish(answer("x" * 2000))
         assert (len(answers), answers.kept_bytes > 4000) == (1, True)
@@ -269,8 +269,8 @@ def test_at_any_moment_one_of_a_key_runs_and_nobody_waits_for_nothing(
     steps: list[tuple[str, str, int]],
 ) -> None:
     async def main() -> None:
-        answers = Answers(now, max_entries=1)
-        claims: list[tuple[str, Claim, asyncio.Task[Any]]] = []
+        answers = ResponseCache(now, max_entries=1)
+        claims: list[tuple[str, CacheLookup, asyncio.Task[Any]]] = []
         for what, key, which in steps:
             if what == "claim":
                 claim = answers.claim(key, "question")

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from core.chat import (
     CacheMarks,
     CachePlan,
-    CacheToll,
+    CacheSwitchCost,
     ChatResult,
     ContextEconomy,
     Estimate,
@@ -35,22 +35,22 @@ from core.chat import (
     Usage,
 )
 from core.errors import DuplicateRequest
-from core.ledger.process_identity import Owner
+from core.ledger.process_identity import ProcessIdentity
 from core.routing import idempotency_store
 from core.routing.idempotency_store import (
     FILE_NAME,
     Elsewhere,
+    IdempotencyStore,
     KeepingFailed,
-    Kept,
-    KeptAnswers,
-    Place,
+    Lease,
+    StoredAnswer,
     answer_from_json,
     answer_to_json,
 )
 from tests.core.routing.test_idempotency import answer
 
 DAY_S = 24 * 3600.0
-DEAD = Owner("here", 1, "long ago")
+DEAD = ProcessIdentity("here", 1, "long ago")
 
 
 class Clock:
@@ -66,29 +66,29 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def kept(home: Path, clock: Clock) -> AsyncIterator[KeptAnswers]:
-    answers = KeptAnswers(home, lambda: DAY_S, clock=clock)
+async def kept(home: Path, clock: Clock) -> AsyncIterator[IdempotencyStore]:
+    answers = IdempotencyStore(home, lambda: DAY_S, clock=clock)
     yield answers
     await answers.close()
 
 
-async def place(kept: KeptAnswers, key: str = "key", asked: str = "asked") -> Place:
+async def place(kept: IdempotencyStore, key: str = "key", asked: str = "asked") -> Lease:
     found = await kept.claim(key, asked, f"request of {key}")
-    assert isinstance(found, Place), found
+    assert isinstance(found, Lease), found
     return found
 
 
-async def keep(kept: KeptAnswers, key: str = "key", text: str = "Hello") -> None:
+async def keep(kept: IdempotencyStore, key: str = "key", text: str = "Hello") -> None:
     assert await kept.finish(await place(kept, key), answer(text))
 
 
-async def there(kept: KeptAnswers, key: str = "key") -> str | None:
+async def there(kept: IdempotencyStore, key: str = "key") -> str | None:
     """Return the text that is kept under ``key``; a place that is found instead is given back."""
     found = await kept.claim(key, "asked", "another")
-    if isinstance(found, Place):
+    if isinstance(found, Lease):
         await kept.release(found)
         return None
-    assert isinstance(found, Kept), found
+    assert isinstance(found, StoredAnswer), found
     return found.result.text
 
 
@@ -134,7 +134,7 @@ FULL = ChatResult(
             prefix_tokens=9,
             saving_nanodollars=None,
         ),
-        toll=CacheToll(side="local", cached_tokens=4, nanodollars=5, expires_in_s=1.5),
+        toll=CacheSwitchCost(side="local", cached_tokens=4, nanodollars=5, expires_in_s=1.5),
         economy=ContextEconomy(trimmed_tokens=1, saved_nanodollars=2),
     ),
     cost_nanodollars=12,
@@ -208,19 +208,21 @@ def test_what_has_another_shape_is_not_guessed(path: tuple[str, ...], wrong: Any
 
 
 async def test_an_answer_is_there_for_another_process_and_says_its_age(
-    home: Path, kept: KeptAnswers, clock: Clock
+    home: Path, kept: IdempotencyStore, clock: Clock
 ) -> None:
     first = await place(kept)
     assert await kept.finish(first, FULL)
     await kept.release(first)  # changes nothing any more
     clock.now += 60
-    other = KeptAnswers(home, lambda: DAY_S, clock=clock)
-    assert await other.claim("key", "asked", "another") == Kept(result=FULL, age_s=60.0)
+    other = IdempotencyStore(home, lambda: DAY_S, clock=clock)
+    assert await other.claim("key", "asked", "another") == StoredAnswer(result=FULL, age_s=60.0)
     await other.close()
 
 
-async def test_a_key_that_runs_is_elsewhere_until_it_is_given_back(home: Path, kept: KeptAnswers) -> None:
-    other = KeptAnswers(home, lambda: DAY_S)
+async def test_a_key_that_runs_is_elsewhere_until_it_is_given_back(
+    home: Path, kept: IdempotencyStore
+) -> None:
+    other = IdempotencyStore(home, lambda: DAY_S)
     first = await place(kept)
     assert await other.claim("key", "asked", "another") == Elsewhere(correlation_id="request of key")
     await kept.release(first)
@@ -230,7 +232,9 @@ async def test_a_key_that_runs_is_elsewhere_until_it_is_given_back(home: Path, k
     await other.close()
 
 
-async def test_a_different_request_is_refused_while_the_first_runs_and_afterwards(kept: KeptAnswers) -> None:
+async def test_a_different_request_is_refused_while_the_first_runs_and_afterwards(
+    kept: IdempotencyStore,
+) -> None:
     first = await place(kept)
     with pytest.raises(DuplicateRequest, match="a different request"):
         await kept.claim("key", "something else", "another")
@@ -240,7 +244,7 @@ async def test_a_different_request_is_refused_while_the_first_runs_and_afterward
 
 
 async def test_an_answer_that_cannot_be_read_is_neither_guessed_nor_lost(
-    home: Path, kept: KeptAnswers
+    home: Path, kept: IdempotencyStore
 ) -> None:
     await keep(kept)
     with sqlite3.connect(home / FILE_NAME) as file:
@@ -251,7 +255,7 @@ async def test_an_answer_that_cannot_be_read_is_neither_guessed_nor_lost(
     assert b"from 2030" in bytes_of(home)
 
 
-async def test_the_file_is_its_owners_only_whatever_the_umask(home: Path, kept: KeptAnswers) -> None:
+async def test_the_file_is_its_owners_only_whatever_the_umask(home: Path, kept: IdempotencyStore) -> None:
     before = os.umask(0)
     try:
         await keep(kept)
@@ -262,7 +266,7 @@ async def test_the_file_is_its_owners_only_whatever_the_umask(home: Path, kept: 
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
 
 
-async def test_a_file_that_others_could_read_is_closed_to_them(home: Path, kept: KeptAnswers) -> None:
+async def test_a_file_that_others_could_read_is_closed_to_them(home: Path, kept: IdempotencyStore) -> None:
     await keep(kept)
     await kept.close()
     os.chmod(home / FILE_NAME, 0o644)
@@ -273,7 +277,9 @@ async def test_a_file_that_others_could_read_is_closed_to_them(home: Path, kept:
 # -- bounds --------------------------------------------------------------------------------------------------
 
 
-async def test_what_is_too_old_is_gone_from_the_disk(home: Path, kept: KeptAnswers, clock: Clock) -> None:
+async def test_what_is_too_old_is_gone_from_the_disk(
+    home: Path, kept: IdempotencyStore, clock: Clock
+) -> None:
     await keep(kept, "old", "The heron sleeps. " * 1000)
     clock.now += DAY_S - 1
     await keep(kept, "new", "A newer one.")
@@ -289,7 +295,7 @@ async def test_what_is_too_old_is_gone_from_the_disk(home: Path, kept: KeptAnswe
 
 
 async def test_what_is_too_old_is_never_given_even_before_it_is_deleted(
-    kept: KeptAnswers, clock: Clock
+    kept: IdempotencyStore, clock: Clock
 ) -> None:
     await keep(kept)
     clock.now += DAY_S
@@ -297,7 +303,7 @@ async def test_what_is_too_old_is_never_given_even_before_it_is_deleted(
 
 
 async def test_the_oldest_go_first_when_there_are_too_many(home: Path, clock: Clock) -> None:
-    kept = KeptAnswers(home, lambda: DAY_S, clock=clock, max_entries=3)
+    kept = IdempotencyStore(home, lambda: DAY_S, clock=clock, max_entries=3)
     for number in range(5):
         clock.now += 1
         await keep(kept, f"{number}")
@@ -306,7 +312,7 @@ async def test_the_oldest_go_first_when_there_are_too_many(home: Path, clock: Cl
 
 
 async def test_the_oldest_go_first_when_they_are_too_large(home: Path, clock: Clock) -> None:
-    kept = KeptAnswers(home, lambda: DAY_S, clock=clock, max_bytes=100_000)
+    kept = IdempotencyStore(home, lambda: DAY_S, clock=clock, max_bytes=100_000)
     for number in range(30):
         clock.now += 1
         await keep(kept, f"{number}", f"{number} " + "x" * 40_000)
@@ -322,7 +328,7 @@ async def test_the_oldest_go_first_when_they_are_too_large(home: Path, clock: Cl
 
 
 async def test_an_answer_larger_than_all_that_may_be_kept_pushes_nobody_out(home: Path, clock: Clock) -> None:
-    kept = KeptAnswers(home, lambda: DAY_S, clock=clock, max_bytes=50_000)
+    kept = IdempotencyStore(home, lambda: DAY_S, clock=clock, max_bytes=50_000)
     await keep(kept, "small")
     huge = await place(kept, "huge")
     assert not await kept.finish(huge, answer("x" * 60_000))
@@ -333,7 +339,7 @@ async def test_an_answer_larger_than_all_that_may_be_kept_pushes_nobody_out(home
 
 async def test_keeping_less_deletes_what_is_older_and_nothing_deletes_all(home: Path, clock: Clock) -> None:
     keep_s = DAY_S
-    kept = KeptAnswers(home, lambda: keep_s, clock=clock)
+    kept = IdempotencyStore(home, lambda: keep_s, clock=clock)
     await keep(kept, "old")
     clock.now += 7200
     await keep(kept, "new")
@@ -351,7 +357,7 @@ async def test_keeping_less_deletes_what_is_older_and_nothing_deletes_all(home: 
 
 
 async def test_without_a_file_there_is_nothing_to_tend_and_none_is_made(
-    home: Path, kept: KeptAnswers
+    home: Path, kept: IdempotencyStore
 ) -> None:
     await kept.tend()
     assert list(home.iterdir()) == []
@@ -375,7 +381,7 @@ def left_by_a_dead_process(home: Path, key: str, clock: Clock) -> None:
 
 
 async def test_the_key_of_a_dead_process_is_taken_over_whatever_it_asked(
-    home: Path, kept: KeptAnswers, clock: Clock
+    home: Path, kept: IdempotencyStore, clock: Clock
 ) -> None:
     left_by_a_dead_process(home, "key", clock)
     assert (await place(kept, asked="something else")).after_death_of == "the one that died"
@@ -383,7 +389,7 @@ async def test_the_key_of_a_dead_process_is_taken_over_whatever_it_asked(
 
 
 async def test_the_marks_of_dead_processes_are_deleted_after_a_day(
-    home: Path, kept: KeptAnswers, clock: Clock
+    home: Path, kept: IdempotencyStore, clock: Clock
 ) -> None:
     left_by_a_dead_process(home, "key", clock)
     alive = await place(kept, "alive")
@@ -398,9 +404,11 @@ async def test_the_marks_of_dead_processes_are_deleted_after_a_day(
 
 
 async def test_a_process_on_another_host_is_given_an_hour(
-    home: Path, kept: KeptAnswers, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    home: Path, kept: IdempotencyStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(idempotency_store, "current_owner", lambda: Owner("another host", 1, "then"))
+    monkeypatch.setattr(
+        idempotency_store, "current_owner", lambda: ProcessIdentity("another host", 1, "then")
+    )
     await place(kept)
     monkeypatch.undo()
     clock.now += 3599
@@ -412,7 +420,7 @@ async def test_a_process_on_another_host_is_given_an_hour(
 # -- trouble -------------------------------------------------------------------------------------------------
 
 
-async def test_a_stopped_claim_leaves_the_key_free(home: Path, kept: KeptAnswers) -> None:
+async def test_a_stopped_claim_leaves_the_key_free(home: Path, kept: IdempotencyStore) -> None:
     begun, opened = threading.Event(), threading.Event()
     claim = kept._claim  # pyright: ignore[reportPrivateUsage]
 
@@ -433,7 +441,9 @@ async def test_a_stopped_claim_leaves_the_key_free(home: Path, kept: KeptAnswers
 
 
 @pytest.mark.parametrize("trouble", ["text", "newer", "another program's", "a folder"])
-async def test_a_file_that_is_not_ours_is_left_as_it_is(home: Path, kept: KeptAnswers, trouble: str) -> None:
+async def test_a_file_that_is_not_ours_is_left_as_it_is(
+    home: Path, kept: IdempotencyStore, trouble: str
+) -> None:
     path = home / FILE_NAME
     if trouble == "text":
         path.write_text("notes " * 1000)
@@ -458,7 +468,7 @@ async def test_a_file_that_is_not_ours_is_left_as_it_is(home: Path, kept: KeptAn
 
 
 async def test_a_place_that_cannot_be_given_back_now_is_given_back_later(
-    home: Path, kept: KeptAnswers, monkeypatch: pytest.MonkeyPatch
+    home: Path, kept: IdempotencyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = await place(kept)
     await kept.close()
@@ -477,7 +487,7 @@ async def test_a_place_that_cannot_be_given_back_now_is_given_back_later(
     assert (await place(kept)).after_death_of is None
 
 
-async def test_a_file_that_was_deleted_is_begun_anew(home: Path, kept: KeptAnswers) -> None:
+async def test_a_file_that_was_deleted_is_begun_anew(home: Path, kept: IdempotencyStore) -> None:
     await keep(kept)
     for path in home.glob(FILE_NAME + "*"):
         path.unlink()
@@ -486,7 +496,7 @@ async def test_a_file_that_was_deleted_is_begun_anew(home: Path, kept: KeptAnswe
     assert (home / FILE_NAME).exists()
 
 
-async def test_the_request_itself_is_nowhere_in_the_file(home: Path, kept: KeptAnswers) -> None:
+async def test_the_request_itself_is_nowhere_in_the_file(home: Path, kept: IdempotencyStore) -> None:
     await keep(kept)
     with sqlite3.connect(home / FILE_NAME) as file:
         file.row_factory = sqlite3.Row

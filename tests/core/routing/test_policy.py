@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.chat import RULES, CacheToll, Estimate, RoutingMode, Side, Signals
+from core.chat import RULES, CacheSwitchCost, Estimate, RoutingMode, Side, Signals
 from core.providers.base import Capabilities
 from core.routing.policy import Policy, RouterState, SideState, decide
 
@@ -216,8 +216,8 @@ def test_a_higher_threshold_never_moves_a_prompt_to_the_api(
         assert decide(s, at, raised).side == "local"
 
 
-def toll(nanodollars: int | None, side: Side = "api") -> CacheToll:
-    return CacheToll(side=side, cached_tokens=9_000, nanodollars=nanodollars, expires_in_s=200)
+def toll(nanodollars: int | None, side: Side = "api") -> CacheSwitchCost:
+    return CacheSwitchCost(side=side, cached_tokens=9_000, nanodollars=nanodollars, expires_in_s=200)
 
 
 def test_a_tool_loop_stays_on_the_side_that_began_it() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from core.chat import Waiting
 from core.errors import BudgetExceeded, DeadlineExceeded, RateExceeded
-from core.routing.rate_queue import Turnstile
+from core.routing.rate_queue import RateLimitQueue
 from tests.support.virtual_time import now, run, settle
 
 NAME = "MAX_REQUESTS_PER_MINUTE"
@@ -46,7 +46,7 @@ class Rate:
 
 
 async def passes(
-    line: Turnstile,
+    line: RateLimitQueue,
     rate: Rate,
     number: int = 0,
     *,
@@ -66,7 +66,7 @@ async def passes(
 
 def test_under_the_rate_nobody_waits() -> None:
     async def main() -> None:
-        line, rate = Turnstile(now), Rate(10)
+        line, rate = RateLimitQueue(now), Rate(10)
         told: list[Waiting] = []
         assert [await passes(line, rate, n, on_wait=told.append) for n in range(10)] == list(range(10))
         assert (now(), told) == (1000, [])
@@ -76,7 +76,7 @@ def test_under_the_rate_nobody_waits() -> None:
 
 def test_those_over_the_rate_wait_their_turn_in_order() -> None:
     async def main() -> None:
-        line, rate = Turnstile(now), Rate(60, burst=1)
+        line, rate = RateLimitQueue(now), Rate(60, burst=1)
         await asyncio.gather(*(passes(line, rate, n) for n in range(20)))
         assert [number for _, number in rate.passed] == list(range(20))
         assert [at for at, _ in rate.passed] == pytest.approx([1000.0 + n for n in range(20)], abs=0.05)
@@ -89,7 +89,7 @@ def test_those_over_the_rate_wait_their_turn_in_order() -> None:
 
 def test_a_newcomer_does_not_overtake() -> None:
     async def main() -> None:
-        line, rate = Turnstile(now), Rate(60, burst=1)
+        line, rate = RateLimitQueue(now), Rate(60, burst=1)
         await passes(line, rate, 0)
         waiting = asyncio.create_task(passes(line, rate, 1))
         await settle()
@@ -103,7 +103,7 @@ def test_a_newcomer_does_not_overtake() -> None:
 
 def test_a_wait_that_is_too_long_is_refused_at_once_with_an_estimate() -> None:
     async def main() -> None:
-        line, rate = Turnstile(now), Rate(1, burst=1)
+        line, rate = RateLimitQueue(now), Rate(1, burst=1)
         await passes(line, rate, 0)
         with pytest.raises(RateExceeded) as caught:
             await passes(line, rate, 1, max_wait_s=30)
@@ -121,7 +121,7 @@ def test_a_wait_that_is_too_long_is_refused_at_once_with_an_estimate() -> None:
 
 def test_the_estimate_counts_those_ahead() -> None:
     async def main() -> None:
-        line, rate = Turnstile(now), Rate(6, burst=1)
+        line, rate = RateLimitQueue(now), Rate(6, burst=1)
         await passes(line, rate)
         waiting = [asyncio.create_task(passes(line, rate, n)) for n in range(1, 6)]
         await settle()
@@ -137,7 +137,7 @@ def test_the_turns_that_a_refusal_names_make_the_first_estimate_right() -> None:
     """The first one that a rate refuses may have to wait for a part of the interval only."""
 
     async def main() -> None:
-        line, rate = Turnstile(now), Rate(6, burst=1)
+        line, rate = RateLimitQueue(now), Rate(6, burst=1)
         await passes(line, rate)
         await asyncio.sleep(9)
         waiting = [asyncio.create_task(passes(line, rate, n)) for n in range(1, 5)]
@@ -152,7 +152,7 @@ def test_the_turns_that_a_refusal_names_make_the_first_estimate_right() -> None:
 
 def test_a_full_line_refuses() -> None:
     async def main() -> None:
-        line, rate = Turnstile(now), Rate(60, burst=1)
+        line, rate = RateLimitQueue(now), Rate(60, burst=1)
         await passes(line, rate)
         waiting = [asyncio.create_task(passes(line, rate, n)) for n in (1, 2)]
         await settle()
@@ -169,7 +169,7 @@ def test_a_crowd_that_goes_together_expects_the_same_wait() -> None:
     """Four a minute were sent at once, so the next four go together a minute later, and four more after that."""
 
     async def main() -> None:
-        line, begun = Turnstile(now), list[float]()
+        line, begun = RateLimitQueue(now), list[float]()
 
         async def door() -> None:
             await asyncio.sleep(0)
@@ -204,7 +204,7 @@ def test_a_crowd_that_goes_together_expects_the_same_wait() -> None:
 
 def test_a_line_is_told_about_once_a_second_and_only_what_changed() -> None:
     async def main() -> None:
-        line, rate = Turnstile(now), Rate(600, burst=1)  # ten a second
+        line, rate = RateLimitQueue(now), Rate(600, burst=1)  # ten a second
         await passes(line, rate)
         told: list[tuple[float, int]] = []
         crowd = [asyncio.create_task(passes(line, rate, n)) for n in range(1, 41)]
@@ -222,7 +222,7 @@ def test_a_line_is_told_about_once_a_second_and_only_what_changed() -> None:
 
 def test_the_place_in_line_is_told_whenever_it_changes() -> None:
     async def main() -> None:
-        line, rate = Turnstile(now), Rate(60, burst=1)
+        line, rate = RateLimitQueue(now), Rate(60, burst=1)
         await passes(line, rate)
         told: list[tuple[float, int]] = []
         first = asyncio.create_task(passes(line, rate, 1))
@@ -243,7 +243,7 @@ def test_the_place_in_line_is_told_whenever_it_changes() -> None:
 
 def test_a_listener_that_fails_does_not_hurt_the_others() -> None:
     async def main() -> None:
-        line, rate = Turnstile(now), Rate(60, burst=1)
+        line, rate = RateLimitQueue(now), Rate(60, burst=1)
 
         def broken(waiting: Waiting) -> None:
             raise ValueError("broken")
@@ -255,7 +255,7 @@ def test_a_listener_that_fails_does_not_hurt_the_others() -> None:
 
 def test_a_deadline_that_comes_first_is_refused_at_once() -> None:
     async def main() -> None:
-        line, rate = Turnstile(now), Rate(1, burst=1)
+        line, rate = RateLimitQueue(now), Rate(1, burst=1)
         await passes(line, rate)
         with pytest.raises(RateExceeded, match="this request's deadline is sooner"):
             await passes(line, rate, deadline_left_s=10)
@@ -268,7 +268,7 @@ def test_a_deadline_that_passes_in_the_line_ends_the_wait() -> None:
     """The estimate was too short: another program takes the turns."""
 
     async def main() -> None:
-        line, rate = Turnstile(now), Rate(60, burst=1)
+        line, rate = RateLimitQueue(now), Rate(60, burst=1)
         await passes(line, rate)
         first = asyncio.create_task(passes(line, rate, 1))
         second = asyncio.create_task(passes(line, rate, 2, deadline_left_s=3))
@@ -284,7 +284,7 @@ def test_a_deadline_that_passes_in_the_line_ends_the_wait() -> None:
 
 def test_a_wait_that_becomes_too_long_ends_with_an_estimate() -> None:
     async def main() -> None:
-        line, rate = Turnstile(now), Rate(60, burst=1)
+        line, rate = RateLimitQueue(now), Rate(60, burst=1)
         await passes(line, rate)
         waiting = asyncio.create_task(passes(line, rate, 1, max_wait_s=30))
         await settle()
@@ -300,7 +300,7 @@ def test_a_wait_that_becomes_too_long_ends_with_an_estimate() -> None:
 
 def test_one_who_is_cancelled_makes_room_for_the_next() -> None:
     async def main() -> None:
-        line, rate = Turnstile(now), Rate(60, burst=1)
+        line, rate = RateLimitQueue(now), Rate(60, burst=1)
         await passes(line, rate)
         tasks = [asyncio.create_task(passes(line, rate, n)) for n in range(1, 5)]
         await settle()
@@ -316,7 +316,7 @@ def test_one_who_is_cancelled_makes_room_for_the_next() -> None:
 
 def test_another_error_of_the_ledger_ends_the_wait_and_frees_the_place() -> None:
     async def main() -> None:
-        line, rate = Turnstile(now), Rate(60, burst=1)
+        line, rate = RateLimitQueue(now), Rate(60, burst=1)
         await passes(line, rate)
         tries = 0
 
@@ -345,7 +345,7 @@ def test_another_error_of_the_ledger_ends_the_wait_and_frees_the_place() -> None
 
 def test_a_ledger_that_says_in_zero_seconds_is_not_asked_in_a_tight_loop() -> None:
     async def main() -> None:
-        line = Turnstile(now)
+        line = RateLimitQueue(now)
         tries = 0
 
         async def stubborn() -> None:
@@ -370,7 +370,7 @@ def test_the_rate_holds_and_the_order_too_whatever_comes(
     per_minute: int, burst: int, arrivals: list[tuple[float, bool]]
 ) -> None:
     async def main() -> None:
-        line, rate = Turnstile(now), Rate(per_minute, burst)
+        line, rate = RateLimitQueue(now), Rate(per_minute, burst)
         tasks: list[asyncio.Task[int]] = []
         stopped: set[int] = set()
         for number, (pause_s, stops_one) in enumerate(arrivals):

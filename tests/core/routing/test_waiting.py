@@ -9,7 +9,7 @@ from contextlib import aclosing
 import pytest
 
 from core.chat import Waiting
-from core.routing.waiting import OnWait, PlaceNews, told_of
+from core.routing.waiting import OnWait, PlaceNews, with_progress
 
 LINE = Waiting("retry", "the line")
 
@@ -20,7 +20,7 @@ async def test_the_reader_hears_of_waiting_and_of_the_end() -> None:
         await asyncio.sleep(0)
         on_wait(LINE)
 
-    assert [heard async for heard in told_of(work)] == [LINE, LINE]
+    assert [heard async for heard in with_progress(work)] == [LINE, LINE]
 
 
 async def test_what_the_work_raises_reaches_the_reader() -> None:
@@ -29,7 +29,7 @@ async def test_what_the_work_raises_reaches_the_reader() -> None:
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        async for _ in told_of(work):
+        async for _ in with_progress(work):
             pass
 
 
@@ -47,7 +47,7 @@ async def test_a_cancellation_while_the_work_ends_is_not_lost(with_timeout: bool
             await may_end.wait()
 
     async def read() -> None:
-        async with asyncio.timeout(3600 if with_timeout else None), aclosing(told_of(work)) as heard:
+        async with asyncio.timeout(3600 if with_timeout else None), aclosing(with_progress(work)) as heard:
             async for _ in heard:
                 break
         await asyncio.sleep(0)
@@ -76,7 +76,7 @@ async def test_a_timeout_while_the_work_ends_stays_a_timeout() -> None:
 
     async def read() -> None:
         async with asyncio.timeout(0.02):
-            async with aclosing(told_of(work)) as heard:
+            async with aclosing(with_progress(work)) as heard:
                 async for _ in heard:
                     break
             await asyncio.Event().wait()
@@ -93,7 +93,7 @@ async def test_a_refusal_that_nobody_waits_for_any_more_is_not_logged_as_a_fault
         on_wait(LINE)
         raise ValueError("no")
 
-    async with aclosing(told_of(work)) as heard:
+    async with aclosing(with_progress(work)) as heard:
         async for _ in heard:
             await asyncio.sleep(0)
             break
@@ -108,7 +108,7 @@ async def test_a_late_reader_hears_the_newest_of_each_wait_only() -> None:
         on_wait(Waiting("retry", "again"))
         on_wait(Waiting("local_queue", "1 ahead.", None, 1))
 
-    heard = [waiting async for waiting in told_of(work)]
+    heard = [waiting async for waiting in with_progress(work)]
     assert [(waiting.reason, waiting.position) for waiting in heard] == [
         ("local_queue", 2),
         ("retry", 0),

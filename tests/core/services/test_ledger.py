@@ -10,8 +10,8 @@ import pytest
 from core.ledger import operations
 from core.ledger.ledger import Ledger
 from core.ledger.models import HoldRequest, NewRequest
-from core.ledger.process_identity import Owner
-from core.services.ledger import Bookkeeping
+from core.ledger.process_identity import ProcessIdentity
+from core.services.ledger import LedgerService
 from core.settings import SettingsStore
 from core.structured.scoreboard import Scoreboard
 from tests.support.ledgers import new_request
@@ -32,10 +32,10 @@ async def test_holds_of_another_host_are_resolved_once_they_have_run_out(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = SettingsStore(env={"SIGNALBOX_HOME": str(home)}).current
-    books = Bookkeeping(lambda: settings, home, Scoreboard(), lambda: None)
+    books = LedgerService(lambda: settings, home, Scoreboard(), lambda: None)
     await books.open()
     with monkeypatch.context() as patched:
-        patched.setattr(operations, "current_owner", lambda: Owner("another container", 7, "then"))
+        patched.setattr(operations, "current_owner", lambda: ProcessIdentity("another container", 7, "then"))
         elsewhere = Ledger(None, home)
         await elsewhere.open()
     old, young, own = began(timedelta(hours=2)), began(timedelta(minutes=5)), began(timedelta(hours=2))

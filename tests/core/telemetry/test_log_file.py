@@ -79,9 +79,9 @@ def test_the_log_is_for_its_owner_only(home: Path) -> None:
 CHATTER = """
 import logging, sys
 from pathlib import Path
-from core import observe
-observe.MAX_LOG_BYTES, observe.KEPT_LOGS = 4000, 400
-observe.setup_logging(Path(sys.argv[1]))
+from core.telemetry import logs
+logs.MAX_LOG_BYTES, logs.KEPT_LOGS = 4000, 400
+logs.setup_logging(Path(sys.argv[1]))
 for number in range(800):
     logging.getLogger(sys.argv[2]).info("line %05d %s", number, "x" * 300)
 """

@@ -10,7 +10,7 @@ from core.chat import Waiting, WaitReason
 from gui.chat.answer_message import AnswerMessage
 from gui.chat.session import Wait
 from gui.theme.theme import theme
-from gui.widgets.inline_row import Run
+from gui.widgets.inline_row import InlineRun
 from tests.gui.chat.builders import make_decision
 from tests.gui.chat.panel import ChatPanel
 from tests.gui.chat.scripted_core import Gate, Script
@@ -23,7 +23,7 @@ def answer_of(panel: ChatPanel) -> AnswerMessage:
 
 
 def badge_words(panel: ChatPanel) -> str:
-    runs: list[Run] = answer_of(panel).badge._body  # pyright: ignore[reportPrivateUsage]
+    runs: list[InlineRun] = answer_of(panel).badge._body  # pyright: ignore[reportPrivateUsage]
     return " ".join(run.text for run in runs if run.text)
 
 

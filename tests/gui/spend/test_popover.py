@@ -14,7 +14,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QLabel, QWidget
 
 from core.errors import InvalidRequest, LedgerUnavailable
-from core.ledger.limits import Budget, LimitStanding, SpendLimit, TokenLimit
+from core.ledger.limits import Budget, LimitUsage, SpendLimit, TokenLimit
 from core.ledger.models import ArmedLimit, ReportRow
 from core.services.status import LedgerCheck
 from gui.spend.held import UnresolvedRow, read_amount
@@ -32,8 +32,8 @@ TOKENS = TokenLimit(name="DAILY_TOKEN_BUDGET", tokens=100_000)
 LIMITS = (MONTH, DAY, PROJECT, TOKENS)
 
 
-def standing(limit: SpendLimit | TokenLimit, used: int = 1_000, held: int = 200) -> LimitStanding:
-    return LimitStanding(limit=limit, window_label="2026-06", used=used, held=held, held_count=2)
+def standing(limit: SpendLimit | TokenLimit, used: int = 1_000, held: int = 200) -> LimitUsage:
+    return LimitUsage(limit=limit, window_label="2026-06", used=used, held=held, held_count=2)
 
 
 def budget(**changes: int) -> Budget:

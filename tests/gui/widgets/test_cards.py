@@ -12,7 +12,7 @@ from PySide6.QtGui import QEnterEvent, QGuiApplication
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QLabel, QToolButton, QVBoxLayout, QWidget
 
-from core.chat import CacheToll, ContextEconomy, Savings
+from core.chat import CacheSwitchCost, ContextEconomy, Savings
 from gui.theme.theme import theme
 from gui.widgets.decision_card import DecisionCard
 from gui.widgets.decision_facts import (
@@ -282,7 +282,7 @@ def test_a_replayed_answer_says_that_it_was_not_paid_again() -> None:
 
 
 def test_a_warm_cache_counts_down_and_is_past_after_its_end() -> None:
-    toll = CacheToll(side="api", cached_tokens=9_000, nanodollars=20_000_000, expires_in_s=200.0)
+    toll = CacheSwitchCost(side="api", cached_tokens=9_000, nanodollars=20_000_000, expires_in_s=200.0)
     then = datetime(2026, 6, 18, 12, 0, tzinfo=UTC)
     now = toll_words(toll, then, then + timedelta(seconds=10))
     assert now == "9,000 tokens warm on the API; leaving costs $0.0200, free in 3:10"

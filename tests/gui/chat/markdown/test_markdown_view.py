@@ -13,7 +13,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QPushButton
 
 from gui.chat.markdown.code_block import LONG_LINE_CHARS
-from gui.chat.markdown.highlighter import LANGUAGES, LexerShelf, load_lexer
+from gui.chat.markdown.highlighter import LANGUAGES, LexerCache, load_lexer
 from gui.chat.markdown.links import LinkPopover, describe_target, may_open
 from gui.chat.markdown.markdown_view import MarkdownView
 from gui.chat.markdown.prose import LIVE_CHARS, ProseBlock, render_markdown
@@ -30,7 +30,7 @@ PIECES = [
 ]  # fmt: skip
 
 
-class Shelf(LexerShelf):
+class Shelf(LexerCache):
     """Loads lexers at once, so that a test needs no worker."""
 
     def __init__(self) -> None:

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.chat import CacheMarks, CachePlan, CacheToll, ContextEconomy, RequestStep, Savings
+from core.chat import CacheMarks, CachePlan, CacheSwitchCost, ContextEconomy, RequestStep, Savings
 from core.errors import AnswerInvalid, RateExceeded, RunawayPaused, SignalboxError, TimedOut
 from gui.chat.request_builder import build_request
 from gui.chat.storage import store
@@ -275,7 +275,7 @@ def test_everything_a_request_went_through_reads_the_same_after_a_restart() -> N
             prefix_tokens=4_000,
             saving_nanodollars=9_000,
         ),
-        toll=CacheToll(side="api", cached_tokens=9_000, nanodollars=20_000_000, expires_in_s=200.0),
+        toll=CacheSwitchCost(side="api", cached_tokens=9_000, nanodollars=20_000_000, expires_in_s=200.0),
         economy=ContextEconomy(trimmed_tokens=400, dropped_turns=3, saved_nanodollars=1_200),
     )
     steps = (
