@@ -70,8 +70,7 @@ class OutputChecker:
         run.score = None
 
     async def _of_tools(self, run: RequestRun, attempt: Attempt) -> OutputCheck:
-        from core.structured.answers import check_tool_calls
-        from core.structured.reask import reask_messages
+        from core.structured.answers import check_tool_calls, reask_messages
 
         answer, request = attempt.answer, attempt.request
         problems = await asyncio.to_thread(check_tool_calls, answer.tool_calls, request.tools)
@@ -90,8 +89,7 @@ class OutputChecker:
         )
 
     async def _of_schema(self, run: RequestRun, attempt: Attempt) -> OutputCheck:
-        from core.structured.answers import check_answer
-        from core.structured.reask import reask_messages
+        from core.structured.answers import check_answer, reask_messages
 
         answer, request = attempt.answer, attempt.request
         assert request.response_format is not None

@@ -44,7 +44,7 @@ def check_in_child(value: Any, schema: dict[str, Any]) -> tuple[tuple[str, ...],
 
 def main() -> int:
     """Answer one question; returns the exit code."""
-    from core.structured.schema_check import check_here
+    from core.structured.schema import check_here
 
     question = json.loads(sys.stdin.buffer.read())
     checked = check_here(question["value"], question["schema"], linear=False)

@@ -13,8 +13,7 @@ import pytest
 from core.chat import ChatRequest, ChatResult, ToolCall
 from core.providers import complete
 from core.structured.answers import check_answer, reask_messages
-from core.structured.probe import ProbePrompt, judged, probe_prompts
-from core.structured.probe_prompts import TIMER
+from core.structured.probe import TIMER, ProbePrompt, judged, probe_prompts
 from tests.real.test_llama_providers import ALIAS, Llama, start_llama, stop_llama
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from core.chat import FinishReason, Tool, ToolCall
 from core.structured.answers import AnswerCheck, check_answer, check_tool_calls
-from core.structured.lenient_json import MAX_DEPTH
+from core.structured.json_repair import MAX_DEPTH
 from tests.core.structured.values import (
     CONTAINERS,
     FRAGMENTS,

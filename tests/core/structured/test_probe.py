@@ -14,8 +14,7 @@ from core.chat import ChatRequest, ChatResult, RequestStep, Tool, ToolCall
 from core.errors import AnswerInvalid, InvalidRequest, SignalboxError, Unavailable
 from core.routing.validation import validated
 from core.structured.answers import reference_problems
-from core.structured.probe import ProbeProgress, probe, probe_prompts
-from core.structured.probe_prompts import SCHEMA_PROMPTS, TOOL_PROMPTS
+from core.structured.probe import SCHEMA_PROMPTS, TOOL_PROMPTS, ProbeProgress, probe, probe_prompts
 from core.structured.scoreboard import MIN_TRIED, ScoreEntry
 
 GOOD_ANSWERS: dict[str, Any] = {

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.chat import CacheMarks, ChatRequest, JsonSchemaFormat, Message, Tool, ToolCall
-from core.structured.answers import check_tool_calls, reask_messages
-from core.structured.reask import MAX_ECHO_CHARS
+from core.structured.answers import MAX_ECHO_CHARS, check_tool_calls, reask_messages
 
 CITY = Tool(
     name="weather",

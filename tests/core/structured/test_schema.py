@@ -12,7 +12,8 @@ import pytest
 from hypothesis import assume, given
 from jsonschema import Draft202012Validator
 
-from core.structured import schema_check, schema_child
+from core.structured import schema as schema_module
+from core.structured import schema_child
 from core.structured.answers import check_answer, reference_problems
 from tests.core.structured.values import VALUES, schemas
 
@@ -200,7 +201,7 @@ def test_a_process_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_check_that_takes_too_long_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each level asks the next one four times: 4^60 steps."""
-    monkeypatch.setattr(schema_check, "LIMIT_S", 0.2)
+    monkeypatch.setattr(schema_module, "LIMIT_S", 0.2)
     schema = {"properties": {"a": {"allOf": [{"$ref": "#"}] * 4}}}
     value: Any = 1
     for _ in range(30):
