@@ -102,7 +102,7 @@ class OutputChecker:
         )
         cut = answer.ended.finish_reason == "length"
         again = None
-        if not check.valid and not cut and not check.schema_at_fault:
+        if not check.valid and not cut and not check.unchecked:
             again = reask_messages(_unphrased(run), answer.text, check.problems)
         hint = "The text that came is kept. Make the schema simpler, or use a stronger model."
         if cut:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 
 from core.chat import ChatRequest, FinishReason, JsonObject, Message, Tool, ToolCall
 from core.structured.json_repair import NotFound, Unreadable, find_json, read_value, strict_json
-from core.structured.schema import MAX_PROBLEMS, check_value, kind_of, reference_problems, shortened
+from core.structured.schema import MAX_PROBLEMS, check_value
+from core.structured.schema_words import kind_of, shortened
 
 __all__ = [
     "MAX_ECHO_CHARS",
@@ -22,7 +23,6 @@ __all__ = [
     "check_answer",
     "check_tool_calls",
     "reask_messages",
-    "reference_problems",
 ]
 
 CUT_OFF: frozenset[FinishReason] = frozenset({"length", "stopped_by_user", "refusal"})
@@ -35,20 +35,20 @@ class AnswerCheck:
 
     ``text`` is the JSON text, mended where ``repaired`` says so (each entry a few words for a person), and the
     answer as it came where it is not ``valid``. ``problems`` say where and why it breaks the schema.
-    ``schema_at_fault``: the schema itself cannot be checked, so asking again would not help.
+    ``unchecked``: the schema itself cannot be checked, so asking again would not help.
     """
 
     valid: bool
     text: str
     repaired: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
-    schema_at_fault: bool = False
+    unchecked: bool = False
 
 
 def check_answer(text: str, schema: JsonObject, *, finish_reason: FinishReason = "stop") -> AnswerCheck:
     """Check that ``text`` is JSON that matches ``schema``, after mending what is safe to mend.
 
-    Never raises. It may block: milliseconds for most answers, a second or more for one of 2 MB, and up to
+    Never raises. It may block: milliseconds for most answers, 0.1 s for one of 2 MB, and up to
     ``schema.LIMIT_S`` for a hostile schema. Call it by ``asyncio.to_thread``.
     """
     found = find_json(text, whole=finish_reason not in CUT_OFF)
@@ -56,9 +56,7 @@ def check_answer(text: str, schema: JsonObject, *, finish_reason: FinishReason =
         return AnswerCheck(valid=False, text=text, problems=(found.problem,))
     checked = check_value(found.value, schema)
     if checked.problems:
-        return AnswerCheck(
-            valid=False, text=text, problems=checked.problems, schema_at_fault=checked.schema_at_fault
-        )
+        return AnswerCheck(valid=False, text=text, problems=checked.problems, unchecked=checked.unchecked)
     return AnswerCheck(valid=True, text=found.json, repaired=found.repaired)
 
 

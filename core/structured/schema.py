@@ -1,436 +1,467 @@
 """Holds a JSON value against a JSON schema, in bounded time and without fetching anything.
 
-``jsonschema`` does the work, by the draft that ``$schema`` names (2020-12 without one), with four differences:
-regular expressions take linear time (``core.structured.patterns``), ``multipleOf`` counts in decimals (0.3 is a
-multiple of 0.1), ``uniqueItems`` takes linear time, and every keyword looks at the clock. ``format`` is a remark,
+``jsonschema-rs`` does the work, by the draft that ``$schema`` names (2020-12 without one). ``format`` is a remark,
 as the standard has it. A reference to an address is never fetched: only what stands in the schema, and the drafts'
 own, resolves.
+
+The library holds the interpreter's lock while it checks, cannot be interrupted, and takes exponential time for a
+schema that branches in a reference to itself. So the work is bounded before it begins (``schema_cost``), and what
+may take long is done in a process of its own, which is ended when its time is over.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
 import re
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextvars import ContextVar
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
-from fractions import Fraction
-from functools import cache
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from core.chat import JsonObject
-from core.structured import schema_child
+from core.errors import InvalidRequest
 from core.structured.json_repair import json_pointer
-from core.structured.patterns import NotLinear, matches
+from core.structured.schema_cost import cost_of, dictionaries
+from core.structured.schema_words import said, shortened, written
+
+if TYPE_CHECKING:
+    from jsonschema_rs import FancyRegexOptions, RegexOptions, ValidationError, Validator
 
 log = logging.getLogger(__name__)
 
-LIMIT_S = 20.0
-"""Longest a check may take. 2 MB of ordinary records take 1 to 3 s (measured); a schema that branches at each level
-of a reference to itself takes for ever."""
+LIMIT_S = 10.0
+"""Longest a check in a process of its own may take, its start (0.2 s) included."""
 
 MAX_PROBLEMS = 10
 """As many as a model is told at once, and a person reads."""
 
-_OUT_OF_TIME: ContextVar[float] = ContextVar("schema_check_deadline")
-_Keyword = Callable[[Any, Any, Any, Any], Iterable[Any] | None]
-_Search = Callable[[str, str], bool]
-_LIBRARY_SEARCHES = ("unevaluatedProperties", "patternProperties")
-"""Together, these two make ``jsonschema`` itself match patterns by ``re``, wherever in the schema they stand."""
+MAX_SCHEMA_DEPTH = 100
+"""Objects and lists inside each other; far below what Python, an SDK or a grammar compiler can take."""
 
+MAX_STEPS = 5_000_000
+"""Work done here to say yes or no: 0.1 µs a step, or 0.4 for a text that is matched with a pattern (measured)."""
+
+MAX_STEPS_TO_EXPLAIN = 50_000
+"""Work done here to say what is wrong: the library makes every error before it gives the first, 13 µs each."""
+
+MAX_CHAIN = 500
+"""Checks inside each other done here: each takes up to 800 bytes of stack, and a thread may have only 512 KiB."""
+
+MAX_HEAVY_TEXT_CHARS = 2_000
+"""Longest text matched here with a pattern that is large or backtracks: 70 µs a character at worst (measured)."""
+
+_LIGHT_PATTERN_BYTES = 10_000
+"""Compiled size of a pattern that takes 0.8 µs a character at worst, which any text can be matched with here."""
+
+_HEAVY_PATTERNS_BYTES = 20_000_000
+"""Compiled size of all patterns of a schema together."""
+
+_BACKTRACKS_HERE = 10_000
+_BACKTRACKS_IN_CHILD = 1_000_000
+_CHILD_STACK_BYTES = 256 * 1024 * 1024
+_CHILD_MEMORY_BYTES = 2 * 1024 * 1024 * 1024
+_CHILD_CODE = "from core.structured.schema import main; raise SystemExit(main())"
+
+_DRAFTS = frozenset(
+    {
+        "http://json-schema.org/draft-04/schema",
+        "http://json-schema.org/draft-06/schema",
+        "http://json-schema.org/draft-07/schema",
+        "https://json-schema.org/draft/2019-09/schema",
+        "https://json-schema.org/draft/2020-12/schema",
+    }
+)
 _NOT_SUBSCHEMAS = frozenset({"const", "enum", "default", "examples"})
+_NAMED_PARTS = frozenset({"properties", "$defs", "definitions", "dependentSchemas", "dependencies"})
+_REMARKS = frozenset({"contentEncoding", "contentMediaType"})
+"""The library checks these by draft 7 and below, where the standard only allows it."""
+
+_PATTERN_SPELLINGS = re.compile(r"\\(.)", re.DOTALL)
+_SPELLED = {"<": "<", ">": ">", "Z": r"\z"}
+"""Escapes of Python's ``re`` that the library reads otherwise, or not at all."""
+
+_QUOTED = re.compile(r"'([^']*)'")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchemaCheck:
     """``problems`` are sentences "at /path: what", none where the value matches.
 
-    ``schema_at_fault``: the schema cannot be checked, whatever the value is.
+    ``unchecked``: no check was possible, so ``problems`` say why, and asking for another value would not help.
     """
 
     problems: tuple[str, ...] = ()
-    schema_at_fault: bool = False
+    unchecked: bool = False
+
+
+class _Unchecked(Exception):
+    """No check is possible; the message is told."""
+
+
+class _PatternTooSlow(Exception):
+    """A pattern backtracks more often than is allowed here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Compiled:
+    """``matcher`` is there where a pattern is large or backtracks: it matches each of a list of texts with all."""
+
+    validator: Validator
+    matcher: Validator | None = None
 
 
 def check_value(value: Any, schema: JsonObject) -> SchemaCheck:
     """Check ``value``, which was read from JSON, against ``schema``. Blocks for up to ``LIMIT_S`` seconds.
 
-    A schema whose patterns cannot be matched in linear time is checked in a process of its own, which is ended
-    when it takes too long.
+    What may take long is checked in a process of its own, which is ended when it takes too long.
     """
-    try:
-        return check_here(value, schema, linear=True)
-    except NotLinear:
-        answer = schema_child.check_in_child(value, dict(schema))
-    if answer is None:
-        return _at_fault("its patterns take too long to match")
-    problems, schema_at_fault = answer
-    return SchemaCheck(problems=problems, schema_at_fault=schema_at_fault)
+
+    def check() -> SchemaCheck:
+        prepared = _prepared(schema)
+        problems = _problems_here(value, prepared)
+        return _check_in_child(value, prepared) if problems is None else SchemaCheck(problems=problems)
+
+    return _told(check)
 
 
-def check_here(value: Any, schema: JsonObject, *, linear: bool) -> SchemaCheck:
-    """Check in this thread; ``linear`` leaves every pattern to the linear engine.
+def check_schema(schema: object, what: str = "The JSON schema") -> None:
+    """Check that ``schema`` is JSON and a valid JSON schema (draft 2020-12 unless it names another).
+
+    Whether its references lead anywhere is not looked at.
 
     Raises:
-        NotLinear: ``linear``, and a pattern is not for that engine.
+        InvalidRequest: it is not, or it is nested too deeply; the message begins with ``what`` and says where and
+            why.
     """
-    from referencing import Registry
-    from referencing.exceptions import Unresolvable
-
-    if linear and all(any(name in part for part in _dictionaries(schema)) for name in _LIBRARY_SEARCHES):
-        raise NotLinear
-    token = _OUT_OF_TIME.set(time.monotonic() + LIMIT_S)
-    try:
-        validator = _validator_class(_draft(schema), linear)(
-            _without_draft_names(dict(schema)), registry=cast("Any", Registry)()
+    if not isinstance(schema, dict):
+        raise InvalidRequest(
+            f"{what} isn't an object.", hint='Start with {"type": "object", ...}; nothing was sent.'
         )
-        problems: list[str] = []
-        for error in validator.iter_errors(value):
-            problem = f"at {json_pointer(list(error.absolute_path))}: {said(error)}"
-            if problem not in problems:
-                problems.append(problem)
-            if len(problems) == MAX_PROBLEMS:
-                break
-        return SchemaCheck(problems=tuple(problems))
-    except NotLinear:
-        raise
-    except Unresolvable as error:
-        reference = shortened(str(getattr(error, "ref", "")))
-        return _at_fault(f"it refers to {reference!r}, which is not in it, and nothing is fetched")
-    except _OutOfTime:
-        return _at_fault(f"checking takes more than {LIMIT_S:.0f} s")
+    problem = _malformed(_as_json(cast("dict[Any, Any]", schema), what))
+    if problem:
+        raise InvalidRequest(f"{what} is malformed {problem}.", hint="Mend the schema; nothing was sent.")
+
+
+def _as_json(schema: dict[Any, Any], what: str) -> dict[str, Any]:
+    """Return ``schema`` as a server will read it.
+
+    Raises:
+        InvalidRequest: it cannot be written as JSON.
+    """
+    too_deep = InvalidRequest(
+        f"{what} has more than {MAX_SCHEMA_DEPTH} levels.", hint="Make it flatter; nothing was sent."
+    )
+    try:
+        read: dict[str, Any] = json.loads(json.dumps(schema, allow_nan=False))
+    except RecursionError:
+        raise too_deep from None
+    except (TypeError, ValueError) as error:
+        raise InvalidRequest(
+            f"{what} isn't JSON: {shortened(str(error))}.",
+            hint="Use text, numbers, true, false, null, lists and objects only; nothing was sent.",
+        ) from error
+    level: list[Any] = [read]
+    for _ in range(MAX_SCHEMA_DEPTH):
+        level = [inner for value in level for inner in _inside(value)]
+    if level:
+        raise too_deep
+    return read
+
+
+def _inside(value: Any) -> list[Any]:
+    """Return the objects and lists directly in ``value``."""
+    items = list(cast("dict[str, Any]", value).values()) if isinstance(value, dict) else value
+    return [item for item in cast("list[Any]", items) if isinstance(item, dict | list)]
+
+
+def _malformed(schema: dict[str, Any]) -> str:
+    """Say where ``schema`` is wrong and why, in words that follow "is malformed"; empty if it is not."""
+    from jsonschema_rs import ValidationError, ValidationErrorKind
+
+    if not isinstance(schema.get("$schema", ""), str):
+        return "at /$schema: it is the address of a draft, as text"
+    try:
+        _compile(_prepared(schema), _BACKTRACKS_HERE)
+    except ValidationError as error:
+        return "" if isinstance(error.kind, ValidationErrorKind.Referencing) else _misplaced(error)
+    except (ValueError, RecursionError) as error:
+        return f"in a way that can't be told: {shortened(str(error))}"
+    return ""
+
+
+def _misplaced(error: ValidationError) -> str:
+    """Say what of a schema the library refuses."""
+    where = json_pointer(error.instance_path)
+    if isinstance(error.instance, dict | list):
+        return f"at {where}: {said(error)}"
+    return f"at {where}: {shortened(written(error.instance))} is not allowed, {said(error)}"
+
+
+def _told(check: Callable[[], SchemaCheck]) -> SchemaCheck:
+    """Return what ``check`` finds, or why it could not be done."""
+    from jsonschema_rs import ValidationError, ValidationErrorKind
+
+    try:
+        return check()
+    except _Unchecked as error:
+        return SchemaCheck(problems=(str(error),), unchecked=True)
+    except ValidationError as error:
+        if isinstance(error.kind, ValidationErrorKind.Referencing):
+            reference = shortened(_reference(error.message))
+            return _at_fault(f"it refers to {reference!r}, which is not in it, and nothing is fetched")
+        return _at_fault(f"it is malformed {_misplaced(error)}")
     except RecursionError:
         return _at_fault("it, or the answer, is nested too deeply to be checked")
     except Exception as error:
+        if "Recursion limit" in str(error):
+            return _at_fault("it, or the answer, is nested too deeply to be checked")
         # A schema is a caller's text; what the library makes of a malformed one must not end the request.
         log.warning("a JSON schema could not be checked", exc_info=True)
         return _at_fault(f"{type(error).__name__}: {shortened(str(error))}")
-    finally:
-        _OUT_OF_TIME.reset(token)
-
-
-def reference_problems(schema: JsonObject) -> tuple[str, ...]:
-    """Say which references of ``schema`` lead nowhere, so that it is not paid for in vain; nothing is fetched."""
-    from referencing import Registry, Resource
-    from referencing.exceptions import Unresolvable
-    from referencing.jsonschema import EMPTY_REGISTRY, specification_with
-
-    parts = list(_dictionaries(dict(schema)))
-    if any("$id" in part or "id" in part for part in parts[1:]):
-        return ()  # parts with addresses of their own: only a whole check resolves those
-    from jsonschema_specifications import REGISTRY
-
-    registry: Registry[Any] = REGISTRY.combine(EMPTY_REGISTRY)
-    specification = specification_with(_draft(schema).META_SCHEMA["$schema"].rstrip("#"))
-    resolver = registry.resolver_with_root(Resource(contents=dict(schema), specification=specification))
-    problems: list[str] = []
-    for part in parts:
-        reference = part.get("$ref")
-        if not isinstance(reference, str):
-            continue
-        try:
-            resolver.lookup(reference)
-        except Unresolvable:
-            problems.append(f"the schema refers to {shortened(reference)!r}, which is not in it")
-    return tuple(dict.fromkeys(problems))[:MAX_PROBLEMS]
-
-
-class _OutOfTime(Exception):
-    """The check took ``LIMIT_S``."""
 
 
 def _at_fault(what: str) -> SchemaCheck:
-    return SchemaCheck(problems=(f"the schema can't be checked: {what}",), schema_at_fault=True)
+    return SchemaCheck(problems=(f"the schema can't be checked: {what}",), unchecked=True)
 
 
-def _draft(schema: JsonObject) -> Any:
-    from jsonschema import Draft202012Validator
-    from jsonschema.validators import validator_for
-
-    named = schema.get("$schema")
-    draft = {"$schema": named} if isinstance(named, str) else {}
-    return validator_for(draft, default=Draft202012Validator)
-
-
-@cache
-def _validator_class(draft: Any, linear: bool) -> Any:
-    """Return ``draft``'s validator with the keywords of this module. Few drafts, so the cache is small."""
-    from jsonschema import validators
-
-    search = matches if linear else _matches_by_re
-    keywords: dict[str, _Keyword] = dict(draft.VALIDATORS)
-    own: dict[str, _Keyword] = {
-        "multipleOf": _multiple_of,
-        "uniqueItems": _unique_items,
-        "pattern": _pattern(search),
-        "patternProperties": _pattern_properties(search),
-        "additionalProperties": _additional_properties(search),
-    }
-    keywords |= {name: keyword for name, keyword in own.items() if name in keywords}
-    return cast("Any", validators).extend(draft, {name: _timed(each) for name, each in keywords.items()})
+def _reference(message: str) -> str:
+    """Return the reference that the library's ``message`` says it cannot follow."""
+    found = _QUOTED.search(message)
+    name = found[1] if found is not None else message
+    if message.startswith("Pointer"):
+        return f"#{name}"
+    return f"#{name}" if message.startswith("Anchor") else name
 
 
-def _matches_by_re(pattern: str, text: str) -> bool:
-    return re.search(pattern, text) is not None
+def _prepared(schema: JsonObject) -> dict[str, Any]:
+    """Return a copy that the library reads as the standard and Python's ``re`` mean it."""
+    copy = cast("dict[str, Any]", _prepared_part(schema))
+    named = copy.get("$schema")
+    if isinstance(named, str) and named.rstrip("#") not in _DRAFTS:
+        del copy["$schema"]
+    return copy
 
 
-def _timed(keyword: _Keyword) -> _Keyword:
-    def timed(validator: Any, rule: Any, value: Any, schema: Any) -> Iterable[Any] | None:
-        if time.monotonic() > _OUT_OF_TIME.get():
-            raise _OutOfTime
-        return keyword(validator, rule, value, schema)
-
-    return timed
-
-
-def _without_draft_names(part: Any) -> Any:
-    """Return a copy without ``$schema``: at the sight of one, ``jsonschema`` would go back to its own keywords."""
-    if isinstance(part, dict):
-        items = cast("dict[str, Any]", part).items()
-        return {
-            name: inner if name in _NOT_SUBSCHEMAS else _without_draft_names(inner)
-            for name, inner in items
-            if not (name == "$schema" and isinstance(inner, str))
-        }
+def _prepared_part(part: Any, *, named: bool = False) -> Any:
+    """Return a copy of a part; ``named``: it is an object of parts, each under a name of its own."""
+    if isinstance(part, Mapping):
+        copy: dict[str, Any] = {}
+        for name, inner in cast("JsonObject", part).items():
+            if named:
+                copy[name] = _prepared_part(inner)
+            elif name in _NOT_SUBSCHEMAS:
+                copy[name] = inner
+            elif name == "pattern" and isinstance(inner, str):
+                copy[name] = _respelled(inner)
+            elif name == "patternProperties" and isinstance(inner, Mapping):
+                rules = cast("JsonObject", inner).items()
+                copy[name] = {_respelled(pattern): _prepared_part(rule) for pattern, rule in rules}
+            elif name not in _REMARKS:
+                copy[name] = _prepared_part(inner, named=name in _NAMED_PARTS)
+        if not named and copy.get("additionalProperties") is False:
+            copy.setdefault("properties", {})  # without it, the library does not name the fields
+        return copy
     if isinstance(part, list | tuple):
-        return [_without_draft_names(inner) for inner in cast("Iterable[Any]", part)]
+        return [_prepared_part(inner) for inner in cast("Iterable[Any]", part)]
     return part
 
 
-def _dictionaries(part: Any) -> Iterator[dict[str, Any]]:
-    waiting = [part]
+def _respelled(pattern: str) -> str:
+    if "\\" not in pattern:
+        return pattern
+    return _PATTERN_SPELLINGS.sub(lambda found: _SPELLED.get(found[1], found[0]), pattern)
+
+
+def _compile(prepared: dict[str, Any], backtracks: int) -> _Compiled:
+    """Compile a schema, its patterns for the engine that takes linear time where they can be.
+
+    Raises:
+        ValidationError: the schema is malformed, or a reference leads to what is not in it.
+    """
+    from jsonschema_rs import FancyRegexOptions, RegexOptions, ValidationError, ValidationErrorKind
+
+    patterns: dict[str, None] = {}
+    for part in dictionaries(prepared):
+        rules = part.get("patternProperties")
+        names = [part.get("pattern"), *(cast("JsonObject", rules) if isinstance(rules, dict) else ())]
+        patterns.update((name, None) for name in names if isinstance(name, str))
+    try:
+        light = RegexOptions(size_limit=_LIGHT_PATTERN_BYTES)
+        return _Compiled(validator=_validator(prepared, light))
+    except ValidationError as error:
+        if not patterns or not isinstance(error.kind, ValidationErrorKind.Format):
+            raise
+    each = _HEAVY_PATTERNS_BYTES // max(2, len(patterns))
+    options = FancyRegexOptions(backtrack_limit=backtracks, size_limit=each)
+    validator = _validator(prepared, options)
+    rules = [{"pattern": pattern} for pattern in patterns]
+    return _Compiled(validator=validator, matcher=_validator({"items": {"allOf": rules}}, options))
+
+
+def _validator(prepared: dict[str, Any], options: FancyRegexOptions | RegexOptions) -> Validator:
+    import jsonschema_rs
+
+    def compiled(schema: dict[str, Any]) -> Validator:
+        return jsonschema_rs.validator_for(
+            schema, validate_formats=False, retriever=_refuse, pattern_options=options, mask="it"
+        )
+
+    try:
+        return compiled(prepared)
+    except jsonschema_rs.ValidationError:
+        raise
+    except ValueError as error:
+        if "UTF-8" not in str(error):
+            raise
+        return compiled(_whole_characters(prepared))
+
+
+def _refuse(address: str) -> Any:
+    """Fetch nothing. Without this, the library reads files and asks servers."""
+    raise ValueError(f"{address} is not fetched")
+
+
+def _whole_characters(value: Any) -> Any:
+    """Return ``value`` with U+FFFD for each half of a surrogate pair: Rust's texts are UTF-8, which has none."""
+    text = json.dumps(value, ensure_ascii=False)
+    return json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+
+
+def _problems_here(value: Any, prepared: dict[str, Any]) -> tuple[str, ...] | None:
+    """Return what is wrong with ``value``, ``None`` where it may take long to find that out."""
+    compiled = _compile(prepared, _BACKTRACKS_HERE)
+    cost = cost_of(prepared, value)
+    if cost.chain > MAX_CHAIN or cost.steps > MAX_STEPS:
+        return None
+    if compiled.matcher is not None and cost.text_chars > MAX_HEAVY_TEXT_CHARS:
+        return None
+    try:
+        return _problems(compiled, value, explain=cost.steps <= MAX_STEPS_TO_EXPLAIN)
+    except _PatternTooSlow:
+        return None
+
+
+def _problems(compiled: _Compiled, value: Any, *, explain: bool) -> tuple[str, ...] | None:
+    """Return what is wrong with ``value``, ``None`` where something is and it may take long to say what.
+
+    Raises:
+        _PatternTooSlow: a pattern backtracks too often for one of the texts.
+    """
+    try:
+        valid = compiled.validator.is_valid(value)
+    except UnicodeEncodeError:
+        value = _whole_characters(value)
+        valid = compiled.validator.is_valid(value)
+    if compiled.matcher is not None:
+        _require_an_end(compiled.matcher, value)
+    if valid:
+        return ()
+    if not explain:
+        return None
+    problems: dict[str, None] = {}
+    for error in compiled.validator.iter_errors(value):
+        problems.setdefault(f"at {json_pointer(error.instance_path)}: {said(error)}")
+        if len(problems) == MAX_PROBLEMS:
+            break
+    return tuple(problems)
+
+
+def _require_an_end(matcher: Validator, value: Any) -> None:
+    """Match each text with each pattern. Inside ``not`` or a field's name, the library takes no end for no match.
+
+    Raises:
+        _PatternTooSlow: a match was given up.
+    """
+    from jsonschema_rs import ValidationErrorKind
+
+    for error in matcher.iter_errors(_texts(value)):
+        if isinstance(error.kind, ValidationErrorKind.BacktrackLimitExceeded):
+            raise _PatternTooSlow
+
+
+def _texts(value: Any) -> list[str]:
+    """Return all texts and field names in ``value``, each once."""
+    found: dict[str, None] = {}
+    waiting = [value]
     while waiting:
         part = waiting.pop()
-        if isinstance(part, dict):
-            found = cast("dict[str, Any]", part)
-            yield found
-            waiting += found.values()
+        if isinstance(part, str):
+            found[part] = None
+        elif isinstance(part, dict):
+            fields = cast("dict[str, Any]", part)
+            found |= dict.fromkeys(fields)
+            waiting += fields.values()
         elif isinstance(part, list):
             waiting += cast("list[Any]", part)
+    return list(found)
 
 
-def _error(message: str) -> Any:
-    from jsonschema import ValidationError
+def _check_in_child(value: Any, prepared: dict[str, Any]) -> SchemaCheck:
+    """Check in a process that is ended after ``LIMIT_S``.
 
-    return ValidationError(message)
-
-
-def _pattern(search: _Search) -> _Keyword:
-    def keyword(validator: Any, pattern: str, value: Any, schema: Any) -> Iterator[Any]:
-        del schema
-        if validator.is_type(value, "string") and not search(pattern, value):
-            yield _error("pattern")
-
-    return keyword
-
-
-def _pattern_properties(search: _Search) -> _Keyword:
-    def keyword(validator: Any, rules: dict[str, Any], value: Any, schema: Any) -> Iterator[Any]:
-        del schema
-        if not validator.is_type(value, "object"):
-            return
-        for pattern, rule in rules.items():
-            for name, inner in value.items():
-                if search(pattern, name):
-                    yield from validator.descend(inner, rule, path=name, schema_path=pattern)
-
-    return keyword
-
-
-def _additional_properties(search: _Search) -> _Keyword:
-    def keyword(validator: Any, rule: Any, value: Any, schema: Any) -> Iterator[Any]:
-        if not validator.is_type(value, "object"):
-            return
-        known, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
-        extras = [name for name in value if name not in known and not any(search(p, name) for p in patterns)]
-        if validator.is_type(rule, "object"):
-            for name in extras:
-                yield from validator.descend(value[name], rule, path=name)
-        elif not rule and extras:
-            error = _error("additionalProperties")
-            error.extra_names = extras
-            yield error
-
-    return keyword
-
-
-def _multiple_of(validator: Any, rule: float, value: Any, schema: Any) -> Iterator[Any]:
-    del schema
-    if validator.is_type(value, "number") and _exact(value) % _exact(rule) != 0:
-        yield _error("multipleOf")
-
-
-def _exact(number: float) -> Fraction:
-    """Return the decimal that was written, not the binary fraction it is kept as."""
-    return Fraction(number) if isinstance(number, int) else Fraction(Decimal(repr(number)))
-
-
-def _unique_items(validator: Any, rule: bool, value: Any, schema: Any) -> Iterator[Any]:
-    del schema
-    if rule and validator.is_type(value, "array"):
-        entries = cast("list[Any]", value)
-        if len({_comparable(entry) for entry in entries}) < len(entries):
-            yield _error("uniqueItems")
-
-
-def _comparable(value: Any) -> Any:
-    """Return something hashable that is equal where JSON Schema says equal: 1 is 1.0 but not true."""
-    if isinstance(value, dict):
-        return ("object", frozenset((name, _comparable(inner)) for name, inner in _items(value)))
-    if isinstance(value, list):
-        return ("list", tuple(_comparable(inner) for inner in cast("list[Any]", value)))
-    return (type(value) if isinstance(value, bool | str) else None, value)
-
-
-def _items(value: Any) -> Iterable[tuple[str, Any]]:
-    return cast("dict[str, Any]", value).items()
-
-
-MAX_SHOWN_CHARS = 120
-_MAX_NAMES = 5
-
-_TYPES = {
-    "object": "an object",
-    "array": "a list",
-    "string": "text",
-    "number": "a number",
-    "integer": "a whole number",
-    "boolean": "true or false",
-    "null": "null",
-}
-
-_RULES: dict[str, str] = {
-    "minimum": "it must be at least {}",
-    "maximum": "it must be at most {}",
-    "exclusiveMinimum": "it must be more than {}",
-    "exclusiveMaximum": "it must be less than {}",
-    "multipleOf": "it must be a multiple of {}",
-    "divisibleBy": "it must be a multiple of {}",
-    "minLength": "it must have at least {} characters",
-    "maxLength": "it must have at most {} characters",
-    "minItems": "it must have at least {} entries",
-    "maxItems": "it must have at most {} entries",
-    "minContains": "at least {} entries must be of the kind asked for",
-    "maxContains": "at most {} entries may be of the kind asked for",
-    "minProperties": "it must have at least {} fields",
-    "maxProperties": "it must have at most {} fields",
-    "pattern": "it must match the pattern {}",
-    "const": "it must be {}",
-    "contains": "no entry is of the kind asked for",
-    "uniqueItems": "its entries must differ",
-    "not": "it is of a kind that is not allowed",
-    "unevaluatedItems": "it has entries that are not allowed",
-    "unevaluatedProperties": "it has fields that are not allowed",
-    "additionalItems": "it has entries that are not allowed",
-}
-
-
-def said(error: Any) -> str:
-    """Return what a ``jsonschema.ValidationError`` says, for a person and for a model."""
-    rule, keyword = error.validator_value, error.validator
-    special = _SPECIAL.get(keyword)
-    if special is not None:
-        return special(error, rule)
-    words = _RULES.get(keyword)
-    if words is not None:
-        return words.format(shortened(_written(rule)))
-    if keyword is None or keyword in ("items", "prefixItems"):
-        return "something is in it where nothing is allowed"
-    return f"it breaks the rule {shortened(str(keyword))}"
-
-
-def shortened(text: str, limit: int = MAX_SHOWN_CHARS) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def kind_of(value: Any) -> str:
-    """Return a JSON value's type in words."""
-    match value:
-        case bool():
-            return "true or false"
-        case None:
-            return "null"
-        case str():
-            return "text"
-        case int():
-            return "a whole number"
-        case float():
-            return "a number"
-        case list():
-            return "a list"
-        case _:
-            return "an object"
-
-
-def _type(error: Any, rule: Any) -> str:
-    names = cast("list[Any]", rule if isinstance(rule, list) else [rule])
-    wanted = " or ".join(
-        _TYPES.get(name, "another kind") if isinstance(name, str) else "an allowed kind" for name in names
-    )
-    return f"it must be {shortened(wanted)}, and is {kind_of(error.instance)}"
-
-
-def _required(error: Any, rule: Any) -> str:
-    due = cast("list[Any]", rule) if isinstance(rule, list) else []
-    names = [str(name) for name in due if error.message == f"{name!r} is a required property"]
-    return f"the field {_names(names)} is missing" if names else "a field that is due is missing"
-
-
-def _extra(error: Any, rule: Any) -> str:
-    del rule
-    names: list[str] = error.extra_names
-    many = len(names) > 1
-    return f"the field{'s' * many} {_names(names)} {'are' if many else 'is'} not allowed"
-
-
-def _enum(error: Any, rule: Any) -> str:
-    del error
-    return f"it must be one of {shortened(', '.join(_written(each) for each in rule))}"
-
-
-def _no_form(error: Any, rule: Any) -> str:
-    if error.validator == "oneOf" and not error.context:
-        return "it fits more than one of the forms of which it must fit one"
-    from jsonschema import exceptions
-
-    closest: Any = cast("Any", exceptions).best_match(iter([error]))
-    if closest is None or closest is error:
-        return f"it fits none of the {len(rule)} allowed forms"
-    where = "/".join(str(part) for part in closest.relative_path)
-    inner = said(closest) if closest.validator not in ("anyOf", "oneOf") else "no form fits"
-    closest_words = f"{f'at {shortened(where)}, ' if where else ''}{inner}"
-    return f"it fits none of the {len(rule)} allowed forms (closest: {closest_words})"
-
-
-def _dependent(error: Any, rule: Any) -> str:
-    del error, rule
-    return "a field that is due beside another is missing"
-
-
-_SPECIAL: dict[str, Callable[[Any, Any], str]] = {
-    "type": _type,
-    "required": _required,
-    "additionalProperties": _extra,
-    "enum": _enum,
-    "anyOf": _no_form,
-    "oneOf": _no_form,
-    "dependentRequired": _dependent,
-    "dependencies": _dependent,
-}
-
-
-def _names(names: list[str]) -> str:
-    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
-    return (
-        ", ".join(json.dumps(shortened(name, 40), ensure_ascii=False) for name in names[:_MAX_NAMES]) + more
-    )
-
-
-def _written(value: Any) -> str:
+    Raises:
+        _Unchecked: it took too long, could not be started, or ended without an answer.
+    """
+    if getattr(sys, "frozen", False):
+        raise _Unchecked(_no_process("this build brings no Python to start it with"))
+    question = json.dumps({"value": value, "schema": prepared})
     try:
-        return json.dumps(value, ensure_ascii=False)
-    except (TypeError, ValueError, RecursionError):
-        return str(type(value).__name__)
+        child = subprocess.run(
+            [sys.executable, "-c", _CHILD_CODE],
+            input=question,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=LIMIT_S,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise _Unchecked(f"the schema can't be checked: that takes more than {LIMIT_S:.0f} s") from None
+    except OSError as error:
+        log.warning("the process that checks a JSON schema could not be started", exc_info=True)
+        raise _Unchecked(_no_process(error.strerror or type(error).__name__)) from None
+    try:
+        answer = json.loads(child.stdout)
+        return SchemaCheck(problems=tuple(answer["problems"]), unchecked=bool(answer["unchecked"]))
+    except (ValueError, KeyError, TypeError):
+        why = shortened(child.stderr.strip().rpartition("\n")[2])
+        log.warning("the process that checks a JSON schema ended with %d: %s", child.returncode, why)
+        raise _Unchecked(_no_process(f"it ended with code {child.returncode}")) from None
+
+
+def _no_process(why: str) -> str:
+    return f"the answer could not be checked: that needs a process of its own, which did not work ({why})"
+
+
+def main() -> int:
+    """Answer the one question on standard input, in the process of its own; returns the exit code."""
+    if sys.platform != "win32":
+        import resource
+
+        with contextlib.suppress(ValueError, OSError):  # not every system takes the limit
+            resource.setrlimit(resource.RLIMIT_AS, (_CHILD_MEMORY_BYTES, _CHILD_MEMORY_BYTES))
+    question = json.loads(sys.stdin.buffer.read())
+
+    def check() -> SchemaCheck:
+        compiled = _compile(question["schema"], _BACKTRACKS_IN_CHILD)
+        try:
+            return SchemaCheck(problems=_problems(compiled, question["value"], explain=True) or ())
+        except _PatternTooSlow:
+            return _at_fault("its patterns take too long to match")
+
+    def answer() -> None:
+        checked = _told(check)
+        sys.stdout.write(json.dumps({"problems": checked.problems, "unchecked": checked.unchecked}))
+
+    threading.stack_size(_CHILD_STACK_BYTES)
+    thread = threading.Thread(target=answer)
+    thread.start()
+    thread.join()
+    return 0

@@ -24,6 +24,7 @@ from core.chat import (
 from core.context.estimate import estimate_tokens
 from core.context.trimming import plan_summary
 from core.errors import InvalidRequest
+from core.structured.schema import check_schema
 from gui.chat.storage.models import Attachment, ChatOptions, StoredMessage, clean_text
 
 
@@ -49,22 +50,12 @@ def parse_schema(text: str) -> JsonSchemaFormat | None:
         raise MalformedSchema("It is nested too deeply.") from error
     if not isinstance(value, dict):
         raise MalformedSchema('A schema is an object: start with {"type": "object"}.')
-    _check(cast("dict[str, Any]", value))
-    return JsonSchemaFormat(schema=cast("dict[str, Any]", value))
-
-
-def _check(schema: dict[str, Any]) -> None:
-    from jsonschema import SchemaError
-    from jsonschema.validators import validator_for
-
+    schema = cast("dict[str, Any]", value)
     try:
-        validator: Any = validator_for(cast("Any", schema))
-        validator.check_schema(schema)
-    except SchemaError as error:
-        where = "/".join(str(part) for part in error.absolute_path) or "the top level"
-        raise MalformedSchema(f"At {where}: {error.message[:200]}.") from error
-    except RecursionError as error:
-        raise MalformedSchema("It is nested too deeply.") from error
+        check_schema(schema)
+    except InvalidRequest as error:
+        raise MalformedSchema(error.message) from error
+    return JsonSchemaFormat(schema=schema)
 
 
 def build_request(

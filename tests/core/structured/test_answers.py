@@ -151,7 +151,7 @@ def test_what_would_be_a_guess_is_a_problem(text: str, words: str) -> None:
     assert not check.valid
     assert check.text == text
     assert words in check.problems[0]
-    assert not check.schema_at_fault
+    assert not check.unchecked
 
 
 @pytest.mark.parametrize("reason", ["length", "stopped_by_user", "refusal"])

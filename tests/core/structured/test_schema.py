@@ -3,33 +3,47 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
-import urllib.request
+import sys
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
 from hypothesis import assume, given
 from jsonschema import Draft202012Validator
 
+from core.errors import InvalidRequest
 from core.structured import schema as schema_module
-from core.structured import schema_child
-from core.structured.answers import check_answer, reference_problems
+from core.structured.answers import check_answer
+from core.structured.schema import check_schema, check_value
 from tests.core.structured.values import VALUES, schemas
+
+DEEP = 100_000
 
 
 @pytest.fixture
-def children(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The values that were checked in a process of their own."""
-    seen: list[Any] = []
-    check_in_child = schema_child.check_in_child
+def children(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The commands of the processes that were started."""
+    seen: list[list[str]] = []
+    run = subprocess.run
 
-    def watched(value: Any, schema: dict[str, Any]) -> Any:
-        seen.append(value)
-        return check_in_child(value, schema)
+    def watched(command: list[str], **options: Any) -> Any:
+        seen.append(command)
+        return run(command, **options)
 
-    monkeypatch.setattr(schema_child, "check_in_child", watched)
+    monkeypatch.setattr(subprocess, "run", watched)
     return seen
+
+
+def nested(wrap: Callable[[Any], Any], times: int, innermost: Any = 1) -> Any:
+    value = innermost
+    for _ in range(times):
+        value = wrap(value)
+    return value
 
 
 def problems(value: Any, schema: dict[str, Any]) -> tuple[str, ...]:
@@ -50,7 +64,7 @@ def test_it_agrees_with_the_reference_implementation(value: Any, schema: dict[st
         ([], {"type": ["string", "null"]}, "at /: it must be text or null, and is a list"),
         ({}, {"required": ["a"]}, 'at /: the field "a" is missing'),
         ({"a": 1, "b": 2}, {"additionalProperties": False}, 'at /: the fields "a", "b" are not allowed'),
-        ({"a": 1}, {"properties": {"a": False}}, "at /: something is in it where nothing is allowed"),
+        ({"a": 1}, {"properties": {"a": False}}, "at /a: something is in it where nothing is allowed"),
         ("c", {"enum": ["a", "b"]}, 'at /: it must be one of "a", "b"'),
         ("c", {"const": "a"}, 'at /: it must be "a"'),
         (3, {"minimum": 5}, "at /: it must be at least 5"),
@@ -60,6 +74,12 @@ def test_it_agrees_with_the_reference_implementation(value: Any, schema: dict[st
         ([1], {"minItems": 2}, "at /: it must have at least 2 entries"),
         ([1, 1.0], {"uniqueItems": True}, "at /: its entries must differ"),
         ("x", {"pattern": "^[0-9]+$"}, 'at /: it must match the pattern "^[0-9]+$"'),
+        (
+            ["a", 1],
+            {"contains": {"type": "string"}, "minContains": 2},
+            "at /: too few entries are of the kind asked for",
+        ),
+        (["a"], {"contains": {}, "maxContains": 0}, "at /: too many entries are of the kind asked for"),
         ([1], {"contains": {"type": "string"}}, "at /: no entry is of the kind asked for"),
         (
             {"a": 1},
@@ -114,11 +134,10 @@ def test_the_draft_is_the_one_the_schema_names(draft: str, valid: bool) -> None:
     if valid:
         assert check.problems == ("at /0: it must be text, and is a whole number",)
     else:  # 2020-12, where a list there has no meaning
-        assert check.schema_at_fault
+        assert check.unchecked
 
 
 def test_a_recursive_schema_keeps_its_bounds_at_every_level() -> None:
-    """``jsonschema`` goes back to its own, unbounded keywords at each ``$schema`` it meets."""
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "properties": {"name": {"type": "string", "pattern": "^(a+)+$"}, "child": {"$ref": "#"}},
@@ -136,7 +155,7 @@ def test_a_property_may_be_called_schema() -> None:
 
 
 @pytest.mark.parametrize("pattern", ["^(a+)+$", "(x+x+)+y", "^(([a-z])+.)+[A-Z]([a-z])+$", "(.*)*(.*)*q$"])
-def test_patterns_that_take_for_ever_elsewhere_take_no_time(pattern: str, children: list[Any]) -> None:
+def test_patterns_that_take_for_ever_elsewhere_take_no_time(pattern: str, children: list[list[str]]) -> None:
     text = "a" * 40 + "x" * 5_000
     assert problems(text, {"pattern": pattern}) == (f'at /: it must match the pattern "{pattern}"',)
     assert problems({text: 1}, {"patternProperties": {pattern: True}, "additionalProperties": False}) != ()
@@ -147,28 +166,58 @@ def test_patterns_that_take_for_ever_elsewhere_take_no_time(pattern: str, childr
     ("pattern", "right", "wrong"),
     [
         (r"^(?=.*\d).{3,}$", "abc1", "abcd"),  # look-around
+        (r"^(?!.*admin)[a-z]+$", "user", "an admin"),
         (r"^(a|b)\1$", "aa", "ab"),  # a back-reference
-        (r"^[[a]$", "[", "b"),  # Rust reads a class inside a class
-        (r"^\<a\>$", "<a>", "a"),  # Rust reads the edges of a word
-        (r"^[a&&b]$", "&", "c"),  # Rust reads an intersection
+        (r"^[[a]$", "[", "b"),  # Rust's engine alone reads a class inside a class
+        (r"^\<a\>$", "<a>", "a"),  # and the edges of a word
+        (r"^[a&&b]$", "&", "c"),  # and an intersection
+        (r"^a\Z", "a", "ab"),  # Python's end of the text
+        (r"^\p{L}+$", "é", "1"),
+        (r"^.{0,200}$", "a" * 200, "a" * 201),
     ],
 )
-@pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_patterns_only_re_can_read_are_matched_in_a_process(pattern: str, right: str, wrong: str) -> None:
+def test_patterns_of_every_kind_are_matched_here(
+    pattern: str, right: str, wrong: str, children: list[list[str]]
+) -> None:
     assert problems(right, {"pattern": pattern}) == ()
     assert problems([wrong], {"items": {"pattern": pattern}})[0].startswith(
         "at /0: it must match the pattern"
     )
+    assert problems({wrong: 1}, {"patternProperties": {pattern: True}, "additionalProperties": False}) != ()
+    assert children == []
 
 
-def test_a_long_text_is_matched_in_a_process(children: list[Any]) -> None:
-    """Linear in the text still is a second for a long one, with the interpreter's lock held."""
-    assert problems("a" * 50_000, {"pattern": "^a+$"}) == ()
-    assert len(children) == 1
+def test_a_long_text_and_a_small_pattern_are_matched_here(children: list[list[str]]) -> None:
+    assert problems("a" * 500_000, {"pattern": "^a+$"}) == ()
+    assert children == []
 
 
-def test_unevaluated_fields_beside_patterns_are_checked_in_a_process(children: list[Any]) -> None:
-    """There, ``jsonschema`` matches the patterns itself, by ``re``."""
+def test_a_long_text_and_a_pattern_that_backtracks_are_matched_in_a_process(
+    children: list[list[str]],
+) -> None:
+    assert problems("a" * 50_000, {"pattern": "^(?=a)a+$"}) == ()
+    assert problems("b" * 50_000, {"pattern": "^(?=a)a+$"}) != ()
+    assert len(children) == 2
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"pattern": r"(.*)*\1(?=c)x"},
+        {"not": {"pattern": r"(.*)*\1(?=c)x"}},
+        {"patternProperties": {r"(.*)*\1(?=c)x": False}},
+    ],
+    ids=["pattern", "not", "patternProperties"],
+)
+def test_a_match_that_is_given_up_is_told_wherever_the_pattern_stands(schema: dict[str, Any]) -> None:
+    """The library takes it for no match where it is not asked for the reason."""
+    text = "ab" * 900
+    check = check_value({text: text} if "patternProperties" in schema else text, schema)
+    assert check.unchecked
+    assert check.problems == ("the schema can't be checked: its patterns take too long to match",)
+
+
+def test_unevaluated_fields_are_those_no_pattern_names() -> None:
     schema = {
         "$ref": "#/$defs/x",
         "unevaluatedProperties": False,
@@ -176,10 +225,16 @@ def test_unevaluated_fields_beside_patterns_are_checked_in_a_process(children: l
     }
     assert problems({"ab": 1}, schema) == ()
     assert problems({"b": 1}, schema) == ("at /: it has fields that are not allowed",)
-    assert len(children) == 2
 
 
-def test_a_process_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+BRANCHING: dict[str, Any] = {
+    "type": ["object", "string"],
+    "properties": {"a": {"allOf": [{"$ref": "#"}] * 4}},
+}
+"""Each level asks the next one four times: 4^30 steps, and as many errors, for 30 levels."""
+
+
+def test_a_check_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[subprocess.TimeoutExpired] = []
     run = subprocess.run
 
@@ -191,64 +246,237 @@ def test_a_process_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch)
             raise
 
     monkeypatch.setattr(subprocess, "run", watched)
-    monkeypatch.setattr(schema_child, "LIMIT_S", 1.0)
-    check = check_answer(json.dumps("a" * 60 + "!"), {"pattern": "^(?=a)(a+)+$"})
+    monkeypatch.setattr(schema_module, "LIMIT_S", 1.0)
+    check = check_answer(json.dumps(nested(lambda value: {"a": value}, 30)), BRANCHING)
     assert ended
     assert not check.valid
-    assert check.schema_at_fault
-    assert check.problems == ("the schema can't be checked: its patterns take too long to match",)
+    assert check.unchecked
+    assert check.problems == ("the schema can't be checked: that takes more than 1 s",)
 
 
-def test_a_check_that_takes_too_long_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each level asks the next one four times: 4^60 steps."""
-    monkeypatch.setattr(schema_module, "LIMIT_S", 0.2)
-    schema = {"properties": {"a": {"allOf": [{"$ref": "#"}] * 4}}}
-    value: Any = 1
-    for _ in range(30):
-        value = {"a": value}
-    check = check_answer(json.dumps(value), schema)
-    assert check.schema_at_fault
-    assert "takes more than" in check.problems[0]
+def test_branches_that_end_soon_are_checked_here(children: list[list[str]]) -> None:
+    assert check_value(nested(lambda value: {"a": value}, 5, "x"), BRANCHING).problems == ()
+    assert check_value(nested(lambda value: {"a": value}, 3), BRANCHING).problems == (
+        "at /a/a/a: it must be an object or text, and is a whole number",
+    )
+    assert children == []
+
+
+def test_ordinary_records_are_checked_here(children: list[list[str]]) -> None:
+    record = {"properties": {"id": {"type": "integer"}, "name": {"type": "string", "pattern": "^[a-z]+"}}}
+    records = [{"id": number, "name": f"name{number}"} for number in range(20_000)]
+    assert problems(records, {"items": record}) == ()
+    assert children == []
+
+
+def test_a_long_list_of_errors_is_made_in_a_process(children: list[list[str]]) -> None:
+    """The library makes each before it gives the first."""
+    found = problems(["x"] * 60_000, {"items": {"type": "integer"}})
+    assert found[0] == "at /0: it must be a whole number, and is text"
+    assert len(found) == schema_module.MAX_PROBLEMS
+    assert len(children) == 1
+
+
+@pytest.mark.parametrize(
+    ("python", "why"),
+    [
+        ("/nowhere/python", "No such file or directory"),
+        ("/bin/false", "it ended with code 1"),
+    ],
+)
+@pytest.mark.skipif(sys.platform == "win32", reason="needs /bin/false")
+def test_a_process_that_does_not_work_is_told_as_that(
+    python: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", python)
+    check = check_value(nested(lambda value: {"a": value}, 30), BRANCHING)
+    assert check.unchecked
+    assert check.problems == (
+        f"the answer could not be checked: that needs a process of its own, which did not work ({why})",
+    )
+
+
+def test_a_frozen_application_is_not_started_again(
+    monkeypatch: pytest.MonkeyPatch, children: list[list[str]]
+) -> None:
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    check = check_value(nested(lambda value: {"a": value}, 30), BRANCHING)
+    assert check.unchecked
+    assert "this build brings no Python" in check.problems[0]
+    assert children == []
+
+
+def test_the_process_finds_the_core_where_this_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    value = nested(lambda value: {"a": value}, 30, "x")
+    assert check_value(value, BRANCHING) == schema_module.SchemaCheck()
 
 
 @pytest.mark.parametrize("schema", [{"$ref": "#"}, {"allOf": [{"$ref": "#"}]}, {"$dynamicRef": "#"}])
 def test_a_schema_that_only_refers_to_itself_ends(schema: dict[str, Any]) -> None:
-    assert check_answer("1", schema).schema_at_fault
-
-
-def test_an_answer_deeper_than_the_checker_ends() -> None:
-    schema = {"items": {"$ref": "#"}}
-    assert check_answer("[" * 400 + "]" * 400, schema).problems
-    assert check_answer("[" * 20 + "]" * 20, schema).valid
+    assert check_answer("1", schema).valid  # it says nothing about the value
 
 
 @pytest.mark.parametrize(
-    "reference", ["http://127.0.0.1:1/schema.json", "https://example.com/s", "file:///etc/hosts"]
+    ("value", "schema"),
+    [
+        (nested(lambda value: [value], 900), {"items": {"$ref": "#"}}),
+        (
+            nested(lambda value: {"next": value}, 900, 5),
+            {"anyOf": [{"type": "null"}, {"required": ["next"], "properties": {"next": {"$ref": "#"}}}]},
+        ),
+        (
+            nested(lambda value: {"next": value}, 250),
+            nested(lambda part: {"allOf": [part]}, 60, {"properties": {"next": {"$ref": "#"}}}),
+        ),
+        (nested(lambda value: [value], DEEP), {"items": {"$ref": "#"}}),
+        (nested(lambda value: [value], DEEP), {}),
+        (1, nested(lambda part: {"items": part}, DEEP, {})),
+        (1, nested(lambda part: {"allOf": [part]}, 900, {})),
+        (1, {"const": nested(lambda value: [value], 900)}),
+        ([nested(lambda value: [value], 900)] * 2, {"uniqueItems": True}),
+    ],
+    ids=["list", "chain", "nested parts", "hopeless", "unread", "schema", "allOf", "const", "uniqueItems"],
 )
-def test_nothing_is_fetched(reference: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    fetched: list[Any] = []
-
-    def fetch(*arguments: Any, **options: Any) -> Any:
-        fetched.append(arguments)
-        raise OSError("no network in a test")
-
-    monkeypatch.setattr(socket, "create_connection", fetch)
-    monkeypatch.setattr(urllib.request, "urlopen", fetch)
-    check = check_answer("1", {"$ref": reference})
-    assert check.schema_at_fault
-    assert check.problems == (
-        f"the schema can't be checked: it refers to '{reference}', which is not in it, and nothing is fetched",
+def test_what_is_nested_deeply_is_checked_or_refused_in_words(value: Any, schema: dict[str, Any]) -> None:
+    """In a thread with the smallest stack that systems give one; a crash would end the test run."""
+    found: list[schema_module.SchemaCheck] = []
+    before = threading.stack_size(512 * 1024)
+    try:
+        thread = threading.Thread(target=lambda: found.append(check_value(value, schema)))
+        thread.start()
+    finally:
+        threading.stack_size(before)
+    thread.join()
+    (check,) = found
+    assert not check.unchecked or check.problems[0].startswith(
+        (
+            "the schema can't be checked: it, or the answer, is nested too deeply",
+            "the answer could not be checked",
+        )
     )
-    assert reference_problems({"items": {"$ref": reference}}) != ()
-    assert fetched == []
 
 
-def test_references_that_lead_nowhere_are_found_before_anything_is_sent() -> None:
-    assert reference_problems({"$ref": "#/$defs/a", "$defs": {"a": {"$anchor": "b"}}}) == ()
-    assert reference_problems({"$ref": "https://json-schema.org/draft/2020-12/schema"}) == ()
-    assert reference_problems({"items": {"$ref": "#/$defs/nope"}}) == (
-        "the schema refers to '#/$defs/nope', which is not in it",
+def test_an_answer_as_deep_as_the_reader_takes_is_checked() -> None:
+    schema = {"items": {"$ref": "#"}}
+    assert check_answer("[" * 400 + "]" * 400, schema).valid
+    assert check_answer("[" * 400 + "1" + "]" * 400, {**schema, "type": "array"}).problems
+
+
+class _Counting(BaseHTTPRequestHandler):
+    asked: list[str]
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        self.send_error(404)
+
+    def log_message(self, format: str, *args: Any) -> None: ...
+
+
+@pytest.fixture
+def asked() -> Any:
+    """The paths that a server on this machine is asked for, and its address."""
+    handler = type("Handler", (_Counting,), {"asked": []})
+    server = HTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield handler.asked, f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.parametrize("keyword", ["$ref", "$dynamicRef", "$schema"])
+@pytest.mark.parametrize("kind", ["http", "file", "beside a file"])
+def test_nothing_is_fetched(kind: str, keyword: str, asked: Any, tmp_path: Path) -> None:
+    """A file that would refuse the value stands where the reference leads, so reading it would show."""
+    paths, address = asked
+    refusing = tmp_path / "schema.json"
+    refusing.write_text('{"type": "string"}')
+    reference = {"http": f"{address}/schema.json", "file": refusing.as_uri(), "beside a file": "schema.json"}[
+        kind
+    ]
+    schema: dict[str, Any] = {keyword: reference}
+    if kind == "beside a file":
+        schema["$id"] = f"{tmp_path.as_uri()}/"
+    check_schema(schema)
+    check = check_answer("1", schema)
+    if keyword == "$schema":  # an unknown draft is the newest one
+        assert check.valid
+    else:
+        reference = refusing.as_uri() if kind == "beside a file" else reference
+        assert check.unchecked
+        assert check.problems == (
+            f"the schema can't be checked: it refers to {schema_module.shortened(reference)!r}, "
+            "which is not in it, and nothing is fetched",
+        )
+    assert paths == []
+
+
+def test_a_server_would_be_asked_by_the_library_itself(asked: Any) -> None:
+    """Or the test above would show nothing."""
+    paths, address = asked
+    with pytest.raises(ValueError, match="retrieving it failed"):
+        jsonschema_rs.validator_for({"$ref": f"{address}/schema.json"})
+    assert paths == ["/schema.json"]
+
+
+@pytest.mark.parametrize(
+    ("schema", "told"),
+    [
+        ({"$ref": "#/$defs/nope"}, "'#/$defs/nope'"),
+        ({"items": {"$ref": "#nope"}}, "'#nope'"),
+    ],
+)
+def test_a_reference_that_leads_nowhere_is_named(schema: dict[str, Any], told: str) -> None:
+    (problem,) = check_value([], schema).problems
+    assert (
+        problem
+        == f"the schema can't be checked: it refers to {told}, which is not in it, and nothing is fetched"
     )
+
+
+def test_the_drafts_own_schemas_resolve() -> None:
+    schema = {"$ref": "https://json-schema.org/draft/2020-12/schema"}
+    assert problems({"type": "object"}, schema) == ()
+    assert problems({"type": 5}, schema) != ()
+
+
+def test_half_a_surrogate_pair_is_text() -> None:
+    assert problems(["\ud83d"], {"items": {"pattern": "^.$"}}) == ()
+    assert problems(["\ud83d"], {"items": {"maxLength": 0}}) != ()
+    assert check_value({"a": 1}, {"const": "\ud83d"}).problems[0].startswith("at /: it must be")
+
+
+def test_what_draft_7_leaves_open_is_no_rule() -> None:
+    draft = "http://json-schema.org/draft-07/schema#"
+    assert problems("x", {"$schema": draft, "contentMediaType": "application/json", "format": "date"}) == ()
+    assert problems({"contentMediaType": "x"}, {"const": {"contentMediaType": "x"}}) == ()
+    assert problems({}, {"required": ["contentEncoding"], "properties": {"contentEncoding": {}}}) != ()
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        ({"properties": {"a": {"type": "objekt"}}}, 'at /properties/a/type: "objekt" is not allowed'),
+        ({"pattern": "("}, 'at /pattern: "(" is not allowed, it must be a regular expression'),
+        ({"minLength": -1}, "at /minLength: -1 is not allowed, it must be at least 0"),
+        ({"$schema": 5}, "at /$schema: it is the address of a draft, as text"),
+        ([], "isn't an object"),
+        ({"const": b""}, "isn't JSON"),
+        (nested(lambda part: {"items": part}, 150, {}), "has more than 100 levels"),
+    ],
+)
+def test_a_malformed_schema_is_refused_in_words(schema: Any, words: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        check_schema(schema, "The schema of the test")
+    assert caught.value.message.startswith("The schema of the test")
+    assert words in caught.value.message
+    assert caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -258,5 +486,5 @@ def test_a_malformed_schema_is_said_to_be_at_fault(schema: dict[str, Any]) -> No
     check = check_answer(
         '{"a": "x"}' if "required" in schema else '"x"' if "pattern" in schema else "1", schema
     )
-    assert check.schema_at_fault
-    assert check.problems[0].startswith("the schema can't be checked")
+    assert check.unchecked
+    assert check.problems[0].startswith("the schema can't be checked: it is malformed at /")
