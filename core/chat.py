@@ -31,6 +31,7 @@ RULES: tuple[Rule, ...] = (
     "simple",
 )
 CacheLifetime = Literal["5m", "1h"]
+ScoreKind = Literal["schema", "tools"]
 FinishReason = Literal["stop", "length", "tool_calls", "refusal", "stopped_by_user", "unknown"]
 JsonObject = Mapping[str, Any]
 
@@ -475,6 +476,37 @@ class AnswerEnded:
     model: str
     finish_reason: FinishReason
     dropped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreEntry:
+    """One judged answer: against its schema, or its tool calls against their tools.
+
+    ``passed``: its first answer was valid, as it came or after a safe repair (``repaired``). What came of asking
+    again is no try of its own: it answers an easier question. ``cost_nanodollars`` is what asking again, or asking
+    the other side, cost in cash: 0 where neither happened, the hold where the true cost is not known.
+    """
+
+    provider: str
+    model: str
+    kind: ScoreKind
+    passed: bool
+    repaired: bool = False
+    cost_nanodollars: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreRow:
+    """The sums of a model's judged answers of one local ``day``, such as 2026-11-23."""
+
+    provider: str
+    model: str
+    kind: ScoreKind
+    day: str
+    tried: int
+    passed: int
+    repaired: int
+    cost_nanodollars: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from core.chat import RouteDecision
+from core.chat import RouteDecision, ScoreEntry, ScoreRow
 from core.errors import LedgerUnavailable, SignalboxError
 from core.ledger import database
 from core.ledger.database import NotNow, QuickReader
@@ -66,8 +66,6 @@ from core.ledger.models import (
     ReportRow,
     Repriced,
     RunawayLimit,
-    ScoreEntry,
-    ScoreRow,
     Settlement,
     Volume,
 )
@@ -375,8 +373,6 @@ __all__ = [
     "ReportRow",
     "Repriced",
     "RunawayLimit",
-    "ScoreEntry",
-    "ScoreRow",
     "Settlement",
     "SpendLimit",
     "TokenLimit",

@@ -13,7 +13,6 @@ OutcomeStatus = Literal["done", "stopped", "failed"]
 AttemptStatus = Literal["open", "done", "stopped", "failed", "superseded", "refused", "replayed"]
 AttemptState = Literal["open", "settled", "unresolved", "released"]
 ReportKey = Literal["provider", "model", "day", "rule", "side", "source", "project"]
-ScoreKind = Literal["schema", "tools"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -301,32 +300,6 @@ class ArmedLimit:
     limit_name: str
     armed: bool
     detail: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreEntry:
-    """One answer that was checked: against its schema, or its tool calls against their tools."""
-
-    provider: str
-    model: str
-    kind: ScoreKind
-    passed: bool
-    repaired: bool = False
-    cost_nanodollars: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreRow:
-    """A model's checked answers of one local ``day``; ``cost_nanodollars`` is what repairs and re-asks cost."""
-
-    provider: str
-    model: str
-    kind: ScoreKind
-    day: str
-    tried: int
-    passed: int
-    repaired: int
-    cost_nanodollars: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

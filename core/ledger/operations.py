@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, bindparam, or_, select, update
 
+from core.chat import ScoreEntry
 from core.errors import DuplicateRequest, InvalidRequest, SignalboxError
 from core.ledger import schema
 from core.ledger.admission import Asked, check_admission, conversation_key, now_standing, pass_rates, taken
@@ -35,7 +36,6 @@ from core.ledger.models import (
     Recovered,
     RefusedRequest,
     ReplayedRequest,
-    ScoreEntry,
     Settlement,
 )
 from core.ledger.process_identity import ProcessIdentity, current_process, is_alive

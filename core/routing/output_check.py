@@ -7,11 +7,11 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from core.chat import ChatRequest
+from core.chat import ChatRequest, ScoreEntry, ScoreKind
 from core.routing.request_run import Attempt, RequestRun
 
 if TYPE_CHECKING:
-    from core.structured.scoreboard import Scoreboard, ScoreKind
+    from core.structured.scoreboard import Scoreboard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,8 +119,6 @@ class OutputChecker:
 
     def _note(self, run: RequestRun, attempt: Attempt, kind: ScoreKind, check_result: OutputCheck) -> None:
         """Remember the first answer's score; an answer that was cut says nothing about the model."""
-        from core.structured.scoreboard import ScoreEntry
-
         ended, provider = attempt.answer.ended, attempt.decision.provider
         if run.score is not None or ended is None or provider is None or run.asked_again:
             return

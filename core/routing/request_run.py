@@ -15,6 +15,7 @@ from core.chat import (
     ProviderEvent,
     RequestStep,
     RouteDecision,
+    ScoreEntry,
     Side,
     TextDelta,
     ToolCallDelta,
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from core.routing.observers import RequestObservation
     from core.routing.output_check import OutputCheck
     from core.routing.preparation import PreparedRequest
-    from core.structured.scoreboard import ScoreEntry
 
 
 T = TypeVar("T")

@@ -26,10 +26,9 @@ if TYPE_CHECKING:
     from core.ledger.ledger import Ledger
     from core.ledger.limits import BudgetAlert
     from core.ledger.models import ArmedLimit, LedgerRow, Recovered, ReportKey, ReportRow, Repriced
-    from core.ledger.models import ScoreEntry as ScoreRow
     from core.pricing.prices import PriceTable
     from core.settings import Settings, SettingsStore
-    from core.structured.scoreboard import Scoreboard, ScoreEntry
+    from core.structured.scoreboard import Scoreboard
 
 
 log = logging.getLogger(__name__)
@@ -166,7 +165,7 @@ class LedgerService:
         """Give the ledger the scores it doesn't have yet, each exactly once."""
         async with self._saving:
             while self._ledger is not None and (pending := self._scoreboard.pending()):
-                writing = asyncio.ensure_future(self._ledger.add_score(_score_row(pending[0])))
+                writing = asyncio.ensure_future(self._ledger.add_score(pending[0]))
                 try:
                     await asyncio.shield(writing)
                 except asyncio.CancelledError:
@@ -214,19 +213,6 @@ class LedgerService:
                 continue
             found.append(_alert_notice(alert))
         return found
-
-
-def _score_row(entry: ScoreEntry) -> ScoreRow:
-    from core.ledger.models import ScoreEntry as ScoreRow
-
-    return ScoreRow(
-        provider=entry.provider,
-        model=entry.model,
-        kind=entry.kind,
-        passed=entry.passed,
-        repaired=entry.repaired,
-        cost_nanodollars=entry.cost_nanodollars,
-    )
 
 
 def _alert_notice(alert: BudgetAlert) -> Problem:

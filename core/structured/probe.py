@@ -12,10 +12,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from core.chat import ChatRequest, ChatResult, JsonObject, JsonSchemaFormat, Tool
+from core.chat import ChatRequest, ChatResult, JsonObject, JsonSchemaFormat, ScoreEntry, ScoreKind, Tool
 from core.errors import AnswerInvalid, ContentRefused, InvalidRequest
 from core.structured.answers import check_answer, check_tool_calls
-from core.structured.scoreboard import ScoreEntry, ScoreKind
 
 MAX_ANSWER_TOKENS = 200
 """The longest right answer has about 60 tokens; a model that talks on before its call has room for that too."""

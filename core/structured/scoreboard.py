@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from math import sqrt
-from typing import Literal, Protocol
+from typing import Literal
 
-from core.chat import Side
+from core.chat import ScoreEntry, ScoreKind, ScoreRow, Side
 
-ScoreKind = Literal["schema", "tools"]
 Verdict = Literal["works", "fails", "unknown"]
 
 WINDOW_DAYS = 30
@@ -49,44 +48,6 @@ MAX_PENDING = 10_000
 
 NEVER_TOOLS = frozenset({"SmolLM2-135M-Instruct"})
 """The packaged model's chat template has no place for tools: it is never told of them."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreEntry:
-    """One judged answer.
-
-    ``passed``: its first answer was valid, as it came or after a safe repair (``repaired``). What came of asking
-    again is no try of its own: it answers an easier question. ``cost_nanodollars`` is what asking again, or asking
-    the other side, cost in cash: 0 where neither happened, the hold where the true cost is not known.
-    """
-
-    provider: str
-    model: str
-    kind: ScoreKind
-    passed: bool
-    repaired: bool = False
-    cost_nanodollars: int = 0
-
-
-class ScoreSums(Protocol):
-    """The sums of a day, as the ledger gives them back; ``day`` is a calendar day such as 2026-11-23."""
-
-    @property
-    def provider(self) -> str: ...
-    @property
-    def model(self) -> str: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def day(self) -> str: ...
-    @property
-    def tried(self) -> int: ...
-    @property
-    def passed(self) -> int: ...
-    @property
-    def repaired(self) -> int: ...
-    @property
-    def cost_nanodollars(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +110,7 @@ class Scoreboard:
         """Say that the ledger has the first ``count`` of ``pending``."""
         del self._pending[:count]
 
-    def load(self, rows: Iterable[ScoreSums]) -> None:
+    def load(self, rows: Iterable[ScoreRow]) -> None:
         """Take the ledger's sums instead of those in memory; entries still pending stay counted."""
         self._models.clear()
         for row in rows:

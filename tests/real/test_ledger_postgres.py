@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis.stateful import run_state_machine_as_test
 
-from core.chat import Usage
+from core.chat import ScoreEntry, Usage
 from core.errors import (
     BudgetExceeded,
     DuplicateRequest,
@@ -29,7 +29,6 @@ from core.ledger.ledger import (
     RateLimit,
     RefusedRequest,
     RunawayLimit,
-    ScoreEntry,
     TokenLimit,
 )
 from tests.core.ledger.test_ledger_machine import LedgerMachine, machine_settings

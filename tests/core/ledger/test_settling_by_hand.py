@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.chat import Usage, new_correlation_id
+from core.chat import ScoreEntry, ScoreRow, Usage, new_correlation_id
 from core.errors import DuplicateRequest, InvalidRequest
 from core.ledger.ledger import (
     HoldRequest,
@@ -18,8 +18,6 @@ from core.ledger.ledger import (
     Outcome,
     RefusedRequest,
     ReplayedRequest,
-    ScoreEntry,
-    ScoreRow,
     TokenLimit,
 )
 from tests.support.ledgers import HandClock, hold, month_limit, new_request, open_ledger

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from core.chat import ChatRequest, ChatResult, RequestStep, Tool, ToolCall
+from core.chat import ChatRequest, ChatResult, RequestStep, ScoreEntry, Tool, ToolCall
 from core.errors import AnswerInvalid, InvalidRequest, SignalboxError, Unavailable
 from core.routing.validation import validated
 from core.structured.probe import SCHEMA_PROMPTS, TOOL_PROMPTS, ProbeProgress, probe, probe_prompts
 from core.structured.schema import check_schema
-from core.structured.scoreboard import MIN_TRIED, ScoreEntry
+from core.structured.scoreboard import MIN_TRIED
 
 GOOD_ANSWERS: dict[str, Any] = {
     "Which city": {"city": "Paris", "in_europe": True},

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.ledger.models import ScoreEntry as LedgerEntry
 from core.ledger.models import ScoreRow
 from core.structured.probe import probe_prompts
 from core.structured.scoreboard import (
@@ -20,8 +19,6 @@ from core.structured.scoreboard import (
     MIN_TRIED,
     WINDOW_DAYS,
     Scoreboard,
-    ScoreEntry,
-    ScoreKind,
     verdict_of,
     wilson_interval,
 )
@@ -203,17 +200,6 @@ def test_entries_wait_for_the_ledger_and_are_counted_once() -> None:
     assert score.repair_cost_nanodollars == 907
     scores.written(1)
     assert scores.pending() == ()
-
-
-def test_the_ledgers_entry_has_the_same_fields() -> None:
-    ours = entry(repaired=True, cost_nanodollars=3)
-    theirs = LedgerEntry(
-        **{
-            name: getattr(ours, name)
-            for name in ("provider", "model", "kind", "passed", "repaired", "cost_nanodollars")
-        }
-    )
-    assert repr(ours) == repr(theirs)
 
 
 def test_a_kind_of_a_later_version_is_passed_over() -> None:
