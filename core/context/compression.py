@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from core.chat import ChatRequest, Message
-from core.context.estimate import CountTokens, estimate_tokens
+from core.context.tokens import CountTokens, estimate_tokens
 
 
 class Passage(NamedTuple):

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from core.chat import ChatRequest, ContextEconomy, Message
-from core.context.estimate import CountTokens, estimate_text_tokens, estimate_tokens
+from core.context.tokens import CountTokens, estimate_text_tokens, estimate_tokens
 
 CUT_STEP_SHARE = 4
 """The cut moves in steps of a quarter of the window: at worst so much of it stays unused."""

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from core.chat import ChatRequest, Feature, Side, Signals
+from core.context.tokens import IMAGE_TOKENS, MESSAGE_TOKENS, tokens_of_length, utf8_bytes
 
 READ_HEAD_CHARS = 12_000
 READ_TAIL_CHARS = 4_000
@@ -277,12 +278,6 @@ def score(prompt: str, *, turn_count: int = 1) -> tuple[float, tuple[Feature, ..
     return min(1.0, total), tuple(features)
 
 
-CHARS_PER_TOKEN = 3.8
-"""Of English prose and code with current tokenizers; an estimate, used for display and never for holds."""
-
-MESSAGE_OVERHEAD_TOKENS = 8
-"""Role markers and separators of one message; more than any chat template known here adds."""
-
 TOOL_OVERHEAD_TOKENS = 400
 """Anthropic adds a system prompt of up to 346 tokens (its documentation of tool use) once tools are there."""
 
@@ -296,7 +291,6 @@ SCHEMA_GROWTH = 3
 TOOL_CALL_OVERHEAD_TOKENS = 40
 """What stands around a call's name, id and arguments, and around its result; no template known here adds more."""
 
-IMAGE_TOKENS_LIKELY = 1_600
 IMAGE_TOKENS_BOUND = 5_000
 """Width x height / 750 of the largest image a provider does not scale down (Anthropic, vision documentation)."""
 
@@ -339,21 +333,19 @@ def read_signals(
     if request.response_format is not None:
         texts.append(json.dumps(dict(request.response_format.schema)))
         overhead += SCHEMA_OVERHEAD_TOKENS + (SCHEMA_GROWTH - 1) * len(texts[-1])
-    overhead += MESSAGE_OVERHEAD_TOKENS * (len(request.messages) + 1)
+    overhead += MESSAGE_TOKENS * (len(request.messages) + 1)
     overhead += TOOL_CALL_OVERHEAD_TOKENS * call_count
     overhead += TOOL_OVERHEAD_TOKENS if request.tools else 0
 
     char_count = byte_count = 0
     for text in texts:
         char_count += len(text)
-        # A lone surrogate is sent as U+FFFD, which has three bytes too.
-        byte_count += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-    # Scripts such as Chinese take about a token a character; UTF-8 length per character tells them apart.
-    likely = max(char_count / CHARS_PER_TOKEN, (byte_count - char_count) / 2)
+        byte_count += utf8_bytes(text)
+    likely = tokens_of_length(char_count, byte_count)
 
     complexity, features = score(last_user_text, turn_count=max(1, user_count))
     return Signals(
-        input_tokens=round(likely) + MESSAGE_OVERHEAD_TOKENS + image_count * IMAGE_TOKENS_LIKELY,
+        input_tokens=likely + MESSAGE_TOKENS + image_count * IMAGE_TOKENS,
         input_tokens_bound=byte_count + added_bytes + overhead + image_count * IMAGE_TOKENS_BOUND,
         max_output_tokens=request.max_tokens or default_max_tokens,
         max_output_named=request.max_tokens is not None,

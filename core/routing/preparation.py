@@ -24,9 +24,9 @@ from core.chat import (
 )
 from core.context.cache_memory import CachePrices, PrefixBoundary, minimum_cache_tokens
 from core.context.caching import CachePlanner
-from core.context.estimate import estimate_text_tokens, estimate_tokens
 from core.context.switching_cost import PrefillSpeed, WarmPrefix, switching_cost
 from core.context.templates import Rendered, Templates, family_of
+from core.context.tokens import estimate_text_tokens, estimate_tokens
 from core.context.trimming import trim
 from core.providers.anthropic_wire import claude_family
 from core.routing.conversations import (

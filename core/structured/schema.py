@@ -412,7 +412,7 @@ def _check_in_child(value: Any, prepared: dict[str, Any]) -> SchemaCheck:
     question = json.dumps({"value": value, "schema": prepared})
     try:
         child = subprocess.run(
-            [sys.executable, "-c", _CHILD_CODE],
+            [sys.executable, "-P", "-c", _CHILD_CODE],
             input=question,
             capture_output=True,
             text=True,

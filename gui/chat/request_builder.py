@@ -21,7 +21,7 @@ from core.chat import (
     Message,
     RouteDecision,
 )
-from core.context.estimate import estimate_tokens
+from core.context.tokens import estimate_tokens
 from core.context.trimming import plan_summary
 from core.errors import InvalidRequest
 from core.structured.schema import check_schema

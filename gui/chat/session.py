@@ -26,6 +26,7 @@ from core.chat import (
     UsageReported,
     Waiting,
 )
+from core.context.tokens import tokens_of_length, utf8_bytes
 from core.errors import LedgerUnavailable, SignalboxError, Unavailable
 from gui.chat.request_builder import LeftOut, build_request
 from gui.chat.storage.models import (
@@ -99,8 +100,6 @@ NEW_TITLE = "New chat"
 TITLE_CHARS = 60
 SAVE_EVERY_S = 1.0
 CLOSE_S = 5.0
-API_CHARS_PER_TOKEN = 3.8
-"""How tokens are counted while an API answer streams: its pieces are several tokens long. The end corrects it."""
 _ROWS_TO_LOOK_AT = 50
 
 
@@ -159,7 +158,7 @@ class Session(QObject):
         self._saved_at_s = 0.0
         self.first_token_at_s: float | None = None
         self.tokens = 0
-        self._chars = 0
+        self._chars = self._utf8_bytes = 0
         self.waiting: Wait | None = None
         self._window_tokens: int | None = None
         self._left_out: LeftOut | None = None
@@ -357,7 +356,7 @@ class Session(QObject):
         self._text = []
         self.first_token_at_s = None
         self.tokens = 0
-        self._chars = 0
+        self._chars = self._utf8_bytes = 0
         self.waiting = self._left_out = None
         self._saved_at_s = time.monotonic()
         self._keep()
@@ -453,9 +452,11 @@ class Session(QObject):
         if self.first_token_at_s is None:
             self.first_token_at_s = time.monotonic()
         self._chars += len(text)
+        self._utf8_bytes += utf8_bytes(text)
         decision = self.tree[answer_id].decision
         if decision is not None and decision.side == "api":
-            self.tokens = max(self.tokens, round(self._chars / API_CHARS_PER_TOKEN))
+            # An API's pieces are several tokens long, so they are estimated; the end corrects it.
+            self.tokens = max(self.tokens, tokens_of_length(self._chars, self._utf8_bytes))
         else:
             self.tokens += pieces  # vLLM and llama.cpp send one token a piece
         self._text.append(text)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.chat import ChatRequest, Message, Tool, ToolCall
-from core.context.estimate import estimate_tokens
+from core.context.tokens import estimate_tokens
 from core.context.trimming import plan_summary, trim
 
 

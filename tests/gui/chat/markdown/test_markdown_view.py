@@ -244,7 +244,7 @@ def test_importing_the_page_does_not_import_pygments() -> None:
     import subprocess
     import sys
 
-    heavy = "'pygments', 'jsonschema', 'anthropic', 'openai', 'sqlalchemy', 'genai_prices'"
+    heavy = "'pygments', 'jsonschema_rs', 'anthropic', 'openai', 'sqlalchemy', 'genai_prices'"
     script = f"import gui.chat.page, sys; print([m for m in ({heavy}) if m in sys.modules])"
     ended = subprocess.run(
         [sys.executable, "-c", script],
