@@ -234,7 +234,24 @@ BRANCHING: dict[str, Any] = {
 """Each level asks the next one four times: 4^30 steps, and as many errors, for 30 levels."""
 
 
-def test_a_check_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def doubling(wrap: Callable[[Any], Any]) -> dict[str, Any]:
+    """Return a schema of 40 parts, each of which has the next one checked twice; ``wrap`` says where."""
+    parts: dict[str, Any] = {f"{n}": wrap({"allOf": [{"$ref": f"#/$defs/{n + 1}"}] * 2}) for n in range(40)}
+    return {"$ref": "#/$defs/0", "$defs": {**parts, "40": {}}}
+
+
+@pytest.mark.parametrize(
+    ("value", "schema"),
+    [
+        (nested(lambda value: {"a": value}, 30), BRANCHING),
+        ("x", doubling(lambda part: part)),
+        (nested(lambda value: [value], 40), doubling(lambda part: {"items": part})),
+    ],
+    ids=["errors", "parts of one place", "parts below each other"],
+)
+def test_a_check_that_takes_too_long_is_ended(
+    value: Any, schema: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     ended: list[subprocess.TimeoutExpired] = []
     run = subprocess.run
 
@@ -247,7 +264,7 @@ def test_a_check_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(subprocess, "run", watched)
     monkeypatch.setattr(schema_module, "LIMIT_S", 1.0)
-    check = check_answer(json.dumps(nested(lambda value: {"a": value}, 30)), BRANCHING)
+    check = check_answer(json.dumps(value), schema)
     assert ended
     assert not check.valid
     assert check.unchecked
@@ -331,6 +348,14 @@ def test_a_schema_that_only_refers_to_itself_ends(schema: dict[str, Any]) -> Non
             nested(lambda value: {"next": value}, 250),
             nested(lambda part: {"allOf": [part]}, 60, {"properties": {"next": {"$ref": "#"}}}),
         ),
+        (
+            nested(lambda value: {"next": value}, 20),
+            {
+                "type": "object",
+                "properties": {"next": {"$ref": "#/$defs/0"}},
+                "$defs": {"200": {"$ref": "#"}, **{f"{n}": {"$ref": f"#/$defs/{n + 1}"} for n in range(200)}},
+            },
+        ),
         (nested(lambda value: [value], DEEP), {"items": {"$ref": "#"}}),
         (nested(lambda value: [value], DEEP), {}),
         (1, nested(lambda part: {"items": part}, DEEP, {})),
@@ -338,7 +363,18 @@ def test_a_schema_that_only_refers_to_itself_ends(schema: dict[str, Any]) -> Non
         (1, {"const": nested(lambda value: [value], 900)}),
         ([nested(lambda value: [value], 900)] * 2, {"uniqueItems": True}),
     ],
-    ids=["list", "chain", "nested parts", "hopeless", "unread", "schema", "allOf", "const", "uniqueItems"],
+    ids=[
+        "list",
+        "chain",
+        "nested parts",
+        "references",
+        "hopeless",
+        "unread",
+        "schema",
+        "allOf",
+        "const",
+        "uniqueItems",
+    ],
 )
 def test_what_is_nested_deeply_is_checked_or_refused_in_words(value: Any, schema: dict[str, Any]) -> None:
     """In a thread with the smallest stack that systems give one; a crash would end the test run."""
