@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from core.chat import ChatRequest
 from core.errors import InvalidRequest
-from core.structured.schema import check_schema
 
 MAX_PROMPT_BYTES = 20_000_000
 """Anthropic takes 32 MB a request; with JSON escaping this stays under it."""
@@ -30,8 +29,15 @@ def validated(request: ChatRequest) -> ChatRequest:
         raise InvalidRequest(f"max_tokens is {request.max_tokens}.", hint="Give at least 1.")
     if request.temperature is not None and not 0 <= request.temperature <= 2:
         raise InvalidRequest(f"temperature is {request.temperature}.", hint="Give a number from 0 to 2.")
+    if request.response_format is not None or request.tools:
+        _check_schemas(request)
+    return request
+
+
+def _check_schemas(request: ChatRequest) -> None:
+    from core.structured.schema import check_schema  # 20 ms to import, and most requests have no schema
+
     if request.response_format is not None:
         check_schema(request.response_format.schema, "The JSON schema")
     for tool in request.tools:
         check_schema(tool.parameters, f"The parameters of tool {tool.name!r}")
-    return request

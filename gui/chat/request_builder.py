@@ -24,7 +24,6 @@ from core.chat import (
 from core.context.tokens import estimate_tokens
 from core.context.trimming import plan_summary
 from core.errors import InvalidRequest
-from core.structured.schema import check_schema
 from gui.chat.storage.models import Attachment, ChatOptions, StoredMessage, clean_text
 
 
@@ -50,6 +49,8 @@ def parse_schema(text: str) -> JsonSchemaFormat | None:
         raise MalformedSchema("It is nested too deeply.") from error
     if not isinstance(value, dict):
         raise MalformedSchema('A schema is an object: start with {"type": "object"}.')
+    from core.structured.schema import check_schema  # 20 ms to import, and few chats have a schema
+
     schema = cast("dict[str, Any]", value)
     try:
         check_schema(schema)
