@@ -407,7 +407,7 @@ async def test_a_process_on_another_host_is_given_an_hour(
     home: Path, kept: IdempotencyStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        idempotency_store, "current_owner", lambda: ProcessIdentity("another host", 1, "then")
+        idempotency_store, "current_process", lambda: ProcessIdentity("another host", 1, "then")
     )
     await place(kept)
     monkeypatch.undo()
