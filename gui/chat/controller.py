@@ -494,7 +494,6 @@ class Popovers(QObject):
         shown = message.result or message.decision
         if isinstance(view, AnswerMessage) and shown is not None:
             card = DecisionCard(shown, self._page)
-            card.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
             card.destroyed.connect(self.closed)
             card.popup_at(view.badge)
 

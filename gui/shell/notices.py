@@ -6,13 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from PySide6.QtCore import QPoint, Qt, Signal
-from PySide6.QtGui import QHideEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QWidget
 
 from gui.theme.theme import set_property, theme
 from gui.widgets.icon_button import IconButton
-from gui.widgets.painted_button import settle_hover
+from gui.widgets.popover import Popover
 
 POPOVER_WIDTH_PX = 380
 Action = tuple[str, Callable[[], object]]
@@ -93,14 +92,6 @@ class NoticeBar(QFrame):
         self.hide()
 
 
-class _Popover(QFrame):
-    def hideEvent(self, event: QHideEvent) -> None:
-        super().hideEvent(event)
-        bell = self.parentWidget()
-        if bell is not None:
-            settle_hover(bell)
-
-
 class Bell(IconButton):
     """Opens the list of notices; a filled bell says that there are some."""
 
@@ -117,13 +108,11 @@ class Bell(IconButton):
         self.set_name(f"Notices: {len(notices)}" if notices else "Notices: none")
 
     def _open(self) -> None:
-        popover = _Popover(self, Qt.WindowType.Popup)
-        popover.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        popover.setAccessibleName("Notices")
-        set_property(popover, popover=True)
-        column = QVBoxLayout(popover)
-        column.setContentsMargins(14, 12, 14, 12)
-        column.setSpacing(6)
+        px = theme().px
+        popover = Popover("Notices", self, width_px=POPOVER_WIDTH_PX)
+        column = popover.column
+        column.setContentsMargins(px(14), px(12), px(14), px(12))
+        column.setSpacing(px(6))
         for index, notice in enumerate(self._notices):
             if index:
                 line = QFrame()
@@ -135,11 +124,7 @@ class Bell(IconButton):
                 column.addLayout(_actions(notice, popover))
         if not self._notices:
             column.addWidget(_line("Nothing needs you.", level="2"))
-        width = theme().px(POPOVER_WIDTH_PX)
-        popover.setFixedSize(width, column.totalHeightForWidth(width))
-        corner = self.mapToGlobal(QPoint(self.width(), self.height() + 4))
-        popover.move(corner.x() - popover.width(), corner.y())
-        popover.show()
+        popover.popup_at(self, align="right")
         self.opened.emit()
 
 

@@ -165,7 +165,7 @@ class Window(QWidget):
 
         popover = SpendPopover(self._bridge, self)
         popover.limits_asked.connect(lambda: self.show_page("preferences", "spend"))
-        popover.popup_at(self.header.pills["spend"], held=held)
+        popover.open_at(self.header.pills["spend"], held=held)
 
     def _make_page(self, page_id: str) -> QWidget:
         from gui.preferences.page import PreferencesPage

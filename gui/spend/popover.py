@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QPoint, Qt, QTimer, Signal
-from PySide6.QtGui import QHideEvent, QKeyEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtCore import QTimer, Signal
+from PySide6.QtWidgets import QHBoxLayout, QPushButton, QWidget
 
 from core.errors import SignalboxError
 from core.ledger.savings import saved_words
@@ -17,8 +16,7 @@ from gui.shell.tasks import Tasks
 from gui.spend.held import SHOWN_ROWS, HeldList
 from gui.spend.limits import LimitBars, checked_words
 from gui.theme.theme import set_property, theme
-from gui.widgets.fitted_scroll import FittedScroll
-from gui.widgets.painted_button import settle_hover
+from gui.widgets.popover import Popover
 
 if TYPE_CHECKING:
     from core.ledger.models import LedgerRow
@@ -26,22 +24,17 @@ if TYPE_CHECKING:
     from gui.shell.bridge import Bridge
 
 WIDTH_PX = 460
-EDGE_PX = 8
 
 
-class SpendPopover(QFrame):
+class SpendPopover(Popover):
     """Signals: ``limits_asked`` when the user wants to change them."""
 
     limits_asked = Signal()
 
     def __init__(self, bridge: Bridge, parent: QWidget) -> None:
-        super().__init__(parent, Qt.WindowType.Popup)
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.setAccessibleName("Spend")
-        set_property(self, popover=True)
+        super().__init__("Spend", parent, width_px=WIDTH_PX)
         self._bridge = bridge
         self._tasks = Tasks(self)
-        self._anchor: QWidget | None = None
         self.bars = LimitBars()
         self.checked = label("", "small", level="2", wrap=True)
         self.unsettled = label("", "small", wrap=True)
@@ -52,7 +45,7 @@ class SpendPopover(QFrame):
         self.held = HeldList(self._settle)
         self.held.hide()
         self.held.changed.connect(self._read_held)
-        self.held.resized.connect(self._fit_soon)
+        self.held.resized.connect(self.fit_soon)
         self.test_button = self._button("Test the limits", self._test)
         self.test_button.setToolTip(
             "Tries what is too much, in a transaction that is undone. Nothing is spent."
@@ -75,20 +68,15 @@ class SpendPopover(QFrame):
         for button in (self.test_button, self.held_button, self.change_button):
             buttons.addWidget(button)
         buttons.addStretch(1)
-        self._scroll = FittedScroll(self)
-        self._column = self._scroll.column
-        self._column.setContentsMargins(px(14), px(12), px(14), px(14))
-        self._column.setSpacing(px(12))
-        self._column.addWidget(self.bars)
-        self._column.addWidget(self.unsettled)
-        self._column.addWidget(self.saved)
-        self._column.addWidget(self.checked)
-        self._column.addWidget(self.result)
-        self._column.addLayout(buttons)
-        self._column.addWidget(self.held)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(1, 1, 1, 1)
-        outer.addWidget(self._scroll)
+        self.column.setContentsMargins(px(15), px(13), px(15), px(15))
+        self.column.setSpacing(px(12))
+        self.column.addWidget(self.bars)
+        self.column.addWidget(self.unsettled)
+        self.column.addWidget(self.saved)
+        self.column.addWidget(self.checked)
+        self.column.addWidget(self.result)
+        self.column.addLayout(buttons)
+        self.column.addWidget(self.held)
 
     def _button(self, text: str, slot: object) -> QPushButton:
         button = QPushButton(text)
@@ -97,34 +85,13 @@ class SpendPopover(QFrame):
         button.clicked.connect(slot)
         return button
 
-    def popup_at(self, anchor: QWidget, *, held: bool = False) -> None:
+    def open_at(self, anchor: QWidget, *, held: bool = False) -> None:
         """Open under ``anchor``; ``held`` shows the holds at once."""
-        self._anchor = anchor
         if held:
             self._toggle_held()
-        self._place()
-        self.show()
-        self._fit_soon()
+        self.popup_at(anchor, align="right", focus=self.test_button)
+        self.fit_soon()
         self._tasks.start(self._fetch_saved(), key="saved")
-        self.test_button.setFocus(Qt.FocusReason.PopupFocusReason)
-
-    def _fit_soon(self) -> None:
-        """New rows have no size before the loop has shown them."""
-        QTimer.singleShot(0, self, self._place)
-
-    def _place(self) -> None:
-        anchor = self._anchor
-        if anchor is None:
-            return
-        px = theme().px
-        screen = anchor.screen().availableGeometry()
-        top = anchor.mapToGlobal(QPoint(0, anchor.height() + px(4)))
-        width = px(WIDTH_PX)
-        edges = 4  # a pixel of border and one of margin on each side
-        most = screen.bottom() - top.y() - px(EDGE_PX)
-        self.setFixedSize(width, self._scroll.fit(width - edges, most) + edges)
-        right = anchor.mapToGlobal(QPoint(anchor.width(), 0)).x()
-        self.move(max(screen.left(), min(right - width, screen.right() - width)), top.y())
 
     # What it shows
 
@@ -147,7 +114,7 @@ class SpendPopover(QFrame):
         self.unsettled.setText(". ".join(words))
         self.unsettled.setVisible(bool(words))
         self._show_checked()
-        self._fit_soon()
+        self.fit_soon()
 
     def _show_checked(self) -> None:
         status = self._bridge.status
@@ -169,7 +136,7 @@ class SpendPopover(QFrame):
             words = saved_words(rows)
             self.saved.setText(f"Saved in {status.month} {words}")
             self.saved.setVisible(bool(words))
-        self._fit_soon()
+        self.fit_soon()
 
     # What it does
 
@@ -193,7 +160,7 @@ class SpendPopover(QFrame):
                 self.result.tell("danger", "Not armed", f"{failed} of {len(armed)} limits did not hold.")
             else:
                 self.result.tell("ok", "Armed", "Every limit was seen to refuse what is too much.")
-        self._fit_soon()
+        self.fit_soon()
 
     def _toggle_held(self) -> None:
         shown = self.held.isHidden()
@@ -201,7 +168,7 @@ class SpendPopover(QFrame):
         self.held_button.setText("Hide what is held" if shown else "Show what is held")
         if shown:
             self._read_held()
-        self._fit_soon()
+        self.fit_soon()
 
     def _read_held(self) -> None:
         self._tasks.start(self._fetch_held(), key="held")
@@ -215,22 +182,11 @@ class SpendPopover(QFrame):
             self.result.tell("danger", "", str(error))
         else:
             self.held.show_rows(holds, unresolved)
-        self._fit_soon()
+        self.fit_soon()
 
     async def _settle(self, row: LedgerRow, nanodollars: int) -> LedgerRow:
         resolving = self._bridge.core.resolve(row.correlation_id, nanodollars, row.attempt)
         return await self._bridge.call(resolving)
-
-    def hideEvent(self, event: QHideEvent) -> None:
-        super().hideEvent(event)
-        if self._anchor is not None:
-            settle_hover(self._anchor)
-
-    def keyPressEvent(self, event: QKeyEvent) -> None:
-        if event.key() == Qt.Key.Key_Escape:
-            self.close()
-        else:
-            super().keyPressEvent(event)
 
 
 def _month_start() -> datetime:

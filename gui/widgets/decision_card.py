@@ -4,18 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QPoint, QRectF, QSize, Qt
-from PySide6.QtGui import (
-    QGuiApplication,
-    QHideEvent,
-    QKeyEvent,
-    QPainter,
-    QPainterPath,
-    QPaintEvent,
-    QRegion,
-    QResizeEvent,
-)
-from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QWidget
 
 from core.chat import ChatResult, RouteDecision, Side
 from core.pricing.money import format_cost
@@ -32,18 +23,15 @@ from gui.widgets.decision_facts import (
     time_summary,
 )
 from gui.widgets.error_card import IconMark
-from gui.widgets.fitted_scroll import FittedScroll
 from gui.widgets.fold import Fold
 from gui.widgets.formatting import NO_CHARGE_WHY, cost_tooltip, settled_on, side_word
 from gui.widgets.icon_button import IconButton
 from gui.widgets.money_label import MoneyLabel
-from gui.widgets.painted_button import paint_box, settle_hover
+from gui.widgets.popover import Popover
 from gui.widgets.sentence import Sentence
 from gui.widgets.track_sketch import TrackSketch
 
 _WIDTH = 440
-_EDGE = 8
-_UNBOUND_PX = 1 << 20
 
 
 def _label(text: str, parent: QWidget, **properties: object) -> QLabel:
@@ -53,43 +41,31 @@ def _label(text: str, parent: QWidget, **properties: object) -> QLabel:
     return label
 
 
-class DecisionCard(QFrame):
-    """A popover; with a ``ChatResult`` it also has what happened, settled costs and times.
-
-    ``popup_at(widget)`` opens it beside a badge; Esc or a click elsewhere closes it.
-    """
+class DecisionCard(Popover):
+    """With a ``ChatResult`` it also has what happened, settled costs and times."""
 
     def __init__(self, shown: ChatResult | RouteDecision, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setWindowFlags(Qt.WindowType.Popup | Qt.WindowType.FramelessWindowHint)
-        self.setAttribute(Qt.WidgetAttribute.WA_TranslucentBackground)
+        super().__init__("Decision", parent, width_px=_WIDTH, may_cover=True)
         self._result = shown if isinstance(shown, ChatResult) else None
         self._decision = shown.decision if isinstance(shown, ChatResult) else shown
-        self._anchor: QWidget | None = None
         self._grids: list[QGridLayout] = []
-        self.setAccessibleName("Decision")
         self.setAccessibleDescription(self._decision.reason)
-        self._scroll = FittedScroll(self)
-        self._inside, self._column = self._scroll.inside, self._scroll.column
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(1, 1, 1, 1)
-        outer.addWidget(self._scroll)
         self._fill()
         theme().changed.connect(self._respace)
         self._respace()
 
     def _fill(self) -> None:
-        decision, result, inside = self._decision, self._result, self._inside
-        self._column.addWidget(
+        decision, result, inside = self._decision, self._result, self.inside
+        self.column.addWidget(
             Sentence(f"{side_word(decision.side)}. {decision.reason}.", inside, role="title", level=None)
         )
         if result is not None and result.steps:
             self._add_grid("What happened", self._steps_grid(step_rows(result)))
-            self._column.addWidget(self._rule())
+            self.column.addWidget(self._rule())
         elif decision.fell_back_from:
             fell = f"{side_word(decision.fell_back_from)} failed first, so it was sent here."
-            self._column.addWidget(Sentence(fell, inside, role="small", level=None))
-        self._column.addWidget(TrackSketch(decision, inside))
+            self.column.addWidget(Sentence(fell, inside, role="small", level=None))
+        self.column.addWidget(TrackSketch(decision, inside))
         self._add_fold(
             "What was read", signal_summary(decision), self._signals_grid(), key="read", opened=True
         )
@@ -100,88 +76,35 @@ class DecisionCard(QFrame):
         if result is not None:
             money = money_facts(result)
             if money:
-                self._column.addLayout(self._facts_grid(money, right=True))
+                self.column.addLayout(self._facts_grid(money, right=True))
             self._add_fold(
                 "When", time_summary(result), self._facts_grid(time_facts(result), right=True), key="when"
             )
-            self._column.addWidget(self._rule())
-            self._column.addLayout(self._id_row(result.correlation_id))
-
-    def popup_at(self, anchor: QWidget) -> None:
-        """Open under ``anchor``, or above it where the screen ends, with the focus inside."""
-        self._anchor = anchor
-        self._place()
-        self.show()
-        self._place()  # the sentences know their height only now
-        self.setFocus(Qt.FocusReason.PopupFocusReason)
-
-    def _place(self) -> None:
-        anchor = self._anchor
-        if anchor is None:
-            return
-        px = theme().px
-        screen = anchor.screen().availableGeometry()
-        width = px(_WIDTH)
-        height = self._scroll.fit(width - 2, screen.height() - 2 * px(_EDGE) - 2) + 2
-        self.setFixedSize(width, height)
-        corner = anchor.mapToGlobal(QPoint(0, anchor.height() + px(4)))
-        if corner.y() + height > screen.bottom():
-            corner.setY(anchor.mapToGlobal(QPoint(0, 0)).y() - height - px(4))
-        corner.setX(max(screen.left(), min(corner.x(), screen.right() - width)))
-        corner.setY(max(screen.top() + px(_EDGE), min(corner.y(), screen.bottom() - height)))
-        self.move(corner)
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        """Without a compositor the corners outside the outline would be black."""
-        super().resizeEvent(event)
-        outline = QPainterPath()
-        outline.addRoundedRect(QRectF(self.rect()), theme().px(6), theme().px(6))
-        self.setMask(QRegion(outline.toFillPolygon().toPolygon()))
-
-    def sizeHint(self) -> QSize:
-        """All of it, without scrolling."""
-        width = theme().px(_WIDTH)
-        return QSize(width, self._scroll.fit(width - 2, _UNBOUND_PX) + 2)
-
-    def hideEvent(self, event: QHideEvent) -> None:
-        super().hideEvent(event)
-        if self._anchor is not None:
-            settle_hover(self._anchor)
-
-    def keyPressEvent(self, event: QKeyEvent) -> None:
-        if event.key() == Qt.Key.Key_Escape:
-            self.close()
-        else:
-            super().keyPressEvent(event)
-
-    def paintEvent(self, event: QPaintEvent) -> None:
-        painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        paint_box(painter, QRectF(self.rect()), theme().px(6), line="control", ground="raised")
-        painter.end()
+            self.column.addWidget(self._rule())
+            self.column.addLayout(self._id_row(result.correlation_id))
 
     # -- sections --------------------------------------------------------------------------------
 
     def _rule(self) -> QFrame:
-        rule = QFrame(self._inside)
+        rule = QFrame(self.inside)
         set_property(rule, line=True)
         return rule
 
     def _add_grid(self, title: str, grid: QGridLayout, *, ruled: bool = False) -> None:
         if ruled:
-            self._column.addWidget(self._rule())
-        self._column.addWidget(_label(title, self._inside, role="small", weight=600))
-        self._column.addLayout(grid)
+            self.column.addWidget(self._rule())
+        self.column.addWidget(_label(title, self.inside, role="small", weight=600))
+        self.column.addLayout(grid)
 
     def _add_fold(
         self, title: str, summary: str, grid: QGridLayout, *, key: str, opened: bool = False
     ) -> None:
-        body = QWidget(self._inside)
+        body = QWidget(self.inside)
         body.setLayout(grid)
-        fold = Fold(title, summary, body, key=f"decision/{key}", opened=opened, parent=self._inside)
-        fold.toggled.connect(self._place)
-        self._column.addWidget(self._rule())
-        self._column.addWidget(fold)
+        fold = Fold(title, summary, body, key=f"decision/{key}", opened=opened, parent=self.inside)
+        fold.toggled.connect(self.fit)
+        self.column.addWidget(self._rule())
+        self.column.addWidget(fold)
 
     def _grid(self, rows: Sequence[Sequence[QWidget]], stretch: int, right_from: int) -> QGridLayout:
         grid = QGridLayout()
@@ -202,11 +125,11 @@ class DecisionCard(QFrame):
         grid.setContentsMargins(0, 0, 0, 0)
         top, right = Qt.AlignmentFlag.AlignTop, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignTop
         for y, row in enumerate(rows):
-            grid.addWidget(IconMark(row.icon, "text2", 16, self._inside), y, 0, top)
-            grid.addWidget(Sentence(row.words, self._inside, role="small", level=None), y, 1)
-            grid.addWidget(_label(row.took, self._inside, role="small", level="2"), y, 2, right)
+            grid.addWidget(IconMark(row.icon, "text2", 16, self.inside), y, 0, top)
+            grid.addWidget(Sentence(row.words, self.inside, role="small", level=None), y, 1)
+            grid.addWidget(_label(row.took, self.inside, role="small", level="2"), y, 2, right)
             cost = _label(
-                row.cost, self._inside, role="small", weight=600, tone="" if row.cost_known else "held"
+                row.cost, self.inside, role="small", weight=600, tone="" if row.cost_known else "held"
             )
             grid.addWidget(cost, y, 3, right)
         grid.setColumnStretch(1, 1)
@@ -218,13 +141,13 @@ class DecisionCard(QFrame):
         grid = QGridLayout()
         grid.setContentsMargins(0, 0, 0, 0)
         for y, fact in enumerate(facts):
-            name = _label(fact.name, self._inside, role="small", level="2")
+            name = _label(fact.name, self.inside, role="small", level="2")
             grid.addWidget(name, y, 0, Qt.AlignmentFlag.AlignTop)
             if right:
-                value: QLabel = _label(fact.value, self._inside, role="small", tone=fact.tone)
+                value: QLabel = _label(fact.value, self.inside, role="small", tone=fact.tone)
                 grid.addWidget(value, y, 1, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignTop)
             else:
-                value = Sentence(fact.value, self._inside, role="small", level=None)
+                value = Sentence(fact.value, self.inside, role="small", level=None)
                 set_property(value, tone=fact.tone)
                 grid.addWidget(value, y, 1)
         grid.setColumnStretch(1, 1)
@@ -234,16 +157,16 @@ class DecisionCard(QFrame):
     def _signals_grid(self) -> QGridLayout:
         rows = [
             [
-                _label(row.name, self._inside, role="small", level="2"),
-                _label(row.value, self._inside, role="small", weight=500),
-                _label(row.threshold, self._inside, role="small", level="3"),
+                _label(row.name, self.inside, role="small", level="2"),
+                _label(row.value, self.inside, role="small", weight=500),
+                _label(row.threshold, self.inside, role="small", level="3"),
             ]
             for row in signal_rows(self._decision)
         ]
         return self._grid(rows, 1, 2)
 
     def _costs_grid(self) -> QGridLayout:
-        head = [_label(word, self._inside, role="caption", level="3") for word in ("", "Estimate", "Settled")]
+        head = [_label(word, self.inside, role="caption", level="3") for word in ("", "Estimate", "Settled")]
         return self._grid([list(head), self._cost_row("local"), self._cost_row("api")], 0, 1)
 
     def _cost_row(self, side: Side) -> list[QWidget]:
@@ -289,10 +212,9 @@ class DecisionCard(QFrame):
 
     def _respace(self) -> None:
         px = theme().px
-        self._column.setContentsMargins(px(15), px(13), px(15), px(11))
-        self._column.setSpacing(px(8))
+        self.column.setContentsMargins(px(15), px(13), px(15), px(11))
+        self.column.setSpacing(px(8))
         for grid in self._grids:
             grid.setHorizontalSpacing(px(16))
             grid.setVerticalSpacing(px(4))
-        self.setFixedWidth(px(_WIDTH))
-        self._place()
+        self.fit()

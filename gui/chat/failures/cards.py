@@ -9,8 +9,8 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from PySide6.QtCore import Qt, QTimer, Signal
-from PySide6.QtWidgets import QFrame, QLabel, QPlainTextEdit, QVBoxLayout, QWidget
+from PySide6.QtCore import QPoint, QTimer, Signal
+from PySide6.QtWidgets import QLabel, QPlainTextEdit, QVBoxLayout, QWidget
 
 from core.chat import ChatRequest
 from core.ledger.models import PausedConversation
@@ -20,6 +20,7 @@ from gui.chat.markdown.prose import code_font
 from gui.theme.theme import set_property, theme
 from gui.widgets.budget_bar import BudgetSummary
 from gui.widgets.error_card import ErrorCard, ShortCard
+from gui.widgets.popover import Popover
 
 COUNT_MS = 250
 
@@ -98,30 +99,30 @@ def _span(seconds: int) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-class LogPopover(QFrame):
-    """The last lines of a log, newest at the bottom; Esc or a click elsewhere closes it."""
+class LogPopover(Popover):
+    """The last lines of a log, newest at the bottom."""
 
     def __init__(self, title: str, lines: Sequence[str], parent: QWidget) -> None:
-        super().__init__(parent, Qt.WindowType.Popup)
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        set_property(self, popover=True)
-        unit = theme()
+        super().__init__(title, parent, width_px=680, height_px=360)
+        px = theme().px
         heading = QLabel(title)
         set_property(heading, role="body", weight=600)
-        text = QPlainTextEdit()
-        text.setReadOnly(True)
-        text.setFont(code_font())
-        text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
-        text.setPlainText("\n".join(lines) or "The log is empty.")
-        text.setAccessibleName(title)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(unit.px(14), unit.px(12), unit.px(14), unit.px(14))
-        column.setSpacing(unit.px(8))
-        column.addWidget(heading)
-        column.addWidget(text)
-        self.resize(unit.px(680), unit.px(360))
-        text.verticalScrollBar().setValue(text.verticalScrollBar().maximum())
-        text.setFocus()
+        self.text = QPlainTextEdit()
+        self.text.setReadOnly(True)
+        self.text.setFont(code_font())
+        self.text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
+        self.text.setPlainText("\n".join(lines) or "The log is empty.")
+        self.text.setAccessibleName(title)
+        self.column.setContentsMargins(px(14), px(12), px(14), px(14))
+        self.column.setSpacing(px(8))
+        self.column.addWidget(heading)
+        self.column.addWidget(self.text)
+
+    def open_at(self, place: QPoint) -> None:
+        """Open at ``place``, a point of the screen, with the newest line in sight."""
+        self.popup_at_point(place, gap_px=0, focus=self.text)
+        bar = self.text.verticalScrollBar()
+        bar.setValue(bar.maximum())
 
 
 SHOWN = 3

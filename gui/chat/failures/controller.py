@@ -225,8 +225,7 @@ class FailureController(QObject):
         lines = await self._bridge.run_blocking(self._bridge.core.local_log, LOG_LINES)
         popover = LogPopover("Log of the local server", lines, self._window)
         unit = theme()
-        popover.move(self._thread.mapToGlobal(QPoint(unit.px(60), unit.px(40))))
-        popover.show()
+        popover.open_at(self._thread.mapToGlobal(QPoint(unit.px(60), unit.px(40))))
 
     async def _set_ledger_aside(self) -> None:
         try:

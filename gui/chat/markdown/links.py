@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 from PySide6.QtCore import QPoint, Qt, QUrl
 from PySide6.QtGui import QDesktopServices, QGuiApplication
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QWidget
 
 from gui.theme.theme import set_property, theme
+from gui.widgets.popover import Popover
 
 ALLOWED_SCHEMES = ("http", "https", "mailto")
 _SHOWN_CHARS = 300
@@ -40,21 +41,12 @@ def describe_target(target: str) -> str:
     return f"This link isn’t opened: {shown_address(target)}"
 
 
-class LinkPopover(QFrame):
-    """Names the real host of a link and opens it in the browser only when asked to.
-
-    It closes by itself when the focus leaves it.
-    """
+class LinkPopover(Popover):
+    """Names the real host of a link and opens it in the browser only when asked to."""
 
     def __init__(
         self, target: str, parent: QWidget, open_url: Callable[[QUrl], object] | None = None
     ) -> None:
-        super().__init__(parent, Qt.WindowType.Popup)
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        set_property(self, popover=True)
-        self._target = target
-        self._open_url = open_url or QDesktopServices.openUrl
-        unit = theme()
         url = QUrl(target)
         allowed = may_open(target)
         if not allowed:
@@ -63,6 +55,10 @@ class LinkPopover(QFrame):
             heading = f"Write to {url.path()}?"
         else:
             heading = f"Open {real_host(url)}?"
+        super().__init__(heading, parent)
+        self._target = target
+        self._open_url = open_url or QDesktopServices.openUrl
+        unit = theme()
         title = QLabel(heading)
         title.setTextFormat(Qt.TextFormat.PlainText)
         set_property(title, role="body", weight=600)
@@ -87,23 +83,15 @@ class LinkPopover(QFrame):
             buttons.addWidget(button)
         self.open_button.setVisible(allowed)
         buttons.addStretch(1)
-        column = QVBoxLayout(self)
+        column = self.column
         column.setContentsMargins(unit.px(14), unit.px(12), unit.px(14), unit.px(12))
         column.setSpacing(unit.px(8))
         for label in (title, address, note):
             column.addWidget(label)
         column.addLayout(buttons)
-        self.setAccessibleName(heading)
 
     def show_at(self, place: QPoint) -> None:
-        self.adjustSize()
-        screen = QGuiApplication.screenAt(place) or QGuiApplication.primaryScreen()
-        area = screen.availableGeometry()
-        x = max(area.left(), min(place.x(), area.right() - self.width()))
-        y = max(area.top(), min(place.y() + theme().px(12), area.bottom() - self.height()))
-        self.move(x, y)
-        self.show()
-        self.copy_button.setFocus()
+        self.popup_at_point(place, focus=self.copy_button)
 
     def _open(self) -> None:
         if may_open(self._target):

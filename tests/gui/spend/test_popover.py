@@ -62,7 +62,7 @@ async def opened(panel: Panel, *, held: bool = False) -> SpendPopover:
     await panel.until(lambda: panel.bridge.status is not None and panel.bridge.status.limits)  # type: ignore[arg-type, return-value]
     anchor = panel.show(QWidget(), 200, 40)
     popover = SpendPopover(panel.bridge, anchor)
-    popover.popup_at(anchor, held=held)
+    popover.open_at(anchor, held=held)
     return popover
 
 
@@ -126,7 +126,7 @@ def test_what_was_saved_this_month_is_shown_if_anything_was(panel: Panel) -> Non
         panel.core.reported = [saved_row(cache_saved_nanodollars=5_000_000)]
         anchor = panel.show(QWidget(), 200, 40)
         popover = SpendPopover(panel.bridge, anchor)
-        popover.popup_at(anchor)
+        popover.open_at(anchor)
         await panel.until(popover.saved.isVisible)
         assert popover.saved.text() == "Saved in June $0.0050: caching $0.0050"
         _, since, by = next(call for call in panel.core.calls if call[0] == "report")
