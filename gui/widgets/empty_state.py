@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from PySide6.QtCore import QRectF, Qt
-from PySide6.QtGui import QPainter, QPaintEvent
+from PySide6.QtGui import QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from gui.theme.theme import set_property, theme
@@ -13,6 +13,7 @@ from gui.widgets.marks import paint_broken_track
 from gui.widgets.sentence import Sentence
 
 _SENTENCE_PX = 320
+_SKETCH_FROM_PX = 210
 
 
 class _Sketch(QWidget):
@@ -55,7 +56,8 @@ class EmptyState(QWidget):
         center = Qt.AlignmentFlag.AlignCenter
         self._column = QVBoxLayout(self)
         self._column.addStretch(1)
-        self._column.addWidget(_Sketch(self), 0, center)
+        self._sketch = _Sketch(self)
+        self._column.addWidget(self._sketch, 0, center)
         self._title = self._line(role="title")
         self._sentence = Sentence(parent=self)
         self._sentence.setAlignment(center)
@@ -86,6 +88,11 @@ class EmptyState(QWidget):
         self._looked_for.setVisible(bool(looked_for))
         self.setAccessibleName(title)
         self.setAccessibleDescription(sentence)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Where there is little height, the words go before the picture."""
+        super().resizeEvent(event)
+        self._sketch.setVisible(self.height() >= theme().px(_SKETCH_FROM_PX))
 
     def _line(self, **properties: object) -> QLabel:
         label = QLabel(self)
