@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import shiboken6
-from PySide6.QtCore import QEvent, QPointF, QSize, Qt, Signal
-from PySide6.QtGui import QFocusEvent, QKeyEvent, QMouseEvent, QResizeEvent
+from PySide6.QtCore import QEvent, QSize, Qt, Signal
+from PySide6.QtGui import QFocusEvent, QKeyEvent, QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QStackedWidget, QVBoxLayout, QWidget
 
 from gui.theme import set_property, theme
@@ -87,7 +87,6 @@ class Chart(QWidget):
         self._twin: ListModel[tuple[Any, ...]] | None = None
         self._empty = EmptyState("Nothing yet", "There is nothing to draw here yet.")
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.setMouseTracking(True)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self._build()
         theme().changed.connect(self._restyle)
@@ -112,7 +111,6 @@ class Chart(QWidget):
         for widget in (self.value_label, self._rest, self.table_button):
             self._head.addWidget(widget)
         self._pages = QStackedWidget()
-        self._pages.setMouseTracking(True)
         self._add_page(self._empty)
         self._column = QVBoxLayout(self)
         self._column.setContentsMargins(0, 0, 0, 0)
@@ -274,17 +272,6 @@ class Chart(QWidget):
         else:
             super().keyPressEvent(event)
 
-    def mouseMoveEvent(self, event: QMouseEvent) -> None:
-        super().mouseMoveEvent(event)
-        if self._plot is not None and self._pages.currentWidget() is self._plot:
-            x = self._plot.x_at(QPointF(self._plot.mapFrom(self, event.position().toPoint())))
-            self.set_cursor_x(None if x is None else self._nearest(x))
-
-    def leaveEvent(self, event: QEvent) -> None:
-        super().leaveEvent(event)
-        if self.cursor_x is not None:
-            self.set_cursor_x(None)
-
     def focusInEvent(self, event: QFocusEvent) -> None:
         super().focusInEvent(event)
         self._repaint()
@@ -306,6 +293,11 @@ class Chart(QWidget):
         return super().event(event)
 
     # -- inside ----------------------------------------------------------------------------------
+
+    def _on_pointed(self, x: float | None) -> None:
+        found = None if x is None else self._nearest(x)
+        if found != self.cursor_x:
+            self.set_cursor_x(found)
 
     def _nearest(self, x: float) -> float | None:
         samples = self._samples()
@@ -356,6 +348,7 @@ class Chart(QWidget):
             from gui.widgets.chart_plot import Plot
 
             self._plot = Plot(self, self)
+            self._plot.pointed.connect(self._on_pointed)
             self._add_page(self._plot)
         self._sync()
         self._show_page()

@@ -14,8 +14,17 @@ from typing import Any
 import numpy as np
 import pyqtgraph as pg  # pyright: ignore[reportMissingTypeStubs]
 from numpy.typing import NDArray
-from PySide6.QtCore import QPointF, QRectF, Qt
-from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPaintEvent, QPen, QPolygonF, QResizeEvent
+from PySide6.QtCore import QEvent, QPointF, QRectF, Qt, Signal
+from PySide6.QtGui import (
+    QColor,
+    QFontMetricsF,
+    QMouseEvent,
+    QPainter,
+    QPaintEvent,
+    QPen,
+    QPolygonF,
+    QResizeEvent,
+)
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from gui.theme import theme
@@ -65,7 +74,12 @@ def decimate(x: Floats, y: Floats, buckets: int) -> tuple[Floats, Floats]:
 
 
 class Plot(QWidget):
-    """Draws ``chart.data``. The pointer and the keyboard are the chart's; nothing here takes them."""
+    """Draws ``chart.data``; the keyboard is the chart's.
+
+    Signals: ``pointed`` the x under the pointer, ``None`` when it left the plot.
+    """
+
+    pointed = Signal(object)
 
     def __init__(self, chart: Drawable, parent: QWidget) -> None:
         super().__init__(parent)
@@ -275,6 +289,14 @@ class Plot(QWidget):
         super().resizeEvent(event)
         self.refresh()
 
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:
+        super().mouseMoveEvent(event)
+        self.pointed.emit(self.x_at(event.position()))
+
+    def leaveEvent(self, event: QEvent) -> None:
+        super().leaveEvent(event)
+        self.pointed.emit(None)
+
 
 class _Layer(QWidget):
     """Bands, bars, limits, events, labels at the lines' ends, and the cursor."""
@@ -357,7 +379,11 @@ class _Layer(QWidget):
             below = sums.get(float(x), 0.0)
             sums[float(x)] = below + float(y)
             foot, top = self._plot.to_px(float(x), below), self._plot.to_px(float(x), below + float(y))
-            bottom = round(foot.y()) - (1 if below else 0)  # the gap between two parts
+            bottom = round(foot.y())
+            if below:  # the gap between two parts
+                bottom -= 1
+                gap = QRectF(round(foot.x() - width / 2), bottom, width, 1)
+                painter.fillRect(gap, theme().color("surface"))
             box = QRectF(round(foot.x() - width / 2), round(top.y()), width, max(1, bottom - round(top.y())))
             if part.hatched:
                 painter.setBrushOrigin(box.topLeft())

@@ -9,6 +9,7 @@ from itertools import pairwise
 MOST_Y_TICKS = 4
 _NICE = (1.0, 2.0, 2.5, 5.0, 10.0)
 _DAY_S = 86_400
+_LEAST = 1e-12
 _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200)
 _STEPS_DAYS = (1, 2, 3, 7, 14)
 _STEPS_MONTHS = (1, 3, 6, 12)
@@ -16,8 +17,8 @@ _STEPS_MONTHS = (1, 3, 6, 12)
 
 def y_ticks(low: float, high: float) -> list[float]:
     """Return three or four even ticks that take in everything from ``low`` to ``high``."""
-    if not high > low:
-        low, high = (0.0, 1.0) if low == 0 else (min(low, 0.0), max(low, 0.0))
+    if high - low < _LEAST:
+        low, high = (0.0, 1.0) if abs(low) < _LEAST else (min(low, 0.0), max(low, 0.0))
     power = 10.0 ** math.floor(math.log10((high - low) / MOST_Y_TICKS))
     for scale in (power, power * 10):
         for nice in _NICE:
