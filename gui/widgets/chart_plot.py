@@ -27,11 +27,11 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
-from gui.theme import theme
+from gui.theme.theme import theme
 from gui.widgets.chart_data import Bars, Drawable, Line, known_or_none, value_at
 from gui.widgets.chart_scale import even_ticks, tick_decimals, time_text, time_ticks, x_ticks, y_ticks
 from gui.widgets.marks import hatch_brush, paint_focus_ring
-from gui.widgets.painted import paint_box
+from gui.widgets.painted_button import paint_box
 
 Floats = NDArray[np.float64]
 _pg: Any = pg

@@ -12,7 +12,7 @@ _DAY_S = 86_400
 _LEAST = 1e-12
 _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200)
 _STEPS_DAYS = (1, 2, 3, 7, 14)
-_STEPS_MONTHS = (1, 3, 6, 12)
+_STEPS_MONTHS = (1, 3, 6, 12, 24, 60, 120)
 
 
 def y_ticks(low: float, high: float) -> list[float]:
@@ -72,7 +72,7 @@ def time_ticks(low_s: float, high_s: float, most: int) -> tuple[list[float], flo
     for days in _STEPS_DAYS:
         if span / (days * _DAY_S) <= most:
             return _days(low_s, high_s, days), days * _DAY_S
-    months = next((m for m in _STEPS_MONTHS if span / (m * 30.4 * _DAY_S) <= most), 12)
+    months = next((m for m in _STEPS_MONTHS if span / (m * 30.4 * _DAY_S) <= most), 120)
     return _months(low_s, high_s, months), months * 30.4 * _DAY_S
 
 

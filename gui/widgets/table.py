@@ -44,9 +44,9 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from gui.theme import theme
+from gui.theme.theme import theme
+from gui.widgets.inline_row import Run, narrow, paint_runs, row_width
 from gui.widgets.marks import paint_focus_ring
-from gui.widgets.runs import Run, narrow, paint_runs, row_width
 
 R = TypeVar("R")
 Index = QModelIndex | QPersistentModelIndex

@@ -20,7 +20,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from gui.theme import theme
+from gui.theme.theme import theme
 from gui.widgets.chart import Chart
 from gui.widgets.chart_data import Band, Bars, ChartEvent, Line, Threshold, value_at
 from gui.widgets.chart_plot import decimate
@@ -124,7 +124,7 @@ def test_a_thinned_line_keeps_its_extremes_its_ends_and_its_gaps(values: list[fl
 
 def test_pyqtgraph_is_loaded_with_the_first_numbers_only() -> None:
     code = (
-        "import sys, gui.widgets.chart, gui.app, gui.window\n"
+        "import sys, gui.widgets.chart, gui.app, gui.shell.window\n"
         "from PySide6.QtWidgets import QApplication\n"
         "app = QApplication([])\n"
         "gui.widgets.chart.Chart('Power', 'W').show()\n"

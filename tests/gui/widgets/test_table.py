@@ -17,7 +17,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
-from gui.theme import theme
+from gui.theme.theme import theme
 from gui.widgets.table import COPY_LIMIT, RAW_ROLE, Column, ListModel, Table, TableModel, as_tsv
 
 Show = Callable[[Any], Any]
