@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QWidget
 
 from gui.theme.theme import theme
 from gui.widgets.inline_row import InlineRun, paint_runs, row_width
-from gui.widgets.painted_button import Painted
+from gui.widgets.painted_button import Painted, paint_box
 
 ORIGIN_WORDS: dict[str, str] = {
     "default": "Default",
@@ -33,24 +33,33 @@ class OriginTag(Painted):
         tooltip: str = "",
     ) -> None:
         super().__init__(parent)
-        self._origin, self._locked = origin, locked
+        self._origin, self._locked, self._was = origin, locked, ""
         self.set_origin(origin, locked=locked, tooltip=tooltip)
 
     @property
     def text(self) -> str:
-        return ORIGIN_WORDS.get(self._origin, self._origin)
+        return f"Was {self._was}" if self._was else ORIGIN_WORDS.get(self._origin, self._origin)
 
     def set_origin(self, origin: str, *, locked: bool = False, tooltip: str = "") -> None:
         """Show an origin. When locked, ``tooltip`` names the variable that wins."""
-        self._origin, self._locked = origin, locked
+        self._origin, self._locked, self._was = origin, locked, ""
         self.setToolTip(tooltip)
         self.setAccessibleName(f"Comes from: {self.text}" + (", locked" if locked else ""))
         self.setAccessibleDescription(tooltip)
         self._restyle()
 
+    def set_was(self, value: str) -> None:
+        """Show the value in force beside one that is not applied yet, in an outline instead of a fill."""
+        self._was, self._locked = value, False
+        self.setToolTip("")
+        self.setAccessibleName(self.text)
+        self.setAccessibleDescription("")
+        self._restyle()
+
     def _row(self) -> list[InlineRun]:
         runs = [InlineRun(kind="icon", name="lock-simple", size=12)] if self._locked else []
-        return [*runs, InlineRun(text=self.text, role="caption", weight=500, gap=4)]
+        token = "text" if self._was else "text2"
+        return [*runs, InlineRun(text=self.text, token=token, role="caption", weight=500, gap=4)]
 
     def sizeHint(self) -> QSize:
         px = theme().px
@@ -63,9 +72,12 @@ class OriginTag(Painted):
         unit = theme()
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(unit.color("sunken"))
         box = QRectF(self.rect())
-        painter.drawRoundedRect(box, unit.px(4), unit.px(4))
+        if self._was:
+            paint_box(painter, box, unit.px(4), line="ink", ground="surface")
+        else:
+            painter.setPen(Qt.PenStyle.NoPen)
+            painter.setBrush(unit.color("sunken"))
+            painter.drawRoundedRect(box, unit.px(4), unit.px(4))
         paint_runs(painter, box.adjusted(unit.px(6), 0, 0, 0), self._row())
         painter.end()
