@@ -45,7 +45,7 @@ from PySide6.QtWidgets import (
 )
 
 from gui.theme.theme import theme
-from gui.widgets.inline_row import Run, narrow, paint_runs, row_width
+from gui.widgets.inline_row import InlineRun, narrow, paint_runs, row_width
 from gui.widgets.marks import paint_focus_ring
 
 R = TypeVar("R")
@@ -88,21 +88,21 @@ class Column(Generic[R]):
     width: int = 90
     stretch: bool = False
     drop: int = 0
-    cell: Callable[[R], list[Run]] | None = None
+    cell: Callable[[R], list[InlineRun]] | None = None
     sort_key: Callable[[Any], Any] | None = None
     sortable: bool = True
     tip: str = ""
 
-    def runs(self, row: R) -> list[Run]:
+    def runs(self, row: R) -> list[InlineRun]:
         """Return what is painted in the cell of ``row``."""
         if self.cell is not None:
             return self.cell(row)
         value = self.value(row)
         if value is None:
-            return [Run(text=EMPTY, token="text3")]
-        runs = [Run(text=self.text(value), token="text", weight=self.weight, elide=not self.number)]
+            return [InlineRun(text=EMPTY, token="text3")]
+        runs = [InlineRun(text=self.text(value), token="text", weight=self.weight, elide=not self.number)]
         if self.unit:
-            runs.append(Run(text=self.unit, token="text3", gap=3))
+            runs.append(InlineRun(text=self.unit, token="text3", gap=3))
         return runs
 
     def words(self, row: R) -> str:
@@ -277,16 +277,18 @@ class _Header(QHeaderView):
     def sizeHint(self) -> QSize:
         return QSize(super().sizeHint().width(), theme().px(ROW_PX))
 
-    def runs(self, section: int) -> list[Run]:
+    def runs(self, section: int) -> list[InlineRun]:
         column = self._table.table_model.columns[section]
         found = self._table.table_model.sorted_by
         is_sorted = found is not None and found[0] == column.key
-        title = Run(
+        title = InlineRun(
             text=column.title, token="text" if is_sorted else "text3", weight=500, elide=not column.number
         )
         if not is_sorted or found is None:
             return [title]
-        arrow = Run(kind="icon", name="arrow-down" if found[1] else "arrow-up", token="text", size=12, gap=4)
+        arrow = InlineRun(
+            kind="icon", name="arrow-down" if found[1] else "arrow-up", token="text", size=12, gap=4
+        )
         return [title, arrow]
 
     def paintSection(self, painter: QPainter, rect: QRect, logicalIndex: int) -> None:
