@@ -12,12 +12,12 @@ from PySide6.QtGui import QDragEnterEvent, QDropEvent, QImage, QPaintEvent, QRes
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from core.chat import Side
-from gui.chat.flow import FlowLayout
 from gui.chat.paste import size_words
 from gui.chat.prompt_edit import PromptEdit
 from gui.chat.storage.models import Attachment
 from gui.theme.theme import set_button_icon, set_property, theme
 from gui.widgets.error_card import IconMark
+from gui.widgets.flow import FlowLayout
 from gui.widgets.icon_button import IconButton
 from gui.widgets.route_line import RouteLine
 from gui.widgets.segmented import SegmentedSwitch
@@ -146,9 +146,8 @@ class Composer(QFrame):
         self.set_state("idle")
 
     def _build(self) -> None:
-        unit = theme()
         self._chips = QWidget()
-        self._chip_flow = FlowLayout(self._chips, spacing=unit.px(6))
+        self._chip_flow = FlowLayout(self._chips, gap=6)
         self._chips.hide()
         tools = self._tools = QHBoxLayout()
         tools.addWidget(self._clip)

@@ -15,13 +15,13 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from gui.chat.composer import AttachmentChip
-from gui.chat.flow import FlowLayout
 from gui.chat.markdown.prose import plain_block_format, plain_char_format
 from gui.chat.markdown.text_pane import TextPane, drawable
 from gui.chat.message_view import BUSY_WHY, PAD_PX, MessageView, QuietButton, VersionSwitch, show_pin
 from gui.chat.prompt_edit import PromptEdit
 from gui.chat.storage.models import StoredMessage
 from gui.theme.theme import set_property, theme
+from gui.widgets.flow import FlowLayout
 
 
 class _Tools(QWidget):
@@ -83,7 +83,7 @@ class UserMessage(MessageView):
         reading.addLayout(row)
         if message.attachments:
             chips = QWidget()
-            flow = FlowLayout(chips, spacing=unit.px(6))
+            flow = FlowLayout(chips, gap=6)
             for attachment in message.attachments:
                 flow.addWidget(AttachmentChip(attachment))
             reading.addWidget(chips)

@@ -17,10 +17,11 @@ from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QPushButton
 
 from core.errors import SignalboxError
 from gui.preferences.catalogue import SectionText
-from gui.preferences.labels import ResultLine, Tone, label
-from gui.preferences.section import Card, Section
+from gui.preferences.section import Section
 from gui.preferences.settings_model import SettingsModel
 from gui.shell.tasks import Tasks
+from gui.widgets.card import Card
+from gui.widgets.labels import ResultLine, Tone, label
 
 if TYPE_CHECKING:
     from core.doctor.checks import Finding

@@ -11,8 +11,9 @@ from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QSlider, QWidget
 
 from gui.preferences.catalogue import SectionText
 from gui.preferences.rows import Sides
-from gui.preferences.section import Card, Section
+from gui.preferences.section import Section
 from gui.theme.theme import Scheme, theme
+from gui.widgets.card import Card
 from gui.widgets.icon_button import IconButton
 from gui.widgets.segmented import SegmentedSwitch
 

@@ -13,12 +13,13 @@ from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from core.errors import SignalboxError
 from gui.preferences.catalogue import SectionText
-from gui.preferences.labels import ResultLine, label
 from gui.preferences.rows import add_setting_rows
-from gui.preferences.section import Card, Question, Section
+from gui.preferences.section import Question, Section
 from gui.preferences.settings_model import SettingsModel
 from gui.shell.tasks import Tasks
 from gui.theme.theme import set_property
+from gui.widgets.card import Card
+from gui.widgets.labels import ResultLine, label
 
 if TYPE_CHECKING:
     from core.services.status import CoreStatus

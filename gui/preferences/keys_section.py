@@ -9,11 +9,12 @@ from PySide6.QtWidgets import QHBoxLayout, QPushButton
 
 from gui.preferences.catalogue import SectionText
 from gui.preferences.key_card import KeyCard, KeyText
-from gui.preferences.labels import ORIGIN_WORDS, ResultLine, Tone
-from gui.preferences.section import Card, Section
+from gui.preferences.section import Section
 from gui.preferences.settings_model import SettingsModel
 from gui.shell.tasks import Tasks
 from gui.theme.theme import set_property
+from gui.widgets.card import Card
+from gui.widgets.labels import ORIGIN_PLACES, ResultLine, Tone
 
 if TYPE_CHECKING:
     from core.keys import BackendStatus
@@ -91,7 +92,7 @@ class KeysSection(Section):
         for card in self.cards.values():
             status = await self._bridge.call(self._bridge.core.keys.status(card.text.name))
             origin = self._model.store.origin(card.text.setting)
-            card.show_status(status, locked_by=ORIGIN_WORDS.get(origin), origin=origin)
+            card.show_status(status, locked_by=ORIGIN_PLACES.get(origin), origin=origin)
 
     def _read_backend(self) -> None:
         self._tasks.start(self._read_backend_only(), key="backend")

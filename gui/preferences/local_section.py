@@ -11,12 +11,13 @@ from PySide6.QtWidgets import QHBoxLayout, QPlainTextEdit, QPushButton
 
 from core.errors import SignalboxError
 from gui.preferences.catalogue import SectionText
-from gui.preferences.labels import ResultLine, label
 from gui.preferences.rows import add_setting_rows
-from gui.preferences.section import Card, Section
+from gui.preferences.section import Section
 from gui.preferences.settings_model import SettingsModel
 from gui.shell.tasks import Tasks
 from gui.theme.theme import set_button_icon, set_property, theme
+from gui.widgets.card import Card
+from gui.widgets.labels import ResultLine, label
 from gui.widgets.marks import Lamp, LampState
 
 if TYPE_CHECKING:

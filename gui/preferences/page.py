@@ -25,10 +25,10 @@ from PySide6.QtWidgets import (
 )
 
 from gui.preferences.catalogue import SECTIONS, SearchTarget, SectionText, find, places
-from gui.preferences.labels import label
 from gui.preferences.section import Section
 from gui.preferences.settings_model import SettingsModel
 from gui.theme.theme import set_property, theme
+from gui.widgets.labels import label
 
 if TYPE_CHECKING:
     from gui.shell.bridge import Bridge

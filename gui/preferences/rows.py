@@ -17,13 +17,14 @@ from PySide6.QtWidgets import QBoxLayout, QHBoxLayout, QLabel, QVBoxLayout, QWid
 
 from core.errors import SignalboxError
 from gui.preferences.catalogue import SETTINGS, SectionText, setting_text
-from gui.preferences.fields import ChoiceField, Field, PathField, SwitchField, TextField
-from gui.preferences.labels import ResultLine, label
-from gui.preferences.section import CARD_PADDING_PX, COLUMN_PX, Card, Section
+from gui.preferences.section import COLUMN_PX, Section
 from gui.preferences.settings_model import SettingsModel
 from gui.shell.tasks import Tasks
 from gui.theme.theme import theme
+from gui.widgets.card import CARD_PADDING_PX, Card
+from gui.widgets.fields import ChoiceField, Field, PathField, SwitchField, TextField
 from gui.widgets.icon_button import IconButton
+from gui.widgets.labels import ResultLine, label
 from gui.widgets.origin_tag import OriginTag
 
 if TYPE_CHECKING:

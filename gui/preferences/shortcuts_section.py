@@ -9,8 +9,9 @@ from PySide6.QtGui import QKeySequence
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
 from gui.preferences.catalogue import SectionText
-from gui.preferences.section import Card, Section
+from gui.preferences.section import Section
 from gui.theme.theme import theme
+from gui.widgets.card import Card
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePol
 
 from gui.theme.theme import set_property, theme
 from gui.widgets.icon_button import IconButton
+from gui.widgets.labels import label
 from gui.widgets.popover import Popover
 
 POPOVER_WIDTH_PX = 380
@@ -118,12 +119,12 @@ class Bell(IconButton):
                 line = QFrame()
                 set_property(line, hairline=True)
                 column.addWidget(line)
-            column.addWidget(_line(notice.title, weight=600))
-            column.addWidget(_line(notice.text, level="2"))
+            column.addWidget(label(notice.title, weight=600, wrap=True, selectable=True))
+            column.addWidget(label(notice.text, level="2", wrap=True, selectable=True))
             if notice.actions:
                 column.addLayout(_actions(notice, popover))
         if not self._notices:
-            column.addWidget(_line("Nothing needs you.", level="2"))
+            column.addWidget(label("Nothing needs you.", level="2", wrap=True))
         popover.popup_at(self, align="right")
         self.opened.emit()
 
@@ -146,12 +147,3 @@ def _actions(notice: Notice, popover: QWidget) -> QHBoxLayout:
 
 def _call(act: Callable[[], object], _checked: bool = False) -> None:
     act()
-
-
-def _line(text: str, **properties: object) -> QLabel:
-    line = QLabel(text)
-    line.setTextFormat(Qt.TextFormat.PlainText)
-    line.setWordWrap(True)
-    line.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    set_property(line, **properties)
-    return line

@@ -11,10 +11,10 @@ from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, 
 from core.errors import InvalidRequest, SignalboxError
 from core.ledger.models import LedgerRow
 from core.pricing.money import dollars_to_nano, format_cost
-from gui.preferences.fields import THOUSANDS
-from gui.preferences.labels import ResultLine, label
 from gui.shell.tasks import Tasks
 from gui.theme.theme import set_property, theme
+from gui.widgets.fields import THOUSANDS
+from gui.widgets.labels import ResultLine, label
 
 SHOWN_ROWS = 100
 Settle = Callable[[LedgerRow, int], Coroutine[Any, Any, LedgerRow]]

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from core.ledger.limits import LimitUsage, project_of, unit_of
-from gui.preferences.labels import ResultLine, label
 from gui.theme.theme import theme
 from gui.widgets.budget_bar import BudgetSummary, amount
 from gui.widgets.formatting import count, limit_amount
+from gui.widgets.labels import ResultLine, label
 
 if TYPE_CHECKING:
     from core.ledger.models import ArmedLimit

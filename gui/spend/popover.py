@@ -11,11 +11,11 @@ from PySide6.QtWidgets import QHBoxLayout, QPushButton, QWidget
 from core.errors import SignalboxError
 from core.ledger.savings import saved_words
 from core.pricing.money import format_cost
-from gui.preferences.labels import ResultLine, label
 from gui.shell.tasks import Tasks
 from gui.spend.held import SHOWN_ROWS, HeldList
 from gui.spend.limits import LimitBars, checked_words
 from gui.theme.theme import set_property, theme
+from gui.widgets.labels import ResultLine, label
 from gui.widgets.popover import Popover
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QPushButton, QSize
 
 from core.errors import AuthenticationFailed, SignalboxError
 from gui.preferences.about_section import tell_finding
-from gui.preferences.labels import ORIGIN_WORDS, ResultLine, Tone, label
 from gui.shell.tasks import Tasks
 from gui.theme.theme import set_property, theme
+from gui.widgets.labels import ORIGIN_PLACES, ResultLine, Tone, label
 
 if TYPE_CHECKING:
     from core.doctor.checks import Finding
@@ -359,7 +359,7 @@ class AnthropicKey(Choice):
             return
         settings = self._bridge.core.settings
         had_key, self._has_key = self._has_key, status.api.phase != "no_key"
-        place = ORIGIN_WORDS.get(settings.origin("anthropic_api_key"))
+        place = ORIGIN_PLACES.get(settings.origin("anthropic_api_key"))
         limit = f"A monthly limit of ${settings.current.spend_limit_dollars:,f} is set; change it any time."
         if not self._has_key:
             self.sentence.setText(f"Stored in your system keyring. {limit}")

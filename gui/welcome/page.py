@@ -8,11 +8,11 @@ from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QPainter, QPaintEvent, QPen, QPolygonF, QShowEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
-from gui.preferences.labels import label
-from gui.preferences.section import Card
 from gui.theme.theme import set_property, theme
 from gui.welcome.choices import AnthropicKey, DockerAndGpu, TryNow, VllmServer
 from gui.welcome.tracks import TrackPicture
+from gui.widgets.card import Card
+from gui.widgets.labels import label
 
 if TYPE_CHECKING:
     from gui.shell.bridge import Bridge

@@ -26,19 +26,13 @@ from gui.widgets.error_card import IconMark
 from gui.widgets.fold import Fold
 from gui.widgets.formatting import NO_CHARGE_WHY, cost_tooltip, settled_on, side_word
 from gui.widgets.icon_button import IconButton
+from gui.widgets.labels import label
 from gui.widgets.money_label import MoneyLabel
 from gui.widgets.popover import Popover
 from gui.widgets.sentence import Sentence
 from gui.widgets.track_sketch import TrackSketch
 
 _WIDTH = 440
-
-
-def _label(text: str, parent: QWidget, **properties: object) -> QLabel:
-    label = QLabel(text, parent)
-    label.setTextFormat(Qt.TextFormat.PlainText)
-    set_property(label, **properties)
-    return label
 
 
 class DecisionCard(Popover):
@@ -93,7 +87,7 @@ class DecisionCard(Popover):
     def _add_grid(self, title: str, grid: QGridLayout, *, ruled: bool = False) -> None:
         if ruled:
             self.column.addWidget(self._rule())
-        self.column.addWidget(_label(title, self.inside, role="small", weight=600))
+        self.column.addWidget(label(title, parent=self.inside, role="small", weight=600))
         self.column.addLayout(grid)
 
     def _add_fold(
@@ -127,9 +121,9 @@ class DecisionCard(Popover):
         for y, row in enumerate(rows):
             grid.addWidget(IconMark(row.icon, "text2", 16, self.inside), y, 0, top)
             grid.addWidget(Sentence(row.words, self.inside, role="small", level=None), y, 1)
-            grid.addWidget(_label(row.took, self.inside, role="small", level="2"), y, 2, right)
-            cost = _label(
-                row.cost, self.inside, role="small", weight=600, tone="" if row.cost_known else "held"
+            grid.addWidget(label(row.took, parent=self.inside, role="small", level="2"), y, 2, right)
+            cost = label(
+                row.cost, parent=self.inside, role="small", weight=600, tone="" if row.cost_known else "held"
             )
             grid.addWidget(cost, y, 3, right)
         grid.setColumnStretch(1, 1)
@@ -141,10 +135,10 @@ class DecisionCard(Popover):
         grid = QGridLayout()
         grid.setContentsMargins(0, 0, 0, 0)
         for y, fact in enumerate(facts):
-            name = _label(fact.name, self.inside, role="small", level="2")
+            name = label(fact.name, parent=self.inside, role="small", level="2")
             grid.addWidget(name, y, 0, Qt.AlignmentFlag.AlignTop)
             if right:
-                value: QLabel = _label(fact.value, self.inside, role="small", tone=fact.tone)
+                value: QLabel = label(fact.value, parent=self.inside, role="small", tone=fact.tone)
                 grid.addWidget(value, y, 1, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignTop)
             else:
                 value = Sentence(fact.value, self.inside, role="small", level=None)
@@ -157,22 +151,26 @@ class DecisionCard(Popover):
     def _signals_grid(self) -> QGridLayout:
         rows = [
             [
-                _label(row.name, self.inside, role="small", level="2"),
-                _label(row.value, self.inside, role="small", weight=500),
-                _label(row.threshold, self.inside, role="small", level="3"),
+                label(row.name, parent=self.inside, role="small", level="2"),
+                label(row.value, parent=self.inside, role="small", weight=500),
+                label(row.threshold, parent=self.inside, role="small", level="3"),
             ]
             for row in signal_rows(self._decision)
         ]
         return self._grid(rows, 1, 2)
 
     def _costs_grid(self) -> QGridLayout:
-        head = [_label(word, self.inside, role="caption", level="3") for word in ("", "Estimate", "Settled")]
+        head = [
+            label(word, parent=self.inside, role="caption", level="3") for word in ("", "Estimate", "Settled")
+        ]
         return self._grid([list(head), self._cost_row("local"), self._cost_row("api")], 0, 1)
 
     def _cost_row(self, side: Side) -> list[QWidget]:
         estimate = self._decision.estimate(side)
         model = f" · {estimate.model}" if estimate.model else ""
-        name = _label(f"{side_word(side)}{model}", self, role="small", side=side, weight=500, tabular=False)
+        name = label(
+            f"{side_word(side)}{model}", parent=self, role="small", side=side, weight=500, tabular=False
+        )
         guess = MoneyLabel(self)
         hold = estimate.hold_nanodollars
         if estimate.cost_nanodollars is None and side == "local":
@@ -187,13 +185,13 @@ class DecisionCard(Popover):
             money.set_cost(*amount, cost_tooltip(self._result))
             settled = money
         else:
-            settled = _label("–", self, role="small", level="3")
+            settled = label("–", parent=self, role="small", level="3")
             settled.setAccessibleName(f"Nothing settled on {side_word(side)}")
         return [name, guess, settled]
 
     def _id_row(self, correlation_id: str) -> QHBoxLayout:
         row = QHBoxLayout()
-        words = _label(correlation_id, self, role="mono", level="2")
+        words = label(correlation_id, parent=self, role="mono", level="2")
         words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         words.setAccessibleName("Correlation id")
         words.setAccessibleDescription(correlation_id)

@@ -7,11 +7,12 @@ from typing import Literal
 
 from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QPainter, QPainterPath, QPaintEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from gui.theme.icons import paint_icon
 from gui.theme.theme import set_button_icon, set_property, theme
 from gui.widgets.flow import FlowLayout
+from gui.widgets.labels import label
 from gui.widgets.sentence import Sentence
 
 Tone = Literal["held", "danger"]
@@ -84,14 +85,6 @@ class _ToneCard(QFrame):
         self._place_bar()
 
 
-def _label(text: str, parent: QWidget, *, wrap: bool = False, **properties: object) -> QLabel:
-    label = QLabel(text, parent)
-    label.setTextFormat(Qt.TextFormat.PlainText)
-    label.setWordWrap(wrap)
-    set_property(label, **properties)
-    return label
-
-
 def _button(text: str, callback: Callback, parent: QWidget, **properties: object) -> QPushButton:
     button = QPushButton(text, parent)
     button.setAutoDefault(False)
@@ -132,7 +125,7 @@ class ErrorCard(_ToneCard):
         self._row.addWidget(self._mark, 0, Qt.AlignmentFlag.AlignTop)
         self._column = QVBoxLayout()
         self._row.addLayout(self._column, 1)
-        self._column.addWidget(_label(title, self, wrap=True, role="title"))
+        self._column.addWidget(label(title, "title", wrap=True, parent=self))
         if sentence:
             self._column.addWidget(Sentence(sentence, self))
         self._inner: list[QVBoxLayout | QHBoxLayout] = []
@@ -193,9 +186,9 @@ class ErrorCard(_ToneCard):
             button = _button(fix[0], fix[1], self, primary=True)
             self.buttons.append(button)
             row.addWidget(button)
-        for index, (label, icon, callback) in enumerate(actions):
+        for index, (words, icon, callback) in enumerate(actions):
             last_of_many = index == len(actions) - 1 and len(actions) >= 3
-            button = _button(label, callback, self, flat=last_of_many)
+            button = _button(words, callback, self, flat=last_of_many)
             if icon:
                 set_button_icon(button, icon, "text2" if last_of_many else "text", 14)
             self.buttons.append(button)

@@ -17,6 +17,15 @@ class FlowLayout(QLayout):
         self._items: list[QLayoutItem] = []
         self.setContentsMargins(0, 0, 0, 0)
 
+    def clear(self) -> None:
+        """Remove and delete every widget."""
+        while (item := self.takeAt(0)) is not None:
+            widget = item.widget()
+            if widget is not None:  # pyright: ignore[reportUnnecessaryComparison]
+                widget.hide()
+                widget.deleteLater()
+        self.invalidate()
+
     def addItem(self, item: QLayoutItem, /) -> None:
         self._items.append(item)
 

@@ -10,10 +10,10 @@ from PySide6.QtCore import QPoint, QRect
 from PySide6.QtWidgets import QLabel, QWidget
 
 from gui.preferences import PreferencesPage
-from gui.preferences.fields import TextField
 from gui.preferences.rows import SettingRow
 from gui.preferences.shortcuts_section import ShortcutsSection
 from gui.theme.theme import theme
+from gui.widgets.fields import TextField
 from tests.support.panel_loop import Panel
 
 SECTIONS = ("providers", "routing", "local", "spend", "reliability", "observability", "data")

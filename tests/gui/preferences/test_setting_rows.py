@@ -12,9 +12,9 @@ from PySide6.QtTest import QTest
 from core.settings import SettingsStore
 from gui.preferences import PreferencesPage
 from gui.preferences.catalogue import SETTINGS
-from gui.preferences.fields import ChoiceField, PathField, SwitchField, TextField
 from gui.preferences.rows import SettingRow, with_thousands
 from gui.theme.theme import theme
+from gui.widgets.fields import ChoiceField, PathField, SwitchField, TextField
 from tests.support.panel_loop import Panel
 
 

@@ -10,8 +10,8 @@ from PySide6.QtCore import QEvent, QObject, Qt, Signal
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QCheckBox, QComboBox, QFileDialog, QHBoxLayout, QLineEdit, QPushButton, QWidget
 
-from gui.preferences.labels import label
 from gui.theme.theme import set_property, theme
+from gui.widgets.labels import label
 
 NUMBER_PX = 120
 THOUSANDS = re.compile(r"-?\d{1,3}([, _]\d{3})+(\.\d+)?")

@@ -1,4 +1,4 @@
-"""The words of a preferences page: labels by role and level, and the line that tells a result."""
+"""The words of a page: labels by role and level, and the line that tells a result."""
 
 from __future__ import annotations
 
@@ -20,17 +20,30 @@ ICONS: dict[Tone, tuple[str, str]] = {
     "quiet": ("info", "text2"),
     "plain": ("info", "text2"),  # never shown
 }
-ORIGIN_WORDS = {"environment": "the environment", ".env": "the .env file"}
+ORIGIN_PLACES = {"environment": "the environment", ".env": "the .env file"}
 
 
 def label(
-    text: str, role: Role = "body", *, level: str = "", weight: int | None = None, wrap: bool = False
+    text: str,
+    role: Role = "body",
+    *,
+    level: str = "",
+    weight: int | None = None,
+    wrap: bool = False,
+    selectable: bool = False,
+    parent: QWidget | None = None,
+    **properties: object,
 ) -> QLabel:
-    """A plain-text label: what it shows may come from a server or a file, so never as markup."""
-    made = QLabel(text)
+    """A plain-text label: what it shows may come from a server or a file, so never as markup.
+
+    ``properties`` are those of the theme: ``tone``, ``side``, ``tabular``.
+    """
+    made = QLabel(text, parent)
     made.setTextFormat(Qt.TextFormat.PlainText)
     made.setWordWrap(wrap)
-    set_property(made, role=role, level=level, weight=weight)
+    if selectable:
+        made.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    set_property(made, role=role, level=level, weight=weight, **properties)
     return made
 
 
@@ -42,9 +55,8 @@ class ResultLine(QWidget):
         self._tone: Tone = "quiet"
         self._icon = QLabel()
         self._word = label("", role, weight=600)
-        self._sentence = label("", role, level="2" if role == "small" else "", wrap=True)
         # The sentence can be copied: it may hold an address or a command.
-        self._sentence.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self._sentence = label("", role, level="2" if role == "small" else "", wrap=True, selectable=True)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)
