@@ -27,6 +27,8 @@ shows them.
 
 from __future__ import annotations
 
+from core.base.text import sentence
+
 
 class SignalboxError(Exception):
     """Base of all. ``hint`` is one sentence that says what to do next (may be empty).
@@ -44,8 +46,7 @@ class SignalboxError(Exception):
 
     def __str__(self) -> str:
         # Servers end their messages as they like; two sentences must not run into each other.
-        end = "" if not self.message or self.message.endswith((".", "!", "?", "…")) else "."
-        return f"{self.message}{end} {self.hint}".strip()
+        return f"{sentence(self.message)} {self.hint}".strip()
 
 
 class InvalidRequest(SignalboxError):

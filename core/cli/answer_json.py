@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from core.pricing.money import nano_to_dollars
+from core.pricing.money import exact_dollars
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,11 +40,6 @@ _FACTS = (
 _AMOUNTS = ("limit", "spent", "held", "asked", "free")
 
 
-def dollars(nanodollars: int | None) -> str | None:
-    """Return exact dollars as a plain decimal string, ``None`` where not known."""
-    return None if nanodollars is None else format(nano_to_dollars(nanodollars), "f")
-
-
 def decision_json(decision: RouteDecision) -> dict[str, Any]:
     """The decision as the command line prints it."""
     return {
@@ -62,8 +57,8 @@ def decision_json(decision: RouteDecision) -> dict[str, Any]:
         "estimates": {
             side: {
                 "model": estimate.model,
-                "cost": dollars(estimate.cost_nanodollars),
-                "hold": dollars(estimate.hold_nanodollars),
+                "cost": exact_dollars(estimate.cost_nanodollars),
+                "hold": exact_dollars(estimate.hold_nanodollars),
             }
             for side, estimate in (("local", decision.local_estimate), ("api", decision.api_estimate))
         },
@@ -102,7 +97,7 @@ def _cache(plan: CachePlan | None) -> dict[str, Any] | None:
         "lifetime": plan.marks.lifetime if plan.marks is not None else None,
         "reason": plan.reason,
         "prefix_tokens": plan.prefix_tokens,
-        "saving": dollars(plan.saving_nanodollars),
+        "saving": exact_dollars(plan.saving_nanodollars),
     }
 
 
@@ -112,7 +107,7 @@ def _toll(toll: CacheSwitchCost | None) -> dict[str, Any] | None:
     return {
         "side": toll.side,
         "cached_tokens": toll.cached_tokens,
-        "cost": dollars(toll.nanodollars),
+        "cost": exact_dollars(toll.nanodollars),
         "expires_in_s": round(toll.expires_in_s, 1),
     }
 
@@ -126,7 +121,7 @@ def _economy(economy: ContextEconomy | None) -> dict[str, Any] | None:
         "compressed_tokens": economy.compressed_tokens,
         "dropped_turns": economy.dropped_turns,
         "summarised_turns": economy.summarised_turns,
-        "saved": dollars(economy.saved_nanodollars),
+        "saved": exact_dollars(economy.saved_nanodollars),
     }
 
 
@@ -150,7 +145,7 @@ def failure_json(
     for amount in _AMOUNTS:
         if hasattr(error, f"{amount}_nanodollars"):
             value = getattr(error, f"{amount}_nanodollars")
-            found[amount] = value if tokens else dollars(value)
+            found[amount] = value if tokens else exact_dollars(value)
     return {**found, "partial": None if partial is None else result_json(partial)}
 
 
@@ -161,9 +156,9 @@ def stopped_json(attempts: Sequence[LedgerRow], correlation_id: str, text: str) 
         "text": text,
         "correlation_id": correlation_id,
         "side": attempts[-1].side if attempts else None,
-        "cost": dollars(sum(row.cost_nanodollars or 0 for row in attempts)),
+        "cost": exact_dollars(sum(row.cost_nanodollars or 0 for row in attempts)),
         "usage_estimated": True,
-        "unresolved": dollars(unresolved),
+        "unresolved": exact_dollars(unresolved),
     }
     return {
         "error": "stopped",
@@ -190,10 +185,10 @@ def result_json(result: ChatResult) -> dict[str, Any]:
         "steps": [_step(step) for step in result.steps],
         "usage": None if result.usage is None else _usage(result.usage),
         "usage_estimated": result.usage_estimated,
-        "cost": dollars(result.cost_nanodollars),
-        "unresolved": dollars(result.unresolved_nanodollars),
-        "loaded_cost": dollars(result.loaded_nanodollars),
-        "marginal_cost": dollars(result.marginal_nanodollars),
+        "cost": exact_dollars(result.cost_nanodollars),
+        "unresolved": exact_dollars(result.unresolved_nanodollars),
+        "loaded_cost": exact_dollars(result.loaded_nanodollars),
+        "marginal_cost": exact_dollars(result.marginal_nanodollars),
         "savings": _savings(result.savings),
         "price_version": result.price_version,
         "latency_ms": round(result.latency_ms, 1),
@@ -202,7 +197,7 @@ def result_json(result: ChatResult) -> dict[str, Any]:
         "schema_valid": result.schema_valid,
         "replayed": result.replayed,
         "replay_of": result.replay_of,
-        "first_cost": dollars(result.first_cost_nanodollars),
+        "first_cost": exact_dollars(result.first_cost_nanodollars),
         "dropped": list(result.dropped),
         "correlation_id": result.correlation_id,
     }
@@ -214,9 +209,9 @@ def _savings(savings: Savings | None) -> dict[str, Any] | None:
     return {
         "trimmed_tokens": savings.trimmed_tokens,
         "compressed_tokens": savings.compressed_tokens,
-        "trimming": dollars(savings.trimming_nanodollars),
-        "compression": dollars(savings.compression_nanodollars),
-        "cache": dollars(savings.cache_nanodollars),
+        "trimming": exact_dollars(savings.trimming_nanodollars),
+        "compression": exact_dollars(savings.compression_nanodollars),
+        "cache": exact_dollars(savings.cache_nanodollars),
     }
 
 
@@ -226,7 +221,7 @@ def _step(step: RequestStep) -> dict[str, Any]:
         "detail": step.detail,
         "side": step.side,
         "took_ms": round(step.took_ms, 1),
-        "cost": dollars(step.cost_nanodollars),
+        "cost": exact_dollars(step.cost_nanodollars),
     }
 
 

@@ -10,9 +10,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from core.cli import terminal
-from core.cli.answer_json import dollars
 from core.errors import LedgerUnavailable
-from core.pricing.money import format_cost
+from core.pricing.money import exact_dollars, format_cost
 
 if TYPE_CHECKING:
     from core.ledger.audit import AuditEntry, AuditReport
@@ -170,7 +169,7 @@ def _record(entry: AuditEntry) -> dict[str, Any]:
         "kind": entry.kind,
         "correlation_id": entry.correlation_id,
         **{
-            name.replace("_nanodollars", "_dollars"): dollars(row[name])
+            name.replace("_nanodollars", "_dollars"): exact_dollars(row[name])
             if isinstance(row[name], int)
             else None
             for name in _AMOUNTS

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
+from core.base.text import measured_duration, rough_duration, sentence
 from core.pricing.money import format_cost
 
 if TYPE_CHECKING:
@@ -36,13 +36,13 @@ _STEPS: tuple[tuple[StepKind, str], ...] = (
 def waiting_line(waiting: Waiting) -> str:
     """Say in one line what a request waits for: ``Waiting for Local, 2 ahead, about 8 s``."""
     if waiting.reason == "retry":
-        soon = f" in about {duration(waiting.expected_s)}" if waiting.expected_s is not None else ""
-        return f"{waiting.detail.rstrip('.')}. Trying again{soon}"
+        soon = f" in about {rough_duration(waiting.expected_s)}" if waiting.expected_s is not None else ""
+        return f"{sentence(waiting.detail)} Trying again{soon}"
     facts = [_WAITS.get(waiting.reason) or waiting.detail.rstrip(".")]
     if waiting.position:
         facts.append(f"{waiting.position} ahead")
     if waiting.expected_s is not None:
-        facts.append(f"about {duration(waiting.expected_s)}")
+        facts.append(f"about {rough_duration(waiting.expected_s)}")
     return ", ".join(facts)
 
 
@@ -100,20 +100,13 @@ def stopped_line(attempts: Sequence[LedgerRow]) -> str:
 def notice_line(notice: Problem) -> str:
     """Return what the user should know, in one line."""
     parts = (notice.title, notice.message, notice.hint)
-    return " ".join(f"{part.rstrip('.')}." for part in parts if part)
+    return " ".join(sentence(part) for part in parts if part)
 
 
 def _failed_cost(partial: ChatResult) -> str:
     if partial.unresolved_nanodollars:
         return f"{format_cost(partial.unresolved_nanodollars)} counted, since its true cost never came"
     return _cost(partial)
-
-
-def duration(seconds: float) -> str:
-    """Return whole seconds or minutes; tenths below two seconds."""
-    if seconds < 2:
-        return f"{max(seconds, 0.1):.1f} s"
-    return f"{math.ceil(seconds)} s" if seconds < 120 else f"{math.ceil(seconds / 60)} min"
 
 
 def _tokens(result: ChatResult) -> str:
@@ -146,7 +139,11 @@ def _cost(result: ChatResult) -> str:
 
 def _way(result: ChatResult) -> list[str]:
     """Say what happened before the answer came."""
-    facts = [f"waited {duration(result.queued_ms / 1000)}"] if result.queued_ms >= WORTH_TELLING_MS else []
+    facts = (
+        [f"waited {measured_duration(result.queued_ms / 1000)}"]
+        if result.queued_ms >= WORTH_TELLING_MS
+        else []
+    )
     for kind, words in _STEPS:
         steps = [step for step in result.steps if step.kind == kind]
         paid = sum(step.cost_nanodollars or 0 for step in steps)

@@ -8,9 +8,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from core.cli import terminal
-from core.cli.answer_json import dollars
 from core.cli.terminal import EMPTY, table
-from core.pricing.money import format_cost
+from core.pricing.money import exact_dollars, format_cost
 
 if TYPE_CHECKING:
     from core.ledger.models import LedgerRow
@@ -142,8 +141,8 @@ def _record(row: LedgerRow, counted: int | None) -> dict[str, Any]:
         "status": row.status,
         "state": row.state,
         "error": row.error_kind,
-        "held": dollars(row.hold_nanodollars),
+        "held": exact_dollars(row.hold_nanodollars),
         "held_tokens": row.hold_tokens,
-        "counted": dollars(counted),
-        "cost": dollars(row.cost_nanodollars),
+        "counted": exact_dollars(counted),
+        "cost": exact_dollars(row.cost_nanodollars),
     }

@@ -8,9 +8,8 @@ import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from core.cli.answer_json import dollars
 from core.cli.terminal import table
-from core.pricing.money import format_cost
+from core.pricing.money import exact_dollars, format_amount
 
 if TYPE_CHECKING:
     from core.ledger.limits import Limit, LimitUsage
@@ -116,7 +115,7 @@ def _name(limit: Limit) -> str:
 
 
 def _amount(standing: LimitUsage, amount: int) -> str:
-    return f"{amount:,} tokens" if standing.unit == "tokens" else format_cost(amount)
+    return format_amount(amount, standing.unit)
 
 
 def _json(
@@ -148,7 +147,7 @@ def _record(standing: LimitUsage, armed: ArmedLimit | None) -> dict[str, Any]:
     tokens = standing.unit == "tokens"
 
     def amount(value: int) -> int | str | None:
-        return value if tokens else dollars(value)
+        return value if tokens else exact_dollars(value)
 
     return {
         "name": standing.limit.name,

@@ -10,9 +10,8 @@ from collections import Counter
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from core.cli.answer_json import dollars
 from core.cli.terminal import EMPTY, UsageError, table
-from core.pricing.money import format_cost
+from core.pricing.money import exact_dollars, format_cost
 from core.pricing.price_overrides import FILE_NAME, PRICE_CLASSES, TOKEN_FIELDS
 
 if TYPE_CHECKING:
@@ -146,7 +145,7 @@ async def apply_prices(arguments: argparse.Namespace) -> int:
     if arguments.json:
         answer = {
             "priced": done.count,
-            "dollars": dollars(done.nanodollars),
+            "dollars": exact_dollars(done.nanodollars),
             "still_unpriced": done.still_unpriced,
             "still_unpriced_by_model": dict(unpriced),
         }

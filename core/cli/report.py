@@ -11,11 +11,11 @@ from dataclasses import asdict, fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, get_args
 
-from core.cli.answer_json import dollars
+from core.base.text import long_duration
 from core.cli.terminal import EMPTY, table
 from core.ledger.models import ReportKey
 from core.ledger.savings import saved_words
-from core.pricing.money import format_cost
+from core.pricing.money import exact_dollars, format_cost
 
 if TYPE_CHECKING:
     from core.ledger.models import ReportRow
@@ -136,19 +136,21 @@ def _record(row: ReportRow, by: str) -> dict[str, Any]:
     for name, there in _saved_by(row).items():
         if row.saved_unknown and there and not values[name]:
             values[name] = None
-    amounts = [dollars(value) if name.endswith("_nanodollars") else value for name, value in values.items()]
+    amounts = [
+        exact_dollars(value) if name.endswith("_nanodollars") else value for name, value in values.items()
+    ]
     return dict(zip(_columns(by), [*amounts, None], strict=True))
 
 
 def _idle_record(idle: IdleCost, by: str) -> dict[str, Any]:
     """The machine's idle time as a row: ``idle_s`` tells it from a group; counts are 0 and no cash was paid."""
     found: dict[str, Any] = dict.fromkeys(_columns(by), 0)
-    found |= {name: dollars(0) for name in found if name.endswith("_dollars")}
+    found |= {name: exact_dollars(0) for name in found if name.endswith("_dollars")}
     return found | {
         by: IDLE,
         "day": None,
-        "loaded_dollars": dollars(_whole(idle)),
-        "marginal_dollars": dollars(idle.power_nanodollars),
+        "loaded_dollars": exact_dollars(_whole(idle)),
+        "marginal_dollars": exact_dollars(idle.power_nanodollars),
         "loaded_unknown": 0,  # it counts answers
         "idle_s": round(idle.idle_s, 3),
     }
@@ -164,7 +166,7 @@ def _words(rows: list[ReportRow], idle: IdleCost | None, by: str, since: datetim
     if idle is not None:
         lines.append(
             (
-                f"{IDLE} {_span(idle.idle_s)}",
+                f"{IDLE} {long_duration(idle.idle_s)}",
                 *(EMPTY for head in _HEADS if head not in ("Power", "Machine")),
                 EMPTY if idle.power_nanodollars is None else format_cost(idle.power_nanodollars),
                 _known(_whole(idle)),
@@ -257,10 +259,3 @@ def _whole(idle: IdleCost) -> int | None:
 
 def _known(nanodollars: int | None) -> str:
     return NOT_KNOWN if nanodollars is None else format_cost(nanodollars)
-
-
-def _span(seconds: float) -> str:
-    hours, days = seconds / 3600, seconds / 86_400
-    if days >= 2:
-        return f"{days:,.1f} days"
-    return f"{hours:.1f} h" if hours >= 1 else f"{seconds / 60:.0f} min"

@@ -9,9 +9,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from core.chat import Side
-from core.cli.answer_json import dollars
 from core.cli.terminal import EMPTY, table
-from core.pricing.money import format_cost
+from core.pricing.money import exact_dollars, format_cost
 
 if TYPE_CHECKING:
     from core.router_core import RouterCore
@@ -95,7 +94,7 @@ def _record(score: Score) -> dict[str, Any]:
         "low": round(score.low, 4),
         "high": round(score.high, 4),
         "repaired": score.repaired,
-        "repair_cost_dollars": dollars(score.repair_cost_nanodollars),
+        "repair_cost_dollars": exact_dollars(score.repair_cost_nanodollars),
         "verdict": score.verdict,
     }
 

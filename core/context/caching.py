@@ -19,6 +19,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from core.base.text import worded_duration
 from core.chat import CacheLifetime, CacheMarks, CachePlan, Usage
 from core.context.cache_memory import (
     GAPS_KEPT,
@@ -33,8 +34,7 @@ from core.context.cache_memory import (
     Sighting,
     minimum_cache_tokens,
 )
-
-_NANODOLLARS = 1_000_000_000
+from core.pricing.money import format_cost
 
 
 def words_for(
@@ -53,28 +53,14 @@ def words_for(
     why = "inside a tool loop, so the next call brings it again" if in_loop else _seen(sighting)
     kept = ", kept for an hour" if lifetime == "1h" else ""
     warm = f"; about {warm_tokens} tokens are cached already" if warm_tokens else ""
-    return f"{why}{kept}; saves about {_dollars(a_use_nanodollars)} a use{warm}"
+    return f"{why}{kept}; saves about {format_cost(a_use_nanodollars)} a use{warm}"
 
 
 def _seen(sighting: Sighting) -> str:
     gaps_s = sighting.gaps_s
     what = "its beginning was seen" if sighting.kind == "shared" else "seen"
     more = "at least " if len(gaps_s) >= GAPS_KEPT else ""
-    return f"{what} {more}{len(gaps_s) + 1} times in the last {_span(sum(gaps_s))}"
-
-
-def _span(seconds: float) -> str:
-    for limit_s, unit_s, unit in ((90, 1, "second"), (5_400, 60, "minute"), (172_800, 3_600, "hour")):
-        if seconds < limit_s:
-            number = max(1, round(seconds / unit_s))
-            return f"{number} {unit}{'' if number == 1 else 's'}"
-    return f"{round(seconds / 86_400)} days"
-
-
-def _dollars(nanodollars: int) -> str:
-    if nanodollars < 100_000:
-        return "less than $0.0001"
-    return f"${nanodollars / _NANODOLLARS:.4f}"
+    return f"{what} {more}{len(gaps_s) + 1} times in the last {worded_duration(sum(gaps_s))}"
 
 
 MAX_PREFIXES = 16_384

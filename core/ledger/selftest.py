@@ -19,7 +19,7 @@ from core.ledger import schema
 from core.ledger.admission import now_standing
 from core.ledger.limits import Limit, LimitUsage, TokenLimit, project_of
 from core.ledger.models import ArmedLimit, HoldRequest, NewRequest
-from core.pricing.money import format_cost
+from core.pricing.money import format_amount
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -112,7 +112,7 @@ def _used_by_the_rows(connection: Connection, standing: LimitUsage) -> int:
 
 
 def _amount(standing: LimitUsage, amount: int) -> str:
-    return f"{amount:,} tokens" if standing.unit == "tokens" else format_cost(amount)
+    return format_amount(amount, standing.unit)
 
 
 def _least(limit: Limit) -> str:

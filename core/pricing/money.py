@@ -7,6 +7,7 @@ one amount may be a billion and still be summed with others.
 from __future__ import annotations
 
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation, localcontext
+from typing import Literal
 
 from core.errors import InvalidRequest
 
@@ -67,6 +68,23 @@ def format_cost(nanodollars: int | None, *, estimate: bool = False) -> str:
         return f"{mark}{sign}$0.{ten_thousandths:04d}"
     cents = _divide_half_even(size, _CENT_NANO)
     return f"{mark}{sign}${cents // 100:,}.{cents % 100:02d}"
+
+
+def format_limit(nanodollars: int) -> str:
+    """Return a limit: whole dollars stay whole (``$500``), others are written as any cost."""
+    if nanodollars % NANO_PER_DOLLAR == 0:
+        return f"${nanodollars // NANO_PER_DOLLAR:,}"
+    return format_cost(nanodollars)
+
+
+def format_amount(amount: int, unit: Literal["nanodollars", "tokens"]) -> str:
+    """Return what a limit counts: dollars, or ``100,000 tokens``."""
+    return f"{amount:,} tokens" if unit == "tokens" else format_cost(amount)
+
+
+def exact_dollars(nanodollars: int | None) -> str | None:
+    """Return all digits for a program to read (``0.00000002``), ``None`` where the amount is not known."""
+    return None if nanodollars is None else format(nano_to_dollars(nanodollars), "f")
 
 
 def _divide_half_even(amount: int, unit: int) -> int:

@@ -16,6 +16,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from core.base.text import sentence, shortened
 from core.chat import Side
 from core.errors import (
     AuthenticationFailed,
@@ -203,12 +204,12 @@ def _clean(message: str, endpoint: Endpoint) -> str:
     text = " ".join(message.split())
     if endpoint.secret:
         text = text.replace(endpoint.secret, "[key]")
-    return text if len(text) <= _MAX_MESSAGE_CHARS else text[: _MAX_MESSAGE_CHARS - 1] + "…"
+    return shortened(text, _MAX_MESSAGE_CHARS)
 
 
 def _from_reply(reply: _Reply, endpoint: Endpoint) -> SignalboxError:
     status = reply.status
-    said = f": {_sentence(reply.message)}" if reply.message else "."
+    said = f": {sentence(reply.message)}" if reply.message else "."
     too_long = _context_too_long(reply, endpoint)
     if too_long is not None:
         return too_long
@@ -267,11 +268,6 @@ def _may_be_billed(reply: _Reply, endpoint: Endpoint) -> bool:
     if reply.status is None or reply.status in _END_NOT_KNOWN:
         return True
     return reply.status >= 500 and not reply.is_typed
-
-
-def _sentence(message: str) -> str:
-    """End what a server said as a sentence, since ours follows."""
-    return message if message.endswith((".", "!", "?", "…")) else f"{message}."
 
 
 def _context_too_long(reply: _Reply, endpoint: Endpoint) -> ContextTooLong | None:

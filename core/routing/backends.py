@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from core.base.text import exact_duration
 from core.chat import ChatRequest, ChatResult, Estimate, Side, Signals
 from core.errors import AuthenticationFailed, Unavailable
 from core.local.embedded import OWN_MODEL_SLOTS, PACKAGED_SLOTS
@@ -274,7 +275,7 @@ class LocalBackend:
             return queue.crowd
         if queue.expected_wait_s is not None and queue.expected_wait_s > self._max_wait_s:
             ahead = f"{queue.waiting} ahead, " if queue.waiting else ""
-            return f"{ahead}a place in about {_duration(queue.expected_wait_s)}"
+            return f"{ahead}a place in about {exact_duration(max(1.0, queue.expected_wait_s))}"
         return ""
 
     @property
@@ -373,7 +374,7 @@ class LocalBackend:
                 breaker = self.breaker(server.model)
                 return ("up", "") if breaker.allows else ("down", _breaker_words(breaker))
             case "starting":
-                left = "" if server.eta_s is None else f", {_duration(server.eta_s)} left"
+                left = "" if server.eta_s is None else f", {exact_duration(max(1.0, server.eta_s))} left"
                 return "starting", f"it is starting{left}"
             case "stopping":
                 return "down", "it is stopping"
@@ -403,9 +404,4 @@ def likely_output_tokens(signals: Signals) -> int:
 def _breaker_words(breaker: Breaker) -> str:
     if breaker.phase == "half_open":
         return "it failed, and one request is trying it again"
-    return f"it failed, and is tried again in {_duration(breaker.retry_in_s)}"
-
-
-def _duration(seconds: float) -> str:
-    whole = max(1, round(seconds))
-    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"
+    return f"it failed, and is tried again in {exact_duration(max(1.0, breaker.retry_in_s))}"

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from core.base.text import rough_duration
 from core.chat import Waiting
 from core.errors import DeadlineExceeded, RateExceeded, SignalboxError
 from core.routing.waiting import OncePerSecond, OnWait, PlaceNews
@@ -110,7 +111,7 @@ class RateLimitQueue:
         if ahead >= max_waiting:
             raise self._refusal(expected_s, ahead, "no more requests may wait for it")
         if expected_s > max_wait_s:
-            raise self._refusal(expected_s, ahead, f"a request waits {_words(max_wait_s)} at most")
+            raise self._refusal(expected_s, ahead, f"a request waits {rough_duration(max_wait_s)} at most")
         if deadline_left_s is not None and expected_s > deadline_left_s:
             raise self._refusal(expected_s, ahead, "this request's deadline is sooner")
         deadline = math.inf if deadline_left_s is None else now + deadline_left_s
@@ -197,27 +198,21 @@ class RateLimitQueue:
         waited_s = self._clock() - place.since
         if self._clock() >= place.deadline:
             return DeadlineExceeded(
-                f"The request's time was over after it had waited {_words(waited_s)} for {self._limit_name}.",
+                f"The request's time was over after it had waited {rough_duration(waited_s)} for "
+                f"{self._limit_name}.",
                 hint="Nothing was sent or charged. Give it more time, or send it later.",
             )
         ahead = self._line.index(place)
         return self._refusal(
-            self._expected_s(ahead), ahead, f"this request has waited {_words(waited_s)} already"
+            self._expected_s(ahead), ahead, f"this request has waited {rough_duration(waited_s)} already"
         )
 
     def _refusal(self, expected_s: float, ahead: int, why: str) -> RateExceeded:
         others = {0: "Nobody is", 1: "One request is"}.get(ahead, f"{ahead} requests are")
         return RateExceeded(
             f"{self._limit_name} is reached. {others} ahead in line, the next free turn is in about "
-            f"{_words(expected_s)}, and {why}.",
+            f"{rough_duration(expected_s)}, and {why}.",
             hint=f"Nothing was sent or charged. Send it again then, or raise {self._limit_name}.",
             limit_name=self._limit_name,
             retry_after_s=expected_s,
         )
-
-
-def _words(seconds: float) -> str:
-    whole = math.ceil(seconds)
-    if whole < 120:
-        return f"{whole} s"
-    return f"{math.ceil(seconds / 60)} min"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import LedgerUnavailable, SignalboxError
-from core.pricing.money import format_cost
+from core.pricing.money import format_amount, format_cost
 from core.routing.quotas import all_limits
 from core.routing.waiting import finish
 from core.services.status import LedgerCheck, Problem
@@ -216,13 +216,12 @@ class LedgerService:
 
 
 def _alert_notice(alert: BudgetAlert) -> Problem:
-    def amount(value: int) -> str:
-        return format_cost(value) if alert.unit == "nanodollars" else f"{value:,} tokens"
-
+    amounts = (alert.used, alert.held, alert.limit)
+    used, held, limit = (format_amount(amount, alert.unit) for amount in amounts)
     return Problem(
         kind="alert",
         title=f"{alert.percent} % of {_limit_name(alert)} is used or held",
-        message=f"{amount(alert.used)} used and {amount(alert.held)} held of {amount(alert.limit)}.",
+        message=f"{used} used and {held} held of {limit}.",
         hint="At 100 % the API is closed until the window ends; Local goes on."
         if alert.percent < 100
         else "What needs the API is refused until the window ends, or you raise the limit.",

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from core.base.observable import Listeners
+from core.base.text import sentence
 from core.errors import LedgerUnavailable
 from core.routing.quotas import all_limits
 from core.services.status import ApiStatus, CoreStatus, Problem
@@ -120,7 +121,7 @@ class StatusPublisher:
                 Problem(
                     kind="local",
                     title="The local server failed",
-                    message=f"{local.detail.rstrip('.')}." if local.detail else "",
+                    message=sentence(local.detail),
                     hint=local.hint,
                 )
             )
@@ -158,7 +159,7 @@ class StatusPublisher:
                 Problem(
                     kind="answers",
                     title="Answers can't be kept for repeated requests",
-                    message=f"{kept.path.name} can't be used: {kept.problem.rstrip('.')}.",
+                    message=sentence(f"{kept.path.name} can't be used: {kept.problem}"),
                     hint="Nothing is paid twice: a repeated request of another process is refused. Free the disk, "
                     "or move the file away; IDEMPOTENCY_KEEP_HOURS=0 keeps answers in memory only.",
                 )

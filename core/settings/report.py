@@ -14,6 +14,7 @@ from typing import Literal
 from pydantic import SecretStr
 
 from core.base.redaction import redact
+from core.base.text import shortened
 from core.errors import InvalidRequest
 from core.settings.model import KEYRING_NAME, NAMES, SECRETS, env_name, facts
 
@@ -128,4 +129,4 @@ def printable(value: object) -> str:
     plain = isinstance(value, (str, int, float, Decimal, Path, SecretStr))
     text = redact(str(shown(value)) if plain else repr(value))
     clean = "".join(character if character.isprintable() else "�" for character in text[: _MAX_SHOWN + 1])
-    return clean if len(clean) <= _MAX_SHOWN else clean[:_MAX_SHOWN] + "…"
+    return shortened(clean, _MAX_SHOWN)

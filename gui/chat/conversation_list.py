@@ -42,6 +42,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from core.base.text import shortened
 from core.pricing.money import format_cost
 from gui.chat.controller import OpenChats
 from gui.chat.header_row import HeaderRow
@@ -197,6 +198,7 @@ def spoken(row: ConversationSummary, now: datetime) -> str:
 
 WIDTH_PX = 236
 SEARCH_MS = 150
+SHOWN_TITLE_CHARS = 40
 _ROW_PX, _CAPTION_PX = 52, 28
 _SHARE_WIDTH_PX, _SHARE_LEAST_PX, _SHARE_HEIGHT_PX = 40, 16, 4
 
@@ -513,7 +515,7 @@ class ListController(QObject):
             query = self._query.strip()
             if query:
                 rows = await self._keeper.read(ConversationStore.search, query)
-                nothing = f"Nothing found for “{shortened(query)}”"
+                nothing = f"Nothing found for “{shortened(query, SHOWN_TITLE_CHARS)}”"
             else:
                 rows = await self._keeper.read(ConversationStore.summaries)
                 nothing = "Your conversations will be here"
@@ -534,12 +536,12 @@ class ListController(QObject):
     def titles(self) -> dict[str, str]:
         """Return the titles of all conversations that are listed or in memory, short enough for a button."""
         titles = self._list.model.titles() | self._chats.titles()
-        return {chat: shortened(title) for chat, title in titles.items()}
+        return {chat: shortened(title, SHOWN_TITLE_CHARS) for chat, title in titles.items()}
 
     def title_of(self, conversation_id: str) -> str:
         row = self._list.model.row_at(self._list.model.index_of(conversation_id))
         session = self._chats.get(conversation_id)
-        return shortened(str(getattr(row, "title", session.title if session else "")))
+        return shortened(str(getattr(row, "title", session.title if session else "")), SHOWN_TITLE_CHARS)
 
     def toggle(self) -> None:
         """Ctrl+B."""
@@ -569,7 +571,3 @@ class ListController(QObject):
     def _search(self, query: str) -> None:
         self._query = query
         self.refresh()
-
-
-def shortened(title: str) -> str:
-    return title if len(title) <= 40 else title[:39].rstrip() + "…"

@@ -15,6 +15,7 @@ from PySide6.QtCore import Qt, qVersion
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QPushButton
 
+from core.base.text import sentence
 from core.errors import SignalboxError
 from gui.preferences.catalogue import SectionText
 from gui.preferences.section import Section
@@ -52,7 +53,7 @@ def ended(fact: str) -> str:
     first = fact.split(" ", 1)[0]
     if first.strip(",.:;").isalpha() and first != "signalbox":
         fact = fact[:1].upper() + fact[1:]
-    return fact + ("" if fact.endswith((".", "?", "!")) else ".")
+    return sentence(fact)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from PySide6.QtGui import QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QWidget
 
 from core.local.server import ServerState
-from core.pricing.money import format_cost
+from core.pricing.money import format_cost, format_limit
 from gui.shell.pill import BAR_DROP, DETAIL_DROP, ICON_DROP, LIMIT_DROP, NO_LIMIT, SHORT, Pill, Tone
 from gui.theme.theme import set_property, theme
-from gui.widgets.formatting import count, limit_amount, time_left
+from gui.widgets.formatting import count, time_left
 from gui.widgets.inline_row import InlineRun
 from gui.widgets.marks import LampState
 
@@ -152,10 +152,10 @@ class HeaderStrip(QWidget):
         if limit is not None:
             share = spent / limit if limit else float(spent > 0)
             held_share = held / limit if limit else 0.0
-            runs.append(InlineRun(text=f"of {limit_amount(limit)}", gap=4, drop=LIMIT_DROP))
+            runs.append(InlineRun(text=f"of {format_limit(limit)}", gap=4, drop=LIMIT_DROP))
             runs.append(InlineRun(kind="bar", share=share, held=held_share, token="api", drop=BAR_DROP))
-            name += f" of {limit_amount(limit)}"
-            said += f", {format_cost(max(0, limit - spent - held))} free of {limit_amount(limit)}"
+            name += f" of {format_limit(limit)}"
+            said += f", {format_cost(max(0, limit - spent - held))} free of {format_limit(limit)}"
             if limit and share + held_share >= _BUDGET_WARNING:
                 tone = "danger"
         if budget.unpriced_count:

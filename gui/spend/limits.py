@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
+from core.base.text import age
 from core.ledger.limits import LimitUsage, project_of, unit_of
+from core.pricing.money import format_amount, format_limit
 from gui.theme.theme import theme
-from gui.widgets.budget_bar import BudgetSummary, amount
-from gui.widgets.formatting import count, limit_amount
+from gui.widgets.budget_bar import BudgetSummary
+from gui.widgets.formatting import count
 from gui.widgets.labels import ResultLine, label
 
 if TYPE_CHECKING:
@@ -31,21 +33,15 @@ def limit_words(standing: LimitUsage, month: str) -> str:
 def amount_words(standing: LimitUsage) -> str:
     """Return the limit itself, ``$500`` or ``100,000 tokens``."""
     if standing.unit == "tokens":
-        return amount(standing.amount, "tokens")
-    return limit_amount(standing.amount)
+        return format_amount(standing.amount, "tokens")
+    return format_limit(standing.amount)
 
 
 def checked_words(checked: LedgerCheck | None, now: datetime) -> str:
     """Return when the ledger's sums were last compared with its rows."""
     if checked is None:
         return "Sums not checked yet"
-    ago_s = max(0, round((now - checked.at).total_seconds()))
-    if ago_s < 120:
-        ago = f"{ago_s} s"
-    elif ago_s < 7_200:
-        ago = f"{ago_s // 60} min"
-    else:
-        ago = f"{ago_s // 3600} h"
+    ago = age((now - checked.at).total_seconds())
     if checked.ok:
         return f"Sums checked {ago} ago"
     differ = f"{count(len(checked.differences))} sum{'s'[: len(checked.differences) != 1]}"

@@ -7,20 +7,14 @@ from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
 from core.ledger.limits import Unit
-from core.pricing.money import format_cost
+from core.pricing.money import format_amount, format_limit
 from gui.theme.theme import theme
-from gui.widgets.formatting import limit_amount
 from gui.widgets.inline_row import InlineRun, narrow, paint_runs, row_width
 from gui.widgets.marks import paint_bar
 from gui.widgets.painted_button import Painted
 
 _LINE_PX = 20
 _SPENT: dict[Unit, str] = {"nanodollars": "spent", "tokens": "used"}
-
-
-def amount(value: int, unit: Unit) -> str:
-    """Return ``$0.42`` or ``12,000 tokens``."""
-    return format_cost(value) if unit == "nanodollars" else f"{value:,} tokens"
 
 
 class BudgetBar(Painted):
@@ -34,12 +28,12 @@ class BudgetBar(Painted):
 
     def set_amounts(self, spent: int, held: int, limit: int | None, *, unit: Unit = "nanodollars") -> None:
         self._spent, self._held, self._limit = spent, held, limit
-        words = f"{amount(spent, unit)} {_SPENT[unit]}, {amount(held, unit)} held"
+        words = f"{format_amount(spent, unit)} {_SPENT[unit]}, {format_amount(held, unit)} held"
         if limit is None:
             words += ", no limit"
         else:
-            of = limit_amount(limit) if unit == "nanodollars" else amount(limit, unit)
-            words += f", {amount(max(0, limit - spent - held), unit)} free of {of}"
+            of = format_limit(limit) if unit == "nanodollars" else format_amount(limit, unit)
+            words += f", {format_amount(max(0, limit - spent - held), unit)} free of {of}"
         self.setAccessibleDescription(words)
         self.setToolTip(words)
         self.update()
@@ -136,28 +130,28 @@ class BudgetSummary(QWidget):
         groups = [
             [
                 InlineRun(kind="swatch", token="api"),
-                InlineRun(text=amount(spent, unit), token="text", weight=600, gap=6),
+                InlineRun(text=format_amount(spent, unit), token="text", weight=600, gap=6),
                 InlineRun(text=_SPENT[unit], gap=6),
             ],
             [
                 InlineRun(kind="hatch", gap=16),
-                InlineRun(text=amount(held, unit), token="held_text", weight=600, gap=6),
+                InlineRun(text=format_amount(held, unit), token="held_text", weight=600, gap=6),
                 InlineRun(text=f"held by {held_count:,}" if held_count else "held", gap=6),
             ],
         ]
         free = None if limit is None else max(0, limit - spent - held)
         if asked is not None:
-            words = "asked for" if free is None else f"asked for, {amount(free, unit)} free"
+            words = "asked for" if free is None else f"asked for, {format_amount(free, unit)} free"
             groups.append(
                 [
-                    InlineRun(text=amount(asked, unit), token="danger_text", weight=600, gap=16),
+                    InlineRun(text=format_amount(asked, unit), token="danger_text", weight=600, gap=16),
                     InlineRun(text=words, gap=6),
                 ]
             )
         elif free is not None:
             groups.append(
                 [
-                    InlineRun(text=amount(free, unit), token="text", weight=600, gap=16),
+                    InlineRun(text=format_amount(free, unit), token="text", weight=600, gap=16),
                     InlineRun(text="free", gap=6),
                 ]
             )

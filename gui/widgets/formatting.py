@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from core.base.text import exact_duration, measured_duration, rough_duration
 from core.chat import ChatResult, Side, Usage
-from core.pricing.money import NANO_PER_DOLLAR, format_cost
+from core.pricing.money import format_cost
 
 CostKind = Literal["settled", "estimate", "held", "unpriced", "cash", "loaded"]
 SIDE_WORDS: dict[Side, str] = {"local": "Local", "api": "API"}
@@ -25,13 +26,6 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
-def limit_amount(nanodollars: int) -> str:
-    """Return a limit: whole dollars stay whole (``$500``), others as any cost."""
-    if nanodollars % NANO_PER_DOLLAR == 0:
-        return f"${nanodollars // NANO_PER_DOLLAR:,}"
-    return format_cost(nanodollars)
-
-
 def seconds(milliseconds: float) -> str:
     """Return seconds with two decimals, as badges write them: ``0.21 s``."""
     return f"{milliseconds / 1000:.2f} s"
@@ -39,27 +33,17 @@ def seconds(milliseconds: float) -> str:
 
 def duration(milliseconds: float) -> str:
     """Return ``312 ms`` below a second, then ``1.84 s``, and ``2 min 5 s`` from two minutes on."""
-    if milliseconds < 999.5:
-        return f"{milliseconds:.0f} ms"
-    if milliseconds < 120_000:
-        return f"{milliseconds / 1000:.2f} s"
-    minutes, rest = divmod(round(milliseconds / 1000), 60)
-    return f"{minutes} min {rest} s"
+    return measured_duration(milliseconds / 1000)
 
 
 def about_seconds(seconds_left: float) -> str:
     """Return an estimate that counts down: ``about 8 s``, ``about 2 min``, and ``any moment`` at its end."""
-    whole = round(seconds_left)
-    if whole < 1:
-        return "any moment"
-    return f"about {whole} s" if whole < 120 else f"about {round(whole / 60)} min"
+    return "any moment" if round(seconds_left) < 1 else f"about {rough_duration(seconds_left)}"
 
 
 def time_left(seconds_left: float) -> str:
     """Return ``1 min 10 s left``."""
-    whole = max(0, round(seconds_left))
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes} min {rest} s left" if minutes else f"{rest} s left"
+    return f"{exact_duration(seconds_left)} left"
 
 
 def speed(tokens_per_s: float) -> str:

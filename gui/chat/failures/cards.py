@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from PySide6.QtCore import QPoint, QTimer, Signal
 from PySide6.QtWidgets import QLabel, QPlainTextEdit, QVBoxLayout, QWidget
 
+from core.base.text import exact_duration
 from core.chat import ChatRequest
 from core.ledger.models import PausedConversation
 from core.routing.conversations import conversation_of
@@ -68,7 +69,7 @@ class FailureCard(QWidget):
         assert self.plan.retry_at_ms is not None
         left_s = math.ceil(self.plan.retry_at_ms / 1000 - time.time())
         button.setEnabled(left_s <= 0)
-        button.setText(self.plan.fix[0] if left_s <= 0 else f"{self.plan.fix[0]} in {_span(left_s)}")
+        button.setText(self.plan.fix[0] if left_s <= 0 else f"{self.plan.fix[0]} in {exact_duration(left_s)}")
         if left_s > 0:
             self._clock.start()
         else:
@@ -92,11 +93,6 @@ class FailureCard(QWidget):
             unit="tokens" if amounts.unit == "tokens" else "nanodollars",
         )
         return summary
-
-
-def _span(seconds: int) -> str:
-    minutes, rest = divmod(seconds, 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 class LogPopover(Popover):

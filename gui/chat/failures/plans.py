@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from core.pricing.money import format_cost
+from core.base.text import sentence
+from core.pricing.money import format_amount, format_cost, format_limit
 from gui.chat.storage.models import StoredError, StoredMessage
 
 if TYPE_CHECKING:
@@ -246,9 +247,7 @@ def paused_sentence(per_minute: int | None) -> str:
 
 
 def _sentences(error: StoredError) -> str:
-    message = error.message
-    end = "" if message.endswith((".", "!", "?")) else "."
-    return f"{message}{end} {error.hint}".strip()
+    return f"{sentence(error.message)} {error.hint}".strip()
 
 
 def plan_failure(error: StoredError, facts: Facts) -> Plan:
@@ -339,7 +338,7 @@ def plan_break_off(message: StoredMessage) -> Plan | None:
     if message.status == "failed" and message.error is not None:
         return _short(
             f"The answer broke off{tokens}",
-            f"{message.error.message.rstrip('.')}. The text is kept{settled}.",
+            f"{sentence(message.error.message)} The text is kept{settled}.",
             ("Continue", "continue"),
             "danger",
             "link-break",
@@ -387,7 +386,7 @@ def _over_budget(error: StoredError, facts: Facts, kept: str) -> Plan:
 
 
 def _amount(error: StoredError, amount: int) -> str:
-    return f"{amount:,} tokens" if error.unit == "tokens" else format_cost(amount)
+    return format_amount(amount, "tokens" if error.unit == "tokens" else "nanodollars")
 
 
 def _limit_words(error: StoredError, facts: Facts) -> str:
@@ -397,7 +396,7 @@ def _limit_words(error: StoredError, facts: Facts) -> str:
     elif error.unit == "tokens":
         return f"into today’s budget of {error.limit_nanodollars:,} tokens"
     else:
-        limit = f"{format_cost(error.limit_nanodollars).removesuffix('.00')} limit"
+        limit = f"{format_limit(error.limit_nanodollars)} limit"
     of = {"DAILY_SPEND_LIMIT_DOLLARS": "today’s", "PROJECT_SPEND_LIMITS": "the project’s"}
     return f"under {of.get(error.limit_name, f'{facts.month}’s')} {limit}"
 
@@ -439,7 +438,7 @@ def _unavailable(error: StoredError, facts: Facts, kept: str) -> Plan:
         return Plan(
             short=False,
             title="The local server failed",
-            sentence=f"{detail[:1].upper()}{detail[1:].rstrip('.')}." if detail else error.message,
+            sentence=sentence(detail[:1].upper() + detail[1:]) if detail else error.message,
             tone="danger",
             icon="warning-octagon-fill",
             fix=("Restart", "restart_local"),

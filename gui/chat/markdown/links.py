@@ -8,6 +8,7 @@ from PySide6.QtCore import QPoint, Qt, QUrl
 from PySide6.QtGui import QDesktopServices, QGuiApplication
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QWidget
 
+from core.base.text import shortened
 from gui.theme.theme import set_property, theme
 from gui.widgets.popover import Popover
 
@@ -31,7 +32,7 @@ def may_open(target: str) -> bool:
 def shown_address(target: str) -> str:
     """Return the whole address in the form the network sees, cut after 300 characters."""
     address = QUrl(target).toString(QUrl.ComponentFormattingOption.FullyEncoded) or target
-    return address if len(address) <= _SHOWN_CHARS else address[:_SHOWN_CHARS] + "…"
+    return shortened(address, _SHOWN_CHARS)
 
 
 def describe_target(target: str) -> str:

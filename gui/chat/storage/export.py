@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from core.base.files import write_whole
-from core.pricing.money import format_cost, nano_to_dollars
+from core.pricing.money import exact_dollars, format_cost
 from gui.chat.storage import store
 from gui.chat.storage.models import Conversation, StoredMessage, clean_text
 from gui.chat.storage.tree import MessageTree
@@ -118,8 +118,8 @@ def _message(message: StoredMessage) -> dict[str, Any]:
                 "model": result.model,
                 "finish_reason": result.finish_reason,
                 "usage": json.loads(store.usage_to_json(result.usage)) if result.usage else None,
-                "cost_dollars": _dollars(result.cost_nanodollars),
-                "loaded_dollars": _dollars(result.loaded_nanodollars),
+                "cost_dollars": exact_dollars(result.cost_nanodollars),
+                "loaded_dollars": exact_dollars(result.loaded_nanodollars),
                 "price_version": result.price_version,
                 "latency_ms": result.latency_ms,
                 "ttft_ms": result.ttft_ms,
@@ -127,10 +127,6 @@ def _message(message: StoredMessage) -> dict[str, Any]:
                 "correlation_id": result.correlation_id,
             }
     return value
-
-
-def _dollars(nanodollars: int | None) -> str | None:
-    return None if nanodollars is None else format(nano_to_dollars(nanodollars), "f")
 
 
 def write_export(conversation: Conversation, kind: ExportFormat, path: Path) -> None:

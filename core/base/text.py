@@ -1,0 +1,74 @@
+"""How figures and sentences are written for people: durations, ages, shortened texts, the ends of sentences.
+
+Units stand after a space, thousands have a comma, and a rounded figure is never one that the next unit up would
+write otherwise: 999.96 ms is ``1.00 s``, and 119.999 s is ``2 min 0 s``. Amounts of money are written by
+``core.pricing.money``.
+"""
+
+from __future__ import annotations
+
+import math
+
+ENDS = (".", "!", "?", "…")
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """Return ``1 request`` or ``1,240 requests``."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def measured_duration(seconds: float) -> str:
+    """Return what was measured: ``312 ms`` below a second, then ``1.84 s``, from two minutes ``2 min 5 s``."""
+    if round(seconds * 1000) < 1000:
+        return f"{round(seconds * 1000)} ms"
+    if round(seconds, 2) < 120:
+        return f"{seconds:.2f} s"
+    return exact_duration(seconds)
+
+
+def exact_duration(seconds: float) -> str:
+    """Return whole seconds, with minutes from one on: ``45 s``, ``1 min 10 s``. What is below zero is nothing."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def rough_duration(seconds: float) -> str:
+    """Return an estimate of what is still to come, never too short: ``8 s``, and whole minutes from two on."""
+    whole = max(0, math.ceil(seconds))
+    return f"{whole} s" if whole < 120 else f"{math.ceil(whole / 60)} min"
+
+
+def long_duration(seconds: float) -> str:
+    """Return minutes, hours from one on, days from two on: ``42 min``, ``3.2 h``, ``12.5 days``."""
+    if round(seconds / 60) < 60:
+        return f"{round(seconds / 60)} min"
+    if round(seconds / 3600, 1) < 48:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86_400:,.1f} days"
+
+
+def worded_duration(seconds: float) -> str:
+    """Return a span for the middle of a sentence: ``40 seconds``, ``9 minutes``, ``3 hours``, ``2 days``."""
+    for limit_s, unit_s, unit in ((90, 1, "second"), (5_400, 60, "minute"), (172_800, 3_600, "hour")):
+        if seconds < limit_s:
+            return counted(max(1, round(seconds / unit_s)), unit)
+    return counted(round(seconds / 86_400), "day")
+
+
+def age(seconds: float) -> str:
+    """Return how long ago something was, in whole units that have gone by: ``12 s``, ``42 min``, ``3 h``."""
+    whole = max(0, math.floor(seconds))
+    if whole < 120:
+        return f"{whole} s"
+    return f"{whole // 60} min" if whole < 7_200 else f"{whole // 3600:,} h"
+
+
+def shortened(text: str, most: int) -> str:
+    """Return at most ``most`` characters of ``text``; an ellipsis stands for the rest."""
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+
+
+def sentence(text: str) -> str:
+    """Return ``text`` with a full stop, unless it is empty or ends as a sentence does."""
+    text = text.rstrip()
+    return text if not text or text.endswith(ENDS) else f"{text}."
