@@ -5,7 +5,7 @@ BIN := .venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := run
-.PHONY: run test setup setup-tests check format bench soak screenshots
+.PHONY: run test setup setup-tests check format bench soak screenshots gallery
 
 run: setup  ## open the window
 	@resources/setup.sh screen
@@ -38,3 +38,7 @@ soak: setup-tests  ## the long runs: thousands of kills, a million-row ledger
 
 screenshots: setup-tests  ## every page, light and dark, into resources/screenshots
 	@$(BIN)/python -m tests.screenshots $(ARGS)
+
+gallery: setup-tests  ## a window with every widget in every state
+	@resources/setup.sh screen
+	@$(BIN)/python -m tests.gallery $(ARGS)

@@ -1,7 +1,7 @@
-"""Every widget in every state, light and dark, as PNGs: how the panel's look is checked by eye.
+"""``make gallery``: a window with every widget in every state, light and dark, to look at and to try out.
 
-``python tests/gallery.py FOLDER [--zoom 1.25]`` writes ``widgets-light.png`` and ``widgets-dark.png``. Run it with
-``QT_QPA_PLATFORM=offscreen``, or on a real screen.
+``python -m tests.gallery --shoot FOLDER [--zoom 1.25]`` writes it as ``gallery-light.png`` and ``gallery-dark.png``
+instead, without a screen too (``QT_QPA_PLATFORM=offscreen``).
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import (
     QApplication,
     QCheckBox,
@@ -25,6 +23,7 @@ from PySide6.QtWidgets import (
     QLineEdit,
     QPushButton,
     QRadioButton,
+    QScrollArea,
     QSpinBox,
     QVBoxLayout,
     QWidget,
@@ -49,6 +48,7 @@ from gui.widgets.route_badge import RouteBadge
 from gui.widgets.route_line import RouteLine
 from gui.widgets.segmented import SegmentedSwitch
 from gui.widgets.toast import ToastHost
+from tests.gallery_kit import add_kit
 from tests.support.examples import (
     API_RESULT,
     COMPLEX,
@@ -63,6 +63,7 @@ from tests.support.examples import (
     a_status,
 )
 
+WIDTH_PX = 1400
 PAGES = [
     ("chat", "Chat", "chats"),
     ("routing", "Routing", "git-fork"),
@@ -98,6 +99,7 @@ class Gallery(QWidget):
             "_decisions",
         ):
             getattr(self, name)()
+        self.states = add_kit(self)
         self.column.addStretch(1)
 
     def section(self, title: str) -> None:
@@ -391,30 +393,80 @@ class Gallery(QWidget):
             card = DecisionCard(shown)
             card.setWindowFlags(Qt.WindowType.Widget)
             cards.append(card)
-        self.row(*cards)
+        self.row(*cards[:3])
+        self.row(*cards[3:])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--zoom", type=float, default=1.0)
-    options = parser.parse_args()
-    options.folder.mkdir(parents=True, exist_ok=True)
-    app = QApplication.instance() or QApplication([])
-    assert isinstance(app, QApplication)
-    theme().install(app)
-    theme().set_zoom(options.zoom)
+class GalleryWindow(QWidget):
+    """The gallery to scroll through, with a switch for the scheme and one for the zoom."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setWindowTitle("Signalbox, gallery of widgets")
+        self.gallery = Gallery()
+        scroll = QScrollArea()
+        scroll.setWidget(self.gallery)
+        scroll.setWidgetResizable(True)
+        schemes = SegmentedSwitch(
+            [("system", "System", None), ("light", "Light", "sun"), ("dark", "Dark", "moon")], compact=True
+        )
+        zooms = SegmentedSwitch([(str(percent), f"{percent} %", None) for percent in (90, 100, 125, 150)])
+        zooms.set_value("100")
+        schemes.value_changed.connect(lambda value: theme().set_scheme(value))
+        zooms.value_changed.connect(lambda value: theme().set_zoom(int(value) / 100))
+        bar = QHBoxLayout()
+        bar.setContentsMargins(24, 8, 24, 0)
+        bar.addWidget(schemes)
+        bar.addWidget(zooms)
+        bar.addStretch(1)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addLayout(bar)
+        column.addWidget(scroll, 1)
+        self._soon = QTimer(self, singleShot=True, interval=0)
+        self._soon.timeout.connect(self.gallery.states.take_pictures)
+        theme().changed.connect(self._soon.start)
+        self._soon.start()
+
+
+def shoot(app: QApplication, folder: Path, zoom: float = 1.0) -> list[Path]:
+    """Write the gallery in both schemes, and return the files."""
+    theme().set_zoom(zoom)
     gallery = Gallery()
-    gallery.resize(round(1400 * options.zoom), 100)
+    gallery.resize(round(WIDTH_PX * zoom), 100)
     gallery.show()
+    files: list[Path] = []
     for scheme in ("light", "dark"):
         theme().set_scheme(scheme)
         app.processEvents()
+        gallery.states.take_pictures()
         gallery.resize(gallery.width(), gallery.sizeHint().height())
-        app.processEvents()
-        gallery.grab().save(str(options.folder / f"widgets-{scheme}.png"))
+        for _ in range(3):
+            app.processEvents()
+        files.append(folder / f"gallery-{scheme}.png")
+        gallery.grab().save(str(files[-1]))
     gallery.close()
+    gallery.deleteLater()
+    return files
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shoot", type=Path, metavar="FOLDER")
+    parser.add_argument("--zoom", type=float, default=1.0)
+    options = parser.parse_args()
+    app = QApplication([])
+    theme().install(app)
+    if options.shoot is not None:
+        options.shoot.mkdir(parents=True, exist_ok=True)
+        for file in shoot(app, options.shoot, options.zoom):
+            print(file)
+        return 0
+    window = GalleryWindow()
+    window.resize(WIDTH_PX, 900)
+    window.show()
+    return app.exec()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

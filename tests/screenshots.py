@@ -1,4 +1,4 @@
-"""``make screenshots``: the running panel, every page, light and dark, into ``resources/screenshots``.
+"""``make screenshots``: the panel page by page and the gallery, light and dark, into ``resources/screenshots``.
 
 The panel, the router, the ledger and the small local model are the real ones. The API side is the scripted
 server of the tests, since Anthropic's own can't be reached from everywhere.
@@ -28,6 +28,7 @@ from core.settings import SettingsStore
 from gui.shell.bridge import Bridge
 from gui.shell.window import Window
 from gui.theme.theme import theme
+from tests import gallery
 from tests.support.anthropic_server import AnthropicServer, Says
 
 FOLDER = Path(__file__).parent.parent / "resources" / "screenshots"
@@ -193,6 +194,8 @@ def main() -> int:
     asyncio.set_event_loop(loop)
     for scheme in ("light", "dark"):
         loop.run_until_complete(shoot(app, scheme, folder))
+    for file in gallery.shoot(app, folder):
+        print(file)
     loop.close()  # its worker threads too: Qt aborts where one still runs at the end
     return 0
 

@@ -176,6 +176,8 @@ class Plot(QWidget):
         self._lay()
         self._draw_lines()
         self.layer.update()
+        if self.readout.isVisibleTo(self):
+            self.readout.show_at(self.chart.cursor_x)
 
     def show_cursor(self, x: float | None, *, with_readout: bool) -> None:
         self.layer.update()
@@ -427,7 +429,9 @@ class _Layer(QWidget):
                 continue
             width = metrics.horizontalAdvance(happened.label)
             start = min(max(area.left(), x - width / 2), self.width() - width - 2)
-            if start > taken + 6:  # two names are never drawn over each other; the read-out has both
+            start = max(start, taken + 8)
+            # A name may move aside, but not from its line: where it can't, the read-out has it.
+            if start <= x + 4 and start + width <= self.width():
                 painter.setPen(unit.color(_TEXT_TOKENS.get(happened.token, happened.token)))
                 painter.drawText(QPointF(start, area.top() - 5), happened.label)
                 taken = start + width

@@ -88,11 +88,12 @@ class EmptyState(QWidget):
         self._looked_for.setVisible(bool(looked_for))
         self.setAccessibleName(title)
         self.setAccessibleDescription(sentence)
+        self._respace()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Where there is little height, the words go before the picture."""
         super().resizeEvent(event)
-        self._sketch.setVisible(self.height() >= theme().px(_SKETCH_FROM_PX))
+        self._respace()
 
     def _line(self, **properties: object) -> QLabel:
         label = QLabel(self)
@@ -104,6 +105,12 @@ class EmptyState(QWidget):
 
     def _respace(self) -> None:
         px = theme().px
-        self._column.setSpacing(px(12))
-        self._column.setContentsMargins(px(16), px(16), px(16), px(16))
-        self._sentence.setFixedWidth(px(_SENTENCE_PX))
+        roomy = self.height() >= px(_SKETCH_FROM_PX)
+        self._sketch.setVisible(roomy)
+        self._column.setSpacing(px(12 if roomy else 4))
+        margin = px(16 if roomy else 4)
+        self._column.setContentsMargins(margin, margin, margin, margin)
+        width = px(_SENTENCE_PX)
+        self._sentence.setFixedWidth(width)
+        # The layout would ask how high it is at the page's whole width, and cut its second line off.
+        self._sentence.setFixedHeight(self._sentence.heightForWidth(width))

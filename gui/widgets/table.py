@@ -364,7 +364,9 @@ class _Cells(QStyledItemDelegate):
             pad = unit.px(_PAD_PX)
             inside = box.adjusted(pad, 0, -pad, -1)
             runs = narrow(column.runs(row), inside.width())
-            if selected:  # text3 on select is too faint
+            if not table.isEnabled():
+                runs = [replace(run, token="text3") for run in runs]
+            elif selected:  # text3 on select is too faint
                 runs = [replace(run, token="text2") if run.token == "text3" else run for run in runs]
             if column.number:
                 inside.setLeft(max(box.left() + 2, inside.right() - row_width(runs)))

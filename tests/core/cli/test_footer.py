@@ -80,7 +80,7 @@ def test_the_way_is_told_with_its_waits_and_costs() -> None:
     )
     line = told(steps=steps, queued_ms=4000.0, unresolved_nanodollars=20_000_000)
     assert "$0.0030 and $0.0200 unresolved" in line
-    assert "waited 4 s · tried again 2 times · asked again: $0.0010 of it · JSON repaired" in line
+    assert "waited 4.00 s · tried again 2 times · asked again: $0.0010 of it · JSON repaired" in line
     steps = (RequestStep(kind="fell_back", detail="Local is down", side="api", cost_nanodollars=2_000_000),)
     line = told({"fell_back_from": "local"}, steps=steps)
     assert "fell back from Local" in line
@@ -144,7 +144,7 @@ def test_an_answer_that_is_not_paid_again_and_a_template_of_the_users_own() -> N
     [
         (Waiting("local_queue", "2 ahead.", 7.2, 2), "Waiting for Local, 2 ahead, about 8 s"),
         (Waiting("local_queue", "Busy.", None, 0), "Waiting for Local"),
-        (Waiting("retry", "API is busy.", 0.25), "API is busy. Trying again in about 0.2 s"),
+        (Waiting("retry", "API is busy.", 0.25), "API is busy. Trying again in about 1 s"),
         (Waiting("retry", "API is busy.", None), "API is busy. Trying again"),
         (Waiting("rate", "R is reached.", 600.0, 1), "R is reached, 1 ahead, about 10 min"),
         (
@@ -174,7 +174,7 @@ def test_off_a_terminal_a_wait_is_a_few_lines(capsys: pytest.CaptureFixture[str]
         "Waiting for Local, 16 ahead, about 17 s",
         "Waiting for Local, 4 ahead, about 5 s",
         "Waiting for Local, 1 ahead, about 2 s",
-        "Waiting for Local, about 1.0 s",
+        "Waiting for Local, about 1 s",
     ]
 
 
