@@ -35,8 +35,8 @@ def shows(panel: ChatPanel, words: str) -> bool:
 @pytest.mark.parametrize(
     ("reason", "position", "expected_s", "words"),
     [
-        ("local_queue", 2, 8.2, "for Local, 2 ahead, about 8 s"),
-        ("rate", 0, 200.0, "for its turn, about 3 min"),
+        ("local_queue", 2, 8.2, "for Local, 2 ahead, about 9 s"),
+        ("rate", 0, 200.0, "for its turn, about 4 min"),
         ("local_start", 0, None, "for Local to start"),
         ("retry", 0, 0.2, "to try again, any moment"),
         ("first_answer", 0, None, "for the first request with its key"),
@@ -67,7 +67,7 @@ def test_a_waiting_request_says_where_and_how_long_and_then_streams(panel: ChatP
         )
         page.composer.set_content("Hello")
         page.send()
-        await panel.until(lambda: shows(panel, "for Local, 2 ahead, about 8 s"))
+        await panel.until(lambda: shows(panel, "for Local, 2 ahead, about 9 s"))
         badge = answer_of(panel).badge
         assert badge.isVisible()
         assert badge.accessibleName() == "Waiting for Local"  # the same until it is over
