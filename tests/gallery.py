@@ -424,9 +424,17 @@ class GalleryWindow(QWidget):
         column.addLayout(bar)
         column.addWidget(scroll, 1)
         self._soon = QTimer(self, singleShot=True, interval=0)
-        self._soon.timeout.connect(self.gallery.states.take_pictures)
+        self._soon.timeout.connect(self._take_pictures)
         theme().changed.connect(self._soon.start)
         self._soon.start()
+        self._bars = (scroll.verticalScrollBar(), scroll.horizontalScrollBar())
+
+    def _take_pictures(self) -> None:
+        """The keyboard goes through all controls, and the page would scroll after it."""
+        places = [bar.value() for bar in self._bars]
+        self.gallery.states.take_pictures()
+        for bar, place in zip(self._bars, places, strict=True):
+            bar.setValue(place)
 
 
 def shoot(app: QApplication, folder: Path, zoom: float = 1.0) -> list[Path]:
