@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from core.chat import ChatRequest, ProviderEvent, Side
 from core.errors import AuthenticationFailed
 from core.providers.anthropic_wire import (
-    AnthropicReader,
     ClaudeFamily,
     anthropic_payload,
     claude_family,
     count_arguments,
 )
 from core.providers.base import Capabilities, CheckResult
-from core.providers.errors import Endpoint, provider_failure, told_as_failure
+from core.providers.errors import Endpoint, told_as_failure
 from core.providers.http import (
     API_KEEPALIVE_S,
     CONNECT_TIMEOUT_S,
@@ -26,6 +24,7 @@ from core.providers.http import (
     call_timeout,
     forget_environment_headers,
     open_http_client,
+    open_stream,
     tracing_headers,
 )
 from core.providers.wire_text import wire_safe
@@ -102,10 +101,11 @@ class AnthropicProvider:
         client = await self._open()
         model = self._model_for(request)
         family = claude_family(model)
-        reader = AnthropicReader(model, self._endpoint)
-        begun = False
-        try:
+        with told_as_failure(self._endpoint):
             from anthropic import transform_schema
+
+            from core.providers.anthropic_stream import AnthropicReader
+            from core.providers.sse import AnswerStream
 
             payload = anthropic_payload(
                 request,
@@ -114,21 +114,12 @@ class AnthropicProvider:
                 max_output_tokens=self._longest_answer(model, family),
                 adapt_schema=transform_schema,
             )
-            response = await client.messages.with_raw_response.create(
-                **payload.arguments, stream=True, extra_headers=tracing_headers(request)
-            )
-            try:
-                events = await response.parse(to=_stream_with_pings())
-                async for event in events:
-                    begun = True
-                    for translated in reader.read(event):
-                        yield translated
-            finally:
-                await response.http_response.aclose()
-        except (
-            Exception
-        ) as error:  # as broad as in told_as_failure, and it matters whether an answer had begun
-            raise provider_failure(error, self._endpoint, begun=begun) from error
+            response = await open_stream(client, "/v1/messages", payload.body, tracing_headers(request))
+        reader = AnthropicReader(model, self._endpoint)
+        async with AnswerStream(response, reader, self._endpoint) as answer:
+            while events := await answer.read():
+                for event in events:
+                    yield event
         yield reader.end((*payload.dropped, *repaired))
 
     async def count_tokens(self, request: ChatRequest) -> int:
@@ -221,23 +212,4 @@ class AnthropicProvider:
 def _load_sdk() -> None:
     import anthropic  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
-
-@functools.cache
-def _stream_with_pings() -> type[Any]:
-    """The SDK's own stream, which would drop pings, made to pass them on.
-
-    A ping has the same shape as every other event, so it is enough to call it something else. Made here, since the
-    SDK is not imported with this module.
-    """
-    from anthropic import AsyncStream
-    from anthropic.types import RawMessageStreamEvent
-
-    class StreamWithPings(AsyncStream[RawMessageStreamEvent]):
-        async def _iter_events(self) -> AsyncIterator[Any]:
-            async for event in super()._iter_events():
-                if event.event == "ping":
-                    yield type(event)(event="sign_of_life", data='{"type": "ping"}')
-                else:
-                    yield event
-
-    return StreamWithPings
+    import core.providers.anthropic_stream  # noqa: F401  # pyright: ignore[reportUnusedImport]

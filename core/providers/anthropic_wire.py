@@ -1,4 +1,4 @@
-"""Anthropic's wire: a request as the arguments of ``messages.create``, and its stream as provider events.
+"""Anthropic's wire: on the way there: a request as the body of ``/v1/messages``.
 
 What each family of Claude models takes, so that a parameter it refuses is left out instead of failing.
 
@@ -16,22 +16,13 @@ from functools import lru_cache
 from typing import Any, cast
 
 from core.chat import (
-    AnswerEnded,
     CacheMarks,
     ChatRequest,
-    FinishReason,
     Message,
-    OutputProgress,
-    ProviderEvent,
-    TextDelta,
     ToolCall,
-    ToolCallDelta,
-    Usage,
-    UsageReported,
 )
-from core.errors import ContentRefused, InvalidRequest
-from core.providers.errors import Endpoint, broken_off
-from core.providers.usage import anthropic_usage, as_mapping
+from core.errors import InvalidRequest
+from core.providers.usage import as_mapping
 from core.providers.wire_text import DEFAULT_MAX_TOKENS
 
 
@@ -97,22 +88,13 @@ def claude_family(model: str) -> ClaudeFamily:
 MAX_TEMPERATURE = 1.0
 MAX_CACHE_MARKS = 4
 """A fifth block with ``cache_control`` is refused (Anthropic, documentation of prompt caching)."""
-_FINISH: Mapping[str, FinishReason] = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "pause_turn": "stop",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "tool_use": "tool_calls",
-    "refusal": "refusal",
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """Arguments for the SDK, and what the model does not take of the request."""
+    """The body to send, and what the model does not take of the request."""
 
-    arguments: dict[str, Any]
+    body: dict[str, Any]
     dropped: tuple[str, ...]
 
 
@@ -124,18 +106,18 @@ def anthropic_payload(
     max_output_tokens: int | None,
     adapt_schema: Callable[[dict[str, Any]], dict[str, Any]],
 ) -> Payload:
-    """Return the arguments of ``messages.create`` for a request that ``wire_safe`` has passed.
+    """Return the body of ``/v1/messages`` for a request that ``wire_safe`` has passed.
 
     ``adapt_schema`` is the SDK's own rewriting of a JSON schema into the subset the API takes: constraints it
     cannot enforce move into descriptions.
     """
-    arguments = count_arguments(request, model, family, adapt_schema=adapt_schema)
+    body = count_arguments(request, model, family, adapt_schema=adapt_schema)
     dropped: list[str] = []
     wanted = DEFAULT_MAX_TOKENS if request.max_tokens is None else request.max_tokens
     if max_output_tokens is not None and wanted > max_output_tokens:
         dropped.append(f"max_tokens above {max_output_tokens}")
         wanted = max_output_tokens
-    arguments["max_tokens"] = wanted
+    body |= {"max_tokens": wanted, "stream": True}
     if request.response_format is not None and not family.takes_json_schema:
         dropped.append("response_format")
     if request.temperature is not None:
@@ -144,8 +126,8 @@ def anthropic_payload(
         else:
             if request.temperature > MAX_TEMPERATURE:
                 dropped.append("temperature above 1")
-            arguments["extra_body"] = {"temperature": min(request.temperature, MAX_TEMPERATURE)}
-    return Payload(arguments, tuple(dropped))
+            body["temperature"] = min(request.temperature, MAX_TEMPERATURE)
+    return Payload(body, tuple(dropped))
 
 
 def count_arguments(
@@ -359,140 +341,3 @@ def _one_type_of(value: Any) -> Any:
     if isinstance(value, list):
         return [_one_type_of(item) for item in cast("list[Any]", value)]
     return _one_type_each(cast("dict[str, Any]", value)) if isinstance(value, dict) else value
-
-
-class AnthropicReader:
-    """Turns raw stream events into provider events. Thinking is no part of the text: only its size is told."""
-
-    def __init__(self, model: str, endpoint: Endpoint) -> None:
-        self._model = model
-        self._endpoint = endpoint
-        self._usage: Usage | None = None
-        self._stop_reason: str | None = None
-        self._explanation = ""
-        self._answered = False
-        self._stopped = False
-        self._calls: dict[int, int] = {}
-        self._calls_with_arguments: set[int] = set()
-        self._thought_bytes: dict[int, int] = {}
-        self._uncounted: set[int] = set()
-        """Blocks of output whose size can't be told from what arrived."""
-
-    def read(self, event: Any) -> list[ProviderEvent]:
-        """Return what one raw event of the SDK means; unknown kinds mean nothing (the wire may grow)."""
-        kind = getattr(event, "type", None)
-        if kind == "content_block_delta":
-            return self._delta(event)
-        if kind == "content_block_start":
-            return self._block(event)
-        if kind == "content_block_stop":
-            return self._block_end(event)
-        if kind == "message_start":
-            message = event.message
-            self._model = getattr(message, "model", None) or self._model
-            return self._report(getattr(message, "usage", None))
-        if kind == "message_delta":
-            self._end_of_message(event.delta)
-            # With the reason of its end comes the whole count; before, output is only what was known at the start.
-            return self._report(getattr(event, "usage", None), final=self._stop_reason is not None)
-        if kind == "ping":
-            return [self._progress(0)]
-        if kind == "message_stop":
-            self._stopped = True
-        return []
-
-    def end(self, dropped: tuple[str, ...]) -> AnswerEnded:
-        """Return the last event.
-
-        Raises:
-            Unavailable: the stream ended before the message did.
-            ContentRefused: the model declined before it had said anything.
-        """
-        if self._stop_reason is None and not self._stopped:
-            raise broken_off(self._endpoint, "the message has no end")
-        finish = _FINISH.get(self._stop_reason or "", "unknown")
-        if finish == "refusal" and not self._answered:
-            why = f": {self._explanation}" if self._explanation else "."
-            raise ContentRefused(
-                f"{self._endpoint.who} declined to answer{why}",
-                hint="Rephrase the prompt, or send it locally.",
-            )
-        return AnswerEnded(self._model, finish, dropped)
-
-    def _delta(self, event: Any) -> list[ProviderEvent]:
-        delta = event.delta
-        kind = getattr(delta, "type", None)
-        if kind == "text_delta" and delta.text:
-            self._answered = True
-            return [TextDelta(str(delta.text))]
-        if kind == "input_json_delta" and delta.partial_json and event.index in self._calls:
-            self._calls_with_arguments.add(event.index)
-            return [ToolCallDelta(self._calls[event.index], None, None, str(delta.partial_json))]
-        if kind in ("thinking_delta", "signature_delta"):
-            return self._thinking(event.index, delta)
-        return []
-
-    def _thinking(self, index: int, piece: Any) -> list[ProviderEvent]:
-        """Tell the size of a piece of thinking; it is billed as output, shown or not.
-
-        A model may show a summary of its thinking, or none of it. The encrypted whole comes as the block's
-        ``signature`` (or as ``data`` of a redacted block), in base64, so the larger of the two is told. Until
-        that has come, nobody knows how much there is.
-        """
-        so_far = self._thought_bytes.get(index, 0)
-        shown = len(str(getattr(piece, "thinking", None) or "").encode("utf-8", "surrogatepass"))
-        sealed = getattr(piece, "signature", None) or getattr(piece, "data", None) or ""
-        thought = max(so_far + shown, len(str(sealed)) * 3 // 4)
-        self._thought_bytes[index] = thought
-        was_uncounted = index in self._uncounted
-        if sealed:
-            self._uncounted.discard(index)
-        else:
-            self._uncounted.add(index)
-        changed = thought > so_far or was_uncounted == bool(sealed)
-        return [self._progress(thought - so_far)] if changed else []
-
-    def _progress(self, hidden_bytes: int) -> OutputProgress:
-        return OutputProgress(hidden_bytes, uncounted=bool(self._uncounted))
-
-    def _block(self, event: Any) -> list[ProviderEvent]:
-        block = event.content_block
-        kind = getattr(block, "type", None)
-        if kind == "text" and getattr(block, "text", ""):
-            self._answered = True
-            return [TextDelta(str(block.text))]
-        if kind in ("thinking", "redacted_thinking"):
-            return self._thinking(event.index, block)
-        if kind == "text":
-            return []
-        if kind != "tool_use":
-            # A kind this program doesn't know (a tool of the server's own): billed, and its pieces are not read.
-            self._uncounted.add(event.index)
-            return [self._progress(0)]
-        self._answered = True
-        index = self._calls.setdefault(event.index, len(self._calls))
-        arguments = as_mapping(getattr(block, "input", None))
-        if arguments:
-            self._calls_with_arguments.add(event.index)
-        text = json.dumps(dict(arguments), ensure_ascii=False) if arguments else ""
-        return [ToolCallDelta(index, str(block.id), str(block.name), text)]
-
-    def _block_end(self, event: Any) -> list[ProviderEvent]:
-        if event.index not in self._calls or event.index in self._calls_with_arguments:
-            return []
-        # A tool without arguments sends no JSON at all; an empty object is what it means.
-        return [ToolCallDelta(self._calls[event.index], None, None, "{}")]
-
-    def _report(self, raw: Any, *, final: bool = False) -> list[ProviderEvent]:
-        usage = anthropic_usage(raw, self._usage)
-        if usage is None or (usage == self._usage and not final):
-            return []
-        self._usage = usage
-        return [UsageReported(usage, final)]
-
-    def _end_of_message(self, delta: Any) -> None:
-        reason = getattr(delta, "stop_reason", None)
-        if isinstance(reason, str):
-            self._stop_reason = reason
-        details = as_mapping(getattr(delta, "stop_details", None)) or {}
-        self._explanation = str(details.get("explanation") or "")

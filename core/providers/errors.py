@@ -142,6 +142,24 @@ def broken_off(endpoint: Endpoint, detail: str) -> Unavailable:
     )
 
 
+def is_a_web_page(endpoint: Endpoint) -> Unavailable:
+    """The answer of something else at the address: a network's sign-in page, a proxy's, a web server's."""
+    return Unavailable(
+        f"{endpoint.shown_url} answered with a web page instead of an answer.",
+        hint=f"Check {endpoint.url_setting} in Preferences, and whether this network asks you to sign in first.",
+    )
+
+
+def is_too_long(endpoint: Endpoint, whole: bool, limit_bytes: int) -> Unavailable:
+    """The answer of a server that sends one event (or a ``whole`` answer) without an end."""
+    what = "an answer" if whole else "a piece of its answer"
+    return Unavailable(
+        f"{endpoint.who} sent {what} of more than {limit_bytes // 2**20} MiB, and was cut off.",
+        hint=f"What came before is kept. Check what serves {endpoint.shown_url} ({endpoint.url_setting}).",
+        may_be_billed=True,
+    )
+
+
 def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
     """Return the seconds a server asks to wait, or ``None`` where it says nothing readable.
 

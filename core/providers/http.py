@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from core.base.net import is_near
@@ -11,6 +11,8 @@ from core.telemetry.logs import traceparent
 
 if TYPE_CHECKING:
     import httpx2
+    from anthropic import AsyncAnthropic
+    from openai import AsyncOpenAI
 
     from core.chat import ChatRequest
     from core.providers.errors import Endpoint
@@ -71,6 +73,21 @@ def open_http_client(
 
         transport = NearTransport(max_connections=_MAX_CONNECTIONS, keepalive_s=keepalive_s, verify=verify)
     return httpx2.AsyncClient(timeout=timeout, transport=transport, follow_redirects=False)
+
+
+async def open_stream(
+    client: AsyncAnthropic | AsyncOpenAI, path: str, body: dict[str, Any], headers: dict[str, str]
+) -> httpx2.Response:
+    """Send a request through an SDK (its address, authentication, headers and errors) and return the open response.
+
+    The SDK's own stream is left out: it builds a typed model of each chunk.
+    """
+    import httpx2
+
+    post: Any = client.post  # its types know no raw response of a stream
+    options = {"headers": headers}
+    response = await post(path, cast_to=httpx2.Response, body=body, options=options, stream=True)
+    return cast("httpx2.Response", response)
 
 
 def tracing_headers(request: ChatRequest) -> dict[str, str]:

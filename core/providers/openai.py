@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from core.chat import ChatRequest, ProviderEvent, Side
 from core.errors import Unavailable
 from core.providers.base import Capabilities, CheckResult
-from core.providers.errors import Endpoint, provider_failure, told_as_failure
+from core.providers.errors import Endpoint, told_as_failure
 from core.providers.http import (
     CONNECT_TIMEOUT_S,
     LOCAL_KEEPALIVE_S,
@@ -19,9 +19,10 @@ from core.providers.http import (
     call_timeout,
     forget_environment_headers,
     open_http_client,
+    open_stream,
     tracing_headers,
 )
-from core.providers.openai_wire import OpenAIReader, chat_messages, chat_tools, openai_arguments
+from core.providers.openai_wire import chat_messages, chat_tools, openai_body
 from core.providers.usage import as_mapping
 from core.providers.wire_text import wire_safe
 
@@ -83,28 +84,17 @@ class VLLMProvider:
         request, repaired = wire_safe(request)
         client = await self._open()
         model = await self._model_for(request)
+        body, dropped = openai_body(request, model, max_output_tokens=self._capabilities.max_output_tokens)
+        with told_as_failure(self._endpoint):
+            from core.providers.openai_stream import OpenAIReader
+            from core.providers.sse import AnswerStream
+
+            response = await open_stream(client, "/chat/completions", body, tracing_headers(request))
         reader = OpenAIReader(model, self._endpoint)
-        arguments, dropped = openai_arguments(
-            request, model, max_output_tokens=self._capabilities.max_output_tokens
-        )
-        begun = False
-        try:
-            chunks = await client.chat.completions.create(
-                **arguments, stream=True, extra_headers=tracing_headers(request)
-            )
-            try:
-                async for chunk in chunks:
-                    begun = True
-                    for translated in reader.read(chunk):
-                        yield translated
-            finally:
-                await chunks.close()
-        except Exception as error:  # as broad as in told_as_failure; what was counted so far is told first
-            for reported in reader.last_usage():
-                yield reported
-            raise provider_failure(error, self._endpoint, begun=begun) from error
-        for reported in reader.last_usage():
-            yield reported
+        async with AnswerStream(response, reader, self._endpoint) as answer:
+            while events := await answer.read():
+                for event in events:
+                    yield event
         yield reader.end((*dropped, *repaired))
 
     async def count_tokens(self, request: ChatRequest) -> int:
@@ -212,3 +202,5 @@ class VLLMProvider:
 
 def _load_sdk() -> None:
     import openai  # noqa: F401  # pyright: ignore[reportUnusedImport]
+
+    import core.providers.openai_stream  # noqa: F401  # pyright: ignore[reportUnusedImport]

@@ -29,6 +29,30 @@ def valid_text(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
+class TextJoiner:
+    """Joins the pieces of one text whose surrogate pairs were cut apart: each piece comes back as valid text.
+
+    A first half at the end of a piece waits for the next one.
+    """
+
+    __slots__ = ("_half",)
+
+    def __init__(self) -> None:
+        self._half = ""
+
+    def add(self, piece: str) -> str:
+        if not self._half and piece.isascii():
+            return piece
+        text = self._half + piece
+        self._half = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
+        return valid_text(text.removesuffix(self._half))
+
+    def rest(self) -> str:
+        """Return what waits for a second half that will not come."""
+        half, self._half = self._half, ""
+        return valid_text(half)
+
+
 def valid_json(value: Any) -> Any:
     """Return a copy of a JSON value in which every key and string is valid text."""
     if isinstance(value, str):

@@ -144,7 +144,7 @@ def test_never_more_than_four_marks_and_never_an_empty_block(
     payload = anthropic_payload(
         request, MODEL, claude_family(MODEL), max_output_tokens=None, adapt_schema=lambda schema: schema
     )
-    found = marked_in(payload.arguments)
+    found = marked_in(payload.body)
     assert len(found) <= 4
     assert all(block.get("type") != "text" or block["text"].strip() for block in found)
     sendable = {index for index in wanted if 0 <= index < len(messages) and messages[index].text.strip()}

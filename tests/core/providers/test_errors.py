@@ -211,7 +211,7 @@ def test_no_proxy_stands_before_a_near_address(url: str, near: bool) -> None:
 def test_importing_the_providers_imports_no_sdk() -> None:
     script = (
         "import sys, core.providers, core.providers.anthropic, core.providers.openai;"
-        "heavy = {'anthropic', 'openai', 'httpx2', 'pydantic', 'aiohttp'} & set(sys.modules);"
+        "heavy = {'anthropic', 'openai', 'httpx2', 'pydantic', 'aiohttp', 'msgspec'} & set(sys.modules);"
         "sys.exit(str(heavy) if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

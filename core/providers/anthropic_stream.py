@@ -1,0 +1,242 @@
+"""Anthropic's wire, on the way back: the events of a streamed message as provider events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, cast
+
+import msgspec
+
+from core.chat import (
+    AnswerEnded,
+    FinishReason,
+    OutputProgress,
+    ProviderEvent,
+    TextDelta,
+    ToolCallDelta,
+    Usage,
+    UsageReported,
+)
+from core.errors import ContentRefused
+from core.providers.errors import Endpoint, broken_off
+from core.providers.sse import ErrorEvent, ServerSentEvent, decode_anything, decode_error, decode_json
+from core.providers.usage import anthropic_usage, as_mapping
+from core.providers.wire_text import TextJoiner, valid_text
+
+_FINISH: Mapping[str, FinishReason] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "pause_turn": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "refusal",
+}
+
+
+class _Delta(msgspec.Struct):
+    """What an event adds. Servers and bridges differ in types, so each is looked at where it is used."""
+
+    type: Any = None
+    text: Any = None
+    partial_json: Any = None
+    thinking: Any = None
+    signature: Any = None
+    stop_reason: Any = None
+    stop_details: Any = None
+
+
+class _Event(msgspec.Struct):
+    type: Any = None
+    index: Any = 0
+    delta: _Delta | None = None
+    content_block: dict[str, Any] | None = None
+    message: dict[str, Any] | None = None
+    usage: Any = None
+
+
+_DECODER = msgspec.json.Decoder(_Event)
+
+
+class AnthropicReader:
+    """Turns stream events into provider events. Thinking is no part of the text: only its size is told."""
+
+    def __init__(self, model: str, endpoint: Endpoint) -> None:
+        self._model = model
+        self._endpoint = endpoint
+        self._usage: Usage | None = None
+        self._stop_reason: str | None = None
+        self._explanation = ""
+        self._answered = False
+        self._stopped = False
+        self._text = TextJoiner()
+        self._calls: dict[int, int] = {}
+        self._arguments: dict[int, TextJoiner] = {}
+        """Of each call that had arguments."""
+        self._thought_bytes: dict[int, int] = {}
+        self._uncounted: set[int] = set()
+        """Blocks of output whose size can't be told from what arrived."""
+
+    @property
+    def is_ending(self) -> bool:
+        return self._stop_reason is not None
+
+    @property
+    def is_complete(self) -> bool:
+        return self._stopped
+
+    def read(self, event: ServerSentEvent) -> list[ProviderEvent]:
+        """Return what one event means; unknown kinds mean nothing (the wire may grow)."""
+        if event.name == b"error":
+            raise decode_error(event.data)
+        told = decode_json(event.data, _DECODER)
+        kind = told.type or event.name.decode("utf-8", "replace")  # its name is said twice, mostly
+        if kind == "content_block_delta":
+            return [] if told.delta is None else self._delta(told.index, told.delta)
+        if kind == "content_block_start":
+            return self._block(told.index, told.content_block or {})
+        if kind == "content_block_stop":
+            return self._block_end(told.index)
+        if kind == "message_start":
+            message = told.message or {}
+            self._name_model(message)
+            return self._report(message.get("usage"))
+        if kind == "message_delta":
+            if told.delta is not None:
+                self._end_of_message(told.delta.stop_reason, told.delta.stop_details)
+            # With the reason of its end comes the whole count; before, output is only what was known at the start.
+            return self._report(told.usage, final=self._stop_reason is not None)
+        if kind == "ping":
+            return [self._progress(0)]
+        if kind == "message_stop":
+            self._stopped = True
+        elif kind == "error":
+            raise decode_error(event.data)
+        return []
+
+    def read_whole(self, body: bytes) -> list[ProviderEvent]:
+        """Return what a whole message means that came instead of a stream."""
+        value = decode_anything(body)
+        message = as_mapping(value) or {}
+        content: Any = message.get("content")
+        if message.get("type") == "error" or not isinstance(content, list):
+            raise ErrorEvent(value)
+        self._name_model(message)
+        events: list[ProviderEvent] = []
+        for index, block in enumerate(cast("list[Any]", content)):
+            events.extend(self._block(index, as_mapping(block) or {}))
+            events.extend(self._block_end(index))
+        self._end_of_message(message.get("stop_reason"), message.get("stop_details"))
+        events.extend(self._report(message.get("usage"), final=True))
+        self._stopped = True
+        return events
+
+    def last_events(self) -> list[ProviderEvent]:
+        rest = self._text.rest()
+        return [TextDelta(rest)] if rest else []
+
+    def end(self, dropped: tuple[str, ...]) -> AnswerEnded:
+        """Return the last event.
+
+        Raises:
+            Unavailable: the stream ended before the message did.
+            ContentRefused: the model declined before it had said anything.
+        """
+        if self._stop_reason is None and not self._stopped:
+            raise broken_off(self._endpoint, "the message has no end")
+        finish = _FINISH.get(self._stop_reason or "", "unknown")
+        if finish == "refusal" and not self._answered:
+            why = f": {self._explanation}" if self._explanation else "."
+            raise ContentRefused(
+                f"{self._endpoint.who} declined to answer{why}",
+                hint="Rephrase the prompt, or send it locally.",
+            )
+        return AnswerEnded(self._model, finish, dropped)
+
+    def _name_model(self, message: Mapping[str, Any]) -> None:
+        model = message.get("model")
+        if isinstance(model, str) and model:
+            self._model = valid_text(model)
+
+    def _delta(self, index: int, delta: _Delta) -> list[ProviderEvent]:
+        kind = delta.type
+        if kind == "text_delta":
+            return self._say(delta.text)
+        if kind == "input_json_delta":
+            piece = delta.partial_json
+            if not isinstance(piece, str) or not piece or index not in self._calls:
+                return []
+            piece = self._arguments.setdefault(index, TextJoiner()).add(piece)
+            return [ToolCallDelta(self._calls[index], None, None, piece)] if piece else []
+        if kind in ("thinking_delta", "signature_delta"):
+            return self._thinking(index, delta.thinking, delta.signature)
+        return []
+
+    def _say(self, text: Any) -> list[ProviderEvent]:
+        if not isinstance(text, str) or not text:
+            return []
+        self._answered = True
+        text = self._text.add(text)
+        return [TextDelta(text)] if text else []
+
+    def _thinking(self, index: int, shown: Any, sealed: Any) -> list[ProviderEvent]:
+        """Tell the size of a piece of thinking; it is billed as output, shown or not.
+
+        A model may show a summary of its thinking, or none of it. The encrypted whole comes as the block's
+        ``signature`` (or as ``data`` of a redacted block), in base64, so the larger of the two is told. Until
+        that has come, nobody knows how much there is.
+        """
+        so_far = self._thought_bytes.get(index, 0)
+        shown_bytes = len(str(shown or "").encode("utf-8", "surrogatepass"))
+        thought = max(so_far + shown_bytes, len(str(sealed or "")) * 3 // 4)
+        self._thought_bytes[index] = thought
+        was_uncounted = index in self._uncounted
+        if sealed:
+            self._uncounted.discard(index)
+        else:
+            self._uncounted.add(index)
+        changed = thought > so_far or was_uncounted == bool(sealed)
+        return [self._progress(thought - so_far)] if changed else []
+
+    def _progress(self, hidden_bytes: int) -> OutputProgress:
+        return OutputProgress(hidden_bytes, uncounted=bool(self._uncounted))
+
+    def _block(self, index: int, block: Mapping[str, Any]) -> list[ProviderEvent]:
+        kind = block.get("type")
+        if kind == "text":
+            return self._say(block.get("text"))
+        if kind in ("thinking", "redacted_thinking"):
+            return self._thinking(index, block.get("thinking"), block.get("signature") or block.get("data"))
+        if kind != "tool_use":
+            # A kind this program doesn't know (a tool of the server's own): billed, and its pieces are not read.
+            self._uncounted.add(index)
+            return [self._progress(0)]
+        self._answered = True
+        number = self._calls.setdefault(index, len(self._calls))
+        arguments = as_mapping(block.get("input"))
+        if arguments:
+            self._arguments.setdefault(index, TextJoiner())
+        text = valid_text(json.dumps(dict(arguments), ensure_ascii=False)) if arguments else ""
+        call_id, name = valid_text(str(block.get("id") or "")), valid_text(str(block.get("name") or ""))
+        return [ToolCallDelta(number, call_id, name, text)]
+
+    def _block_end(self, index: int) -> list[ProviderEvent]:
+        if index not in self._calls:
+            return []
+        arguments = self._arguments.get(index)
+        # A tool without arguments sends no JSON at all; an empty object is what it means.
+        rest = "{}" if arguments is None else arguments.rest()
+        return [ToolCallDelta(self._calls[index], None, None, rest)] if rest else []
+
+    def _report(self, raw: Any, *, final: bool = False) -> list[ProviderEvent]:
+        usage = anthropic_usage(raw, self._usage)
+        if usage is None or (usage == self._usage and not final):
+            return []
+        self._usage = usage
+        return [UsageReported(usage, final)]
+
+    def _end_of_message(self, reason: Any, details: Any) -> None:
+        if isinstance(reason, str) and reason:
+            self._stop_reason = reason
+        self._explanation = str((as_mapping(details) or {}).get("explanation") or "")
