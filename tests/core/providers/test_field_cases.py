@@ -134,7 +134,10 @@ def piece(arguments: str, name: str | None = None, **fields: Any) -> dict[str, A
             [("x", "f", '{"a": 1}')],
         ),
         # No ids at all; a name after whole arguments begins a call, one inside of them does not.
-        ((piece("{}", "f", index=0), piece("{}", "g", index=0)), [("call_0", "f", "{}"), ("call_1", "g", "{}")]),
+        (
+            (piece("{}", "f", index=0), piece("{}", "g", index=0)),
+            [("call_0", "f", "{}"), ("call_1", "g", "{}")],
+        ),
         ((piece('{"a"', "f", index=0), piece(": 1}", "f", index=0)), [("call_0", "f", '{"a": 1}')]),
         ((piece("{}", "f", index=0), piece("", "f", index=0)), [("call_0", "f", "{}")]),
         # No index: what has neither id nor name belongs to the newest call.
@@ -147,7 +150,10 @@ def piece(arguments: str, name: str | None = None, **fields: Any) -> dict[str, A
             (piece("{", "f", id="x"), piece("[", "g", id="y"), piece("}", id="x"), piece("]", id="y")),
             [("x", "f", "{}"), ("y", "g", "[]")],
         ),
-        (({"index": 0, "id": "x", "function": {"name": "f", "arguments": {"a": 1}}},), [("x", "f", '{"a": 1}')]),
+        (
+            ({"index": 0, "id": "x", "function": {"name": "f", "arguments": {"a": 1}}},),
+            [("x", "f", '{"a": 1}')],
+        ),
     ],
 )
 async def test_pieces_of_tool_calls_find_their_call(
@@ -270,7 +276,9 @@ async def test_a_whole_refusal_of_anthropics_wire_says_why() -> None:
     assert drained.usages, "a refusal is billed"
 
 
-@pytest.mark.parametrize(("name", "text"), [("12a-split-emoji", "Hi 🚀 there"), ("12d-zwj", "👨\u200d👩\u200d👧")])
+@pytest.mark.parametrize(
+    ("name", "text"), [("12a-split-emoji", "Hi 🚀 there"), ("12d-zwj", "👨\u200d👩\u200d👧")]
+)
 async def test_characters_that_were_cut_apart_are_whole(name: str, text: str) -> None:
     drained = await through_vllm(name)
     assert drained.text == text
