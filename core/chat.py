@@ -7,7 +7,7 @@ integer of nano-dollars (10^-9 USD); ``None`` means *not known* and never zero.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -155,8 +155,12 @@ class Usage:
     """Disjoint token counts: a token is in exactly one of the five, and their sum is what was billed.
 
     ``thinking_tokens`` is informational (already inside ``output_tokens``), ``None`` where not reported.
-    ``service_tier`` is the provider's own word, since it changes the price; what else changes it follows, joined
-    by ``+``: ``standard+geo=us+web_search=2``.
+
+    The rest changes the price, in the provider's own words. ``service_tier`` is ``standard``, ``batch``,
+    ``priority`` or whatever it is called; ``speed`` is ``None`` at the standard one, ``region`` where a place has
+    no price of its own. ``call_kinds`` names the calls to models behind one answer, where that was not a single one of
+    the model itself. ``unpriced_extras`` are ``name=value`` of what else was billed and has no price that is known
+    here, such as ``tool_code_execution=1``: with one of them a usage is unpriced.
     """
 
     fresh_input_tokens: int = 0
@@ -166,6 +170,30 @@ class Usage:
     output_tokens: int = 0
     thinking_tokens: int | None = None
     service_tier: str | None = None
+    speed: str | None = None
+    region: str | None = None
+    web_searches: int = 0
+    call_kinds: tuple[str, ...] = ()
+    unpriced_extras: tuple[str, ...] = ()
+
+    def __add__(self, later: Usage) -> Usage:
+        """Return the counts of both: for what a request took in all, not for a price. Words are the later one's.
+
+        Thinking that one of the two did not report is not known of both.
+        """
+        thinking = None
+        if self.thinking_tokens is not None and later.thinking_tokens is not None:
+            thinking = self.thinking_tokens + later.thinking_tokens
+        return replace(
+            later,
+            fresh_input_tokens=self.fresh_input_tokens + later.fresh_input_tokens,
+            cache_read_tokens=self.cache_read_tokens + later.cache_read_tokens,
+            cache_write_5m_tokens=self.cache_write_5m_tokens + later.cache_write_5m_tokens,
+            cache_write_1h_tokens=self.cache_write_1h_tokens + later.cache_write_1h_tokens,
+            output_tokens=self.output_tokens + later.output_tokens,
+            thinking_tokens=thinking,
+            web_searches=self.web_searches + later.web_searches,
+        )
 
     @property
     def input_tokens(self) -> int:

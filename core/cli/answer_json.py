@@ -226,6 +226,8 @@ def _step(step: RequestStep) -> dict[str, Any]:
 
 
 def _usage(usage: Usage) -> dict[str, Any]:
+    from core.price_modifiers import modifiers_text
+
     return {
         "fresh_input_tokens": usage.fresh_input_tokens,
         "cache_read_tokens": usage.cache_read_tokens,
@@ -233,7 +235,7 @@ def _usage(usage: Usage) -> dict[str, Any]:
         "cache_write_1h_tokens": usage.cache_write_1h_tokens,
         "output_tokens": usage.output_tokens,
         "thinking_tokens": usage.thinking_tokens,
-        "service_tier": usage.service_tier,
+        "service_tier": modifiers_text(usage),
         "input_tokens": usage.input_tokens,
         "total_tokens": usage.total_tokens,
     }

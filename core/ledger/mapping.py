@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from core.chat import Savings
+from core.chat import Savings, Usage
 from core.ledger import schema
 from core.ledger.admission import Asked
 from core.ledger.limits import resolve
 from core.ledger.models import HoldRequest, NewRequest, Outcome, Rate, RefusedRequest, ReplayedRequest
 from core.ledger.process_identity import ProcessIdentity
 from core.ledger.totals import Row
+from core.price_modifiers import modifiers_text, with_modifiers
 
 _USAGE = (
     "fresh_input_tokens",
@@ -22,7 +23,6 @@ _USAGE = (
     "cache_write_1h_tokens",
     "output_tokens",
     "thinking_tokens",
-    "service_tier",
 )
 CLOSING = (
     "status",
@@ -40,6 +40,7 @@ CLOSING = (
     "error_kind",
     "ended_us",
     *_USAGE,
+    "service_tier",
     "trimmed_tokens",
     "compressed_tokens",
     "trimming_saved_nanodollars",
@@ -193,8 +194,16 @@ def closing(row: Row, outcome: Outcome, status: str, ended_us: int) -> dict[str,
         "error_kind": outcome.error_kind,
         "ended_us": ended_us,
         **{name: getattr(usage, name) if usage else None for name in _USAGE},
+        "service_tier": modifiers_text(usage) if usage else None,
         **saved_columns(outcome.savings),
     }
+
+
+def usage_of(row: Row) -> Usage | None:
+    """Return the usage that ``closing`` wrote; ``None`` where none was reported."""
+    if row["output_tokens"] is None:
+        return None
+    return with_modifiers(Usage(**{name: row[name] for name in _USAGE}), row["service_tier"])
 
 
 def saved_columns(savings: Savings | None) -> dict[str, int | None]:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import and_, bindparam, case, func, literal, select
 
-from core.chat import Savings, ScoreRow, Usage
+from core.chat import Savings, ScoreRow
 from core.ledger import schema
 from core.ledger.admission import standing_of
 from core.ledger.database import begin_reading, driver_of
 from core.ledger.limits import Budget, Limit, LimitUsage, SpendLimit, project_of, window_of
+from core.ledger.mapping import usage_of
 from core.ledger.models import LedgerRow, PausedConversation, ReportKey, ReportRow, Volume
 from core.ledger.operations import local_count
 from core.ledger.sql import Sql
@@ -297,17 +298,6 @@ def _ledger_rows(connection: Connection, query: Any) -> list[LedgerRow]:
 
 
 def ledger_row(row: Row) -> LedgerRow:
-    usage = None
-    if row["output_tokens"] is not None:
-        usage = Usage(
-            fresh_input_tokens=row["fresh_input_tokens"],
-            cache_read_tokens=row["cache_read_tokens"],
-            cache_write_5m_tokens=row["cache_write_5m_tokens"],
-            cache_write_1h_tokens=row["cache_write_1h_tokens"],
-            output_tokens=row["output_tokens"],
-            thinking_tokens=row["thinking_tokens"],
-            service_tier=row["service_tier"],
-        )
     return LedgerRow(
         correlation_id=row["correlation_id"],
         attempt=row["number"],
@@ -331,7 +321,7 @@ def ledger_row(row: Row) -> LedgerRow:
         loaded_nanodollars=row["loaded_nanodollars"],
         marginal_nanodollars=row["marginal_nanodollars"],
         price_version=row["price_version"],
-        usage=usage,
+        usage=usage_of(row),
         latency_ms=row["latency_ms"],
         ttft_ms=row["ttft_ms"],
         error_kind=row["error_kind"],

@@ -46,7 +46,7 @@ Tiers = tuple[Rates, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What a usage's ``service_tier`` says about its price.
+    """What a usage says about its price beside its counts.
 
     ``tier`` is the word under which the table files it, ``None`` for the standard one. ``tenths`` multiplies
     the token prices. ``one_call`` is false where several calls to the model were added up.
@@ -58,32 +58,21 @@ class Terms:
     one_call: bool = True
 
 
-def read_terms(service_tier: str | None) -> Terms | None:
-    """Read the words of ``Usage.service_tier``; ``None`` when one of them has no price that is known.
-
-    The words are joined by ``+``: the provider's tier, then what else changes the price, each as
-    ``name=value``, such as ``standard+geo=us+web_search=2``.
-    """
-    tier: str | None = None
-    tenths, web_searches, one_call = 10, 0, True
-    for word in (service_tier or "").lower().split("+"):
-        name, equals, value = word.partition("=")
-        if not equals or name == "speed":
-            chosen = value if equals else name
-            if not chosen or chosen in _STANDARD:
-                continue
-            if tier is not None:
-                return None  # two at once, such as a fast batch
-            tier = chosen
-        elif name == "geo" and value in _TENTHS_BY_GEO:
-            tenths = _TENTHS_BY_GEO[value]
-        elif name == "web_search" and value.isascii() and value.isdigit() and len(value) <= 9:
-            web_searches = int(value)
-        elif word == "iterations=message":
-            one_call = False
-        else:
-            return None
-    return Terms(tier=tier, tenths=tenths, web_searches=web_searches, one_call=one_call)
+def read_terms(usage: Usage) -> Terms | None:
+    """Return the terms at which ``usage`` is priced; ``None`` when one of them has no price that is known."""
+    service_tier, speed = (word.lower() for word in (usage.service_tier or "", usage.speed or ""))
+    chosen = [word for word in (service_tier, speed) if word and word not in _STANDARD]
+    tenths = 10 if usage.region is None else _TENTHS_BY_GEO.get(usage.region.lower())
+    if len(chosen) > 1 or tenths is None or usage.unpriced_extras:
+        return None  # two tiers at once are such as a fast batch
+    if usage.call_kinds not in ((), ("message",)):
+        return None
+    return Terms(
+        tier=chosen[0] if chosen else None,
+        tenths=tenths,
+        web_searches=usage.web_searches,
+        one_call=not usage.call_kinds,
+    )
 
 
 def cost_nanodollars(tiers: Tiers, usage: Usage, terms: Terms) -> int | None:

@@ -63,6 +63,10 @@ class ModelPrices:
     web_search: Decimal | None
 
 
+_PLAIN = Usage()
+"""A usage at the standard terms."""
+
+
 class _Loaded:
     """What one reading of the overrides gave, and the models compiled with it."""
 
@@ -71,8 +75,8 @@ class _Loaded:
         self.models: dict[tuple[str, str], CompiledModel | None] = {}
         # These lookups are on the way of every request, so answers are kept: those that no date can change, and
         # those that no date can change from now on.
-        self.always: dict[tuple[str, str, str | None], tuple[Tiers, Terms] | None] = {}
-        self.from_now: dict[tuple[str, str, str | None], tuple[Tiers, Terms] | None] = {}
+        self.always: dict[tuple[object, ...], tuple[Tiers, Terms] | None] = {}
+        self.from_now: dict[tuple[object, ...], tuple[Tiers, Terms] | None] = {}
 
 
 class PastRequest(Protocol):
@@ -163,7 +167,7 @@ class PriceTable:
         """
         if side == "local":
             return 0
-        found = self._tiers(self._loaded(), provider, model, at, usage.service_tier)
+        found = self._tiers(self._loaded(), provider, model, at, usage)
         return None if found is None else price_rates.cost_nanodollars(found[0], usage, found[1])
 
     def price(
@@ -178,7 +182,7 @@ class PriceTable:
         names = [name for name in models if name]
         own = [name for name in names if self._is_overridden(state, provider, name)]
         for name in (*own, *(name for name in names if name not in own)):
-            found = self._tiers(state, provider, name, at, usage.service_tier)
+            found = self._tiers(state, provider, name, at, usage)
             cost = None if found is None else price_rates.cost_nanodollars(found[0], usage, found[1])
             if cost is not None:
                 return Priced(nanodollars=cost, version=self._version(name in own, state), model=name)
@@ -204,21 +208,21 @@ class PriceTable:
         provider: str = "anthropic",
         cache_write: CacheWrite | None = None,
         max_output_limit: int | None = None,
-        service_tier: str | None = None,
+        like: Usage | None = None,
         at: datetime | None = None,
     ) -> int | None:
         """Return the most a request can cost in nano-dollars, rounded up; ``None`` is unpriced.
 
         Every input token is priced at the dearest class it can fall in (a cache write only when
         ``cache_write`` says that one is asked for) and every tier up to ``input_tokens`` is considered, so
-        no usage within these counts settles above it at ``service_tier`` (the words of ``Usage.service_tier``;
-        ``None`` is the standard tier). ``max_output_limit`` is the most the model can answer, where known: no
+        no usage within these counts settles above it at the tier, region and server tools of ``like``
+        (``None``: the standard ones). ``max_output_limit`` is the most the model can answer, where known: no
         hold is placed for more.
         """
         if side == "local":
             return 0
         state = self._loaded()
-        found = self._tiers(state, provider, model, at, service_tier)
+        found = self._tiers(state, provider, model, at, like or _PLAIN)
         if found is None:
             return None
         own_limit = self._own_max_output(state, provider, model)
@@ -253,7 +257,7 @@ class PriceTable:
         self, model: str, *, provider: str = "anthropic", at: datetime | None = None
     ) -> tuple[ModelPrices, ...]:
         """Return the standard prices of ``model`` by tier, lowest first; empty where it has none."""
-        found = self._tiers(self._loaded(), provider, model, at, None)
+        found = self._tiers(self._loaded(), provider, model, at, _PLAIN)
         return () if found is None else tuple(_shown(rates) for rates in found[0])
 
     def models(self, *, provider: str = "anthropic") -> tuple[str, ...]:
@@ -290,16 +294,25 @@ class PriceTable:
         return None if found is None else found.max_output_tokens
 
     def _tiers(
-        self, state: _Loaded, provider: str, model: str, at: datetime | None, service_tier: str | None
+        self, state: _Loaded, provider: str, model: str, at: datetime | None, usage: Usage
     ) -> tuple[Tiers, Terms] | None:
-        key = (provider, model, service_tier)
+        key = (
+            provider,
+            model,
+            usage.service_tier,
+            usage.speed,
+            usage.region,
+            usage.web_searches,
+            usage.call_kinds,
+            usage.unpriced_extras,
+        )
         kept = state.from_now if at is None else state.always
         try:
             return kept[key]
         except KeyError:
             pass
         found = self._model(state, provider, model)
-        terms = read_terms(service_tier)
+        terms = read_terms(usage)
         answer: tuple[Tiers, Terms] | None = None
         settled = True
         if found is not None and terms is not None:

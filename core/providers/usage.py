@@ -53,9 +53,7 @@ def anthropic_usage(raw: Any, before: Usage | None = None) -> Usage | None:
     thinking = _count((as_mapping(wire.get("output_tokens_details")) or {}).get("thinking_tokens"))
     if thinking is not None:
         usage = replace(usage, thinking_tokens=thinking)
-    words = _read_words(usage.service_tier)
-    _add_words(words, wire)
-    usage = replace(usage, service_tier=_write_words(words))
+    usage = _with_modifiers(usage, wire)
     return usage if known or before is not None else None
 
 
@@ -77,63 +75,55 @@ def _with_cache_writes(usage: Usage, wire: Mapping[str, Any]) -> Usage:
     return replace(usage, cache_write_5m_tokens=total - one_hour, cache_write_1h_tokens=one_hour)
 
 
-# What a report may say about its price besides the tier, in the order it is written down.
-_TIER = "tier"
 _FREE_SERVER_TOOLS = frozenset({"web_fetch_requests"})
 """A web fetch costs the tokens of what it fetched and nothing more (Anthropic, "Web fetch tool")."""
+_WEB_SEARCHES = "web_search_requests"
+_MOST_SEARCHES = 10**9
 _NEUTRAL_GEOS = frozenset({"global", "not_available"})
 _NO_PLAIN_WORD = re.compile(r"[^a-z0-9_.,:-]+")
 _WORD_CHARACTERS = 64
+_UNNAMED = "unnamed"
 
 
-def _add_words(words: dict[str, str], wire: Mapping[str, Any]) -> None:
+def _with_modifiers(usage: Usage, wire: Mapping[str, Any]) -> Usage:
     """Read what else a report says about its price. What is not known here stays: it makes a row unpriced."""
+    found: dict[str, Any] = {}
     tier, speed, geo = wire.get("service_tier"), wire.get("speed"), wire.get("inference_geo")
     if isinstance(tier, str):
-        words[_TIER] = _plain(tier)
+        found["service_tier"] = _plain(tier) or None
     if isinstance(speed, str):
-        words["speed"] = "" if speed == "standard" else _plain(speed)
+        found["speed"] = None if speed == "standard" else _plain(speed) or None
     if isinstance(geo, str):
-        words["geo"] = "" if geo in _NEUTRAL_GEOS else _plain(geo)
+        found["region"] = None if geo in _NEUTRAL_GEOS else _plain(geo) or None
+    extras = {name: value for name, _, value in (extra.partition("=") for extra in usage.unpriced_extras)}
     for name, value in (as_mapping(wire.get("server_tool_use")) or {}).items():
-        if name not in _FREE_SERVER_TOOLS and (count := _count(value)) is not None:
-            word = "web_search" if name == "web_search_requests" else f"tool_{_plain(str(name))}"
-            words[word] = str(count) if count else ""
+        count = _count(value)
+        if count is None or name in _FREE_SERVER_TOOLS:
+            continue
+        if name == _WEB_SEARCHES and count < _MOST_SEARCHES:
+            found["web_searches"] = count
+        else:
+            extras[f"tool_{_plain(str(name))}"] = str(count) if count else ""
     iterations: object = wire.get("iterations")
     if isinstance(iterations, list | tuple):
-        words["iterations"] = _kinds(cast("Sequence[object]", iterations))
+        found["call_kinds"] = _kinds(cast("Sequence[object]", iterations))
     credit = as_mapping((as_mapping(wire.get("fallback_credit")) or {}).get("status"))
     if credit is not None:
         redeemed = credit.get("type") != "not_applied"
-        words["fallback_credit"] = _plain(str(credit.get("type"))) if redeemed else ""
+        extras["fallback_credit"] = _plain(str(credit.get("type"))) or _UNNAMED if redeemed else ""
+    found["unpriced_extras"] = tuple(sorted(f"{name}={value}" for name, value in extras.items() if value))
+    return replace(usage, **found)
 
 
-def _kinds(iterations: Sequence[object]) -> str:
-    """Name the kinds of calls behind one answer; empty for a single one of the model itself.
+def _kinds(iterations: Sequence[object]) -> tuple[str, ...]:
+    """Name the kinds of calls behind one answer; none for a single one of the model itself.
 
     Several calls of the model are added up in the report's own counts; those of other kinds (compaction, an
     advisor, a fallback model) are not, or have another model's price.
     """
-    kinds = sorted({_plain(str((as_mapping(entry) or {}).get("type"))) for entry in iterations})
-    return "" if len(iterations) < 2 and kinds in ([], ["message"]) else ",".join(kinds)
-
-
-def _read_words(service_tier: str | None) -> dict[str, str]:
-    words: dict[str, str] = {}
-    for word in (service_tier or "").split("+"):
-        name, equals, value = word.partition("=")
-        if equals:
-            words[name] = value
-        elif name:
-            words[_TIER] = name
-    return words
-
-
-def _write_words(words: Mapping[str, str]) -> str | None:
-    """Write the tier, then the rest in one fixed order, so that equal terms are equal text."""
-    rest = sorted((name, value) for name, value in words.items() if value and name != _TIER)
-    written = [words[_TIER]] if words.get(_TIER) else []
-    return "+".join([*written, *(f"{name}={value}" for name, value in rest)]) or None
+    named = (_plain(str((as_mapping(entry) or {}).get("type"))) for entry in iterations)
+    kinds = sorted({name.replace(",", "_") or _UNNAMED for name in named})
+    return () if len(iterations) < 2 and kinds in ([], ["message"]) else tuple(kinds)
 
 
 def _plain(text: str) -> str:
@@ -145,7 +135,7 @@ def openai_usage(raw: Any) -> Usage | None:
 
     ``prompt_tokens`` includes cached ones and those written to the cache, so they are taken out of the fresh
     count. That wire has one class of cache writes; it stands with the 5-minute ones. Predicted tokens that were
-    rejected are inside ``completion_tokens``. Audio has prices of its own, so it is named in the service tier.
+    rejected are inside ``completion_tokens``. Audio has prices of its own, so it is an unpriced extra.
     """
     wire = as_mapping(raw)
     if wire is None:
@@ -165,7 +155,7 @@ def openai_usage(raw: Any) -> Usage | None:
         cache_write_5m_tokens=written,
         output_tokens=output or 0,
         thinking_tokens=_count(of_output.get("reasoning_tokens")),
-        service_tier=f"audio={audio}" if audio else None,
+        unpriced_extras=(f"audio={audio}",) if audio else (),
     )
 
 

@@ -33,9 +33,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from core.chat import ChatResult
+from core.chat import ChatResult, Usage
 from core.errors import DuplicateRequest
 from core.ledger.process_identity import ProcessIdentity, current_process, is_alive
+from core.price_modifiers import split_service_tier
 from core.routing.waiting import finish
 
 if TYPE_CHECKING:
@@ -104,9 +105,10 @@ def _read(kind: Any, value: Any) -> Any:
 def _read_dataclass(kind: type[Any], values: dict[str, Any]) -> Any:
     known = {name: _read(hint, values[name]) for name, hint in _fields(kind).items() if name in values}
     try:
-        return kind(**known)
+        read = kind(**known)
     except TypeError as error:  # a field without a default is missing
         raise ValueError(f"{kind.__name__} was written in another shape") from error
+    return split_service_tier(read) if isinstance(read, Usage) else read
 
 
 log = logging.getLogger(__name__)

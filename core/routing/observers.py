@@ -10,7 +10,6 @@ from core.errors import SignalboxError
 from core.ledger.models import Outcome
 from core.pricing.money import format_cost
 from core.routing.request_run import Attempt, RequestRun
-from core.routing.settlement import sum_of_usage
 from core.telemetry.records import RequestRecord, RequestStatus
 
 if TYPE_CHECKING:
@@ -108,6 +107,9 @@ def _record(
 ) -> RequestRecord:
     decision = result.decision if result is not None else run.decision
     economy = decision.economy if decision is not None else None
+    usage = result.usage if result is not None else None
+    if run.earlier_usage is not None:
+        usage = run.earlier_usage if usage is None else run.earlier_usage + usage
     kinds = [step.kind for step in run.steps]
     return RequestRecord(
         correlation_id=run.correlation_id,
@@ -121,7 +123,7 @@ def _record(
         rule=decision.rule if decision is not None else None,
         error_kind=error.kind if error is not None else None,
         finish_reason=result.finish_reason if result is not None and status == "done" else None,
-        usage=sum_of_usage(run.earlier_usage, result.usage if result is not None else None),
+        usage=usage,
         cost_nanodollars=result.cost_nanodollars if result is not None else 0,
         loaded_nanodollars=result.loaded_nanodollars if result is not None else None,
         unresolved_nanodollars=result.unresolved_nanodollars

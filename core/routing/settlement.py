@@ -155,7 +155,10 @@ class Settlement:
             used_tokens=outcome.usage.total_tokens if outcome.usage is not None else None,
             may_have_billed=outcome.may_have_billed,
         )
-        run.earlier_usage = sum_of_usage(run.earlier_usage, outcome.usage)
+        if outcome.usage is not None:
+            run.earlier_usage = (
+                outcome.usage if run.earlier_usage is None else run.earlier_usage + outcome.usage
+            )
         if resolution.cost_nanodollars is None:
             run.unresolved_nanodollars += resolution.counted_nanodollars
         else:
@@ -185,16 +188,3 @@ def _arrived_tokens(answer: ResponseBuffer, bytes_per_token: int = BYTES_PER_ARR
     arrived = answer.hidden_output_bytes + len(answer.text.encode("utf-8", "replace"))
     arrived += sum(len(call.arguments_json.encode("utf-8", "replace")) for call in answer.tool_calls)
     return -(-arrived // bytes_per_token)
-
-
-def sum_of_usage(first: Usage | None, second: Usage | None) -> Usage | None:
-    if first is None or second is None:
-        return first or second
-    return dataclasses.replace(
-        second,
-        fresh_input_tokens=first.fresh_input_tokens + second.fresh_input_tokens,
-        cache_read_tokens=first.cache_read_tokens + second.cache_read_tokens,
-        cache_write_5m_tokens=first.cache_write_5m_tokens + second.cache_write_5m_tokens,
-        cache_write_1h_tokens=first.cache_write_1h_tokens + second.cache_write_1h_tokens,
-        output_tokens=first.output_tokens + second.output_tokens,
-    )

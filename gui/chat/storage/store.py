@@ -36,6 +36,7 @@ from core.chat import (
     ToolCall,
     Usage,
 )
+from core.price_modifiers import split_service_tier
 from gui.chat.storage.file import IN_MEMORY, StoreTrouble, open_file, transaction, trouble
 from gui.chat.storage.models import (
     Attachment,
@@ -101,6 +102,13 @@ def _maybe(kind: type[T], values: object) -> T | None:
         return None
 
 
+def _usage(values: dict[str, Any]) -> Usage:
+    fields = _known(Usage, values)
+    for name in ("call_kinds", "unpriced_extras"):
+        fields[name] = tuple(fields.get(name, ()))
+    return split_service_tier(Usage(**fields))
+
+
 def _cache(values: object) -> CachePlan | None:
     plan = _maybe(CachePlan, values)
     if plan is None or plan.marks is None:
@@ -134,7 +142,7 @@ def result_from_json(text: str | None, answer: str) -> ChatResult | None:
         usage = values["usage"]
         fields["text"] = answer
         fields["decision"] = decision
-        fields["usage"] = None if usage is None else Usage(**_known(Usage, usage))
+        fields["usage"] = None if usage is None else _usage(usage)
         fields["tool_calls"] = tuple(ToolCall(**_known(ToolCall, item)) for item in values["tool_calls"])
         fields["dropped"] = tuple(values.get("dropped", ()))
         fields["steps"] = tuple(

@@ -28,7 +28,8 @@ usages = st.builds(
     cache_write_5m_tokens=tokens,
     cache_write_1h_tokens=tokens,
     output_tokens=tokens,
-    service_tier=st.sampled_from([None, "standard", "standard+geo=us", "batch"]),
+    service_tier=st.sampled_from([None, "standard", "batch"]),
+    region=st.sampled_from([None, "us"]),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,17 +30,18 @@ MODELS = [
 CLAUDE = [model for provider, model in MODELS if provider == "anthropic"]
 MARKS: list[CacheWrite | None] = [None, "5m", "1h"]
 # What the request can ask for, or what can be added without being asked.
-TERMS = [
-    None,
-    "standard",
-    "batch",
-    "speed=fast",
-    "flex",
-    "priority",
-    "geo=us",
-    "batch+geo=us",
-    "standard+speed=fast+geo=us",
-    "standard+web_search=3",
+TERMS: list[dict[str, Any]] = [
+    {},
+    {"service_tier": "standard"},
+    {"service_tier": "batch"},
+    {"speed": "fast"},
+    {"service_tier": "flex"},
+    {"service_tier": "priority"},
+    {"region": "us"},
+    {"service_tier": "batch", "region": "us"},
+    {"service_tier": "standard", "speed": "fast", "region": "us"},
+    {"service_tier": "batch", "speed": "fast"},
+    {"service_tier": "standard", "web_searches": 3},
 ]
 tokens = st.integers(0, 3) | st.integers(0, 2_000_000) | st.sampled_from([100_000, 200_001, 272_001])
 
@@ -58,13 +60,6 @@ def counts(draw: st.DrawFn, mark: CacheWrite | None) -> Usage:
     )
 
 
-def with_terms(usage: Usage, terms: str | None) -> Usage:
-    return Usage(
-        **{name: getattr(usage, name) for name in Usage.__dataclass_fields__ if name != "service_tier"},
-        service_tier=terms,
-    )
-
-
 @given(
     model=st.sampled_from(MODELS),
     mark=st.sampled_from(MARKS),
@@ -76,13 +71,13 @@ def with_terms(usage: Usage, terms: str | None) -> Usage:
 def test_no_usage_within_the_counts_settles_above_its_hold(
     model: tuple[str, str],
     mark: CacheWrite | None,
-    terms: str | None,
+    terms: dict[str, Any],
     spare: tuple[int, int],
     at: datetime,
     data: st.DataObject,
 ) -> None:
     provider, name = model
-    usage = with_terms(data.draw(counts(mark)), terms)
+    usage = replace(data.draw(counts(mark)), **terms)
     cost = TABLE.cost_nanodollars(name, usage, provider=provider, at=at)
     held = TABLE.worst_case_nanodollars(
         name,
@@ -90,7 +85,7 @@ def test_no_usage_within_the_counts_settles_above_its_hold(
         usage.output_tokens + spare[1],
         provider=provider,
         cache_write=mark,
-        service_tier=terms,
+        like=usage,
         at=at,
     )
     assert (cost is None) == (held is None)
@@ -102,7 +97,7 @@ def test_a_batch_settles_within_the_standard_hold(
     model: str, mark: CacheWrite | None, data: st.DataObject
 ) -> None:
     """What the provider makes cheaper by itself needs no hold of its own."""
-    usage = with_terms(data.draw(counts(mark)), "batch")
+    usage = replace(data.draw(counts(mark)), service_tier="batch")
     cost = TABLE.cost_nanodollars(model, usage, at=AT)
     held = TABLE.worst_case_nanodollars(
         model, usage.input_tokens, usage.output_tokens, cache_write=mark, at=AT
@@ -111,21 +106,30 @@ def test_a_batch_settles_within_the_standard_hold(
     assert cost is None or cost <= held
 
 
-@pytest.mark.parametrize("terms", ["priority", "flex", "geo=moon", "tool_code_execution=1", "a-new-tier"])
-def test_a_tier_nobody_asked_for_and_nobody_has_a_price_for_stays_at_its_hold(terms: str) -> None:
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"service_tier": "priority"},
+        {"service_tier": "flex"},
+        {"service_tier": "a-new-tier"},
+        {"speed": "slow"},
+        {"region": "moon"},
+        {"call_kinds": ("compaction", "message")},
+        {"unpriced_extras": ("tool_code_execution=1",)},
+    ],
+)
+def test_a_tier_nobody_asked_for_and_nobody_has_a_price_for_stays_at_its_hold(terms: dict[str, Any]) -> None:
     """Unpriced, so the ledger keeps the row *unresolved*: counted at its hold until it is settled by hand."""
-    usage = Usage(fresh_input_tokens=10, output_tokens=10, service_tier=terms)
+    usage = Usage(fresh_input_tokens=10, output_tokens=10, **terms)
     assert TABLE.cost_nanodollars("claude-sonnet-4-6", usage, at=AT) is None
 
 
 def test_a_place_that_a_workspace_adds_is_in_the_hold_once_it_is_known() -> None:
-    """A tenth more than a standard hold: the words of the last answer's usage are what the next hold takes."""
-    usage = Usage(fresh_input_tokens=1000, output_tokens=1000, service_tier="standard+geo=us")
+    """A tenth more than a standard hold: the last answer's usage is what the next hold takes its terms from."""
+    usage = Usage(fresh_input_tokens=1000, output_tokens=1000, service_tier="standard", region="us")
     cost = TABLE.cost_nanodollars("claude-sonnet-4-6", usage, at=AT)
     standard = TABLE.worst_case_nanodollars("claude-sonnet-4-6", 1000, 1000, at=AT)
-    learnt = TABLE.worst_case_nanodollars(
-        "claude-sonnet-4-6", 1000, 1000, service_tier=usage.service_tier, at=AT
-    )
+    learnt = TABLE.worst_case_nanodollars("claude-sonnet-4-6", 1000, 1000, like=usage, at=AT)
     assert (standard, cost, learnt) == (18_000_000, 19_800_000, 19_800_000)
 
 

@@ -18,7 +18,7 @@ from core.chat import ProviderEvent, TextDelta, Usage, UsageReported
 from core.errors import SignalboxError, Unavailable
 from core.providers import AnswerCollector, sse
 from core.providers.anthropic_stream import AnthropicReader
-from core.providers.failures import Endpoint
+from core.providers.errors import Endpoint
 from core.providers.openai_stream import OpenAIReader
 from core.providers.sse import AnswerStream, EventStreamParser, WireReader
 from tests.support.anthropic_server import sse as anthropic_event
@@ -37,7 +37,7 @@ ENDPOINT = Endpoint(
 
 def events_of(*chunks: bytes, max_event_bytes: int = sse.MAX_EVENT_BYTES) -> list[Event]:
     parser = EventStreamParser(max_event_bytes)
-    return [tuple(event) for one in chunks for event in parser.feed(one)]
+    return [(event.name, event.data) for one in chunks for event in parser.feed(one)]
 
 
 def cut(stream: bytes, places: Iterable[int]) -> list[bytes]:

@@ -35,7 +35,9 @@ async def test_holds_of_another_host_are_resolved_once_they_have_run_out(
     books = LedgerService(lambda: settings, home, Scoreboard(), lambda: None)
     await books.open()
     with monkeypatch.context() as patched:
-        patched.setattr(operations, "current_process", lambda: ProcessIdentity("another container", 7, "then"))
+        patched.setattr(
+            operations, "current_process", lambda: ProcessIdentity("another container", 7, "then")
+        )
         elsewhere = Ledger(None, home)
         await elsewhere.open()
     old, young, own = began(timedelta(hours=2)), began(timedelta(minutes=5)), began(timedelta(hours=2))
