@@ -158,9 +158,9 @@ class Usage:
 
     The rest changes the price, in the provider's own words. ``service_tier`` is ``standard``, ``batch``,
     ``priority`` or whatever it is called; ``speed`` is ``None`` at the standard one, ``region`` where a place has
-    no price of its own. ``call_kinds`` names the calls to models behind one answer, where that was not a single one of
-    the model itself. ``unpriced_extras`` are ``name=value`` of what else was billed and has no price that is known
-    here, such as ``tool_code_execution=1``: with one of them a usage is unpriced.
+    no price of its own. ``call_kinds`` names the calls to models behind one answer, where that was not a single
+    one of the model itself. ``unpriced_extras`` are ``name=value`` of what else was billed and has no price that
+    is known here, such as ``tool_code_execution=1``: with one of them a usage is unpriced.
     """
 
     fresh_input_tokens: int = 0
