@@ -65,11 +65,12 @@ class AnthropicReader:
     def __init__(self, model: str, endpoint: Endpoint) -> None:
         self._model = model
         self._endpoint = endpoint
+        self.is_ending = False
+        self.is_complete = False
         self._usage: Usage | None = None
         self._stop_reason: str | None = None
         self._explanation = ""
         self._answered = False
-        self._stopped = False
         self._text = TextJoiner()
         self._calls: dict[int, int] = {}
         self._arguments: dict[int, TextJoiner] = {}
@@ -77,14 +78,6 @@ class AnthropicReader:
         self._thought_bytes: dict[int, int] = {}
         self._uncounted: set[int] = set()
         """Blocks of output whose size can't be told from what arrived."""
-
-    @property
-    def is_ending(self) -> bool:
-        return self._stop_reason is not None
-
-    @property
-    def is_complete(self) -> bool:
-        return self._stopped
 
     def read(self, event: ServerSentEvent) -> list[ProviderEvent]:
         """Return what one event means; unknown kinds mean nothing (the wire may grow)."""
@@ -110,7 +103,7 @@ class AnthropicReader:
         if kind == "ping":
             return [self._progress(0)]
         if kind == "message_stop":
-            self._stopped = True
+            self.is_complete = True
         elif kind == "error":
             raise decode_error(event.data)
         return []
@@ -129,7 +122,7 @@ class AnthropicReader:
             events.extend(self._block_end(index))
         self._end_of_message(message.get("stop_reason"), message.get("stop_details"))
         events.extend(self._report(message.get("usage"), final=True))
-        self._stopped = True
+        self.is_complete = True
         return events
 
     def last_events(self) -> list[ProviderEvent]:
@@ -143,7 +136,7 @@ class AnthropicReader:
             Unavailable: the stream ended before the message did.
             ContentRefused: the model declined before it had said anything.
         """
-        if self._stop_reason is None and not self._stopped:
+        if not self.is_ending and not self.is_complete:
             raise broken_off(self._endpoint, "the message has no end")
         finish = _FINISH.get(self._stop_reason or "", "unknown")
         if finish == "refusal" and not self._answered:
@@ -239,4 +232,5 @@ class AnthropicReader:
     def _end_of_message(self, reason: Any, details: Any) -> None:
         if isinstance(reason, str) and reason:
             self._stop_reason = reason
+            self.is_ending = True
         self._explanation = str((as_mapping(details) or {}).get("explanation") or "")

@@ -21,7 +21,7 @@ from core.chat import (
 )
 from core.providers.errors import Endpoint, broken_off
 from core.providers.sse import ErrorEvent, ServerSentEvent, decode_anything, decode_error, decode_json
-from core.providers.usage import openai_usage
+from core.providers.usage import has_counts, openai_usage
 from core.providers.wire_text import TextJoiner, valid_text
 
 _FINISH: Mapping[str, FinishReason] = {
@@ -93,10 +93,12 @@ class OpenAIReader:
     def __init__(self, model: str, endpoint: Endpoint) -> None:
         self._model = model
         self._endpoint = endpoint
+        self.is_ending = False
+        self.is_complete = False
         self._finish: str | None = None
         self._refused = False
-        self._complete = False
-        self._usage: Usage | None = None
+        self._newest_usage: Mapping[str, Any] | None = None
+        """Not read yet: with each chunk there may be one, and few of them are told."""
         self._reported: Usage | None = None
         self._chunks = 0
         self._text = TextJoiner()
@@ -104,18 +106,10 @@ class OpenAIReader:
         self._call_at: dict[int, _Call] = {}
         """The call that an index of the wire means now."""
 
-    @property
-    def is_ending(self) -> bool:
-        return self._finish is not None
-
-    @property
-    def is_complete(self) -> bool:
-        return self._complete
-
     def read(self, event: ServerSentEvent) -> list[ProviderEvent]:
         """Return what one chunk means."""
         if event.data.startswith(_DONE):
-            self._complete = True
+            self.is_complete = True
             return []
         if event.name == b"error":
             raise decode_error(event.data)
@@ -169,20 +163,22 @@ class OpenAIReader:
                 self._read_delta(delta, events)
             if isinstance(choice.finish_reason, str) and choice.finish_reason:
                 self._finish = choice.finish_reason
-        usage = openai_usage(chunk.usage)
-        if usage is not None:
-            self._usage = usage
+                self.is_ending = True
+        if has_counts(chunk.usage):
+            self._newest_usage = chunk.usage
             if not choices or self._reported is None or self._chunks % USAGE_EVERY_CHUNKS == 0:
                 self._report(events)
             # vLLM and llama.cpp send the whole count last, in a chunk of its own.
-            self._complete = self._complete or (self._finish is not None and not choices)
+            self.is_complete = self.is_complete or (self.is_ending and not choices)
         self._chunks += 1
         return events
 
     def _report(self, events: list[ProviderEvent]) -> None:
-        if self._usage is not None and self._usage != self._reported:
-            self._reported = self._usage
-            events.append(UsageReported(self._usage))
+        usage = openai_usage(self._newest_usage)
+        self._newest_usage = None
+        if usage is not None and usage != self._reported:
+            self._reported = usage
+            events.append(UsageReported(usage))
 
     def _read_delta(self, delta: _Delta, events: list[ProviderEvent]) -> None:
         content = delta.content

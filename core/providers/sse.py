@@ -143,29 +143,29 @@ class EventStreamParser:
                 return events
             if len(line) > self._max_bytes:
                 self._overflow()
+            elif line.startswith(b"data:"):
+                self._add(line[5:])
             elif line:
                 self._field(line)
             else:
-                self._dispatch(events)
+                if self._data_bytes:
+                    events.append(ServerSentEvent(self._name, b"\n".join(self._data)))
+                self._name, self._data, self._data_bytes = b"", [], 0
         self._keep(rest)
         return events
 
-    def _dispatch(self, events: list[ServerSentEvent]) -> None:
-        data = self._data
-        if self._data_bytes:
-            events.append(ServerSentEvent(self._name, data[0] if len(data) == 1 else b"\n".join(data)))
-        self._name, self._data, self._data_bytes = b"", [], 0
-
     def _field(self, line: bytes) -> None:
         name, _, value = line.partition(b":")
-        if name not in (b"data", b"event", b"error"):
-            return
-        value = value.removeprefix(b" ")
         if name == b"event":
-            self._name = value
-            return
-        if name == b"error":
+            self._name = value.removeprefix(b" ")
+        elif name == b"error":
             self._name = name
+            self._add(value)
+        elif name == b"data":  # the word alone
+            self._add(value)
+
+    def _add(self, value: bytes) -> None:
+        value = value.removeprefix(b" ")
         self._data.append(value)
         self._data_bytes += len(value)
         if self._data_bytes + len(self._data) > self._max_bytes:
@@ -216,15 +216,10 @@ def decode_anything(data: bytes) -> Any:
 class WireReader(Protocol):
     """What the events of one wire mean. One reader reads one answer."""
 
-    @property
-    def is_ending(self) -> bool:
-        """Whether the answer is whole; its usage may still come."""
-        ...
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether nothing that matters can follow."""
-        ...
+    is_ending: bool
+    """The answer is whole; its usage may still come."""
+    is_complete: bool
+    """Nothing that matters can follow."""
 
     def read(self, event: ServerSentEvent) -> list[ProviderEvent]:
         """Return what an event means.
@@ -304,7 +299,7 @@ class AnswerStream:
             self._over = True
             await self._drain()
             return
-        chunk = await self._next_chunk()
+        chunk = await (self._tail_chunk() if reader.is_ending else anext(self._chunks, None))
         if chunk is None:
             self._over = True
             if parser.kind == "json" and not parser.too_long:
@@ -322,10 +317,8 @@ class AnswerStream:
         if parser.kind == "page":
             raise is_a_web_page(self._endpoint)
 
-    async def _next_chunk(self) -> bytes | None:
-        """Return the next bytes, ``None`` at the end: also of an answer that is whole, when its body breaks off."""
-        if not self._reader.is_ending:
-            return await anext(self._chunks, None)
+    async def _tail_chunk(self) -> bytes | None:
+        """Return the next bytes behind a whole answer; ``None`` also where they break off, or do not come."""
         if self._tail_until is None:
             self._tail_until = asyncio.get_running_loop().time() + TAIL_TIMEOUT_S
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 from core.chat import Usage
 
@@ -19,7 +19,7 @@ MOST_TOKENS = 2**40
 
 def as_mapping(value: Any) -> Mapping[str, Any] | None:
     """Return a wire object (a mapping, or an SDK model with its unknown fields) as a mapping, else ``None``."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict | Mapping):  # a dict is told at once, other mappings are looked up
         return cast("Mapping[str, Any]", value)
     dump = getattr(value, "to_dict", None)
     return None if dump is None else as_mapping(dump())
@@ -130,6 +130,14 @@ def _plain(text: str) -> str:
     return _NO_PLAIN_WORD.sub("_", text.strip().lower())[:_WORD_CHARACTERS]
 
 
+def has_counts(raw: Any) -> TypeGuard[Mapping[str, Any]]:
+    """Whether a report on the OpenAI wire counts anything: what ``openai_usage`` makes a usage of."""
+    return isinstance(raw, dict | Mapping) and (
+        _count(cast("Mapping[str, Any]", raw).get("completion_tokens")) is not None
+        or _count(cast("Mapping[str, Any]", raw).get("prompt_tokens")) is not None
+    )
+
+
 def openai_usage(raw: Any) -> Usage | None:
     """Return the usage of one report on the OpenAI wire, or ``None`` when ``raw`` holds none.
 
@@ -138,11 +146,9 @@ def openai_usage(raw: Any) -> Usage | None:
     rejected are inside ``completion_tokens``. Audio has prices of its own, so it is an unpriced extra.
     """
     wire = as_mapping(raw)
-    if wire is None:
+    if wire is None or not has_counts(wire):
         return None
     prompt, output = _count(wire.get("prompt_tokens")), _count(wire.get("completion_tokens"))
-    if prompt is None and output is None:
-        return None
     total = prompt or 0
     of_prompt = as_mapping(wire.get("prompt_tokens_details")) or {}
     of_output = as_mapping(wire.get("completion_tokens_details")) or {}
