@@ -35,7 +35,7 @@ from core.errors import (
 )
 from core.router_core import RouterCore
 from core.settings import SettingsStore
-from tests.support.anthropic_server import Fault, Says, refusal, sse
+from tests.support.anthropic_server import Fault, Says, error_body, refusal, sse
 from tests.support.openai_server import TOO_LONG, Streams, vllm_error
 from tests.support.two_sides import TwoSides, two_sides
 from tests.support.wire_server import Raw, Received
@@ -202,8 +202,9 @@ async def test_after_the_first_token_the_text_is_kept_and_nothing_falls_back(hom
         assert await spent(sides) == (row.counted_nanodollars, 0)
 
 
-async def test_a_break_after_the_final_usage_costs_exactly_that(home: Path) -> None:
-    """The message's end is missing, its bill is not."""
+@pytest.mark.parametrize("told", [False, True], ids=["cut", "an error is told"])
+async def test_what_breaks_after_the_final_usage_costs_exactly_that(home: Path, told: bool) -> None:
+    """A connection that is lost behind the reason of the end takes nothing from the answer; an error does."""
     async with two_sides(home) as sides:
         usage = {"input_tokens": 20, "output_tokens": 1}
         model = "claude-sonnet-4-6-20260501"
@@ -213,11 +214,13 @@ async def test_a_break_after_the_final_usage_costs_exactly_that(home: Path) -> N
             sse("content_block_start", {"index": 0, "content_block": {"type": "text", "text": "Hello"}}),
             sse("message_delta", {"delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 1}}),
         )
+        if told:
+            chunks += (sse("error", error_body("api_error", "Internal server error")),)
         sides.api.replies.append(Raw(chunks=chunks, cut=True))
         end = last(await sides.events(HARD))
-        assert isinstance(end, Failed)
+        assert isinstance(end, Failed if told else Finished)
         (row,) = await sides.core.recent()
-        assert (row.status, row.state) == ("failed", "settled")
+        assert (row.status, row.state) == ("failed" if told else "done", "settled")
         assert row.cost_nanodollars == row.counted_nanodollars == 20 * 3_000 + 1 * 15_000
 
 
