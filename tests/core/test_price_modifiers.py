@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.chat import Usage
@@ -109,11 +109,13 @@ MODIFIED = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(usage=MODIFIED)
 def test_fields_come_back_from_their_text(usage: Usage) -> None:
     assert with_modifiers(Usage(), modifiers_text(usage)) == usage
 
 
+@settings(deadline=None)
 @given(text=st.text(alphabet="ab=+,12", max_size=20))
 def test_any_text_is_read_without_losing_a_word(text: str) -> None:
     usage = with_modifiers(Usage(), text)
@@ -138,6 +140,7 @@ WIRE = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(reports=st.lists(WIRE, min_size=1, max_size=3))
 def test_whatever_a_provider_reports_comes_back_from_the_ledgers_text(reports: list[dict[str, Any]]) -> None:
     usage: Usage | None = None
@@ -186,6 +189,7 @@ def test_answers_and_conversations_of_a_released_version_are_read(
         assert result.usage == usage
 
 
+@settings(deadline=None)
 @given(usage=MODIFIED)
 def test_answers_and_conversations_of_this_version_are_read(usage: Usage) -> None:
     result = replace(FULL, usage=usage)
@@ -203,6 +207,7 @@ def test_a_tier_of_this_version_is_left_alone() -> None:
 # -- what two attempts took in all ------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(first=MODIFIED, second=MODIFIED, counts=st.lists(st.integers(0, 2**40), min_size=10, max_size=10))
 def test_a_sum_counts_every_token_once(first: Usage, second: Usage, counts: list[int]) -> None:
     names = (

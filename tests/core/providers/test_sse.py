@@ -82,12 +82,14 @@ FIELDS = st.sampled_from(
 LINES = st.tuples(FIELDS, st.binary(max_size=6), st.sampled_from([b"\n", b"\r", b"\r\n"])).map(b"".join)
 
 
+@settings(deadline=None)
 @given(lines=st.lists(LINES, max_size=20), places=st.lists(st.integers(0, 10_000), max_size=40))
 def test_cuts_change_nothing(lines: list[bytes], places: list[int]) -> None:
     stream = b"".join(lines)
     assert events_of(*cut(stream, places)) == events_of(stream)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=10))
 def test_any_bytes_are_read_alike_cut_or_not(stream: bytes, places: list[int]) -> None:
     whole, parts = EventStreamParser(64), EventStreamParser(64)
@@ -285,6 +287,7 @@ def test_noise_cuts_line_ends_and_escapes_change_nothing(
 
 
 @pytest.mark.parametrize(("through", "parts"), WIRES)
+@settings(deadline=None)
 @given(
     pieces=st.lists(st.text(alphabet="a🚀é", min_size=1, max_size=6), min_size=1, max_size=3),
     places=st.lists(st.integers(0, 40), max_size=6),
