@@ -370,8 +370,8 @@ def left_by_a_dead_process(home: Path, key: str, clock: Clock) -> None:
     program = """if True:
         import asyncio, os, sys
         from pathlib import Path
-        from core.routing.idempotency_store import KeptAnswers
-        kept = KeptAnswers(Path(sys.argv[1]), lambda: 86400.0, clock=lambda: float(sys.argv[3]))
+        from core.routing.idempotency_store import IdempotencyStore
+        kept = IdempotencyStore(Path(sys.argv[1]), lambda: 86400.0, clock=lambda: float(sys.argv[3]))
         asyncio.run(kept.claim(sys.argv[2], "asked", "the one that died"))
         os._exit(1)
     """
