@@ -11,13 +11,8 @@
         await ledger.settle(record.correlation_id, outcome)
 
 Limits hold across processes: checking and holding are one transaction that no other writer overlaps.
-Importing this module does not import SQLAlchemy; opening a ledger does, on a thread of its own.
-
-What can be asked of a ledger without changing it.
-
-A ledger that is open: its database, the writer's thread and the reading ones.
-
-A route decision as the ledger keeps it: JSON of what differs from the defaults, and nothing of the prompt.
+Importing this module does not import SQLAlchemy (about 0.2 s); opening a ledger does, on a thread of its own.
+That is why what needs it is imported inside the methods.
 """
 
 from __future__ import annotations
@@ -77,7 +72,7 @@ if TYPE_CHECKING:
 
     from core.ledger.audit import AuditEntry, AuditHead, AuditReport
     from core.ledger.mapping import Beginning, Moment
-    from core.ledger.operations import CorrectingStore
+    from core.ledger.operations import LedgerOperations
     from core.ledger.queries import UsageQueries
 
 
@@ -93,14 +88,24 @@ class Opened:
     """What there is while a ledger is open. ``quick`` is for small reads, where the database allows them."""
 
     engine: Engine
-    store: CorrectingStore
+    store: LedgerOperations
     standings: UsageQueries
     writer: Writer
     quick: QuickReader | None
 
 
-class OpenedLedger:
-    """Opens and closes a ledger, and runs what others ask of it on the right thread. ``Ledger`` is its face."""
+_NEVER_SENT = Outcome(status="stopped", may_have_billed=False)
+_REPRICE_PORTION = 200
+"""Rows that are priced in one transaction, so that requests between them need not wait long."""
+
+
+class Ledger:
+    """One ledger. Methods are called from the core's loop; several processes may share one ledger.
+
+    ``url`` of ``None`` is an SQLite file in ``home``. ``clock`` tells the user's local time with its zone: days
+    and months are the user's. A request belongs to the day it began on by that clock, so a clock set back
+    counts each request once, on one day or the other, and loses none.
+    """
 
     def __init__(self, url: str | None, home: Path, *, clock: Callable[[], datetime] = local_now) -> None:
         self._url = url
@@ -108,6 +113,10 @@ class OpenedLedger:
         self._clock = clock
         self._opened: Opened | None = None
         self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="signalbox-ledger-read")
+        self._doubtful: dict[str, Callable[[Connection], bool]] = {}
+        """Switches whose commit was not answered: whether they are in the ledger is asked when they are settled."""
+
+    # ------------------------------------------------------------------ opening and closing
 
     @property
     def path(self) -> Path | None:
@@ -134,10 +143,10 @@ class OpenedLedger:
 
     def _open(self) -> Opened:
         engine = database.open_engine(self._url, self._home)
-        from core.ledger.operations import CorrectingStore
+        from core.ledger.operations import LedgerOperations
         from core.ledger.queries import UsageQueries
 
-        store, path = CorrectingStore(engine.dialect), self.path
+        store, path = LedgerOperations(engine.dialect), self.path
         return Opened(
             engine,
             store,
@@ -171,232 +180,6 @@ class OpenedLedger:
             return await self._in_thread(partial(database.set_aside, path))
         except OSError as error:
             raise database.explain(error, path) from error
-
-    async def _write(
-        self,
-        change: Callable[[CorrectingStore, Connection], T],
-        *,
-        durable: bool = True,
-        rehearsal: bool = False,
-    ) -> T:
-        """Run one change in the writer's thread. Being cancelled does not undo it."""
-        opened = self._require()
-        store = opened.store
-        operation = Operation(
-            lambda connection: change(store, connection), durable=durable, rehearsal=rehearsal
-        )
-        return await self._answer(opened, operation)
-
-    async def _answer(self, opened: Opened, operation: Operation) -> Any:
-        operation.waiter = waiter = asyncio.get_running_loop().create_future()
-        opened.writer.submit(operation)
-        await waiter
-        return operation.future.result()
-
-    async def _read(self, query: Callable[[Connection], T]) -> T:
-        opened = self._require()
-
-        def read() -> T:
-            try:
-                with opened.engine.connect() as connection:
-                    return query(connection)
-            except SignalboxError:
-                raise
-            except Exception as error:
-                raise database.explain(error, self.path) from error
-
-        return await self._in_thread(read)
-
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-
-    def _require(self) -> Opened:
-        if self._opened is None:
-            raise LedgerUnavailable("The ledger is not open.", hint="Run signalbox doctor to see why.")
-        return self._opened
-
-    def _now(self) -> Moment:
-        return moment(self._clock())
-
-
-def moment(at: datetime) -> Moment:
-    from core.ledger.mapping import Moment
-
-    return Moment(at=at)
-
-
-class LedgerReads(OpenedLedger):
-    """The reading half of ``Ledger``; each answer is of one moment."""
-
-    async def standing(self, limits: Sequence[Limit]) -> tuple[Volume, tuple[LimitUsage, ...], Budget]:
-        """Return the day's counts, each limit, and the month's cash, in one read: what each decision asks for."""
-        opened, today, asked = self._require(), self._clock().date(), tuple(limits)
-        standings = opened.standings
-        if opened.quick is not None:
-            with contextlib.suppress(NotNow):
-                return opened.quick.read(lambda driver: standings.read_rows(driver, asked, today))
-        return await self._read(lambda connection: standings.read(connection, asked, today))
-
-    async def budget(self, limit: SpendLimit | None = None) -> Budget:
-        """Return the cash of this month (or of the limit's window and project) and the open holds."""
-        standings, day = self._require().standings, self._clock().date().isoformat()
-        window = window_of(limit, day) if limit is not None else day[:7]
-        project = project_of(limit) if limit is not None else None
-        nanodollars = limit.nanodollars if limit is not None else None
-        return await self._read(lambda connection: standings.budget(connection, window, project, nanodollars))
-
-    async def volume(self) -> Volume:
-        """Return today's counts and the mean of the last seven days, by local days."""
-        standings, today = self._require().standings, self._clock().date()
-        return await self._read(lambda connection: standings.volume(connection, today))
-
-    async def local_count_today(self) -> int:
-        return (await self.volume()).local_today
-
-    async def seven_day_mean(self) -> float:
-        return (await self.volume()).seven_day_mean
-
-    async def report(
-        self, since: datetime | None = None, by: ReportKey = "provider", *, daily: bool = False
-    ) -> list[ReportRow]:
-        """Return sums by group since the hour of ``since`` (``None``: all), from the hourly sums.
-
-        ``daily`` splits each group by the user's days.
-        """
-        return await self._read(lambda connection: _queries().report(connection, since, by, daily))
-
-    async def recent(self, limit: int = 100, *, before: str | None = None) -> list[LedgerRow]:
-        """Return the newest attempts, newest first; page on with the last one's id as ``before``."""
-        return await self._read(lambda connection: _queries().recent(connection, limit, before))
-
-    async def oldest(self) -> LedgerRow | None:
-        """Return the attempt that was written first; ``None`` in an empty ledger."""
-        return await self._read(_queries().oldest)
-
-    async def attempts(self, correlation_id: str) -> list[LedgerRow]:
-        """Return the attempts of one request, first to last; empty if it is not in the ledger."""
-        return await self._read(lambda connection: _queries().of_request(connection, correlation_id))
-
-    async def holds(self) -> list[LedgerRow]:
-        """Return the open attempts that hold cash or tokens, oldest first."""
-        return await self._read(_queries().holds)
-
-    async def check(self, since: datetime | None = None) -> Check:
-        """Add up the rows anew (since an hour, or all) and compare with the kept sums."""
-        from core.ledger.reconcile import check
-
-        return await self._read(lambda connection: check(connection, since))
-
-    async def unresolved(self, limit: int = 100) -> list[LedgerRow]:
-        """Return the newest attempts that are counted at their hold, because their true cost never came."""
-        return await self._read(lambda connection: _queries().unresolved(connection, limit))
-
-    async def paused(self) -> list[PausedConversation]:
-        """Return the conversations that sent like a loop and wait for a person, the longest first."""
-        return await self._read(_queries().paused)
-
-    async def scores(self, since_day: str) -> list[ScoreRow]:
-        """Return the checked answers by model, kind and day, from the local day ``since_day`` on."""
-        return await self._read(lambda connection: _queries().scores(connection, since_day))
-
-    async def verify_audit(self, *, expect: str | None = None) -> AuditReport:
-        """Check the whole audit chain, and every row against it; ``expect`` is a head's hash noted earlier."""
-        from core.ledger.audit import verify
-
-        return await self._read(lambda connection: verify(connection, expect=expect))
-
-    async def audit_entries(self, limit: int = 100, *, before: int | None = None) -> tuple[AuditEntry, ...]:
-        """Return the newest entries of the audit log, newest first; page on with the last ``seq`` as ``before``."""
-        from core.ledger.audit import entries
-
-        return await self._read(lambda connection: entries(connection, limit, before))
-
-    async def audit_head(self) -> AuditHead | None:
-        """Return the last entry's number and hash, to be noted where nobody who writes the ledger can write."""
-        from core.ledger.audit import head
-
-        return await self._read(head)
-
-
-def _queries() -> Any:
-    from core.ledger import queries
-
-    return queries
-
-
-_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
-
-
-def decision_json(decision: RouteDecision | None) -> str | None:
-    """Return the decision as JSON, ``None`` for none. A field that is not there has its default."""
-    return None if decision is None else _encode(_plain(decision))
-
-
-@lru_cache(maxsize=64)
-def _fields(kind: type[Any]) -> tuple[tuple[str, Any], ...]:
-    return tuple((field.name, field.default) for field in dataclasses.fields(kind))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
-    if not dataclasses.is_dataclass(value):
-        return value
-    found: dict[str, Any] = {}
-    for name, default in _fields(type(value)):
-        held = getattr(value, name)
-        if held is not default and held != default:
-            found[name] = _plain(held) if isinstance(held, tuple) or hasattr(held, "__slots__") else held
-    return found
-
-
-__all__ = [
-    "Admission",
-    "ArmedLimit",
-    "Budget",
-    "BudgetAlert",
-    "Check",
-    "HoldRequest",
-    "Ledger",
-    "LedgerRow",
-    "Limit",
-    "LimitUsage",
-    "NewRequest",
-    "Outcome",
-    "PausedConversation",
-    "Rate",
-    "RateLimit",
-    "Recovered",
-    "RefusedRequest",
-    "ReplayedRequest",
-    "ReportKey",
-    "ReportRow",
-    "Repriced",
-    "RunawayLimit",
-    "Settlement",
-    "SpendLimit",
-    "TokenLimit",
-    "Volume",
-]
-
-
-_NEVER_SENT = Outcome(status="stopped", may_have_billed=False)
-_REPRICE_PORTION = 200
-"""Rows that are priced in one transaction, so that requests between them need not wait long."""
-
-
-class Ledger(LedgerReads):
-    """One ledger. Methods are called from the core's loop; several processes may share one ledger.
-
-    ``url`` of ``None`` is an SQLite file in ``home``. ``clock`` tells the user's local time with its zone: days
-    and months are the user's. A request belongs to the day it began on by that clock, so a clock set back
-    counts each request once, on one day or the other, and loses none.
-    """
-
-    def __init__(self, url: str | None, home: Path, *, clock: Callable[[], datetime] = local_now) -> None:
-        super().__init__(url, home, clock=clock)
-        self._doubtful: dict[str, Callable[[Connection], bool]] = {}
-        """Switches whose commit was not answered: whether they are in the ledger is asked when they are settled."""
 
     # ------------------------------------------------------------------ a request's life
 
@@ -535,9 +318,11 @@ class Ledger(LedgerReads):
             InvalidRequest: a request with this identifier was sent.
             LedgerUnavailable: it cannot be written.
         """
+        from core.ledger import queries
+
         now, decision = self._now(), decision_json(record.decision)
         row = await self._write(lambda store, link: store.refuse(link, record, now, decision), durable=False)
-        return _queries().ledger_row(row)
+        return queries.ledger_row(row)
 
     async def replay(self, record: ReplayedRequest) -> LedgerRow:
         """Record a request that got an earlier one's answer: it cost nothing, and no volume or limit counts it.
@@ -547,9 +332,11 @@ class Ledger(LedgerReads):
         Raises:
             LedgerUnavailable: it cannot be written.
         """
+        from core.ledger import queries
+
         now, decision = self._now(), decision_json(record.decision)
         row = await self._write(lambda store, link: store.replay(link, record, now, decision), durable=False)
-        return _queries().ledger_row(row)
+        return queries.ledger_row(row)
 
     async def reset_local_count(self) -> None:
         """Let today's local count start again at 0; the rows and reports keep every request.
@@ -599,11 +386,13 @@ class Ledger(LedgerReads):
             InvalidRequest: it is not unresolved, or has several such attempts and ``attempt`` does not say which.
             LedgerUnavailable: it cannot be written.
         """
+        from core.ledger import queries
+
         now = self._now()
         row = await self._write(
             lambda store, link: store.resolve_by_hand(link, correlation_id, nanodollars, attempt, now)
         )
-        return _queries().ledger_row(row)
+        return queries.ledger_row(row)
 
     async def reprice(self, price: Callable[[LedgerRow], tuple[int, str] | None]) -> Repriced:
         """Give past rows that have usage and no cost theirs, where ``price`` knows it (nano-dollars, version).
@@ -614,10 +403,12 @@ class Ledger(LedgerReads):
         Raises:
             LedgerUnavailable: it cannot be written; what was priced before stays priced.
         """
+        from core.ledger import queries
+
         count = nanodollars = still = after = 0
         now = self._now()
         while rows := await self._read(
-            lambda connection, after=after: _queries().unpriced(connection, after, _REPRICE_PORTION)
+            lambda connection, after=after: queries.unpriced(connection, after, _REPRICE_PORTION)
         ):
             priced = await self._in_thread(
                 lambda rows=rows: [(row_id, priced_row(row, price)) for row_id, row in rows]
@@ -625,7 +416,7 @@ class Ledger(LedgerReads):
             known = [(row_id, found) for row_id, found in priced if found is not None]
 
             def write(
-                store: CorrectingStore, link: Connection, known: list[tuple[int, PricedRow]] = known
+                store: LedgerOperations, link: Connection, known: list[tuple[int, PricedRow]] = known
             ) -> list[int]:
                 return [
                     found.nanodollars for row_id, found in known if store.set_price(link, row_id, found, now)
@@ -657,8 +448,169 @@ class Ledger(LedgerReads):
         now = self._now()
         await self._write(lambda store, link: store.add_score(link, entry, now), durable=False)
 
+    # ------------------------------------------------------------------ what can be asked without changing anything
 
-def _stands(store: CorrectingStore, asked: Beginning) -> Callable[[Connection, Any], bool]:
+    async def standing(self, limits: Sequence[Limit]) -> tuple[Volume, tuple[LimitUsage, ...], Budget]:
+        """Return the day's counts, each limit, and the month's cash, in one read: what each decision asks for."""
+        opened, today, asked = self._require(), self._clock().date(), tuple(limits)
+        standings = opened.standings
+        if opened.quick is not None:
+            with contextlib.suppress(NotNow):
+                return opened.quick.read(lambda driver: standings.read_rows(driver, asked, today))
+        return await self._read(lambda connection: standings.read(connection, asked, today))
+
+    async def budget(self, limit: SpendLimit | None = None) -> Budget:
+        """Return the cash of this month (or of the limit's window and project) and the open holds."""
+        standings, day = self._require().standings, self._clock().date().isoformat()
+        window = window_of(limit, day) if limit is not None else day[:7]
+        project = project_of(limit) if limit is not None else None
+        nanodollars = limit.nanodollars if limit is not None else None
+        return await self._read(lambda connection: standings.budget(connection, window, project, nanodollars))
+
+    async def volume(self) -> Volume:
+        """Return today's counts and the mean of the last seven days, by local days."""
+        standings, today = self._require().standings, self._clock().date()
+        return await self._read(lambda connection: standings.volume(connection, today))
+
+    async def local_count_today(self) -> int:
+        return (await self.volume()).local_today
+
+    async def seven_day_mean(self) -> float:
+        return (await self.volume()).seven_day_mean
+
+    async def report(
+        self, since: datetime | None = None, by: ReportKey = "provider", *, daily: bool = False
+    ) -> list[ReportRow]:
+        """Return sums by group since the hour of ``since`` (``None``: all), from the hourly sums.
+
+        ``daily`` splits each group by the user's days.
+        """
+        from core.ledger import queries
+
+        return await self._read(lambda connection: queries.report(connection, since, by, daily))
+
+    async def recent(self, limit: int = 100, *, before: str | None = None) -> list[LedgerRow]:
+        """Return the newest attempts, newest first; page on with the last one's id as ``before``."""
+        from core.ledger import queries
+
+        return await self._read(lambda connection: queries.recent(connection, limit, before))
+
+    async def oldest(self) -> LedgerRow | None:
+        """Return the attempt that was written first; ``None`` in an empty ledger."""
+        from core.ledger import queries
+
+        return await self._read(queries.oldest)
+
+    async def attempts(self, correlation_id: str) -> list[LedgerRow]:
+        """Return the attempts of one request, first to last; empty if it is not in the ledger."""
+        from core.ledger import queries
+
+        return await self._read(lambda connection: queries.of_request(connection, correlation_id))
+
+    async def holds(self) -> list[LedgerRow]:
+        """Return the open attempts that hold cash or tokens, oldest first."""
+        from core.ledger import queries
+
+        return await self._read(queries.holds)
+
+    async def check(self, since: datetime | None = None) -> Check:
+        """Add up the rows anew (since an hour, or all) and compare with the kept sums."""
+        from core.ledger.reconcile import check
+
+        return await self._read(lambda connection: check(connection, since))
+
+    async def unresolved(self, limit: int = 100) -> list[LedgerRow]:
+        """Return the newest attempts that are counted at their hold, because their true cost never came."""
+        from core.ledger import queries
+
+        return await self._read(lambda connection: queries.unresolved(connection, limit))
+
+    async def paused(self) -> list[PausedConversation]:
+        """Return the conversations that sent like a loop and wait for a person, the longest first."""
+        from core.ledger import queries
+
+        return await self._read(queries.paused)
+
+    async def scores(self, since_day: str) -> list[ScoreRow]:
+        """Return the checked answers by model, kind and day, from the local day ``since_day`` on."""
+        from core.ledger import queries
+
+        return await self._read(lambda connection: queries.scores(connection, since_day))
+
+    async def verify_audit(self, *, expect: str | None = None) -> AuditReport:
+        """Check the whole audit chain, and every row against it; ``expect`` is a head's hash noted earlier."""
+        from core.ledger.audit import verify
+
+        return await self._read(lambda connection: verify(connection, expect=expect))
+
+    async def audit_entries(self, limit: int = 100, *, before: int | None = None) -> tuple[AuditEntry, ...]:
+        """Return the newest entries of the audit log, newest first; page on with the last ``seq`` as ``before``."""
+        from core.ledger.audit import entries
+
+        return await self._read(lambda connection: entries(connection, limit, before))
+
+    async def audit_head(self) -> AuditHead | None:
+        """Return the last entry's number and hash, to be noted where nobody who writes the ledger can write."""
+        from core.ledger.audit import head
+
+        return await self._read(head)
+
+    # ------------------------------------------------------------------ threads
+
+    async def _write(
+        self,
+        change: Callable[[LedgerOperations, Connection], T],
+        *,
+        durable: bool = True,
+        rehearsal: bool = False,
+    ) -> T:
+        """Run one change in the writer's thread. Being cancelled does not undo it."""
+        opened = self._require()
+        store = opened.store
+        operation = Operation(
+            lambda connection: change(store, connection), durable=durable, rehearsal=rehearsal
+        )
+        return await self._answer(opened, operation)
+
+    async def _answer(self, opened: Opened, operation: Operation) -> Any:
+        operation.waiter = waiter = asyncio.get_running_loop().create_future()
+        opened.writer.submit(operation)
+        await waiter
+        return operation.future.result()
+
+    async def _read(self, query: Callable[[Connection], T]) -> T:
+        opened = self._require()
+
+        def read() -> T:
+            try:
+                with opened.engine.connect() as connection:
+                    return query(connection)
+            except SignalboxError:
+                raise
+            except Exception as error:
+                raise database.explain(error, self.path) from error
+
+        return await self._in_thread(read)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def _require(self) -> Opened:
+        if self._opened is None:
+            raise LedgerUnavailable("The ledger is not open.", hint="Run signalbox doctor to see why.")
+        return self._opened
+
+    def _now(self) -> Moment:
+        return moment(self._clock())
+
+
+def moment(at: datetime) -> Moment:
+    from core.ledger.mapping import Moment
+
+    return Moment(at=at)
+
+
+def _stands(store: LedgerOperations, asked: Beginning) -> Callable[[Connection, Any], bool]:
     def stands(connection: Connection, answer: Any) -> bool:
         return isinstance(answer, Admission) and store.has_begun(connection, asked, answer)
 
@@ -669,3 +621,59 @@ def _admitted(answer: Admission | SignalboxError) -> Admission:
     if isinstance(answer, SignalboxError):
         raise answer
     return answer
+
+
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
+def decision_json(decision: RouteDecision | None) -> str | None:
+    """Return the decision as JSON, ``None`` for none. A field that is not there has its default."""
+    return None if decision is None else _encode(_plain(decision))
+
+
+@lru_cache(maxsize=64)
+def _fields(kind: type[Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple((field.name, field.default) for field in dataclasses.fields(kind))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    if not dataclasses.is_dataclass(value):
+        return value
+    found: dict[str, Any] = {}
+    for name, default in _fields(type(value)):
+        held = getattr(value, name)
+        if held is not default and held != default:
+            found[name] = _plain(held) if isinstance(held, tuple) or hasattr(held, "__slots__") else held
+    return found
+
+
+__all__ = [
+    "Admission",
+    "ArmedLimit",
+    "Budget",
+    "BudgetAlert",
+    "Check",
+    "HoldRequest",
+    "Ledger",
+    "LedgerRow",
+    "Limit",
+    "LimitUsage",
+    "NewRequest",
+    "Outcome",
+    "PausedConversation",
+    "Rate",
+    "RateLimit",
+    "Recovered",
+    "RefusedRequest",
+    "ReplayedRequest",
+    "ReportKey",
+    "ReportRow",
+    "Repriced",
+    "RunawayLimit",
+    "Settlement",
+    "SpendLimit",
+    "TokenLimit",
+    "Volume",
+]
