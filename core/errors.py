@@ -201,7 +201,7 @@ class RateExceeded(SignalboxError):
 
 
 class RunawayPaused(SignalboxError):
-    """``conversation`` is what to resume: ``RouterCore.resume(conversation)`` or ``signalbox resume``."""
+    """``conversation`` is what to resume: ``RouterCore.ledger.resume(conversation)`` or ``signalbox resume``."""
 
     kind = "runaway_paused"
 

@@ -31,7 +31,7 @@ from core.local.vllm_metrics import LoadPoller
 from core.routing.request_run import within
 from core.routing.timeouts import Deadline
 from core.services.key_reader import KeyReader
-from core.services.ledger import LedgerFace, LedgerService
+from core.services.ledger import LedgerService
 from core.services.status_publisher import StatusPublisher
 from core.services.telemetry import Monitoring
 from core.services.wiring import assemble
@@ -106,7 +106,7 @@ STOP_TIMEOUT_S = 5.0
 LocalStart = Literal["eager", "on_demand"]
 
 
-class RouterCore(LedgerFace):
+class RouterCore:
     """The router with everything it needs.
 
     ``local_start`` ``eager`` starts the local server with the core (the panel), ``on_demand`` with the first
@@ -132,18 +132,20 @@ class RouterCore(LedgerFace):
         self._server_manager = LocalServerManager(self._local_changed)
         rooms = assemble(
             settings=lambda: self.settings.current,
-            ledger=lambda: self.ledger,
+            ledger=lambda: self.ledger.current,
             prices=self.prices,
             home=self.home,
             server_manager=self._server_manager,
             on_demand=not self._eager,
             wait_for_local=self._server_manager.wait_until_settled,
             on_change=self._changed,
-            on_alerts=lambda alerts: self._books.told(alerts),
+            on_alerts=lambda alerts: self.ledger.told(alerts),
         )
         self._rooms = rooms
         self._api, self._local, self._router = rooms.api, rooms.local, rooms.router
-        self._books = LedgerService(lambda: self.settings.current, self.home, rooms.scoreboard, self._changed)
+        self.ledger: LedgerService = LedgerService(
+            self.settings, self.prices, rooms.scoreboard, self._changed
+        )
         self._poller: LoadPoller | None = None
         self._monitoring = Monitoring(rooms.metrics, rooms.tracer, (rooms.api.breakers, rooms.local.breakers))
         self._key_reader = KeyReader(self.settings, self.keys, self._take_keys)
@@ -154,7 +156,7 @@ class RouterCore(LedgerFace):
             prices=self.prices,
             rooms=rooms,
             local_keeper=self._server_manager,
-            books=self._books,
+            ledger=self.ledger,
             monitoring=self._monitoring,
             keys_read=self._key_read,
         )
@@ -180,7 +182,7 @@ class RouterCore(LedgerFace):
         self._monitoring.configure(self.settings.current)
         self._spawn(self._read_keys())
         self._spawn(self._rooms.kept.tend_if_due())
-        await self._books.open()
+        await self.ledger.open()
         self._spawn(self._status_keeper.keep())
 
     async def stop(self) -> None:
@@ -199,7 +201,7 @@ class RouterCore(LedgerFace):
             await self._poller.stop()
             self._poller = None
         await self._rooms.kept.close()
-        await self._books.close()
+        await self.ledger.close()
         await self._monitoring.close()
         self._rooms.power.close()
         self._key_read.clear()
@@ -350,7 +352,7 @@ class RouterCore(LedgerFace):
             scoreboard=self._rooms.scoreboard,
             on_progress=on_progress,
         )
-        await self._books.save_scores()
+        await self.ledger.save_scores()
         return self.scores()
 
     def metrics_text(self) -> str:

@@ -95,12 +95,9 @@ async def settle_by_hand(arguments: argparse.Namespace) -> int:
     from core.router_core import RouterCore
 
     async with RouterCore() as core:
-        if arguments.attempt is None:
-            row = await core.resolve(arguments.correlation_id, arguments.nanodollars)
-        else:
-            row = await core.ledger.resolve(
-                arguments.correlation_id, arguments.nanodollars, attempt=arguments.attempt
-            )
+        row = await core.ledger.resolve(
+            arguments.correlation_id, arguments.nanodollars, attempt=arguments.attempt
+        )
     if arguments.json:
         sys.stdout.write(json.dumps(_record(row, row.counted_nanodollars), indent=2) + "\n")
     else:

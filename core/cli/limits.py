@@ -13,7 +13,8 @@ from core.pricing.money import exact_dollars, format_amount
 
 if TYPE_CHECKING:
     from core.ledger.limits import Limit, LimitUsage
-    from core.ledger.models import ArmedLimit, Check
+    from core.ledger.models import ArmedLimit
+    from core.services.status import LedgerCheck
     from core.settings import Settings
 
 CHECKED_DAYS = 2
@@ -40,16 +41,14 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
 async def limits(arguments: argparse.Namespace) -> int:
     """Exit code 1 when a limit is not armed, or the sums that limits compare with are wrong."""
     from core.router_core import RouterCore
-    from core.routing.quotas import all_limits
 
     async with RouterCore() as core:
         settings = core.settings.current
-        _, standings, month = await core.ledger.standing(all_limits(settings))
-        armed = await core.test_limits() if arguments.test else ()
-        checked_at = datetime.now(UTC)
-        check = await core.ledger.check(checked_at - timedelta(days=CHECKED_DAYS))
+        _, standings, month = await core.ledger.standing()
+        armed = await core.ledger.test_limits() if arguments.test else ()
+        check = await core.ledger.check(datetime.now(UTC) - timedelta(days=CHECKED_DAYS))
     if arguments.json:
-        found = _json(settings, standings, armed, check, checked_at)
+        found = _json(settings, standings, armed, check)
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
     else:
         sys.stdout.write(_words(settings, standings, month.unpriced_count, armed, check))
@@ -61,7 +60,7 @@ def _words(
     standings: tuple[LimitUsage, ...],
     unpriced: int,
     armed: tuple[ArmedLimit, ...],
-    check: Check,
+    check: LedgerCheck,
 ) -> str:
     lines = [
         (
@@ -122,8 +121,7 @@ def _json(
     settings: Settings,
     standings: tuple[LimitUsage, ...],
     armed: tuple[ArmedLimit, ...],
-    check: Check,
-    checked_at: datetime,
+    check: LedgerCheck,
 ) -> dict[str, Any]:
     from core.routing.quotas import alerts_of
 
@@ -135,7 +133,7 @@ def _json(
         "alert_percents": list(alerts_of(settings)),
         "sums": {
             "ok": check.ok,
-            "checked_at": checked_at.isoformat(),
+            "checked_at": check.at.isoformat(),
             "checked_days": CHECKED_DAYS,
             "attempts": check.attempts,
             "differences": list(check.differences),

@@ -81,8 +81,8 @@ async def metrics(arguments: argparse.Namespace) -> int:
     from core.telemetry.metrics import exposition
 
     async with RouterCore() as core:
-        by_provider = await core.report(None, "provider")
-        by_model = await core.report(None, "model")
+        by_provider = await core.ledger.report(None, "provider")
+        by_model = await core.ledger.report(None, "model")
         status = await core.status()
     families = [
         *_report("signalbox_ledger", "gen_ai_provider_name", by_provider),

@@ -77,7 +77,7 @@ async def report(arguments: argparse.Namespace) -> int:
     from core.router_core import RouterCore
 
     async with RouterCore() as core:
-        rows = await core.report(arguments.since, arguments.by)
+        rows = await core.ledger.report(arguments.since, arguments.by)
         idle = await _idle(core, arguments.since) if rows else None
     records = [_record(row, arguments.by) for row in rows]
     if idle is not None:
@@ -101,7 +101,7 @@ async def _idle(core: RouterCore, since: datetime) -> IdleCost | None:
     from core.pricing.local_cost import local_rates
 
     rates = local_rates(core.settings.current)
-    sides = {row.key: row for row in await core.report(since, "side")}
+    sides = {row.key: row for row in await core.ledger.report(since, "side")}
     local = sides.get("local")
     if local is None and rates.hour_nanodollars is None:
         return None

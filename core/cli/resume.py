@@ -68,7 +68,7 @@ async def _resume(core: RouterCore, named: str, *, as_json: bool) -> int:
     from core.routing.conversations import conversation_of
 
     for conversation in (named, conversation_of(ChatRequest.from_prompt("", conversation_id=named))):
-        if await core.resume(conversation):
+        if await core.ledger.resume(conversation):
             found = json.dumps({"conversation": conversation, "resumed": True})
             sys.stdout.write(f"{found}\n" if as_json else f"Conversation {conversation} goes on.\n")
             return 0

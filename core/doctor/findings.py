@@ -10,11 +10,10 @@ if TYPE_CHECKING:
 
     from core.chat import ChatRequest, ChatResult
     from core.keys import KeyStore
-    from core.ledger.ledger import Ledger
-    from core.ledger.models import ArmedLimit
     from core.pricing.prices import PriceTable
     from core.providers.base import CheckResult
-    from core.services.status import CoreStatus, LedgerCheck
+    from core.services.ledger import LedgerService
+    from core.services.status import CoreStatus
     from core.settings import SettingsStore
 
 State = Literal["works", "missing", "broken", "not_set_up"]
@@ -73,7 +72,7 @@ class DoctorTarget(Protocol):
     def home(self) -> Path: ...
 
     @property
-    def ledger(self) -> Ledger: ...
+    def ledger(self) -> LedgerService: ...
 
     @property
     def has_api_key(self) -> bool: ...
@@ -81,10 +80,6 @@ class DoctorTarget(Protocol):
     async def ask(self, request: ChatRequest) -> ChatResult: ...
 
     async def status(self) -> CoreStatus: ...
-
-    async def check_ledger(self) -> LedgerCheck | None: ...
-
-    async def test_limits(self) -> tuple[ArmedLimit, ...]: ...
 
     async def test_anthropic_key(self) -> CheckResult: ...
 

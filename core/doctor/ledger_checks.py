@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from core.doctor.findings import Component, DoctorTarget, Finding
-from core.errors import LedgerUnavailable
 from core.pricing.money import format_cost
 from core.routing.idempotency_store import FILE_NAME
 
@@ -29,11 +28,8 @@ _SHOWN = 3
 
 
 async def ledger(core: DoctorTarget) -> Finding:
-    books = core.ledger  # says why it can't be used
-    check = await core.check_ledger()
-    if check is None:
-        raise LedgerUnavailable("The ledger could not be read.", hint="Look into the log, and try again.")
-    where = core.settings.current.ledger_url or str(books.path)
+    check = await core.ledger.check()  # says why it can't be used
+    where = core.settings.current.ledger_url or str(core.ledger.path)
     if "@" in where:
         where = where.split("@")[-1]
     if not check.ok:
@@ -70,7 +66,7 @@ async def audit(core: DoctorTarget) -> Finding:
 
 async def limits(core: DoctorTarget) -> Finding:
     """Try each limit: does it refuse what is too much?"""
-    armed = await core.test_limits()
+    armed = await core.ledger.test_limits()
     failed = [f"{limit.limit_name}: {limit.detail}" for limit in armed if not limit.armed]
     if failed:
         return LIMITS.found(

@@ -1,17 +1,12 @@
-"""Opens the ledger and keeps it honest: what a crash left is resolved, sums are checked, alerts are told.
-
-What a user asks of the books: limits, unresolved costs, prices of past rows, reports, and the ledger itself.
-"""
+"""The ledger as a service: opened, kept honest, asked and put right. It is ``RouterCore.ledger``."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import LedgerUnavailable, SignalboxError
@@ -23,11 +18,21 @@ from core.services.status import LedgerCheck, Problem
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from core.ledger.audit import AuditEntry, AuditHead, AuditReport
     from core.ledger.ledger import Ledger
-    from core.ledger.limits import BudgetAlert
-    from core.ledger.models import ArmedLimit, LedgerRow, Recovered, ReportKey, ReportRow, Repriced
+    from core.ledger.limits import Budget, BudgetAlert, Limit, LimitUsage, SpendLimit
+    from core.ledger.models import (
+        ArmedLimit,
+        LedgerRow,
+        PausedConversation,
+        Recovered,
+        ReportKey,
+        ReportRow,
+        Repriced,
+        Volume,
+    )
     from core.pricing.prices import PriceTable
-    from core.settings import Settings, SettingsStore
+    from core.settings import SettingsStore
     from core.structured.scoreboard import Scoreboard
 
 
@@ -39,17 +44,23 @@ CHECKED_SPAN = timedelta(days=2)
 
 
 class LedgerService:
-    """``on_change`` is called when there is something new to show."""
+    """The ledger that the settings name: ``RouterCore`` opens and tends it, and everyone else asks it.
+
+    It is there before the ledger is open and after it failed: whatever needs the ledger then raises
+    ``LedgerUnavailable``, which says why and what to do. ``on_change`` is called when there is something new to
+    show. Sums and costs are nano-dollars; days and months are the user's.
+    """
 
     def __init__(
         self,
-        settings: Callable[[], Settings],
-        home: Path,
+        settings: SettingsStore,
+        prices: PriceTable,
         scoreboard: Scoreboard,
         on_change: Callable[[], None],
     ) -> None:
         self._settings = settings
-        self._home = home
+        self._home = settings.current.home
+        self._prices = prices
         self._scoreboard = scoreboard
         self._on_change = on_change
         self._ledger: Ledger | None = None
@@ -60,9 +71,15 @@ class LedgerService:
         self._saving = asyncio.Lock()
         self.last_check: LedgerCheck | None = None
 
+    # -- life -----------------------------------------------------------------------------------------------
+
     @property
-    def ledger(self) -> Ledger:
-        """The open ledger. :raises LedgerUnavailable: it could not be opened."""
+    def current(self) -> Ledger:
+        """The open ledger itself, for the router, which writes each request to it.
+
+        Raises:
+            LedgerUnavailable: it could not be opened.
+        """
         if self._ledger is None:
             raise self._error or LedgerUnavailable(
                 "The ledger isn't open yet.", hint="Try again in a moment."
@@ -77,7 +94,7 @@ class LedgerService:
         """Open the ledger and resolve what dead processes left behind. A failure is a problem, not an exception."""
         from core.ledger.ledger import Ledger
 
-        ledger = Ledger(self._settings().ledger_url, self._home)
+        ledger = Ledger(self._settings.current.ledger_url, self._home)
         try:
             await ledger.open()
             left = await ledger.recover()
@@ -115,7 +132,7 @@ class LedgerService:
 
         if self._ledger is not None:
             raise LedgerUnavailable("The ledger works.", hint="There is nothing to set aside.")
-        kept = await Ledger(self._settings().ledger_url, self._home).set_aside()
+        kept = await Ledger(self._settings.current.ledger_url, self._home).set_aside()
         await self.open()
         return kept
 
@@ -138,28 +155,17 @@ class LedgerService:
         if time.monotonic() >= self._next_check:
             self._next_check = time.monotonic() + CHECK_INTERVAL_S
             await self._recover_late()
-            await self.check(datetime.now(UTC) - CHECKED_SPAN)
+            try:
+                await self.check(datetime.now(UTC) - CHECKED_SPAN)
+            except LedgerUnavailable as error:
+                log.warning("the ledger could not be checked: %s", error.message)
 
     async def _recover_late(self) -> None:
         """Resolve what a process elsewhere left behind: at this one's start its hold had not run out yet."""
         try:
-            self._tell_of(await self.ledger.recover(spare_the_living=True))
+            self._tell_of(await self.current.recover(spare_the_living=True))
         except LedgerUnavailable as error:
             log.warning("holds that have run out wait for the ledger: %s", error.message)
-
-    async def check(self, since: datetime | None) -> LedgerCheck | None:
-        """Add the rows up anew and compare with the kept sums; ``None`` where the ledger can't be read."""
-        try:
-            found = await self.ledger.check(since)
-        except LedgerUnavailable as error:
-            log.warning("the ledger could not be checked: %s", error.message)
-            return None
-        if not found.ok:
-            log.error("the ledger's sums differ from its rows: %s", "; ".join(found.differences[:5]))
-        self.last_check = LedgerCheck(
-            at=datetime.now(UTC), attempts=found.attempts, differences=found.differences
-        )
-        return self.last_check
 
     async def save_scores(self) -> None:
         """Give the ledger the scores it doesn't have yet, each exactly once."""
@@ -180,6 +186,7 @@ class LedgerService:
                 self._scoreboard.written(1)
 
     def problems(self) -> list[Problem]:
+        """Return what is wrong with the ledger, and what it has to tell, for the status."""
         found = list(self._notices)
         if self._error is not None:
             error = self._error
@@ -214,6 +221,129 @@ class LedgerService:
             found.append(_alert_notice(alert))
         return found
 
+    # -- what can be asked ----------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> Path | None:
+        """The ledger's file, ``None`` when it is on a server."""
+        return self.current.path
+
+    @property
+    def unsaved(self) -> tuple[str, ...]:
+        """Correlation ids of results that wait in memory until they can be written."""
+        return self._ledger.unsaved if self._ledger is not None else ()
+
+    async def report(
+        self, since: datetime | None = None, by: ReportKey = "provider", *, daily: bool = False
+    ) -> list[ReportRow]:
+        """Return requests, tokens and cost since the hour of ``since`` (``None``: ever), grouped by ``by``.
+
+        ``daily`` splits each group by the user's days.
+        """
+        return await self.current.report(since, by, daily=daily)
+
+    async def recent(self, limit: int = 100, *, before: str | None = None) -> list[LedgerRow]:
+        """Return the last ``limit`` attempts, newest first; page on with the last one's id as ``before``."""
+        return await self.current.recent(limit, before=before)
+
+    async def oldest(self) -> LedgerRow | None:
+        """Return the attempt that was written first; ``None`` in an empty ledger."""
+        return await self.current.oldest()
+
+    async def attempts(self, correlation_id: str) -> list[LedgerRow]:
+        """Return the attempts of one request, first to last; empty if it is not in the ledger."""
+        return await self.current.attempts(correlation_id)
+
+    async def holds(self) -> list[LedgerRow]:
+        """Return the open attempts that hold cash or tokens, oldest first."""
+        return await self.current.holds()
+
+    async def unresolved(self, limit: int = 100) -> list[LedgerRow]:
+        """Return the newest attempts that are counted at their hold, because their true cost never came."""
+        return await self.current.unresolved(limit)
+
+    async def paused(self) -> list[PausedConversation]:
+        """Return the conversations that sent like a loop and wait for a person, the longest first."""
+        return await self.current.paused()
+
+    async def standing(
+        self, limits: Sequence[Limit] | None = None
+    ) -> tuple[Volume, tuple[LimitUsage, ...], Budget]:
+        """Return the day's counts, each of ``limits`` (``None``: all that are set), and the month's cash."""
+        return await self.current.standing(self._limits() if limits is None else limits)
+
+    async def budget(self, limit: SpendLimit | None = None) -> Budget:
+        """Return the cash of this month (or of the limit's window and project) and the open holds."""
+        return await self.current.budget(limit)
+
+    async def volume(self) -> Volume:
+        """Return today's counts and the mean of the last seven days."""
+        return await self.current.volume()
+
+    async def verify_audit(self, *, expect: str | None = None) -> AuditReport:
+        """Check the whole audit chain, and every row against it; ``expect`` is a head's hash noted earlier."""
+        return await self.current.verify_audit(expect=expect)
+
+    async def audit_entries(self, limit: int = 100, *, before: int | None = None) -> tuple[AuditEntry, ...]:
+        """Return the newest entries of the audit log, newest first; page on with the last ``seq`` as ``before``."""
+        return await self.current.audit_entries(limit, before=before)
+
+    async def audit_head(self) -> AuditHead | None:
+        """Return the audit log's last entry, to be noted where nobody who writes the ledger can write."""
+        return await self.current.audit_head()
+
+    async def check(self, since: datetime | None = None) -> LedgerCheck:
+        """Add the rows up anew (since an hour, or all) and compare with the kept sums.
+
+        Raises:
+            LedgerUnavailable: it can't be read.
+        """
+        found = await self.current.check(since)
+        if not found.ok:
+            log.error("the ledger's sums differ from its rows: %s", "; ".join(found.differences[:5]))
+        self.last_check = LedgerCheck(
+            at=datetime.now(UTC), attempts=found.attempts, differences=found.differences
+        )
+        return self.last_check
+
+    async def test_limits(self) -> tuple[ArmedLimit, ...]:
+        """Try each limit that is set: what is too much has to be refused. Nothing is held or recorded."""
+        return await self.current.self_test(self._limits())
+
+    def _limits(self) -> tuple[Limit, ...]:
+        return all_limits(self._settings.current)
+
+    # -- what a person puts right ---------------------------------------------------------------------------
+
+    async def resolve(
+        self, correlation_id: str, nanodollars: int, *, attempt: int | None = None
+    ) -> LedgerRow:
+        """Settle a request whose true cost never came, by hand; ``attempt`` says which, where it has several.
+
+        Raises:
+            InvalidRequest: it isn't unresolved, or there is no such request.
+        """
+        row = await self.current.resolve(correlation_id, nanodollars, attempt=attempt)
+        self._on_change()
+        return row
+
+    async def resume(self, conversation: str) -> bool:
+        """Let a conversation go on that was paused because it sent like a loop; false where it wasn't paused."""
+        resumed = await self.current.resume(conversation)
+        self._on_change()
+        return resumed
+
+    async def reprice(self) -> Repriced:
+        """Price past rows that have none, by the prices of today's table at each row's own date."""
+        repriced = await self.current.reprice(self._prices.price_row)
+        self._on_change()
+        return repriced
+
+    async def reset_local_count(self) -> None:
+        """Start today's count of local requests anew."""
+        await self.current.reset_local_count()
+        self._on_change()
+
 
 def _alert_notice(alert: BudgetAlert) -> Problem:
     amounts = (alert.used, alert.held, alert.limit)
@@ -242,71 +372,3 @@ def _recovered_notice(count: int, held: int, nanodollars: int) -> Problem:
     else:
         message = f"{requests} had no end when Signalbox stopped last time. Nothing was charged."
     return Problem(kind="recovered", title="The last run ended early", message=message, hint="")
-
-
-class LedgerFace(ABC):
-    """The part of ``RouterCore`` that is about money; ``RouterCore`` sets what it names here."""
-
-    settings: SettingsStore
-    prices: PriceTable
-    _books: LedgerService
-
-    @abstractmethod
-    def _changed(self) -> None:
-        """What the status shows may have changed."""
-
-    @property
-    def ledger(self) -> Ledger:
-        """The open ledger. :raises LedgerUnavailable: it could not be opened."""
-        return self._books.ledger
-
-    async def set_ledger_aside(self) -> Path:
-        """Move a ledger file that can't be used out of the way, start a new one, and return where the old is.
-
-        Raises:
-            LedgerUnavailable: the ledger is fine, isn't a file, or can't be moved.
-        """
-        return await self._books.set_aside()
-
-    async def check_ledger(self) -> LedgerCheck | None:
-        """Add up all rows and compare with the kept sums; ``None`` where the ledger can't be read."""
-        return await self._books.check(None)
-
-    async def test_limits(self) -> tuple[ArmedLimit, ...]:
-        """Try each limit that is set: what is too much has to be refused. Nothing is held or recorded."""
-        return await self.ledger.self_test(all_limits(self.settings.current))
-
-    async def resolve(self, correlation_id: str, nanodollars: int, attempt: int | None = None) -> LedgerRow:
-        """Settle a request whose true cost never came, by hand; ``attempt`` says which, where it has several.
-
-        Raises:
-            InvalidRequest: it isn't unresolved, or there is no such request.
-        """
-        row = await self.ledger.resolve(correlation_id, nanodollars, attempt=attempt)
-        self._changed()
-        return row
-
-    async def resume(self, conversation: str) -> bool:
-        """Let a conversation go on that was paused because it sent like a loop; false where it wasn't paused."""
-        resumed = await self.ledger.resume(conversation)
-        self._changed()
-        return resumed
-
-    async def reprice(self) -> Repriced:
-        """Price past rows that have none, by the prices of today's table at each row's own date."""
-        repriced = await self.ledger.reprice(self.prices.price_row)
-        self._changed()
-        return repriced
-
-    async def report(self, since: datetime | None, by: ReportKey) -> list[ReportRow]:
-        """Return requests, tokens and cost since ``since`` (``None``: ever), grouped by ``by``."""
-        return await self.ledger.report(since, by)
-
-    async def recent(self, limit: int = 100) -> list[LedgerRow]:
-        """Return the last ``limit`` attempts, newest first."""
-        return await self.ledger.recent(limit)
-
-    async def reset_local_count(self) -> None:
-        """Start today's count of local requests anew."""
-        await self.ledger.reset_local_count()
-        self._changed()

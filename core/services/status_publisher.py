@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from core.base.observable import Listeners
 from core.base.text import sentence
 from core.errors import LedgerUnavailable
-from core.routing.quotas import all_limits
 from core.services.status import ApiStatus, CoreStatus, Problem
 
 if TYPE_CHECKING:
@@ -40,13 +39,13 @@ class StatusPublisher:
         prices: PriceTable,
         rooms: Assembled,
         local_keeper: LocalServerManager,
-        books: LedgerService,
+        ledger: LedgerService,
         monitoring: Monitoring,
         keys_read: asyncio.Event,
     ) -> None:
         self._settings, self._prices = settings, prices
         self._rooms, self._api, self._local = rooms, rooms.api, rooms.local
-        self._local_keeper, self._books, self._monitoring = local_keeper, books, monitoring
+        self._local_keeper, self._ledger, self._monitoring = local_keeper, ledger, monitoring
         self._keys_read = keys_read
         self.listeners = Listeners[CoreStatus](log, "the status")
         self.wanted = asyncio.Event()
@@ -60,8 +59,8 @@ class StatusPublisher:
         paused: list[PausedConversation] = []
         with contextlib.suppress(LedgerUnavailable):
             standing = await self._rooms.router.standing()
-            _, limits, _ = await self._books.ledger.standing(all_limits(settings))
-            paused = await self._books.ledger.paused()
+            _, limits, _ = await self._ledger.standing()
+            paused = await self._ledger.paused()
         return CoreStatus(
             local=self._local.server_state,
             api=self._api_status(settings),
@@ -74,7 +73,7 @@ class StatusPublisher:
             limits=limits,
             paused=tuple(paused),
             queue=self._local.queue.state(),
-            checked=self._books.last_check,
+            checked=self._ledger.last_check,
         )
 
     async def keep(self) -> None:
@@ -93,7 +92,7 @@ class StatusPublisher:
 
     async def _publish(self) -> None:
         await asyncio.to_thread(self._settings.reload_if_changed)
-        await self._books.tend()
+        await self._ledger.tend()
         await self._rooms.kept.tend_if_due()
         status = await self.read()
         self._monitoring.show(status)
@@ -114,7 +113,7 @@ class StatusPublisher:
         return ApiStatus(phase="key_set", model=model)
 
     def _problems(self) -> tuple[Problem, ...]:
-        found = self._books.problems()
+        found = self._ledger.problems()
         local = self._local_keeper.state
         if local.phase == "failed":
             found.append(

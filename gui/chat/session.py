@@ -494,7 +494,7 @@ class Session(QObject):
         if decision is None:
             return None
         with suppress(LedgerUnavailable, RuntimeError):
-            rows = await self._bridge.call(self._bridge.core.recent(_ROWS_TO_LOOK_AT))
+            rows = await self._bridge.call(self._bridge.core.ledger.recent(_ROWS_TO_LOOK_AT))
             rows = [row for row in rows if row.correlation_id == request.correlation_id]
             for row in rows:
                 if row.side != decision.side or not row.side:

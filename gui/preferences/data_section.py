@@ -161,7 +161,7 @@ class DataSection(Section):
     async def _set_aside(self) -> None:
         self.new_ledger.setEnabled(False)
         try:
-            kept = await self._bridge.call(self._bridge.core.set_ledger_aside())
+            kept = await self._bridge.call(self._bridge.core.ledger.set_aside())
         except SignalboxError as failed:
             self.broken_result.tell("danger", "", str(failed))
         else:

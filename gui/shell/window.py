@@ -305,7 +305,7 @@ class Window(QWidget):
     def _set_ledger_aside(self) -> None:
         async def set_aside(core: RouterCore) -> None:
             try:
-                kept = await self._bridge.call(core.set_ledger_aside())
+                kept = await self._bridge.call(core.ledger.set_aside())
             except SignalboxError as error:
                 self.notices.say(str(error))
                 return

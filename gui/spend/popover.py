@@ -129,7 +129,7 @@ class SpendPopover(Popover):
         if status is None or status.budget is None:
             return  # the ledger can't be read, which is said above
         try:
-            rows = await self._bridge.call(self._bridge.core.report(_month_start(), "side"))
+            rows = await self._bridge.call(self._bridge.core.ledger.report(_month_start(), "side"))
         except SignalboxError as error:
             self.result.tell("danger", "", str(error))
         else:
@@ -150,7 +150,7 @@ class SpendPopover(Popover):
 
     async def _run_test(self) -> None:
         try:
-            armed = await self._bridge.call(self._bridge.core.test_limits())
+            armed = await self._bridge.call(self._bridge.core.ledger.test_limits())
         except SignalboxError as error:
             self.result.tell("danger", "Not tested", str(error))
         else:
@@ -174,10 +174,10 @@ class SpendPopover(Popover):
         self._tasks.start(self._fetch_held(), key="held")
 
     async def _fetch_held(self) -> None:
-        core = self._bridge.core
+        ledger = self._bridge.core.ledger
         try:
-            holds = await self._bridge.call(core.ledger.holds())
-            unresolved = await self._bridge.call(core.ledger.unresolved(SHOWN_ROWS))
+            holds = await self._bridge.call(ledger.holds())
+            unresolved = await self._bridge.call(ledger.unresolved(SHOWN_ROWS))
         except SignalboxError as error:
             self.result.tell("danger", "", str(error))
         else:
@@ -185,8 +185,8 @@ class SpendPopover(Popover):
         self.fit_soon()
 
     async def _settle(self, row: LedgerRow, nanodollars: int) -> LedgerRow:
-        resolving = self._bridge.core.resolve(row.correlation_id, nanodollars, row.attempt)
-        return await self._bridge.call(resolving)
+        ledger = self._bridge.core.ledger
+        return await self._bridge.call(ledger.resolve(row.correlation_id, nanodollars, attempt=row.attempt))
 
 
 def _month_start() -> datetime:

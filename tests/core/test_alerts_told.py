@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from core.ledger.limits import BudgetAlert
+from core.pricing.prices import PriceTable
 from core.services.ledger import LedgerService
 from core.settings import SettingsStore
 from core.structured.scoreboard import Scoreboard
@@ -25,7 +26,7 @@ def alert(project: str | None, percent: int) -> BudgetAlert:
 
 async def test_no_projects_alert_hides_anothers(home: Path) -> None:
     store = SettingsStore(home, env={})
-    books = LedgerService(lambda: store.current, home, Scoreboard(), lambda: None)
+    books = LedgerService(store, PriceTable(), Scoreboard(), lambda: None)
     books.told([alert("website", 50), alert("research", 80), alert("website", 80)])
     assert [problem.title for problem in books.problems()] == [
         "80 % of PROJECT_SPEND_LIMITS (website) is used or held",

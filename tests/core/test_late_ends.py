@@ -55,9 +55,9 @@ async def test_a_local_answer_that_took_long_keeps_its_figures(home: Path) -> No
         assert (row.status, row.error_kind) == ("done", None)
         assert row.usage == end.result.usage
         assert row.loaded_nanodollars == end.result.loaded_nanodollars
-        assert not await sides.core.ledger.settle(request.correlation_id, Outcome(status="stopped")), (
-            "it has ended once"
-        )
+        assert not await sides.core.ledger.current.settle(
+            request.correlation_id, Outcome(status="stopped")
+        ), "it has ended once"
         assert (await sides.core.ledger.check()).ok
 
 

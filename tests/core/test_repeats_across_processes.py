@@ -308,14 +308,14 @@ async def test_a_file_that_cannot_be_used_is_left_alone_and_told(home: Path) -> 
 async def test_a_crash_between_the_answer_and_its_settlement_loses_no_answer(home: Path) -> None:
     """The answer is on the disk before the ledger knows that it is done."""
     async with two_sides(home) as sides:
-        settle = sides.core.ledger.settle
+        settle = sides.core.ledger.current.settle
         seen: list[bytes] = []
 
         async def looked(*arguments: Any, **named: Any) -> Any:
             seen.append(kept_bytes(home))
             return await settle(*arguments, **named)
 
-        sides.core.ledger.settle = looked  # type: ignore[method-assign]
+        sides.core.ledger.current.settle = looked  # type: ignore[method-assign]
         sides.api.replies.append(Says("The heron sleeps."))
         await Asked(sides, "hi", force="api", idempotency_key="k").result()
         assert [b"heron sleeps" in each for each in seen] == [True]

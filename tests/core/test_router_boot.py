@@ -27,7 +27,7 @@ async def test_what_only_local_may_serve_waits_until_it_has_loaded(home: Path) -
                     sides.local.loading = False
         assert isinstance(events[-1], Finished)
         assert events[-1].result.model == "tiny"
-        (row,) = await sides.core.recent()
+        (row,) = await sides.core.ledger.recent()
         assert (row.status, row.model) == ("done", "tiny")
 
 
@@ -37,7 +37,7 @@ async def test_what_the_api_may_serve_goes_there_meanwhile_and_says_why(home: Pa
         result = await sides.core.ask("hi")
         assert (result.side, result.decision.rule) == ("api", "unavailable")
         assert result.decision.reason == "Local unavailable: it is starting"
-        assert len(await sides.core.recent()) == 1, "nothing was sent to a server that loads"
+        assert len(await sides.core.ledger.recent()) == 1, "nothing was sent to a server that loads"
 
 
 async def test_requests_that_come_together_wait_for_the_first_look(home: Path) -> None:

@@ -71,7 +71,7 @@ async def test_a_simple_prompt_is_answered_locally_and_costs_no_cash(home: Path)
         assert result.usage is not None
         assert sides.api.received == []
         assert await spent(sides) == (0, 0)
-        (row,) = await sides.core.recent()
+        (row,) = await sides.core.ledger.recent()
         assert (row.correlation_id, row.status, row.rule) == (result.correlation_id, "done", "simple")
 
 
@@ -196,7 +196,7 @@ async def test_after_the_first_token_the_text_is_kept_and_nothing_falls_back(hom
         assert end.partial.usage_estimated
         assert end.partial.cost_nanodollars
         # More may have been billed than arrived, so the limit counts the hold until somebody knows better.
-        (row,) = await sides.core.recent()
+        (row,) = await sides.core.ledger.recent()
         assert (row.state, row.cost_nanodollars) == ("unresolved", None)
         assert row.counted_nanodollars == row.hold_nanodollars > end.partial.cost_nanodollars
         assert await spent(sides) == (row.counted_nanodollars, 0)
@@ -219,7 +219,7 @@ async def test_what_breaks_after_the_final_usage_costs_exactly_that(home: Path, 
         sides.api.replies.append(Raw(chunks=chunks, cut=True))
         end = last(await sides.events(HARD))
         assert isinstance(end, Failed if told else Finished)
-        (row,) = await sides.core.recent()
+        (row,) = await sides.core.ledger.recent()
         assert (row.status, row.state) == ("failed" if told else "done", "settled")
         assert row.cost_nanodollars == row.counted_nanodollars == 20 * 3_000 + 1 * 15_000
 
@@ -235,7 +235,7 @@ async def test_stopping_closes_the_upstream_connection_and_settles_to_the_partia
                 if "".join(got) == "one two ":
                     break
         await asyncio.wait_for(sides.api.lost.wait(), 5)
-        (row,) = await sides.core.recent()
+        (row,) = await sides.core.ledger.recent()
         assert (row.status, row.state) == ("stopped", "settled")
         assert row.usage is not None
         assert row.usage.input_tokens == sides.api.books[0].input_tokens
@@ -262,7 +262,7 @@ async def test_stopping_amid_output_that_nobody_can_count_keeps_the_hold(home: P
             async for event in events:
                 if isinstance(event, TextDelta):
                     break
-        (row,) = await sides.core.recent()
+        (row,) = await sides.core.ledger.recent()
         assert (row.status, row.state) == ("stopped", "unresolved")
         assert row.counted_nanodollars == row.hold_nanodollars
 
@@ -276,7 +276,7 @@ async def test_a_stopped_answer_is_never_settled_below_what_the_api_reported(hom
             async for event in events:
                 if isinstance(event, TextDelta):
                     break
-        (row,) = await sides.core.recent()
+        (row,) = await sides.core.ledger.recent()
         assert row.state == "settled"
         assert row.counted_nanodollars >= 200_000 * 3_000 > row.hold_nanodollars
 
@@ -388,7 +388,7 @@ async def test_the_callers_faults_cost_nothing_and_go_nowhere(home: Path, bad: C
             await sides.core.ask(bad)
         assert caught.value.hint
         assert sides.api.received == []
-        assert await sides.core.recent() == []
+        assert await sides.core.ledger.recent() == []
 
 
 async def test_decide_makes_no_call_and_writes_nothing(home: Path) -> None:
@@ -397,7 +397,7 @@ async def test_decide_makes_no_call_and_writes_nothing(home: Path) -> None:
         assert (decision.side, decision.rule) == ("api", "complex")
         assert decision.api_estimate.cost_nanodollars
         assert sides.api.received == []
-        assert await sides.core.recent() == []
+        assert await sides.core.ledger.recent() == []
 
 
 async def test_an_unpriced_model_is_counted_at_the_dearest_price_and_never_zero(home: Path) -> None:
@@ -437,7 +437,7 @@ async def test_a_ledger_that_is_no_database_is_kept_and_said(home: Path) -> None
             await sides.core.ask("hi")
         assert caught.value.hint
         assert [problem.kind for problem in (await sides.core.status()).problems] == ["ledger"]
-        kept = await sides.core.set_ledger_aside()
+        kept = await sides.core.ledger.set_aside()
         assert kept.read_bytes().startswith(b"these are my holiday photos")
         assert (await sides.core.ask("hi")).text == "Hello there"
         assert (await sides.core.status()).problems == ()

@@ -35,7 +35,7 @@ async def nothing_is_held(sides: TwoSides) -> None:
     async with asyncio.timeout(10):
         while quiet < 5:
             await asyncio.sleep(0.01)
-            open_rows = [row for row in await sides.core.recent(1000) if row.status == "open"]
+            open_rows = [row for row in await sides.core.ledger.recent(1000) if row.status == "open"]
             quiet = 0 if open_rows else quiet + 1
     assert (await sides.core.ledger.budget()).held_nanodollars == 0
     assert (await sides.core.ledger.check()).differences == ()
@@ -64,7 +64,7 @@ async def test_a_fallback_that_cannot_be_written_settles_the_first_attempt(
             raise LedgerUnavailable("The disk is full.")
 
         sides.api.replies.append(BUSY)
-        monkeypatch.setattr(sides.core.ledger, "switch_side", full)
+        monkeypatch.setattr(sides.core.ledger.current, "switch_side", full)
         end = (await sides.events(HARD))[-1]
         assert isinstance(end, Failed)
         assert type(end.error) is Overloaded, "the provider's error, not the ledger's"
@@ -79,8 +79,8 @@ async def test_stopping_while_the_fallback_is_written_leaves_no_hold(
         (sides.api if towards == "local" else sides.local).replies.append(
             BUSY if towards == "local" else ENGINE_DOWN
         )
-        gate = Gate(sides.core.ledger.switch_side)
-        monkeypatch.setattr(sides.core.ledger, "switch_side", gate)
+        gate = Gate(sides.core.ledger.current.switch_side)
+        monkeypatch.setattr(sides.core.ledger.current, "switch_side", gate)
         task = asyncio.ensure_future(sides.core.ask(HARD if towards == "local" else "hi"))
         await gate.reached.wait()
         task.cancel()

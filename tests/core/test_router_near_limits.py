@@ -51,7 +51,7 @@ async def test_what_must_stay_local_and_does_not_fit_is_refused_before_it_is_sen
         end = (await sides.events("1 " * 1990, max_tokens=100))[-1]
         assert isinstance(end, Failed)
         assert isinstance(end.error, ContextTooLong)
-        assert (await sides.core.recent())[0].status == "refused"
+        assert (await sides.core.ledger.recent())[0].status == "refused"
 
 
 async def test_a_server_that_does_not_count_gets_what_is_estimated_to_fit(home: Path) -> None:

@@ -211,7 +211,7 @@ async def test_one_who_stops_waiting_leaves_nothing_behind(home: Path) -> None:
         await third.result()
         await first.result()
         await nothing_is_left(sides)
-        statuses = sorted(row.status for row in await sides.core.recent())
+        statuses = sorted(row.status for row in await sides.core.ledger.recent())
         assert statuses == ["done", "done", "refused"], (
             "who never left the line was never sent, and has its row"
         )
@@ -315,7 +315,7 @@ async def test_requests_over_the_rate_wait_their_turn_and_pass(home: Path, name:
         assert waiting.expected_s <= 1
         assert [step.kind for step in result.steps] == ["waited"]
         assert result.queued_ms > 0
-        assert {row.status for row in await sides.core.recent()} == {"done"}
+        assert {row.status for row in await sides.core.ledger.recent()} == {"done"}
         await nothing_is_left(sides)
 
 
@@ -341,7 +341,7 @@ async def test_too_long_a_wait_for_a_rate_is_refused_with_an_estimate(home: Path
         assert "a request waits 30 s at most" in error.message
         assert posted(sides.local.received) == 1
         await nothing_is_left(sides)
-        refused = [row for row in await sides.core.recent() if row.status == "refused"]
+        refused = [row for row in await sides.core.ledger.recent() if row.status == "refused"]
         assert [row.error_kind for row in refused] == ["rate_exceeded"]
 
 
@@ -363,7 +363,7 @@ async def test_a_full_line_for_a_rate_is_refused(home: Path) -> None:
 
 
 async def paid_rows(sides: TwoSides) -> int:
-    return sum(bool(row.cost_nanodollars) for row in await sides.core.recent())
+    return sum(bool(row.cost_nanodollars) for row in await sides.core.ledger.recent())
 
 
 async def test_a_repeated_request_gets_the_first_answer_and_pays_once(home: Path) -> None:
@@ -395,7 +395,7 @@ async def test_the_same_request_many_times_at_once_pays_once(home: Path) -> None
             one.request.correlation_id for one in requests
         }
         (first,) = [result for result in results if not result.replayed]
-        replays = [row for row in await sides.core.recent() if row.status == "replayed"]
+        replays = [row for row in await sides.core.ledger.recent() if row.status == "replayed"]
         assert [row.replay_of for row in replays] == [first.correlation_id] * 4
         volume = await sides.core.ledger.volume()
         assert volume.requests_today == 1
@@ -501,11 +501,11 @@ async def test_a_loop_is_paused_until_a_person_lets_it_go_on(home: Path) -> None
         paused = (await sides.core.status()).paused
         assert [entry.conversation for entry in paused] == [error.conversation]
         sent = posted(sides.local.received)
-        assert await sides.core.resume(error.conversation)
+        assert await sides.core.ledger.resume(error.conversation)
         assert (await Asked(sides, "again").result()).text == "Hello there"
         assert posted(sides.local.received) == sent + 1
         assert (await sides.core.status()).paused == ()
-        assert not await sides.core.resume(error.conversation), "it isn't paused any more"
+        assert not await sides.core.ledger.resume(error.conversation), "it isn't paused any more"
         await nothing_is_left(sides)
 
 
@@ -550,9 +550,9 @@ class UsedUp:
     """Lets no request begin, as a rate does that is used up, until it is ``free``; then as many as like."""
 
     def __init__(self, sides: TwoSides, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._begin = sides.core.ledger.begin
+        self._begin = sides.core.ledger.current.begin
         self.free = False
-        monkeypatch.setattr(sides.core.ledger, "begin", self)
+        monkeypatch.setattr(sides.core.ledger.current, "begin", self)
 
     async def __call__(self, *arguments: Any, **named: Any) -> Any:
         if self.free:

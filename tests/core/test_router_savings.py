@@ -40,7 +40,7 @@ async def test_the_cache_saves_what_its_reads_are_cheaper_less_what_its_writes_a
         # claude-sonnet-4-6: $3 a million fresh, $0.30 read, $3.75 written for five minutes.
         assert result.savings == Savings(cache_nanodollars=20_000 * 2_700 - 4_000 * 750)
         assert await savings_in_the_ledger(sides.core) == result.savings
-        (row,) = await sides.core.report(None, "provider")
+        (row,) = await sides.core.ledger.report(None, "provider")
         assert row.saved_nanodollars == 51_000_000
         assert (await sides.core.ledger.check()).ok
 

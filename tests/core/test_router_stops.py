@@ -26,8 +26,8 @@ async def test_a_stop_while_it_is_asked_again_counts_the_first_answer_once(
     async with two_sides(home, ROUTING_MODE="api-only") as sides:
         sides.api.replies.append(Says("no JSON at all"))
         request = ChatRequest.from_prompt("Give me JSON.", response_format=SCHEMA)
-        gate = Gate(sides.core.ledger.switch_side)
-        monkeypatch.setattr(sides.core.ledger, "switch_side", gate)
+        gate = Gate(sides.core.ledger.current.switch_side)
+        monkeypatch.setattr(sides.core.ledger.current, "switch_side", gate)
         task = asyncio.ensure_future(sides.core.ask(request))
         await gate.reached.wait()
         task.cancel()
@@ -46,7 +46,7 @@ async def test_an_answer_that_had_begun_is_not_sent_again(home: Path, kind: str)
     async with two_sides(home, ROUTING_MODE="api-only", MAX_RETRIES="2") as sides:
         sides.api.replies += [Says("x", fault_after=(0, Fault(kind, "Overloaded")))] * 3
         assert isinstance((await sides.events())[-1], Failed)
-        assert len(await sides.core.recent()) == 1, "sent again, it would be paid twice"
+        assert len(await sides.core.ledger.recent()) == 1, "sent again, it would be paid twice"
 
 
 async def test_a_stop_between_two_tries_charges_nothing(home: Path) -> None:
@@ -77,8 +77,8 @@ async def test_an_answer_that_was_paid_is_there_for_its_key_though_its_reader_le
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with two_sides(home, ROUTING_MODE="api-only") as sides:
-        gate = Gate(sides.core.ledger.settle)
-        monkeypatch.setattr(sides.core.ledger, "settle", gate)
+        gate = Gate(sides.core.ledger.current.settle)
+        monkeypatch.setattr(sides.core.ledger.current, "settle", gate)
         asked = {"idempotency_key": "once"}
         task = asyncio.ensure_future(sides.core.ask("hi", **asked))
         await gate.reached.wait()

@@ -188,7 +188,7 @@ async def run_library(server: EchoServer) -> dict[str, str]:
         said["the settings, as a log would say them"] = private(repr(core.settings.current))
         said["the settings' problems"] = repr(core.settings.problems)
         said["the metrics"] = core.metrics_text()
-        said["the ledger's rows"] = repr(await core.recent(1000))
+        said["the ledger's rows"] = repr(await core.ledger.recent(1000))
     return said
 
 

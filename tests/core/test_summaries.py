@@ -29,7 +29,7 @@ async def test_it_is_asked_of_the_model_that_the_conversation_names_and_is_in_th
         shorter = await sides.core.summarised(long_chat(HAIKU), WINDOW_TOKENS)
         assert "They talked." in shorter.messages[0].text
         assert sides.api.received[-1].body["model"] == HAIKU
-        (row,) = await sides.core.recent()
+        (row,) = await sides.core.ledger.recent()
         assert (row.model, row.project, row.state) == (HAIKU, "web", "settled")
         assert row.cost_nanodollars
 
@@ -41,7 +41,7 @@ async def test_without_a_summary_nothing_is_left_out(home: Path, says: Says) -> 
         with pytest.raises(ContentRefused) as refused:
             await sides.core.summarised(long_chat(), WINDOW_TOKENS)
         assert refused.value.hint
-        (row,) = await sides.core.recent()
+        (row,) = await sides.core.ledger.recent()
         assert row.state == "settled", "it was paid for all the same"
 
 

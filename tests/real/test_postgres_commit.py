@@ -54,7 +54,7 @@ async def saved(sides: TwoSides) -> None:
 
 
 async def agrees_with_the_apis_books(sides: TwoSides) -> None:
-    rows = await sides.core.recent()
+    rows = await sides.core.ledger.recent()
     billed = sum(
         FRESH_NANODOLLARS * entry.input_tokens + OUTPUT_NANODOLLARS * entry.output_tokens
         for entry in sides.api.books

@@ -15,7 +15,7 @@ from core.keys import KeyName, KeyStatus, KeyStore
 from core.ledger.models import ArmedLimit, LedgerRow, ReportKey, ReportRow
 from core.local.server import ServerState
 from core.providers.base import CheckResult
-from core.services.status import ApiStatus, CoreStatus, LedgerCheck, Problem
+from core.services.status import ApiStatus, CoreStatus, Problem
 from core.settings import SettingsStore
 
 
@@ -69,9 +69,7 @@ class FakeCore:
         self.log: list[str] = []
         self.local_after_start = ServerState(phase="ready", kind="embedded", model="SmolLM2-135M-Instruct")
         self.now = core_status()
-        self.armed: list[ArmedLimit] = []
-        self.reported: list[ReportRow] = []
-        self.ledger = FakeLedger(self.calls)
+        self.ledger = FakeLedger(self)
         self._listeners: list[Callable[[CoreStatus], None]] = []
 
     async def start(self) -> None:
@@ -124,57 +122,65 @@ class FakeCore:
         self.calls.append(("doctor", ask_local))
         return self.findings
 
-    async def resume(self, conversation: str) -> bool:
-        self.calls.append(("resume", conversation))
-        left = tuple(paused for paused in self.now.paused if paused.conversation != conversation)
-        self.publish(paused=left)
-        return True
-
-    async def test_limits(self) -> tuple[ArmedLimit, ...]:
-        self.calls.append(("test_limits",))
-        return tuple(self.armed)
-
-    async def report(self, since: datetime | None, by: ReportKey) -> list[ReportRow]:
-        self.calls.append(("report", since, by))
-        return list(self.reported)
-
-    async def check_ledger(self) -> LedgerCheck | None:
-        self.calls.append(("check_ledger",))
-        return self.now.checked
-
-    async def resolve(self, correlation_id: str, nanodollars: int, attempt: int | None = None) -> LedgerRow:
-        del attempt
-        self.calls.append(("resolve", correlation_id, nanodollars))
-        row = next((row for row in self.ledger.left if row.correlation_id == correlation_id), None)
-        if row is None:
-            raise InvalidRequest(f"{correlation_id} isn't unresolved.", hint="Nothing was changed.")
-        self.ledger.left.remove(row)
-        self.publish()
-        return replace(row, state="settled", cost_nanodollars=nanodollars)
-
-    async def set_ledger_aside(self) -> Path:
-        self.calls.append(("set_ledger_aside",))
-        self.publish(problems=())
-        return self.home / "ledger.sqlite3.aside-1"
-
 
 class FakeLedger:
-    """``open_holds`` run, ``left`` have no known end."""
+    """``rows`` are all attempts, ``open_holds`` run, ``left`` have no known end."""
 
-    def __init__(self, calls: list[tuple[object, ...]]) -> None:
+    def __init__(self, core: FakeCore) -> None:
+        self._core = core
+        self.armed: list[ArmedLimit] = []
+        self.reported: list[ReportRow] = []
+        self.rows: list[LedgerRow] = []
         self.open_holds: list[LedgerRow] = []
         self.left: list[LedgerRow] = []
         self.error: SignalboxError | None = None
-        self._calls = calls
+
+    async def recent(self, limit: int = 100, *, before: str | None = None) -> list[LedgerRow]:
+        del before
+        return self.rows[:limit]
 
     async def holds(self) -> list[LedgerRow]:
-        self._calls.append(("holds",))
+        self._core.calls.append(("holds",))
         if self.error is not None:
             raise self.error
         return list(self.open_holds)
 
     async def unresolved(self, limit: int = 100) -> list[LedgerRow]:
         return self.left[:limit]
+
+    async def resume(self, conversation: str) -> bool:
+        self._core.calls.append(("resume", conversation))
+        left = tuple(paused for paused in self._core.now.paused if paused.conversation != conversation)
+        self._core.publish(paused=left)
+        return True
+
+    async def test_limits(self) -> tuple[ArmedLimit, ...]:
+        self._core.calls.append(("test_limits",))
+        return tuple(self.armed)
+
+    async def report(
+        self, since: datetime | None = None, by: ReportKey = "provider", *, daily: bool = False
+    ) -> list[ReportRow]:
+        del daily
+        self._core.calls.append(("report", since, by))
+        return list(self.reported)
+
+    async def resolve(
+        self, correlation_id: str, nanodollars: int, *, attempt: int | None = None
+    ) -> LedgerRow:
+        del attempt
+        self._core.calls.append(("resolve", correlation_id, nanodollars))
+        row = next((row for row in self.left if row.correlation_id == correlation_id), None)
+        if row is None:
+            raise InvalidRequest(f"{correlation_id} isn't unresolved.", hint="Nothing was changed.")
+        self.left.remove(row)
+        self._core.publish()
+        return replace(row, state="settled", cost_nanodollars=nanodollars)
+
+    async def set_aside(self) -> Path:
+        self._core.calls.append(("set_ledger_aside",))
+        self._core.publish(problems=())
+        return self._core.home / "ledger.sqlite3.aside-1"
 
 
 def ledger_row(correlation_id: str = "0197-a", **changes: object) -> LedgerRow:

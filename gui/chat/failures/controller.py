@@ -215,7 +215,7 @@ class FailureController(QObject):
         if conversation is None:
             return
         try:
-            await self._bridge.call(self._bridge.core.resume(conversation))
+            await self._bridge.call(self._bridge.core.ledger.resume(conversation))
         except SignalboxError as error:
             self._toasts.show(str(error))
             return
@@ -229,7 +229,7 @@ class FailureController(QObject):
 
     async def _set_ledger_aside(self) -> None:
         try:
-            kept = await self._bridge.call(self._bridge.core.set_ledger_aside())
+            kept = await self._bridge.call(self._bridge.core.ledger.set_aside())
         except LedgerUnavailable as error:
             self._toasts.show(str(error))
         else:
@@ -296,7 +296,7 @@ class PausedController(QObject):
 
     async def _resume(self, conversation: str) -> None:
         try:
-            await self._bridge.call(self._bridge.core.resume(conversation))
+            await self._bridge.call(self._bridge.core.ledger.resume(conversation))
         except SignalboxError as error:
             self.failed.emit(str(error))
         else:

@@ -69,12 +69,6 @@ class Patient:
     async def status(self) -> Any:
         return SimpleNamespace(problems=(), queue=None)
 
-    async def check_ledger(self) -> Any:
-        return await self.ledger.check()
-
-    async def test_limits(self) -> Any:
-        return ()
-
     async def test_anthropic_key(self) -> CheckResult:
         raise Unavailable(f"Refused x-api-key: {KEY}", hint=f"Look at https://me:{PASSWORD}@example")
 

@@ -11,6 +11,7 @@ from core.ledger import operations
 from core.ledger.ledger import Ledger
 from core.ledger.models import HoldRequest, NewRequest
 from core.ledger.process_identity import ProcessIdentity
+from core.pricing.prices import PriceTable
 from core.services.ledger import LedgerService
 from core.settings import SettingsStore
 from core.structured.scoreboard import Scoreboard
@@ -31,8 +32,8 @@ def began(ago: timedelta) -> NewRequest:
 async def test_holds_of_another_host_are_resolved_once_they_have_run_out(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = SettingsStore(env={"SIGNALBOX_HOME": str(home)}).current
-    books = LedgerService(lambda: settings, home, Scoreboard(), lambda: None)
+    settings = SettingsStore(env={"SIGNALBOX_HOME": str(home)})
+    books = LedgerService(settings, PriceTable(), Scoreboard(), lambda: None)
     await books.open()
     with monkeypatch.context() as patched:
         patched.setattr(
@@ -44,11 +45,11 @@ async def test_holds_of_another_host_are_resolved_once_they_have_run_out(
     for request in (old, young):
         await elsewhere.begin(request, HoldRequest(nanodollars=60))
     await elsewhere.close()
-    await books.ledger.begin(own, HoldRequest(nanodollars=60))
+    await books.current.begin(own, HoldRequest(nanodollars=60))
 
     await books.tend()
 
-    states = [(await books.ledger.attempts(request.correlation_id))[0].state for request in (old, young, own)]
+    states = [(await books.attempts(request.correlation_id))[0].state for request in (old, young, own)]
     assert states == ["unresolved", "open", "open"]
     (notice,) = books.problems()
     assert notice.kind == "recovered"

@@ -64,7 +64,7 @@ async def test_one_that_breaks_off_says_what_is_counted(home: Path) -> None:
         with pytest.raises(SignalboxError):
             await sides.core.ask(request)
         (line,) = told(home, request)
-        (row,) = await sides.core.recent()
+        (row,) = await sides.core.ledger.recent()
         assert f"{format_cost(row.counted_nanodollars)} counted, unresolved" in line
 
 

@@ -62,7 +62,6 @@ class ScriptedCore(FakeCore):
         self.requests: list[ChatRequest] = []
         self.decided: list[ChatRequest] = []
         self.closed: list[str] = []
-        self.rows: list[Any] = []
         self.decide_with: Callable[[ChatRequest], RouteDecision] = lambda request: make_decision(
             request.force or "local"
         )
@@ -92,9 +91,6 @@ class ScriptedCore(FakeCore):
             return request if plan is None else plan.apply("They spoke of towns.").request
         finally:
             self.summaries_ended += 1
-
-    async def recent(self, limit: int = 100) -> list[Any]:
-        return self.rows[:limit]
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[StreamEvent, None]:
         self.requests.append(request)

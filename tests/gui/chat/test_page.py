@@ -75,7 +75,7 @@ def test_escape_stops_closes_the_stream_and_shows_what_it_cost(panel: ChatPanel)
         await panel.until(
             lambda: page.thread_view.views() and "one" in last_answer(panel).view.visible_text()
         )
-        panel.core.rows = [stopped_row(panel.core.requests[0].correlation_id)]
+        panel.core.ledger.rows = [stopped_row(panel.core.requests[0].correlation_id)]
         press(panel, Qt.Key.Key_Escape)
         await panel.idle()
         assert panel.core.closed == [panel.core.requests[0].correlation_id]

@@ -123,7 +123,7 @@ def test_what_was_saved_this_month_is_shown_if_anything_was(panel: Panel) -> Non
         await panel.until(lambda: any(call[0] == "report" for call in panel.core.calls))
         assert not popover.saved.isVisible()
         popover.close()
-        panel.core.reported = [saved_row(cache_saved_nanodollars=5_000_000)]
+        panel.core.ledger.reported = [saved_row(cache_saved_nanodollars=5_000_000)]
         anchor = panel.show(QWidget(), 200, 40)
         popover = SpendPopover(panel.bridge, anchor)
         popover.open_at(anchor)
@@ -140,7 +140,7 @@ def test_what_was_saved_this_month_is_shown_if_anything_was(panel: Panel) -> Non
 def test_the_limits_can_be_tested(panel: Panel) -> None:
     async def body() -> None:
         popover = await opened(panel)
-        panel.core.armed = [
+        panel.core.ledger.armed = [
             ArmedLimit(limit_name=limit.name, armed=limit is not DAY, detail=f"{limit.name} seen")
             for limit in LIMITS
         ]

@@ -93,7 +93,7 @@ def test_a_ledger_that_can_t_be_written_is_said(panel: ChatPanel) -> None:
         async def fail(conversation: str) -> bool:
             raise LedgerUnavailable("The ledger is busy.", hint="Try again.")
 
-        panel.core.resume = fail  # type: ignore[method-assign]
+        panel.core.ledger.resume = fail  # type: ignore[method-assign]
         panel.core.publish(paused=(paused("ab12"),))
         await panel.until(lambda: "ab12" in page.paused.cards)
         press(panel, "ab12", "Let it go on")
