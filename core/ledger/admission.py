@@ -3,39 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from core.errors import RateExceeded, RunawayPaused
 from core.ledger.limits import Limit, LimitUsage, TokenLimit, check_limit, project_of, window_of
-from core.ledger.models import HoldRequest, NewRequest, Rate, RateLimit
+from core.ledger.models import Rate, RateLimit
 from core.ledger.sliding_window import TooSoon, begin
 from core.ledger.totals import RateState
 
 if TYPE_CHECKING:
+    from core.ledger.mapping import AttemptStart
     from core.ledger.totals import Held, RunningTotals
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What an attempt wants to hold, under which limits. ``nanodollars`` of ``None`` has no known price."""
-
-    nanodollars: int | None
-    tokens: int
-    limits: tuple[Limit, ...]
-    allow_unpriced: bool
-
-    @staticmethod
-    def of(record: NewRequest, hold: HoldRequest | None) -> Asked:
-        if hold is None:
-            return Asked(nanodollars=0, tokens=0, limits=(), allow_unpriced=False)
-        local = record.side == "local"
-        return Asked(
-            nanodollars=0 if local else hold.nanodollars,
-            tokens=0 if local else hold.tokens,
-            limits=hold.limits,
-            allow_unpriced=hold.allow_unpriced,
-        )
 
 
 def now_standing(books: RunningTotals, limit: Limit, day: str) -> LimitUsage:
@@ -83,30 +61,26 @@ def standing_of(limit: Limit, window: str, total: Mapping[str, Any], held: Held)
     )
 
 
-def check_admission(books: RunningTotals, asked: Asked, day: str) -> None:
+def check_admission(books: RunningTotals, start: AttemptStart, day: str) -> None:
     """Let the attempt pass exactly when it fits under every limit.
 
     Raises:
         BudgetExceeded: it does not fit under the limit that is named.
     """
-    for limit in asked.limits:
-        amount = asked.tokens if isinstance(limit, TokenLimit) else asked.nanodollars
-        if amount is None and asked.allow_unpriced:
+    for limit in start.limits:
+        amount = start.tokens if isinstance(limit, TokenLimit) else start.nanodollars
+        if amount is None and start.allow_unpriced:
             continue
         used, held, held_count = _taken(books, limit, day)
         check_limit(limit, asked=amount, used=used, held=held, held_count=held_count)
 
 
-def pass_rates(
-    books: RunningTotals, rates: Sequence[Rate], now_us: int
-) -> dict[str, RateState] | RunawayPaused:
-    """Return the states to keep when the attempt conforms to every rate.
-
-    A conversation that passes its own rate is paused in the books here, and its refusal is returned instead.
+def pass_rates(books: RunningTotals, rates: Sequence[Rate], now_us: int) -> dict[str, RateState]:
+    """Return the states to keep when the attempt conforms to every rate; none is used up here.
 
     Raises:
-        RateExceeded: a request rate holds; no rate was used up.
-        RunawayPaused: the conversation waits for a person.
+        RateExceeded: a request rate holds.
+        RunawayPaused: the conversation waits for a person, or passes its own rate just now and is to be paused.
     """
     passed: dict[str, RateState] = {}
     for rate in sorted(rates, key=lambda rate: isinstance(rate, RateLimit)):
@@ -127,8 +101,7 @@ def pass_rates(
                 turns=tuple((at_us / 1e6, count) for at_us, count in answer.turns),
             )
         else:
-            books.set_rate(key, RateState(kept.log, now_us, rate.per_minute))
-            return paused(rate.conversation, rate.per_minute)
+            raise paused(rate.conversation, rate.per_minute)
     return passed
 
 

@@ -8,7 +8,7 @@
     try:
         ...                                      # the call
     finally:
-        await ledger.settle(record.correlation_id, outcome)
+        await ledger.settle(record.correlation_id, admission.attempt, outcome)
 
 Limits hold across processes: checking and holding are one transaction that no other writer overlaps.
 Importing this module does not import SQLAlchemy (about 0.2 s); opening a ledger does, on a thread of its own.
@@ -23,7 +23,6 @@ import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache, partial
 from pathlib import Path
@@ -65,13 +64,13 @@ from core.ledger.models import (
     Volume,
 )
 from core.ledger.savings import PricedRow, priced_row
-from core.ledger.writer import Operation, Writer
+from core.ledger.writer import CommitUnknown, Operation, Writer
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from core.ledger.audit import AuditEntry, AuditHead, AuditReport
-    from core.ledger.mapping import Beginning, Moment
+    from core.ledger.mapping import AttemptStart, Moment
     from core.ledger.operations import LedgerOperations
     from core.ledger.queries import UsageQueries
 
@@ -94,7 +93,6 @@ class Opened:
     quick: QuickReader | None
 
 
-_NEVER_SENT = Outcome(status="stopped", may_have_billed=False)
 _REPRICE_PORTION = 200
 """Rows that are priced in one transaction, so that requests between them need not wait long."""
 
@@ -113,8 +111,6 @@ class Ledger:
         self._clock = clock
         self._opened: Opened | None = None
         self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="signalbox-ledger-read")
-        self._doubtful: dict[str, Callable[[Connection], bool]] = {}
-        """Switches whose commit was not answered: whether they are in the ledger is asked when they are settled."""
 
     # ------------------------------------------------------------------ opening and closing
 
@@ -200,87 +196,98 @@ class Ledger:
             LedgerUnavailable: it cannot be recorded, so it must not be sent.
         """
         opened = self._require()
-        store, asked = opened.store, self._beginning(record, hold, rates)
-        operation = Operation(
-            lambda connection: store.begin(connection, asked),
-            durable=record.side == "api",
-            stands=_stands(store, asked),
-        )
+        start = self._start(record, hold, rates)
+        operation = self._beginning(opened, start, durable=record.side == "api")
         try:
             return _admitted(await self._answer(opened, operation))
-        except LedgerUnavailable:
-            if operation.doubted is not None:
-                # It may be in a database that can't be asked just now: then its hold is given up once it can.
-                opened.writer.submit(self._settlement(opened, record.correlation_id, _NEVER_SENT, (), ()))
+        except CommitUnknown:
+            # It may be in a database that can't be asked just now: then its hold is given up once it can.
+            self._withdraw(opened, start)
             raise
         except asyncio.CancelledError:
             if not operation.future.cancel():
-                # Too late to take it back from the queue: the hold will stand, so give it up again.
-                operation.future.add_done_callback(partial(self._give_up, opened, record.correlation_id))
+                # Too late to take it back from the queue: the hold will stand, so it is given up again.
+                operation.future.add_done_callback(partial(self._withdraw_begun, opened, start))
             raise
 
-    def _beginning(self, record: NewRequest, hold: HoldRequest | None, rates: tuple[Rate, ...]) -> Beginning:
-        from core.ledger.mapping import Beginning
+    def _start(
+        self,
+        record: NewRequest,
+        hold: HoldRequest | None,
+        rates: tuple[Rate, ...],
+        *,
+        number: int = 1,
+        failed: Outcome | None = None,
+    ) -> AttemptStart:
+        from core.ledger.mapping import AttemptStart
 
         now = self._now()
         started = now
         if record.started_at is not None:
             started = moment(record.started_at.astimezone(now.at.tzinfo))
-        decision = decision_json(record.decision)
-        return Beginning(
-            record=record, hold=hold, rates=rates, started=started, now=now, decision_json=decision
+        return AttemptStart(
+            record=record,
+            hold=hold,
+            rates=rates,
+            started=started,
+            now=now,
+            decision_json=decision_json(record.decision),
+            number=number,
+            failed=failed,
         )
 
-    def _give_up(self, opened: Opened, correlation_id: str, begun: Future[Any]) -> None:
-        if not begun.cancelled() and begun.exception() is None and isinstance(begun.result(), Admission):
-            opened.writer.submit(self._settlement(opened, correlation_id, _NEVER_SENT, (), ()))
+    def _beginning(self, opened: Opened, start: AttemptStart, *, durable: bool) -> Operation:
+        store = opened.store
+        operation = Operation(
+            lambda link: store.begin(link, start, again=operation.was_tried), durable=durable
+        )
+        return operation
+
+    def _withdraw_begun(self, opened: Opened, start: AttemptStart, begun: Future[Any]) -> None:
+        if begun.cancelled():
+            return
+        failure = begun.exception()
+        if isinstance(failure, CommitUnknown) or (failure is None and isinstance(begun.result(), Admission)):
+            self._withdraw(opened, start)
+
+    def _withdraw(self, opened: Opened, start: AttemptStart) -> None:
+        store = opened.store
+        opened.writer.submit(
+            Operation(lambda link: store.withdraw(link, start), keep_as=start.record.correlation_id)
+        )
 
     async def settle(
         self,
         correlation_id: str,
+        attempt: int,
         outcome: Outcome,
         *,
         limits: tuple[Limit, ...] = (),
         alert_percents: tuple[int, ...] = (),
     ) -> Settlement:
-        """Close a request at its true cost; say whether that is on the disk and changed anything.
+        """Close a request's attempt at its true cost; say whether that is on the disk and changed anything.
 
         Calling it again changes nothing (a true cost still replaces an *unresolved* one). When it cannot be
         written it is kept in memory, seen in ``unsaved``, and retried until it can. Being cancelled does
         not undo it. With ``limits``, the answer tells the shares of them that are reached for the first time.
 
         Raises:
-            InvalidRequest: there is no such request.
+            InvalidRequest: there is no such attempt.
         """
         opened = self._require()
-        operation = self._settlement(opened, correlation_id, outcome, limits, alert_percents)
-        return await self._answer(opened, operation) or Settlement(saved=False)
-
-    def _settlement(
-        self,
-        opened: Opened,
-        correlation_id: str,
-        outcome: Outcome,
-        limits: tuple[Limit, ...],
-        alert_percents: tuple[int, ...],
-    ) -> Operation:
         store, now = opened.store, self._now()
-        switched = self._doubtful.pop(correlation_id, None)
 
-        def settle(connection: Connection) -> Settlement:
+        def settle(link: Connection) -> Settlement:
             # Kept in memory and written at last, its answer is heard by nobody: the next one tells what it crossed.
             told = () if operation.future.done() else limits
-            ended = outcome
-            if switched is not None and switched(connection):
-                # The switch that nobody heard of has closed the attempt that is meant; the next one was never sent.
-                ended = replace(_NEVER_SENT, status=outcome.status, error_kind=outcome.error_kind)
-            return store.settle(connection, correlation_id, ended, now, told, alert_percents)
+            return store.settle(link, correlation_id, attempt, outcome, now, told, alert_percents)
 
         operation = Operation(settle, durable=outcome.cost_nanodollars != 0, keep_as=correlation_id)
-        return operation
+        return await self._answer(opened, operation) or Settlement(saved=False)
 
     async def switch_side(
         self,
+        attempt: int,
         failed: Outcome,
         record: NewRequest,
         hold: HoldRequest | None,
@@ -289,27 +296,18 @@ class Ledger:
     ) -> Admission:
         """Close the attempt that failed and begin the next one of the same request, both or neither.
 
-        The next one may be on the other side or on the same. Being cancelled does not undo it.
+        The next one may be on the other side or on the same. Being cancelled does not undo it. Whoever does not
+        hear its answer settles ``attempt``: a next one that was begun all the same is closed by that too.
 
         Raises:
             BudgetExceeded, RateExceeded, RunawayPaused: the new attempt does not fit; settle the failed
                 one instead.
-            InvalidRequest: the request is not open.
+            InvalidRequest: that attempt is not open.
             LedgerUnavailable: it cannot be recorded, so it must not be sent.
         """
         opened = self._require()
-        store, asked = opened.store, self._beginning(record, hold, rates)
-        operation = Operation(
-            lambda connection: store.switch(connection, failed, asked), stands=_stands(store, asked)
-        )
-        try:
-            return _admitted(await self._answer(opened, operation))
-        except LedgerUnavailable:
-            if operation.doubted is not None:
-                self._doubtful[record.correlation_id] = partial(
-                    store.has_begun, asked=asked, admission=operation.doubted
-                )
-            raise
+        start = self._start(record, hold, rates, number=attempt + 1, failed=failed)
+        return _admitted(await self._answer(opened, self._beginning(opened, start, durable=True)))
 
     async def refuse(self, record: RefusedRequest) -> LedgerRow:
         """Record a request that was never sent, so that reports can count it. Again, it changes nothing.
@@ -608,13 +606,6 @@ def moment(at: datetime) -> Moment:
     from core.ledger.mapping import Moment
 
     return Moment(at=at)
-
-
-def _stands(store: LedgerOperations, asked: Beginning) -> Callable[[Connection, Any], bool]:
-    def stands(connection: Connection, answer: Any) -> bool:
-        return isinstance(answer, Admission) and store.has_begun(connection, asked, answer)
-
-    return stands
 
 
 def _admitted(answer: Admission | SignalboxError) -> Admission:

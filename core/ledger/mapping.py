@@ -9,8 +9,7 @@ from typing import Any
 
 from core.chat import Savings, Usage
 from core.ledger import schema
-from core.ledger.admission import Asked
-from core.ledger.limits import resolve
+from core.ledger.limits import Limit, resolve
 from core.ledger.models import HoldRequest, NewRequest, Outcome, Rate, RefusedRequest, ReplayedRequest
 from core.ledger.process_identity import ProcessIdentity
 from core.ledger.totals import Row
@@ -67,8 +66,13 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Beginning:
-    """Everything an admission is made of. ``started`` is the request's own moment, ``now`` the asking."""
+class AttemptStart:
+    """Everything an attempt begins with, and what it wants to hold under which limits.
+
+    ``started`` is the request's own moment, ``now`` the asking. ``failed`` is how the attempt before it ended,
+    ``None`` for a request's first. The request, the number, ``started`` and the process name one beginning: asked
+    for again, it is the same.
+    """
 
     record: NewRequest
     hold: HoldRequest | None
@@ -76,20 +80,43 @@ class Beginning:
     started: Moment
     now: Moment
     decision_json: str | None
+    number: int = 1
+    failed: Outcome | None = None
+
+    @property
+    def nanodollars(self) -> int | None:
+        """The cash that it wants to hold; ``None`` has no known price. A local attempt costs no cash."""
+        return self.hold.nanodollars if self.hold is not None and self.record.side == "api" else 0
+
+    @property
+    def tokens(self) -> int:
+        return self.hold.tokens if self.hold is not None and self.record.side == "api" else 0
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        return self.hold.limits if self.hold is not None else ()
+
+    @property
+    def alert_percents(self) -> tuple[int, ...]:
+        return self.hold.alert_percents if self.hold is not None else ()
+
+    @property
+    def allow_unpriced(self) -> bool:
+        return self.hold is not None and self.hold.allow_unpriced
 
 
-def new_row(asked: Beginning, wanted: Asked, number: int, owner: ProcessIdentity) -> dict[str, Any]:
+def new_row(start: AttemptStart, owner: ProcessIdentity) -> dict[str, Any]:
     """Return the row of an attempt that begins, all columns but the id that it gets."""
-    record, decision = asked.record, asked.record.decision
-    started_us = asked.started.us
-    expires_s = asked.hold.expires_s if asked.hold is not None else 3600.0
+    record, decision = start.record, start.record.decision
+    started_us = start.started.us
+    expires_s = start.hold.expires_s if start.hold is not None else 3600.0
     return {
         **_EMPTY,
         "correlation_id": record.correlation_id,
-        "number": number,
+        "number": start.number,
         "started_us": started_us,
         "hour": started_us // 3_600_000_000,
-        "day": asked.started.day,
+        "day": start.started.day,
         "source": record.source,
         "project": record.project or "",
         "mode": decision.mode if decision else None,
@@ -99,14 +126,14 @@ def new_row(asked: Beginning, wanted: Asked, number: int, owner: ProcessIdentity
         "model": record.model,
         "status": "open",
         "state": "open",
-        "hold_nanodollars": wanted.nanodollars,
-        "hold_tokens": wanted.tokens,
+        "hold_nanodollars": start.nanodollars,
+        "hold_tokens": start.tokens,
         "counted_nanodollars": 0,
         "owner_host": owner.host,
         "owner_pid": owner.pid,
         "owner_started": owner.started,
         "expires_us": started_us + int(expires_s * 1e6),
-        "decision_json": asked.decision_json,
+        "decision_json": start.decision_json,
         "conversation": record.conversation,
         "idempotency_key": record.idempotency_key,
     }

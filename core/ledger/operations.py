@@ -7,20 +7,21 @@ nothing, so that a batch of operations needs no savepoints.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, bindparam, or_, select, update
 
 from core.chat import ScoreEntry
-from core.errors import DuplicateRequest, InvalidRequest, SignalboxError
+from core.errors import DuplicateRequest, InvalidRequest, RunawayPaused, SignalboxError
 from core.ledger import schema
-from core.ledger.admission import Asked, check_admission, conversation_key, now_standing, pass_rates, taken
+from core.ledger.admission import check_admission, conversation_key, now_standing, pass_rates, taken
 from core.ledger.database import driver_of
 from core.ledger.limits import BudgetAlert, Limit, amount_of, crossed, project_of, unit_of
 from core.ledger.mapping import (
     CLOSING,
     COLUMNS,
-    Beginning,
+    AttemptStart,
     Moment,
     closing,
     new_row,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from sqlalchemy.sql.base import Executable
 
 
+_NEVER_SENT = Outcome(status="stopped", may_have_billed=False)
 _INTERRUPTED = Outcome(status="failed", error_kind="interrupted")
 _OF_OPEN = tuple(
     name
@@ -79,7 +81,11 @@ class LedgerOperations:
 
         self._insert = inserting(COLUMNS)
         self._insert_open = inserting(_OF_OPEN)
-        self._last = compiled(select(attempts).where(mine).order_by(attempts.c.number.desc()).limit(1))
+        self._from = compiled(
+            select(attempts)
+            .where(and_(mine, attempts.c.number >= bindparam("number")))
+            .order_by(attempts.c.number)
+        )
         self._close = compiled(
             update(attempts)
             .where(attempts.c.id == bindparam("row_id"))
@@ -108,102 +114,118 @@ class LedgerOperations:
 
     # ------------------------------------------------------------------ admission
 
-    def begin(self, connection: Connection, asked: Beginning) -> Admission | SignalboxError:
-        """Check the limits and rates, then write the attempt with its hold.
+    def begin(
+        self, connection: Connection, start: AttemptStart, *, again: bool = False
+    ) -> Admission | RunawayPaused:
+        """Check the limits and rates, then write the attempt with its hold, and close the one that failed before.
 
-        A runaway conversation is paused by the very request that is refused, so that refusal is an answer (to
-        be raised after the commit) and not an exception.
+        Tried ``again`` after a commit that nobody heard of, the attempt that is there is the answer. A runaway
+        conversation is paused by the very request that is refused, so that refusal is an answer (to be raised
+        after the commit) and not an exception.
 
         Raises:
-            BudgetExceeded, RateExceeded, RunawayPaused: a limit holds; nothing was written.
+            BudgetExceeded, RateExceeded, RunawayPaused: a limit holds; nothing was written, and the failed attempt
+                is left open, to be settled.
             DuplicateRequest: its idempotency key is taken.
-            InvalidRequest: the identifier is in use.
+            InvalidRequest: the identifier is in use, or the failed attempt is not open.
         """
-        return self._begin(connection, asked, 1, None)
-
-    def switch(self, connection: Connection, failed: Outcome, asked: Beginning) -> Admission | SignalboxError:
-        """Close the attempt that failed and begin the next one, both or neither.
-
-        Raises:
-            BudgetExceeded, RateExceeded, RunawayPaused: a limit holds; the failed attempt is left open, to be
-                settled.
-            InvalidRequest: there is no such request, or its last attempt is closed already.
-        """
-        row = self._last_attempt(connection, asked.record.correlation_id)
-        if not _may_still_end(row):
-            raise InvalidRequest(_FORGOTTEN, hint="Send it again as a new request.")
-        closed = {**row, **closing(row, failed, "superseded", asked.now.us)}
-        # The failed attempt's own hold must not stand in the way of the next one.
-        self.books.change(row, closed)
+        books = self.books
+        replaced: tuple[Row, Row] | None = None
         try:
-            return self._begin(connection, asked, row["number"] + 1, (row, closed))
-        except SignalboxError:
-            self.books.change(closed, row)
-            raise
-
-    def has_begun(self, connection: Connection, asked: Beginning, admission: Admission) -> bool:
-        """Whether the attempt of ``admission`` is in the ledger: its transaction's end was never heard of."""
-        rows = self._last.rows(driver_of(connection), correlation_id=asked.record.correlation_id)
-        return bool(rows) and (
-            rows[0]["number"] == admission.attempt
-            and rows[0]["state"] == "open"
-            and rows[0]["started_us"] == asked.started.us
-            and ProcessIdentity(rows[0]["owner_host"], rows[0]["owner_pid"], rows[0]["owner_started"])
-            == self.owner
-        )
-
-    def _begin(
-        self, connection: Connection, asked: Beginning, number: int, replaced: tuple[Row, Row] | None
-    ) -> Admission | SignalboxError:
-        record, hold, books = asked.record, asked.hold, self.books
-        wanted = Asked.of(record, hold)
-        day, now_us = asked.started.day, asked.now.us
-        self._refuse_duplicates(connection, asked)
-        check_admission(books, wanted, day)
-        rates = pass_rates(books, asked.rates, now_us) if asked.rates else {}
-        if isinstance(rates, SignalboxError):
+            if start.failed is not None:
+                replaced = self._superseded(connection, start, start.failed)
+                # The failed attempt's own hold must not stand in the way of the next one.
+                books.change(*replaced)
+            row, rates = self._admitted(connection, start)
+        except SignalboxError as refusal:
             if replaced is not None:
                 books.change(replaced[1], replaced[0])
-            self.note(
-                connection,
-                now_us,
-                "pause",
-                {"conversation": rates.conversation, "per_minute": rates.per_minute},
-            )
-            return rates
-        row = new_row(asked, wanted, number, self.owner)
-        found = self._insert_open.returned(books.driver, row)
+            begun = self._begun(connection, start) if again else None
+            if begun is not None:
+                return self._admission(start, begun, ())
+            if isinstance(refusal, RunawayPaused) and self._paused(connection, refusal, start.now.us):
+                return refusal
+            raise
+        if replaced is not None:
+            self._write_closed(connection, *replaced, "switch")
+        books.note(at_us=start.now.us, kind="begin", correlation_id=start.record.correlation_id, row=row)
+        books.change(None, row)
+        for key, state in rates.items():
+            books.set_rate(key, state)
+        alerts = self._alerts(start.limits, start.alert_percents, start.now.us, start.started.day)
+        return self._admission(start, row, alerts)
+
+    def withdraw(self, connection: Connection, start: AttemptStart) -> bool:
+        """Close a beginning that its caller never heard of, and so never sent; say whether it was there."""
+        row = self._begun(connection, start)
+        if row is not None:
+            self._end(connection, row, _NEVER_SENT, _NEVER_SENT.status, start.now.us, "settle")
+        return row is not None
+
+    def _superseded(self, connection: Connection, start: AttemptStart, failed: Outcome) -> tuple[Row, Row]:
+        row, *_ = self._attempts_from(connection, start.record.correlation_id, start.number - 1)
+        if not _may_still_end(row):
+            raise InvalidRequest(_FORGOTTEN, hint="Send it again as a new request.")
+        return row, {**row, **closing(row, failed, "superseded", start.now.us)}
+
+    def _admitted(self, connection: Connection, start: AttemptStart) -> tuple[Row, dict[str, RateState]]:
+        """Return the attempt's row once it is inserted, and the rates' states to keep."""
+        self._refuse_duplicates(connection, start)
+        check_admission(self.books, start, start.started.day)
+        rates = pass_rates(self.books, start.rates, start.now.us) if start.rates else {}
+        row = new_row(start, self.owner)
+        found = self._insert_open.returned(self.books.driver, row)
         if found is None:
             raise InvalidRequest(
                 "A request with this identifier is already in the ledger.", hint="Send it with a new one."
             )
         row["id"] = found[0]
-        if replaced is not None:
-            self._write_closed(connection, *replaced, "switch")
-        books.note(at_us=now_us, kind="begin", correlation_id=record.correlation_id, row=row)
-        books.change(None, row)
-        for key, state in rates.items():
-            books.set_rate(key, state)
-        month, today = books.total(day[:7]), books.total(day)
+        return row, rates
+
+    def _begun(self, connection: Connection, start: AttemptStart) -> Row | None:
+        """Return the open row of this very beginning, where a commit that nobody heard of has written it."""
+        rows = self._from.rows(
+            driver_of(connection), correlation_id=start.record.correlation_id, number=start.number
+        )
+        if not rows or rows[0]["number"] != start.number or rows[0]["state"] != "open":
+            return None
+        return rows[0] if rows[0]["started_us"] == start.started.us and self._owns(rows[0]) else None
+
+    def _owns(self, row: Row) -> bool:
+        return _owner_of(row) == self.owner
+
+    def _paused(self, connection: Connection, refusal: RunawayPaused, now_us: int) -> bool:
+        """Pause the conversation of ``refusal``; false where it is paused already."""
+        key = conversation_key(refusal.conversation)
+        state = self.books.rate(key)
+        if state.paused_us is not None:
+            return False
+        self.books.set_rate(key, RateState(state.log, now_us, refusal.per_minute))
+        note = {"conversation": refusal.conversation, "per_minute": refusal.per_minute}
+        self.note(connection, now_us, "pause", note)
+        return True
+
+    def _admission(self, start: AttemptStart, row: Row, alerts: tuple[BudgetAlert, ...]) -> Admission:
+        month, today = self.books.total(start.started.day[:7]), self.books.total(start.started.day)
         return Admission(
-            correlation_id=record.correlation_id,
-            attempt=number,
-            hold_nanodollars=wanted.nanodollars,
+            correlation_id=row["correlation_id"],
+            attempt=row["number"],
+            hold_nanodollars=row["hold_nanodollars"],
             spent_nanodollars=month["counted_nanodollars"],
-            held_nanodollars=books.held().nanodollars,
+            held_nanodollars=self.books.held().nanodollars,
             local_count_today=local_count(today),
-            alerts=self._alerts(hold.limits, hold.alert_percents, now_us, day) if hold is not None else (),
+            alerts=alerts,
         )
 
-    def _refuse_duplicates(self, connection: Connection, asked: Beginning) -> None:
-        key = asked.record.idempotency_key
+    def _refuse_duplicates(self, connection: Connection, start: AttemptStart) -> None:
+        key = start.record.idempotency_key
         if key is None:
             return
         taken = self._with_key.rows(
             driver_of(connection),
             idempotency_key=key,
-            since_us=asked.now.us - KEY_KEPT_US,
-            correlation_id=asked.record.correlation_id,
+            since_us=start.now.us - KEY_KEPT_US,
+            correlation_id=start.record.correlation_id,
         )
         if taken:
             state = "is still running" if taken[0]["status"] == "open" else "is done"
@@ -224,7 +246,7 @@ class LedgerOperations:
         row = refused_row(record, now, self.owner, decision_json)
         found = self._insert.returned(driver, row)
         if found is None:
-            (there,) = self._last.rows(driver, correlation_id=record.correlation_id)
+            there = self._from.rows(driver, correlation_id=record.correlation_id, number=1)[0]
             if there["status"] == "refused":
                 return there
             raise InvalidRequest("A request that was sent cannot be recorded as refused.")
@@ -241,7 +263,7 @@ class LedgerOperations:
         row = replayed_row(record, now, self.owner, decision_json)
         found = self._insert.returned(driver, row)
         if found is None:
-            return self._last.rows(driver, correlation_id=record.correlation_id)[0]
+            return self._from.rows(driver, correlation_id=record.correlation_id, number=1)[0]
         row["id"] = found[0]
         self.books.note(at_us=now.us, kind="replay", correlation_id=record.correlation_id, row=row)
         self.books.change(None, row)
@@ -253,26 +275,37 @@ class LedgerOperations:
         self,
         connection: Connection,
         correlation_id: str,
+        attempt: int,
         outcome: Outcome,
         now: Moment,
         limits: Sequence[Limit] = (),
         alert_percents: Sequence[int] = (),
     ) -> Settlement:
-        """Close the last attempt; say whether that changed anything.
+        """Close an attempt; say whether that changed anything.
 
         A second call changes nothing, except that the true figures replace those of an attempt that a start-up
-        gave up as lost: its answer may still arrive.
+        gave up as lost: its answer may still arrive. Whatever this process began after that attempt was never
+        heard of by whoever settles it, so it was never sent: it is closed too, at nothing.
 
         Raises:
-            InvalidRequest: there is no such request.
+            InvalidRequest: there is no such attempt.
         """
-        row = self._last_attempt(connection, correlation_id)
+        row, *later = self._attempts_from(connection, correlation_id, attempt)
         late_truth = row["state"] == "unresolved" and (
             outcome.cost_nanodollars is not None or outcome.usage is not None or not outcome.may_have_billed
         )
-        if not _may_still_end(row) and not late_truth:
+        saved = False
+        if _may_still_end(row) or late_truth:
+            status = "superseded" if row["status"] == "superseded" else outcome.status
+            self._end(connection, row, outcome, status, now.us, "settle")
+            saved = True
+        for unheard in later:
+            if unheard["state"] == "open" and self._owns(unheard):
+                ended = replace(_NEVER_SENT, error_kind=outcome.error_kind)
+                self._end(connection, unheard, ended, outcome.status, now.us, "settle")
+                saved = True
+        if not saved:
             return Settlement(saved=False)
-        self._end(connection, row, outcome, outcome.status, now.us, "settle")
         return Settlement(saved=True, alerts=self._alerts(limits, alert_percents, now.us, now.day))
 
     def recover(self, connection: Connection, now_us: int, *, spare_the_living: bool = False) -> Recovered:
@@ -280,13 +313,13 @@ class LedgerOperations:
 
         What has run longer than its hold lasts is closed too, although its process may live, unless
         ``spare_the_living`` leaves those alone that are seen to. Its true end still counts when it comes: see
-        ``settle`` and ``switch``.
+        ``settle`` and ``begin``.
         """
         alive: dict[ProcessIdentity, bool | None] = {}
         unresolved: list[str] = []
         nanodollars = local = 0
         for row in self._open.rows(driver_of(connection)):
-            owner = ProcessIdentity(row["owner_host"], row["owner_pid"], row["owner_started"])
+            owner = _owner_of(row)
             if owner not in alive:
                 alive[owner] = is_alive(owner)
             if alive[owner] is not False and row["expires_us"] > now_us:
@@ -388,14 +421,19 @@ class LedgerOperations:
 
     # ------------------------------------------------------------------ parts of them
 
-    def _last_attempt(self, connection: Connection, correlation_id: str) -> Row:
+    def _attempts_from(self, connection: Connection, correlation_id: str, number: int) -> Sequence[Row]:
+        """Return an attempt and those that came after it.
+
+        Raises:
+            InvalidRequest: there is no such attempt.
+        """
         known = self.books.open_row(correlation_id)
-        if known is not None:
-            return known
-        rows = self._last.rows(driver_of(connection), correlation_id=correlation_id)
-        if not rows or rows[0]["status"] in schema.UNSENT:
+        if known is not None and known["number"] == number:
+            return [known]
+        rows = self._from.rows(driver_of(connection), correlation_id=correlation_id, number=number)
+        if not rows or rows[0]["number"] != number or rows[0]["status"] in schema.UNSENT:
             raise InvalidRequest(_FORGOTTEN, hint="It may have been set aside with an earlier ledger.")
-        return rows[0]
+        return rows
 
     def _end(
         self, connection: Connection, row: Row, outcome: Outcome, status: str, ended_us: int, kind: str
@@ -463,6 +501,10 @@ class LedgerOperations:
                     )
                 )
         return tuple(alerts)
+
+
+def _owner_of(row: Row) -> ProcessIdentity:
+    return ProcessIdentity(row["owner_host"], row["owner_pid"], row["owner_started"])
 
 
 def _may_still_end(row: Row) -> bool:

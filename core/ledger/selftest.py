@@ -75,7 +75,7 @@ def _try(connection: Connection, store: LedgerOperations, limit: Limit, now: Mom
 
 
 def _passes(connection: Connection, store: LedgerOperations, limit: Limit, asked: int, now: Moment) -> bool:
-    from core.ledger.mapping import Beginning
+    from core.ledger.mapping import AttemptStart
 
     tokens = isinstance(limit, TokenLimit)
     record = NewRequest(
@@ -89,7 +89,7 @@ def _passes(connection: Connection, store: LedgerOperations, limit: Limit, asked
     try:
         answer = store.begin(
             connection,
-            Beginning(record=record, hold=hold, rates=(), started=now, now=now, decision_json=None),
+            AttemptStart(record=record, hold=hold, rates=(), started=now, now=now, decision_json=None),
         )
     except BudgetExceeded as refusal:
         return refusal.limit_name != limit.name

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from core.errors import LedgerUnavailable, SignalboxError
 from core.ledger.database import (
@@ -46,22 +46,19 @@ GIVE_UP_AFTER = 3
 
 @dataclass(slots=True, eq=False)
 class Operation:
-    """``run`` may be called again after a rollback.
+    """``run`` may be called again, after a rollback or after a commit that nobody heard of: that changes nothing
+    that was written already.
 
     ``durable`` waits for the disk. An operation with a ``keep_as`` name is never lost: while it cannot be
     written it stays in memory and its future says ``False``. A ``rehearsal`` runs alone and is rolled back.
     ``waiter`` belongs to the loop that waits: it is set once ``future`` is done.
-
-    A server may commit and die before it says so. ``doubted`` is then what ``run`` answered, and ``stands`` tells
-    whether that is in the ledger after all; without it, ``run`` again changes nothing that was written.
     """
 
     run: Callable[[Connection], Any]
     durable: bool = True
     keep_as: str | None = None
     rehearsal: bool = False
-    stands: Callable[[Connection, Any], bool] | None = None
-    doubted: Any = None
+    was_tried: bool = False
     future: Future[Any] = field(default_factory=Future[Any])
     waiter: asyncio.Future[None] | None = None
 
@@ -142,16 +139,17 @@ class Writer:
         rehearsals = [operation for operation in operations if operation.rehearsal]
         together = [operation for operation in operations if not operation.rehearsal]
         failure = self._write(together) if together else None
+        unknown = failure if isinstance(failure, CommitUnknown) else None
         failures_in_a_row = 0
         for operation in together if failure is not None else ():
             # One bad entry must not stop the others, but a full disk fails them all: no need to try each.
-            if (len(together) > 1 or operation.doubted is not None) and failures_in_a_row < GIVE_UP_AFTER:
+            if (len(together) > 1 or unknown is not None) and failures_in_a_row < GIVE_UP_AFTER:
                 failure = self._write([operation])
             if failure is None:
                 failures_in_a_row = 0
             else:
                 failures_in_a_row += 1
-                self._fail(operation, failure)
+                self._fail(operation, unknown if unknown is not None and _is_outage(failure) else failure)
         for operation in rehearsals:
             failure = self._write([operation])
             if failure is not None:
@@ -167,16 +165,19 @@ class Writer:
             begin_writing(connection)
             self._books.begin(connection)
             answers = [_run(connection, operation) for operation in operations]
+            for operation in operations:
+                operation.was_tried = True
             if not rehearsal:
                 self._books.flush(time.time_ns())
                 committing = self._path is None
                 commit(connection)
         except Exception as error:  # noqa: BLE001 - whatever fails a commit, the thread lives and its callers hear
             self._undo()
-            if committing:
-                for operation, (result, _) in zip(operations, answers, strict=True):
-                    operation.doubted = result if operation.stands is not None else None
-            return self._explain(error)
+            failure = self._explain(error)
+            if committing and _is_outage(failure):
+                # A server may commit and die before it says so.
+                return CommitUnknown(failure.message, hint=failure.hint)
+            return failure
         if rehearsal:
             self._undo()
         for operation, (result, error) in zip(operations, answers, strict=True):
@@ -257,11 +258,7 @@ class Writer:
         self._answered.append(operation)
 
     def _fail(self, operation: Operation, failure: Exception) -> None:
-        if (
-            operation.keep_as is None
-            or not isinstance(failure, LedgerUnavailable)
-            or isinstance(failure, Refused)
-        ):
+        if operation.keep_as is None or not _is_outage(failure):
             self._resolve(operation, None, failure)
             return
         if operation.keep_as not in self._kept:
@@ -295,6 +292,15 @@ class Refused(LedgerUnavailable):
     """The database takes everything but this entry: trying again would not help."""
 
 
+class CommitUnknown(LedgerUnavailable):
+    """The server did not say whether it committed, and could not be asked again."""
+
+
+def _is_outage(failure: Exception) -> TypeGuard[LedgerUnavailable]:
+    """Whether the database may take the same entry later."""
+    return isinstance(failure, LedgerUnavailable) and not isinstance(failure, Refused)
+
+
 def _of_sqlalchemy(error: Exception) -> bool:
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -304,12 +310,6 @@ def _of_sqlalchemy(error: Exception) -> bool:
 def _run(connection: Connection, operation: Operation) -> tuple[Any, SignalboxError | None]:
     """Run one operation. A refusal is its answer; whatever else fails it goes up and fails the transaction."""
     try:
-        if (
-            operation.doubted is not None
-            and operation.stands is not None
-            and operation.stands(connection, operation.doubted)
-        ):
-            return operation.doubted, None
         return operation.run(connection), None
     except LedgerUnavailable:
         raise

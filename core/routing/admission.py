@@ -332,6 +332,7 @@ class AdmissionControl:
             raise
         run.alerts.extend(admitted.alerts)
         return Attempt(
+            number=admitted.attempt,
             decision=decision,
             side=side,
             request=sent,
@@ -385,8 +386,10 @@ class AdmissionControl:
         rates = rates_of(settings, run.request, decision.side, run.conversation, is_first=failed is None)
         if failed is None:
             return await self._ledger().begin(record, hold, rates=rates)
+        assert run.attempt is not None
         # Being cancelled does not undo it: whoever stops this waits for its end, and settles what it opened.
-        run.switching = asyncio.ensure_future(self._ledger().switch_side(failed, record, hold, rates=rates))
+        switch = self._ledger().switch_side(run.attempt.number, failed, record, hold, rates=rates)
+        run.switching = asyncio.ensure_future(switch)
         return await asyncio.shield(run.switching)
 
     async def _place(

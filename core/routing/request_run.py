@@ -106,12 +106,13 @@ class ResponseBuffer(AnswerCollector):
 
 @dataclass(slots=True)
 class Attempt:
-    """A request on one side: its row in the ledger is open until it is settled.
+    """A request on one side: its row in the ledger, ``number`` of its request, is open until it is settled.
 
     ``request`` is what is sent: phrased for the model, perhaps asked again. ``shown`` is true once the caller has
     seen a piece of the answer.
     """
 
+    number: int
     decision: RouteDecision
     side: Side
     request: ChatRequest

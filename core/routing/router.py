@@ -469,6 +469,7 @@ class Router:
         on_api = attempt.side == "api"  # a local answer takes nothing from any limit
         settled = await self._ledger().settle(
             run.correlation_id,
+            attempt.number,
             outcome,
             limits=limits_of(settings, run.request.project) if on_api else (),
             alert_percents=alerts_of(settings) if on_api else (),

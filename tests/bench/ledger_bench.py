@@ -178,7 +178,7 @@ async def _hold_and_settle(ledger: Ledger, life_s: float = 0.0) -> float:
     usage = Usage(fresh_input_tokens=100, output_tokens=50)
     start = time.perf_counter()
     await ledger.settle(
-        record.correlation_id, Outcome(status="done", usage=usage, cost_nanodollars=1_050_000)
+        record.correlation_id, 1, Outcome(status="done", usage=usage, cost_nanodollars=1_050_000)
     )
     return (took + time.perf_counter() - start) * 1000
 

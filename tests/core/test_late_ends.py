@@ -56,7 +56,7 @@ async def test_a_local_answer_that_took_long_keeps_its_figures(home: Path) -> No
         assert row.usage == end.result.usage
         assert row.loaded_nanodollars == end.result.loaded_nanodollars
         assert not await sides.core.ledger.current.settle(
-            request.correlation_id, Outcome(status="stopped")
+            request.correlation_id, 1, Outcome(status="stopped")
         ), "it has ended once"
         assert (await sides.core.ledger.check()).ok
 

@@ -58,13 +58,13 @@ async def test_a_request_from_hold_to_report(home: Path, server: PostgresServer)
         with pytest.raises(BudgetExceeded):
             await ledger.begin(new_request(), hold(41, 100))
         await ledger.switch_side(
-            Outcome(status="failed"), new_request("local", correlation_id=first.correlation_id), None
+            1, Outcome(status="failed"), new_request("local", correlation_id=first.correlation_id), None
         )
-        await ledger.settle(first.correlation_id, paid(0))
+        await ledger.settle(first.correlation_id, 2, paid(0))
         second = new_request()
         await ledger.begin(second, hold(40, 100))
-        assert await ledger.settle(second.correlation_id, paid(13))
-        assert not await ledger.settle(second.correlation_id, paid(13))
+        assert await ledger.settle(second.correlation_id, 1, paid(13))
+        assert not await ledger.settle(second.correlation_id, 1, paid(13))
         budget = await ledger.budget(month_limit(100))
         assert (budget.spent_nanodollars, budget.held_nanodollars, budget.unresolved_count) == (73, 0, 1)
         rows = {row.key: row for row in await ledger.report()}
@@ -113,8 +113,8 @@ async def test_limits_rates_keys_and_what_is_settled_by_hand(home: Path, server:
         await ledger.begin(new_request("local"), None, rates=(rate,))
         with pytest.raises(RateExceeded):
             await ledger.begin(new_request("local"), None, rates=(rate,))
-        await ledger.switch_side(Outcome(status="failed"), first, HoldRequest(nanodollars=200))
-        await ledger.settle(first.correlation_id, paid(None))
+        await ledger.switch_side(1, Outcome(status="failed"), first, HoldRequest(nanodollars=200))
+        await ledger.settle(first.correlation_id, 2, paid(None))
         await ledger.refuse(RefusedRequest(correlation_id="r", error_kind="busy"))
         assert [row.correlation_id for row in await ledger.unresolved()] == [first.correlation_id]
         assert (await ledger.resolve(first.correlation_id, 70)).counted_nanodollars == 70
@@ -195,7 +195,7 @@ async def test_a_server_that_restarts_loses_no_result(home: Path, server: Postgr
         request = new_request()
         await ledger.begin(request, hold(60))
         await asyncio.to_thread(server.stop)
-        assert not await ledger.settle(request.correlation_id, paid(13))
+        assert not await ledger.settle(request.correlation_id, 1, paid(13))
         assert ledger.unsaved == (request.correlation_id,)
         with pytest.raises(LedgerUnavailable):
             await ledger.begin(new_request(), hold(1))

@@ -32,7 +32,7 @@ async def spend_until_killed(home: Path, limit: int) -> None:
             os.write(books, f"{request.correlation_id} {cost}\n".encode())
             await asyncio.sleep(random.random() / 100)
             outcome = Outcome(status="done", usage=Usage(output_tokens=1), cost_nanodollars=cost)
-            await ledger.settle(request.correlation_id, outcome)
+            await ledger.settle(request.correlation_id, 1, outcome)
 
     await asyncio.gather(*(spend() for _ in range(8)))
 
@@ -87,7 +87,7 @@ async def run_out_of_disk(home: Path) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1, hard))
     saved = await ledger.settle(
-        request.correlation_id, Outcome(status="done", usage=Usage(output_tokens=1), cost_nanodollars=13)
+        request.correlation_id, 1, Outcome(status="done", usage=Usage(output_tokens=1), cost_nanodollars=13)
     )
     say(f"saved={bool(saved)} unsaved={ledger.unsaved == (request.correlation_id,)}")
     try:

@@ -29,7 +29,7 @@ def write_requests(home: Path, count: int = 2) -> list[str]:
             names.append(request.correlation_id)
             await ledger.begin(request, hold(2 * COST))
             outcome = Outcome(status="done", usage=Usage(output_tokens=7), cost_nanodollars=COST)
-            await ledger.settle(request.correlation_id, outcome)
+            await ledger.settle(request.correlation_id, 1, outcome)
         await ledger.close()
         return names
 

@@ -48,6 +48,7 @@ async def _one(ledger: Ledger, side: Side, provider: str, model: str, cost: int)
     await ledger.begin(record, hold)
     await ledger.settle(
         record.correlation_id,
+        1,
         Outcome(status="done", usage=USAGE, cost_nanodollars=cost, latency_ms=1500.0),
     )
 

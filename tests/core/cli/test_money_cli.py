@@ -35,9 +35,9 @@ def write_unresolved(home: Path, nanodollars: int = DOLLAR // 4, *, attempts: in
         request = new_request(project="website")
         lost = Outcome(status="failed", error_kind="unavailable")
         await ledger.begin(request, hold(nanodollars))
-        for _ in range(attempts - 1):
-            await ledger.switch_side(lost, request, hold(nanodollars))
-        await ledger.settle(request.correlation_id, lost)
+        for number in range(1, attempts):
+            await ledger.switch_side(number, lost, request, hold(nanodollars))
+        await ledger.settle(request.correlation_id, attempts, lost)
         await ledger.close()
         return request.correlation_id
 
@@ -229,7 +229,7 @@ def write_local(home: Path, loaded: int | None, marginal: int | None, *, ago_h: 
             loaded_nanodollars=loaded,
             marginal_nanodollars=marginal,
         )
-        await ledger.settle(request.correlation_id, outcome)
+        await ledger.settle(request.correlation_id, 1, outcome)
         await ledger.close()
 
     asyncio.run(write())

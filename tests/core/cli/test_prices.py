@@ -101,7 +101,9 @@ async def _record(home: Path, *models: str) -> list[str]:
         record = NewRequest(correlation_id=f"request-{number}", side="api", provider="anthropic", model=model)
         await ledger.begin(record, HoldRequest(nanodollars=5_000_000, allow_unpriced=True))
         usage = Usage(fresh_input_tokens=1000, output_tokens=10)
-        await ledger.settle(record.correlation_id, Outcome(status="done", usage=usage, price_version="old"))
+        await ledger.settle(
+            record.correlation_id, 1, Outcome(status="done", usage=usage, price_version="old")
+        )
         ids.append(record.correlation_id)
     await ledger.close()
     return ids

@@ -20,7 +20,7 @@ def write_saved(home: Path, savings: Savings, usage: Usage) -> None:
             request = new_request()
             await ledger.begin(request, hold(1000))
             outcome = Outcome(status="done", usage=usage, cost_nanodollars=100, savings=savings)
-            await ledger.settle(request.correlation_id, outcome)
+            await ledger.settle(request.correlation_id, 1, outcome)
 
     asyncio.run(write())
 

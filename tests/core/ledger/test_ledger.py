@@ -65,7 +65,7 @@ async def test_a_settled_request_counts_its_true_cost_and_frees_the_rest(home: P
     async with open_ledger(home) as ledger:
         request = new_request()
         await ledger.begin(request, hold(60, 100))
-        assert await ledger.settle(request.correlation_id, paid(13))
+        assert await ledger.settle(request.correlation_id, 1, paid(13))
         budget = await ledger.budget(month_limit(100))
         assert (budget.spent_nanodollars, budget.held_nanodollars, budget.held_count) == (13, 0, 0)
         assert budget.free_nanodollars == 87
@@ -78,9 +78,9 @@ async def test_settling_twice_counts_once(home: Path) -> None:
     async with open_ledger(home) as ledger:
         request = new_request()
         await ledger.begin(request, hold(60))
-        assert await ledger.settle(request.correlation_id, paid(13))
-        assert not await ledger.settle(request.correlation_id, paid(99))
-        assert not await ledger.settle(request.correlation_id, NOTHING_SENT)
+        assert await ledger.settle(request.correlation_id, 1, paid(13))
+        assert not await ledger.settle(request.correlation_id, 1, paid(99))
+        assert not await ledger.settle(request.correlation_id, 1, NOTHING_SENT)
         assert (await ledger.budget()).spent_nanodollars == 13
         assert (await ledger.check()).ok
 
@@ -88,7 +88,7 @@ async def test_settling_twice_counts_once(home: Path) -> None:
 async def test_settling_what_was_never_begun_is_an_error(home: Path) -> None:
     async with open_ledger(home) as ledger:
         with pytest.raises(InvalidRequest):
-            await ledger.settle(new_correlation_id(), paid(1))
+            await ledger.settle(new_correlation_id(), 1, paid(1))
         assert ledger.unsaved == ()
 
 
@@ -118,7 +118,7 @@ async def test_what_a_closed_request_counts_for(
     async with open_ledger(home) as ledger:
         request = new_request()
         await ledger.begin(request, hold(60))
-        await ledger.settle(request.correlation_id, outcome)
+        await ledger.settle(request.correlation_id, 1, outcome)
         budget = await ledger.budget()
         assert budget.spent_nanodollars == spent
         assert (budget.unresolved_count, budget.unpriced_count) == (unresolved, unpriced)
@@ -131,8 +131,8 @@ async def test_the_truth_that_arrives_late_replaces_an_unresolved_count(home: Pa
     async with open_ledger(home) as ledger:
         request = new_request()
         await ledger.begin(request, hold(60))
-        await ledger.settle(request.correlation_id, Outcome(status="failed"))
-        assert await ledger.settle(request.correlation_id, paid(13))
+        await ledger.settle(request.correlation_id, 1, Outcome(status="failed"))
+        assert await ledger.settle(request.correlation_id, 1, paid(13))
         budget = await ledger.budget()
         assert (budget.spent_nanodollars, budget.unresolved_count) == (13, 0)
         assert (await ledger.check()).ok
@@ -147,7 +147,7 @@ async def test_an_unpriced_model_is_refused_while_a_limit_applies(home: Path) ->
         limits = (month_limit(100),)
         request = new_request()
         await ledger.begin(request, HoldRequest(nanodollars=None, limits=limits, allow_unpriced=True))
-        await ledger.settle(request.correlation_id, paid(None))
+        await ledger.settle(request.correlation_id, 1, paid(None))
         assert (await ledger.budget()).unpriced_count == 1
         (row,) = await ledger.report(by="model")
         assert (row.unpriced, row.cost_nanodollars) == (1, 0)
@@ -165,7 +165,7 @@ async def test_the_local_side_takes_no_cash_even_cut_off(home: Path) -> None:
     async with open_ledger(home) as ledger:
         request = new_request("local")
         await ledger.begin(request, None)
-        await ledger.settle(request.correlation_id, Outcome(status="failed", loaded_nanodollars=9))
+        await ledger.settle(request.correlation_id, 1, Outcome(status="failed", loaded_nanodollars=9))
         budget = await ledger.budget()
         assert (budget.spent_nanodollars, budget.unresolved_count) == (0, 0)
         (row,) = await ledger.report(by="provider")
@@ -177,9 +177,11 @@ async def test_a_fallback_keeps_what_the_first_side_may_have_billed(home: Path) 
         first = new_request("api", project="a")
         await ledger.begin(first, hold(60, 100))
         second = new_request("local", correlation_id=first.correlation_id)
-        admission = await ledger.switch_side(Outcome(status="failed", error_kind="overloaded"), second, None)
+        admission = await ledger.switch_side(
+            1, Outcome(status="failed", error_kind="overloaded"), second, None
+        )
         assert (admission.attempt, admission.held_nanodollars, admission.spent_nanodollars) == (2, 0, 60)
-        await ledger.settle(first.correlation_id, Outcome(status="done", usage=USAGE, cost_nanodollars=0))
+        await ledger.settle(first.correlation_id, 2, Outcome(status="done", usage=USAGE, cost_nanodollars=0))
         rows = {row.key: row for row in await ledger.report()}
         assert (rows["anthropic"].requests, rows["anthropic"].attempts, rows["anthropic"].unresolved) == (
             0,
@@ -191,17 +193,50 @@ async def test_a_fallback_keeps_what_the_first_side_may_have_billed(home: Path) 
         assert (await ledger.check()).ok
 
 
+async def test_whoever_never_heard_of_the_next_attempt_settles_the_one_it_knows(home: Path) -> None:
+    async with open_ledger(home) as ledger:
+        request = new_request()
+        await ledger.begin(request, hold(60, 100))
+        failed = Outcome(status="failed", error_kind="overloaded", may_have_billed=False)
+        await ledger.switch_side(1, failed, request, hold(60, 100))
+        stopped = Outcome(status="stopped", usage=USAGE, cost_nanodollars=13)
+        assert await ledger.settle(request.correlation_id, 1, stopped)
+        first, second = await ledger.attempts(request.correlation_id)
+        assert (first.status, first.counted_nanodollars) == ("superseded", 0)
+        assert (second.status, second.state, second.counted_nanodollars) == ("stopped", "released", 0)
+        assert (await ledger.budget()).held_nanodollars == 0
+        assert not await ledger.settle(request.correlation_id, 1, stopped), "it has ended once"
+        with pytest.raises(InvalidRequest):
+            await ledger.settle(request.correlation_id, 3, stopped)
+        assert (await ledger.check()).ok
+
+
+async def test_a_true_cost_that_comes_late_leaves_a_superseded_attempt_superseded(home: Path) -> None:
+    async with open_ledger(home) as ledger:
+        request = new_request()
+        await ledger.begin(request, hold(20, 100))
+        await ledger.switch_side(1, Outcome(status="failed"), request, hold(20, 100))
+        await ledger.settle(request.correlation_id, 2, paid(5))
+        assert await ledger.settle(request.correlation_id, 1, paid(13))
+        first, second = await ledger.attempts(request.correlation_id)
+        assert (first.status, first.counted_nanodollars) == ("superseded", 13)
+        assert (second.status, second.counted_nanodollars) == ("done", 5)
+        (row,) = await ledger.report()
+        assert (row.requests, row.attempts) == (1, 2)
+        assert (await ledger.check()).ok
+
+
 async def test_a_fallback_that_does_not_fit_changes_nothing(home: Path) -> None:
     async with open_ledger(home) as ledger:
         first = new_request("local")
         await ledger.begin(first, None)
         second = new_request("api", correlation_id=first.correlation_id)
         with pytest.raises(BudgetExceeded):
-            await ledger.switch_side(NOTHING_SENT, second, hold(60, 10))
+            await ledger.switch_side(1, NOTHING_SENT, second, hold(60, 10))
         assert [row.status for row in await ledger.attempts(first.correlation_id)] == ["open"]
-        await ledger.settle(first.correlation_id, NOTHING_SENT)
+        await ledger.settle(first.correlation_id, 1, NOTHING_SENT)
         with pytest.raises(InvalidRequest):
-            await ledger.switch_side(NOTHING_SENT, second, hold(60))
+            await ledger.switch_side(1, NOTHING_SENT, second, hold(60))
         assert (await ledger.volume()).local_today == 1
 
 
@@ -213,7 +248,7 @@ async def test_limits_of_a_day_and_of_a_project_hold_too(home: Path) -> None:
     async with open_ledger(home, clock) as ledger:
         request = new_request(project="a")
         await ledger.begin(request, both)
-        await ledger.settle(request.correlation_id, paid(30))
+        await ledger.settle(request.correlation_id, 1, paid(30))
         with pytest.raises(BudgetExceeded) as refused:
             await ledger.begin(
                 new_request(project="a"), HoldRequest(nanodollars=1, limits=(today, of_project))
@@ -232,14 +267,14 @@ async def test_a_new_month_starts_at_nothing_but_open_holds_still_count(home: Pa
     async with open_ledger(home, clock) as ledger:
         old, running = new_request(), new_request()
         await ledger.begin(old, hold(50, 100))
-        await ledger.settle(old.correlation_id, paid(50))
+        await ledger.settle(old.correlation_id, 1, paid(50))
         await ledger.begin(running, hold(50, 100))
         clock.move(minutes=20)
         budget = await ledger.budget(month_limit(100))
         assert (budget.month_label, budget.spent_nanodollars, budget.held_nanodollars) == ("2026-12", 0, 50)
         with pytest.raises(BudgetExceeded):
             await ledger.begin(new_request(), hold(51, 100))
-        await ledger.settle(running.correlation_id, paid(50))
+        await ledger.settle(running.correlation_id, 1, paid(50))
         assert (await ledger.budget()).spent_nanodollars == 0
         assert [row.key for row in await ledger.report(by="day")] == ["2026-11-30"]
 
@@ -303,7 +338,7 @@ async def test_a_report_counts_from_the_hour_it_is_asked_for(home: Path) -> None
         clock.move(hours=3)
         request = new_request()
         await ledger.begin(request, hold(60))
-        await ledger.settle(request.correlation_id, paid(13))
+        await ledger.settle(request.correlation_id, 1, paid(13))
         (row,) = await ledger.report(since=clock.now - timedelta(hours=1))
         assert (row.key, row.requests, row.input_tokens, row.cached_tokens) == ("anthropic", 1, 17, 5)
         assert (row.cache_write_tokens, row.output_tokens, row.cost_nanodollars) == (2, 7, 13)
@@ -363,7 +398,7 @@ async def test_a_cancelled_settlement_is_written_all_the_same(home: Path) -> Non
     request = new_request()
     async with open_ledger(home) as ledger:
         await ledger.begin(request, hold(60))
-        task = asyncio.create_task(ledger.settle(request.correlation_id, paid(13)))
+        task = asyncio.create_task(ledger.settle(request.correlation_id, 1, paid(13)))
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

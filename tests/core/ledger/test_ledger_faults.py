@@ -135,7 +135,9 @@ async def test_a_result_that_cannot_be_written_is_kept_and_written_at_the_close(
         blocker = sqlite3.connect(path, isolation_level=None)
         blocker.execute("ALTER TABLE ledger_hours RENAME TO hidden")
         saved = await ledger.settle(
-            request.correlation_id, Outcome(status="done", usage=Usage(output_tokens=1), cost_nanodollars=13)
+            request.correlation_id,
+            1,
+            Outcome(status="done", usage=Usage(output_tokens=1), cost_nanodollars=13),
         )
         assert not saved
         assert ledger.unsaved == (request.correlation_id,)

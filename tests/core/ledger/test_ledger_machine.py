@@ -53,6 +53,7 @@ projects = st.sampled_from([None, "p"])
 @dataclass(frozen=True)
 class Running:
     correlation_id: str
+    attempt: int
     side: Side
     project: str | None
     day: str
@@ -65,6 +66,7 @@ class Closed:
     """``state`` is settled, unresolved or unpriced; what it counts for is in the model."""
 
     correlation_id: str
+    attempt: int
     day: str
     project: str | None
     state: str
@@ -172,7 +174,13 @@ class LedgerMachine(RuleBasedStateMachine):
         self.requests += 1
         api = side == "api"
         begun = Running(
-            record.correlation_id, side, project, self.today(), asked if api else 0, tokens if api else 0
+            record.correlation_id,
+            admission.attempt,
+            side,
+            project,
+            self.today(),
+            asked if api else 0,
+            tokens if api else 0,
         )
         self.after_admission(begun, admission)
         return begun
@@ -184,7 +192,9 @@ class LedgerMachine(RuleBasedStateMachine):
         how=st.sampled_from(["paid", "unpriced", "lost", "unsent"]),
     )
     def settle(self, request: Running, share: int, how: str) -> Closed:
-        assert self.run(self.ledger.settle(request.correlation_id, self.outcome(request, share, how)))
+        assert self.run(
+            self.ledger.settle(request.correlation_id, request.attempt, self.outcome(request, share, how))
+        )
         return self.close(request, share, how)
 
     @rule(
@@ -206,7 +216,10 @@ class LedgerMachine(RuleBasedStateMachine):
         try:
             admission = self.run(
                 self.ledger.switch_side(
-                    self.outcome(request, 50, how), record, self.hold(request.project, asked, tokens)
+                    request.attempt,
+                    self.outcome(request, 50, how),
+                    record,
+                    self.hold(request.project, asked, tokens),
                 )
             )
         except BudgetExceeded:
@@ -217,6 +230,7 @@ class LedgerMachine(RuleBasedStateMachine):
         api = side == "api"
         begun = Running(
             request.correlation_id,
+            admission.attempt,
             side,
             request.project,
             self.today(),
@@ -229,7 +243,9 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(request=closed)
     def settle_again(self, request: Closed) -> None:
         # Nothing new is learnt from a second failure, so nothing may change.
-        assert not self.run(self.ledger.settle(request.correlation_id, Outcome(status="failed")))
+        assert not self.run(
+            self.ledger.settle(request.correlation_id, request.attempt, Outcome(status="failed"))
+        )
 
     @rule(target=closed, request=consumes(closed), bill=amounts)
     def resolve_by_hand(self, request: Closed, bill: int) -> Closed:
@@ -305,7 +321,9 @@ class LedgerMachine(RuleBasedStateMachine):
         state = {"unpriced": "unpriced", "lost": "unresolved"}.get(how, "settled")
         if request.side == "local":
             counted, tokens, state = 0, 0, "settled"
-        booked = Closed(request.correlation_id, request.day, request.project, state, counted, tokens)
+        booked = Closed(
+            request.correlation_id, request.attempt, request.day, request.project, state, counted, tokens
+        )
         self.booked.append(booked)
         return booked
 

@@ -94,7 +94,7 @@ async def test_two_ledgers_that_take_turns_know_what_the_other_wrote(home: Path)
                 assert (await other.budget()).held_nanodollars == held
                 if number % 2:
                     outcome = Outcome(status="done", usage=Usage(output_tokens=1), cost_nanodollars=7)
-                    await other.settle(request.correlation_id, outcome)
+                    await other.settle(request.correlation_id, 1, outcome)
                     held, spent = held - 60, spent + 7
         assert (await first.check()).ok
         await second.close()

@@ -56,11 +56,11 @@ async def test_the_token_budget_counts_the_api_side_only(home: Path) -> None:
     clock = HandClock()
     async with open_ledger(home, clock) as ledger:
         await ledger.begin(new_request("local"), asking(0, 5000))
-        await ledger.settle((await ledger.recent())[0].correlation_id, done(0, 5000))
+        await ledger.settle((await ledger.recent())[0].correlation_id, 1, done(0, 5000))
         request = new_request()
         await ledger.begin(request, asking(0, 100))
         assert (await refusal(ledger, asking(0, 1))).unit == "tokens"
-        await ledger.settle(request.correlation_id, done(0, 60))
+        await ledger.settle(request.correlation_id, 1, done(0, 60))
         assert (await refusal(ledger, asking(0, 41))).spent_nanodollars == 60
         await ledger.begin(new_request(), asking(0, 40))
         clock.move(days=1)
@@ -84,7 +84,7 @@ async def test_tokens_whose_count_never_came_count_at_their_hold(
     async with open_ledger(home) as ledger:
         request = new_request()
         await ledger.begin(request, HoldRequest(nanodollars=5, tokens=80))
-        await ledger.settle(request.correlation_id, outcome)
+        await ledger.settle(request.correlation_id, 1, outcome)
         _, (standing,), _ = await ledger.standing((TOKENS,))
         assert (standing.used, standing.held) == (tokens, 0)
         assert (await ledger.check()).ok
@@ -94,9 +94,9 @@ async def test_the_standing_of_every_limit_is_read_at_once(home: Path) -> None:
     async with open_ledger(home, HandClock()) as ledger:
         first, lost = new_request(project="web"), new_request()
         await ledger.begin(first, asking(100, 30))
-        await ledger.settle(first.correlation_id, done(70, 20))
+        await ledger.settle(first.correlation_id, 1, done(70, 20))
         await ledger.begin(lost, asking(50, 10))
-        await ledger.settle(lost.correlation_id, Outcome(status="failed"))
+        await ledger.settle(lost.correlation_id, 1, Outcome(status="failed"))
         await ledger.begin(new_request(project="web"), asking(200, 40))
         await ledger.begin(new_request("local"), None)
         volume, standings, budget = await ledger.standing(ALL)
@@ -127,7 +127,7 @@ async def test_each_alert_is_told_once_in_its_window(home: Path) -> None:
         async def told(nanodollars: int) -> list[tuple[str, int]]:
             request = new_request()
             admission = await ledger.begin(request, asking(nanodollars, limits=(MONTH, DAY)))
-            await ledger.settle(request.correlation_id, done(nanodollars, 1))
+            await ledger.settle(request.correlation_id, 1, done(nanodollars, 1))
             return [(alert.limit_name, alert.percent) for alert in admission.alerts]
 
         assert await told(240) == []
@@ -146,7 +146,7 @@ async def test_an_alert_tells_what_is_used_and_held(home: Path) -> None:
     async with open_ledger(home, HandClock()) as ledger:
         request = new_request(project="web")
         await ledger.begin(request, asking(40, 20))
-        await ledger.settle(request.correlation_id, done(30, 10))
+        await ledger.settle(request.correlation_id, 1, done(30, 10))
         admission = await ledger.begin(new_request(project="web"), asking(140, 45))
         web, tokens = admission.alerts
         assert (web.percent, web.used, web.held, web.limit, web.unit) == (50, 30, 140, 300, "nanodollars")
@@ -175,7 +175,7 @@ async def test_a_settlement_that_costs_more_than_it_held_tells_too(home: Path) -
         request = new_request()
         await ledger.begin(request, asking(10, limits=(MONTH,)))
         settled = await ledger.settle(
-            request.correlation_id, done(900, 1), limits=(MONTH,), alert_percents=(50, 80, 100)
+            request.correlation_id, 1, done(900, 1), limits=(MONTH,), alert_percents=(50, 80, 100)
         )
         assert settled
         assert [(alert.percent, alert.used) for alert in settled.alerts] == [(80, 900)]
@@ -186,7 +186,7 @@ async def test_a_local_answer_that_follows_tells_what_the_failed_attempt_crossed
         request = new_request()
         await ledger.begin(request, asking(10, limits=(MONTH,)))
         local = new_request("local", correlation_id=request.correlation_id)
-        admission = await ledger.switch_side(done(900, 1), local, asking(0, limits=(MONTH,)))
+        admission = await ledger.switch_side(1, done(900, 1), local, asking(0, limits=(MONTH,)))
         assert [(alert.percent, alert.used) for alert in admission.alerts] == [(80, 900)]
         assert admission.hold_nanodollars == 0
 
@@ -204,7 +204,7 @@ async def test_a_settlement_that_could_not_be_written_at_once_leaves_its_alert_t
         with monkeypatch.context() as broken:
             broken.setattr(writer, "commit", full)
             settled = await ledger.settle(
-                request.correlation_id, done(600, 1), limits=(MONTH,), alert_percents=(50, 80, 100)
+                request.correlation_id, 1, done(600, 1), limits=(MONTH,), alert_percents=(50, 80, 100)
             )
             assert (settled.saved, settled.alerts) == (False, ())
         # Nobody hears what the retry crosses; so it is told by whoever comes next, and by nobody after that.
@@ -238,7 +238,7 @@ async def test_armed_limits_are_seen_to_refuse_and_nothing_stays_behind(home: Pa
     async with open_ledger(home, HandClock()) as ledger:
         request = new_request(project="web")
         await ledger.begin(request, asking(100, 30))
-        await ledger.settle(request.correlation_id, done(70, 20))
+        await ledger.settle(request.correlation_id, 1, done(70, 20))
         await ledger.begin(new_request(), asking(130, 10))
         used_up = SpendLimit(name="USED_UP", nanodollars=10)
         results = await ledger.self_test((*ALL, used_up))
@@ -294,7 +294,7 @@ async def test_a_limit_that_compares_with_a_wrong_sum_is_seen(home: Path) -> Non
     async with open_ledger(home) as ledger:
         request = new_request()
         await ledger.begin(request, hold(100))
-        await ledger.settle(request.correlation_id, done(100, 1))
+        await ledger.settle(request.correlation_id, 1, done(100, 1))
         with sqlite3.connect(home / LEDGER_FILE) as other:
             other.execute("UPDATE ledger_totals SET counted_nanodollars = 0")
         other.close()

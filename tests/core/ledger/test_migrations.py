@@ -71,7 +71,7 @@ async def test_an_old_hold_is_still_held_settled_and_audited(old: Path) -> None:
     async with open_ledger(old, HandClock(LAST_DAY)) as ledger:
         assert [row.correlation_id for row in await ledger.holds()] == [OPEN_API]
         usage = Usage(fresh_input_tokens=5, output_tokens=5)
-        assert await ledger.settle(OPEN_API, Outcome(status="done", usage=usage, cost_nanodollars=11))
+        assert await ledger.settle(OPEN_API, 1, Outcome(status="done", usage=usage, cost_nanodollars=11))
         await ledger.begin(new_request(), hold(60, 1000))
         assert (await ledger.budget(month_limit(1000))).spent_nanodollars == 165
         assert (await ledger.check()).ok

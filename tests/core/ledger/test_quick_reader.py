@@ -31,7 +31,7 @@ async def test_what_another_ledger_writes_is_seen_at_once(home: Path) -> None:
             assert await taken(ledger) == (0, 0)
         await there.begin(request, hold(100, 1000))
         assert await taken(here) == (0, 100)
-        await there.settle(request.correlation_id, DONE)
+        await there.settle(request.correlation_id, 1, DONE)
         assert await taken(here) == (7, 0)
 
 

@@ -30,9 +30,9 @@ async def test_a_request_that_another_ledger_closed_is_not_closed_again(home: Pa
     async with open_ledger(home, HandClock()) as here, open_ledger(home, HandClock()) as there:
         request = new_request()
         await here.begin(request, hold(100, 1000))
-        assert (await there.settle(request.correlation_id, DONE)).saved
+        assert (await there.settle(request.correlation_id, 1, DONE)).saved
         late = Outcome(status="failed", error_kind="interrupted")
-        assert not (await here.settle(request.correlation_id, late)).saved
+        assert not (await here.settle(request.correlation_id, 1, late)).saved
         (row,) = await here.attempts(request.correlation_id)
         assert (row.status, row.cost_nanodollars) == ("done", 7)
         assert await taken(here) == (7, 0)
@@ -47,7 +47,7 @@ async def test_two_ledgers_that_write_in_turns_keep_one_chain(home: Path) -> Non
             await (here, there)[number % 2].begin(request, hold(10, 1000))
             await here.begin(new_request(), hold(1, 1000))
         for number, request in enumerate(requests):
-            await (there, here)[number % 2].settle(request.correlation_id, DONE)
+            await (there, here)[number % 2].settle(request.correlation_id, 1, DONE)
         assert await taken(here) == (42, 6)
         assert await sound(there)
 
@@ -61,15 +61,15 @@ async def test_a_batch_that_fails_leaves_nothing_in_memory(home: Path) -> None:
         too_much = Outcome(status="done", usage=Usage(output_tokens=2**70), cost_nanodollars=1)
         begun = new_request()
         answers = await asyncio.gather(
-            ledger.settle(settled.correlation_id, DONE),
+            ledger.settle(settled.correlation_id, 1, DONE),
             ledger.begin(begun, hold(50, 1000)),
-            ledger.settle(spoilt.correlation_id, too_much),
+            ledger.settle(spoilt.correlation_id, 1, too_much),
             return_exceptions=True,
         )
         assert isinstance(answers[2], OverflowError)
         assert await taken(ledger) == (7, 150)
-        await ledger.settle(spoilt.correlation_id, DONE)
-        await ledger.settle(begun.correlation_id, DONE)
+        await ledger.settle(spoilt.correlation_id, 1, DONE)
+        await ledger.settle(begun.correlation_id, 1, DONE)
         assert await taken(ledger) == (21, 0)
         assert await sound(ledger)
 
@@ -79,7 +79,9 @@ async def test_more_open_requests_than_are_kept_in_memory(home: Path) -> None:
         requests = [new_request() for _ in range(600)]
         await asyncio.gather(*(ledger.begin(request, hold(1, 1000)) for request in requests))
         assert await taken(ledger) == (0, 600)
-        answers = await asyncio.gather(*(ledger.settle(request.correlation_id, DONE) for request in requests))
+        answers = await asyncio.gather(
+            *(ledger.settle(request.correlation_id, 1, DONE) for request in requests)
+        )
         assert all(answer.saved for answer in answers)
         assert await taken(ledger) == (4200, 0)
         assert await sound(ledger)

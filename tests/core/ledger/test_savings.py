@@ -140,7 +140,7 @@ def done(savings: Savings | None, usage: Usage | None = USAGE, cost: int | None 
 async def asked(ledger: Ledger, outcome: Outcome, request: NewRequest | None = None) -> LedgerRow:
     request = request or new_request()
     await ledger.begin(request, hold(1000) if request.side == "api" else None)
-    await ledger.settle(request.correlation_id, outcome)
+    await ledger.settle(request.correlation_id, 1, outcome)
     return (await ledger.attempts(request.correlation_id))[-1]
 
 
@@ -203,8 +203,8 @@ async def test_an_attempt_that_failed_over_keeps_what_it_saved(home: Path) -> No
         request = new_request()
         await ledger.begin(request, hold(1000))
         billed = dataclasses.replace(done(SAVED), status="failed")
-        await ledger.switch_side(billed, request, hold(1000))
-        await ledger.settle(request.correlation_id, done(SAVED))
+        await ledger.switch_side(1, billed, request, hold(1000))
+        await ledger.settle(request.correlation_id, 2, done(SAVED))
         assert [row.savings for row in await ledger.attempts(request.correlation_id)] == [SAVED, SAVED]
         (row,) = await ledger.report()
         assert (row.requests, row.trimmed_tokens) == (1, 2000)

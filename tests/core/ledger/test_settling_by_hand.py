@@ -34,7 +34,7 @@ async def asked(ledger: Ledger, outcome: Outcome | None, nanodollars: int | None
     request = new_request()
     await ledger.begin(request, HoldRequest(nanodollars=nanodollars, tokens=40))
     if outcome is not None:
-        await ledger.settle(request.correlation_id, outcome)
+        await ledger.settle(request.correlation_id, 1, outcome)
     return request.correlation_id
 
 
@@ -90,8 +90,8 @@ async def test_of_several_lost_attempts_the_number_says_which(home: Path) -> Non
     async with open_ledger(home) as ledger:
         request = new_request()
         await ledger.begin(request, hold(60))
-        await ledger.switch_side(LOST, request, hold(50))
-        await ledger.settle(request.correlation_id, LOST)
+        await ledger.switch_side(1, LOST, request, hold(50))
+        await ledger.settle(request.correlation_id, 2, LOST)
         with pytest.raises(InvalidRequest, match="several"):
             await ledger.resolve(request.correlation_id, 7)
         await ledger.resolve(request.correlation_id, 7, attempt=1)
@@ -146,7 +146,7 @@ async def test_a_refused_request_is_counted_as_refused_and_as_nothing_else(home:
         assert (await ledger.check()).attempts == 0
         # It is over: it cannot be settled, and its identifier is used up.
         with pytest.raises(InvalidRequest):
-            await ledger.settle(request.correlation_id, LOST)
+            await ledger.settle(request.correlation_id, 1, LOST)
         with pytest.raises(InvalidRequest):
             await ledger.begin(request, None)
         sent = await asked(ledger, None)
@@ -181,7 +181,7 @@ async def test_a_replayed_request_names_the_first_one_and_counts_nowhere(home: P
         # It frees no key and takes none, is over, and its identifier is used up.
         await ledger.begin(dataclasses.replace(new_request(), idempotency_key="k"), hold(60))
         with pytest.raises(InvalidRequest):
-            await ledger.settle(replayed.correlation_id, LOST)
+            await ledger.settle(replayed.correlation_id, 1, LOST)
         with pytest.raises(InvalidRequest):
             await ledger.begin(new_request(correlation_id=replayed.correlation_id), None)
         # The very same request, sent twice, has its row already.
@@ -202,7 +202,7 @@ async def test_a_report_has_what_the_machine_cost_and_what_of_it_is_not_known(ho
                 loaded_nanodollars=loaded,
                 marginal_nanodollars=marginal,
             )
-            await ledger.settle(request.correlation_id, outcome)
+            await ledger.settle(request.correlation_id, 1, outcome)
         await ledger.begin(new_request("local"), None)
         (row,) = await ledger.report(by="side")
         assert (row.key, row.requests, row.loaded_nanodollars, row.loaded_unknown) == ("local", 4, 1000, 1)
@@ -225,7 +225,7 @@ async def test_a_key_in_use_names_the_request_that_has_it(home: Path) -> None:
         await ledger.begin(first, hold(60))
         with pytest.raises(DuplicateRequest, match=f"{first.correlation_id}.* is still running"):
             await ledger.begin(keyed(), hold(60))
-        await ledger.settle(first.correlation_id, done(5))
+        await ledger.settle(first.correlation_id, 1, done(5))
         with pytest.raises(DuplicateRequest, match=f"{first.correlation_id}.* is done"):
             await ledger.begin(keyed(), hold(60))
         await ledger.begin(keyed("another"), hold(60))
@@ -238,7 +238,7 @@ async def test_a_request_that_failed_or_was_stopped_frees_its_key(home: Path, ou
     async with open_ledger(home) as ledger:
         first = keyed()
         await ledger.begin(first, hold(60))
-        await ledger.settle(first.correlation_id, outcome)
+        await ledger.settle(first.correlation_id, 1, outcome)
         await ledger.begin(keyed(), hold(60))
 
 
@@ -247,7 +247,7 @@ async def test_a_key_is_kept_for_a_day(home: Path) -> None:
     async with open_ledger(home, clock) as ledger:
         first = keyed()
         await ledger.begin(first, hold(60))
-        await ledger.settle(first.correlation_id, done(5))
+        await ledger.settle(first.correlation_id, 1, done(5))
         clock.move(hours=23, minutes=59)
         with pytest.raises(DuplicateRequest):
             await ledger.begin(keyed(), hold(60))
@@ -259,7 +259,7 @@ async def test_a_retry_does_not_meet_its_own_key(home: Path) -> None:
     async with open_ledger(home) as ledger:
         first = keyed()
         await ledger.begin(first, hold(60))
-        admission = await ledger.switch_side(LOST, first, hold(60))
+        admission = await ledger.switch_side(1, LOST, first, hold(60))
         assert admission.attempt == 2
         with pytest.raises(DuplicateRequest):
             await ledger.begin(keyed(), hold(60))

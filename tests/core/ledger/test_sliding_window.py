@@ -210,9 +210,9 @@ async def test_a_retry_counts_against_the_rate_too(home: Path) -> None:
     async with open_ledger(home, HandClock()) as ledger:
         request = new_request()
         await ledger.begin(request, hold(1), rates=(rate,))
-        await ledger.switch_side(failed, request, hold(1), rates=(rate,))
+        await ledger.switch_side(1, failed, request, hold(1), rates=(rate,))
         with pytest.raises(RateExceeded):
-            await ledger.switch_side(failed, request, hold(1), rates=(rate,))
+            await ledger.switch_side(2, failed, request, hold(1), rates=(rate,))
         assert [row.status for row in await ledger.attempts(request.correlation_id)] == ["superseded", "open"]
         assert (await ledger.budget()).held_nanodollars == 1
         assert (await ledger.check()).ok
@@ -272,7 +272,7 @@ async def test_a_runaway_retry_is_paused_and_keeps_its_attempt(home: Path) -> No
         request = new_request()
         await ledger.begin(request, hold(60), rates=(runaway,))
         with pytest.raises(RunawayPaused):
-            await ledger.switch_side(Outcome(status="failed"), request, hold(60), rates=(runaway,))
+            await ledger.switch_side(1, Outcome(status="failed"), request, hold(60), rates=(runaway,))
         assert [row.status for row in await ledger.attempts(request.correlation_id)] == ["open"]
         assert (await ledger.budget()).held_nanodollars == 60
         assert (await ledger.check()).ok

@@ -43,13 +43,14 @@ async def live(ledger: Ledger, seed: int) -> None:
         await begin
     except (asyncio.CancelledError, BudgetExceeded):
         return
+    attempt = 1
     for _ in range(chance.randrange(3)):
         again = new_request(chance.choice(("api", "local")), correlation_id=request.correlation_id)
         try:
-            await ledger.switch_side(chance.choice(ENDINGS), again, asked)
+            attempt = (await ledger.switch_side(attempt, chance.choice(ENDINGS), again, asked)).attempt
         except BudgetExceeded:
             break
-    await ledger.settle(request.correlation_id, chance.choice(ENDINGS))
+    await ledger.settle(request.correlation_id, attempt, chance.choice(ENDINGS))
 
 
 async def test_no_reservation_leaks_whichever_way_requests_end(home: Path) -> None:
@@ -83,7 +84,7 @@ async def test_a_budget_full_of_holds_says_so_and_is_free_again_as_soon_as_they_
             await ledger.begin(request, hold(250, 1000))
         with pytest.raises(BudgetExceeded, match=r"\$0 of .* is spent .* is held by 4 running requests"):
             await ledger.begin(new_request(), hold(1, 1000))
-        await ledger.settle(requests[0].correlation_id, ENDINGS[0])
+        await ledger.settle(requests[0].correlation_id, 1, ENDINGS[0])
         await ledger.begin(new_request(), hold(247, 1000))
 
 
@@ -113,7 +114,7 @@ async def test_a_drift_made_by_other_means_is_found_by_the_check_of_the_last_hou
         for _ in range(2):
             request = new_request()
             await ledger.begin(request, hold(60))
-            await ledger.settle(request.correlation_id, ENDINGS[0])
+            await ledger.settle(request.correlation_id, 1, ENDINGS[0])
             clock.move(days=1)
         for table, column in (
             ("ledger_hours", "cost_nanodollars"),
@@ -157,7 +158,7 @@ async def test_memory_does_not_grow_with_requests_projects_and_conversations(hom
                 )
                 asked = HoldRequest(nanodollars=60, limits=(month_limit(10**9),), alert_percents=(50,))
                 await ledger.begin(request, asked, rates=rates)
-                await ledger.settle(request.correlation_id, ENDINGS[0])
+                await ledger.settle(request.correlation_id, 1, ENDINGS[0])
 
         await run(0, 600)
         tracemalloc.start()
@@ -231,6 +232,6 @@ async def test_a_ledger_of_a_million_requests_is_whole_and_still_keeps_its_limit
         await ledger.begin(request, HoldRequest(nanodollars=100, limits=(limit,)))
         with pytest.raises(BudgetExceeded):
             await ledger.begin(new_request(), HoldRequest(nanodollars=1, limits=(limit,)))
-        await ledger.settle(request.correlation_id, ENDINGS[0])
+        await ledger.settle(request.correlation_id, 1, ENDINGS[0])
         assert sum(row.requests for row in await ledger.report()) == 1_000_001
         assert (await ledger.check(last - timedelta(days=2))).ok
