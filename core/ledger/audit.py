@@ -4,7 +4,7 @@ Each entry carries the SHA-256 of its own content and of the entry before it, so
 inserted or moved breaks the chain, and each names a digest of the row it wrote, so a row edited behind the
 ledger's back no longer matches its last entry. The head (last number and hash) is also kept in
 ``ledger_meta``: without it a cut tail would leave a shorter chain that is sound in itself. Triggers refuse
-UPDATE and DELETE, which stops mistakes and ordinary tools; ``verify`` finds what was done without them.
+UPDATE and DELETE, which stops mistakes and ordinary tools; ``audit_check`` finds what was done without them.
 
 What this cannot do: whoever may write the whole database may also recompute the whole chain, head included,
 and nothing inside the database can tell. The remedy lies outside it: note the head now and then where that
@@ -17,8 +17,7 @@ Forms, so that another program can check them too. *Canonical JSON*: ASCII, no s
 entry names it. *Entry hash*: SHA-256 of the JSON list ``[seq, at_us, kind, correlation_id,
 payload_json, previous_hash]``. The first entry's previous hash is 64 zeros.
 
-Importing this module imports SQLAlchemy and adds ``ledger_audit`` to the ledger's metadata; its triggers come
-with the table.
+Verifying it is ``audit_check``'s.
 """
 
 from __future__ import annotations
@@ -31,10 +30,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import DDL, BigInteger, Column, Integer, Table, Text, event, select
+from sqlalchemy import select
 
-from core.ledger.database import driver_of
-from core.ledger.schema import attempts, meta, metadata
+from core.ledger.schema import attempts, audit, meta
+from core.ledger.sql import driver_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -46,38 +45,6 @@ BLOCK_IDS = 1000
 
 NEW_ROW_KINDS = frozenset({"begin", "refuse", "replay"})
 """Entries of these kinds write a new row; an entry of any other kind that names a row changes one."""
-
-audit = Table(
-    "ledger_audit",
-    metadata,
-    # SQLite keeps a table in the order of an INTEGER key (and only of that): no second index to write.
-    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
-    Column("at_us", BigInteger, nullable=False),  # microseconds since 1970, UTC
-    Column("kind", Text, nullable=False),
-    Column("correlation_id", Text),  # null: about no request
-    Column("payload_json", Text, nullable=False),
-    Column("previous_hash", Text, nullable=False),
-    Column("hash", Text, nullable=False),
-)
-
-TRIGGERS = ("ledger_audit_no_update", "ledger_audit_no_delete")
-_REFUSAL = "the audit log is append-only"
-_SQLITE_TRIGGERS = tuple(
-    f"CREATE TRIGGER IF NOT EXISTS {name} BEFORE {name.rpartition('_')[2].upper()} ON ledger_audit "
-    f"BEGIN SELECT RAISE(ABORT, '{_REFUSAL}'); END"
-    for name in TRIGGERS
-)
-_POSTGRESQL_TRIGGERS = (
-    "CREATE OR REPLACE FUNCTION ledger_audit_refuse() RETURNS trigger LANGUAGE plpgsql AS "
-    f"$$ BEGIN RAISE EXCEPTION '{_REFUSAL}'; END $$",
-    "CREATE TRIGGER ledger_audit_no_update BEFORE UPDATE ON ledger_audit "
-    "FOR EACH STATEMENT EXECUTE FUNCTION ledger_audit_refuse()",
-    "CREATE TRIGGER ledger_audit_no_delete BEFORE DELETE OR TRUNCATE ON ledger_audit "
-    "FOR EACH STATEMENT EXECUTE FUNCTION ledger_audit_refuse()",
-)
-for _dialect, _statements in (("sqlite", _SQLITE_TRIGGERS), ("postgresql", _POSTGRESQL_TRIGGERS)):
-    for _statement in _statements:
-        event.listen(audit, "after_create", DDL(_statement).execute_if(dialect=_dialect))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,7 +263,7 @@ def genesis(connection: Connection, at_us: int | None = None) -> None:
     """Begin the chain: call it once, when the tables are created or when a ledger without a chain is migrated.
 
     Every row that is there already is covered by a digest in this first entry. Does nothing where a chain
-    exists. The table must exist (``metadata.create_all(connection, tables=[audit])`` makes it, with triggers).
+    exists. The table must exist (``metadata.create_all`` makes it, with its triggers).
     """
     if head(connection) is not None:
         return
@@ -378,13 +345,3 @@ def payload_of(payload_json: Any) -> dict[str, Any] | None:
     except (TypeError, ValueError, RecursionError):
         return None
     return payload if isinstance(payload, dict) else None  # pyright: ignore[reportUnknownVariableType]
-
-
-def verify(connection: Connection, *, expect: str | None = None) -> AuditReport:
-    """Check the whole chain and every attempt's row against it; ``expect`` is a hash noted earlier.
-
-    Reads everything once, newest first, in one read transaction and little memory (see ``audit_check``).
-    """
-    from core.ledger.audit_check import check_audit
-
-    return check_audit(connection, expect)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import inspect, select, text
 
-from core.ledger import audit
+from core.ledger import audit, schema
 from core.ledger.audit import AuditHead, AuditProblem, AuditReport
-from core.ledger.database import begin_reading
+from core.ledger.sql import begin_reading
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -27,11 +27,14 @@ Row = Mapping[str, Any]
 Key = tuple[Any, Any]
 
 
-def check_audit(connection: Connection, expect: str | None) -> AuditReport:
-    """Return everything in the log and the rows that the ledger did not write itself."""
+def verify(connection: Connection, *, expect: str | None = None) -> AuditReport:
+    """Check the whole chain and every attempt's row against it; ``expect`` is a hash noted earlier.
+
+    Reads everything once, newest first, in one read transaction. What the ledger did not write itself is a problem.
+    """
     begin_reading(connection)
     check = _Check(connection, expect.strip().lower() if expect else None)
-    if not inspect(connection).has_table(audit.audit.name):
+    if not inspect(connection).has_table(schema.audit.name):
         check.problem("The audit log's table is gone.")
         return check.report()
     check.triggers()
@@ -105,7 +108,7 @@ class _Check:
                 "WHERE tgrelid = 'ledger_audit'::regclass AND tgenabled <> 'D' AND NOT tgisinternal"
             )
         there = set(self._connection.execute(text(query)).scalars())
-        for name in audit.TRIGGERS:
+        for name in schema.AUDIT_TRIGGERS:
             if name not in there:
                 self.problem(f"The trigger {name} is gone: somebody could change the audit log.")
 
@@ -114,7 +117,7 @@ class _Check:
         head = self._kept_head()
         rows = audit.stored_rows(self._connection, newest_first=True, above_id=self._genesis.last_id)
         rows = iter(rows)
-        query = select(audit.audit).order_by(audit.audit.c.seq.desc())
+        query = select(schema.audit).order_by(schema.audit.c.seq.desc())
         following: tuple[int, str] | None = (
             None  # of the entry after this one: its seq, and the hash it names
         )
@@ -196,10 +199,10 @@ class _Check:
     # -- the chain ------------------------------------------------------------------------------------------
 
     def _read_genesis(self) -> _Genesis:
-        if not inspect(self._connection).has_table(audit.audit.name):
+        if not inspect(self._connection).has_table(schema.audit.name):
             return _Genesis()
-        query = select(audit.audit.c.payload_json).where(
-            audit.audit.c.seq == 1, audit.audit.c.kind == "genesis"
+        query = select(schema.audit.c.payload_json).where(
+            schema.audit.c.seq == 1, schema.audit.c.kind == "genesis"
         )
         payload = audit.payload_of(self._connection.execute(query).scalar()) or {}
         last_id, rows = payload.get("last_id"), payload.get("rows")

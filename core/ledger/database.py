@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from core.errors import LedgerUnavailable
+from core.ledger.sql import driver_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -102,20 +103,6 @@ def prepare_writer(connection: Connection) -> None:
     """Make ready a connection that the writer keeps: the checkpointer looks after its log (``checkpoint.py``)."""
     if connection.dialect.name == "sqlite":
         driver_of(connection).execute("PRAGMA wal_autocheckpoint = 0").fetchone()
-
-
-def driver_of(connection: Connection) -> Any:
-    """Return the driver's connection: ``sqlite3.Connection`` or ``psycopg.Connection``."""
-    return connection.connection.driver_connection
-
-
-def begin_reading(connection: Connection) -> None:
-    """Start a transaction whose reads all see the same moment."""
-    if connection.dialect.name == "sqlite":
-        if not driver_of(connection).in_transaction:
-            connection.exec_driver_sql("BEGIN")
-    elif not connection.in_transaction():
-        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 
 
 def set_durable(connection: Connection, durable: bool) -> None:

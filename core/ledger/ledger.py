@@ -537,7 +537,7 @@ class Ledger:
 
     async def verify_audit(self, *, expect: str | None = None) -> AuditReport:
         """Check the whole audit chain, and every row against it; ``expect`` is a head's hash noted earlier."""
-        from core.ledger.audit import verify
+        from core.ledger.audit_check import verify
 
         return await self._read(lambda connection: verify(connection, expect=expect))
 

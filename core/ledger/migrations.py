@@ -13,7 +13,7 @@ from sqlalchemy import BigInteger, bindparam, cast, func, inspect, literal, sele
 from sqlalchemy.schema import CreateColumn, CreateIndex
 
 from core.ledger import audit, schema
-from core.ledger.reconcile import sums_of_rows
+from core.ledger.totals import sums_of_rows
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Table

@@ -16,7 +16,6 @@ from core.chat import ScoreEntry
 from core.errors import DuplicateRequest, InvalidRequest, RunawayPaused, SignalboxError
 from core.ledger import schema
 from core.ledger.admission import check_admission, conversation_key, now_standing, pass_rates, taken
-from core.ledger.database import driver_of
 from core.ledger.limits import BudgetAlert, Limit, amount_of, crossed, project_of, unit_of
 from core.ledger.mapping import (
     CLOSING,
@@ -39,7 +38,7 @@ from core.ledger.models import (
 )
 from core.ledger.process_identity import ProcessIdentity, current_process, is_alive
 from core.ledger.savings import PricedRow
-from core.ledger.sql import Sql, adding, insert_into
+from core.ledger.sql import Sql, adding, driver_of, insert_into
 from core.ledger.totals import RateState, Row, RunningTotals
 
 if TYPE_CHECKING:

@@ -11,12 +11,11 @@ from sqlalchemy import and_, bindparam, case, func, literal, select
 from core.chat import Savings, ScoreRow
 from core.ledger import schema
 from core.ledger.admission import standing_of
-from core.ledger.database import begin_reading, driver_of
 from core.ledger.limits import Budget, Limit, LimitUsage, SpendLimit, project_of, window_of
 from core.ledger.mapping import usage_of
 from core.ledger.models import LedgerRow, PausedConversation, ReportKey, ReportRow, Volume
 from core.ledger.operations import local_count
-from core.ledger.sql import Sql
+from core.ledger.sql import Sql, begin_reading, driver_of
 from core.ledger.totals import Held, Reader, Row
 
 if TYPE_CHECKING:

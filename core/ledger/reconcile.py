@@ -1,4 +1,4 @@
-"""Checks that every kept sum equals the sum of its rows, in SQL: written apart from ``sums.py``, to check it."""
+"""Checks that every kept sum equals the sum of its rows, added up in SQL."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, case, func, literal, or_, select
+from sqlalchemy import and_, func, literal, select
 
 from core.ledger import schema
-from core.ledger.database import begin_reading
 from core.ledger.models import Check
+from core.ledger.sql import begin_reading
+from core.ledger.totals import sums_of_rows
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement, Connection
+    from sqlalchemy import Connection
 
 _DAY_LENGTH = len("2026-11-23")
 _ZONES_H = 48
@@ -47,61 +48,6 @@ def check(connection: Connection, since: datetime | None) -> Check:
     differences += _check_totals(connection, from_hour)
     differences += _check_months(connection)
     return Check(attempts=int(connection.execute(counted).scalar_one()), differences=tuple(differences))
-
-
-def _many(condition: ColumnElement[bool]) -> ColumnElement[Any]:
-    return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)
-
-
-def _total(name: str) -> ColumnElement[Any]:
-    return func.coalesce(func.sum(schema.attempts.c[name]), 0)
-
-
-def _known() -> dict[str, ColumnElement[Any]]:
-    row = schema.attempts.c
-    closed, unresolved = row.state != "open", row.state == "unresolved"
-    sent = row.status.not_in(schema.UNSENT)
-    ended_here = and_(row.status != "superseded", sent)
-    return {
-        "attempts": _many(sent),
-        "requests": _many(ended_here),
-        "local_requests": _many(and_(ended_here, row.side == "local")),
-        "failed": _many(row.status == "failed"),
-        "stopped": _many(row.status == "stopped"),
-        "fell_back": _many(and_(ended_here, row.number > 1)),
-        "refused": _many(row.status == "refused"),
-        "tokens": func.coalesce(
-            func.sum(
-                row.fresh_input_tokens
-                + row.cache_read_tokens
-                + row.cache_write_5m_tokens
-                + row.cache_write_1h_tokens
-                + row.output_tokens
-            ),
-            0,
-        ),
-        "loaded_unknown": _many(and_(closed, row.side == "local", row.loaded_nanodollars.is_(None))),
-        "unresolved": _many(unresolved),
-        "unresolved_nanodollars": func.sum(case((unresolved, row.counted_nanodollars), else_=0)),
-        "unresolved_tokens": func.sum(case((unresolved, row.counted_tokens), else_=0)),
-        "saved_unknown": _many(
-            or_(
-                and_(row.trimmed_tokens > 0, row.trimming_saved_nanodollars.is_(None)),
-                and_(row.compressed_tokens > 0, row.compression_saved_nanodollars.is_(None)),
-                and_(
-                    row.cache_read_tokens + row.cache_write_5m_tokens + row.cache_write_1h_tokens > 0,
-                    row.cache_saved_nanodollars.is_(None),
-                ),
-            )
-        ),
-        "unpriced": _many(and_(closed, row.output_tokens.is_not(None), row.cost_nanodollars.is_(None))),
-    }
-
-
-def sums_of_rows(names: Sequence[str] = schema.HOUR_SUMS) -> list[ColumnElement[Any]]:
-    """Return kept sums as SQL over the attempts; what is not counted by a condition is a column's plain sum."""
-    known = _known()
-    return [(known[name] if name in known else _total(name)).label(name) for name in names]
 
 
 def _check_days_of_hours(connection: Connection, from_hour: int | None) -> list[str]:

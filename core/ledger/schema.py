@@ -11,7 +11,7 @@ Importing this module imports SQLAlchemy (about 0.2 s): the ledger does so when 
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, Table, Text, text
+from sqlalchemy import DDL, BigInteger, Column, Double, Index, Integer, MetaData, Table, Text, event, text
 
 SCHEMA_VERSION = 2
 OPEN_STATE = text("state = 'open'")
@@ -208,3 +208,36 @@ scores = Table(
     *(Column(name, Text, primary_key=True) for name in SCORE_KEYS),
     *(_count(name) for name in SCORE_SUMS),
 )
+
+# Every change of the rows, chained: see audit.py. Triggers refuse to change it.
+audit = Table(
+    "ledger_audit",
+    metadata,
+    # SQLite keeps a table in the order of an INTEGER key (and only of that): no second index to write.
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("at_us", BigInteger, nullable=False),  # microseconds since 1970, UTC
+    Column("kind", Text, nullable=False),
+    Column("correlation_id", Text),  # null: about no request
+    Column("payload_json", Text, nullable=False),
+    Column("previous_hash", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+)
+
+AUDIT_TRIGGERS = ("ledger_audit_no_update", "ledger_audit_no_delete")
+_REFUSAL = "the audit log is append-only"
+_SQLITE_TRIGGERS = tuple(
+    f"CREATE TRIGGER IF NOT EXISTS {name} BEFORE {name.rpartition('_')[2].upper()} ON ledger_audit "
+    f"BEGIN SELECT RAISE(ABORT, '{_REFUSAL}'); END"
+    for name in AUDIT_TRIGGERS
+)
+_POSTGRESQL_TRIGGERS = (
+    "CREATE OR REPLACE FUNCTION ledger_audit_refuse() RETURNS trigger LANGUAGE plpgsql AS "
+    f"$$ BEGIN RAISE EXCEPTION '{_REFUSAL}'; END $$",
+    "CREATE TRIGGER ledger_audit_no_update BEFORE UPDATE ON ledger_audit "
+    "FOR EACH STATEMENT EXECUTE FUNCTION ledger_audit_refuse()",
+    "CREATE TRIGGER ledger_audit_no_delete BEFORE DELETE OR TRUNCATE ON ledger_audit "
+    "FOR EACH STATEMENT EXECUTE FUNCTION ledger_audit_refuse()",
+)
+for _dialect, _statements in (("sqlite", _SQLITE_TRIGGERS), ("postgresql", _POSTGRESQL_TRIGGERS)):
+    for _statement in _statements:
+        event.listen(audit, "after_create", DDL(_statement).execute_if(dialect=_dialect))

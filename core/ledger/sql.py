@@ -2,6 +2,8 @@
 
 They are built with SQLAlchemy Core, so that one text serves SQLite and PostgreSQL; but building each anew, with
 SQLAlchemy's results around its rows, costs several times what SQLite itself needs.
+
+Importing this module does not import SQLAlchemy: what opens a ledger needs it too.
 """
 
 from __future__ import annotations
@@ -10,11 +12,23 @@ from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import bindparam
-
 if TYPE_CHECKING:
-    from sqlalchemy import Dialect, Table
+    from sqlalchemy import Connection, Dialect, Table
     from sqlalchemy.sql.base import Executable
+
+
+def driver_of(connection: Connection) -> Any:
+    """Return the driver's connection: ``sqlite3.Connection`` or ``psycopg.Connection``."""
+    return connection.connection.driver_connection
+
+
+def begin_reading(connection: Connection) -> None:
+    """Start a transaction whose reads all see the same moment."""
+    if connection.dialect.name == "sqlite":
+        if not driver_of(connection).in_transaction:
+            connection.exec_driver_sql("BEGIN")
+    elif not connection.in_transaction():
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 
 
 class Sql:
@@ -84,6 +98,8 @@ def insert_into(table: Table, dialect: Dialect) -> Any:
 
 def adding(table: Table, keys: Sequence[str], names: Sequence[str], dialect: Dialect) -> Executable:
     """Return an insert of a row of sums that adds to the one already there."""
+    from sqlalchemy import bindparam
+
     statement = insert_into(table, dialect).values({name: bindparam(name) for name in (*keys, *names)})
     return statement.on_conflict_do_update(
         index_elements=list(keys),

@@ -14,7 +14,7 @@ Every change of a row is written as *new contribution minus old*, so the sums ca
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +22,12 @@ from sqlalchemy import Integer, and_, bindparam, case, cast, func, or_, select
 
 from core.ledger import schema
 from core.ledger.audit import Chain
-from core.ledger.database import driver_of
 from core.ledger.schema import HOUR_KEYS, UNSENT
 from core.ledger.sliding_window import MINUTE_US, Log, from_text, to_text
-from core.ledger.sql import Sql, adding, insert_into
+from core.ledger.sql import Sql, adding, driver_of, insert_into
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Dialect
+    from sqlalchemy import ColumnElement, Connection, Dialect
 
 
 Row = Mapping[str, Any]
@@ -153,6 +152,64 @@ def merge(sums: Sums, key: tuple[Any, ...], amounts: list[int]) -> None:
     sums[key] = amounts if kept is None else [a + b for a, b in zip(kept, amounts, strict=True)]
 
 
+def _many(condition: ColumnElement[bool]) -> ColumnElement[Any]:
+    return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)
+
+
+def _total(name: str) -> ColumnElement[Any]:
+    return func.coalesce(func.sum(schema.attempts.c[name]), 0)
+
+
+def _known() -> dict[str, ColumnElement[Any]]:
+    row = schema.attempts.c
+    closed, unresolved = row.state != "open", row.state == "unresolved"
+    sent = row.status.not_in(schema.UNSENT)
+    ended_here = and_(row.status != "superseded", sent)
+    return {
+        "attempts": _many(sent),
+        "requests": _many(ended_here),
+        "local_requests": _many(and_(ended_here, row.side == "local")),
+        "failed": _many(row.status == "failed"),
+        "stopped": _many(row.status == "stopped"),
+        "fell_back": _many(and_(ended_here, row.number > 1)),
+        "refused": _many(row.status == "refused"),
+        "tokens": func.coalesce(
+            func.sum(
+                row.fresh_input_tokens
+                + row.cache_read_tokens
+                + row.cache_write_5m_tokens
+                + row.cache_write_1h_tokens
+                + row.output_tokens
+            ),
+            0,
+        ),
+        "loaded_unknown": _many(and_(closed, row.side == "local", row.loaded_nanodollars.is_(None))),
+        "unresolved": _many(unresolved),
+        "unresolved_nanodollars": func.sum(case((unresolved, row.counted_nanodollars), else_=0)),
+        "unresolved_tokens": func.sum(case((unresolved, row.counted_tokens), else_=0)),
+        "saved_unknown": _many(
+            or_(
+                and_(row.trimmed_tokens > 0, row.trimming_saved_nanodollars.is_(None)),
+                and_(row.compressed_tokens > 0, row.compression_saved_nanodollars.is_(None)),
+                and_(
+                    row.cache_read_tokens + row.cache_write_5m_tokens + row.cache_write_1h_tokens > 0,
+                    row.cache_saved_nanodollars.is_(None),
+                ),
+            )
+        ),
+        "unpriced": _many(and_(closed, row.output_tokens.is_not(None), row.cost_nanodollars.is_(None))),
+    }
+
+
+def sums_of_rows(names: Sequence[str] = schema.HOUR_SUMS) -> list[ColumnElement[Any]]:
+    """Return kept sums as SQL over the attempts, written apart from ``change``, to check it.
+
+    What is not counted by a condition is a column's plain sum.
+    """
+    known = _known()
+    return [(known[name] if name in known else _total(name)).label(name) for name in names]
+
+
 _KEPT_MAX = 512
 _TOTAL_COLUMNS = (*schema.TOTAL_SUMS, "local_reset")
 _NOTHING: dict[str, int] = dict.fromkeys(_TOTAL_COLUMNS, 0)
@@ -192,8 +249,8 @@ class Reader:
     def __init__(self, dialect: Dialect) -> None:
         attempts, totals = schema.attempts, schema.totals
 
-        def many(condition: Any) -> Any:
-            return cast(func.coalesce(func.sum(case((condition, 1), else_=0)), 0), Integer)
+        def many(condition: ColumnElement[bool]) -> ColumnElement[Any]:
+            return cast(_many(condition), Integer)
 
         self._held = Sql(
             select(

@@ -23,12 +23,12 @@ from core.ledger.database import (
     Checkpointer,
     begin_writing,
     commit,
-    driver_of,
     explain,
     prepare_writer,
     rollback,
     set_durable,
 )
+from core.ledger.sql import driver_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,13 +12,13 @@ from sqlalchemy import create_engine
 from sqlalchemy.engine import Connection
 from sqlalchemy.pool import StaticPool
 
-from core.ledger import audit, schema
+from core.ledger import audit, audit_check, schema
 from core.ledger.database import begin_writing
 
 COLUMNS = [column.name for column in schema.attempts.c]
 
 
-ENTRY_COLUMNS = [column.name for column in audit.audit.c]
+ENTRY_COLUMNS = [column.name for column in schema.audit.c]
 
 
 def blank_row(number_of_request: int) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def verify(history: bytes, tamper: Callable[[sqlite3.Cursor], object], **options
     for _, sql in triggers:
         cursor.execute(sql)
     with connected(database) as connection:
-        report = audit.verify(connection, **options)
+        report = audit_check.verify(connection, **options)
     database.close()
     return report
 

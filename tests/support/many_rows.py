@@ -10,7 +10,7 @@ from sqlalchemy.dialects import sqlite
 
 from core.ledger import schema
 from core.ledger.database import LEDGER_FILE, open_engine
-from core.ledger.reconcile import sums_of_rows
+from core.ledger.totals import sums_of_rows
 
 FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)
 DAYS = 365

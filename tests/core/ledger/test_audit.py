@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine
 from sqlalchemy.exc import DatabaseError
 
-from core.ledger import audit, schema
+from core.ledger import audit, audit_check, schema
 from core.ledger.database import begin_writing
 from tests.support import postgres
 from tests.support.audited import (
@@ -280,7 +280,7 @@ def test_the_report_says_what_was_done(history: bytes, statement: str, words: st
             database.execute(sql)
     database.commit()
     with connected(database) as connection:
-        report = audit.verify(connection)
+        report = audit_check.verify(connection)
     assert any(words in problem.what for problem in report.problems), report.problems
 
 
@@ -289,7 +289,7 @@ def test_a_dropped_trigger_is_a_problem_of_its_own(history: bytes) -> None:
     database.deserialize(history)
     database.execute("DROP TRIGGER ledger_audit_no_delete")
     with connected(database) as connection:
-        (problem,) = audit.verify(connection).problems
+        (problem,) = audit_check.verify(connection).problems
     assert "ledger_audit_no_delete" in problem.what
 
 
@@ -322,7 +322,7 @@ def test_an_entry_that_is_rolled_back_leaves_the_chain_whole(history: bytes) -> 
         connection.exec_driver_sql("ROLLBACK TO SAVEPOINT operation")
         books.begin(21)
         connection.commit()
-        assert audit.verify(connection).problems == ()
+        assert audit_check.verify(connection).problems == ()
         connection.rollback()
         assert audit.head(connection) is not None
         newest, before = audit.entries(connection, 2)
@@ -342,7 +342,7 @@ def test_a_chain_whose_beginning_was_cut_off_and_numbered_anew_is_found() -> Non
         insert(database.cursor(), "ledger_audit", entry)
         insert(database.cursor(), "ledger_meta", {"key": "audit_head", "value": f"1:{entry['hash']}:0"})
         connection.commit()
-        (problem,) = audit.verify(connection).problems
+        (problem,) = audit_check.verify(connection).problems
     assert "the beginning was cut off" in problem.what
 
 
@@ -354,7 +354,7 @@ def test_a_chain_begins_once_and_also_without_rows() -> None:
         audit.genesis(connection)
         audit.genesis(connection)
         connection.commit()
-        report = audit.verify(connection)
+        report = audit_check.verify(connection)
     assert (report.problems, report.entries, report.rows) == ((), 1, 0)
 
 
@@ -374,7 +374,7 @@ def test_the_memory_of_a_verification_does_not_grow_with_the_ledger() -> None:
             if number in (1499, 4499):
                 connection.commit()
                 tracemalloc.start()
-                assert audit.verify(connection).ok
+                assert audit_check.verify(connection).ok
                 peaks.append(tracemalloc.get_traced_memory()[1])
                 tracemalloc.stop()
                 connection.rollback()
@@ -397,7 +397,7 @@ def test_on_postgresql(tmp_path: Path) -> None:
         engine = create_engine(server.url.replace("postgresql://", "postgresql+psycopg://"))
         with engine.connect() as connection:
             write_history(connection)
-            assert audit.verify(connection).problems == ()
+            assert audit_check.verify(connection).problems == ()
             connection.rollback()
             for statement in (
                 "UPDATE ledger_audit SET kind = 'x'",
@@ -414,7 +414,7 @@ def test_on_postgresql(tmp_path: Path) -> None:
             ):
                 connection.exec_driver_sql(statement)
                 connection.commit()
-                found = audit.verify(connection).problems
+                found = audit_check.verify(connection).problems
                 assert any(words in problem.what for problem in found), found
                 connection.rollback()
         engine.dispose()
