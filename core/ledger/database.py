@@ -1,23 +1,7 @@
-"""Opening the ledger's database: which file or server, is it ours, which version, and errors in plain words.
-
-Reads of microseconds, made where they are asked for: on the loop's own thread.
-
-A decision asks for a handful of rows that the page cache holds anyway. Handing that to another thread and back
-costs several times the read. In a write-ahead log no reader waits for a writer, and this one waits for nobody at
-all: where SQLite would have it wait (another process mends or closes the file), it gives up at once, and its caller
-asks again on a thread that may wait.
-
-Moves an SQLite ledger's write-ahead log into its file, beside the writer and not inside its commits.
-
-SQLite would do it by itself in whichever commit fills a thousand pages, and that commit takes many times as long as
-the others: some request waits for it. A PASSIVE checkpoint on a connection of its own blocks nobody. What was
-written meanwhile is left over, so the writer then folds up that rest, which is little: a log that is folded up to
-its end is written from its beginning again, and the disk is half as long about a file that does not grow.
-"""
+"""Opening the ledger's database: which file or server, is it ours, which version, and errors in plain words."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import sqlite3
 import threading
@@ -97,12 +81,6 @@ def rollback(connection: Connection) -> None:
         connection.rollback()
     else:
         driver_of(connection).rollback()
-
-
-def prepare_writer(connection: Connection) -> None:
-    """Make ready a connection that the writer keeps: the checkpointer looks after its log (``checkpoint.py``)."""
-    if connection.dialect.name == "sqlite":
-        driver_of(connection).execute("PRAGMA wal_autocheckpoint = 0").fetchone()
 
 
 def set_durable(connection: Connection, durable: bool) -> None:
@@ -271,8 +249,6 @@ def _use_write_ahead_log(connection: Connection) -> None:
         log.warning("The ledger's file system has no write-ahead log; it uses mode %s.", journal)
 
 
-log = logging.getLogger(__name__)
-
 T = TypeVar("T")
 
 
@@ -281,7 +257,13 @@ class NotNow(Exception):
 
 
 class QuickReader:
-    """One read-only connection. ``read`` is for queries that touch a few rows by their keys."""
+    """One read-only connection, for queries that touch a few rows by their keys, on the loop's own thread.
+
+    A decision asks for a handful of rows that the page cache holds anyway. Handing that to another thread and back
+    costs several times the read. In a write-ahead log no reader waits for a writer, and this one waits for nobody
+    at all: where SQLite would have it wait (another process mends or closes the file), it gives up at once, and its
+    caller asks again on a thread that may wait.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -325,57 +307,3 @@ class QuickReader:
         """Close before the writer does: the last connection that closes folds the log up, which takes its time."""
         with self._lock:
             self._connection.close()
-
-
-log = logging.getLogger(__name__)
-
-EVERY_OPERATIONS = 256
-"""About a thousand pages, SQLite's own measure."""
-
-
-class Checkpointer:
-    """``wrote`` is told how many operations were committed; ``rest_is_due`` asks the writer for the rest."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._pending = 0
-        self._wake = threading.Event()
-        self._closing = threading.Event()
-        self._thread: threading.Thread | None = None
-        self.rest_is_due = False
-
-    def wrote(self, operations: int) -> None:
-        """Called by the writer after each commit."""
-        self._pending += operations
-        if self._pending >= EVERY_OPERATIONS:
-            self._pending = 0
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._work, name="signalbox-ledger-checkpoint", daemon=True
-                )
-                self._thread.start()
-            self._wake.set()
-
-    def close(self) -> None:
-        """End the thread. Blocks until done."""
-        self._closing.set()
-        self._wake.set()
-        if self._thread is not None:
-            self._thread.join()
-
-    def _work(self) -> None:
-        while not self._closing.is_set():
-            self._wake.wait()
-            self._wake.clear()
-            if not self._closing.is_set():
-                self._checkpoint()
-
-    def _checkpoint(self) -> None:
-        try:
-            with contextlib.closing(sqlite3.connect(self._path, isolation_level=None)) as connection:
-                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            # Its answer counts only what was in the log when it began.
-            self.rest_is_due = True
-        except sqlite3.Error as error:
-            # The log keeps what it has; the next commits ask again.
-            log.debug("The ledger's log could not be folded into its file: %s", error)

@@ -20,15 +20,12 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from core.errors import LedgerUnavailable, SignalboxError
 from core.ledger.database import (
-    Checkpointer,
     begin_writing,
     commit,
     explain,
-    prepare_writer,
     rollback,
     set_durable,
 )
-from core.ledger.sql import driver_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,7 +67,6 @@ class Writer:
         self._engine = engine
         self._path = path
         self._books = books
-        self._checkpointer = Checkpointer(path) if path is not None else None
         self._queue: queue.SimpleQueue[Operation | None] = queue.SimpleQueue()
         self._connection: Connection | None = None
         self._durable: bool | None = None
@@ -113,9 +109,6 @@ class Writer:
             closing = closing or last
             self._write_all([*self._kept.values(), *batch])
             self._wake()
-            self._fold_up_the_rest()
-        if self._checkpointer is not None:
-            self._checkpointer.close()
         if self._kept:
             log.error("The ledger closes with %d results unsaved: %s", len(self._kept), ", ".join(self._kept))
         self._disconnect()
@@ -182,9 +175,7 @@ class Writer:
             self._undo()
         for operation, (result, error) in zip(operations, answers, strict=True):
             self._resolve(operation, result, error)
-        if self._checkpointer is not None:
-            self._checkpointer.wrote(len(operations))
-        else:
+        if self._path is None:
             # Back to the pool, which tests it before the next use: the server may restart in between.
             connection.close()
             self._connection = None
@@ -200,21 +191,10 @@ class Writer:
             return explain(error, self._path)
         return error  # a bug in one operation reaches its own caller
 
-    def _fold_up_the_rest(self) -> None:
-        """Finish what the checkpointer began: nobody else can, while this thread goes on writing."""
-        if self._checkpointer is None or not self._checkpointer.rest_is_due or self._connection is None:
-            return
-        self._checkpointer.rest_is_due = False
-        try:
-            driver_of(self._connection).execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        except Exception as error:  # noqa: BLE001 - the log keeps what it has; the checkpointer asks again
-            log.debug("The rest of the ledger's log could not be folded up: %s", error)
-
     def _connect(self, *, durable: bool) -> Connection:
         if self._connection is None:
             self._connection = self._engine.connect()
             self._durable = None
-            prepare_writer(self._connection)
         if self._durable is not durable:
             set_durable(self._connection, durable)
             self._durable = durable
