@@ -1,16 +1,17 @@
-"""Writes a small file whole or not at all: whoever reads it, and a power cut, sees the old content or the new.
+"""Small files of ours: written whole or not at all, locked between processes, set aside when they are broken.
 
-A lock between processes, on a file beside the one it guards.
+Whoever reads one that is being written, and a power cut, sees the old content or the new.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 _RENAME_TIMEOUT_S = 5.0
@@ -39,6 +40,28 @@ def write_whole(path: Path, text: str, *, mode: int = 0o600, durable: bool = Tru
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def set_aside(path: Path, *, name: str = "{name}.broken-{number}", beside: Sequence[str] = ()) -> Path:
+    """Rename a broken file to the next free ``….broken-<n>``, so that nothing of it is lost; return where it is.
+
+    ``name`` may use ``{name}``, ``{stem}``, ``{suffix}`` and ``{number}``. ``beside`` are the endings of files that
+    belong to it and go with it.
+
+    Raises:
+        OSError: it cannot be renamed; it stays where it is.
+    """
+    names = (
+        path.with_name(name.format(name=path.name, stem=path.stem, suffix=path.suffix, number=number))
+        for number in itertools.count(1)
+    )
+    target = next(free for free in names if not free.exists())
+    path.rename(target)
+    for ending in beside:
+        side_file = path.with_name(path.name + ending)
+        if side_file.exists():
+            side_file.rename(target.with_name(target.name + ending))
+    return target
 
 
 def _rename(source: str, target: Path) -> None:

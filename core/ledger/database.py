@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+from core.base.sqlite_file import Fault, connect, fault_of, use_write_ahead_log
 from core.errors import LedgerUnavailable
 from core.ledger.sql import driver_of
 
@@ -27,6 +28,13 @@ _SQLITE_MAGIC = b"SQLite format 3\x00"
 # Any fixed number will do; it names the one lock that all writers of a PostgreSQL ledger take in turn.
 _ADVISORY_LOCK = 0x5369676E61
 _ASIDE = "Set it aside from the panel (or move it yourself), and Signalbox starts a new ledger."
+_HINTS: Mapping[Fault, str] = {
+    "full": "Free some disk space; Signalbox goes on by itself.",
+    "io": "Check the disk and its free space.",
+    "read_only": "Check who may write to its folder.",
+    "locked": "Another program keeps it locked; close it, then try again.",
+    "damaged": f"It is damaged. {_ASIDE}",
+}
 
 
 def sqlite_path(url: str | None, home: Path) -> Path | None:
@@ -100,39 +108,18 @@ def explain(error: BaseException, path: Path | None) -> LedgerUnavailable:
         return error
     reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
     where = f"The ledger {path}" if path is not None else "The ledger's database"
-    lowered = reason.lower()
-    for signs, hint in (
-        (("disk is full", "no space"), "Free some disk space; Signalbox goes on by itself."),
-        (("disk i/o error", "file too large"), "Check the disk and its free space."),
-        (("readonly", "read-only", "unable to open", "permission"), "Check who may write to its folder."),
-        (("locked", "lock timeout"), "Another program keeps it locked; close it, then try again."),
-        (("malformed", "not a database", "corrupt"), f"It is damaged. {_ASIDE}"),
-    ):
-        if any(sign in lowered for sign in signs):
-            return LedgerUnavailable(f"{where} cannot be used: {reason}.", hint=hint)
-    hint = "Check LEDGER_URL and that the server runs."
-    if path is not None:
+    hint = _HINTS.get(fault_of(reason))
+    if hint is None and path is not None:
         hint = f"Check what is in {path.parent} and who may write there."
-    return LedgerUnavailable(f"{where} cannot be used: {reason}.", hint=hint)
-
-
-def set_aside(path: Path) -> Path:
-    """Rename a closed ledger (with its journal) to the next free ``….broken-<n>``, and return the new name."""
-    number = 1
-    while (aside := path.with_name(f"{path.name}.broken-{number}")).exists():
-        number += 1
-    path.rename(aside)
-    for suffix in ("-wal", "-shm", "-journal"):
-        journal = path.with_name(path.name + suffix)
-        if journal.exists():
-            journal.rename(aside.with_name(aside.name + suffix))
-    return aside
+    return LedgerUnavailable(
+        f"{where} cannot be used: {reason}.", hint=hint or "Check LEDGER_URL and that the server runs."
+    )
 
 
 def _sqlite_engine(path: Path) -> Engine:
     import sqlite3
 
-    from sqlalchemy import URL, create_engine, event
+    from sqlalchemy import URL, create_engine
 
     if sqlite3.sqlite_version_info < SQLITE_AT_LEAST:
         wanted = ".".join(map(str, SQLITE_AT_LEAST))
@@ -152,17 +139,10 @@ def _sqlite_engine(path: Path) -> Engine:
                 )
     except OSError as error:
         raise explain(error, path) from error
-    engine = create_engine(
+    return create_engine(
         URL.create("sqlite", database=str(path)),
-        connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
+        creator=lambda: connect(path, busy_timeout_s=BUSY_TIMEOUT_S),
     )
-
-    @event.listens_for(engine, "connect")
-    def on_connect(connection: Any, _record: Any) -> None:  # pyright: ignore[reportUnusedFunction]
-        # The driver's own BEGIN would be deferred: two processes could both read, then both write.
-        connection.isolation_level = None
-
-    return engine
 
 
 def _server_engine(url: str) -> Engine:
@@ -229,24 +209,7 @@ def _prepare(connection: Connection, path: Path | None) -> None:
             hint="Update Signalbox, or give this one another ledger with LEDGER_URL.",
         )
     if connection.dialect.name == "sqlite":
-        _use_write_ahead_log(connection)
-
-
-def _use_write_ahead_log(connection: Connection) -> None:
-    from sqlalchemy.exc import OperationalError
-
-    if connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal":
-        return
-    try:
-        journal = connection.exec_driver_sql("PRAGMA journal_mode = WAL").scalar()
-    except OperationalError as error:
-        # Another process is in the file this very moment: it, or the next start, will make the switch.
-        log.info("The ledger keeps its rollback journal for now: %s", error.orig)
-        return
-    finally:
-        connection.commit()
-    if journal != "wal":  # a network file system: slower, still correct
-        log.warning("The ledger's file system has no write-ahead log; it uses mode %s.", journal)
+        use_write_ahead_log(driver_of(connection))
 
 
 T = TypeVar("T")
@@ -274,7 +237,7 @@ class QuickReader:
         """Connect to the file; ``None`` where a reader may have to wait for a writer: without a write-ahead log."""
         connection: sqlite3.Connection | None = None
         try:
-            connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+            connection = connect(path, busy_timeout_s=0)
             connection.execute("PRAGMA query_only = ON")
             if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
                 return QuickReader(connection)

@@ -28,6 +28,8 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from core.base.files import set_aside
+from core.base.sqlite_file import SIDE_FILES
 from core.chat import RouteDecision, ScoreEntry, ScoreRow
 from core.errors import LedgerUnavailable, SignalboxError
 from core.ledger import database
@@ -173,7 +175,7 @@ class Ledger:
                 "A ledger on a server is not set aside from here.", hint="Give LEDGER_URL another database."
             )
         try:
-            return await self._in_thread(partial(database.set_aside, path))
+            return await self._in_thread(partial(set_aside, path, beside=SIDE_FILES))
         except OSError as error:
             raise database.explain(error, path) from error
 

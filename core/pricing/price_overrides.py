@@ -10,18 +10,15 @@ Amounts are decimals in quotes (a bare number is read exactly, too). An entry th
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from core.base.files import locked
+from core.base.files import locked, write_whole
 from core.errors import InvalidRequest, SignalboxError
 
 T = TypeVar("T")
@@ -139,7 +136,7 @@ class PriceOverridesFile:
                 before = json.dumps(entries, default=str)
                 result = alter(entries)
                 if json.dumps(entries, default=str) != before:
-                    _replace(self.path, json.dumps(entries, indent=2, sort_keys=True, default=str) + "\n")
+                    write_whole(self.path, json.dumps(entries, indent=2, sort_keys=True, default=str) + "\n")
                 return result
         except OSError as error:
             raise PricesFileError(
@@ -246,18 +243,3 @@ def _digest(models: Mapping[str, PriceOverride]) -> str:
         for name, o in models.items()
     }
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a new file in the same folder and rename it over ``path``: readers see the old or the new one."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".new")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise

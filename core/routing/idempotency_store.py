@@ -26,13 +26,14 @@ import threading
 import time
 import types
 import uuid
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
+from core.base import sqlite_file
 from core.chat import ChatResult, Usage
 from core.errors import DuplicateRequest
 from core.ledger.process_identity import ProcessIdentity, current_process, is_alive
@@ -165,6 +166,11 @@ class Elsewhere:
 
 
 Found = Lease | StoredAnswer | Elsewhere
+
+
+def _make(file: sqlite3.Connection) -> None:
+    for statement in _SCHEMA:
+        file.execute(statement)
 
 
 class IdempotencyStore:
@@ -321,39 +327,29 @@ class IdempotencyStore:
             # Only a new file is opened here: closing one that SQLite has open would drop its locks.
             os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         os.chmod(self.path, 0o600)  # what SQLite puts beside it takes the same
-        file = sqlite3.connect(
-            self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-        )
+        file = sqlite_file.connect(self.path, busy_timeout_s=BUSY_TIMEOUT_S)
         try:
             file.row_factory = sqlite3.Row
             file.execute("PRAGMA secure_delete = ON")  # a deleted answer is overwritten
             file.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts before the first table only
-            file.execute("PRAGMA journal_mode = WAL")
+            sqlite_file.use_write_ahead_log(file)
             file.execute("PRAGMA synchronous = NORMAL")  # kill -9 loses nothing; the ledger guards the rest
             file.execute("PRAGMA journal_size_limit = 4194304")
-            with _transaction(file):
-                self._make(file)
-        except BaseException:
+            sqlite_file.bring_up_to_date(file, _VERSION, make=_make)
+        except BaseException as error:
             file.close()
+            if isinstance(error, sqlite_file.NewerFormat):
+                raise KeepingFailed("a newer Signalbox wrote it") from error
+            if isinstance(error, sqlite_file.ForeignFile):
+                raise KeepingFailed("it is another program's database") from error
             raise
         return file
-
-    def _make(self, file: sqlite3.Connection) -> None:
-        version = int(file.execute("PRAGMA user_version").fetchone()[0])
-        if version > _VERSION:
-            raise KeepingFailed("a newer Signalbox wrote it")
-        if version == 0:
-            if file.execute("SELECT 1 FROM sqlite_master").fetchone() is not None:
-                raise KeepingFailed("it is another program's database")
-            for statement in _SCHEMA:
-                file.execute(statement)
-            file.execute(f"PRAGMA user_version = {_VERSION}")
 
     def _claim(self, file: sqlite3.Connection, key: str, fingerprint: str, correlation_id: str) -> Found:
         found = self._there(file, key, fingerprint)
         if isinstance(found, StoredAnswer | Elsewhere):
             return found  # whoever waits looks often, and mostly needs no write
-        with _transaction(file):
+        with sqlite_file.transaction(file):
             self._delete_old(file)
             found = self._there(file, key, fingerprint)
             if isinstance(found, StoredAnswer | Elsewhere):
@@ -411,7 +407,7 @@ class IdempotencyStore:
             self._owed.add(place.claim)
             self._give_back(file)
             return False
-        with _transaction(file):
+        with sqlite_file.transaction(file):
             kept = file.execute(
                 "UPDATE answers SET answer = ?, size_bytes = ?, at_us = ?, claim = NULL, owner_host = NULL, "
                 "owner_pid = NULL, owner_started = NULL WHERE claim = ?",
@@ -423,13 +419,13 @@ class IdempotencyStore:
 
     def _give_back(self, file: sqlite3.Connection) -> None:
         for claim in tuple(self._owed):
-            with _transaction(file):
+            with sqlite_file.transaction(file):
                 file.execute("DELETE FROM answers WHERE claim = ?", (claim,))
             self._owed.discard(claim)
 
     def _tend(self, file: sqlite3.Connection) -> None:
         before = file.total_changes
-        with _transaction(file):
+        with sqlite_file.transaction(file):
             self._delete_old(file)
             self._delete_dead(file)
             self._delete_too_many(file)
@@ -476,16 +472,3 @@ def _inode(path: Path) -> tuple[int, int] | None:
 def _is_dead(row: sqlite3.Row, age_s: float) -> bool:
     alive = is_alive(ProcessIdentity(row["owner_host"], row["owner_pid"], row["owner_started"]))
     return not alive if alive is not None else age_s >= UNKNOWN_OWNER_S
-
-
-@contextlib.contextmanager
-def _transaction(file: sqlite3.Connection) -> Generator[None]:
-    """All or nothing, and no other writer meanwhile."""
-    file.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        file.execute("COMMIT")
-    except BaseException:
-        if file.in_transaction:  # a full disk has rolled back already
-            file.execute("ROLLBACK")
-        raise

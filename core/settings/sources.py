@@ -13,12 +13,11 @@ from __future__ import annotations
 import io
 import json
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-from core.base.files import locked, write_whole
+from core.base.files import locked, set_aside, write_whole
 from core.errors import SignalboxError
 from core.settings.report import SettingProblem, file_problem
 
@@ -73,7 +72,7 @@ class SettingsFile:
                 try:
                     values = self.read()
                 except BrokenSettingsFile:
-                    self._move_aside()
+                    set_aside(self.path)
                     values = {}
                 before = dict(values)
                 alter(values)
@@ -98,7 +97,7 @@ class SettingsFile:
                 try:
                     self.read()
                 except BrokenSettingsFile:
-                    return self._move_aside()
+                    return set_aside(self.path)
                 return None
         except OSError as error:
             raise SettingsFileError(
@@ -120,13 +119,6 @@ class SettingsFile:
         if not isinstance(parsed, dict):
             raise BrokenSettingsFile(f"{self.path} does not hold a JSON object.")
         return cast("dict[str, Any]", parsed)
-
-    def _move_aside(self) -> Path:
-        number = 1
-        while (target := self.path.with_name(f"{self.path.name}.broken-{number}")).exists():
-            number += 1
-        os.replace(self.path, target)
-        return target
 
 
 def fingerprint(path: Path) -> tuple[int, int, int] | None:

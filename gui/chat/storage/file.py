@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.base import files, sqlite_file
+from core.base.sqlite_file import fault_of
 from core.errors import SignalboxError
 
 SCHEMA_VERSION = 2
@@ -82,7 +82,9 @@ def open_file(path: Path) -> OpenedFile:
         except sqlite3.DatabaseError as error:
             if not _is_broken(error):
                 raise
-            set_aside = _set_aside(path)
+            set_aside = files.set_aside(
+                path, name="{stem}.broken-{number}{suffix}", beside=sqlite_file.SIDE_FILES
+            )
             connection = _connect(path)
     except (sqlite3.Error, OSError) as error:
         raise trouble(error) from error
@@ -90,49 +92,37 @@ def open_file(path: Path) -> OpenedFile:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
+    connection = sqlite_file.connect(path, busy_timeout_s=5)
     try:
-        connection.execute("PRAGMA journal_mode = WAL")
+        sqlite_file.use_write_ahead_log(connection)
         connection.execute("PRAGMA synchronous = NORMAL")  # in WAL: kill -9 loses nothing that was committed
         connection.execute("PRAGMA foreign_keys = ON")
-        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-        if version > SCHEMA_VERSION:
-            raise StoreTrouble(
-                "A newer Signalbox wrote your conversations.",
-                hint="They are untouched. Start the newer one to see them; this run keeps nothing.",
-            )
-        if version == 0:
-            _make(connection)
-        elif path.stat().st_size <= CHECKED_UP_TO_BYTES:
+        if path.name != IN_MEMORY and path.stat().st_size <= CHECKED_UP_TO_BYTES:
             verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if verdict != "ok":
                 raise sqlite3.DatabaseError(f"malformed: {verdict}")
-        if 0 < version < SCHEMA_VERSION:
-            _upgrade(connection)
-    except BaseException:
+        sqlite_file.bring_up_to_date(connection, SCHEMA_VERSION, make=_make, upgrade=_upgrade)
+    except BaseException as error:
         connection.close()
+        if isinstance(error, sqlite_file.NewerFormat):
+            raise StoreTrouble(
+                "A newer Signalbox wrote your conversations.",
+                hint="They are untouched. Start the newer one to see them; this run keeps nothing.",
+            ) from error
+        if isinstance(error, sqlite_file.ForeignFile):
+            raise sqlite3.DatabaseError("malformed: tables without a schema version") from error
         raise
     return connection
 
 
-def _upgrade(connection: sqlite3.Connection) -> None:
-    """Bring an older file up to this version, wholly or not at all."""
-    with transaction(connection):
-        version = int(
-            connection.execute("PRAGMA user_version").fetchone()[0]
-        )  # another start may be doing it
-        for step in range(version, SCHEMA_VERSION):
-            connection.execute(_UPGRADES[step])
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+def _upgrade(connection: sqlite3.Connection, version: int) -> None:
+    for step in range(version, SCHEMA_VERSION):
+        connection.execute(_UPGRADES[step])
 
 
 def _make(connection: sqlite3.Connection) -> None:
-    if _has_table(connection, "conversations"):
-        raise sqlite3.DatabaseError("malformed: tables without a schema version")
-    with transaction(connection):
-        for statement in _SCHEMA.split(";"):
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    for statement in _SCHEMA.split(";"):
+        connection.execute(statement)
     try:
         connection.execute(_SEARCH_SCHEMA)
     except sqlite3.OperationalError as error:
@@ -145,56 +135,30 @@ def _has_table(connection: sqlite3.Connection, name: str) -> bool:
 
 
 def _is_broken(error: sqlite3.DatabaseError) -> bool:
-    if isinstance(error, sqlite3.OperationalError):
-        return False  # full, locked, no permission: the file itself is fine
-    text = str(error)
-    return "not a database" in text or "malformed" in text
-
-
-def _set_aside(path: Path) -> Path:
-    number = 1
-    while (target := path.with_name(f"{path.stem}.broken-{number}{path.suffix}")).exists():
-        number += 1
-    path.rename(target)
-    for suffix in ("-wal", "-shm"):  # they belong to the broken file, and would be replayed into the new one
-        side_file = path.with_name(path.name + suffix)
-        if side_file.exists():
-            side_file.rename(target.with_name(target.name + suffix))
-    return target
-
-
-@contextmanager
-def transaction(connection: sqlite3.Connection) -> Generator[None]:
-    """All or nothing."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        if connection.in_transaction:  # a full disk already rolled back
-            connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
+    # An operational error (full, locked, no permission) says that the file itself is fine.
+    return not isinstance(error, sqlite3.OperationalError) and fault_of(str(error)) == "damaged"
 
 
 def trouble(error: Exception) -> StoreTrouble:
     """Say what an SQLite or file error means for the user's conversations."""
-    text = str(error)
-    if "full" in text or "No space" in text:
-        return StoreTrouble(
-            "Your conversations can't be saved: the disk is full.",
-            hint="What is on screen stays. Free some space, then try again.",
-        )
-    if "locked" in text or "busy" in text:
-        return StoreTrouble(
-            "Your conversations can't be saved: another program is using their file.",
-            hint="What is on screen stays. Close the other program, then try again.",
-        )
-    if "readonly" in text or "read-only" in text or "unable to open" in text or "Permission" in text:
-        return StoreTrouble(
-            "Your conversations can't be saved: their file can't be written.",
-            hint="What is on screen stays. Check the folder's permissions, then try again.",
-        )
-    return StoreTrouble(
-        f"Your conversations can't be read or saved: {text}.",
-        hint="What is on screen stays. Export it, then restart.",
-    )
+    match fault_of(str(error)):
+        case "full":
+            return StoreTrouble(
+                "Your conversations can't be saved: the disk is full.",
+                hint="What is on screen stays. Free some space, then try again.",
+            )
+        case "locked":
+            return StoreTrouble(
+                "Your conversations can't be saved: another program is using their file.",
+                hint="What is on screen stays. Close the other program, then try again.",
+            )
+        case "read_only":
+            return StoreTrouble(
+                "Your conversations can't be saved: their file can't be written.",
+                hint="What is on screen stays. Check the folder's permissions, then try again.",
+            )
+        case _:
+            return StoreTrouble(
+                f"Your conversations can't be read or saved: {error}.",
+                hint="What is on screen stays. Export it, then restart.",
+            )

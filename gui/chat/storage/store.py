@@ -21,6 +21,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from core.base.sqlite_file import transaction
 from core.chat import (
     CacheMarks,
     CachePlan,
@@ -37,7 +38,7 @@ from core.chat import (
     Usage,
 )
 from core.price_modifiers import split_service_tier
-from gui.chat.storage.file import IN_MEMORY, StoreTrouble, open_file, transaction, trouble
+from gui.chat.storage.file import IN_MEMORY, StoreTrouble, open_file, trouble
 from gui.chat.storage.models import (
     Attachment,
     ChatOptions,

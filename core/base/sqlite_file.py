@@ -1,0 +1,128 @@
+"""An SQLite file of ours: connecting, its write-ahead log, its format's number, and what an error of it means.
+
+Importing this module does not import ``sqlite3``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import sqlite3
+
+log = logging.getLogger(__name__)
+
+Fault = Literal["full", "io", "read_only", "locked", "damaged", "other"]
+SIDE_FILES = ("-wal", "-shm", "-journal")
+"""What SQLite keeps beside a file. It belongs to that file, and would be replayed into another of its name."""
+
+# SQLite's words, PostgreSQL's and the system's.
+_SIGNS: tuple[tuple[Fault, tuple[str, ...]], ...] = (
+    ("full", ("disk is full", "no space")),
+    ("io", ("disk i/o error", "file too large")),
+    ("read_only", ("readonly", "read-only", "unable to open", "permission")),
+    ("locked", ("locked", "lock timeout", "busy")),
+    ("damaged", ("malformed", "not a database", "corrupt")),
+)
+
+
+class NewerFormat(Exception):
+    """A newer Signalbox wrote the file. It was left as it is."""
+
+
+class ForeignFile(Exception):
+    """The file has tables and no format's number: it is another program's. It was left as it is."""
+
+
+def connect(path: Path, *, busy_timeout_s: float) -> sqlite3.Connection:
+    """Connect to the file, which is made where there is none. ``busy_timeout_s`` is how long a lock is waited for.
+
+    Transactions begin where they are written: the driver's own BEGIN would be deferred, so that two processes
+    could both read and then both write. Any thread may use the connection, one at a time.
+    """
+    import sqlite3
+
+    return sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False)
+
+
+def use_write_ahead_log(file: sqlite3.Connection) -> None:
+    """Let readers and the writer not wait for each other. A file that cannot have it now stays as it is: slower."""
+    import sqlite3
+
+    if file.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+        return
+    try:
+        journal = file.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    except sqlite3.OperationalError as error:
+        # Another process is in the file this very moment: it, or the next start, will make the switch.
+        log.info("An SQLite file keeps its rollback journal for now: %s", error)
+        return
+    if journal not in ("wal", "memory"):  # a network file system
+        log.warning("A file system has no write-ahead log for SQLite; it uses mode %s.", journal)
+
+
+def bring_up_to_date(
+    file: sqlite3.Connection,
+    version: int,
+    *,
+    make: Callable[[sqlite3.Connection], None],
+    upgrade: Callable[[sqlite3.Connection, int], None] | None = None,
+) -> None:
+    """Make a new file's tables, or bring an older format to ``version``, wholly or not at all.
+
+    ``upgrade`` is called with the format that is there. The number is the file's ``user_version``.
+
+    Raises:
+        NewerFormat: its format is above ``version``.
+        ForeignFile: it is another program's database.
+    """
+    if _has_version(file, version):
+        return
+    with transaction(file):
+        if _has_version(file, version):
+            return  # another process has done it while this one waited
+        there = _version_of(file)
+        if there == 0:
+            if file.execute("SELECT 1 FROM sqlite_master").fetchone() is not None:
+                raise ForeignFile
+            make(file)
+        elif upgrade is not None:
+            upgrade(file, there)
+        file.execute(f"PRAGMA user_version = {version}")
+
+
+def _has_version(file: sqlite3.Connection, version: int) -> bool:
+    there = _version_of(file)
+    if there > version:
+        raise NewerFormat
+    return there == version
+
+
+def _version_of(file: sqlite3.Connection) -> int:
+    return int(file.execute("PRAGMA user_version").fetchone()[0])
+
+
+@contextlib.contextmanager
+def transaction(file: sqlite3.Connection) -> Generator[None]:
+    """All or nothing, and no other writer meanwhile."""
+    file.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        file.execute("COMMIT")
+    except BaseException:  # raised again: whatever it was, nothing stays open
+        if file.in_transaction:  # a full disk has rolled back already
+            file.execute("ROLLBACK")
+        raise
+
+
+def fault_of(reason: str) -> Fault:
+    """Say what an error of a database or of its file means, by its words."""
+    words = reason.lower()
+    for fault, signs in _SIGNS:
+        if any(sign in words for sign in signs):
+            return fault
+    return "other"
