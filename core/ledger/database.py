@@ -95,8 +95,9 @@ def set_durable(connection: Connection, durable: bool) -> None:
     """Choose whether the next commit waits for the disk; call between transactions.
 
     In WAL mode a killed process loses nothing either way. A power cut may lose the last commits of
-    ``NORMAL``: that is fine for a count of local requests, not for a hold whose money has left. So a batch
-    with cash in it is ``FULL``, and one without pays no fsync.
+    ``NORMAL``: that is fine for a count of local requests, and for a settlement that leaves its hold, not for a
+    hold whose money has left. So a batch with a hold in it is ``FULL``, and one without pays no fsync. What was
+    written before it is on the disk with it.
     """
     if connection.dialect.name == "sqlite":
         driver_of(connection).execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")

@@ -199,7 +199,7 @@ class Ledger:
         """
         opened = self._require()
         start = self._start(record, hold, rates)
-        operation = self._beginning(opened, start, durable=record.side == "api")
+        operation = self._beginning(opened, start)
         try:
             return _admitted(await self._answer(opened, operation))
         except CommitUnknown:
@@ -238,10 +238,12 @@ class Ledger:
             failed=failed,
         )
 
-    def _beginning(self, opened: Opened, start: AttemptStart, *, durable: bool) -> Operation:
+    def _beginning(self, opened: Opened, start: AttemptStart) -> Operation:
         store = opened.store
         operation = Operation(
-            lambda link: store.begin(link, start, again=operation.was_tried), durable=durable
+            lambda link: store.begin(link, start, again=operation.was_tried),
+            # A hold whose money has left must outlive a power cut; a count of local requests need not.
+            durable=lambda: start.record.side == "api",
         )
         return operation
 
@@ -255,7 +257,11 @@ class Ledger:
     def _withdraw(self, opened: Opened, start: AttemptStart) -> None:
         store = opened.store
         opened.writer.submit(
-            Operation(lambda link: store.withdraw(link, start), keep_as=start.record.correlation_id)
+            Operation(
+                lambda link: store.withdraw(link, start),
+                durable=lambda: False,  # undone by a power cut, the hold stands again
+                keep_as=start.record.correlation_id,
+            )
         )
 
     async def settle(
@@ -267,8 +273,11 @@ class Ledger:
         limits: tuple[Limit, ...] = (),
         alert_percents: tuple[int, ...] = (),
     ) -> Settlement:
-        """Close a request's attempt at its true cost; say whether that is on the disk and changed anything.
+        """Close a request's attempt at its true cost; say whether that is written and changed anything.
 
+        A killed process loses nothing of it. A power cut may take the last settlements, up to the newest hold (or
+        half a minute of quiet): their attempts are found open then, and count at what was held for them, which is
+        not less than they cost. One that cost more than was held waits for the disk.
         Calling it again changes nothing (a true cost still replaces an *unresolved* one). When it cannot be
         written it is kept in memory, seen in ``unsaved``, and retried until it can. Being cancelled does
         not undo it. With ``limits``, the answer tells the shares of them that are reached for the first time.
@@ -284,7 +293,11 @@ class Ledger:
             told = () if operation.future.done() else limits
             return store.settle(link, correlation_id, attempt, outcome, now, told, alert_percents)
 
-        operation = Operation(settle, durable=outcome.cost_nanodollars != 0, keep_as=correlation_id)
+        operation = Operation(
+            settle,
+            durable=lambda: store.is_above_its_hold(correlation_id, attempt, outcome),
+            keep_as=correlation_id,
+        )
         return await self._answer(opened, operation) or Settlement(saved=False)
 
     async def switch_side(
@@ -309,7 +322,7 @@ class Ledger:
         """
         opened = self._require()
         start = self._start(record, hold, rates, number=attempt + 1, failed=failed)
-        return _admitted(await self._answer(opened, self._beginning(opened, start, durable=True)))
+        return _admitted(await self._answer(opened, self._beginning(opened, start)))
 
     async def refuse(self, record: RefusedRequest) -> LedgerRow:
         """Record a request that was never sent, so that reports can count it. Again, it changes nothing.
@@ -568,7 +581,7 @@ class Ledger:
         opened = self._require()
         store = opened.store
         operation = Operation(
-            lambda connection: change(store, connection), durable=durable, rehearsal=rehearsal
+            lambda connection: change(store, connection), durable=lambda: durable, rehearsal=rehearsal
         )
         return await self._answer(opened, operation)
 

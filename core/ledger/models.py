@@ -125,7 +125,7 @@ class Admission:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
-    """Whether a result is on the disk and changed anything (so it is true or false), and what it crossed."""
+    """Whether a result is written and changed anything (so it is true or false), and what it crossed."""
 
     saved: bool
     alerts: tuple[BudgetAlert, ...] = ()

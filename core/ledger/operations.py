@@ -307,6 +307,18 @@ class LedgerOperations:
             return Settlement(saved=False)
         return Settlement(saved=True, alerts=self._alerts(limits, alert_percents, now.us, now.day))
 
+    def is_above_its_hold(self, correlation_id: str, attempt: int, outcome: Outcome) -> bool:
+        """Whether an attempt took more than was held for it, or may have: nobody knows what was held.
+
+        Such a settlement must outlive a power cut. Any other one that is undone leaves the hold, which counts for
+        as much or more.
+        """
+        row = self.books.open_row(correlation_id)
+        if row is None or row["number"] != attempt:
+            return outcome.cost_nanodollars != 0
+        tokens = outcome.usage.total_tokens if outcome.usage is not None and row["side"] == "api" else 0
+        return (outcome.cost_nanodollars or 0) > (row["hold_nanodollars"] or 0) or tokens > row["hold_tokens"]
+
     def recover(self, connection: Connection, now_us: int, *, spare_the_living: bool = False) -> Recovered:
         """Close what dead processes left open: API attempts at their hold, local ones at no cash.
 

@@ -46,13 +46,14 @@ class Operation:
     """``run`` may be called again, after a rollback or after a commit that nobody heard of: that changes nothing
     that was written already.
 
-    ``durable`` waits for the disk. An operation with a ``keep_as`` name is never lost: while it cannot be
-    written it stays in memory and its future says ``False``. A ``rehearsal`` runs alone and is rolled back.
-    ``waiter`` belongs to the loop that waits: it is set once ``future`` is done.
+    ``durable``, asked in the writer's thread, says whether to wait for the disk. An operation with a ``keep_as``
+    name is never lost: while it cannot be written it stays in memory and its future says ``False``. A
+    ``rehearsal`` runs alone and is rolled back. ``waiter`` belongs to the loop that waits: it is set once
+    ``future`` is done. ``was_tried`` is true when ``run`` is called again.
     """
 
     run: Callable[[Connection], Any]
-    durable: bool = True
+    durable: Callable[[], bool] = lambda: True
     keep_as: str | None = None
     rehearsal: bool = False
     was_tried: bool = False
@@ -154,7 +155,7 @@ class Writer:
         answers: list[tuple[Any, SignalboxError | None]] = []
         committing = False
         try:
-            connection = self._connect(durable=any(operation.durable for operation in operations))
+            connection = self._connect(durable=any(operation.durable() for operation in operations))
             begin_writing(connection)
             self._books.begin(connection)
             answers = [_run(connection, operation) for operation in operations]
