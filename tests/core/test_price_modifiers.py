@@ -163,7 +163,7 @@ async def test_the_ledgers_column_keeps_its_text_and_gives_the_fields_back(
         request = new_request()
         await ledger.begin(request, hold(100_000_000))
         outcome = Outcome(status="done", usage=usage, cost_nanodollars=cost)
-        await ledger.settle(request.correlation_id, outcome)
+        await ledger.settle(request.correlation_id, 1, outcome)
         (row,) = await ledger.attempts(request.correlation_id)
     assert row.usage == usage
     connection = sqlite3.connect(home / LEDGER_FILE)
