@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 
 from core.chat import Usage
 from core.errors import LedgerUnavailable
+from core.ledger import writer
 from core.ledger.database import LEDGER_FILE
-from core.ledger.ledger import Ledger, Outcome
+from core.ledger.ledger import HoldRequest, Ledger, Outcome
 from tests.support.ledgers import hold, new_request, open_ledger
 
 ROOT = Path(__file__).parents[3]
@@ -155,3 +157,23 @@ async def test_an_sqlite_that_is_too_old_is_said_in_plain_words(
     error = await refused(home)
     assert "3.35" in error.message
     assert list(home.iterdir()) == []
+
+
+async def test_what_a_power_cut_may_undo_counts_at_its_hold_and_that_is_enough(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[bool] = []
+
+    def set_durable(connection: Connection, durable: bool) -> None:
+        waits.append(durable)
+
+    monkeypatch.setattr(writer, "set_durable", set_durable)
+    async with open_ledger(home) as ledger:
+        for cost, tokens, waits_for_the_disk in ((60, 10, False), (61, 10, True), (60, 11, True)):
+            request = new_request()
+            await ledger.begin(request, HoldRequest(nanodollars=60, tokens=10))
+            assert waits[-1:] == [True]
+            usage = Usage(output_tokens=tokens)
+            outcome = Outcome(status="done", usage=usage, cost_nanodollars=cost)
+            await ledger.settle(request.correlation_id, 1, outcome)
+            assert waits[-1] is waits_for_the_disk
