@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,6 +41,7 @@ from core.routing.preparation import RequestPreparer
 from core.routing.recovery import Backoff, RecoveryPlanner
 from core.routing.router import Router
 from core.routing.settlement import Settlement
+from core.routing.timeouts import Deadline
 from core.settings import Settings
 from core.structured.scoreboard import Scoreboard
 from core.telemetry.metrics import Metrics
@@ -69,10 +70,57 @@ class Replies:
 Behaviour = Breaks | Replies
 
 
+class Standstill:
+    """The running loop's time, which jumps ahead whenever every request under way waits for a silent side.
+
+    So a time-out of any length passes at once, and never on a request that a busy machine has held up.
+    """
+
+    def __init__(self, jump_s: float) -> None:
+        self._jump_s = jump_s
+        self._jumped_s = 0.0
+        self._under_way = self._waiting = 0
+        loop = asyncio.get_running_loop()
+        real_time = loop.time
+        loop.time = lambda: real_time() + self._jumped_s  # type: ignore[method-assign]
+        self.clock = loop.time
+
+    @contextmanager
+    def under_way(self) -> Generator[None]:
+        """A request, from its start to its end."""
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            self._look()
+
+    @contextmanager
+    def waiting(self) -> Generator[None]:
+        """A side that says nothing, until it is let go."""
+        self._waiting += 1
+        self._look()
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+
+    def _look(self) -> None:
+        if self._waiting and self._waiting == self._under_way:
+            self._jumped_s += self._jump_s
+
+
 class BreakingProvider:
     """``asked`` counts its streams, ``closed`` those that were let go."""
 
-    def __init__(self, side: Side, behaviour: Behaviour, log: list[Side], context_tokens: int) -> None:
+    def __init__(
+        self,
+        side: Side,
+        behaviour: Behaviour,
+        log: list[Side],
+        context_tokens: int,
+        standstill: Standstill,
+    ) -> None:
         self.side: Side = side
         self.name = PROVIDERS[side]
         self.model = MODELS[side]
@@ -82,6 +130,7 @@ class BreakingProvider:
         self.asked = self.closed = 0
         self._behaviour = behaviour
         self._log = log
+        self._standstill = standstill
 
     async def stream(self, request: ChatRequest) -> AsyncIterator[ProviderEvent]:
         self.asked += 1
@@ -92,7 +141,8 @@ class BreakingProvider:
             if isinstance(self._behaviour, Replies):
                 yield AnswerEnded(self.model, "stop")
             elif self._behaviour.error == "stall":
-                await asyncio.Event().wait()
+                with self._standstill.waiting():
+                    await asyncio.Event().wait()
             elif not isinstance(self._behaviour.error, str):
                 raise self._behaviour.error()
         finally:
@@ -179,10 +229,14 @@ class Told:
 
 
 class Workshop:
-    """What all routers of a test share: the ledger in ``home``, the prices and the watchers."""
+    """What all routers of a test share: the ledger in ``home``, the prices and the watchers.
 
-    def __init__(self, home: Path, ledger: Ledger) -> None:
+    A side that falls silent is waited for ``silence_s`` of a time that jumps.
+    """
+
+    def __init__(self, home: Path, ledger: Ledger, silence_s: float) -> None:
         self.ledger = ledger
+        self._standstill = Standstill(silence_s)
         self._home = home
         self._prices = PriceTable()
         self._scoreboard = Scoreboard()
@@ -202,13 +256,16 @@ class Workshop:
         told = Told()
         sides: tuple[Side, Side] = ("local", "api")
         providers = {
-            side: BreakingProvider(side, behaviours[side], told.asked, context_tokens[side]) for side in sides
+            side: BreakingProvider(side, behaviours[side], told.asked, context_tokens[side], self._standstill)
+            for side in sides
         }
         backends: dict[Side, Backend] = {side: BreakingTrack(providers[side], health[side]) for side in sides}
         router = self._router(settings, backends)
-        async with aclosing(router.stream(request)) as events:
-            async for event in events:
-                told.events.append(event)
+        deadline = Deadline.after(request, clock=self._standstill.clock)
+        with self._standstill.under_way():
+            async with aclosing(router.stream(request, deadline)) as events:
+                async for event in events:
+                    told.events.append(event)
         told.left_open = sum(provider.asked - provider.closed for provider in providers.values())
         return told
 

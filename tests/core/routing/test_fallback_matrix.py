@@ -63,9 +63,8 @@ ENDPOINT = Endpoint(
     url_setting="ANTHROPIC_BASE_URL",
     timeout_s=1,
 )
-SILENCE_S = 0.1
-DEADLINE_S = 1.0
-"""Long enough to be admitted on a busy machine: the deadline is to pass while the side is asked."""
+PATIENCE_S, DEADLINE_S, SILENCE_S = 60.0, 30.0, 61.0
+"""A side that falls silent says nothing for longer than either; no test waits that long (``Standstill``)."""
 MANY = 1_000_000_000
 LONG_WAIT_S = 3600.0
 
@@ -251,7 +250,7 @@ def request_of(case: Case) -> ChatRequest:
 
 
 def settings_of(case: Case) -> Settings:
-    patience_s = 60.0 if case.fault.error == "late" else SILENCE_S
+    patience_s = 600.0 if case.fault.error == "late" else PATIENCE_S
     return Settings(
         routing_mode=case.start.mode,
         routing_threshold=case.start.threshold,
@@ -326,7 +325,7 @@ async def workshop(home: Path) -> AsyncIterator[Workshop]:
     ledger = Ledger(None, home)
     await ledger.open()
     try:
-        yield Workshop(home, ledger)
+        yield Workshop(home, ledger, SILENCE_S)
         # Whatever happened, nothing is open or held, and the sums are those of the rows.
         assert await ledger.holds() == []
         assert [row for row in await ledger.recent(5000) if row.status == "open"] == []
