@@ -62,18 +62,15 @@ libgomp.so.1 libgomp1
 LIST
 }
 
-# Each line: a program the tests start, and its package.
+# Each line: a program the tests start, and its packages. tests/test_setup.py holds it against what they start.
 test_programs() {
     cat <<'LIST'
 Xvfb xvfb
 xdotool xdotool
-xprop x11-utils
-xauth xauth
-convert imagemagick
 gnome-keyring-daemon gnome-keyring
-dbus-daemon dbus
-dbus-launch dbus-x11
+dbus-run-session dbus
 secret-tool libsecret-tools
+cc gcc libc6-dev
 LIST
 }
 
@@ -91,12 +88,12 @@ for line in sys.stdin:
 
 missing_programs() {
     test_programs | while read -r program package; do
-        command -v "$program" >/dev/null || echo "$package"
+        command -v "$program" >/dev/null || echo "$package" # one or more names
     done
 }
 
 missing_postgresql() { # Debian keeps the server's programs out of the PATH
-    command -v postgres >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || echo postgresql
+    command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || echo postgresql
 }
 
 missing_fonts() {

@@ -2,21 +2,47 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 os.environ.setdefault("QT_API", "pyside6")
 
+import hypothesis
 import keyring
 import keyring.backends.fail
 import pytest
 
 from core.settings.model import NAMES, env_name
+from tests.support.skips import pytest_make_collect_report, pytest_runtest_makereport
+
+__all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]  # hooks of this file too
+
+# How long an example takes is the machine's affair.
+hypothesis.settings.register_profile("untimed", hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 SETTING_PREFIXES = ("ANTHROPIC_", "OPENAI_", "OTEL_", "SIGNALBOX_")
 SETTING_NAMES = frozenset(map(env_name, NAMES))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable(report: object) -> Generator[None, Any, Any]:
+    """Escape in a test's output what no wire between processes carries: pytest-xdist ends at half a character."""
+    if isinstance(report, pytest.TestReport):
+        report.sections = [
+            (title, text.encode("utf-8", "backslashreplace").decode()) for title, text in report.sections
+        ]
+    return (yield)
+
+
+def pytest_collection_finish() -> None:
+    """Keep what is loaded by now out of every later collection: the panel's tests make a whole one each."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 PROGRAMS = ("dbus-run-session", "gnome-keyring-daemon", "secret-tool")
-PACKAGES = "gnome-keyring dbus dbus-x11 libsecret-tools"
+PACKAGES = "gnome-keyring dbus libsecret-tools"
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 UNLOCK = (

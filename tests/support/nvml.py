@@ -13,10 +13,11 @@ import sys
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("nvml_stub.c")
+PROGRAM = "cc"
 
 
 def compiler() -> str | None:
-    return shutil.which("cc") or shutil.which("gcc")
+    return shutil.which(PROGRAM)
 
 
 def build(folder: Path) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-PROGRAMS = ("Xvfb", "xdotool", "import")
+PROGRAMS = ("Xvfb", "xdotool")
 WAIT_S = 60.0
 POLL_S = 0.05
 
@@ -102,11 +102,6 @@ class PanelOnScreen:
 
     def click(self, x: int, y: int) -> None:
         self.xdotool("mousemove", str(x), str(y), "click", "1")
-
-    def screenshot(self, file: Path) -> None:
-        subprocess.run(
-            ["import", "-window", "root", str(file)], env=self.environment, check=True, timeout=WAIT_S
-        )
 
     def children(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
