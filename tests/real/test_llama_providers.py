@@ -19,7 +19,7 @@ from core.local.embedded import packaged_model_path
 from core.providers import AnthropicProvider, VLLMProvider, complete
 from tests.support.providers import drain
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.real, pytest.mark.xdist_group("llama"), pytest.mark.timeout(180)]
 ALIAS = "SmolLM2-135M-Instruct"
 CONTEXT_TOKENS = 1024
 REPOSITORY = Path(__file__).resolve().parents[2]

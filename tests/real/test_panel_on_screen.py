@@ -17,6 +17,7 @@ from tests.support.screen import PanelOnScreen, until, virtual_screen
 
 pytestmark = [
     pytest.mark.real,
+    pytest.mark.xdist_group("llama"),
     pytest.mark.timeout(240),
     pytest.mark.skipif(screen.missing() is not None, reason=str(screen.missing())),
 ]

@@ -16,7 +16,7 @@ from core.structured.answers import check_answer, reask_messages
 from core.structured.probe import TIMER, ProbePrompt, judged, probe_prompts
 from tests.real.test_llama_providers import ALIAS, Llama, start_llama, stop_llama
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.real, pytest.mark.xdist_group("llama"), pytest.mark.timeout(180)]
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ def main(model: str, alias: str, context_tokens: int) -> None:
     params.hostnames = ["127.0.0.1"]
     params.port = 0
     params.use_jinja = True
-    params.cpuparams.n_threads = 2
+    params.cpuparams.n_threads = 1
     server = xllamacpp.Server(params)
     os.write(words, f"{server.listening_address}\n".encode())
     sys.stdin.read()

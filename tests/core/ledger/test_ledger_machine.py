@@ -367,7 +367,7 @@ def machine_settings(lives: int, steps: int) -> settings:
     )
 
 
-TestLedgerMachine = LedgerMachine.TestCase
+TestLedgerMachine = pytest.mark.timeout(600)(LedgerMachine.TestCase)
 TestLedgerMachine.settings = machine_settings(15, 25)
 TestLongLedgerMachine = pytest.mark.soak(LongLedgerMachine.TestCase)
 TestLongLedgerMachine.settings = machine_settings(400, 60)
