@@ -1,4 +1,7 @@
-"""``make bench``: the measured promises. Figures are ratios against a baseline of the same run where one exists."""
+"""``make bench``: the measured promises. Figures are ratios against a baseline of the same run where one exists.
+
+``make bench ARGS="wire start"`` takes only those.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import os
 import platform
 import sys
 
-BENCHES = ("router", "memory", "panel", "stream", "ledger", "million")
+BENCHES = ("structure", "router", "wire", "start", "memory", "panel", "stream", "ledger", "million")
 
 
 def main(wanted: list[str]) -> int:

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One row of the table. ``aim`` is what the project wants, in the figure's own unit; nothing fails on it."""
+    """One row of the table. Nothing fails on an aim, in the figure's own unit or as times its baseline."""
 
     name: str
     value: float
     unit: str
     aim: float | None = None
+    aim_times: float | None = None
     baseline: float | None = None
     baseline_name: str = ""
     spread: tuple[float, float] | None = None
@@ -27,6 +28,9 @@ class Figure:
             text += f"  {self.value / self.baseline:.2f} x {self.baseline_name} ({self.baseline:.3f})"
         if self.aim is not None:
             text += f"  aim {self.aim:g}: {'met' if self.value <= self.aim else 'MISSED'}"
+        if self.aim_times is not None and self.baseline:
+            reached = self.value <= self.aim_times * self.baseline
+            text += f"  aim {self.aim_times:g} x: {'met' if reached else 'MISSED'}"
         return text
 
 

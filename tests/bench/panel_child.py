@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import sys
+import time
 from contextlib import aclosing
 from typing import Any
 
 
 def say(word: str) -> None:
-    sys.stdout.write(f"{word}\n")
+    """Say ``word`` with the monotonic clock, which the parent reads too."""
+    sys.stdout.write(f"{time.monotonic()} {word}\n")
     sys.stdout.flush()
 
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from core.chat import ChatRequest, Usage
+from core.observe import setup_logging
 from core.router_core import RouterCore
 from core.routing.complexity import score
 from core.settings import SettingsStore
 from core.telemetry.metrics import Metrics
 from core.telemetry.records import RequestRecord
 from tests.bench.measure import Figure, median, percentile
+from tests.bench.quick_server import quick_server
 
 ROUNDS = 300
 PROMPT = "Explain in two sentences how a signal box sets the points, and why there must be an interlocking."
@@ -29,16 +29,15 @@ def run() -> list[Figure]:
 
 
 async def _run(home: Path) -> list[Figure]:
-    server = await _local_server()
-    port = int((await server.stdout.readline()).decode()) if server.stdout else 0
-    env = {
-        "SIGNALBOX_HOME": str(home),
-        "VLLM_BASE_URL": f"http://127.0.0.1:{port}/v1",
-        "VLLM_MODEL": "tiny",
-        "ANTHROPIC_API_KEY": "sk-ant-bench",
-        "RUNAWAY_REQUESTS_PER_MINUTE": "0",
-    }
-    try:
+    setup_logging(home)  # as panel and command line do: each request has its line
+    async with quick_server() as port:
+        env = {
+            "SIGNALBOX_HOME": str(home),
+            "VLLM_BASE_URL": f"http://127.0.0.1:{port}/v1",
+            "VLLM_MODEL": "tiny",
+            "ANTHROPIC_API_KEY": "sk-ant-bench",
+            "RUNAWAY_REQUESTS_PER_MINUTE": "0",
+        }
         async with RouterCore(SettingsStore(env=env)) as core:
             await core.ask("warm up")
             return [
@@ -47,16 +46,6 @@ async def _run(home: Path) -> list[Figure]:
                 _counting(),
                 *await _overhead(core, f"http://127.0.0.1:{port}/v1"),
             ]
-    finally:
-        server.terminate()
-        await server.wait()
-
-
-async def _local_server() -> asyncio.subprocess.Process:
-    """Start the scripted server in a process of its own, so that its work is not counted as the router's."""
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.bench.quick_server", stdout=subprocess.PIPE
-    )
 
 
 async def _decision(core: RouterCore) -> list[Figure]:
@@ -86,7 +75,7 @@ async def _decision(core: RouterCore) -> list[Figure]:
             name="decide, with signals and prices, per call",
             value=value,
             unit="µs",
-            aim=50,
+            aim=30,
             baseline=median(loads)[0],
             baseline_name=baseline_name,
             spread=spread,
