@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from core.chat import ChatRequest, Usage
 from core.observe import setup_logging
+
+from core.chat import ChatRequest, Usage
 from core.router_core import RouterCore
 from core.routing.complexity import score
 from core.settings import SettingsStore

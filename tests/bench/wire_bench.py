@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from core.observe import setup_logging
 
 from core.chat import ChatRequest, Side
-from core.observe import setup_logging
 from core.router_core import RouterCore
 from core.settings import SettingsStore
 from tests.bench.measure import Figure, median
