@@ -9,12 +9,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from core.observe import setup_logging
-
 from core.chat import ChatRequest, Usage
 from core.router_core import RouterCore
 from core.routing.complexity import score
 from core.settings import SettingsStore
+from core.telemetry.logs import setup_logging
 from core.telemetry.metrics import Metrics
 from core.telemetry.records import RequestRecord
 from tests.bench.measure import Figure, median, percentile

@@ -22,6 +22,7 @@ from core.observe import setup_logging
 from core.chat import ChatRequest, Side
 from core.router_core import RouterCore
 from core.settings import SettingsStore
+from core.telemetry.logs import setup_logging
 from tests.bench.measure import Figure, median
 from tests.bench.quick_server import quick_server
 
@@ -150,7 +151,7 @@ def _anthropic(session: aiohttp.ClientSession, port: int) -> Work:
     body = {
         "model": "claude-sonnet-4-6",
         "max_tokens": 1024,
-        "messages": [{"role": "user", "content": PROMPT}],
+        "messages": [{"role": "user", "content": [{"type": "text", "text": PROMPT}]}],
         "stream": True,
     }
     return _reader(session, f"http://127.0.0.1:{port}/v1/messages", body)

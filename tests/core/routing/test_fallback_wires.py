@@ -108,7 +108,7 @@ ROWS = (
         Streams("x", hold_after=0),
         ("local",),
         "deadline_exceeded",
-        env={"REQUEST_DEADLINE_S": "0.5"},
+        env={"REQUEST_DEADLINE_S": "2"},
         lost=True,
     ),
     Row("400", "api", refusal(400, "invalid_request_error", "Bad."), ("api",), "invalid_request"),
