@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from core.observe import setup_logging
 
 from core.chat import ChatRequest, Side
 from core.router_core import RouterCore
