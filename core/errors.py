@@ -2,24 +2,29 @@
 
 ::
 
-    SignalboxError
-      InvalidRequest         the caller's fault: never retried, never falls back
-        ContextTooLong       more input than the model takes
-        DuplicateRequest     an idempotency key that was used for another request, or whose answer is gone
-      AuthenticationFailed   no key, or one the provider refuses
-      ContentRefused         the provider declined to answer
-      BudgetExceeded         a spend limit or the token budget holds
-      RateExceeded           a request rate holds, and the wait for it would be too long
-      RunawayPaused          a conversation sends like a loop; it waits for a person
-      DeadlineExceeded       the request's own time is over
-      AnswerInvalid          the answer does not match the schema, after a repair and asking again
-      TransientFailure       may work elsewhere or later: the router falls back
-        RateLimited
-        Overloaded
-        Unavailable          connection, 5xx, crash
-          TimedOut           no connection, no first token, or silence for too long
-        QueueFull            the local server's waiting line is full
-      LedgerUnavailable      the ledger cannot be read or written; nothing runs unrecorded
+    SignalboxError           500
+      InvalidRequest         400  the caller's fault: never retried, never falls back
+        ContextTooLong       400  more input than the model takes; both wires say it so
+        DuplicateRequest     422  an idempotency key that was used for another request, or whose answer is gone
+      AuthenticationFailed   401  no key, or one the provider refuses
+      ContentRefused         400  the provider declined to answer
+      BudgetExceeded         402  a spend limit or the token budget holds
+      RateExceeded           429  a request rate holds, and the wait for it would be too long
+      RunawayPaused          403  a conversation sends like a loop; it waits for a person, so no client may retry
+      DeadlineExceeded       504  the request's own time is over
+      AnswerInvalid          502  the answer does not match the schema, after a repair and asking again
+      TransientFailure       503  may work elsewhere or later: the router falls back
+        RateLimited          429
+        Overloaded           529
+        Unavailable          503  connection, 5xx, crash; or it is still starting
+          TimedOut           504  no connection, no first token, or silence for too long
+        QueueFull            503  the local server's waiting line is full
+      LedgerUnavailable      503  the ledger cannot be read or written; nothing runs unrecorded
+
+The number is ``http_status``: what an HTTP answer of this error says, so that a client's SDK does the right thing
+(it retries 408, 409, 429 and 5xx by itself). With ``retry_after_s`` goes a ``Retry-After`` header; where the
+request has been paid for or may be billed, an HTTP answer has to forbid the retry (``x-should-retry: false``).
+``details()`` are the facts of an error by name, for JSON and for the panel's cards.
 
 They stand below every other room because providers, spend and routing all raise them and the panel
 shows them.
@@ -27,22 +32,31 @@ shows them.
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from core.base.text import sentence
 
 
 class SignalboxError(Exception):
     """Base of all. ``hint`` is one sentence that says what to do next (may be empty).
 
-    ``correlation_id`` is the request's, once it has left the router.
+    ``correlation_id`` is the request's, once it has left the router. ``facts`` name the attributes that ``details``
+    has, a subclass's after its base's.
     """
 
     kind = "error"
+    http_status: ClassVar[int] = 500
+    facts: ClassVar[tuple[str, ...]] = ()
     correlation_id: str | None = None
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def details(self) -> dict[str, Any]:
+        """Return what is known besides kind, message and hint, by name; ``None`` is not known."""
+        return {fact: getattr(self, fact) for fact in self.facts}
 
     def __str__(self) -> str:
         # Servers end their messages as they like; two sentences must not run into each other.
@@ -51,12 +65,14 @@ class SignalboxError(Exception):
 
 class InvalidRequest(SignalboxError):
     kind = "invalid_request"
+    http_status = 400
 
 
 class ContextTooLong(InvalidRequest):
     """``input_tokens`` and ``limit_tokens`` are ``None`` where the server did not say."""
 
     kind = "context_too_long"
+    facts = ("input_tokens", "limit_tokens")
 
     def __init__(
         self,
@@ -73,12 +89,15 @@ class ContextTooLong(InvalidRequest):
 
 class DuplicateRequest(InvalidRequest):
     kind = "duplicate_request"
+    http_status = 422
 
 
 class AuthenticationFailed(SignalboxError):
     """``missing`` is true when there is no key at all, false when the provider refused it."""
 
     kind = "authentication_failed"
+    http_status = 401
+    facts = ("missing",)
 
     def __init__(self, message: str, *, hint: str = "", missing: bool = False) -> None:
         super().__init__(message, hint=hint)
@@ -87,6 +106,7 @@ class AuthenticationFailed(SignalboxError):
 
 class ContentRefused(SignalboxError):
     kind = "content_refused"
+    http_status = 400
 
 
 class BudgetExceeded(SignalboxError):
@@ -96,6 +116,17 @@ class BudgetExceeded(SignalboxError):
     """
 
     kind = "budget_exceeded"
+    http_status = 402
+    facts = (
+        "limit_name",
+        "unit",
+        "limit_nanodollars",
+        "spent_nanodollars",
+        "held_nanodollars",
+        "asked_nanodollars",
+        "free_nanodollars",
+        "held_count",
+    )
 
     def __init__(
         self,
@@ -133,6 +164,8 @@ class TransientFailure(SignalboxError):
     """
 
     kind = "transient"
+    http_status = 503
+    facts = ("retry_after_s", "may_be_billed")
     booting: bool = False
 
     def __init__(
@@ -150,10 +183,12 @@ class TransientFailure(SignalboxError):
 
 class RateLimited(TransientFailure):
     kind = "rate_limited"
+    http_status = 429
 
 
 class Overloaded(TransientFailure):
     kind = "overloaded"
+    http_status = 529
 
 
 class Unavailable(TransientFailure):
@@ -164,6 +199,8 @@ class TimedOut(Unavailable):
     """``phase`` is ``connect``, ``first_token`` or ``between_tokens``."""
 
     kind = "timed_out"
+    http_status = 504
+    facts = (*Unavailable.facts, "phase")
 
     def __init__(
         self, message: str, *, hint: str = "", phase: str = "first_token", may_be_billed: bool = True
@@ -184,6 +221,8 @@ class RateExceeded(SignalboxError):
     """
 
     kind = "rate_exceeded"
+    http_status = 429
+    facts = ("retry_after_s", "limit_name")
 
     def __init__(
         self,
@@ -204,6 +243,8 @@ class RunawayPaused(SignalboxError):
     """``conversation`` is what to resume: ``RouterCore.ledger.resume(conversation)`` or ``signalbox resume``."""
 
     kind = "runaway_paused"
+    http_status = 403
+    facts = ("conversation", "per_minute")
 
     def __init__(self, message: str, *, hint: str = "", conversation: str, per_minute: int) -> None:
         super().__init__(message, hint=hint)
@@ -215,6 +256,8 @@ class DeadlineExceeded(SignalboxError):
     """What was sent before it passed may have been billed."""
 
     kind = "deadline_exceeded"
+    http_status = 504
+    facts = ("may_be_billed",)
     may_be_billed: bool = True
 
 
@@ -222,6 +265,8 @@ class AnswerInvalid(SignalboxError):
     """``problems`` say where the answer (or a tool call's arguments) breaks the schema."""
 
     kind = "answer_invalid"
+    http_status = 502
+    facts = ("problems",)
 
     def __init__(self, message: str, *, hint: str = "", problems: tuple[str, ...] = ()) -> None:
         super().__init__(message, hint=hint)
@@ -230,3 +275,4 @@ class AnswerInvalid(SignalboxError):
 
 class LedgerUnavailable(SignalboxError):
     kind = "ledger_unavailable"
+    http_status = 503

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from core.errors import BudgetExceeded
 from core.pricing.money import exact_dollars
 
 if TYPE_CHECKING:
@@ -25,19 +26,6 @@ if TYPE_CHECKING:
     )
     from core.errors import SignalboxError
     from core.ledger.models import LedgerRow
-
-_FACTS = (
-    "retry_after_s",
-    "phase",
-    "conversation",
-    "per_minute",
-    "limit_name",
-    "unit",
-    "input_tokens",
-    "limit_tokens",
-    "may_be_billed",
-)
-_AMOUNTS = ("limit", "spent", "held", "asked", "free")
 
 
 def decision_json(decision: RouteDecision) -> dict[str, Any]:
@@ -138,14 +126,12 @@ def failure_json(
         "hint": error.hint,
         "correlation_id": error.correlation_id or correlation_id,
     }
-    found |= {fact: getattr(error, fact) for fact in _FACTS if hasattr(error, fact)}
-    if hasattr(error, "problems"):
-        found["problems"] = list(getattr(error, "problems"))  # noqa: B009  not an attribute of every error
-    tokens = getattr(error, "unit", "") == "tokens"
-    for amount in _AMOUNTS:
-        if hasattr(error, f"{amount}_nanodollars"):
-            value = getattr(error, f"{amount}_nanodollars")
-            found[amount] = value if tokens else exact_dollars(value)
+    tokens = isinstance(error, BudgetExceeded) and error.unit == "tokens"
+    for name, value in error.details().items():
+        if name.endswith("_nanodollars"):
+            found[name.removesuffix("_nanodollars")] = value if tokens else exact_dollars(value)
+        else:
+            found[name] = value
     return {**found, "partial": None if partial is None else result_json(partial)}
 
 

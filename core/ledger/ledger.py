@@ -20,11 +20,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -67,6 +66,7 @@ from core.ledger.models import (
 )
 from core.ledger.savings import PricedRow, priced_row
 from core.ledger.writer import CommitUnknown, Operation, Writer
+from core.serialization import to_json
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -629,30 +629,9 @@ def _admitted(answer: Admission | SignalboxError) -> Admission:
     return answer
 
 
-_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
-
-
 def decision_json(decision: RouteDecision | None) -> str | None:
     """Return the decision as JSON, ``None`` for none. A field that is not there has its default."""
-    return None if decision is None else _encode(_plain(decision))
-
-
-@lru_cache(maxsize=64)
-def _fields(kind: type[Any]) -> tuple[tuple[str, Any], ...]:
-    return tuple((field.name, field.default) for field in dataclasses.fields(kind))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
-    if not dataclasses.is_dataclass(value):
-        return value
-    found: dict[str, Any] = {}
-    for name, default in _fields(type(value)):
-        held = getattr(value, name)
-        if held is not default and held != default:
-            found[name] = _plain(held) if isinstance(held, tuple) or hasattr(held, "__slots__") else held
-    return found
+    return None if decision is None else to_json(decision)
 
 
 __all__ = [

@@ -13,15 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.chat import Usage
+from core.chat import ChatResult, Usage
 from core.ledger.database import LEDGER_FILE
 from core.ledger.models import Outcome
 from core.price_modifiers import modifiers_text, split_service_tier, with_modifiers
 from core.pricing.prices import PriceTable
 from core.providers.usage import anthropic_usage
-from core.routing.idempotency_store import answer_from_json, answer_to_json
-from gui.chat.storage import store as codec
-from tests.core.routing.test_idempotency_store import FULL
+from core.serialization import from_json, salvage_json, to_json, to_plain
+from tests.support.full_values import FULL_RESULT
 from tests.support.ledgers import hold, new_request, open_ledger
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)
@@ -178,13 +177,10 @@ def test_answers_and_conversations_of_a_released_version_are_read(
     text: str | None, fields: dict[str, Any], cost: int | None
 ) -> None:
     usage = Usage(**COUNTS, **fields)
-    for written, read in (
-        (answer_to_json(FULL), answer_from_json),
-        (codec.result_to_json(FULL), lambda record: codec.result_from_json(record, "")),
-    ):
-        record = json.loads(written)
-        old = {**COUNTS, "cache_read_tokens": 0, "thinking_tokens": None, "service_tier": text}
-        result = read(json.dumps({**record, "usage": old}))
+    old = {**COUNTS, "cache_read_tokens": 0, "thinking_tokens": None, "service_tier": text}
+    for read in (from_json, salvage_json):
+        assert read(Usage, json.dumps(old)) == usage
+        result = read(ChatResult, json.dumps({**to_plain(FULL_RESULT), "usage": old}))
         assert result is not None
         assert result.usage == usage
 
@@ -192,11 +188,9 @@ def test_answers_and_conversations_of_a_released_version_are_read(
 @settings(deadline=None)
 @given(usage=MODIFIED)
 def test_answers_and_conversations_of_this_version_are_read(usage: Usage) -> None:
-    result = replace(FULL, usage=usage)
-    assert answer_from_json(answer_to_json(result)).usage == usage
-    kept = codec.result_from_json(codec.result_to_json(result), result.text)
-    assert kept is not None
-    assert kept.usage == usage
+    result = replace(FULL_RESULT, usage=usage)
+    for read in (from_json, salvage_json):
+        assert read(ChatResult, to_json(result)) == result
 
 
 def test_a_tier_of_this_version_is_left_alone() -> None:

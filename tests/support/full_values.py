@@ -1,4 +1,4 @@
-"""Values of the vocabulary with every field set, and one error of each kind, for what is written and read as JSON."""
+"""Values of the vocabulary with every field set, and an error of each kind: for what is written as JSON."""
 
 from __future__ import annotations
 

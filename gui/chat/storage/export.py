@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from core.base.files import write_whole
 from core.pricing.money import exact_dollars, format_cost
-from gui.chat.storage import store
+from core.serialization import to_plain
 from gui.chat.storage.models import Conversation, StoredMessage, clean_text
 from gui.chat.storage.tree import MessageTree
 
@@ -108,8 +108,8 @@ def _message(message: StoredMessage) -> dict[str, Any]:
         ]
     if message.role == "assistant":
         result = message.result
-        value["decision"] = json.loads(store.decision_to_json(message.decision)) if message.decision else None
-        value["error"] = json.loads(store.error_to_json(message.error)) if message.error else None
+        value["decision"] = to_plain(message.decision) if message.decision else None
+        value["error"] = to_plain(message.error) if message.error else None
         value["result"] = None
         if result is not None:
             value["result"] = {
@@ -117,7 +117,7 @@ def _message(message: StoredMessage) -> dict[str, Any]:
                 "side": result.side,
                 "model": result.model,
                 "finish_reason": result.finish_reason,
-                "usage": json.loads(store.usage_to_json(result.usage)) if result.usage else None,
+                "usage": to_plain(result.usage) if result.usage else None,
                 "cost_dollars": exact_dollars(result.cost_nanodollars),
                 "loaded_dollars": exact_dollars(result.loaded_nanodollars),
                 "price_version": result.price_version,

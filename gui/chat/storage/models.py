@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Literal
 
 import uuid_utils
 
 from core.chat import ChatResult, RouteDecision, Side
-from core.errors import (
-    AnswerInvalid,
-    AuthenticationFailed,
-    BudgetExceeded,
-    ContextTooLong,
-    RateExceeded,
-    RunawayPaused,
-    SignalboxError,
-    TimedOut,
-    TransientFailure,
-)
+from core.errors import SignalboxError
 
 MessageRole = Literal["user", "assistant"]
 MessageStatus = Literal["done", "streaming", "stopped", "failed", "interrupted"]
@@ -107,44 +97,19 @@ class StoredError:
 
     @staticmethod
     def from_error(error: SignalboxError) -> StoredError:
-        extra: dict[str, Any] = {}
-        if isinstance(error, AuthenticationFailed):
-            extra = {"key_missing": error.missing}
-        elif isinstance(error, ContextTooLong):
-            extra = {"input_tokens": error.input_tokens, "limit_tokens": error.limit_tokens}
-        elif isinstance(error, BudgetExceeded):
-            extra = {
-                "limit_nanodollars": error.limit_nanodollars,
-                "spent_nanodollars": error.spent_nanodollars,
-                "held_nanodollars": error.held_nanodollars,
-                "asked_nanodollars": error.asked_nanodollars,
-                "held_count": error.held_count,
-                "unit": error.unit,
-                "limit_name": error.limit_name,
-            }
-        elif isinstance(error, RateExceeded):
-            extra = {"limit_name": error.limit_name, "retry_at_ms": _in_ms(error.retry_after_s)}
-        elif isinstance(error, RunawayPaused):
-            extra = {"conversation": error.conversation, "per_minute": error.per_minute}
-        elif isinstance(error, TimedOut):
-            extra = {"phase": error.phase}
-        elif isinstance(error, AnswerInvalid):
-            extra = {"problems": tuple(clean_text(problem) for problem in error.problems)}
-        if isinstance(error, TransientFailure) and error.retry_after_s is not None:
-            extra["retry_at_ms"] = _in_ms(error.retry_after_s)
-        extra["may_be_billed"] = bool(getattr(error, "may_be_billed", False))
-        return StoredError(
-            kind=error.kind,
-            message=clean_text(error.message),
-            hint=clean_text(error.hint),
-            correlation_id=error.correlation_id,
-            **extra,
-        )
-
-
-def _in_ms(seconds: float) -> int:
-    """Return the moment ``seconds`` from now, in milliseconds since the epoch."""
-    return int((time.time() + seconds) * 1000)
+        facts = error.details()
+        wait_s = facts.get("retry_after_s")
+        told: dict[str, Any] = {
+            "message": clean_text(error.message),
+            "hint": clean_text(error.hint),
+            "key_missing": facts.get("missing", False),
+            "problems": tuple(clean_text(problem) for problem in facts.get("problems", ())),
+            # A moment, since a wait in seconds means nothing after a restart.
+            "retry_at_ms": None if wait_s is None else int((time.time() + wait_s) * 1000),
+            "correlation_id": error.correlation_id,
+        }
+        names = {field.name for field in fields(StoredError)}
+        return StoredError(kind=error.kind, **{k: v for k, v in (facts | told).items() if k in names})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,41 +3,24 @@
 Every method blocks, so the page calls them through ``bridge.run_blocking``. A method is one transaction, and
 raises ``StoreTrouble`` with what to do next when the file can't be used.
 
-Decisions, results and errors as JSON and back, so that a badge reads the same after a restart.
-
-Reading is forgiving: a value that an older or newer Signalbox wrote in another shape reads as ``None``,
-since a badge without its details is better than a conversation that does not open.
+A decision, result or error that an older or newer Signalbox wrote in another shape is left out, since a badge
+without its details is better than a conversation that does not open. The text stands in a column of its own.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import sqlite3
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 from core.base.sqlite_file import transaction
-from core.chat import (
-    CacheMarks,
-    CachePlan,
-    CacheSwitchCost,
-    ChatResult,
-    ContextEconomy,
-    Estimate,
-    Feature,
-    RequestStep,
-    RouteDecision,
-    Savings,
-    Signals,
-    ToolCall,
-    Usage,
-)
-from core.price_modifiers import split_service_tier
+from core.chat import ChatResult, RouteDecision
+from core.serialization import salvage_json, to_json
 from gui.chat.storage.file import IN_MEMORY, StoreTrouble, open_file, trouble
 from gui.chat.storage.models import (
     Attachment,
@@ -49,128 +32,6 @@ from gui.chat.storage.models import (
     Totals,
     clean_text,
 )
-
-T = TypeVar("T")
-
-
-def decision_to_json(decision: RouteDecision) -> str:
-    return json.dumps(dataclasses.asdict(decision), separators=(",", ":"))
-
-
-def decision_from_json(text: str | None) -> RouteDecision | None:
-    return None if text is None else _decision(_object(text))
-
-
-def _object(text: str) -> dict[str, Any] | None:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return None
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else None
-
-
-def _known(kind: type[Any], values: dict[str, Any]) -> dict[str, Any]:
-    """Drop what this version's ``kind`` has no field for."""
-    names = {item.name for item in dataclasses.fields(kind)}
-    return {name: value for name, value in values.items() if name in names}
-
-
-def _decision(values: dict[str, Any] | None) -> RouteDecision | None:
-    if values is None:
-        return None
-    try:
-        signals = dict(values["signals"])
-        signals["features"] = tuple(Feature(**_known(Feature, item)) for item in signals.get("features", ()))
-        fields = _known(RouteDecision, values)
-        fields["signals"] = Signals(**_known(Signals, signals))
-        fields["local_estimate"] = Estimate(**_known(Estimate, values["local_estimate"]))
-        fields["api_estimate"] = Estimate(**_known(Estimate, values["api_estimate"]))
-        fields["cache"] = _cache(values.get("cache"))
-        fields["toll"] = _maybe(CacheSwitchCost, values.get("toll"))
-        fields["economy"] = _maybe(ContextEconomy, values.get("economy"))
-        return RouteDecision(**fields)
-    except (KeyError, TypeError, ValueError):
-        return None
-
-
-def _maybe(kind: type[T], values: object) -> T | None:
-    """Read a part that a decision can do without; what can't be read is left out."""
-    if not isinstance(values, dict):
-        return None
-    try:
-        return kind(**_known(kind, cast("dict[str, Any]", values)))
-    except TypeError:
-        return None
-
-
-def _usage(values: dict[str, Any]) -> Usage:
-    fields = _known(Usage, values)
-    for name in ("call_kinds", "unpriced_extras"):
-        fields[name] = tuple(fields.get(name, ()))
-    return split_service_tier(Usage(**fields))
-
-
-def _cache(values: object) -> CachePlan | None:
-    plan = _maybe(CachePlan, values)
-    if plan is None or plan.marks is None:
-        return plan
-    marks = _maybe(CacheMarks, plan.marks)
-    if marks is not None:
-        marks = dataclasses.replace(marks, messages=tuple(marks.messages))
-    return dataclasses.replace(plan, marks=marks)
-
-
-def usage_to_json(usage: Usage) -> str:
-    return json.dumps(dataclasses.asdict(usage), separators=(",", ":"))
-
-
-def result_to_json(result: ChatResult) -> str:
-    """Everything but the text, which the message holds once."""
-    values = dataclasses.asdict(dataclasses.replace(result, text=""))
-    values["started_at"] = result.started_at.isoformat()
-    return json.dumps(values, separators=(",", ":"))
-
-
-def result_from_json(text: str | None, answer: str) -> ChatResult | None:
-    values = None if text is None else _object(text)
-    if values is None:
-        return None
-    decision = _decision(values.get("decision"))
-    if decision is None:
-        return None
-    try:
-        fields = _known(ChatResult, values)
-        usage = values["usage"]
-        fields["text"] = answer
-        fields["decision"] = decision
-        fields["usage"] = None if usage is None else _usage(usage)
-        fields["tool_calls"] = tuple(ToolCall(**_known(ToolCall, item)) for item in values["tool_calls"])
-        fields["dropped"] = tuple(values.get("dropped", ()))
-        fields["steps"] = tuple(
-            step for item in values.get("steps", ()) if (step := _maybe(RequestStep, item)) is not None
-        )
-        fields["savings"] = _maybe(Savings, values.get("savings"))
-        fields["started_at"] = datetime.fromisoformat(values["started_at"])
-        return ChatResult(**fields)
-    except (KeyError, TypeError, ValueError):
-        return None
-
-
-def error_to_json(error: StoredError) -> str:
-    return json.dumps(dataclasses.asdict(error), separators=(",", ":"))
-
-
-def error_from_json(text: str | None) -> StoredError | None:
-    values = None if text is None else _object(text)
-    if values is None:
-        return None
-    try:
-        fields = _known(StoredError, values)
-        fields["problems"] = tuple(fields.get("problems", ()))
-        return StoredError(**fields)
-    except TypeError:
-        return None
-
 
 DELETED_KEPT_FOR = timedelta(days=1)
 FILE_NAME = "conversations.sqlite3"
@@ -506,6 +367,7 @@ def _attachment(row: sqlite3.Row) -> Attachment:
 
 
 def _message(row: sqlite3.Row, attachments: tuple[Attachment, ...]) -> StoredMessage:
+    result = salvage_json(ChatResult, row["result_json"])
     return StoredMessage(
         id=row["id"],
         conversation_id=row["conversation_id"],
@@ -515,10 +377,10 @@ def _message(row: sqlite3.Row, attachments: tuple[Attachment, ...]) -> StoredMes
         created_at=_moment(row["created_at_ms"]),
         status=row["status"],
         correlation_id=row["correlation_id"],
-        decision=decision_from_json(row["decision_json"]),
+        decision=salvage_json(RouteDecision, row["decision_json"]),
         hold_nanodollars=row["hold_nanodollars"],
-        result=result_from_json(row["result_json"], row["text"]),
-        error=error_from_json(row["error_json"]),
+        result=replace(result, text=row["text"]) if result else None,
+        error=salvage_json(StoredError, row["error_json"]),
         attachments=attachments,
         pinned=bool(row["pinned"]),
     )
@@ -539,14 +401,14 @@ def _message_values(message: StoredMessage) -> dict[str, Any]:
         "provider": result.provider if result else decision.provider if decision else None,
         "model": result.model if result else decision.model if decision else None,
         "reason": clean_text(decision.reason) if decision else None,
-        "usage_json": usage_to_json(result.usage) if result and result.usage else None,
+        "usage_json": to_json(result.usage) if result and result.usage else None,
         "cost_nanodollars": result.cost_nanodollars if result else None,
         "loaded_nanodollars": result.loaded_nanodollars if result else None,
         "hold_nanodollars": message.hold_nanodollars,
         "ttft_ms": result.ttft_ms if result else None,
         "output_tokens_per_s": result.output_tokens_per_s if result else None,
-        "decision_json": decision_to_json(decision) if decision else None,
-        "result_json": result_to_json(result) if result else None,
-        "error_json": error_to_json(message.error) if message.error else None,
+        "decision_json": to_json(decision) if decision else None,
+        "result_json": to_json(replace(result, text="")) if result else None,  # the text has its own column
+        "error_json": to_json(message.error) if message.error else None,
         "pinned": message.pinned,
     }

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-import json
 import os
 import sqlite3
 import stat
@@ -12,28 +10,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from core.chat import (
-    CacheMarks,
-    CachePlan,
-    CacheSwitchCost,
-    ChatResult,
-    ContextEconomy,
-    Estimate,
-    Feature,
-    RequestStep,
-    RouteDecision,
-    Signals,
-    ToolCall,
-    Usage,
-)
 from core.errors import DuplicateRequest
 from core.ledger.process_identity import ProcessIdentity
 from core.routing import idempotency_store
@@ -44,10 +25,9 @@ from core.routing.idempotency_store import (
     KeepingFailed,
     Lease,
     StoredAnswer,
-    answer_from_json,
-    answer_to_json,
 )
 from tests.core.routing.test_idempotency import answer
+from tests.support.full_values import FULL_RESULT
 
 DAY_S = 24 * 3600.0
 DEAD = ProcessIdentity("here", 1, "long ago")
@@ -96,114 +76,6 @@ def bytes_of(home: Path) -> bytes:
     return b"".join(path.read_bytes() for path in home.glob(FILE_NAME + "*"))
 
 
-# -- an answer as JSON ---------------------------------------------------------------------------------------
-
-FULL = ChatResult(
-    text="größer \ud800 \x00 'quoted'",
-    tool_calls=(ToolCall("id", "name", '{"broken'), ToolCall("2", "n", "{}")),
-    usage=Usage(fresh_input_tokens=3, cache_read_tokens=2, thinking_tokens=0, service_tier="standard"),
-    provider="anthropic",
-    side="api",
-    model="claude",
-    finish_reason="tool_calls",
-    decision=RouteDecision(
-        side="api",
-        provider="anthropic",
-        model="claude",
-        rule="affinity",
-        reason="why",
-        mode="break-even",
-        signals=Signals(
-            input_tokens=1,
-            input_tokens_bound=2,
-            max_output_tokens=3,
-            complexity=0.1 + 0.2,
-            features=(Feature(name="code", value=1.0, contribution=0.25),),
-            force="api",
-            conversation_side="local",
-        ),
-        local_estimate=Estimate(model=None, cost_nanodollars=None, hold_nanodollars=0),
-        api_estimate=Estimate(model="claude", cost_nanodollars=2**60, hold_nanodollars=2**61),
-        complexity_threshold=1,
-        local_requests_today=7,
-        routing_threshold=3000,
-        fell_back_from="local",
-        cache=CachePlan(
-            marks=CacheMarks(system=True, messages=(0, 2), lifetime="1h"),
-            reason="pays",
-            prefix_tokens=9,
-            saving_nanodollars=None,
-        ),
-        toll=CacheSwitchCost(side="local", cached_tokens=4, nanodollars=5, expires_in_s=1.5),
-        economy=ContextEconomy(trimmed_tokens=1, saved_nanodollars=2),
-    ),
-    cost_nanodollars=12,
-    loaded_nanodollars=None,
-    price_version="genai-prices 1",
-    latency_ms=1234.5678,
-    ttft_ms=None,
-    correlation_id="0193",
-    started_at=datetime(2026, 11, 24, 1, 2, 3, 456789, tzinfo=UTC) + timedelta(0),
-    dropped=("temperature",),
-    steps=(RequestStep(kind="retried", detail="d", side="api", took_ms=2.0, cost_nanodollars=None),),
-    unresolved_nanodollars=4,
-    schema_valid=False,
-)
-
-
-def test_a_whole_answer_comes_back_as_it_was() -> None:
-    assert answer_from_json(answer_to_json(FULL)) == FULL
-    assert answer_to_json(FULL).isascii()
-    set_there = {f.name for f in dataclasses.fields(FULL) if getattr(FULL, f.name) != f.default}
-    assert {"decision", "usage", "tool_calls", "steps", "dropped", "schema_valid"} <= set_there
-
-
-@given(
-    text=st.text(st.characters()),
-    usage=st.none()
-    | st.builds(Usage, output_tokens=st.integers(0, 2**60), thinking_tokens=st.none() | st.integers(0, 9)),
-    cost=st.none() | st.integers(0, 2**62),
-    latency=st.floats(0, 1e9),
-)
-def test_any_answer_comes_back(text: str, usage: Usage | None, cost: int | None, latency: float) -> None:
-    result = dataclasses.replace(FULL, text=text, usage=usage, cost_nanodollars=cost, latency_ms=latency)
-    assert answer_from_json(answer_to_json(result)) == result
-
-
-def test_a_field_of_a_newer_version_is_left_out_and_one_that_is_not_there_has_its_default() -> None:
-    values = json.loads(answer_to_json(FULL))
-    values["new_in_2030"] = values["decision"]["signals"]["mood"] = 1
-    del values["dropped"], values["decision"]["economy"]
-    read = answer_from_json(json.dumps(values))
-    assert (read.dropped, read.decision.economy, read.text) == ((), None, FULL.text)
-
-
-@pytest.mark.parametrize(
-    ("path", "wrong"),
-    [
-        (("text",), None),
-        (("cost_nanodollars",), "12"),
-        (("cost_nanodollars",), True),
-        (("side",), "moon"),
-        (("replayed",), 1),
-        (("latency_ms",), "fast"),
-        (("tool_calls",), {}),
-        (("tool_calls",), [{"id": "x"}]),
-        (("decision",), None),
-        (("decision", "rule"), "whim"),
-        (("usage", "output_tokens"), 1.5),
-        (("started_at",), "yesterday"),
-    ],
-)
-def test_what_has_another_shape_is_not_guessed(path: tuple[str, ...], wrong: Any) -> None:
-    values = inner = json.loads(answer_to_json(FULL))
-    for name in path[:-1]:
-        inner = inner[name]
-    inner[path[-1]] = wrong
-    with pytest.raises(ValueError, match=r"shape|isoformat"):
-        answer_from_json(json.dumps(values))
-
-
 # -- the file ------------------------------------------------------------------------------------------------
 
 
@@ -211,11 +83,11 @@ async def test_an_answer_is_there_for_another_process_and_says_its_age(
     home: Path, kept: IdempotencyStore, clock: Clock
 ) -> None:
     first = await place(kept)
-    assert await kept.finish(first, FULL)
+    assert await kept.finish(first, FULL_RESULT)
     await kept.release(first)  # changes nothing any more
     clock.now += 60
     other = IdempotencyStore(home, lambda: DAY_S, clock=clock)
-    assert await other.claim("key", "asked", "another") == StoredAnswer(result=FULL, age_s=60.0)
+    assert await other.claim("key", "asked", "another") == StoredAnswer(result=FULL_RESULT, age_s=60.0)
     await other.close()
 
 
@@ -238,7 +110,7 @@ async def test_a_different_request_is_refused_while_the_first_runs_and_afterward
     first = await place(kept)
     with pytest.raises(DuplicateRequest, match="a different request"):
         await kept.claim("key", "something else", "another")
-    await kept.finish(first, FULL)
+    await kept.finish(first, FULL_RESULT)
     with pytest.raises(DuplicateRequest, match="a different request"):
         await kept.claim("key", "something else", "another")
 
@@ -352,7 +224,7 @@ async def test_keeping_less_deletes_what_is_older_and_nothing_deletes_all(home: 
     with sqlite3.connect(home / FILE_NAME) as file:
         assert file.execute("SELECT key FROM answers").fetchall() == [("running",)]
     file.close()
-    assert not await kept.finish(running, FULL)
+    assert not await kept.finish(running, FULL_RESULT)
     await kept.close()
 
 

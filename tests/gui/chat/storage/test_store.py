@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -18,14 +19,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.chat import CacheMarks, CachePlan, CacheSwitchCost, ContextEconomy, RequestStep, Savings
 from core.errors import AnswerInvalid, RateExceeded, RunawayPaused, SignalboxError, TimedOut
+from core.serialization import salvage_json, to_json, to_plain
 from gui.chat.request_builder import build_request
-from gui.chat.storage import store
+from gui.chat.storage import models
 from gui.chat.storage.file import StoreTrouble
-from gui.chat.storage.models import Attachment, ChatOptions, StoredError, clean_text
+from gui.chat.storage.models import Attachment, ChatOptions, StoredError, StoredMessage, clean_text
 from gui.chat.storage.store import ConversationStore, open_or_memory
-from tests.gui.chat.builders import make_conversation, make_decision, make_message, make_result
+from tests.gui.chat.builders import make_conversation, make_message, make_result
+from tests.support.full_values import FULL_DECISION, FULL_RESULT, full_errors
+
+WRITTEN = Path(__file__).parents[3] / "data" / "serialization"
 
 
 @pytest.fixture
@@ -257,41 +261,52 @@ def test_any_text_is_kept_with_only_lone_surrogates_replaced(text: str) -> None:
     store.close()
 
 
-def test_a_decision_of_another_version_reads_as_unknown_and_extra_fields_are_skipped() -> None:
-    assert store.decision_from_json('{"side": "local"}') is None
-    assert store.decision_from_json("not json") is None
-    assert store.result_from_json('{"decision": 3}', "x") is None
-    text = store.decision_to_json(make_decision())
-    assert store.decision_from_json('{"later": 1,' + text[1:]) == make_decision()
+def written_by(change: str, value: object, path: Path) -> StoredMessage:
+    """Return a message whose column ``change`` another version wrote as ``value``."""
+    store = ConversationStore(path)
+    conversation = make_conversation()
+    store.save_conversation(conversation)
+    message = make_message(conversation, "assistant", "Because.")
+    store.save_message(replace(message, decision=FULL_DECISION, result=FULL_RESULT))
+    store.close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f"UPDATE messages SET {change} = ?", (value,))
+    store = ConversationStore(path)
+    loaded = store.load(conversation.id)
+    store.close()
+    assert loaded is not None
+    return loaded.messages[0]
 
 
-def test_everything_a_request_went_through_reads_the_same_after_a_restart() -> None:
-    decision = make_decision(
-        "api",
-        template="claude",
-        cache=CachePlan(
-            marks=CacheMarks(system=True, messages=(0, 2), lifetime="1h"),
-            reason="used again",
-            prefix_tokens=4_000,
-            saving_nanodollars=9_000,
-        ),
-        toll=CacheSwitchCost(side="api", cached_tokens=9_000, nanodollars=20_000_000, expires_in_s=200.0),
-        economy=ContextEconomy(trimmed_tokens=400, dropped_turns=3, saved_nanodollars=1_200),
-    )
-    steps = (
-        RequestStep(kind="waited", detail="Waited its turn", side="local", took_ms=800.0),
-        RequestStep(kind="fell_back", detail="Local failed", side="api", cost_nanodollars=None),
-    )
-    result = replace(make_result("ok", "api"), decision=decision, steps=steps, schema_valid=True)
-    result = replace(result, savings=Savings(trimmed_tokens=400, cache_nanodollars=None))
-    assert store.result_from_json(store.result_to_json(result), "ok") == result
+@pytest.mark.parametrize("text", ["not json", "{}", '{"side": "local"}', '{"decision": 3}', "[1]", ""])
+def test_details_of_another_version_read_as_unknown_and_the_text_is_kept(path: Path, text: str) -> None:
+    for column in ("decision_json", "result_json", "error_json"):
+        message = written_by(column, text, path)
+        assert message.text == "Because."
+        assert getattr(message, column.removesuffix("_json")) is None
 
 
-def test_a_part_of_a_decision_that_another_version_wrote_is_left_out() -> None:
-    text = store.decision_to_json(make_decision(template="claude"))
-    read = store.decision_from_json(text.replace('"toll":null', '"toll":{"side":"api"}'))
-    assert read is not None
-    assert (read.toll, read.template) == (None, "claude")
+def test_everything_a_request_went_through_reads_the_same_after_a_restart(path: Path) -> None:
+    message = written_by("pinned", 1, path)
+    assert message.decision == FULL_DECISION
+    assert message.result == replace(FULL_RESULT, text="Because.")
+
+
+def test_a_part_of_a_decision_that_another_version_wrote_is_left_out(path: Path) -> None:
+    text = json.dumps(to_plain(FULL_DECISION) | {"toll": {"side": "api"}})
+    assert written_by("decision_json", text, path).decision == replace(FULL_DECISION, toll=None)
+
+
+def test_failures_that_versions_before_wrote_still_read_and_are_written_with_the_same_facts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(models.time, "time", lambda: 1_800_000_000.0)
+    written = json.loads((WRITTEN / "conversation_errors.json").read_text())
+    for error, old in zip(full_errors(), written, strict=True):
+        stored = StoredError.from_error(error)
+        assert salvage_json(StoredError, json.dumps(old)) == stored
+        assert salvage_json(StoredError, to_json(stored)) == stored
+        assert to_plain(stored) == old
 
 
 @pytest.mark.parametrize(
@@ -307,7 +322,7 @@ def test_a_part_of_a_decision_that_another_version_wrote_is_left_out() -> None:
 )
 def test_what_a_failure_s_card_needs_is_kept(error: SignalboxError, kept: dict[str, object]) -> None:
     error.correlation_id = "0197-x"
-    stored = store.error_from_json(store.error_to_json(StoredError.from_error(error)))
+    stored = salvage_json(StoredError, to_json(StoredError.from_error(error)))
     assert stored is not None
     assert {name: getattr(stored, name) for name in kept} == kept
     assert stored.correlation_id == "0197-x"
