@@ -19,8 +19,8 @@ from core.errors import InvalidRequest
 
 log = logging.getLogger(__name__)
 
-KeyName = Literal["anthropic", "huggingface", "vllm"]
-KEY_NAMES: tuple[KeyName, ...] = ("anthropic", "huggingface", "vllm")
+KeyName = Literal["anthropic", "vllm"]
+KEY_NAMES: tuple[KeyName, ...] = ("anthropic", "vllm")
 SERVICE = "signalbox"
 PREFIXES = ("sk-ant-", "sk-", "hf_")
 SHOWN_CHARACTERS = 4

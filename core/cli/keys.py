@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 ENV_NAMES: dict[KeyName, str] = {
     "anthropic": "ANTHROPIC_API_KEY",
-    "huggingface": "HF_TOKEN",
     "vllm": "VLLM_API_KEY",
 }
 
@@ -25,7 +24,7 @@ ENV_NAMES: dict[KeyName, str] = {
 def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     parser = commands.add_parser("keys", parents=[common], help="API keys in the system's keyring")
     parser.add_argument("action", choices=("set", "status", "delete"))
-    parser.add_argument("name", choices=("anthropic", "huggingface", "vllm"))
+    parser.add_argument("name", choices=tuple(ENV_NAMES))
     parser.set_defaults(command=keys)
 
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, cast, get_args
+from typing import Annotated, Any, Literal, NamedTuple, cast, get_args
 from urllib.parse import SplitResult, urlsplit
 
 import platformdirs
@@ -162,11 +162,34 @@ _A_KEY = "a key: visible characters without spaces"
 _AN_ADDRESS = "an address such as http://127.0.0.1:8000/v1"
 
 
+class _Range(NamedTuple):
+    """What a number may be, said to a person and to pydantic alike."""
+
+    allowed: str
+    unit: str
+    bounds: dict[str, Any]
+
+
+def _count(low: int, high: int, unit: str = "") -> _Range:
+    return _Range(f"a whole number from {low} to {high}", unit, {"ge": low, "le": high})
+
+
+def _number(low: float, high: float, unit: str = "", *, example: str = "") -> _Range:
+    such_as = f", such as {example}" if example else ""
+    bounds = {"ge": low, "le": high, "allow_inf_nan": False}
+    return _Range(f"a number from {low} to {high}{such_as}", unit, bounds)
+
+
+def _amount(low: int, high: int, unit: str, *, example: str) -> _Range:
+    return _Range(f"an amount from {low} to {high}, such as {example}", unit, {"ge": low, "le": high})
+
+
 def _setting(
-    default: object, description: str, *, allowed: str, unit: str = "", repr: bool = True, **limits: Any
+    default: object, description: str, allowed: str | _Range, *, unit: str = "", repr: bool = True
 ) -> Any:
-    facts: dict[str, Any] = {"allowed": allowed, "unit": unit}
-    return Field(default, description=description, json_schema_extra=facts, repr=repr, **limits)
+    found = allowed if isinstance(allowed, _Range) else _Range(allowed, unit, {})
+    facts: dict[str, Any] = {"allowed": found.allowed, "unit": found.unit}
+    return Field(default, description=description, json_schema_extra=facts, repr=repr, **found.bounds)
 
 
 class Settings(BaseModel):
@@ -177,312 +200,207 @@ class Settings(BaseModel):
     )
 
     anthropic_api_key: _OptionalSecret = _setting(
-        None, "Key of the Anthropic API. Without it only the local side answers.", allowed=_A_KEY
+        None, "Key of the Anthropic API. Without it only the local side answers.", _A_KEY
     )
     anthropic_base_url: _OptionalHttpUrl = _setting(
-        None, "Another server that speaks Anthropic's wire, instead of Anthropic's own.", allowed=_AN_ADDRESS
+        None, "Another server that speaks Anthropic's wire, instead of Anthropic's own.", _AN_ADDRESS
     )
     anthropic_model: _Text = _setting(
-        "claude-sonnet-4-6-20260501", "Model asked on the API side.", allowed="the name of a model"
+        "claude-sonnet-4-6-20260501", "Model asked on the API side.", "the name of a model"
     )
     vllm_base_url: _HttpUrl = _setting(
-        "http://127.0.0.1:8000/v1", "Address of a vLLM (or other OpenAI-wire) server.", allowed=_AN_ADDRESS
+        "http://127.0.0.1:8000/v1", "Address of a vLLM (or other OpenAI-wire) server.", _AN_ADDRESS
     )
     vllm_model: _OptionalText = _setting(
-        None, "Model asked there. Empty: the first one the server lists.", allowed="the name of a model"
+        None, "Model asked there. Empty: the first one the server lists.", "the name of a model"
     )
-    vllm_api_key: _OptionalSecret = _setting(None, "Key of that server, if it wants one.", allowed=_A_KEY)
+    vllm_api_key: _OptionalSecret = _setting(None, "Key of that server, if it wants one.", _A_KEY)
     routing_mode: Annotated[RoutingMode, BeforeValidator(_lower)] = _setting(
-        "hybrid", "How a prompt's side is chosen.", allowed=", ".join(get_args(RoutingMode))
+        "hybrid", "How a prompt's side is chosen.", ", ".join(get_args(RoutingMode))
     )
     routing_threshold: _Count = _setting(
         3000,
         "Local requests a day at which the routing mode changes side.",
-        allowed="a whole number from 0 to 1000000000",
-        unit="requests a day",
-        ge=0,
-        le=1_000_000_000,
+        _count(0, 1_000_000_000, "requests a day"),
     )
     complexity_threshold: _Fraction = _setting(
-        0.6,
-        "Complexity from which a prompt counts as complex; 0 is trivial, 1 is hard.",
-        allowed="a number from 0 to 1",
-        ge=0,
-        le=1,
-        allow_inf_nan=False,
+        0.6, "Complexity from which a prompt counts as complex; 0 is trivial, 1 is hard.", _number(0, 1)
     )
     enable_fallback: bool = _setting(
         True,
         "Ask the other side once when one is overloaded, rate limited or unreachable.",
-        allowed="true or false (also yes, no, on, off, 1, 0)",
+        "true or false (also yes, no, on, off, 1, 0)",
     )
     max_tokens_per_request: _Count = _setting(
-        1024,
-        "Longest answer of a request that does not name its own limit.",
-        allowed="a whole number from 1 to 1000000",
-        unit="tokens",
-        ge=1,
-        le=1_000_000,
+        1024, "Longest answer of a request that does not name its own limit.", _count(1, 1_000_000, "tokens")
     )
     spend_limit_dollars: _Dollars = _setting(
         Decimal(500),
         "Most that may be spent on the API side in a calendar month, holds included.",
-        allowed="an amount from 0 to 1000000000, such as 500 or 12.50",
-        unit="dollars a month",
-        ge=0,
-        le=1_000_000_000,
+        _amount(0, 1_000_000_000, "dollars a month", example="500 or 12.50"),
     )
     daily_spend_limit_dollars: _OptionalDollars = _setting(
         None,
         "Most that may be spent on the API side in a day, holds included. Empty: no daily limit.",
-        allowed="an amount from 0 to 1000000000, such as 20",
-        unit="dollars a day",
-        ge=0,
-        le=1_000_000_000,
+        _amount(0, 1_000_000_000, "dollars a day", example="20"),
     )
     project_spend_limits: Annotated[str, AfterValidator(_project_limits)] = _setting(
         "",
         "Most that a project's requests may cost in a calendar month, by project tag.",
-        allowed="names and amounts, such as website=50, research=12.50",
+        "names and amounts, such as website=50, research=12.50",
         unit="dollars a month",
     )
     daily_token_budget: _OptionalCount = _setting(
         None,
         "Most tokens the API side may be sent and may answer in a day. Empty: no token budget.",
-        allowed="a whole number from 0 to 1000000000000",
-        unit="tokens a day",
-        ge=0,
-        le=1_000_000_000_000,
+        _count(0, 1_000_000_000_000, "tokens a day"),
     )
     max_requests_per_minute: _OptionalCount = _setting(
         None,
         "Requests of both sides that may begin in a minute; more wait their turn. Empty: no limit.",
-        allowed="a whole number from 1 to 1000000",
-        unit="requests a minute",
-        ge=1,
-        le=1_000_000,
+        _count(1, 1_000_000, "requests a minute"),
     )
     max_api_requests_per_minute: _OptionalCount = _setting(
         None,
         "Requests to the API that may begin in a minute; more wait their turn. Empty: no limit.",
-        allowed="a whole number from 1 to 1000000",
-        unit="requests a minute",
-        ge=1,
-        le=1_000_000,
+        _count(1, 1_000_000, "requests a minute"),
     )
     rate_max_wait_s: _Seconds = _setting(
         60.0,
         "Longest that a request waits for a request rate before it is refused.",
-        allowed="a number from 0 to 3600",
-        unit="seconds",
-        ge=0,
-        le=3600,
+        _number(0, 3600, "seconds"),
     )
     max_waiting_requests: _Count = _setting(
         64,
         "Requests that may wait for a request rate, and for the local server, before more are refused.",
-        allowed="a whole number from 0 to 100000",
-        unit="requests",
-        ge=0,
-        le=100_000,
+        _count(0, 100_000, "requests"),
     )
     runaway_requests_per_minute: _Count = _setting(
         60,
         "Requests of one conversation in a minute at which it is paused and you are asked. 0: never.",
-        allowed="a whole number from 0 to 1000000",
-        unit="requests a minute",
-        ge=0,
-        le=1_000_000,
+        _count(0, 1_000_000, "requests a minute"),
     )
     spend_alert_percents: Annotated[str, AfterValidator(_alerts)] = _setting(
         "50,80,100",
         "Shares of a limit at which you are told, holds included.",
-        allowed="whole numbers from 1 to 100, such as 50,80,100",
+        "whole numbers from 1 to 100, such as 50,80,100",
         unit="percent",
     )
     local_max_wait_s: _Seconds = _setting(
         10.0,
         "Longest that a request waits for a busy local server before it goes to the API.",
-        allowed="a number from 0 to 3600",
-        unit="seconds",
-        ge=0,
-        le=3600,
+        _number(0, 3600, "seconds"),
     )
     local_max_concurrent: _OptionalCount = _setting(
         None,
         "Requests the local server is given at once. Empty: as many as it says it takes.",
-        allowed="a whole number from 1 to 10000",
-        unit="requests",
-        ge=1,
-        le=10_000,
+        _count(1, 10_000, "requests"),
     )
     max_retries: _Count = _setting(
         2,
         "Times a request that was turned away is sent again to the same side, after a short wait.",
-        allowed="a whole number from 0 to 10",
-        unit="retries",
-        ge=0,
-        le=10,
+        _count(0, 10, "retries"),
     )
     connect_timeout_s: _Seconds = _setting(
-        10.0,
-        "Longest that connecting to a server may take.",
-        allowed="a number from 0.1 to 300",
-        unit="seconds",
-        ge=0.1,
-        le=300,
+        10.0, "Longest that connecting to a server may take.", _number(0.1, 300, "seconds")
     )
     first_token_timeout_s: _Seconds = _setting(
         300.0,
         "Longest wait for the first token; a long prompt on a CPU needs minutes.",
-        allowed="a number from 0.1 to 3600",
-        unit="seconds",
-        ge=0.1,
-        le=3600,
+        _number(0.1, 3600, "seconds"),
     )
     between_tokens_timeout_s: _Seconds = _setting(
-        90.0,
-        "Longest silence between two tokens of an answer.",
-        allowed="a number from 0.1 to 3600",
-        unit="seconds",
-        ge=0.1,
-        le=3600,
+        90.0, "Longest silence between two tokens of an answer.", _number(0.1, 3600, "seconds")
     )
     request_deadline_s: _OptionalSeconds = _setting(
         None,
         "Longest that a whole request may take, waiting and retries included. Empty: no deadline.",
-        allowed="a number from 0.1 to 86400",
-        unit="seconds",
-        ge=0.1,
-        le=86_400,
+        _number(0.1, 86_400, "seconds"),
     )
     idempotency_keep_hours: _Count = _setting(
         24,
         "How long the answer of a request with an idempotency key is kept on this computer, so that a repeated "
         "request gets it from any process. 0: only in memory, and what was kept is deleted.",
-        allowed="a whole number from 0 to 720",
-        unit="hours",
-        ge=0,
-        le=720,
+        _count(0, 720, "hours"),
     )
     context_window_tokens: _OptionalCount = _setting(
         None,
         "Longest conversation that is sent; older turns are left out. Empty: all of it.",
-        allowed="a whole number from 256 to 10000000",
-        unit="tokens",
-        ge=256,
-        le=10_000_000,
+        _count(256, 10_000_000, "tokens"),
     )
     compress_prompts: bool = _setting(
         False,
         "Leave out repeated context and needless whitespace; code and quoted text are never touched.",
-        allowed="true or false (also yes, no, on, off, 1, 0)",
+        "true or false (also yes, no, on, off, 1, 0)",
     )
     prompt_caching: Annotated[PromptCaching, BeforeValidator(_lower)] = _setting(
         "auto",
         "Ask the API to cache long prompts that come again, where that is cheaper.",
-        allowed=", ".join(get_args(PromptCaching)),
+        ", ".join(get_args(PromptCaching)),
     )
     local_server: Annotated[LocalServerChoice, BeforeValidator(_lower)] = _setting(
         "auto",
         "What answers on the local side: the embedded model, the vLLM container, a server already running "
         "at VLLM_BASE_URL, or nothing.",
-        allowed=", ".join(get_args(LocalServerChoice)),
+        ", ".join(get_args(LocalServerChoice)),
     )
     local_model_path: _OptionalPath = _setting(
-        None, "A GGUF file for the embedded server. Empty: the small packaged model.", allowed="a file path"
+        None, "A GGUF file for the embedded server. Empty: the small packaged model.", "a file path"
     )
     local_dollars_per_hour: _OptionalDollars = _setting(
         None,
         "What the local machine costs an hour to rent. Empty: what it cost to buy is spread over its life.",
-        allowed="an amount from 0 to 1000000, such as 0.75",
-        unit="dollars an hour",
-        ge=0,
-        le=1_000_000,
+        _amount(0, 1_000_000, "dollars an hour", example="0.75"),
     )
     gpu_purchase_dollars: _OptionalDollars = _setting(
         None,
         "What the local machine cost to buy. Empty, and no rent: its own cost is shown as not known.",
-        allowed="an amount from 0 to 1000000000, such as 2400",
-        unit="dollars",
-        ge=0,
-        le=1_000_000_000,
+        _amount(0, 1_000_000_000, "dollars", example="2400"),
     )
     gpu_life_months: _Count = _setting(
-        36,
-        "Months over which that purchase is spread.",
-        allowed="a whole number from 1 to 600",
-        unit="months",
-        ge=1,
-        le=600,
+        36, "Months over which that purchase is spread.", _count(1, 600, "months")
     )
     electricity_dollars_per_kwh: _OptionalDollars = _setting(
         None,
         "Price of electricity. Empty: power is shown as not known.",
-        allowed="an amount from 0 to 1000, such as 0.30",
-        unit="dollars a kWh",
-        ge=0,
-        le=1000,
+        _amount(0, 1000, "dollars a kWh", example="0.30"),
     )
     local_watts: Annotated[
         Annotated[float, BeforeValidator(_not_bool)] | None, BeforeValidator(_empty_is_none)
     ] = _setting(
         None,
         "Power the local machine draws while it answers, where its GPU does not measure it.",
-        allowed="a number from 0 to 1000000, such as 350",
-        unit="watts",
-        ge=0,
-        le=1_000_000,
-        allow_inf_nan=False,
+        _number(0, 1_000_000, "watts", example="350"),
     )
     power_usage_effectiveness: _Fraction = _setting(
         1.0,
         "Watts at the meter for each watt of the machine (PUE): 1 on a desk, 1.1 to 1.6 in a server room.",
-        allowed="a number from 1 to 10",
-        ge=1,
-        le=10,
-        allow_inf_nan=False,
+        _number(1, 10),
     )
     ops_hours_per_month: _Fraction = _setting(
         0.0,
         "Hours a month that somebody spends on keeping the local server running.",
-        allowed="a number from 0 to 744",
-        unit="hours a month",
-        ge=0,
-        le=744,
-        allow_inf_nan=False,
+        _number(0, 744, "hours a month"),
     )
     ops_dollars_per_hour: _Dollars = _setting(
-        Decimal(60),
-        "What an hour of that time costs.",
-        allowed="an amount from 0 to 100000, such as 60",
-        unit="dollars an hour",
-        ge=0,
-        le=100_000,
-    )
-    hf_token: _OptionalSecret = _setting(
-        None, "Hugging Face token, to download models that ask for one.", allowed=_A_KEY
+        Decimal(60), "What an hour of that time costs.", _amount(0, 100_000, "dollars an hour", example="60")
     )
     ledger_url: _OptionalLedgerUrl = _setting(
         None,
         "Database of the ledger. Empty: a SQLite file in the home folder.",
-        allowed="sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME",
+        "sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME",
         repr=False,
     )
     metrics_port: _OptionalCount = _setting(
-        None,
-        "Port of this computer on which Prometheus reads the metrics. Empty: none.",
-        allowed="a whole number from 1 to 65535",
-        ge=1,
-        le=65_535,
+        None, "Port of this computer on which Prometheus reads the metrics. Empty: none.", _count(1, 65_535)
     )
     otel_exporter_otlp_endpoint: _OptionalHttpUrl = _setting(
         None,
         "OpenTelemetry collector (OTLP over HTTP) that traces are sent to. Empty: none.",
-        allowed="an address such as http://127.0.0.1:4318",
+        "an address such as http://127.0.0.1:4318",
     )
     log_format: Annotated[LogFormat, BeforeValidator(_lower)] = _setting(
-        "text", "How the log file is written.", allowed=", ".join(get_args(LogFormat))
+        "text", "How the log file is written.", ", ".join(get_args(LogFormat))
     )
     home: Annotated[_Path, AfterValidator(_folder)] = Field(
         default_factory=default_home,
@@ -492,8 +410,8 @@ class Settings(BaseModel):
 
 
 NAMES: tuple[str, ...] = tuple(Settings.model_fields)
-SECRETS = frozenset({"anthropic_api_key", "vllm_api_key", "hf_token"})
-KEYRING_NAME = {"anthropic_api_key": "anthropic", "vllm_api_key": "vllm", "hf_token": "huggingface"}
+SECRETS = frozenset({"anthropic_api_key", "vllm_api_key"})
+KEYRING_NAME = {"anthropic_api_key": "anthropic", "vllm_api_key": "vllm"}
 
 
 def env_name(name: str) -> str:

@@ -55,6 +55,9 @@ from core.settings.sources import (
 
 log = logging.getLogger(__name__)
 
+OTHERS_SECRETS = ("HF_TOKEN",)
+"""What docker-compose.yml reads from the same places: no settings, but no text of ours may show them either."""
+
 
 class SettingsStore:
     """Reads all places a setting can come from, and keeps what the panel sets.
@@ -206,6 +209,9 @@ class SettingsStore:
         for secret in SECRETS:
             if isinstance(key := values[secret], SecretStr):
                 remember_secret(key.get_secret_value())
+        for name in OTHERS_SECRETS:
+            for places in (self._env, dotenv):
+                remember_secret(places.get(name) or "")
         self._origins, self._problems = origins, tuple(problems)
         return Settings.model_construct(**values)
 

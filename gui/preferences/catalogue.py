@@ -296,7 +296,6 @@ OTHER_PLACES: tuple[SearchTarget, ...] = tuple(
     for section, anchor, label, words in (
         ("keys", "keyring", "Keyring", "secret service gnome kwallet keychain"),
         ("keys", "anthropic", "Anthropic API key", "anthropic_api_key claude sk-ant"),
-        ("keys", "huggingface", "Hugging Face token", "hf_token gated models"),
         ("keys", "vllm", "vLLM key", "vllm_api_key bearer"),
         ("local", "control", "Start or stop the server", "restart state log embedded vllm"),
         ("appearance", "theme", "Theme", "dark light system colour color"),

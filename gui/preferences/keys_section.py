@@ -31,15 +31,6 @@ KEYS: tuple[KeyText, ...] = (
         owner="Anthropic",
     ),
     KeyText(
-        name="huggingface",
-        setting="hf_token",
-        title="Hugging Face token",
-        sentence="Only for gated models. It goes to the container’s environment when it starts.",
-        placeholder="Paste a token that starts with hf_",
-        prefix="hf_",
-        owner="Hugging Face",
-    ),
-    KeyText(
         name="vllm",
         setting="vllm_api_key",
         title="vLLM key",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -17,9 +18,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from core.base.redaction import redact
 from core.errors import InvalidRequest
 from core.settings import NAMES, SECRETS, InvalidSetting, Settings, SettingsFileError, SettingsStore, env_name
+from core.settings.model import facts, validate
 
+DATA = Path(__file__).parents[1] / "data"
 EVERY_PLACE = ("environment", ".env", "panel", "default")
 KEY = "sk-ant-api03-ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -44,6 +48,36 @@ def test_defaults_are_those_of_the_documentation(home: Path) -> None:
     assert current.anthropic_api_key is None
     assert current.local_dollars_per_hour is None
     assert current.home == home
+
+
+def test_what_is_allowed_reads_as_it_always_did() -> None:
+    """The texts are written from the bounds; people and scripts know them."""
+    before = json.loads((DATA / "settings_texts.json").read_text(encoding="utf-8"))
+    assert {name: facts(name) for name in NAMES} == before
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_text_and_the_check_agree_on_the_bounds(name: str) -> None:
+    text = facts(name)["allowed"]
+    said = re.match(r"(?:a whole number|a number|an amount) from (\S+) to (\d+)", text)
+    if said is None:
+        return
+    low, high = map(Decimal, said.groups())
+    step = Decimal(1) if text.startswith("a whole") else Decimal("0.01")
+    for value in (low, high):
+        validate(name, str(value))
+    for value in (low - step, high + step):
+        with pytest.raises(ValueError, match=name):
+            validate(name, str(value))
+
+
+def test_a_hugging_face_token_of_the_container_is_no_setting_and_stays_hidden(home: Path) -> None:
+    (home / ".env").write_text("HF_TOKEN=plainlookingToken1\n")
+    write_panel(home, {"hf_token": "plainlookingToken3"})
+    read = store(home, HF_TOKEN="plainlookingToken2")
+    assert read.problems == ()
+    assert not hasattr(read.current, "hf_token")
+    assert "plainlooking" not in redact("plainlookingToken1 and plainlookingToken2")
 
 
 def test_env_example_lists_every_setting_with_its_default() -> None:

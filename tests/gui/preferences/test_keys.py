@@ -217,11 +217,11 @@ def test_a_key_in_the_environment_wins_and_is_locked(
 
 def test_an_unusual_key_is_remarked_on_but_not_refused(panel: Panel, memory_keyring: MemoryKeyring) -> None:
     async def body() -> None:
-        card = (await keys_section(panel)).cards["huggingface"]
+        card = (await keys_section(panel)).cards["anthropic"]
         card.edit.setText("not-a-token-at-all")
-        assert "start with hf_" in card.result.text
+        assert "start with sk-ant-" in card.result.text
         assert card.save.isEnabled()
-        card.edit.setText("hf_abcdefgh")
+        card.edit.setText("sk-ant-abcdefgh")
         assert card.result.text == ""
 
     panel.run(body())

@@ -89,7 +89,7 @@ def test_searching_for_nothing_known_says_so(panel: Panel) -> None:
         ("dark", "Theme"),
         ("SPEND_LIMIT_DOLLARS", "Monthly limit"),
         ("gguf", "Model file"),
-        ("hf_token", "Hugging Face token"),
+        ("vllm_api_key", "vLLM key"),
     ],
 )
 def test_settings_are_found_by_their_words_and_variables(query: str, first: str, home: Path) -> None:
