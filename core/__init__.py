@@ -1,19 +1,229 @@
-"""The router core: plain asyncio, no Qt. ``from core import RouterCore`` is its front door."""
+"""The router core's public face: plain asyncio, no Qt. Everything a program, and the panel, needs is here by name.
+
+::
+
+    from core import ChatRequest, RouterCore
+
+    async with RouterCore() as core:
+        result = await core.ask(ChatRequest.from_prompt("What is the capital of France?", max_tokens=50))
+
+A name's module is imported when the name is first asked for, so that one part of the core does not load them all.
+A new name stands in three places: under ``TYPE_CHECKING`` (for type checkers), in ``__all__``, and in ``_HOMES``;
+a test holds them together.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from core.base.redaction import redact
+    from core.chat import (
+        CacheMarks,
+        CachePlan,
+        CacheSwitchCost,
+        ChatRequest,
+        ChatResult,
+        ContextEconomy,
+        Estimate,
+        Failed,
+        Feature,
+        Finished,
+        FinishReason,
+        ImagePart,
+        JsonSchemaFormat,
+        Message,
+        RequestStep,
+        RouteDecision,
+        RoutingMode,
+        Rule,
+        Savings,
+        Side,
+        Signals,
+        Source,
+        Started,
+        StreamEvent,
+        TextDelta,
+        Tool,
+        ToolCall,
+        ToolCallDelta,
+        Usage,
+        UsageReported,
+        Waiting,
+    )
+    from core.context.estimate import estimate_tokens
+    from core.context.trimming import plan_summary
+    from core.doctor.findings import Finding
+    from core.errors import (
+        AnswerInvalid,
+        AuthenticationFailed,
+        BudgetExceeded,
+        ContentRefused,
+        ContextTooLong,
+        DeadlineExceeded,
+        DuplicateRequest,
+        InvalidRequest,
+        LedgerUnavailable,
+        Overloaded,
+        QueueFull,
+        RateExceeded,
+        RateLimited,
+        RunawayPaused,
+        SignalboxError,
+        TimedOut,
+        TransientFailure,
+        Unavailable,
+    )
+    from core.keys import BackendStatus, KeyName, KeyStatus
+    from core.ledger.limits import Budget, LimitUsage, Unit
+    from core.ledger.models import ArmedLimit, LedgerRow, PausedConversation, ReportRow
+    from core.ledger.savings import saved_words
+    from core.local.server import ServerState
+    from core.pricing.money import NANO_PER_DOLLAR, dollars_to_nano, format_cost, nano_to_dollars
+    from core.providers.base import CheckResult
     from core.router_core import RouterCore
+    from core.routing.conversations import conversation_of
+    from core.routing.policy import two_decimals
+    from core.serialization import from_json, salvage_json, to_json, to_plain
+    from core.services.status import ApiStatus, CoreStatus, LedgerCheck, Problem
+    from core.settings import Settings, SettingsStore
+    from core.structured.scoreboard import Score
+    from core.telemetry.logs import log_path, redacted_traceback, setup_logging
 
-__all__ = ["RouterCore"]
+__all__ = [
+    "NANO_PER_DOLLAR",
+    "AnswerInvalid",
+    "ApiStatus",
+    "ArmedLimit",
+    "AuthenticationFailed",
+    "BackendStatus",
+    "Budget",
+    "BudgetExceeded",
+    "CacheMarks",
+    "CachePlan",
+    "CacheSwitchCost",
+    "ChatRequest",
+    "ChatResult",
+    "CheckResult",
+    "ContentRefused",
+    "ContextEconomy",
+    "ContextTooLong",
+    "CoreStatus",
+    "DeadlineExceeded",
+    "DuplicateRequest",
+    "Estimate",
+    "Failed",
+    "Feature",
+    "Finding",
+    "FinishReason",
+    "Finished",
+    "ImagePart",
+    "InvalidRequest",
+    "JsonSchemaFormat",
+    "KeyName",
+    "KeyStatus",
+    "LedgerCheck",
+    "LedgerRow",
+    "LedgerUnavailable",
+    "LimitUsage",
+    "Message",
+    "Overloaded",
+    "PausedConversation",
+    "Problem",
+    "QueueFull",
+    "RateExceeded",
+    "RateLimited",
+    "ReportRow",
+    "RequestStep",
+    "RouteDecision",
+    "RouterCore",
+    "RoutingMode",
+    "Rule",
+    "RunawayPaused",
+    "Savings",
+    "Score",
+    "ServerState",
+    "Settings",
+    "SettingsStore",
+    "Side",
+    "SignalboxError",
+    "Signals",
+    "Source",
+    "Started",
+    "StreamEvent",
+    "TextDelta",
+    "TimedOut",
+    "Tool",
+    "ToolCall",
+    "ToolCallDelta",
+    "TransientFailure",
+    "Unavailable",
+    "Unit",
+    "Usage",
+    "UsageReported",
+    "Waiting",
+    "conversation_of",
+    "dollars_to_nano",
+    "estimate_tokens",
+    "format_cost",
+    "from_json",
+    "log_path",
+    "nano_to_dollars",
+    "plan_summary",
+    "redact",
+    "redacted_traceback",
+    "salvage_json",
+    "saved_words",
+    "setup_logging",
+    "to_json",
+    "to_plain",
+    "two_decimals",
+]
+
+_HOMES = {
+    "core.base.redaction": "redact",
+    "core.chat": (
+        "CacheMarks CachePlan CacheSwitchCost ChatRequest ChatResult ContextEconomy Estimate Failed "
+        "Feature Finished FinishReason ImagePart JsonSchemaFormat Message RequestStep RouteDecision "
+        "RoutingMode Rule Savings Side Signals Source Started StreamEvent TextDelta Tool ToolCall "
+        "ToolCallDelta Usage UsageReported Waiting"
+    ),
+    "core.context.estimate": "estimate_tokens",
+    "core.context.trimming": "plan_summary",
+    "core.doctor.findings": "Finding",
+    "core.errors": (
+        "AnswerInvalid AuthenticationFailed BudgetExceeded ContentRefused ContextTooLong DeadlineExceeded "
+        "DuplicateRequest InvalidRequest LedgerUnavailable Overloaded QueueFull RateExceeded RateLimited "
+        "RunawayPaused SignalboxError TimedOut TransientFailure Unavailable"
+    ),
+    "core.keys": "BackendStatus KeyName KeyStatus",
+    "core.ledger.limits": "Budget LimitUsage Unit",
+    "core.ledger.models": "ArmedLimit LedgerRow PausedConversation ReportRow",
+    "core.ledger.savings": "saved_words",
+    "core.local.server": "ServerState",
+    "core.pricing.money": "NANO_PER_DOLLAR dollars_to_nano format_cost nano_to_dollars",
+    "core.providers.base": "CheckResult",
+    "core.router_core": "RouterCore",
+    "core.routing.conversations": "conversation_of",
+    "core.routing.policy": "two_decimals",
+    "core.serialization": "from_json salvage_json to_json to_plain",
+    "core.services.status": "ApiStatus CoreStatus LedgerCheck Problem",
+    "core.settings": "Settings SettingsStore",
+    "core.structured.scoreboard": "Score",
+    "core.telemetry.logs": "log_path redacted_traceback setup_logging",
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+if not TYPE_CHECKING:  # else every name, a misspelt one too, would pass the type checker
+
+    def __getattr__(name: str) -> object:
+        home = _HOME_OF.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(home), name)
+        return value
 
 
-def __getattr__(name: str) -> Any:
-    # Lazy, so that importing one room of the core does not import them all.
-    if name == "RouterCore":
-        from core.router_core import RouterCore
-
-        return RouterCore
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
