@@ -333,7 +333,7 @@ class RouteDecision:
 
     ``rule`` is a stable identifier; ``reason`` is a sentence for a person. ``fell_back_from`` names the
     side that failed first. ``template`` names the prompt template that phrased it (``claude``, ``llama``).
-    ``toll`` is the warm cache that going elsewhere would lose.
+    ``switching_cost`` is the warm cache that going elsewhere would lose.
     """
 
     side: Side | None
@@ -356,7 +356,7 @@ class RouteDecision:
     fell_back_from: Side | None = None
     template: str | None = None
     cache: CachePlan | None = None
-    toll: CacheSwitchCost | None = None
+    switching_cost: CacheSwitchCost | None = None
     economy: ContextEconomy | None = None
 
     def estimate(self, side: Side) -> Estimate:

@@ -52,7 +52,7 @@ def decision_json(decision: RouteDecision) -> dict[str, Any]:
         },
         "template": decision.template,
         "cache": _cache(decision.cache),
-        "toll": _toll(decision.toll),
+        "toll": _switching_cost(decision.switching_cost),
         "economy": _economy(decision.economy),
     }
 
@@ -89,14 +89,14 @@ def _cache(plan: CachePlan | None) -> dict[str, Any] | None:
     }
 
 
-def _toll(toll: CacheSwitchCost | None) -> dict[str, Any] | None:
-    if toll is None:
+def _switching_cost(lost: CacheSwitchCost | None) -> dict[str, Any] | None:
+    if lost is None:
         return None
     return {
-        "side": toll.side,
-        "cached_tokens": toll.cached_tokens,
-        "cost": exact_dollars(toll.nanodollars),
-        "expires_in_s": round(toll.expires_in_s, 1),
+        "side": lost.side,
+        "cached_tokens": lost.cached_tokens,
+        "cost": exact_dollars(lost.nanodollars),
+        "expires_in_s": round(lost.expires_in_s, 1),
     }
 
 

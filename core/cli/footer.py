@@ -160,7 +160,7 @@ def _way(result: ChatResult) -> list[str]:
 
 
 def _context(result: ChatResult) -> list[str]:
-    economy, toll = result.decision.economy, result.decision.toll
+    economy, lost = result.decision.economy, result.decision.switching_cost
     facts: list[str] = []
     if economy is not None and economy.saved_tokens:
         saved = f" ({format_cost(economy.saved_nanodollars)})" if economy.saved_nanodollars else ""
@@ -170,7 +170,7 @@ def _context(result: ChatResult) -> list[str]:
         facts.append(
             f"cache saved {format_cost(cache)}" if cache > 0 else f"cache cost {format_cost(-cache)} more"
         )
-    if toll is not None and toll.side != result.side:
-        cost = f" ({format_cost(toll.nanodollars)})" if toll.nanodollars is not None else ""
-        facts.append(f"left {toll.cached_tokens:,} cached tokens at {SIDES[toll.side]}{cost}")
+    if lost is not None and lost.side != result.side:
+        cost = f" ({format_cost(lost.nanodollars)})" if lost.nanodollars is not None else ""
+        facts.append(f"left {lost.cached_tokens:,} cached tokens at {SIDES[lost.side]}{cost}")
     return facts

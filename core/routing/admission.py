@@ -143,7 +143,7 @@ class AdmissionControl:
             free_nanodollars=standing.free_nanodollars,
             limit_label=standing.limit_label,
             free_tokens=standing.free_tokens,
-            toll=prepared.toll,
+            switching_cost=prepared.switching_cost,
             local_template=self._preparer.template_name("local", local.model),
             api_template=self._preparer.template_name("api", api.model),
             cache=prepared.cache,

@@ -63,9 +63,9 @@ class RouterState:
 
     ``free_nanodollars`` is what spent and held leave under the tightest limit; ``limit_label`` names it
     ("November's $500 limit"). ``free_tokens`` is the same of the day's token budget, ``None`` without one.
-    ``daily_requests`` is the larger of today's count of all requests and its 7-day mean. ``toll`` is what leaving
-    the conversation's side would throw away, ``None`` for nothing. What shaping did goes into the decision as it
-    is: each side's template, the plan for the API's cache, and what was left out.
+    ``daily_requests`` is the larger of today's count of all requests and its 7-day mean.
+    ``switching_cost`` is what leaving the conversation's side would throw away, ``None`` for nothing. What shaping
+    did goes into the decision as it is: each side's template, the plan for the API's cache, and what was left out.
     """
 
     local: SideState
@@ -75,7 +75,7 @@ class RouterState:
     free_nanodollars: int
     limit_label: str
     free_tokens: int | None = None
-    toll: CacheSwitchCost | None = None
+    switching_cost: CacheSwitchCost | None = None
     local_template: str | None = None
     api_template: str | None = None
     cache: CachePlan | None = None
@@ -141,7 +141,7 @@ def decide(signals: Signals, state: RouterState, policy: Policy) -> RouteDecisio
         template=None if chosen is None else state.api_template if on_api else state.local_template,
         cache=state.cache if on_api else None,
         economy=state.economy if chosen is not None else None,
-        toll=state.toll,
+        switching_cost=state.switching_cost,
         refusal=choice.refusal,
         refusal_hint=choice.hint,
     )
@@ -194,17 +194,17 @@ def _stay(choice: _Choice, signals: Signals, state: RouterState) -> _Choice:
         return choice
     if signals.in_tool_loop:
         return _Choice(last, "affinity", f"Affinity: a tool loop stays on {NAMES[last]}, which began it")
-    toll = state.toll
-    if toll is None or toll.side != last or not toll.nanodollars or choice.rule == "complex":
+    lost = state.switching_cost
+    if lost is None or lost.side != last or not lost.nanodollars or choice.rule == "complex":
         return choice
     saving = _saving(choice.side, last, state)
-    if saving is None or toll.nanodollars <= saving:
+    if saving is None or lost.nanodollars <= saving:
         return choice
     return _Choice(
         last,
         "affinity",
-        f"Affinity: {toll.cached_tokens:,} tokens are warm on {NAMES[last]}; leaving costs "
-        f"{format_cost(toll.nanodollars)} and saves {format_cost(saving)}",
+        f"Affinity: {lost.cached_tokens:,} tokens are warm on {NAMES[last]}; leaving costs "
+        f"{format_cost(lost.nanodollars)} and saves {format_cost(saving)}",
     )
 
 

@@ -51,14 +51,14 @@ class PreparedRequest:
     """A request as it will be sent, but for its phrasing, with what was found out on the way.
 
     ``added_bytes`` bounds what any side's template adds. ``last`` is where the conversation's last answer came
-    from, ``toll`` what leaving that side would throw away.
+    from, ``switching_cost`` what leaving that side would throw away.
     """
 
     request: ChatRequest
     conversation: str
     added_bytes: int = 0
     last: LastAnswer | None = None
-    toll: CacheSwitchCost | None = None
+    switching_cost: CacheSwitchCost | None = None
     cache: CachePlan | None = None
     economy: ContextEconomy | None = None
 
@@ -114,7 +114,7 @@ class RequestPreparer:
             conversation=conversation,
             added_bytes=added,
             last=last,
-            toll=self._toll(last, request),
+            switching_cost=self._switching_cost(last, request),
             cache=plan,
             economy=economy,
         )
@@ -209,7 +209,7 @@ class RequestPreparer:
             name, enforced = model or self._local_model(), True
         return self.templates.render(request, family_of(name, side), schema_enforced=enforced)
 
-    def _toll(self, last: LastAnswer | None, request: ChatRequest) -> CacheSwitchCost | None:
+    def _switching_cost(self, last: LastAnswer | None, request: ChatRequest) -> CacheSwitchCost | None:
         if last is None or (last.prefix and last.prefix[-1] not in prefix_hashes(request)):
             return None  # it does not go on from what is warm there (edited, trimmed)
         prices = self._cache_prices(self._api_model(request)) if last.side == "api" else None

@@ -155,9 +155,13 @@ def prompt_facts(
         facts.append(Fact(name="Left out", value=words))
     if decision.cache is not None:
         facts.append(Fact(name="Cache", value=_cache_words(decision.cache)))
-    if decision.toll is not None:
+    if decision.switching_cost is not None:
         at = result.started_at if result is not None else None
-        facts.append(Fact(name="Warm", value=toll_words(decision.toll, at, now or datetime.now(UTC))))
+        facts.append(
+            Fact(
+                name="Warm", value=switching_cost_words(decision.switching_cost, at, now or datetime.now(UTC))
+            )
+        )
     schema = _schema_fact(decision, result)
     if schema is not None:
         facts.append(schema)
@@ -203,18 +207,18 @@ def _cache_words(plan: CachePlan) -> str:
     return f"{count(plan.prefix_tokens)} tokens for {lifetime}, {saving}; {plan.reason}"
 
 
-def toll_words(toll: CacheSwitchCost, at: datetime | None, now: datetime) -> str:
+def switching_cost_words(lost: CacheSwitchCost, at: datetime | None, now: datetime) -> str:
     """Return what leaving a warm side costs; ``at`` is when that was so, ``None`` for now."""
-    where = "the API" if toll.side == "api" else SIDE_WORDS[toll.side]
-    tokens = count(toll.cached_tokens)
-    left_s = toll.expires_in_s
+    where = "the API" if lost.side == "api" else SIDE_WORDS[lost.side]
+    tokens = count(lost.cached_tokens)
+    left_s = lost.expires_in_s
     if at is not None:
         left_s -= max(0.0, (now - at) / timedelta(seconds=1))
     minutes, seconds = divmod(round(max(0.0, left_s)), 60)
-    if toll.nanodollars is None:
+    if lost.nanodollars is None:
         warm = "were warm" if left_s <= 0 else f"warm for {minutes}:{seconds:02}"
         return f"{tokens} tokens {warm} on {where}; what leaving costs is not known"
-    cost = format_cost(toll.nanodollars)
+    cost = format_cost(lost.nanodollars)
     if left_s <= 0:
         return f"{tokens} tokens were warm on {where}; leaving would have cost {cost}"
     return f"{tokens} tokens warm on {where}; leaving costs {cost}, free in {minutes}:{seconds:02}"

@@ -173,8 +173,8 @@ def test_an_error_quotes_nothing_of_what_stands_there() -> None:
     ("path", "wrong", "left_out"),
     [
         ("decision.cache.marks.system", "perhaps", {"cache": None}),
-        ("decision.toll", {"side": "api"}, {"toll": None}),
-        ("decision.toll", 3, {"toll": None}),
+        ("decision.toll", {"side": "api"}, {"switching_cost": None}),
+        ("decision.toll", 3, {"switching_cost": None}),
         ("decision.economy", [], {"economy": None}),
     ],
 )
@@ -221,7 +221,7 @@ def test_whatever_stands_anywhere_salvaging_ends(wrong: Any, data: st.DataObject
 
 def test_the_cost_of_switching_keeps_the_name_it_was_stored_under() -> None:
     cost = CacheSwitchCost(side="api", cached_tokens=9_000, nanodollars=None, expires_in_s=1.5)
-    decision = dataclasses.replace(PLAIN_DECISION, toll=cost)
+    decision = dataclasses.replace(PLAIN_DECISION, switching_cost=cost)
     assert json.loads(to_json(decision))["toll"] == to_plain(decision)["toll"] == to_plain(cost)
 
 

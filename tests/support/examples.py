@@ -111,7 +111,9 @@ EVENTFUL = replace(
             prefix_tokens=4_120,
             saving_nanodollars=9_400_000,
         ),
-        toll=CacheSwitchCost(side="api", cached_tokens=9_000, nanodollars=20_000_000, expires_in_s=200),
+        switching_cost=CacheSwitchCost(
+            side="api", cached_tokens=9_000, nanodollars=20_000_000, expires_in_s=200
+        ),
         economy=ContextEconomy(trimmed_tokens=2_400, dropped_turns=6, saved_nanodollars=7_200_000),
     ),
     steps=(

@@ -95,7 +95,9 @@ FULL_DECISION = RouteDecision(
         prefix_tokens=4_120,
         saving_nanodollars=9_400_000,
     ),
-    toll=CacheSwitchCost(side="api", cached_tokens=9_000, nanodollars=20_000_000, expires_in_s=187.25),
+    switching_cost=CacheSwitchCost(
+        side="api", cached_tokens=9_000, nanodollars=20_000_000, expires_in_s=187.25
+    ),
     economy=ContextEconomy(
         trimmed_tokens=2_400,
         compressed_tokens=31,

@@ -107,9 +107,9 @@ def test_what_the_context_saved_or_lost_is_told() -> None:
     economy = ContextEconomy(trimmed_tokens=1200, saved_nanodollars=4_000_000)
     assert "~1,200 tokens saved ($0.0040)" in told({"economy": economy})
     assert "~1,200 tokens saved]" in told({"economy": ContextEconomy(compressed_tokens=1200)})
-    toll = CacheSwitchCost(side="local", cached_tokens=3000, nanodollars=None, expires_in_s=10)
-    assert "left 3,000 cached tokens at Local]" in told({"toll": toll})
-    assert "cached tokens at" not in told({"toll": dataclasses.replace(toll, side="api")})
+    lost = CacheSwitchCost(side="local", cached_tokens=3000, nanodollars=None, expires_in_s=10)
+    assert "left 3,000 cached tokens at Local]" in told({"switching_cost": lost})
+    assert "cached tokens at" not in told({"switching_cost": dataclasses.replace(lost, side="api")})
 
 
 def test_what_the_cache_saved_or_cost_is_told() -> None:

@@ -244,12 +244,12 @@ def test_a_conversation_leaves_a_warm_cache_only_where_that_is_cheaper(
 ) -> None:
     free = local(estimate=Estimate(model="small", cost_nanodollars=0, hold_nanodollars=0))
     said = signals(conversation_side="api")
-    assert outcome(said, state(local=free, toll=toll(lost)), Policy()) == expected
+    assert outcome(said, state(local=free, switching_cost=toll(lost)), Policy()) == expected
 
 
 def test_a_hard_prompt_leaves_the_local_cache_whatever_it_costs() -> None:
     said = signals(conversation_side="local", complexity=0.9)
-    assert outcome(said, state(toll=toll(DOLLAR, "local")), Policy()) == ("api", "complex")
+    assert outcome(said, state(switching_cost=toll(DOLLAR, "local")), Policy()) == ("api", "complex")
 
 
 def test_a_busy_local_server_spills_over_and_says_why() -> None:

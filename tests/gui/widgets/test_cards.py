@@ -20,7 +20,7 @@ from gui.widgets.decision_facts import (
     prompt_facts,
     signal_rows,
     signal_summary,
-    toll_words,
+    switching_cost_words,
     usage_words,
 )
 from gui.widgets.empty_state import EmptyState
@@ -282,13 +282,13 @@ def test_a_replayed_answer_says_that_it_was_not_paid_again() -> None:
 
 
 def test_a_warm_cache_counts_down_and_is_past_after_its_end() -> None:
-    toll = CacheSwitchCost(side="api", cached_tokens=9_000, nanodollars=20_000_000, expires_in_s=200.0)
+    lost = CacheSwitchCost(side="api", cached_tokens=9_000, nanodollars=20_000_000, expires_in_s=200.0)
     then = datetime(2026, 6, 18, 12, 0, tzinfo=UTC)
-    now = toll_words(toll, then, then + timedelta(seconds=10))
+    now = switching_cost_words(lost, then, then + timedelta(seconds=10))
     assert now == "9,000 tokens warm on the API; leaving costs $0.0200, free in 3:10"
-    later = toll_words(toll, then, then + timedelta(minutes=9))
+    later = switching_cost_words(lost, then, then + timedelta(minutes=9))
     assert later == "9,000 tokens were warm on the API; leaving would have cost $0.0200"
-    unpriced = toll_words(replace(toll, nanodollars=None), None, then)
+    unpriced = switching_cost_words(replace(lost, nanodollars=None), None, then)
     assert unpriced == "9,000 tokens warm for 3:20 on the API; what leaving costs is not known"
 
 

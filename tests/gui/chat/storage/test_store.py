@@ -294,7 +294,7 @@ def test_everything_a_request_went_through_reads_the_same_after_a_restart(path: 
 
 def test_a_part_of_a_decision_that_another_version_wrote_is_left_out(path: Path) -> None:
     text = json.dumps(to_plain(FULL_DECISION) | {"toll": {"side": "api"}})
-    assert written_by("decision_json", text, path).decision == replace(FULL_DECISION, toll=None)
+    assert written_by("decision_json", text, path).decision == replace(FULL_DECISION, switching_cost=None)
 
 
 def test_failures_that_versions_before_wrote_still_read_and_are_written_with_the_same_facts(
