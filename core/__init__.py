@@ -18,7 +18,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from core.base.redaction import redact
     from core.chat import (
         CacheMarks,
         CachePlan,
@@ -171,7 +170,6 @@ __all__ = [
     "log_path",
     "nano_to_dollars",
     "plan_summary",
-    "redact",
     "redacted_traceback",
     "salvage_json",
     "saved_words",
@@ -182,7 +180,6 @@ __all__ = [
 ]
 
 _HOMES = {
-    "core.base.redaction": "redact",
     "core.chat": (
         "CacheMarks CachePlan CacheSwitchCost ChatRequest ChatResult ContextEconomy Estimate Failed "
         "Feature Finished FinishReason ImagePart JsonSchemaFormat Message RequestStep RouteDecision "

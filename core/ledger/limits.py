@@ -88,6 +88,11 @@ class LimitUsage:
         return unit_of(self.limit)
 
     @property
+    def project(self) -> str | None:
+        """The project that alone is limited, ``None`` for everything."""
+        return project_of(self.limit)
+
+    @property
     def amount(self) -> int:
         """The limit itself, in ``unit``."""
         return amount_of(self.limit)

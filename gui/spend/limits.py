@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from core.base.text import age
-from core.ledger.limits import LimitUsage, project_of, unit_of
+from core.ledger.limits import LimitUsage
 from core.pricing.money import format_amount, format_limit
 from gui.theme.theme import theme
 from gui.widgets.budget_bar import BudgetSummary
@@ -23,11 +23,10 @@ if TYPE_CHECKING:
 
 def limit_words(standing: LimitUsage, month: str) -> str:
     """Return ``November``, ``Today``, ``Project website, November`` or ``Tokens today``."""
-    if unit_of(standing.limit) == "tokens":
+    if standing.unit == "tokens":
         return "Tokens today"
     window = month if standing.limit.window == "month" else "Today"
-    project = project_of(standing.limit)
-    return f"Project {project}, {window}" if project else window
+    return f"Project {standing.project}, {window}" if standing.project else window
 
 
 def amount_words(standing: LimitUsage) -> str:

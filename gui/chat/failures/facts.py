@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from core.chat import ChatRequest, RouteDecision, Side
@@ -13,7 +15,6 @@ from gui.chat.request_builder import has_beginning, window_for
 from gui.chat.storage.models import StoredError
 
 if TYPE_CHECKING:
-    from core.pricing.prices import PriceTable
     from core.router_core import RouterCore
     from gui.shell.bridge import Bridge
 
@@ -83,21 +84,19 @@ async def _fitting_tokens(bridge: Bridge, error: StoredError, request: ChatReque
         return fitting if LEAST_TOKENS <= fitting < signals.max_output_tokens else None
     return await bridge.run_blocking(
         largest_fit,
-        bridge.core.prices,
-        model,
-        signals.input_tokens_bound,
+        partial(bridge.core.prices.worst_case_nanodollars, model, signals.input_tokens_bound),
         signals.max_output_tokens,
         free,
     )
 
 
 def largest_fit(
-    prices: PriceTable, model: str, input_tokens: int, below: int, free_nanodollars: int
+    worst_case_nanodollars: Callable[[int], int | None], below: int, free_nanodollars: int
 ) -> int | None:
     """Search the largest output bound under ``below`` whose worst case is at most ``free_nanodollars``."""
 
     def fits(tokens: int) -> bool:
-        worst = prices.worst_case_nanodollars(model, input_tokens, tokens)
+        worst = worst_case_nanodollars(tokens)
         return worst is not None and worst <= free_nanodollars
 
     low, high = LEAST_TOKENS, below - 1

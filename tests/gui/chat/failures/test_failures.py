@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -211,15 +212,14 @@ def test_over_the_limit_offers_what_would_fit_and_sends_it(panel: ChatPanel) -> 
 
 @pytest.mark.parametrize("free", [0, 1_000, 2_600_000, 40_000_000, 10**12])
 def test_the_largest_fit_really_fits_and_is_no_waste(free: int) -> None:
-    prices = PriceTable()
-    tokens = largest_fit(prices, "claude-sonnet-4-6", 700, 4096, free)
+    worst_case = partial(PriceTable().worst_case_nanodollars, "claude-sonnet-4-6", 700)
+    tokens = largest_fit(worst_case, 4096, free)
     if tokens is None:
-        worst = prices.worst_case_nanodollars("claude-sonnet-4-6", 700, 16)
+        worst = worst_case(16)
         assert worst is not None
         assert worst > free
         return
-    worst = prices.worst_case_nanodollars("claude-sonnet-4-6", 700, tokens)
-    above = prices.worst_case_nanodollars("claude-sonnet-4-6", 700, int(tokens * 1.12) + 1)
+    worst, above = worst_case(tokens), worst_case(int(tokens * 1.12) + 1)
     assert worst is not None
     assert above is not None
     assert worst <= free
