@@ -51,7 +51,7 @@ if TYPE_CHECKING:
         UsageReported,
         Waiting,
     )
-    from core.context.estimate import estimate_tokens
+    from core.context.tokens import estimate_tokens, tokens_of_length, utf8_bytes
     from core.context.trimming import plan_summary
     from core.doctor.findings import Finding
     from core.errors import (
@@ -79,7 +79,15 @@ if TYPE_CHECKING:
     from core.ledger.models import ArmedLimit, LedgerRow, PausedConversation, ReportRow
     from core.ledger.savings import saved_words
     from core.local.server import ServerState
-    from core.pricing.money import NANO_PER_DOLLAR, dollars_to_nano, format_cost, nano_to_dollars
+    from core.pricing.money import (
+        NANO_PER_DOLLAR,
+        dollars_to_nano,
+        exact_dollars,
+        format_amount,
+        format_cost,
+        format_limit,
+        nano_to_dollars,
+    )
     from core.providers.base import CheckResult
     from core.router_core import RouterCore
     from core.routing.conversations import conversation_of
@@ -87,6 +95,7 @@ if TYPE_CHECKING:
     from core.serialization import from_json, salvage_json, to_json, to_plain
     from core.services.status import ApiStatus, CoreStatus, LedgerCheck, Problem
     from core.settings import Settings, SettingsStore
+    from core.structured.schema import check_schema
     from core.structured.scoreboard import Score
     from core.telemetry.logs import log_path, redacted_traceback, setup_logging
 
@@ -162,10 +171,14 @@ __all__ = [
     "Usage",
     "UsageReported",
     "Waiting",
+    "check_schema",
     "conversation_of",
     "dollars_to_nano",
     "estimate_tokens",
+    "exact_dollars",
+    "format_amount",
     "format_cost",
+    "format_limit",
     "from_json",
     "log_path",
     "nano_to_dollars",
@@ -176,7 +189,9 @@ __all__ = [
     "setup_logging",
     "to_json",
     "to_plain",
+    "tokens_of_length",
     "two_decimals",
+    "utf8_bytes",
 ]
 
 _HOMES = {
@@ -186,7 +201,7 @@ _HOMES = {
         "RoutingMode Rule Savings Side Signals Source Started StreamEvent TextDelta Tool ToolCall "
         "ToolCallDelta Usage UsageReported Waiting"
     ),
-    "core.context.estimate": "estimate_tokens",
+    "core.context.tokens": "estimate_tokens tokens_of_length utf8_bytes",
     "core.context.trimming": "plan_summary",
     "core.doctor.findings": "Finding",
     "core.errors": (
@@ -199,7 +214,9 @@ _HOMES = {
     "core.ledger.models": "ArmedLimit LedgerRow PausedConversation ReportRow",
     "core.ledger.savings": "saved_words",
     "core.local.server": "ServerState",
-    "core.pricing.money": "NANO_PER_DOLLAR dollars_to_nano format_cost nano_to_dollars",
+    "core.pricing.money": (
+        "NANO_PER_DOLLAR dollars_to_nano exact_dollars format_amount format_cost format_limit nano_to_dollars"
+    ),
     "core.providers.base": "CheckResult",
     "core.router_core": "RouterCore",
     "core.routing.conversations": "conversation_of",
@@ -207,6 +224,7 @@ _HOMES = {
     "core.serialization": "from_json salvage_json to_json to_plain",
     "core.services.status": "ApiStatus CoreStatus LedgerCheck Problem",
     "core.settings": "Settings SettingsStore",
+    "core.structured.schema": "check_schema",
     "core.structured.scoreboard": "Score",
     "core.telemetry.logs": "log_path redacted_traceback setup_logging",
 }

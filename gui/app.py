@@ -29,7 +29,7 @@ from PySide6.QtCore import QEvent, QObject, QTimer
 if TYPE_CHECKING:
     from PySide6.QtWidgets import QApplication
 
-    from core.router_core import RouterCore
+    from core import RouterCore
     from core.settings import SettingsStore
     from gui.shell.faults import FaultReporter
     from gui.shell.single_instance import SingleInstance
@@ -68,7 +68,8 @@ def main() -> int:
     application.setDesktopFileName("signalbox")
     application.setQuitOnLastWindowClosed(False)
 
-    from core.telemetry.logs import log_path, redact
+    from core import log_path
+    from core.base.redaction import redact
     from gui.shell.single_instance import SingleInstance
 
     try:
@@ -104,7 +105,7 @@ def _has_screen() -> bool:
 def _run(application: QApplication, instance: SingleInstance, settings: SettingsStore) -> int:
     from qasync import QEventLoop
 
-    from core.telemetry.logs import setup_logging
+    from core import setup_logging
     from gui.shell.faults import FaultReporter
 
     setup_logging(settings.current.home, log_format=settings.current.log_format)
@@ -132,7 +133,7 @@ async def _live(
     theme().install(application)
 
     def make_core() -> RouterCore:
-        from core.router_core import RouterCore
+        from core import RouterCore
 
         return RouterCore(settings, local_start="eager")
 

@@ -42,8 +42,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from core import format_cost
 from core.base.text import shortened
-from core.pricing.money import format_cost
 from gui.chat.controller import OpenChats
 from gui.chat.header_row import HeaderRow
 from gui.chat.storage.file import StoreTrouble

@@ -6,7 +6,7 @@ from PySide6.QtCore import QPoint, Qt, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QMenu, QSizePolicy, QWidget
 
-from core.pricing.money import format_cost
+from core import format_cost
 from gui.chat.storage.models import Totals
 from gui.theme.theme import set_property, theme
 from gui.widgets.icon_button import IconButton

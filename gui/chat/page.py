@@ -46,7 +46,7 @@ from gui.widgets.formatting import time_left
 from gui.widgets.toast import ToastHost
 
 if TYPE_CHECKING:
-    from core.services.status import CoreStatus
+    from core import CoreStatus
     from gui.shell.bridge import Bridge
 
 

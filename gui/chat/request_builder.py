@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+from core import estimate_tokens, plan_summary
 from core.chat import (
     CONTINUE_PROMPT,
     ChatRequest,
@@ -21,8 +22,6 @@ from core.chat import (
     Message,
     RouteDecision,
 )
-from core.context.tokens import estimate_tokens
-from core.context.trimming import plan_summary
 from core.errors import InvalidRequest
 from gui.chat.storage.models import Attachment, ChatOptions, StoredMessage, clean_text
 
@@ -49,7 +48,7 @@ def parse_schema(text: str) -> JsonSchemaFormat | None:
         raise MalformedSchema("It is nested too deeply.") from error
     if not isinstance(value, dict):
         raise MalformedSchema('A schema is an object: start with {"type": "object"}.')
-    from core.structured.schema import check_schema  # 20 ms to import, and few chats have a schema
+    from core import check_schema  # 20 ms to import, and few chats have a schema
 
     schema = cast("dict[str, Any]", value)
     try:

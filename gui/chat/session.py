@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Signal
 
+from core import tokens_of_length, utf8_bytes
 from core.chat import (
     ChatRequest,
     ChatResult,
@@ -26,7 +27,6 @@ from core.chat import (
     UsageReported,
     Waiting,
 )
-from core.context.tokens import tokens_of_length, utf8_bytes
 from core.errors import LedgerUnavailable, SignalboxError, Unavailable
 from gui.chat.request_builder import LeftOut, build_request
 from gui.chat.storage.models import (

@@ -27,7 +27,7 @@ from gui.widgets.formatting import time_left
 from gui.widgets.marks import paint_focus_ring
 
 if TYPE_CHECKING:
-    from core.services.status import CoreStatus
+    from core import CoreStatus
 
 
 COLUMN_PX = 800

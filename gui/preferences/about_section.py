@@ -25,7 +25,7 @@ from gui.widgets.card import Card
 from gui.widgets.labels import ResultLine, Tone, label
 
 if TYPE_CHECKING:
-    from core.doctor.checks import Finding
+    from core import Finding
 
 
 WORDS = {"works": "", "missing": "not found", "broken": "doesn’t work", "not_set_up": "not set up"}

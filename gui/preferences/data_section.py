@@ -22,7 +22,7 @@ from gui.widgets.card import Card
 from gui.widgets.labels import ResultLine, label
 
 if TYPE_CHECKING:
-    from core.services.status import CoreStatus
+    from core import CoreStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

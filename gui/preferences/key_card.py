@@ -24,8 +24,7 @@ from gui.widgets.labels import ResultLine, label
 from gui.widgets.origin_tag import OriginTag
 
 if TYPE_CHECKING:
-    from core.keys import KeyName, KeyStatus
-    from core.providers.base import CheckResult
+    from core import CheckResult, KeyName, KeyStatus
     from gui.shell.bridge import Bridge
 
 Check = Callable[[str | None], Coroutine[Any, Any, "CheckResult"]]

@@ -17,8 +17,7 @@ from gui.widgets.card import Card
 from gui.widgets.labels import ORIGIN_PLACES, ResultLine, Tone
 
 if TYPE_CHECKING:
-    from core.keys import BackendStatus
-    from core.providers.base import CheckResult
+    from core import BackendStatus, CheckResult
 
 KEYS: tuple[KeyText, ...] = (
     KeyText(

@@ -21,8 +21,7 @@ from gui.widgets.labels import ResultLine, label
 from gui.widgets.marks import Lamp, LampState
 
 if TYPE_CHECKING:
-    from core.local.server import ServerState
-    from core.services.status import CoreStatus
+    from core import CoreStatus, ServerState
 
 LOG_LINES = 200
 LOG_PERIOD_MS = 1000

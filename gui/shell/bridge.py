@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from PySide6.QtCore import QObject, Signal
 
 if TYPE_CHECKING:
+    from core import CoreStatus, RouterCore
     from core.chat import StreamEvent
-    from core.router_core import CoreStatus, RouterCore
 
 T = TypeVar("T")
 P = ParamSpec("P")

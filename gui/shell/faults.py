@@ -18,7 +18,7 @@ from PySide6.QtCore import QObject, Qt, Signal
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QDialog, QDialogButtonBox, QLabel, QPlainTextEdit, QVBoxLayout, QWidget
 
-from core.telemetry.logs import redacted_traceback
+from core import redacted_traceback
 from gui.theme.theme import set_property
 
 log = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ from PySide6.QtCore import QByteArray, QPoint, QSize, Qt, QUrl, Signal
 from PySide6.QtGui import QCloseEvent, QDesktopServices, QKeySequence, QShortcut
 from PySide6.QtWidgets import QHBoxLayout, QMenu, QSplitter, QStackedWidget, QVBoxLayout, QWidget
 
+from core import log_path
 from core.errors import SignalboxError
-from core.telemetry.logs import log_path
 from gui.chat.failures.cards import paused_title
 from gui.chat.failures.plans import paused_sentence
 from gui.chat.page import ChatPage
@@ -26,9 +26,7 @@ from gui.widgets.painted_button import settle_after
 from gui.widgets.toast import ToastHost
 
 if TYPE_CHECKING:
-    from core.ledger.models import PausedConversation
-    from core.router_core import RouterCore
-    from core.services.status import CoreStatus, Problem
+    from core import CoreStatus, PausedConversation, Problem, RouterCore
     from gui.shell.bridge import Bridge
 
 MINIMUM_SIZE = (1024, 640)

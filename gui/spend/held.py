@@ -8,9 +8,8 @@ from typing import Any
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
+from core import LedgerRow, dollars_to_nano, format_cost
 from core.errors import InvalidRequest, SignalboxError
-from core.ledger.models import LedgerRow
-from core.pricing.money import dollars_to_nano, format_cost
 from gui.shell.tasks import Tasks
 from gui.theme.theme import set_property, theme
 from gui.widgets.fields import THOUSANDS

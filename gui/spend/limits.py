@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
+from core import LimitUsage, format_amount, format_limit
 from core.base.text import age
-from core.ledger.limits import LimitUsage
-from core.pricing.money import format_amount, format_limit
 from gui.theme.theme import theme
 from gui.widgets.budget_bar import BudgetSummary
 from gui.widgets.formatting import count
 from gui.widgets.labels import ResultLine, label
 
 if TYPE_CHECKING:
-    from core.ledger.models import ArmedLimit
-    from core.services.status import LedgerCheck
+    from core import ArmedLimit, LedgerCheck
 
 
 def limit_words(standing: LimitUsage, month: str) -> str:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QTimer, Signal
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QWidget
 
+from core import format_cost, saved_words
 from core.errors import SignalboxError
-from core.ledger.savings import saved_words
-from core.pricing.money import format_cost
 from gui.shell.tasks import Tasks
 from gui.spend.held import SHOWN_ROWS, HeldList
 from gui.spend.limits import LimitBars, checked_words
@@ -19,8 +18,7 @@ from gui.widgets.labels import ResultLine, label
 from gui.widgets.popover import Popover
 
 if TYPE_CHECKING:
-    from core.ledger.models import LedgerRow
-    from core.services.status import CoreStatus
+    from core import CoreStatus, LedgerRow
     from gui.shell.bridge import Bridge
 
 WIDTH_PX = 460

@@ -19,8 +19,7 @@ from gui.theme.theme import set_property, theme
 from gui.widgets.labels import ORIGIN_PLACES, ResultLine, Tone, label
 
 if TYPE_CHECKING:
-    from core.doctor.checks import Finding
-    from core.services.status import CoreStatus
+    from core import CoreStatus, Finding
     from gui.shell.bridge import Bridge
 
 

@@ -6,8 +6,7 @@ from PySide6.QtCore import QRectF, QSize
 from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
-from core.ledger.limits import Unit
-from core.pricing.money import format_amount, format_limit
+from core import Unit, format_amount, format_limit
 from gui.theme.theme import theme
 from gui.widgets.inline_row import InlineRun, narrow, paint_runs, row_width
 from gui.widgets.marks import paint_bar

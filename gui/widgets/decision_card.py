@@ -8,8 +8,8 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QWidget
 
+from core import format_cost
 from core.chat import ChatResult, RouteDecision, Side
-from core.pricing.money import format_cost
 from gui.theme.theme import set_property, theme
 from gui.widgets.decision_facts import (
     Fact,

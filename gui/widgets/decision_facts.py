@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
+from core import (
+    format_cost,
+    two_decimals,  # cut as in the reason, lest one score read as two
+)
 from core.chat import (
     CachePlan,
     CacheSwitchCost,
@@ -19,8 +23,6 @@ from core.chat import (
     Savings,
     Usage,
 )
-from core.pricing.money import format_cost
-from core.routing.policy import two_decimals  # cut as in the reason, lest one score read as two
 from gui.widgets.formatting import SIDE_WORDS, count, duration, side_word, speed
 
 FactTone = Literal["", "ok", "held", "danger"]

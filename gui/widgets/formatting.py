@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from core import format_cost
 from core.base.text import exact_duration, measured_duration, rough_duration
 from core.chat import ChatResult, Side, Usage
-from core.pricing.money import format_cost
 
 CostKind = Literal["settled", "estimate", "held", "unpriced", "cash", "loaded"]
 SIDE_WORDS: dict[Side, str] = {"local": "Local", "api": "API"}

@@ -6,7 +6,7 @@ from PySide6.QtCore import QRectF, QSize
 from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import QWidget
 
-from core.pricing.money import format_cost
+from core import format_cost
 from gui.theme.theme import theme
 from gui.widgets.formatting import NO_CHARGE, NO_CHARGE_WHY, CostKind
 from gui.widgets.inline_row import InlineRun, paint_runs, row_width

@@ -8,8 +8,8 @@ from PySide6.QtCore import QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QPainter, QPainterPath, QPaintEvent, QPen
 from PySide6.QtWidgets import QWidget
 
+from core import format_cost
 from core.chat import ChatResult, RouteDecision, Side
-from core.pricing.money import format_cost
 from gui.theme.theme import theme
 from gui.widgets.decision_facts import steps_summary
 from gui.widgets.formatting import (

@@ -6,8 +6,8 @@ from PySide6.QtCore import QEasingCurve, QRectF, QSize, QVariantAnimation
 from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
+from core import format_cost
 from core.chat import RouteDecision, Side
-from core.pricing.money import format_cost
 from gui.theme.theme import theme
 from gui.widgets.formatting import NO_CHARGE, NO_CHARGE_WHY, SIDE_ICONS, side_word
 from gui.widgets.inline_row import InlineRun, paint_runs, row_width, text_width

@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 from PySide6.QtCore import QPoint, QTimer, Signal
 from PySide6.QtWidgets import QLabel, QPlainTextEdit, QVBoxLayout, QWidget
 
+from core import PausedConversation, conversation_of
 from core.base.text import exact_duration
 from core.chat import ChatRequest
-from core.ledger.models import PausedConversation
-from core.routing.conversations import conversation_of
 from gui.chat.failures.plans import Action, Plan, paused_sentence
 from gui.chat.markdown.prose import code_font
 from gui.theme.theme import set_property, theme

@@ -28,7 +28,7 @@ from gui.theme.theme import theme
 from gui.widgets.toast import ToastHost
 
 if TYPE_CHECKING:
-    from core.services.status import CoreStatus
+    from core import CoreStatus
     from gui.shell.bridge import Bridge
 
 

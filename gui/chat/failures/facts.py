@@ -15,7 +15,7 @@ from gui.chat.request_builder import has_beginning, window_for
 from gui.chat.storage.models import StoredError
 
 if TYPE_CHECKING:
-    from core.router_core import RouterCore
+    from core import RouterCore
     from gui.shell.bridge import Bridge
 
 LOG_LINES = 4

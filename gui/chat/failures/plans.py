@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from core import format_amount, format_cost, format_limit
 from core.base.text import sentence
-from core.pricing.money import format_amount, format_cost, format_limit
 from gui.chat.storage.models import StoredError, StoredMessage
 
 if TYPE_CHECKING:
-    from core.services.status import CoreStatus
+    from core import CoreStatus
 
 
 Action = Literal[

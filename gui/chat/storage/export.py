@@ -8,9 +8,8 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
+from core import exact_dollars, format_cost, to_plain
 from core.base.files import write_whole
-from core.pricing.money import exact_dollars, format_cost
-from core.serialization import to_plain
 from gui.chat.storage.models import Conversation, StoredMessage, clean_text
 from gui.chat.storage.tree import MessageTree
 

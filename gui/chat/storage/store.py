@@ -18,9 +18,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from core import salvage_json, to_json
 from core.base.sqlite_file import transaction
 from core.chat import ChatResult, RouteDecision
-from core.serialization import salvage_json, to_json
 from gui.chat.storage.file import IN_MEMORY, StoreTrouble, open_file, trouble
 from gui.chat.storage.models import (
     Attachment,
