@@ -327,7 +327,8 @@ class IdempotencyStore:
 
     def _finish(self, file: sqlite3.Connection, place: Lease, result: ChatResult) -> bool:
         text = to_json(result)
-        if len(text) > self._max_bytes or not self.is_on:
+        size_bytes = len(text.encode())
+        if size_bytes > self._max_bytes or not self.is_on:
             self._owed.add(place.claim)
             self._give_back(file)
             return False
@@ -335,7 +336,7 @@ class IdempotencyStore:
             kept = file.execute(
                 "UPDATE answers SET answer = ?, size_bytes = ?, at_us = ?, claim = NULL, owner_host = NULL, "
                 "owner_pid = NULL, owner_started = NULL WHERE claim = ?",
-                (text, len(text), self._now_us(), place.claim),
+                (text, size_bytes, self._now_us(), place.claim),
             ).rowcount
             self._delete_old(file)
             self._delete_too_many(file)

@@ -199,6 +199,13 @@ async def test_the_oldest_go_first_when_they_are_too_large(home: Path, clock: Cl
     await kept.close()
 
 
+async def test_the_size_of_an_answer_is_that_of_its_bytes(home: Path) -> None:
+    kept = IdempotencyStore(home, lambda: DAY_S, max_bytes=50_000)
+    assert await kept.finish(await place(kept, "ascii"), answer("a" * 20_000))
+    assert not await kept.finish(await place(kept, "beyond"), answer("\u6a21" * 20_000))
+    await kept.close()
+
+
 async def test_an_answer_larger_than_all_that_may_be_kept_pushes_nobody_out(home: Path, clock: Clock) -> None:
     kept = IdempotencyStore(home, lambda: DAY_S, clock=clock, max_bytes=50_000)
     await keep(kept, "small")
