@@ -6,10 +6,10 @@ integer of nano-dollars (10^-9 USD); ``None`` means *not known* and never zero.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import uuid_utils
 
@@ -550,5 +550,35 @@ class Failed:
     partial: ChatResult | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The end of a request that its reader stopped: what had arrived, settled. ``None``: nothing was sent."""
+
+    result: ChatResult | None
+
+
 ProviderEvent = TextDelta | ToolCallDelta | OutputProgress | UsageReported | AnswerEnded
-StreamEvent = Waiting | Started | TextDelta | ToolCallDelta | UsageReported | Finished | Failed
+StreamEnd = Finished | Stopped | Failed
+StreamEvent = Waiting | Started | TextDelta | ToolCallDelta | UsageReported | StreamEnd
+"""What a request's stream yields. It ends in exactly one ``Finished``, ``Stopped`` or ``Failed``."""
+
+
+class EventStream(Protocol):
+    """The events of one request, as they are read. Everything here belongs to the core's loop."""
+
+    @property
+    def end(self) -> StreamEnd | None:
+        """The last event, also where nobody was left to read it; ``None`` while the request runs."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[StreamEvent]: ...
+
+    async def __anext__(self) -> StreamEvent: ...
+
+    def stop(self) -> None:
+        """End the request now. Its reader goes on reading, and gets ``Stopped`` with what had arrived."""
+        ...
+
+    async def aclose(self) -> None:
+        """End the request and return when its connection is closed and it is settled."""
+        ...

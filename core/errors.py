@@ -32,7 +32,7 @@ shows them.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from core.base.text import sentence
 
@@ -41,13 +41,15 @@ class SignalboxError(Exception):
     """Base of all. ``hint`` is one sentence that says what to do next (may be empty).
 
     ``correlation_id`` is the request's, once it has left the router. ``facts`` name the attributes that ``details``
-    has, a subclass's after its base's.
+    has, a subclass's after its base's. ``quote`` is the end of a sentence of the message that a server or a model has
+    worded: it may quote the request, so it is for the caller only.
     """
 
     kind = "error"
     http_status: ClassVar[int] = 500
     facts: ClassVar[tuple[str, ...]] = ()
     correlation_id: str | None = None
+    quote: str = ""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -57,6 +59,16 @@ class SignalboxError(Exception):
     def details(self) -> dict[str, Any]:
         """Return what is known besides kind, message and hint, by name; ``None`` is not known."""
         return {fact: getattr(self, fact) for fact in self.facts}
+
+    @property
+    def own_message(self) -> str:
+        """The message without ``quote``, as logs and the ledger keep it."""
+        return self.message.replace(self.quote, ".") if self.quote else self.message
+
+    def quoting(self, quote: str) -> Self:
+        """Return this error, whose message has ``quote`` (with the full stop after it) from somebody else."""
+        self.quote = quote
+        return self
 
     def __str__(self) -> str:
         # Servers end their messages as they like; two sentences must not run into each other.

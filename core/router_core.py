@@ -14,21 +14,22 @@ Requests that the core makes of its own accord: summaries of long conversations,
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
-import inspect
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+import weakref
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from core.chat import ChatRequest, ChatResult, Failed, Finished, RouteDecision, Side, StreamEvent
-from core.errors import ContentRefused, SignalboxError, Unavailable
+from core.chat import ChatRequest, ChatResult, Failed, Finished, RouteDecision, Side
+from core.errors import ContentRefused, Unavailable
 from core.local.manager import LocalServerManager
 from core.local.server import ServerState
 from core.local.vllm_metrics import LoadPoller
-from core.routing.request_run import within
+from core.routing.request_stream import RequestStream
 from core.routing.timeouts import Deadline
 from core.services.key_reader import KeyReader
 from core.services.ledger import LedgerService
@@ -163,7 +164,7 @@ class RouterCore:
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._unsubscribe_settings: Callable[[], None] = lambda: None
-        self._running: dict[AsyncGenerator[StreamEvent, None], asyncio.Task[Any] | None] = {}
+        self._running: weakref.WeakSet[RequestStream] = weakref.WeakSet()
         self._stopping = False
 
     # -- life -----------------------------------------------------------------------------------------------
@@ -208,17 +209,14 @@ class RouterCore:
         self._loop = None
 
     async def _end_requests(self) -> None:
-        """Stop every request that runs, and return when each is settled."""
-        me = asyncio.current_task()
-        ended: list[asyncio.Task[Any]] = []
-        for events, task in list(self._running.items()):
-            if not inspect.isasyncgen(events) or not events.ag_running:
-                await events.aclose()  # its reader is busy elsewhere; it finds the stream at its end
-            elif task is not None and task is not me:
-                task.cancel()
-                ended.append(task)
-        if ended:
-            await asyncio.wait(ended, timeout=STOP_TIMEOUT_S)
+        """Stop every request that runs, and return when each is settled; whoever reads one is told why."""
+        ends = [
+            stream.stop_and_settle(Unavailable("Signalbox is stopping.", hint="What had arrived is settled."))
+            for stream in list(self._running)
+        ]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await asyncio.gather(*ends)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -245,37 +243,24 @@ class RouterCore:
                     return event.result
                 if isinstance(event, Failed):
                     raise event.error
-        raise Unavailable("The request ended without an answer.", hint="Try again.")
+        raise Unavailable("The request was stopped.", hint="What had arrived is settled.")
 
-    async def stream(self, request: ChatRequest) -> AsyncGenerator[StreamEvent, None]:
-        """Run a request and yield its events; the last one is ``Finished`` or ``Failed``."""
+    def stream(self, request: ChatRequest) -> RequestStream:
+        """Return the events of ``request``, to be read on the core's loop; the last one says how it ended.
+
+        ``stop()`` ends it early: the reader goes on reading and gets ``Stopped``. Whatever else ends the reading
+        (``aclose()``, a cancelled task) closes the connection and settles what was used.
+        """
+
+        async def ready() -> None:
+            await self._ready(request)
+            if (stream := own()) is not None:
+                self._running.add(stream)
+
         deadline = Deadline.after(request, self.settings.current.request_deadline_s)
-        try:
-            await within(deadline, self._ready(request), "getting ready")
-        except SignalboxError as error:
-            error.correlation_id = request.correlation_id
-            yield Failed(error)
-            return
-        events = self._router.stream(request, deadline)
-        self._running[events] = asyncio.current_task()
-        ended = False
-        try:
-            async with aclosing(events):
-                async for event in events:
-                    if (
-                        isinstance(event, Finished)
-                        and event.result.side == "local"
-                        and not event.result.replayed
-                    ):
-                        self._local.learn_speed(event.result)
-                    ended = ended or isinstance(event, Finished | Failed)
-                    yield event
-            if not ended:
-                stopping = Unavailable("Signalbox is stopping.", hint="What had arrived is settled.")
-                stopping.correlation_id = request.correlation_id
-                yield Failed(stopping)
-        finally:
-            del self._running[events]
+        stream = self._router.stream(request, deadline, ready)
+        own = weakref.ref(stream)  # one that is dropped unread must not be kept by its own work
+        return stream
 
     async def decide(self, request: ChatRequest) -> RouteDecision:
         """Return where ``request`` would go now, without sending, holding or writing anything.

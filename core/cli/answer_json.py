@@ -11,8 +11,6 @@ from core.errors import BudgetExceeded
 from core.pricing.money import exact_dollars
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from core.chat import (
         CachePlan,
         CacheSwitchCost,
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
         Usage,
     )
     from core.errors import SignalboxError
-    from core.ledger.models import LedgerRow
 
 
 def decision_json(decision: RouteDecision) -> dict[str, Any]:
@@ -135,23 +132,14 @@ def failure_json(
     return {**found, "partial": None if partial is None else result_json(partial)}
 
 
-def stopped_json(attempts: Sequence[LedgerRow], correlation_id: str, text: str) -> dict[str, Any]:
-    """A request that was stopped: what had come, and what ``attempts``, its rows in the ledger, say it costs."""
-    unresolved = sum(row.counted_nanodollars for row in attempts if row.state == "unresolved")
-    partial = {
-        "text": text,
-        "correlation_id": correlation_id,
-        "side": attempts[-1].side if attempts else None,
-        "cost": exact_dollars(sum(row.cost_nanodollars or 0 for row in attempts)),
-        "usage_estimated": True,
-        "unresolved": exact_dollars(unresolved),
-    }
+def stopped_json(result: ChatResult | None, correlation_id: str) -> dict[str, Any]:
+    """A request that was stopped, with what had come of it and what that costs; ``None``: it was not sent."""
     return {
         "error": "stopped",
         "message": "Stopped before the answer was whole.",
-        "hint": "signalbox ask --continue asks for the rest." if text else "",
+        "hint": "signalbox ask --continue asks for the rest." if result is not None and result.text else "",
         "correlation_id": correlation_id,
-        "partial": partial,
+        "partial": None if result is None else result_json(result),
     }
 
 

@@ -21,6 +21,8 @@ from core.chat import (
     Finished,
     JsonSchemaFormat,
     Message,
+    Stopped,
+    StreamEnd,
     TextDelta,
     Waiting,
 )
@@ -31,8 +33,6 @@ from core.cli.terminal import UsageError, WaitLines, read_all
 from core.errors import InvalidRequest, SignalboxError
 
 if TYPE_CHECKING:
-    from core.ledger.models import LedgerRow
-    from core.router_core import RouterCore
     from core.services.status import Problem, ProblemKind
 
 TOLD: frozenset[ProblemKind] = frozenset({"alert", "recovered", "ledger_unsaved", "prices", "templates"})
@@ -119,22 +119,24 @@ async def ask(arguments: argparse.Namespace) -> int:
 
     request = await _request(arguments)
     printed = Printed(is_json=arguments.json, is_quiet=arguments.json or arguments.quiet)
-    ended: Finished | Failed | None = None
+    ended: StreamEnd | None = None
     async with RouterCore() as core:
+        events = core.stream(request)
         try:
-            async with aclosing(core.stream(request)) as events:
+            async with aclosing(events):
                 async for event in events:
                     match event:
                         case TextDelta(text=text):
                             printed.text(text)
                         case Waiting():
                             printed.waiting(event)
-                        case Finished() | Failed():
+                        case Finished() | Failed() | Stopped():
                             ended = event
                         case _:
                             pass
         except (asyncio.CancelledError, BrokenPipeError):
-            printed.stopped(await _attempts(core, request), request.correlation_id)
+            result = events.end.result if isinstance(events.end, Stopped | Finished) else None
+            printed.stopped(result, request.correlation_id)
             raise
         finally:
             printed.end_wait()
@@ -147,16 +149,8 @@ async def ask(arguments: argparse.Namespace) -> int:
         case Failed(error=error, partial=partial):
             printed.failure(error, partial, request.correlation_id, notices)
             raise error
-        case None:
+        case _:
             return 1
-
-
-async def _attempts(core: RouterCore, request: ChatRequest) -> list[LedgerRow]:
-    """Return what the ledger has of a request that was stopped; nothing where it can't be read."""
-    try:
-        return await core.ledger.attempts(request.correlation_id)
-    except SignalboxError:
-        return []
 
 
 class Printed:
@@ -167,12 +161,9 @@ class Printed:
         self._is_quiet = is_quiet
         self._ends_with_newline = True
         self._has_text = False
-        self._pieces: list[str] = []
         self._waits = WaitLines()
 
     def text(self, text: str) -> None:
-        if self._is_json:
-            self._pieces.append(text)
         if self._is_json or not text:
             return
         self._waits.end()
@@ -216,14 +207,14 @@ class Printed:
                 about.append(failure_footer(partial))
         self._about("\n".join(about), notices)
 
-    def stopped(self, attempts: Sequence[LedgerRow], correlation_id: str) -> None:
-        """Say what a request costs that nobody waits for any more."""
+    def stopped(self, result: ChatResult | None, correlation_id: str) -> None:
+        """Say what a request costs that nobody waits for any more; ``None``: it was not sent."""
         self._waits.end()
         with contextlib.suppress(OSError):  # whoever read the answer may be the one who left
             if self._is_json:
-                self._json(stopped_json(attempts, correlation_id, "".join(self._pieces)), ())
+                self._json(stopped_json(result, correlation_id), ())
             self._end_line()
-        self._about(stopped_line(attempts), ())
+        self._about(stopped_line(result), ())
 
     def _json(self, record: dict[str, Any], notices: Sequence[Problem]) -> None:
         record = {**record, "notices": [asdict(notice) for notice in notices]}

@@ -8,10 +8,7 @@ from core.base.text import measured_duration, rough_duration, sentence
 from core.pricing.money import format_cost
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from core.chat import ChatResult, StepKind, Waiting, WaitReason
-    from core.ledger.models import LedgerRow
     from core.services.status import Problem
 
 ENDS: dict[str, str] = {
@@ -80,21 +77,19 @@ def failure_footer(partial: ChatResult) -> str:
     return f"[{' · '.join(fact for fact in facts if fact)}]"
 
 
-def stopped_line(attempts: Sequence[LedgerRow]) -> str:
-    """Say what a stopped request costs; ``attempts`` are its rows in the ledger, none where it was not sent."""
-    if not attempts:
+def stopped_line(result: ChatResult | None) -> str:
+    """Say what a stopped request costs; ``None``: it was not sent."""
+    if result is None:
         return "[Stopped. Nothing was sent]"
-    cash = sum(row.cost_nanodollars or 0 for row in attempts)
-    unresolved = sum(row.counted_nanodollars for row in attempts if row.state == "unresolved")
-    facts = ["Stopped", SIDES[attempts[-1].side] if attempts[-1].side else ""]
+    cash, unresolved = result.cost_nanodollars, result.unresolved_nanodollars
+    facts = ["Stopped", SIDES[result.side]]
     if unresolved:
         facts.append(f"{format_cost(unresolved)} is counted until its true cost is known: signalbox holds")
     if cash or not unresolved:
         # What an API answer used before it was stopped is counted from what arrived: at most so much.
-        at_most = attempts[-1].status == "stopped" and attempts[-1].side == "api"
-        facts.append(format_cost(cash, estimate=at_most) if cash else "no charge")
-    facts.append(f"request {attempts[-1].correlation_id}")
-    return f"[{' · '.join(fact for fact in facts if fact)}]"
+        facts.append(format_cost(cash, estimate=result.usage_estimated) if cash else "no charge")
+    facts.append(f"request {result.correlation_id}")
+    return f"[{' · '.join(facts)}]"
 
 
 def notice_line(notice: Problem) -> str:

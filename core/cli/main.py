@@ -94,11 +94,14 @@ def _ended_as_by_ctrl_c() -> Generator[None]:
 
 
 def _say(error: BaseException, line: str, debug: bool) -> int:
-    from core.telemetry.logs import private, redacted_traceback
+    from core.telemetry.logs import redact, redacted_traceback
 
     if debug:
         sys.stderr.write(redacted_traceback(error))
-    sys.stderr.write(f"signalbox: {' '.join(private(line).split())}\n")
+    if isinstance(error, SignalboxError) and error.quote and not sys.stderr.isatty():
+        # What is no terminal is somebody's log: a server may have quoted the prompt. ``--json`` tells it all.
+        line = line.replace(error.quote, ".")
+    sys.stderr.write(f"signalbox: {' '.join(redact(line).split())}\n")
     return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILURE
 
 

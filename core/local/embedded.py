@@ -223,7 +223,8 @@ class EmbeddedServer:
                 # Whatever breaks one command, the next ones are carried out and the state says what happened.
                 log.exception("the embedded server's %s failed", command.verb)
                 await self._end_child()
-                self._fail(Reason(f"Signalbox itself failed to {command.verb} it: {error}", "Restart it."))
+                what = f"Signalbox itself failed to {command.verb} it ({type(error).__name__})"
+                self._fail(Reason(what, "Restart it."))
             finally:
                 if not command.done.done():
                     command.done.set_result(None)

@@ -162,10 +162,12 @@ def count_arguments(
         try:
             schema = adapt_schema(schema)
         except (ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
-            raise InvalidRequest(
-                f"Anthropic's SDK can't use the JSON schema: {error}.",
+            quote = f": {error}."
+            unusable = InvalidRequest(
+                f"Anthropic's SDK can't use the JSON schema{quote}",
                 hint="Give every part of it a type, or send it to Local. Nothing was sent.",
-            ) from error
+            )
+            raise unusable.quoting(quote) from error
         arguments["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
     return arguments
 

@@ -118,7 +118,10 @@ def provider_failure(error: BaseException, endpoint: Endpoint, *, begun: bool = 
     if isinstance(error, SignalboxError):
         return error
     if hasattr(error, "body") and not _is_connection_error(error):
-        return _from_reply(_read_reply(error, endpoint), endpoint)
+        reply = _read_reply(error, endpoint)
+        failure = _from_reply(reply, endpoint)
+        said = f": {_sentence(reply.message)}"
+        return failure.quoting(said) if said in failure.message else failure
     return _from_transport(error, endpoint, begun=begun)
 
 
@@ -253,10 +256,12 @@ def _from_reply(reply: _Reply, endpoint: Endpoint) -> SignalboxError:
     if status is not None and 400 <= status < 500 and status not in (408, 409, 421, 425, 499):
         return _invalid(reply, said, endpoint)
     if status is not None and 300 <= status < 400:
-        return Unavailable(
-            f"{endpoint.shown_url} redirects to {reply.headers.get('location', 'another address')}.",
+        where = f" to {reply.headers.get('location', 'another address')}."
+        redirected = Unavailable(
+            f"{endpoint.shown_url} redirects{where}",
             hint=f"Set {endpoint.url_setting} to the final address.",
         )
+        return redirected.quoting(where)
     number = "" if status is None else f" (HTTP {status})"
     return Unavailable(
         f"{endpoint.who} failed{number}{said}",

@@ -13,7 +13,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
-from core.chat import ChatRequest, RequestStep, RouteDecision, Side, Signals, Waiting
+from core.base.async_tools import finish
+from core.chat import ChatRequest, ChatResult, RequestStep, RouteDecision, Side, Signals, Waiting
 from core.errors import BudgetExceeded, QueueFull, SignalboxError, Unavailable
 from core.ledger.models import Admission, HoldRequest, NewRequest, Outcome
 from core.providers.base import InferenceProvider
@@ -23,10 +24,10 @@ from core.routing.idempotency import key_name
 from core.routing.local_queue import LocalQueue, Slot
 from core.routing.machine_time import CostMeter
 from core.routing.policy import Policy, RouterState, SideState, decide, room_needed
-from core.routing.preparation import PreparedRequest, RequestPreparer
+from core.routing.preparation import RequestPreparer
 from core.routing.quotas import QuotaSnapshot, alerts_of, limits_of, rates_of, read_standing, refusal_error
 from core.routing.rate_queue import RateLimitQueue
-from core.routing.request_run import Attempt, RequestRun, within
+from core.routing.request_run import Attempt, PreparedRequest, RequestRun, within
 from core.routing.waiting import OnWait
 
 if TYPE_CHECKING:
@@ -66,6 +67,10 @@ class Backend(Protocol):
 
     async def provider(self, model: str | None) -> InferenceProvider:
         """Return the provider for ``model``, the one that was decided and held for."""
+        ...
+
+    def learn_speed(self, result: ChatResult) -> None:
+        """Take note of how long a whole answer took, where estimates go by that."""
         ...
 
 
@@ -201,9 +206,9 @@ class AdmissionControl:
                 return
             except BudgetExceeded as error:
                 # Other requests took the money between the decision and the hold: decide on what is left now.
-                log.info("decided again: %s", error.message)
-            except SideClosed as error:
                 log.info("decided again: %s", error)
+            except SideClosed as error:
+                log.info("decided again: %s", str(error))
             except LineTooLong as error:
                 run.line_too_long = str(error)
             standing = await self.standing(project)
@@ -230,16 +235,18 @@ class AdmissionControl:
         request: ChatRequest | None,
         failed: Outcome,
         on_wait: OnWait,
+        on_late: Callable[[Attempt], None],
     ) -> Attempt:
         """Close the attempt that ended badly as ``failed`` and open the next one, both or neither.
 
-        ``request`` is what is sent instead of the one the caller gave, ``None`` for the same.
+        ``request`` is what is sent instead of the one the caller gave, ``None`` for the same. Cancelled while the
+        ledger writes it, this gives the attempt to ``on_late``: it is there, and has to be settled.
 
         Raises:
             SignalboxError: by kind; the earlier attempt is still open.
             LineTooLong: the local server's line is too long.
         """
-        return await self._passed(run, decision, on_wait, failed=failed, request=request)
+        return await self._passed(run, decision, on_wait, failed=failed, request=request, on_late=on_late)
 
     async def _passed(
         self,
@@ -249,6 +256,7 @@ class AdmissionControl:
         *,
         failed: Outcome | None = None,
         request: ChatRequest | None = None,
+        on_late: Callable[[Attempt], None] | None = None,
     ) -> Attempt:
         side = decision.side
         assert side is not None
@@ -268,7 +276,7 @@ class AdmissionControl:
             taken, slot = slot, None
             if side == "local" and taken is None:
                 taken = await self._place_now()
-            return await self._open(run, decision, failed, request, taken, has_waited=waited)
+            return await self._open(run, decision, failed, request, taken, on_late, has_waited=waited)
 
         while True:
             # Who waits for a place keeps nobody from the rates, and who waits for its turn keeps no place.
@@ -310,6 +318,7 @@ class AdmissionControl:
         failed: Outcome | None,
         request: ChatRequest | None,
         slot: Slot | None,
+        on_late: Callable[[Attempt], None] | None,
         *,
         has_waited: bool,
     ) -> Attempt:
@@ -318,31 +327,43 @@ class AdmissionControl:
         assert side is not None
         breaker = self._backends[side].breaker(decision.model)
         ticket: Ticket | None = None
+        attempt: Attempt | None = None
+
+        def opened(admitted: Admission) -> Attempt:
+            assert ticket is not None
+            run.alerts.extend(admitted.alerts)
+            return Attempt(
+                number=admitted.attempt,
+                decision=decision,
+                side=side,
+                request=sent,
+                breaker=breaker,
+                ticket=ticket,
+                hold_nanodollars=admitted.hold_nanodollars or 0,
+                hold_tokens=_tokens_held(decision),
+                slot=slot,
+                machine_time=self._machine.enter() if side == "local" else None,
+            )
+
+        def opened_late(admitted: Admission) -> None:
+            nonlocal attempt
+            attempt = opened(admitted)
+            if on_late is not None:
+                on_late(attempt)
+
         try:
             if has_waited and not breaker.allows:
                 raise SideClosed("it failed while this request waited")
             sent, decision = self._phrased(run, decision, request)
             ticket = breaker.begin()
-            admitted = await self._written(run, decision, failed)
+            return opened(await self._written(run, decision, failed, opened_late))
         except BaseException:  # raised again: whatever ended it, neither place nor ticket stays taken
-            if ticket is not None:
-                breaker.abandon(ticket)
-            if slot is not None:
-                slot.leave()
+            if attempt is None:
+                if ticket is not None:
+                    breaker.abandon(ticket)
+                if slot is not None:
+                    slot.leave()
             raise
-        run.alerts.extend(admitted.alerts)
-        return Attempt(
-            number=admitted.attempt,
-            decision=decision,
-            side=side,
-            request=sent,
-            breaker=breaker,
-            ticket=ticket,
-            hold_nanodollars=admitted.hold_nanodollars or 0,
-            hold_tokens=_tokens_held(decision),
-            slot=slot,
-            machine_time=self._machine.enter() if side == "local" else None,
-        )
 
     def _phrased(
         self, run: RequestRun, decision: RouteDecision, request: ChatRequest | None
@@ -353,7 +374,13 @@ class AdmissionControl:
             decision = dataclasses.replace(decision, template=template)
         return sent, decision
 
-    async def _written(self, run: RequestRun, decision: RouteDecision, failed: Outcome | None) -> Admission:
+    async def _written(
+        self,
+        run: RequestRun,
+        decision: RouteDecision,
+        failed: Outcome | None,
+        on_late: Callable[[Admission], None],
+    ) -> Admission:
         assert decision.side is not None
         assert decision.provider is not None
         settings, key = self._settings(), run.request.idempotency_key
@@ -387,10 +414,9 @@ class AdmissionControl:
         if failed is None:
             return await self._ledger().begin(record, hold, rates=rates)
         assert run.attempt is not None
-        # Being cancelled does not undo it: whoever stops this waits for its end, and settles what it opened.
+        # Being cancelled does not undo it: it comes to its end, and what it opened is settled.
         switch = self._ledger().switch_side(run.attempt.number, failed, record, hold, rates=rates)
-        run.switching = asyncio.ensure_future(switch)
-        return await asyncio.shield(run.switching)
+        return await finish(switch, on_late)
 
     async def _place(
         self, run: RequestRun, decision: RouteDecision, on_wait: OnWait, waited_s: float = 0.0
@@ -465,7 +491,7 @@ class AdmissionControl:
                 sent, _ = self._preparer.phrased(run.prepared.request, decision)
                 counted = await provider.count_tokens(sent)
         except (SignalboxError, TimeoutError) as error:
-            log.info("no count of the local server (%r), the estimate stands", error)
+            log.info("no count of the local server (%s), the estimate stands", error)
             return signals
         return dataclasses.replace(signals, input_tokens=counted)
 
@@ -490,7 +516,7 @@ class AdmissionControl:
                 counted = await provider.count_tokens(dataclasses.replace(sent, model=wanted.model))
                 return with_counted_input(signals, counted)
         except (SignalboxError, TimeoutError) as error:
-            log.info("no exact count (%r), the bound stands", error)
+            log.info("no exact count (%s), the bound stands", error)
             return signals
 
 

@@ -157,6 +157,9 @@ class ApiBackend:
                 hint="Correct it, or leave it empty for Anthropic's own address.",
             )
 
+    def learn_speed(self, result: ChatResult) -> None:
+        """Nothing is estimated from it."""
+
     async def close(self) -> None:
         for provider in [*self._providers.values(), *self._discarded]:
             await provider.close()

@@ -503,7 +503,7 @@ class IdempotencyGuard:
                 )
             )
         except SignalboxError as trouble:
-            log.warning("the replay could not be recorded: %s", trouble.message)
+            log.warning("the replay could not be recorded: %s", trouble)
         return result
 
 

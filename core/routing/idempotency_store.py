@@ -26,10 +26,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from core.base import sqlite_file
+from core.base.async_tools import finish
 from core.chat import ChatResult
 from core.errors import DuplicateRequest
 from core.ledger.process_identity import ProcessIdentity, current_process, is_alive
-from core.routing.waiting import finish
 from core.serialization import from_json, to_json
 
 if TYPE_CHECKING:
@@ -138,23 +138,18 @@ class IdempotencyStore:
             DuplicateRequest: a different request has it, or its answer can't be read by this version.
             KeepingFailed: the file can't be used.
         """
-        claiming = asyncio.ensure_future(
-            self._in_thread(lambda file: self._claim(file, key, fingerprint, correlation_id))
-        )
-        try:
-            return await asyncio.shield(claiming)
-        except asyncio.CancelledError:
-            await finish(claiming)
-            if not claiming.cancelled() and claiming.exception() is None:
-                found = claiming.result()
-                if isinstance(found, Lease):
-                    await self.release(found)
-            raise
+
+        async def give_back(found: Found) -> None:
+            if isinstance(found, Lease):
+                await self.release(found)
+
+        claiming = self._in_thread(lambda file: self._claim(file, key, fingerprint, correlation_id))
+        return await finish(claiming, on_late=give_back)
 
     async def finish(self, place: Lease, result: ChatResult) -> bool:
         """Keep ``result`` for those who come; say whether it was kept. It is whole even if this is cancelled."""
         try:
-            return await self._surely(lambda file: self._finish(file, place, result))
+            return await finish(self._in_thread(lambda file: self._finish(file, place, result)))
         except KeepingFailed:
             return False
 
@@ -162,14 +157,14 @@ class IdempotencyStore:
         """Give ``place`` back without an answer, even if this is cancelled. After ``finish`` it changes nothing."""
         self._owed.add(place.claim)
         with contextlib.suppress(KeepingFailed):  # it stays owed, and is known as a problem
-            await self._surely(lambda _: None)
+            await finish(self._in_thread(lambda _: None))
 
     async def tend(self) -> None:
         """Delete what is too old, or everything where nothing is to be kept, and give the room back to the disk."""
         if not self.path.exists():
             return
         with contextlib.suppress(KeepingFailed):
-            await self._surely(self._tend)
+            await finish(self._in_thread(self._tend))
 
     async def tend_if_due(self) -> None:
         """Tend the file the first time, each hour, when less or more is to be kept, and while it owes something."""
@@ -194,17 +189,6 @@ class IdempotencyStore:
             await self.tend()
         await asyncio.to_thread(close)
 
-    async def _surely(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run ``work`` to its end, although whoever waits for it may be leaving."""
-        working = asyncio.ensure_future(self._in_thread(work))
-        try:
-            return await asyncio.shield(working)
-        except asyncio.CancelledError:
-            await finish(working)
-            if not working.cancelled():
-                working.exception()  # told as a problem already
-            raise
-
     async def _in_thread(self, work: Callable[[sqlite3.Connection], T]) -> T:
         return await asyncio.to_thread(self._run, work)
 
@@ -219,7 +203,7 @@ class IdempotencyStore:
                 self._give_back(file)
                 done = work(file)
             except (sqlite3.Error, OSError) as error:
-                self._failed(str(error))
+                self._failed(error)
                 raise KeepingFailed(str(error)) from error
             except KeepingFailed as error:
                 self._failed(str(error))
@@ -238,10 +222,10 @@ class IdempotencyStore:
         self._inode = _inode(self.path)
         return self._connection
 
-    def _failed(self, why: str) -> None:
-        if self.problem != why:
-            log.warning("answers can't be kept in %s: %s", FILE_NAME, why)
-        self.problem = why
+    def _failed(self, error: Exception | str) -> None:
+        if self.problem != str(error):
+            log.warning("answers can't be kept in %s: %s", FILE_NAME, error)
+        self.problem = str(error)
 
     def _open(self) -> sqlite3.Connection:
         import sqlite3

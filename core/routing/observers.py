@@ -9,29 +9,17 @@ from core.chat import ChatResult
 from core.errors import SignalboxError
 from core.ledger.models import Outcome
 from core.pricing.money import format_cost
-from core.routing.request_run import Attempt, RequestRun
+from core.routing.request_run import Attempt, RequestObservation, RequestRun
+from core.telemetry.logs import printable
 from core.telemetry.records import RequestRecord, RequestStatus
 
 if TYPE_CHECKING:
     from core.routing.output_check import OutputChecker
     from core.telemetry.metrics import Metrics
-    from core.telemetry.traces import AttemptTrace, RequestTrace, Tracer
+    from core.telemetry.traces import Tracer
 
 
 log = logging.getLogger(__name__)
-
-
-class RequestObservation:
-    """What watches one request: its span, the span of the attempt that runs, and the header that names it."""
-
-    def __init__(self, trace: RequestTrace) -> None:
-        self.trace = trace
-        self.attempt: AttemptTrace | None = None
-        self.attempts = 0
-
-    @property
-    def traceparent(self) -> str | None:
-        return self.attempt.traceparent if self.attempt is not None else None
 
 
 class RequestObservers:
@@ -85,7 +73,8 @@ class RequestObservers:
 
 def _log_line(record: RequestRecord) -> str:
     """Say in one line where a request went and what became of it: ``done: anthropic claude-… (complex), …``."""
-    said = [f"{record.provider or 'not sent'} {record.served_model or record.model or ''}".rstrip()]
+    model = printable(record.served_model or record.model or "")
+    said = [f"{record.provider or 'not sent'} {model}".rstrip()]
     if record.rule is not None:
         said[0] += f" ({record.rule})"
     if record.replayed:

@@ -4,32 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from core.chat import ChatRequest, ScoreEntry, ScoreKind
-from core.routing.request_run import Attempt, RequestRun
+from core.routing.request_run import Attempt, OutputCheck, RequestRun
 
 if TYPE_CHECKING:
     from core.structured.scoreboard import Scoreboard
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutputCheck:
-    """``text`` is the answer's, after safe repairs. ``problems`` say where it breaks the schema.
-
-    ``asking_again`` is the request that shows the model its mistake, ``None`` where asking again can't help.
-    ``accepted``: the caller gets it as it is; that may be so although it is not ``valid``, when the caller has seen
-    its text already.
-    """
-
-    valid: bool
-    accepted: bool
-    text: str
-    repaired: tuple[str, ...] = ()
-    problems: tuple[str, ...] = ()
-    asking_again: ChatRequest | None = None
-    hint: str = ""
 
 
 class OutputChecker:

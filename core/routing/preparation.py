@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,39 +35,14 @@ from core.routing.conversations import (
     prefix_hashes,
     system_hash,
 )
+from core.routing.request_run import PreparedRequest, RequestRun
 
 if TYPE_CHECKING:
     from core.pricing.prices import PriceTable
     from core.routing.machine_time import CostMeter
-    from core.routing.request_run import RequestRun
     from core.settings import Settings
 
 _A_MILLION = 1_000_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PreparedRequest:
-    """A request as it will be sent, but for its phrasing, with what was found out on the way.
-
-    ``added_bytes`` bounds what any side's template adds. ``last`` is where the conversation's last answer came
-    from, ``switching_cost`` what leaving that side would throw away.
-    """
-
-    request: ChatRequest
-    conversation: str
-    added_bytes: int = 0
-    last: LastAnswer | None = None
-    switching_cost: CacheSwitchCost | None = None
-    cache: CachePlan | None = None
-    economy: ContextEconomy | None = None
-
-    def without_marks(self) -> PreparedRequest:
-        """Return it without cache marks: its worst case is lower."""
-        cache = self.cache
-        if cache is not None:
-            cache = dataclasses.replace(cache, marks=None, reason="near a limit, writing a cache is too dear")
-        request = dataclasses.replace(self.request, cache_marks=None)
-        return dataclasses.replace(self, request=request, cache=cache)
 
 
 class RequestPreparer:

@@ -21,10 +21,8 @@ from typing import TYPE_CHECKING
 
 from core.chat import ChatRequest, RouteDecision, Side, StepKind
 from core.errors import LedgerUnavailable, Overloaded, RateLimited, SignalboxError, TransientFailure
-from core.routing.output_check import OutputCheck
 from core.routing.policy import NAMES
-from core.routing.request_run import Attempt, RequestRun
-from core.telemetry.logs import private
+from core.routing.request_run import Attempt, OutputCheck, RequestRun
 
 if TYPE_CHECKING:
     from core.routing.admission import AdmissionControl
@@ -117,7 +115,7 @@ class RecoveryPlanner:
         return NextAttempt(
             kind="retried",
             decision=failed.decision,
-            detail=f"{NAMES[failed.side]} {_what(failure)}: {private(failure.message).rstrip('.')}",
+            detail=f"{NAMES[failed.side]} {_what(failure)}: {failure.own_message.rstrip('.')}",
             wait_s=wait_s,
         )
 
@@ -142,14 +140,14 @@ class RecoveryPlanner:
         try:
             standing = await self._admission.standing(run.request.project)
         except LedgerUnavailable as trouble:
-            log.warning("no fallback, %s", trouble.message)
+            log.warning("no fallback, %s", trouble)
             return None
         second = self._admission.decide(run.prepared, signals, standing)
         if second.refusal == "budget":
             signals, second = await self._admission.decided_near_limit(run, signals, standing)
         if second.side is None:
             return None
-        message = private(failure.message).rstrip(".")  # it is kept in the ledger, and a server may quote
+        message = failure.own_message.rstrip(".")  # it is kept in the ledger
         second = dataclasses.replace(
             second,
             signals=dataclasses.replace(signals, force=failed.decision.signals.force),
@@ -173,7 +171,7 @@ class RecoveryPlanner:
         try:
             standing = await self._admission.standing(run.request.project)
         except LedgerUnavailable as trouble:
-            log.warning("not asked again, %s", trouble.message)
+            log.warning("not asked again, %s", trouble)
             return None
         anew = self._admission.decide(longer, dataclasses.replace(signals, force=failed.side), standing)
         if anew.side is None:
@@ -186,7 +184,7 @@ class RecoveryPlanner:
                 api_estimate=anew.api_estimate,
                 local_estimate=anew.local_estimate,
             ),
-            detail=f"Asked {NAMES[failed.side]} again: {private(check_result.problems[0])}",
+            detail=f"Asked {NAMES[failed.side]} again: {check_result.problems[0]}",
             request=check_result.asking_again,
         )
 

@@ -1,17 +1,21 @@
-"""What one request carries on its way: its attempts, what has arrived, the steps taken and what they cost."""
+"""What one request carries on its way: its preparation, its attempts, what has arrived, and what it cost."""
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from core.chat import (
+    CachePlan,
+    CacheSwitchCost,
     ChatRequest,
     ChatResult,
+    ContextEconomy,
     ProviderEvent,
     RequestStep,
     RouteDecision,
@@ -23,18 +27,16 @@ from core.chat import (
 )
 from core.providers import AnswerCollector
 from core.routing.circuit_breaker import Breaker, Ticket
+from core.routing.request_stream import StopSwitch
 from core.routing.timeouts import Deadline
 
 if TYPE_CHECKING:
     from core.errors import SignalboxError
     from core.ledger.limits import BudgetAlert
-    from core.ledger.models import Admission
-    from core.routing.idempotency import Claim
+    from core.routing.conversations import LastAnswer
     from core.routing.local_queue import Slot
     from core.routing.machine_time import MachineTime
-    from core.routing.observers import RequestObservation
-    from core.routing.output_check import OutputCheck
-    from core.routing.preparation import PreparedRequest
+    from core.telemetry.traces import AttemptTrace, RequestTrace
 
 
 T = TypeVar("T")
@@ -104,6 +106,77 @@ class ResponseBuffer(AnswerCollector):
         super().add(event)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedRequest:
+    """A request as it will be sent, but for its phrasing, with what was found out on the way.
+
+    ``added_bytes`` bounds what any side's template adds. ``last`` is where the conversation's last answer came
+    from, ``switching_cost`` what leaving that side would throw away.
+    """
+
+    request: ChatRequest
+    conversation: str
+    added_bytes: int = 0
+    last: LastAnswer | None = None
+    switching_cost: CacheSwitchCost | None = None
+    cache: CachePlan | None = None
+    economy: ContextEconomy | None = None
+
+    def without_marks(self) -> PreparedRequest:
+        """Return it without cache marks: its worst case is lower."""
+        cache = self.cache
+        if cache is not None:
+            cache = dataclasses.replace(cache, marks=None, reason="near a limit, writing a cache is too dear")
+        request = dataclasses.replace(self.request, cache_marks=None)
+        return dataclasses.replace(self, request=request, cache=cache)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputCheck:
+    """``text`` is the answer's, after safe repairs. ``problems`` say where it breaks the schema.
+
+    ``asking_again`` is the request that shows the model its mistake, ``None`` where asking again can't help.
+    ``accepted``: the caller gets it as it is; that may be so although it is not ``valid``, when the caller has seen
+    its text already.
+    """
+
+    valid: bool
+    accepted: bool
+    text: str
+    repaired: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    asking_again: ChatRequest | None = None
+    hint: str = ""
+
+
+class RequestObservation:
+    """What watches one request: its span, the span of the attempt that runs, and the header that names it."""
+
+    def __init__(self, trace: RequestTrace) -> None:
+        self.trace = trace
+        self.attempt: AttemptTrace | None = None
+        self.attempts = 0
+
+    @property
+    def traceparent(self) -> str | None:
+        return self.attempt.traceparent if self.attempt is not None else None
+
+
+class KeyClaim(Protocol):
+    """A request's hold on its idempotency key; ``core.routing.idempotency.Claim`` is the real one."""
+
+    answer: ChatResult | None
+    waited_s: float
+
+    async def keep(self, result: ChatResult) -> None: ...
+
+    def finish(self, result: ChatResult) -> None: ...
+
+    async def fail(self, error: SignalboxError) -> None: ...
+
+    async def release(self) -> None: ...
+
+
 @dataclass(slots=True)
 class Attempt:
     """A request on one side: its row in the ledger, ``number`` of its request, is open until it is settled.
@@ -147,7 +220,6 @@ class RequestRun:
     deadline: Deadline
     conversation: str = ""
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    arrived: float = field(default_factory=time.perf_counter)
     prepared: PreparedRequest | None = None
     attempt: Attempt | None = None
     steps: list[RequestStep] = field(default_factory=list[RequestStep])
@@ -164,14 +236,12 @@ class RequestRun:
     wait_reasons: set[str] = field(default_factory=set[str])
     watch: RequestObservation | None = None
     told: bool = False
-    switching: asyncio.Future[Admission] | None = None
-    """The ledger's own write of the next attempt; it is never half done."""
-
-    result: ChatResult | None = None
-    """The whole answer, once it is settled."""
+    stop: StopSwitch = field(default_factory=StopSwitch)
+    replay: ChatResult | None = None
+    """The answer of an earlier request with the same key, given again."""
 
     earlier_usage: Usage | None = None
-    repeat: Claim | None = None
+    repeat: KeyClaim | None = None
     """Its hold on its idempotency key, where it has one."""
 
     @property

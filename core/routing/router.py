@@ -14,15 +14,19 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, cast
 
+from core.base.async_tools import finish, with_progress
 from core.chat import (
     ChatRequest,
     ChatResult,
     Failed,
     Finished,
+    ProviderEvent,
     RequestStep,
     RouteDecision,
     Side,
     Started,
+    Stopped,
+    StreamEnd,
     StreamEvent,
     TextDelta,
     ToolCallDelta,
@@ -41,17 +45,18 @@ from core.routing.admission import AdmissionControl, Backend, LineTooLong
 from core.routing.idempotency import IdempotencyGuard, ResponseCache
 from core.routing.idempotency_store import IdempotencyStore
 from core.routing.observers import RequestObservers
-from core.routing.output_check import OutputCheck, OutputChecker
+from core.routing.output_check import OutputChecker
 from core.routing.policy import NAMES
 from core.routing.preparation import RequestPreparer
 from core.routing.quotas import QuotaSnapshot, alerts_of, limits_of
 from core.routing.recovery import NextAttempt, RecoveryPlanner
-from core.routing.request_run import Attempt, RequestRun, within
+from core.routing.request_run import Attempt, OutputCheck, RequestRun, within
+from core.routing.request_stream import RequestStream, StopRequested
 from core.routing.settlement import Settlement
 from core.routing.timeouts import Deadline, watched
 from core.routing.validation import validated
-from core.routing.waiting import OnWait, finish, with_progress
-from core.telemetry.logs import in_request, private, with_traceparent
+from core.routing.waiting import OnWait
+from core.telemetry.logs import request_context
 
 if TYPE_CHECKING:
     from core.ledger.ledger import Ledger
@@ -110,58 +115,139 @@ class Router:
         prepared = self._preparer.shape(validated(request), preview=True)
         return self._admission.decide(prepared, self._admission.signals(prepared), standing)
 
-    async def stream(
-        self, request: ChatRequest, deadline: Deadline | None = None
-    ) -> AsyncGenerator[StreamEvent, None]:
-        """Run ``request`` and yield its events; ends in exactly one ``Finished`` or ``Failed``.
+    def stream(
+        self,
+        request: ChatRequest,
+        deadline: Deadline | None = None,
+        ready: Callable[[], Awaitable[None]] | None = None,
+    ) -> RequestStream:
+        """Return the events of ``request``, which runs as they are read.
 
-        ``deadline`` is the request's own, where it began to count before this.
-
-        Closing the generator closes the upstream connection and settles what was used.
+        ``deadline`` is the request's own, where it began to count before this. ``ready`` is awaited first.
         """
         run = RequestRun(request, deadline or Deadline.after(request, self._settings().request_deadline_s))
-        events = self._events_of(run)
-        try:
-            async with aclosing(in_request(request, events)) as told:
-                async for event in told:
-                    yield event
-        finally:
-            if run.alerts:
-                self._on_alerts(run.alerts)
-            self._on_change()
+        return RequestStream(
+            self._events(run, ready),
+            run.stop,
+            run.correlation_id,
+            lambda: run.watch and run.watch.traceparent,
+        )
 
-    async def _events_of(self, run: RequestRun) -> AsyncGenerator[StreamEvent, None]:
-        self._observers.began(run)
+    async def _events(
+        self, run: RequestRun, ready: Callable[[], Awaitable[None]] | None
+    ) -> AsyncGenerator[StreamEvent, None]:
+        """Run the request. However it ends, it is settled once, and where somebody reads on, one end follows."""
+        cause: BaseException | None = None
         try:
-            validated(run.request)
+            await self._begin(run, ready)
             if run.request.idempotency_key is not None:
-                async with aclosing(with_progress(lambda on_wait: self._repeats.look(run, on_wait))) as waits:
+                async with aclosing(_waits(lambda on_wait: self._repeats.look(run, on_wait))) as waits:
                     async for waiting in waits:
                         yield waiting
-            repeated = run.repeat is not None and run.repeat.answer is not None
-            async with aclosing(self._repeated(run) if repeated else self._attempts(run)) as events:
-                async for event in events:
-                    if run.repeat is not None and isinstance(event, Finished):
-                        run.repeat.finish(event.result)
+            if run.repeat is not None and run.repeat.answer is not None:
+                # The first request's answer for a second one with the same key; nothing is sent or paid.
+                run.replay = await self._repeats.replayed(run)
+                yield Started(run.replay.decision, run.correlation_id)
+                for event in _as_events(run.replay):
                     yield event
-        except SignalboxError as error:
-            if run.attempt is None and not isinstance(error, LedgerUnavailable):
-                await self._refused(run, error.kind)
-            yield await self._failed(run, error)
-        except Exception as fault:
-            # The last line of defence: whatever breaks, the reader gets a typed end and the hold has been settled.
-            log.exception("a fault in Signalbox itself")
-            error = SignalboxError(
-                f"Something went wrong in Signalbox itself ({type(fault).__name__}).",
-                hint="What had arrived is kept. Try again; the log has the details.",
-            )
-            yield await self._failed(run, error)
-        finally:
-            if run.repeat is not None:
-                if run.result is not None:
-                    # Paid for, though its reader has gone: the key has its answer.
-                    run.repeat.finish(run.result)
-                await run.repeat.release()
+            else:
+                run.prepared = self._preparer.shape(run.request)
+                run.conversation = run.prepared.conversation
+                async with aclosing(_waits(lambda on_wait: self._admitted(run, on_wait))) as waits:
+                    async for waiting in waits:
+                        yield waiting
+                while (attempt := run.attempt) is not None:
+                    async with aclosing(self._attempt_events(run, attempt)) as events:
+                        async for event in events:
+                            yield event
+                    if attempt.failure is None:
+                        break
+                    if attempt.shown or run.deadline.passed:
+                        raise attempt.failure
+                    async with aclosing(self._next_attempt(run, attempt, attempt.failure)) as waits:
+                        async for waiting in waits:
+                            yield waiting
+                    if run.attempt is attempt:
+                        raise attempt.failure
+        except BaseException as error:  # noqa: BLE001  also the reader's leaving: the hold must not outlive it
+            cause = error
+        yield await self._last_event(run, cause)
+
+    async def _begin(self, run: RequestRun, ready: Callable[[], Awaitable[None]] | None) -> None:
+        if run.stop.requested:
+            raise StopRequested
+        if ready is not None:
+            await within(run.deadline, ready(), "getting ready")
+        self._observers.began(run)
+        validated(run.request)
+
+    async def _last_event(self, run: RequestRun, cause: BaseException | None) -> StreamEnd:
+        """Settle the request and return its last event; raise ``cause`` again where nobody is left to read that."""
+        is_closed = isinstance(cause, GeneratorExit)
+        end: StreamEnd | None
+        try:
+            end = await finish(self._ended(run, cause))
+        except asyncio.CancelledError as error:
+            cause, end = error, run.stop.end  # its reader is leaving, or has stopped it, just now
+        is_read = not is_closed and (cause is None or isinstance(cause, Exception) or run.stop.take(cause))
+        if end is not None and is_read:
+            return end
+        assert cause is not None
+        raise cause
+
+    async def _ended(self, run: RequestRun, cause: BaseException | None) -> StreamEnd:
+        """Settle the request and return its last event. ``cause`` is what ended it, ``None`` its own end."""
+        with request_context(run.correlation_id):
+            try:
+                end = await self._end_of(run, cause)
+            except Exception as fault:
+                # The last line of defence: whatever breaks, the reader gets a typed end.
+                log.exception("a fault in Signalbox itself")
+                end = Failed(_fault(run, fault), run.partial)
+            finally:
+                if run.repeat is not None:
+                    await run.repeat.release()
+                if run.alerts:
+                    self._on_alerts(run.alerts)
+                self._on_change()
+            return run.stop.finish(end)
+
+    async def _end_of(self, run: RequestRun, cause: BaseException | None) -> StreamEnd:
+        if cause is None:
+            return await self._finished(run)
+        if isinstance(cause, SignalboxError):
+            if run.attempt is not None:
+                run.partial = await self._settle(run, run.attempt, "failed", cause)
+            elif not isinstance(cause, LedgerUnavailable):
+                await self._refused(run, cause.kind)
+            return await self._failed(run, cause)
+        if run.attempt is not None:
+            run.partial = await self._settle(run, run.attempt, "stopped", run.attempt.failure)
+        elif not isinstance(cause, Exception):
+            await self._refused(run, "stopped")
+        if isinstance(cause, Exception):
+            log.error("a fault in Signalbox itself", exc_info=cause)
+            return await self._failed(run, _fault(run, cause))
+        self._preparer.ended(run, run.partial, answered=False)
+        self._observers.ended(run, "stopped", run.partial)
+        if run.stop.reason is not None:
+            run.stop.reason.correlation_id = run.correlation_id
+            return Failed(run.stop.reason, run.partial)
+        return Stopped(run.partial)
+
+    async def _finished(self, run: RequestRun) -> Finished:
+        if run.replay is not None:
+            self._observers.ended(run, "done", run.replay)
+            return Finished(run.replay)
+        attempt = run.attempt
+        assert attempt is not None
+        result = await self._settle(run, attempt, "done")
+        self._preparer.ended(run, result, answered=True)
+        self._observers.ended(run, "done", result)
+        self._backends[attempt.side].learn_speed(result)
+        if run.repeat is not None:
+            run.repeat.finish(result)
+        return Finished(result)
 
     async def _failed(self, run: RequestRun, error: SignalboxError) -> Failed:
         error.correlation_id = run.correlation_id
@@ -170,15 +256,6 @@ class Router:
         self._preparer.ended(run, run.partial, answered=False)
         self._observers.ended(run, "refused" if run.attempt is None else "failed", run.partial, error)
         return Failed(error, run.partial)
-
-    async def _repeated(self, run: RequestRun) -> AsyncGenerator[StreamEvent, None]:
-        """Give the first request's answer to a second one with the same key; nothing is sent or paid."""
-        result = await self._repeats.replayed(run)
-        yield Started(result.decision, run.correlation_id)
-        for event in _as_events(result):
-            yield event
-        self._observers.ended(run, "done", result)
-        yield Finished(result)
 
     async def _refused(self, run: RequestRun, kind: str) -> None:
         """Keep a row of a request that was never sent. A request that is no request (no message) has none."""
@@ -196,72 +273,17 @@ class Router:
                 )
             )
         except SignalboxError as trouble:
-            log.warning("the refusal could not be recorded: %s", trouble.message)
+            log.warning("the refusal could not be recorded: %s", trouble)
 
     # -- attempts -------------------------------------------------------------------------------------------
-
-    async def _attempts(self, run: RequestRun) -> AsyncGenerator[StreamEvent, None]:
-        try:
-            run.prepared = self._preparer.shape(run.request)
-            run.conversation = run.prepared.conversation
-            async with aclosing(with_progress(lambda on_wait: self._admitted(run, on_wait))) as waits:
-                async for waiting in waits:
-                    yield waiting
-            while True:
-                attempt = run.attempt
-                assert attempt is not None
-                async with aclosing(self._attempt_events(run, attempt)) as events:
-                    async for event in events:
-                        yield event
-                if attempt.failure is None:
-                    break
-                if attempt.shown or run.deadline.passed:
-                    raise attempt.failure
-                async with aclosing(self._next_attempt(run, attempt, attempt.failure)) as waits:
-                    async for waiting in waits:
-                        yield waiting
-                if run.attempt is attempt:
-                    raise attempt.failure
-            result = run.result = await self._done(run, attempt)
-        except SignalboxError as error:
-            if run.attempt is not None:
-                run.partial = await self._settle(run, run.attempt, "failed", error)
-            raise
-        except BaseException:
-            # Stopped, closed by whoever read the events, or a fault of ours: the hold must not outlive it.
-            if run.result is None:
-                stopping = asyncio.ensure_future(self._stopped(run))
-                await finish(stopping)
-            self._preparer.ended(run, run.result or run.partial, answered=run.result is not None)
-            self._observers.ended(run, "done" if run.result else "stopped", run.result or run.partial)
-            raise
-        self._preparer.ended(run, result, answered=True)
-        self._observers.ended(run, "done", result)
-        yield Finished(result)
 
     async def _admitted(self, run: RequestRun, on_wait: OnWait) -> None:
         await within(run.deadline, self._admission.admit(run, on_wait), "waiting to be sent")
 
-    async def _done(self, run: RequestRun, attempt: Attempt) -> ChatResult:
-        """Settle a whole answer, although its reader may be leaving just now."""
-        settlement = asyncio.ensure_future(self._settle(run, attempt, "done"))
-        try:
-            return await asyncio.shield(settlement)
-        except asyncio.CancelledError:
-            await finish(settlement)
-            if not settlement.cancelled() and settlement.exception() is None:
-                run.result = settlement.result()
-            raise
-
-    async def _stopped(self, run: RequestRun) -> None:
-        if run.attempt is not None:
-            failure = run.attempt.failure
-            run.partial = await self._settle(run, run.attempt, "stopped", failure)
-        else:
-            await self._refused(run, "stopped")
-
     async def _attempt_events(self, run: RequestRun, attempt: Attempt) -> AsyncGenerator[StreamEvent, None]:
         """Run one attempt; ``attempt.failure`` says whether another may follow.
+
+        What has to be checked first is kept back: the text of an answer with a schema, and tool calls.
 
         Raises:
             SignalboxError: no other attempt may follow.
@@ -269,11 +291,21 @@ class Router:
         self._observers.attempt_began(run, attempt)
         self._on_change()
         yield Started(attempt.decision, run.correlation_id, attempt.hold_nanodollars)
+        answer, shown = attempt.answer, _shown_kinds(attempt.request)
         try:
-            async with aclosing(self._provider_events(run, attempt)) as events:
-                async for event in events:
-                    attempt.shown = attempt.shown or not isinstance(event, UsageReported)
-                    yield event
+            async with aclosing(await self._upstream(run, attempt)) as upstream:
+                async for event in upstream:
+                    answer.add(event)
+                    if isinstance(event, shown):
+                        attempt.shown = attempt.shown or not isinstance(event, UsageReported)
+                        yield cast("StreamEvent", event)
+                        answer.ask()
+            if answer.ended is None:
+                raise Unavailable(
+                    f"{NAMES[attempt.side]} closed the stream before the answer ended.",
+                    hint="The text that arrived is kept; continue or try again.",
+                    may_be_billed=True,
+                )
         except TransientFailure as error:
             attempt.failure = error
         self._leave_local(attempt)
@@ -293,47 +325,31 @@ class Router:
     ) -> AsyncGenerator[StreamEvent, None]:
         """Open the first attempt of those that may follow ``failed``; ``run.attempt`` is it then."""
         for following in await self._following.after(run, failed, failure, failed.check_result):
-            async with aclosing(with_progress(self._opening(run, failed, following, failure))) as waits:
+            async with aclosing(_waits(self._opening(run, failed, following, failure))) as waits:
                 async for waiting in waits:
                     yield waiting
             if run.attempt is not failed:
                 return
 
-    async def _provider_events(self, run: RequestRun, attempt: Attempt) -> AsyncGenerator[StreamEvent, None]:
-        """Pass one provider's events through and keep what they say in the attempt's answer.
-
-        What has to be checked first is kept back: the text of an answer with a schema, and tool calls.
-        """
-        decision, answer, settings = attempt.decision, attempt.answer, self._settings()
+    async def _upstream(self, run: RequestRun, attempt: Attempt) -> AsyncGenerator[ProviderEvent, None]:
+        """Return the provider's events; the request leaves when the first one is asked for."""
+        decision, settings = attempt.decision, self._settings()
         # The model is the one that was held for, whatever the settings say by now.
         model = decision.model if attempt.side == "api" else run.request.model
         provider = await within(
             run.deadline, self._backends[attempt.side].provider(decision.model), "reaching the provider"
         )
-        request = dataclasses.replace(attempt.request, model=model, max_tokens=_max_tokens(decision))
-        shown = _shown_kinds(request)
-        answer.restart()
-        upstream = watched(
-            provider.stream(request),
+        attempt.answer.restart()
+        return watched(
+            provider.stream(
+                dataclasses.replace(attempt.request, model=model, max_tokens=_max_tokens(decision))
+            ),
             who=NAMES[attempt.side],
             side=attempt.side,
             first_token_s=settings.first_token_timeout_s,
             between_tokens_s=settings.between_tokens_timeout_s,
             deadline=run.deadline,
         )
-        traced = with_traceparent(run.watch.traceparent if run.watch else None, upstream)
-        async with aclosing(traced):
-            async for event in traced:
-                answer.add(event)
-                if isinstance(event, shown):
-                    yield cast("StreamEvent", event)
-                    answer.ask()
-        if answer.ended is None:
-            raise Unavailable(
-                f"{NAMES[attempt.side]} closed the stream before the answer ended.",
-                hint="The text that arrived is kept; continue or try again.",
-                may_be_billed=True,
-            )
 
     def _withheld(
         self, run: RequestRun, attempt: Attempt, check_result: OutputCheck | None
@@ -358,15 +374,15 @@ class Router:
     def _invalid(self, run: RequestRun, attempt: Attempt, check_result: OutputCheck) -> AnswerInvalid:
         attempt.schema_valid = False
         run.steps.append(
-            RequestStep(
-                kind="invalid", detail=private("; ".join(check_result.problems[:3])), side=attempt.side
-            )
+            RequestStep(kind="invalid", detail="; ".join(check_result.problems[:3]), side=attempt.side)
         )
-        return AnswerInvalid(
-            f"{NAMES[attempt.side]}'s answer doesn't match what was asked for: {check_result.problems[0]}.",
+        quote = f": {check_result.problems[0]}."
+        invalid = AnswerInvalid(
+            f"{NAMES[attempt.side]}'s answer doesn't match what was asked for{quote}",
             hint=check_result.hint,
             problems=check_result.problems,
         )
+        return invalid.quoting(quote)
 
     # -- after an attempt that ended badly ------------------------------------------------------------------
 
@@ -376,7 +392,6 @@ class Router:
         """Return the work that closes ``failed`` and opens ``following``, or leaves ``run`` as it is."""
 
         async def work(on_wait: OnWait) -> None:
-            run.switching = None  # that of an earlier attempt says nothing about this one
             if following.wait_s:
                 on_wait(Waiting("retry", following.detail, following.wait_s))
                 await within(run.deadline, asyncio.sleep(following.wait_s), "waiting to try again")
@@ -385,27 +400,17 @@ class Router:
             outcome = self._settlement.outcome(
                 run, result, failed, "done" if billed else "failed", None if billed else failure
             )
-            opening = asyncio.ensure_future(
-                self._admission.reopen(run, following.decision, following.request, outcome, on_wait)
-            )
             try:
-                opened = await asyncio.shield(opening)
-            except asyncio.CancelledError:
-                # Stopped while it was being written: it may be there, and then it is what has to be settled.
-                if run.switching is not None:
-                    await finish(run.switching)
-                if (
-                    run.switching is None
-                    or run.switching.cancelled()
-                    or run.switching.exception() is not None
-                ):
-                    opening.cancel()
-                await finish(opening)
-                if not opening.cancelled() and opening.exception() is None:
-                    self._moved_on(run, failed, opening.result(), following, outcome)
-                raise
+                opened = await self._admission.reopen(
+                    run,
+                    following.decision,
+                    following.request,
+                    outcome,
+                    on_wait,
+                    on_late=lambda late: self._moved_on(run, failed, late, following, outcome),
+                )
             except (SignalboxError, LineTooLong) as error:
-                log.info("no further attempt (%s)", error)
+                log.info("no further attempt (%s)", getattr(error, "own_message", str(error)))
                 return
             self._moved_on(run, failed, opened, following, outcome)
 
@@ -449,11 +454,13 @@ class Router:
             attempt.settled = True
             attempt.breaker.abandon(attempt.ticket)
             outcome = self._settlement.outcome(run, result, attempt, status, error)
+            if status != "done":
+                result = self._settlement.with_counted(run, result, attempt, outcome)
             self._observers.attempt_ended(run, outcome)
             try:
                 await self._settled(run, attempt, outcome)
             except SignalboxError as trouble:
-                log.warning("could not be settled: %s", trouble.message)
+                log.warning("could not be settled: %s", trouble)
             except Exception:
                 # Figures that no ledger can hold: without them it is counted at its hold, never too little.
                 log.exception("settled without its usage")
@@ -483,6 +490,20 @@ class Router:
         if attempt.slot is not None:
             ended_well = attempt.answer.ended is not None
             attempt.slot.leave(attempt.answer.seconds if ended_well else None)
+
+
+def _waits(work: Callable[[OnWait], Awaitable[None]]) -> AsyncGenerator[Waiting, None]:
+    """Run ``work`` and yield what it waits for; of each wait the newest."""
+    return with_progress(work, replaces=lambda newer, older: newer.reason == older.reason)
+
+
+def _fault(run: RequestRun, fault: Exception) -> SignalboxError:
+    error = SignalboxError(
+        f"Something went wrong in Signalbox itself ({type(fault).__name__}).",
+        hint="What had arrived is kept. Try again; the log has the details.",
+    )
+    error.correlation_id = run.correlation_id
+    return error
 
 
 def _shown_kinds(request: ChatRequest) -> tuple[type[Any], ...]:

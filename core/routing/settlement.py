@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from core.chat import ChatResult, FinishReason, Savings, Usage
 from core.errors import SignalboxError
-from core.ledger.limits import resolve
+from core.ledger.limits import Resolution, resolve
 from core.ledger.models import Outcome, OutcomeStatus
 from core.ledger.savings import savings_of
 from core.routing.request_run import Attempt, RequestRun, ResponseBuffer
@@ -145,16 +145,18 @@ class Settlement:
         )
 
     @staticmethod
+    def with_counted(run: RequestRun, result: ChatResult, attempt: Attempt, outcome: Outcome) -> ChatResult:
+        """Return ``result`` with what the ledger counts for an attempt that ended early at an unknown cost."""
+        resolution = _resolution(attempt, outcome)
+        if resolution.state != "unresolved":
+            return result
+        counted = run.unresolved_nanodollars + resolution.counted_nanodollars
+        return dataclasses.replace(result, unresolved_nanodollars=counted)
+
+    @staticmethod
     def carry_over(run: RequestRun, attempt: Attempt, outcome: Outcome) -> int | None:
         """Add a closed attempt's cash to the run and return it; ``None``: not known, and counted at its hold."""
-        resolution = resolve(
-            attempt.side,
-            hold_nanodollars=attempt.hold_nanodollars,
-            hold_tokens=attempt.hold_tokens,
-            cost_nanodollars=outcome.cost_nanodollars,
-            used_tokens=outcome.usage.total_tokens if outcome.usage is not None else None,
-            may_have_billed=outcome.may_have_billed,
-        )
+        resolution = _resolution(attempt, outcome)
         if outcome.usage is not None:
             run.earlier_usage = (
                 outcome.usage if run.earlier_usage is None else run.earlier_usage + outcome.usage
@@ -164,6 +166,17 @@ class Settlement:
         else:
             run.earlier_nanodollars += resolution.cost_nanodollars
         return resolution.cost_nanodollars
+
+
+def _resolution(attempt: Attempt, outcome: Outcome) -> Resolution:
+    return resolve(
+        attempt.side,
+        hold_nanodollars=attempt.hold_nanodollars,
+        hold_tokens=attempt.hold_tokens,
+        cost_nanodollars=outcome.cost_nanodollars,
+        used_tokens=outcome.usage.total_tokens if outcome.usage is not None else None,
+        may_have_billed=outcome.may_have_billed,
+    )
 
 
 def _is_at_most(attempt: Attempt, status: OutcomeStatus) -> bool:

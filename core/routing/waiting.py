@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
 
 from core.chat import Waiting
 
@@ -17,64 +15,6 @@ OnPlace = Callable[[int, float | None], None]
 """Hears how many are ahead, and in how many seconds the turn comes (``None``: nobody knows)."""
 
 TELL_EVERY_S = 1.0
-
-
-async def with_progress(work: Callable[[OnWait], Awaitable[None]]) -> AsyncGenerator[Waiting, None]:
-    """Run ``work`` to its end and yield what it says of waiting meanwhile.
-
-    A reader that comes late hears the newest of each wait, and not the places it has left behind.
-
-    Raises:
-        whatever ``work`` raises. Closing this cancels ``work`` and waits for its end.
-    """
-    heard: deque[Waiting] = deque()
-    news = asyncio.Event()
-
-    def on_wait(waiting: Waiting) -> None:
-        if heard and heard[-1].reason == waiting.reason:
-            heard.pop()
-        heard.append(waiting)
-        news.set()
-
-    async def worked() -> None:
-        try:
-            await work(on_wait)
-        finally:
-            news.set()  # the task's own callbacks come a round of the loop later
-
-    task = asyncio.ensure_future(worked())
-    task.add_done_callback(lambda _: news.set())  # it may be cancelled before it begins
-    try:
-        while not task.done() or heard:
-            if not heard:
-                await news.wait()
-            news.clear()
-            while heard:
-                yield heard.popleft()
-        await task
-    finally:
-        if not task.done():
-            task.cancel()
-            await finish(task)
-        if not task.cancelled():
-            task.exception()  # a refusal that came when its reader had left is nobody's fault to log
-
-
-async def finish(task: asyncio.Future[Any]) -> None:
-    """Wait until ``task`` is done although the surrounding one is being cancelled; it raises nothing itself.
-
-    A cancellation that comes meanwhile is not lost: the surrounding task gets it where it waits next.
-    """
-    cancelled = False
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError:
-            cancelled = True
-    mine = asyncio.current_task()
-    if cancelled and mine is not None:
-        mine.uncancel()  # so that it is counted once: timeouts and task groups tell theirs from others by the count
-        mine.cancel()
 
 
 class PlaceNews:

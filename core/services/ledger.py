@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from core.base.async_tools import finish
 from core.errors import LedgerUnavailable, SignalboxError
 from core.pricing.money import format_amount, format_cost
 from core.routing.quotas import all_limits
-from core.routing.waiting import finish
 from core.services.status import LedgerCheck, Problem
 
 if TYPE_CHECKING:
@@ -171,15 +171,10 @@ class LedgerService:
         """Give the ledger the scores it doesn't have yet, each exactly once."""
         async with self._saving:
             while self._ledger is not None and (pending := self._scoreboard.pending()):
-                writing = asyncio.ensure_future(self._ledger.add_score(pending[0]))
+                writing = self._ledger.add_score(pending[0])
                 try:
-                    await asyncio.shield(writing)
-                except asyncio.CancelledError:
-                    # It is written all the same, and must not be written again.
-                    await finish(writing)
-                    if not writing.cancelled() and writing.exception() is None:
-                        self._scoreboard.written(1)
-                    raise
+                    # Cancelled, it is written all the same, and must not be written again.
+                    await finish(writing, on_late=lambda _: self._scoreboard.written(1))
                 except SignalboxError as error:
                     log.warning("scores wait for the ledger: %s", error.message)
                     return

@@ -1,9 +1,10 @@
 """What Signalbox says about itself in ``<home>/logs/signalbox.log``, with every secret hidden.
 
-Nothing goes to standard error unless ``debug`` asks for it. Prompts and answers are never logged: the HTTP
-libraries and SDKs, whose debug lines hold whole requests, are kept to warnings even then, and what an exception
-quotes of a request is hidden (``core.telemetry.request_text``). Each line that is written while a request runs
-carries the request's correlation id.
+Nothing goes to standard error unless ``debug`` asks for it. Prompts and answers are never logged. The HTTP
+libraries and SDKs, whose debug lines hold whole requests, are kept to warnings even then. Of an exception that is
+not ours the log keeps its type and where it was raised, never its message: a library may quote what it was given,
+a server what it was sent. A ``SignalboxError`` says what happened in our words, and which of them are a server's.
+Each line that is written while a request runs carries the request's correlation id.
 """
 
 from __future__ import annotations
@@ -16,36 +17,31 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import AsyncGenerator, Generator
-from contextlib import aclosing
-from contextvars import ContextVar, Token
+from collections.abc import Generator, Iterator, Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from types import TracebackType
+from typing import Literal, cast
 
 from core.base.files import locked
 from core.base.redaction import redact, remember_secret
-from core.chat import ChatRequest, TextDelta, ToolCallDelta
-from core.telemetry.request_text import HIDDEN_TEXT, RequestText, hide_request_text, remember_request
+from core.errors import SignalboxError
 
 __all__ = [
     "RedactingFilter",
     "correlation_id",
-    "in_request",
+    "described",
     "log_path",
-    "private",
+    "printable",
     "redact",
     "redacted_traceback",
     "remember_secret",
     "request_context",
     "setup_logging",
     "traceparent",
-    "with_traceparent",
 ]
 
-_known_text: ContextVar[RequestText | None] = ContextVar("known_text", default=None)
-
-T = TypeVar("T")
 LogFormat = Literal["text", "json"]
 
 correlation_id: ContextVar[str | None] = ContextVar("correlation_id", default=None)
@@ -56,9 +52,14 @@ traceparent: ContextVar[str | None] = ContextVar("traceparent", default=None)
 
 MAX_LOG_BYTES = 2 << 20
 KEPT_LOGS = 3
-MAX_LINE_CHARS = 4000
 MAX_TEXT_CHARS = 64_000
-"""Longer lines and tracebacks are cut in the middle: what is that long quotes something."""
+"""Longer lines and tracebacks are cut in the middle."""
+
+MAX_FRAMES = 60
+"""Of a longer traceback (a recursion) the frames in the middle are left out."""
+
+MAX_SAID_CHARS = 100
+"""As long may a name be that a server gives."""
 
 _FORMAT = "%(asctime)s.%(msecs)03d %(levelname)-7s %(process)d %(request)s %(name)s: %(message)s"
 _TALKATIVE = (
@@ -75,11 +76,12 @@ _TALKATIVE = (
     "requests",
     "opentelemetry",
 )
-_QUOTING = frozenset({"anthropic", "openai", "jsonschema"})
-"""Libraries whose exceptions hold the server's answer or the text that was checked."""
+_WARNING = re.compile(r"(\S.*?:\d+: \w+): .*", re.DOTALL)  # as warnings.formatwarning says it
+_CAUSE = "The above exception was the direct cause of the following exception:"
+_CONTEXT = "During handling of the above exception, another exception occurred:"
+_CODES = ("strerror", "sqlite_errorname", "sqlstate", "status_code")
+"""What an exception of another's says in words that no request has a part in, by the attribute's name."""
 
-_ERROR_CODE = re.compile(r"Error code: \d+ - ")
-_INPUT_VALUE = re.compile(r"(input_value=).*(?=, input_type=)")  # pydantic's quote of what it was given
 _MARK = "_signalbox_handler"
 log = logging.getLogger(__name__)
 
@@ -89,67 +91,96 @@ def log_path(home: Path) -> Path:
     return home / "logs" / "signalbox.log"
 
 
+def described(error: BaseException) -> str:
+    """Return what may be written of ``error``: our own words, or of a foreign one its type and its code."""
+    if isinstance(error, SignalboxError):
+        return f"{type(error).__name__}: {error.own_message}"
+    name = type(error).__qualname__
+    for where in (error, getattr(error, "orig", None)):  # SQLAlchemy wraps what the driver raised
+        for code in _CODES:
+            if found := getattr(where, code, None):
+                return f"{name}: {printable(str(found))}"
+    return name
+
+
+def printable(text: str) -> str:
+    """Return what a server calls something, such as its model, as part of one line: short and printable."""
+    return "".join(character if character.isprintable() else " " for character in text[:MAX_SAID_CHARS])
+
+
 def redacted_traceback(error: BaseException) -> str:
-    """Return the traceback of ``error`` as Python prints it, with every secret hidden.
-
-    What it quotes of a request or an answer is hidden too, and long lines are cut.
-    """
-    text = "".join(traceback.format_exception(error))
-    for message, shown in _quoting_messages(error):
-        if message in text:
-            text = text.replace(message, shown)
-        else:  # the lines of a group's members are indented
-            for line in filter(None, map(str.strip, message.splitlines())):
-                text = text.replace(line, shown)
-    return private(text)
+    """Return where ``error`` was raised and what led to it: types, frames and our own messages, without secrets."""
+    return redact(_shortened("".join(f"{line}\n" for line in _traceback_lines(error, set()))))
 
 
-def private(text: str) -> str:
-    """Return ``text`` as it may be written: without keys, and without the words of a prompt or an answer."""
-    text = _INPUT_VALUE.sub(rf"\1{HIDDEN_TEXT}", text)
-    return redact(hide_request_text(_cut(text)))
+def _traceback_lines(error: BaseException, seen: set[int]) -> Iterator[str]:
+    chain: list[tuple[BaseException, str]] = []
+    current: BaseException | None = error
+    led = ""
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        chain.append((current, led))
+        if current.__cause__ is not None:
+            current, led = current.__cause__, _CAUSE
+        else:
+            current, led = None if current.__suppress_context__ else current.__context__, _CONTEXT
+    for link, led in reversed(chain):
+        if link.__traceback__ is not None:
+            yield "Traceback (most recent call last):"
+            yield from _frame_lines(link.__traceback__)
+        yield described(link)
+        if isinstance(link, BaseExceptionGroup):
+            for number, member in enumerate(cast("BaseExceptionGroup[BaseException]", link).exceptions, 1):
+                yield f"  +---------------- {number} ----------------"
+                yield from (f"  | {line}" for line in _traceback_lines(member, seen))
+        if led:
+            yield from ("", led, "")
 
 
-def _cut(text: str) -> str:
-    """Shorten long lines, and a text of very many."""
-    if len(text) > MAX_LINE_CHARS:
-        text = "\n".join(_shortened(line, MAX_LINE_CHARS) for line in text.split("\n"))
-    return _shortened(text, MAX_TEXT_CHARS)
+def _frame_lines(trace: TracebackType) -> list[str]:
+    # Without the source: a program may hold its prompts there.
+    lines = [
+        f'  File "{frame.f_code.co_filename}", line {number}, in {frame.f_code.co_qualname}'
+        for frame, number in traceback.walk_tb(trace)
+    ]
+    if len(lines) > MAX_FRAMES:
+        half = MAX_FRAMES // 2
+        lines[half:-half] = [f"  [… {len(lines) - MAX_FRAMES:,} frames …]"]
+    return lines
 
 
-def _shortened(text: str, most: int) -> str:
+def _shortened(text: str, most: int = MAX_TEXT_CHARS) -> str:
     if len(text) <= most:
         return text
     return f"{text[: most * 3 // 4]} [… {len(text) - most:,} characters …] {text[-most // 4 :]}"
 
 
-def _quoting_messages(error: BaseException) -> Generator[tuple[str, str]]:
-    """Yield the messages in ``error``'s chain whose library quotes what was sent or answered, and what stays."""
-    seen: set[int] = set()
-    waiting: list[BaseException] = [error]
-    while waiting:
-        current = waiting.pop()
-        if id(current) in seen:
-            continue
-        seen.add(id(current))
-        waiting += [linked for linked in (current.__cause__, current.__context__) if linked is not None]
-        waiting += _members(current)
-        if type(current).__module__.partition(".")[0] not in _QUOTING:
-            continue
-        message = str(current)
-        if message:
-            code = _ERROR_CODE.match(message)
-            yield message, f"{code.group() if code else ''}[{len(message)} characters are left out]"
+def _harmless(argument: object) -> object:
+    return described(argument) if isinstance(argument, BaseException) else argument
 
 
-def _members(error: BaseException) -> tuple[BaseException, ...]:
-    if isinstance(error, BaseExceptionGroup):
-        return cast("BaseExceptionGroup[BaseException]", error).exceptions
-    return ()
+def _own_words(record: logging.LogRecord) -> str:
+    """Return a record's message with its exceptions described, and without what others' words may quote."""
+    args = record.args
+    if isinstance(args, Mapping):
+        record.args = args = {name: _harmless(each) for name, each in args.items()}
+    elif args:
+        record.args = args = tuple([_harmless(each) for each in args])
+    try:
+        message = record.getMessage()
+    except Exception:  # noqa: BLE001  arguments that do not fit: say both instead of losing the line
+        message = f"{record.msg!s} {args!r}"
+    if isinstance(record.msg, BaseException):
+        return described(record.msg)
+    if record.name == "py.warnings":
+        return _WARNING.sub(r"\1", message)  # its category, and where; a library's text may quote
+    if record.name == "asyncio" and record.exc_info:
+        return message.partition("\n")[0]  # the rest is the task's repr, with its exception's message
+    return message
 
 
 class RedactingFilter(logging.Filter):
-    """Hides secrets in a record's message, arguments, traceback and stack, whatever formats it later.
+    """Keeps secrets and others' words out of a record: message, arguments, traceback and stack.
 
     It also puts the correlation id of the running request on the record.
     """
@@ -157,19 +188,15 @@ class RedactingFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if not hasattr(record, "correlation_id"):
             record.correlation_id = correlation_id.get()
-        try:
-            message = record.getMessage()
-        except Exception:  # noqa: BLE001  arguments that do not fit: say both instead of losing the line
-            message = f"{record.msg!s} {record.args!r}"
-        record.msg, record.args = private(message), None
+        record.msg, record.args = redact(_shortened(_own_words(record))), None
         if record.exc_info and record.exc_info[1] is not None:
             record.exc_text = redacted_traceback(record.exc_info[1]).rstrip("\n")
             # Another handler's formatter must not print the raw exception again.
             record.exc_info = None
         elif record.exc_text:
-            record.exc_text = private(record.exc_text)
+            record.exc_text = redact(_shortened(record.exc_text))
         if record.stack_info:
-            record.stack_info = private(record.stack_info)
+            record.stack_info = redact(_shortened(record.stack_info))
         return True
 
 
@@ -207,80 +234,13 @@ class _JsonLines(logging.Formatter):
 def request_context(request_id: str) -> Generator[None]:
     """Give each line that this task (and what it starts) writes meanwhile the correlation id ``request_id``.
 
-    Not for the body of an async generator, whose caller would see it between two events: see ``in_request``.
+    Not around a ``yield`` of an async generator, whose caller would see it between two events.
     """
     token = correlation_id.set(request_id)
     try:
         yield
     finally:
         correlation_id.reset(token)
-
-
-async def in_request(request: ChatRequest, events: AsyncGenerator[T]) -> AsyncGenerator[T]:
-    """Pass ``events`` on; while they are made, log lines carry the request's id and hide its texts.
-
-    The texts stay hidden a little longer, for a traceback that is printed after the end. Closing this closes
-    ``events``. Between two events the caller's own context is back, so that two streams may be read in turns.
-    """
-    known = remember_request(_texts_of(request))
-    context = ((correlation_id, request.correlation_id), (_known_text, known))
-    try:
-        async with aclosing(_with(context, events)) as own:
-            async for event in own:
-                yield event
-    finally:
-        known.end()
-
-
-async def with_traceparent(header: str | None, events: AsyncGenerator[T]) -> AsyncGenerator[T]:
-    """Pass a provider's ``events`` on; whoever makes them finds ``header`` in ``traceparent``.
-
-    Their text is hidden from now on as part of the request around this, also where it is shown to nobody.
-    """
-    known = _known_text.get()
-    async with aclosing(_with(((traceparent, header),), events)) as own:
-        async for event in own:
-            if known is not None:
-                if isinstance(event, TextDelta):
-                    known.add(event.text)
-                elif isinstance(event, ToolCallDelta):
-                    known.add(event.arguments_json)
-            yield event
-
-
-async def _with(
-    values: tuple[tuple[ContextVar[Any], object], ...], events: AsyncGenerator[T]
-) -> AsyncGenerator[T]:
-    """Set variables while ``events`` makes its next event, and never while the caller has the turn."""
-    try:
-        while True:
-            tokens = [variable.set(value) for variable, value in values]
-            try:
-                event = await anext(events)
-            except StopAsyncIteration:
-                return
-            finally:
-                _put_back(tokens)
-            yield event
-    finally:
-        tokens = [variable.set(value) for variable, value in values]
-        try:
-            await events.aclose()
-        finally:
-            _put_back(tokens)
-
-
-def _put_back(tokens: list[Token[Any]]) -> None:
-    for token in tokens:
-        token.var.reset(token)
-
-
-def _texts_of(request: ChatRequest) -> list[str]:
-    texts = [message.text for message in request.messages]
-    texts += [call.arguments_json for message in request.messages for call in message.tool_calls]
-    if request.system:
-        texts.append(request.system)
-    return texts
 
 
 # -- the log file ---------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.trace import Span, SpanKind, StatusCode, set_span_in_context
 
 from core.base.redaction import redact, remember_secret
+from core.telemetry.logs import described
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ class _Reporting(SpanExporter):
         try:
             result = self._exporter.export(spans)
         except Exception as error:  # noqa: BLE001  the SDK would log it for every batch
-            self._failed(f"{type(error).__name__}: {error}")
+            self._failed(described(error))
             result = SpanExportResult.FAILURE
         finally:
             self._quiet.end()

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from core.base.async_tools import in_daemon_thread
 from core.base.redaction import redact
 from core.chat import RouteDecision, Side
+from core.telemetry.logs import described
 from core.telemetry.records import RequestRecord
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ def _harmless() -> Generator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001  said, and the request goes on without this span
-        log.warning("a span is lost: %s", redact(repr(error)))
+        log.warning("a span is lost: %s", described(error))
 
 
 def _known(attributes: dict[str, Any]) -> dict[str, Any]:
@@ -258,6 +259,6 @@ def _sender(endpoint: str) -> tuple[SpanSender | None, str | None]:
         log.warning("%s", MISSING_EXTRA)
         return None, MISSING_EXTRA
     except Exception as error:  # noqa: BLE001  a certificate that can't be read, an odd environment variable
+        log.warning("traces can't be sent: %s", described(error))
         said = redact(f"{type(error).__name__}: {error}")
-        log.warning("traces can't be sent: %s", said)
         return None, f"Traces can't be sent to OTEL_EXPORTER_OTLP_ENDPOINT: {said}"

@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Generator
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from PySide6.QtCore import QObject, Signal
 
@@ -19,15 +19,17 @@ from core import tokens_of_length, utf8_bytes
 from core.chat import (
     ChatRequest,
     ChatResult,
+    EventStream,
     Failed,
     Finished,
     Started,
+    Stopped,
     StreamEvent,
     TextDelta,
     UsageReported,
     Waiting,
 )
-from core.errors import LedgerUnavailable, SignalboxError, Unavailable
+from core.errors import SignalboxError, Unavailable
 from gui.chat.request_builder import LeftOut, build_request
 from gui.chat.storage.models import (
     Attachment,
@@ -100,7 +102,6 @@ NEW_TITLE = "New chat"
 TITLE_CHARS = 60
 SAVE_EVERY_S = 1.0
 CLOSE_S = 5.0
-_ROWS_TO_LOOK_AT = 50
 
 
 def new_conversation() -> Conversation:
@@ -153,6 +154,7 @@ class Session(QObject):
         self.tree = MessageTree(conversation.messages, conversation.head_id)
         self.running_id: str | None = None
         self._consumer: asyncio.Task[None] | None = None
+        self._stream: EventStream | None = None
         self._runner: asyncio.Task[None] | None = None
         self._text: list[str] = []
         self._saved_at_s = 0.0
@@ -289,8 +291,10 @@ class Session(QObject):
 
     def stop(self) -> None:
         """End the running answer; what arrived is kept, and the upstream connection is closed."""
-        if self._consumer is not None:
-            self._consumer.cancel()
+        if self._stream is not None:
+            self._bridge.stop_stream(self._stream)
+        elif self._consumer is not None:
+            self._consumer.cancel()  # nothing was sent yet
 
     async def wait_until_ended(self) -> None:
         """Return when no answer runs any more and its end is told, or after five seconds."""
@@ -374,8 +378,7 @@ class Session(QObject):
         self._join_text()
         message = self.tree[answer_id]
         if consumer.cancelled():
-            result = await self._settled(request, message)
-            message = replace(message, status="stopped", result=result)
+            message = replace(message, status="stopped")
         elif (error := consumer.exception()) is not None:
             # A fault of ours must not leave an answer that streams for ever.
             asyncio.get_running_loop().call_exception_handler(
@@ -404,9 +407,13 @@ class Session(QObject):
             except SignalboxError as error:
                 self._fail(answer_id, "", error, None)
                 return
-        async with aclosing(self._bridge.stream(self._bridge.core.stream(request))) as batches:
-            async for batch in batches:
-                self._take(answer_id, batch)
+        self._stream = self._bridge.core.stream(request)
+        try:
+            async with aclosing(self._bridge.stream(self._stream)) as batches:
+                async for batch in batches:
+                    self._take(answer_id, batch)
+        finally:
+            self._stream = None
 
     async def _summarised(self, answer_id: str, request: ChatRequest, window_tokens: int) -> ChatRequest:
         """Have a model sum up the oldest turns; the answer waits for that, and a stop ends it."""
@@ -436,6 +443,9 @@ class Session(QObject):
                 case Finished(result=result):
                     self._end(answer_id, "".join(pieces), result)
                     pieces = []
+                case Stopped(result=result):
+                    self._end(answer_id, "".join(pieces), result, status="stopped")
+                    pieces = []
                 case Failed(error=error, partial=partial):
                     self._fail(answer_id, "".join(pieces), error, partial)
                     pieces = []
@@ -462,14 +472,22 @@ class Session(QObject):
         self._text.append(text)
         self.text_arrived.emit(answer_id, text)
 
-    def _end(self, answer_id: str, rest: str, result: ChatResult) -> None:
+    def _end(
+        self,
+        answer_id: str,
+        rest: str,
+        result: ChatResult | None,
+        *,
+        status: Literal["done", "stopped"] = "done",
+    ) -> None:
         if rest:
             self._show_text(answer_id, rest, 1)
         self._join_text()
-        if self._left_out is not None:
+        if result is not None and self._left_out is not None:
             result = self._left_out.on_result(result)
         message = self.tree[answer_id]
-        self.tree.replace(replace(message, status="done", result=result, decision=result.decision))
+        decision = message.decision if result is None else result.decision
+        self.tree.replace(replace(message, status=status, result=result, decision=decision))
 
     def _fail(self, answer_id: str, rest: str, error: SignalboxError, partial: ChatResult | None) -> None:
         if rest:
@@ -487,42 +505,6 @@ class Session(QObject):
                 decision=partial.decision if partial else message.decision,
             )
         )
-
-    async def _settled(self, request: ChatRequest, message: StoredMessage) -> ChatResult | None:
-        """Read from the ledger what a stopped answer cost: its stream was closed before it could say."""
-        decision = message.decision
-        if decision is None:
-            return None
-        with suppress(LedgerUnavailable, RuntimeError):
-            rows = await self._bridge.call(self._bridge.core.ledger.recent(_ROWS_TO_LOOK_AT))
-            rows = [row for row in rows if row.correlation_id == request.correlation_id]
-            for row in rows:
-                if row.side != decision.side or not row.side:
-                    continue
-                return ChatResult(
-                    text=message.text,
-                    tool_calls=(),
-                    usage=row.usage,
-                    provider=row.provider,
-                    side=row.side,
-                    model=row.served_model or row.model,
-                    finish_reason="stopped_by_user",
-                    decision=decision,
-                    cost_nanodollars=row.cost_nanodollars,
-                    loaded_nanodollars=row.loaded_nanodollars
-                    if row.side == "local"
-                    else row.cost_nanodollars,
-                    price_version=row.price_version,
-                    latency_ms=row.latency_ms or 0.0,
-                    ttft_ms=row.ttft_ms,
-                    correlation_id=row.correlation_id,
-                    started_at=row.started_at,
-                    usage_estimated=True,
-                    unresolved_nanodollars=sum(
-                        each.counted_nanodollars for each in rows if each.state == "unresolved"
-                    ),
-                )
-        return None
 
     # Keeping
 

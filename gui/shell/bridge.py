@@ -18,7 +18,7 @@ from PySide6.QtCore import QObject, Signal
 
 if TYPE_CHECKING:
     from core import CoreStatus, RouterCore
-    from core.chat import StreamEvent
+    from core.chat import EventStream, StreamEvent
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -126,7 +126,7 @@ class Bridge(QObject):
         return await self.call(asyncio.to_thread(function, *args, **kwargs))
 
     async def stream(
-        self, events: AsyncGenerator[StreamEvent, None]
+        self, events: EventStream | AsyncGenerator[StreamEvent, None]
     ) -> AsyncGenerator[list[StreamEvent], None]:
         """Iterate ``events`` on the core's loop and yield them in batches, one a frame.
 
@@ -153,6 +153,11 @@ class Bridge(QObject):
                 # Cancelling ``running`` would return at once, while the other loop is still closing.
                 await self.call(pump.close())
                 await asyncio.gather(running, return_exceptions=True)
+
+    def stop_stream(self, events: EventStream) -> None:
+        """Stop what ``stream`` reads: the last batch then has its ``Stopped``."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(events.stop)
 
     def _keep_status(self, status: CoreStatus) -> None:
         self.status = status
@@ -187,7 +192,7 @@ class _Mailbox:
 class _Pump:
     """Moves events into the mailbox; lives on the core's loop."""
 
-    def __init__(self, events: AsyncGenerator[StreamEvent, None], mailbox: _Mailbox) -> None:
+    def __init__(self, events: EventStream | AsyncGenerator[StreamEvent, None], mailbox: _Mailbox) -> None:
         self._events = events
         self._mailbox = mailbox
         self._task: asyncio.Task[Any] | None = None

@@ -23,8 +23,7 @@ from core.chat import ChatRequest, ChatResult, Failed, Finished, JsonSchemaForma
 from core.errors import SignalboxError
 from core.router_core import RouterCore
 from core.routing.idempotency_store import FILE_NAME as KEPT_ANSWERS
-from core.telemetry.logs import log_path, private, redacted_traceback, setup_logging
-from core.telemetry.request_text import forget_requests
+from core.telemetry.logs import log_path, redact, redacted_traceback, setup_logging
 from tests.support.collector import Collector, collector
 from tests.support.echo_server import EchoServer, echo_server
 from tests.support.fake_core import MemoryKeyring
@@ -65,9 +64,7 @@ MODES = ("good", "401", "400", "429", "500", "garbled", "error_event", "html")
 def clean() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
-    forget_requests()
     yield
-    forget_requests()
     for handler in [handler for handler in root.handlers if handler not in handlers]:
         root.removeHandler(handler)
         handler.close()
@@ -182,7 +179,7 @@ async def run_library(server: EchoServer) -> dict[str, str]:
         said["the status"] = repr(status)
         said["the doctor"] = repr(await core.doctor())
         said["the local log"] = "\n".join(core.local_log())
-        said["the settings, as a log would say them"] = private(repr(core.settings.current))
+        said["the settings, as a log would say them"] = redact(repr(core.settings.current))
         said["the settings' problems"] = repr(core.settings.problems)
         said["the metrics"] = core.metrics_text()
         said["the ledger's rows"] = repr(await core.ledger.recent(1000))

@@ -12,6 +12,7 @@ from pathlib import Path
 from core.chat import (
     AnswerEnded,
     ChatRequest,
+    ChatResult,
     Estimate,
     Failed,
     Finished,
@@ -195,6 +196,9 @@ class BreakingTrack:
 
     async def provider(self, model: str | None) -> InferenceProvider:
         return self._provider
+
+    def learn_speed(self, result: ChatResult) -> None:
+        """Nothing is estimated from it."""
 
 
 @dataclass(slots=True)

@@ -77,8 +77,8 @@ def test_a_planted_secret_is_hidden_in_every_place_of_a_record(
     assert BODY not in printed
     for output in (written, shown):
         assert BODY not in output
-        assert output.count("•••") >= 6
-        assert "RuntimeError: outer" in output
+        assert output.count("•••") >= 4
+        assert "\nRuntimeError\n" in output
         assert "somewhere.else" in output
 
 

@@ -8,18 +8,15 @@ from collections.abc import Iterator
 import pytest
 
 from core.base import redaction
-from core.telemetry.request_text import forget_requests
 
 
 @pytest.fixture(autouse=True)
 def clean() -> Iterator[None]:
-    """Give back the root logger, and forget what a test remembered."""
+    """Give back the root logger, and forget the secrets of a test."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     known = dict(redaction._known)  # pyright: ignore[reportPrivateUsage]
-    forget_requests()
     yield
-    forget_requests()
     for handler in [handler for handler in root.handlers if handler not in handlers]:
         root.removeHandler(handler)
         handler.close()

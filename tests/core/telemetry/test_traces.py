@@ -17,7 +17,8 @@ import pytest
 
 from core.base.redaction import redact
 from core.chat import Estimate, RouteDecision, Signals, Usage
-from core.telemetry.logs import traceparent, with_traceparent
+from core.routing.request_stream import RequestStream, StopSwitch
+from core.telemetry.logs import traceparent
 from core.telemetry.otlp import shown_address, traces_address
 from core.telemetry.records import RequestRecord
 from core.telemetry.traces import MISSING_EXTRA, Tracer
@@ -173,7 +174,7 @@ async def test_the_traceparent_names_the_attempt_and_reaches_only_who_makes_the_
         async with tracing(collected.url) as tracer:
             trace = tracer.request(correlation_id="x", model=None)
             attempt = trace.attempt(decision())
-            async for _ in with_traceparent(attempt.traceparent, events()):
+            async for _ in RequestStream(events(), StopSwitch(), "x", lambda: attempt.traceparent):
                 assert traceparent.get() is None
             attempt.end()
             trace.finish(record())

@@ -5,14 +5,27 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from core.chat import ChatRequest, Failed, Finished, RouteDecision, Started, StreamEvent, TextDelta, Waiting
+from core.chat import (
+    ChatRequest,
+    ChatResult,
+    Failed,
+    Finished,
+    RouteDecision,
+    Started,
+    Stopped,
+    StreamEvent,
+    TextDelta,
+    Waiting,
+)
 from core.context.trimming import plan_summary
 from core.errors import SignalboxError
 from core.pricing.prices import PriceTable
+from core.routing.request_stream import RequestStream, StopRequested, StopSwitch
 from tests.gui.chat.builders import make_decision, make_result
 from tests.support.fake_core import FakeCore
 
@@ -92,10 +105,24 @@ class ScriptedCore(FakeCore):
         finally:
             self.summaries_ended += 1
 
-    async def stream(self, request: ChatRequest) -> AsyncGenerator[StreamEvent, None]:
-        self.requests.append(request)
+    def stream(self, request: ChatRequest) -> RequestStream:
         script = self.scripts.pop(0) if self.scripts else Script()
         decision = script.decision or make_decision(script.side)  # type: ignore[arg-type]
+        result = replace(
+            make_result(script.text, decision.side or "local", correlation_id=request.correlation_id),
+            decision=decision,
+            **script.result,
+        )
+        return stream_of(
+            self._events(request, script, decision, result),
+            request.correlation_id,
+            lambda: replace(result, finish_reason="stopped_by_user"),
+        )
+
+    async def _events(
+        self, request: ChatRequest, script: Script, decision: RouteDecision, result: ChatResult
+    ) -> AsyncGenerator[StreamEvent, None]:
+        self.requests.append(request)
         try:
             if not script.after_start:
                 async for event in _waited(script):
@@ -120,11 +147,6 @@ class ScriptedCore(FakeCore):
                     break
                 await asyncio.sleep(script.delay_s)
                 yield TextDelta(piece)
-            result = replace(
-                make_result(script.text, decision.side or "local", correlation_id=request.correlation_id),
-                decision=decision,
-                **script.result,
-            )
             if script.error is not None:
                 text = "".join(pieces[: script.before])
                 yield Failed(script.error, replace(result, text=text, finish_reason="unknown"))
@@ -132,6 +154,25 @@ class ScriptedCore(FakeCore):
                 yield Finished(result)
         finally:
             self.closed.append(request.correlation_id)
+
+
+def stream_of(
+    events: AsyncGenerator[StreamEvent, None], request_id: str, stopped: Callable[[], ChatResult]
+) -> RequestStream:
+    """Return ``events`` as the core gives them: a stop ends them in a ``Stopped``."""
+    switch = StopSwitch()
+
+    async def run() -> AsyncGenerator[StreamEvent, None]:
+        try:
+            async with aclosing(events):
+                async for event in events:
+                    yield event
+        except (asyncio.CancelledError, StopRequested) as cause:
+            if not switch.take(cause):
+                raise
+            yield switch.finish(Stopped(stopped()))
+
+    return RequestStream(run(), switch, request_id, lambda: None)
 
 
 async def _waited(script: Script) -> AsyncGenerator[StreamEvent, None]:

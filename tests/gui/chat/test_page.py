@@ -9,14 +9,13 @@ from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractButton
 
-from core.chat import CONTINUE_PROMPT, Usage
+from core.chat import CONTINUE_PROMPT
 from core.errors import Unavailable
-from core.ledger.models import LedgerRow
 from core.local.server import ServerState
 from gui.chat.answer_message import AnswerMessage
 from gui.chat.user_message import UserMessage
 from gui.widgets.decision_card import DecisionCard
-from tests.gui.chat.builders import NOW, make_decision
+from tests.gui.chat.builders import make_decision
 from tests.gui.chat.looking import last_answer, press, shown, texts
 from tests.gui.chat.panel import ChatPanel
 from tests.gui.chat.scripted_core import Gate, Script
@@ -69,13 +68,15 @@ def test_shift_enter_breaks_and_empty_prompts_are_not_sent(panel: ChatPanel) -> 
 def test_escape_stops_closes_the_stream_and_shows_what_it_cost(panel: ChatPanel) -> None:
     async def body() -> None:
         page = await panel.open()
-        panel.core.say(Script(text="one two three four", pieces=4, before=2, gate=Gate(), side="api"))
+        cost = {"cost_nanodollars": 3_900_000, "loaded_nanodollars": 3_900_000}
+        panel.core.say(
+            Script(text="one two three four", pieces=4, before=2, gate=Gate(), side="api", result=cost)
+        )
         page.composer.set_content("Count")
         page.send()
         await panel.until(
             lambda: page.thread_view.views() and "one" in last_answer(panel).view.visible_text()
         )
-        panel.core.ledger.rows = [stopped_row(panel.core.requests[0].correlation_id)]
         press(panel, Qt.Key.Key_Escape)
         await panel.idle()
         assert panel.core.closed == [panel.core.requests[0].correlation_id]
@@ -87,35 +88,6 @@ def test_escape_stops_closes_the_stream_and_shows_what_it_cost(panel: ChatPanel)
         assert last_answer(panel).card is None
 
     panel.run(body)
-
-
-def stopped_row(correlation_id: str) -> LedgerRow:
-    return LedgerRow(
-        correlation_id=correlation_id,
-        attempt=1,
-        started_at=NOW,
-        day="2026-06-12",
-        source="chat",
-        project=None,
-        mode="hybrid",
-        rule="complex",
-        side="api",
-        provider="anthropic",
-        model="claude-sonnet-4-6",
-        served_model=None,
-        status="stopped",
-        state="settled",
-        hold_nanodollars=16_700_000,
-        cost_nanodollars=3_900_000,
-        counted_nanodollars=3_900_000,
-        loaded_nanodollars=None,
-        price_version="v",
-        usage=Usage(fresh_input_tokens=20, output_tokens=9),
-        latency_ms=900.0,
-        ttft_ms=200.0,
-        error_kind=None,
-        decision_json=None,
-    )
 
 
 def test_enter_while_streaming_sends_when_the_answer_ends_unless_the_prompt_is_changed(

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections.abc import Callable
 from contextlib import aclosing
 
 import pytest
 
-from core.chat import Waiting
-from core.routing.waiting import OnWait, PlaceNews, with_progress
+from core.base.async_tools import finish, with_progress
 
-LINE = Waiting("retry", "the line")
+Tell = Callable[[str], None]
+LINE = "the line"
 
 
 async def test_the_reader_hears_of_waiting_and_of_the_end() -> None:
-    async def work(on_wait: OnWait) -> None:
+    async def work(on_wait: Tell) -> None:
         on_wait(LINE)
         await asyncio.sleep(0)
         on_wait(LINE)
@@ -24,7 +25,7 @@ async def test_the_reader_hears_of_waiting_and_of_the_end() -> None:
 
 
 async def test_what_the_work_raises_reaches_the_reader() -> None:
-    async def work(on_wait: OnWait) -> None:
+    async def work(on_wait: Tell) -> None:
         on_wait(LINE)
         raise ValueError("no")
 
@@ -38,7 +39,7 @@ async def test_a_cancellation_while_the_work_ends_is_not_lost(with_timeout: bool
     """The reader has left, and waits for the work's clean end: the cancel that comes then counts all the same."""
     closing, may_end, went_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
-    async def work(on_wait: OnWait) -> None:
+    async def work(on_wait: Tell) -> None:
         on_wait(LINE)
         try:
             await asyncio.Event().wait()
@@ -66,7 +67,7 @@ async def test_a_cancellation_while_the_work_ends_is_not_lost(with_timeout: bool
 async def test_a_timeout_while_the_work_ends_stays_a_timeout() -> None:
     closing = asyncio.Event()
 
-    async def work(on_wait: OnWait) -> None:
+    async def work(on_wait: Tell) -> None:
         on_wait(LINE)
         try:
             await asyncio.Event().wait()
@@ -89,7 +90,7 @@ async def test_a_refusal_that_nobody_waits_for_any_more_is_not_logged_as_a_fault
     faults: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
 
-    async def work(on_wait: OnWait) -> None:
+    async def work(on_wait: Tell) -> None:
         on_wait(LINE)
         raise ValueError("no")
 
@@ -101,33 +102,47 @@ async def test_a_refusal_that_nobody_waits_for_any_more_is_not_logged_as_a_fault
     assert faults == []
 
 
-async def test_a_late_reader_hears_the_newest_of_each_wait_only() -> None:
-    async def work(on_wait: OnWait) -> None:
-        on_wait(Waiting("local_queue", "3 ahead.", None, 3))
-        on_wait(Waiting("local_queue", "2 ahead.", None, 2))
-        on_wait(Waiting("retry", "again"))
-        on_wait(Waiting("local_queue", "1 ahead.", None, 1))
+async def test_a_late_reader_hears_nothing_that_was_replaced_meanwhile() -> None:
+    async def work(on_wait: Tell) -> None:
+        for news in ("place 3", "place 2", "again", "place 1"):
+            on_wait(news)
 
-    heard = [waiting async for waiting in with_progress(work)]
-    assert [(waiting.reason, waiting.position) for waiting in heard] == [
-        ("local_queue", 2),
-        ("retry", 0),
-        ("local_queue", 1),
-    ]
+    heard = with_progress(work, replaces=lambda newer, older: newer[:5] == older[:5])
+    assert [news async for news in heard] == ["place 2", "again", "place 1"]
 
 
-def told_places(*places: tuple[float, int, float | None]) -> list[tuple[int, float | None]]:
-    """Tell these (when, how many ahead, expected seconds) and return what came through as news."""
-    heard: list[tuple[int, float | None]] = []
-    times = iter([at for at, _, _ in places])
-    news = PlaceNews(lambda ahead, expected_s: heard.append((ahead, expected_s)), lambda: next(times))
-    for _, ahead, expected_s in places:
-        news.tell(ahead, expected_s)
-    return heard
+async def test_finish_returns_what_the_work_returns_and_raises_what_it_raises() -> None:
+    async def divide(by: int) -> float:
+        return 1 / by
+
+    assert await finish(divide(2)) == 0.5
+    with pytest.raises(ZeroDivisionError):
+        await finish(divide(0))
 
 
-def test_only_a_change_is_news() -> None:
-    assert told_places((0, 2, 8.0), (1, 2, 8.4), (2, 2, 6.1), (3, 2, 8.0)) == [(2, 8.0)]
-    assert told_places((0, 2, 8.0), (1, 1, 8.0)) == [(2, 8.0), (1, 8.0)]
-    assert told_places((0, 2, None), (1, 2, None), (2, 2, 5.0)) == [(2, None), (2, 5.0)]
-    assert told_places((0, 2, 8.0), (1, 2, 20.0), (2, 2, None)) == [(2, 8.0), (2, 20.0), (2, None)]
+@pytest.mark.parametrize("fails", [False, True])
+async def test_finish_ends_the_work_before_the_cancellation_is_raised(fails: bool) -> None:
+    begun, may_end, late = asyncio.Event(), asyncio.Event(), []
+
+    async def work() -> str:
+        begun.set()
+        await may_end.wait()
+        if fails:
+            raise ValueError
+        return "done"
+
+    async def take(result: str) -> None:
+        await asyncio.sleep(0)
+        late.append(result)
+
+    caller = asyncio.ensure_future(finish(work(), on_late=take))
+    await begun.wait()
+    for _ in range(2):
+        caller.cancel()
+        await asyncio.sleep(0)
+    assert not caller.done()
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert late == ([] if fails else ["done"])
+    gc.collect()

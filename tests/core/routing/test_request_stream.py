@@ -1,0 +1,264 @@
+"""A stream that is stopped goes on to one typed end, and few hands pass each token on."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import CodeType
+
+import pytest
+
+from core.chat import (
+    AnswerEnded,
+    ChatRequest,
+    ChatResult,
+    Failed,
+    Finished,
+    ProviderEvent,
+    Started,
+    Stopped,
+    StreamEvent,
+    TextDelta,
+    UsageReported,
+    Waiting,
+)
+from core.errors import Unavailable
+from core.telemetry.logs import correlation_id, traceparent
+from tests.core.test_router_faults import Gate, nothing_is_held
+from tests.support.anthropic_server import Says, refusal
+from tests.support.breaking_sides import BEGUN, MODELS
+from tests.support.two_sides import TwoSides, two_sides
+
+MOST_HANDS = 5
+"""From the provider's generator to the reader: each costs every token a little, and has rules for its end."""
+
+
+class Reader:
+    """Reads a stream to its end in a task of its own; ``has_text`` is set at the first piece of text."""
+
+    def __init__(self, events: AsyncIterator[StreamEvent]) -> None:
+        self.seen: list[StreamEvent] = []
+        self.has_text = asyncio.Event()
+        self.task = asyncio.ensure_future(self._read(events))
+
+    async def _read(self, events: AsyncIterator[StreamEvent]) -> int:
+        """Return how many cancellations are left over, as ``asyncio.timeout`` counts them."""
+        async for event in events:
+            self.seen.append(event)
+            if isinstance(event, TextDelta):
+                self.has_text.set()
+        await asyncio.sleep(0)
+        task = asyncio.current_task()
+        return -1 if task is None else task.cancelling()
+
+
+async def read_to_end(events: AsyncIterator[StreamEvent]) -> list[StreamEvent]:
+    return [event async for event in events]
+
+
+def stopped_result(events: list[StreamEvent]) -> ChatResult:
+    ends = [event for event in events if isinstance(event, Finished | Failed | Stopped)]
+    assert ends == events[-1:], "exactly one end, and it is the last event"
+    (end,) = ends
+    assert isinstance(end, Stopped)
+    assert end.result is not None
+    return end.result
+
+
+async def the_ledger_says(sides: TwoSides, result: ChatResult) -> None:
+    await nothing_is_held(sides)
+    (row,) = await sides.core.ledger.attempts(result.correlation_id)
+    assert row.status == "stopped"
+    assert (row.cost_nanodollars, row.usage) == (result.cost_nanodollars, result.usage)
+
+
+async def test_a_stop_between_two_events_ends_in_what_had_arrived(home: Path) -> None:
+    async with two_sides(home, ROUTING_MODE="api-only") as sides:
+        sides.api.replies.append(Says("Hello ", "there", hold_after=1))
+        stream = sides.core.stream(ChatRequest.from_prompt("hi"))
+        seen: list[StreamEvent] = []
+        async for event in stream:
+            seen.append(event)
+            if isinstance(event, TextDelta):
+                stream.stop()
+        result = stopped_result(seen)
+        assert result.text == "Hello "
+        assert result.finish_reason == "stopped_by_user"
+        assert result.cost_nanodollars
+        assert result.usage_estimated
+        assert stream.end == seen[-1]
+        await the_ledger_says(sides, result)
+
+
+async def test_a_stop_while_the_provider_is_waited_for_reaches_it(home: Path) -> None:
+    """The reader is in the middle of its wait, and is not cancelled by it, nor counted as such."""
+    async with two_sides(home, ROUTING_MODE="api-only") as sides:
+        sides.api.replies.append(Says("Hello ", "there", hold_after=1))
+        stream = sides.core.stream(ChatRequest.from_prompt("hi"))
+        reader = Reader(stream)
+        await reader.has_text.wait()
+        await asyncio.sleep(0)
+        stream.stop()
+        stream.stop()
+        assert await reader.task == 0
+        seen = reader.seen
+        result = stopped_result(seen)
+        assert result.text == "Hello "
+        await the_ledger_says(sides, result)
+
+
+async def test_a_reader_that_is_cancelled_as_it_stops_is_cancelled(home: Path) -> None:
+    async with two_sides(home, ROUTING_MODE="api-only") as sides:
+        sides.api.replies.append(Says("Hello ", "there", hold_after=1))
+        stream = sides.core.stream(ChatRequest.from_prompt("hi"))
+        reader = Reader(stream)
+        await reader.has_text.wait()
+        await asyncio.sleep(0)
+        stream.stop()
+        reader.task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reader.task
+        assert isinstance(stream.end, Stopped), "it is known all the same"
+        await nothing_is_held(sides)
+
+
+async def test_a_stop_before_anything_is_read_or_sent_says_so(home: Path) -> None:
+    async with two_sides(home, ROUTING_MODE="api-only") as sides:
+        stream = sides.core.stream(ChatRequest.from_prompt("hi"))
+        stream.stop()
+        assert await read_to_end(stream) == [Stopped(None)]
+        assert sides.api.received == []
+
+
+async def test_a_stop_while_it_waits_charges_nothing(home: Path) -> None:
+    async with two_sides(home, ROUTING_MODE="api-only", MAX_RETRIES="2") as sides:
+        sides.api.replies += [refusal(429, "rate_limit_error", "Slow down", retry_after="5")]
+        stream = sides.core.stream(ChatRequest.from_prompt("hi"))
+        seen: list[StreamEvent] = []
+        async for event in stream:
+            seen.append(event)
+            if isinstance(event, Waiting):
+                stream.stop()
+        assert stopped_result(seen).text == ""
+        await nothing_is_held(sides)
+        assert (await sides.core.ledger.budget()).spent_nanodollars == 0
+
+
+async def test_a_stop_that_comes_when_the_answer_is_whole_changes_nothing(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with two_sides(home, ROUTING_MODE="api-only") as sides:
+        gate = Gate(sides.core.ledger.settle)
+        monkeypatch.setattr(sides.core.ledger, "settle", gate)
+        stream = sides.core.stream(ChatRequest.from_prompt("hi"))
+        reader = asyncio.ensure_future(read_to_end(stream))
+        await gate.reached.wait()
+        stream.stop()
+        gate.opened.set()
+        assert isinstance((await reader)[-1], Finished)
+        stream.stop()
+        assert isinstance(stream.end, Finished)
+        await nothing_is_held(sides)
+
+
+async def test_a_reader_that_leaves_finds_the_end_at_the_stream(home: Path) -> None:
+    async with two_sides(home, ROUTING_MODE="api-only") as sides:
+        sides.api.replies.append(Says("Hello ", "there", hold_after=1))
+        stream = sides.core.stream(ChatRequest.from_prompt("hi"))
+        async for event in stream:
+            if isinstance(event, TextDelta):
+                break
+        assert stream.end is None
+        await stream.aclose()
+        assert isinstance(stream.end, Stopped)
+        assert stream.end.result is not None
+        await the_ledger_says(sides, stream.end.result)
+        assert await read_to_end(stream) == []
+
+
+async def test_a_stream_that_is_dropped_is_settled(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with two_sides(home, ROUTING_MODE="api-only") as sides:
+        gate = Gate(sides.core.ledger.settle)
+        monkeypatch.setattr(sides.core.ledger, "settle", gate)
+        sides.api.replies.append(Says("Hello ", "there", hold_after=1))
+        async for event in sides.core.stream(ChatRequest.from_prompt("hi")):
+            if isinstance(event, TextDelta):
+                break
+        gc.collect()
+        await gate.reached.wait()
+        gate.opened.set()
+
+
+async def test_a_core_that_stops_ends_what_is_read_and_what_is_not(home: Path) -> None:
+    async with two_sides(home, ROUTING_MODE="api-only") as sides:
+        sides.api.replies += [Says("one ", "two", hold_after=1)] * 2
+        core = sides.core
+        unread = core.stream(ChatRequest.from_prompt("hi"))
+        async for event in unread:
+            if isinstance(event, TextDelta):
+                break
+        read = core.stream(ChatRequest.from_prompt("hi"))
+        reader = Reader(read)
+        await reader.has_text.wait()
+        await core.stop()
+        assert await reader.task == 0
+        for events in (reader.seen, await read_to_end(unread)):
+            (end,) = [event for event in events if isinstance(event, Finished | Failed | Stopped)]
+            assert isinstance(end, Failed)
+            assert isinstance(end.error, Unavailable)
+            assert end.partial is not None
+            assert end.error.correlation_id == end.partial.correlation_id
+
+
+class Watching:
+    """A provider that looks, as it makes a token, at who is waiting for it, and what it knows of the request."""
+
+    name, side, model = "anthropic", "api", MODELS["api"]
+
+    def __init__(self) -> None:
+        self.hands: list[CodeType] = []
+        self.knows: tuple[str | None, str | None] | None = None
+
+    async def stream(self, request: ChatRequest) -> AsyncIterator[ProviderEvent]:
+        self.knows = correlation_id.get(), traceparent.get()
+        yield UsageReported(BEGUN)
+        frame = sys._getframe()
+        while frame.f_code is not read_one.__code__:
+            assert frame.f_back is not None
+            self.hands.append(frame.f_code)
+            frame = frame.f_back
+        yield TextDelta("a token")
+        yield UsageReported(BEGUN, final=True)
+        yield AnswerEnded(self.model, "stop")
+
+
+async def read_one(events: AsyncIterator[StreamEvent]) -> StreamEvent:
+    return await anext(events)
+
+
+async def test_a_token_passes_few_hands(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with two_sides(home, ROUTING_MODE="api-only") as sides:
+        provider = await sides.core._api.provider(None)  # pyright: ignore[reportPrivateUsage]
+        watching = Watching()
+        monkeypatch.setattr(provider, "stream", watching.stream)
+        request = ChatRequest.from_prompt("hi")
+        stream = sides.core.stream(request)
+        while not isinstance(await read_one(stream), TextDelta):
+            assert correlation_id.get() is None, "the reader has its own context between two events"
+        assert isinstance((await read_to_end(stream))[-1], Finished)
+        assert watching.knows is not None
+        assert watching.knows[0] == request.correlation_id
+        names = [code.co_qualname for code in watching.hands]
+        assert names[0] == "Watching.stream"
+        assert len(names) <= MOST_HANDS, names
+
+
+async def test_a_second_start_is_told_as_one(home: Path) -> None:
+    async with two_sides(home, ROUTING_MODE="api-only", MAX_RETRIES="1") as sides:
+        sides.api.replies += [refusal(429, "rate_limit_error", "Slow down"), Says("ok")]
+        events = await read_to_end(sides.core.stream(ChatRequest.from_prompt("hi")))
+        assert sum(isinstance(event, Started) for event in events) == 2
+        assert isinstance(events[-1], Finished)
