@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from core.errors import QueueFull
 from core.local.vllm_metrics import ServerLoad
-from core.routing.waiting import OncePerSecond, OnPlace, PlaceNews
+from core.routing.waiting import OnPlace, Place, WaitingLine
 
 NEW_SERVICE_WEIGHT = 0.2
 """Weight of the newest service time in the moving mean: the last ten requests make up 90 % of it."""
@@ -78,12 +77,10 @@ class Slot:
             queue._left(service_s)  # pyright: ignore[reportPrivateUsage]
 
 
-@dataclass(slots=True, eq=False)
-class _Waiter:
+@dataclass(slots=True, eq=False, kw_only=True)
+class _Waiter(Place):
     granted: asyncio.Future[Slot]
-    since: float
     patient: bool
-    news: PlaceNews
 
 
 class LocalQueue:
@@ -94,14 +91,13 @@ class LocalQueue:
         self._max_concurrent: int | None = None
         self._max_waiting = 64
         self._running = 0
-        self._line: deque[_Waiter] = deque()
+        self._line: WaitingLine[_Waiter] = WaitingLine(self._wait_s)
         self._service_s: float | None = None
         self._load: ServerLoad | None = None
         self._load_at = -math.inf
         self._ours = 0
         self._others = 0
         self._capacity: int | None = None
-        self._telling = OncePerSecond(self._tell_all, clock)
 
     def configure(self, max_concurrent: int | None, max_waiting: int) -> None:
         """Set how many requests the server takes at once (``None``: what its load says) and how many may wait.
@@ -159,7 +155,7 @@ class LocalQueue:
     async def enter(self, max_wait_s: float | None, on_place: OnPlace | None = None) -> Slot:
         """Wait for a place at the server, ``max_wait_s`` seconds at most (``None``: as long as it takes).
 
-        ``on_place`` hears the place in line when it has to wait, and each change, about once a second at most.
+        ``on_place`` hears the place in line when it has to wait, and each change of it.
 
         Raises:
             QueueFull: a place has to be waited for, and so many wait already that no more may.
@@ -172,11 +168,13 @@ class LocalQueue:
             raise self._full_error()
         if max_wait_s is not None and max_wait_s <= 0:
             raise TimeoutError
-        news = PlaceNews(on_place or _nobody, self._clock)
-        waiter = _Waiter(asyncio.get_running_loop().create_future(), self._clock(), max_wait_s is None, news)
-        self._line.append(waiter)
-        ahead = len(self._line) - 1
-        news.tell(ahead, self._wait_s(ahead))
+        waiter = _Waiter(
+            since=self._clock(),
+            on_place=on_place,
+            granted=asyncio.get_running_loop().create_future(),
+            patient=max_wait_s is None,
+        )
+        self._line.join(waiter)
         try:
             async with asyncio.timeout(max_wait_s):
                 return await waiter.granted
@@ -189,25 +187,16 @@ class LocalQueue:
         if waiter.granted.done() and not waiter.granted.cancelled():
             waiter.granted.result().leave()  # the place came in the same moment
             return
-        if waiter in self._line:  # not there any more if its turn came after it was cancelled
-            self._line.remove(waiter)
+        self._line.leave(waiter)  # not there any more if its turn came after it was cancelled
         self._grant()  # the next one may be more patient, and go
 
     def _grant(self) -> None:
-        while self._line and self._may_go(patient=self._line[0].patient):
-            waiter = self._line.popleft()
+        while self._line and self._may_go(patient=self._line.first.patient):
+            waiter = self._line.take_first()
             if not waiter.granted.done():
                 self._running += 1
                 waiter.granted.set_result(Slot(self, self._clock() - waiter.since))
-        # Whatever may let somebody go may also have changed what the others expect.
-        if self._line:
-            self._telling.wanted()
-        else:
-            self._telling.cancel()
-
-    def _tell_all(self) -> None:
-        for ahead, waiter in enumerate(list(self._line)):
-            waiter.news.tell(ahead, self._wait_s(ahead))
+        self._line.tell()
 
     def _may_go(self, *, patient: bool) -> bool:
         limit = self._limit(self._fresh_load())
@@ -258,7 +247,3 @@ class LocalQueue:
             f"The local server is busy: {self.state().crowd}.",
             hint="Try again in a moment, or raise MAX_WAITING_REQUESTS.",
         )
-
-
-def _nobody(ahead: int, expected_s: float | None) -> None:
-    """Nobody listens."""

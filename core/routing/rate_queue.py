@@ -12,7 +12,7 @@ from typing import TypeVar
 from core.base.text import rough_duration
 from core.chat import Waiting
 from core.errors import DeadlineExceeded, RateExceeded, SignalboxError
-from core.routing.waiting import OncePerSecond, OnWait, PlaceNews
+from core.routing.waiting import OnPlace, OnWait, Place, WaitingLine
 
 T = TypeVar("T")
 
@@ -25,15 +25,13 @@ SHORTEST_PAUSE_S = 0.01
 """A ledger that says "in 0 seconds" again and again must not be asked in a tight loop."""
 
 
-@dataclass(slots=True, eq=False)
-class _Place:
-    """One request's place in the line. Times are the clock's seconds; it waits until ``until`` at most."""
+@dataclass(slots=True, eq=False, kw_only=True)
+class _Place(Place):
+    """Times are the clock's seconds; it waits until ``until`` at most."""
 
     turn: asyncio.Future[None]
-    since: float
     until: float
     deadline: float
-    news: PlaceNews
 
 
 class RateLimitQueue:
@@ -47,8 +45,7 @@ class RateLimitQueue:
     ) -> None:
         self._clock = clock
         self._sleep = sleep
-        self._line: deque[_Place] = deque()
-        self._telling = OncePerSecond(self._tell_all, clock)
+        self._line: WaitingLine[_Place] = WaitingLine(self._expected_s)
         self._limit_name = ""
         self._next_try_at = 0.0
         self._turns: deque[tuple[float, int]] = deque()
@@ -69,8 +66,8 @@ class RateLimitQueue:
     ) -> T:
         """Return what ``try_once`` returns, once it raises no ``RateExceeded`` any more.
 
-        ``on_wait`` hears of the place in line and of each change, about once a second at most. Any other error of
-        ``try_once`` ends the waiting too.
+        ``on_wait`` hears of the place in line and of each change. Any other error of ``try_once`` ends the waiting
+        too.
 
         Raises:
             RateExceeded: the line is full (``max_waiting``), or the expected wait is longer than ``max_wait_s`` or
@@ -86,7 +83,6 @@ class RateLimitQueue:
         place = self._join(refused, max_waiting, max_wait_s, deadline_left_s, on_wait)
         through = False
         try:
-            place.news.tell(len(self._line) - 1, self._expected_s(len(self._line) - 1))
             await self._turn_of(place)
             answer = await self._try_until_through(place, try_once)
             through = True
@@ -117,8 +113,8 @@ class RateLimitQueue:
         deadline = math.inf if deadline_left_s is None else now + deadline_left_s
         turn = asyncio.get_running_loop().create_future()
         until = now + max_wait_s + ONE_BY_ONE_S
-        place = _Place(turn, since=now, until=until, deadline=deadline, news=self._news(on_wait))
-        self._line.append(place)
+        place = _Place(since=now, on_place=self._listener(on_wait), turn=turn, until=until, deadline=deadline)
+        self._line.join(place)
         if ahead == 0:
             turn.set_result(None)
         return place
@@ -142,7 +138,6 @@ class RateLimitQueue:
                 return await try_once()
             except RateExceeded as error:
                 self._learn(error)
-            self._telling.wanted()
 
     def _learn(self, refused: RateExceeded) -> None:
         """Note when the first in line may try again, and when those behind it."""
@@ -173,26 +168,19 @@ class RateLimitQueue:
         return max(0.0, at - self._clock()) + rounds * MINUTE_S
 
     def _leave(self, place: _Place) -> None:
-        self._line.remove(place)
-        if not self._line:
-            self._telling.cancel()
-            return
-        first = self._line[0].turn
-        if not first.done():
-            first.set_result(None)
-        self._telling.wanted()
+        self._line.leave(place)
+        if self._line and not self._line.first.turn.done():
+            self._line.first.turn.set_result(None)
 
-    def _tell_all(self) -> None:
-        for ahead, place in enumerate(list(self._line)):
-            place.news.tell(ahead, self._expected_s(ahead))
+    def _listener(self, on_wait: OnWait | None) -> OnPlace | None:
+        if on_wait is None:
+            return None
 
-    def _news(self, on_wait: OnWait | None) -> PlaceNews:
         def tell(ahead: int, expected_s: float | None) -> None:
-            if on_wait is not None:
-                detail = f"{self._limit_name} is reached: waiting for the next free turn."
-                on_wait(Waiting("rate", detail, expected_s, ahead))
+            detail = f"{self._limit_name} is reached: waiting for the next free turn."
+            on_wait(Waiting("rate", detail, expected_s, ahead))
 
-        return PlaceNews(tell, self._clock)
+        return tell
 
     def _too_long(self, place: _Place) -> SignalboxError:
         waited_s = self._clock() - place.since

@@ -1,10 +1,12 @@
-"""Runs work to its end while its reader hears what it waits for, and how lines tell their places."""
+"""A waiting line: who comes first goes first, and whoever waits hears its place when it changes."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from core.chat import Waiting
 
@@ -14,71 +16,69 @@ OnWait = Callable[[Waiting], None]
 OnPlace = Callable[[int, float | None], None]
 """Hears how many are ahead, and in how many seconds the turn comes (``None``: nobody knows)."""
 
-TELL_EVERY_S = 1.0
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Place:
+    """One request's place in a line, since ``since`` by the line's clock. ``told_ahead`` is what it heard last."""
+
+    since: float
+    on_place: OnPlace | None = None
+    told_ahead: int | None = None
 
 
-class PlaceNews:
-    """Tells one request its place in a line when that is news. ``clock`` returns seconds.
+P = TypeVar("P", bound=Place)
 
-    What the listener can count down itself is none, nor is the same estimate again.
+
+class WaitingLine(Generic[P]):
+    """``expected_s`` estimates the seconds that somebody with so many ahead has to wait.
+
+    A place is told with the estimate of that moment, which its listener can count down by itself; an estimate that
+    changes alone is no news.
     """
 
-    def __init__(self, on_place: OnPlace, clock: Callable[[], float]) -> None:
-        self._on_place = on_place
-        self._clock = clock
-        self._told: tuple[int, float | None, float] | None = None
+    def __init__(self, expected_s: Callable[[int], float | None]) -> None:
+        self._expected_s = expected_s
+        self._line: deque[P] = deque()
 
-    def tell(self, ahead: int, expected_s: float | None) -> None:
-        now = self._clock()
-        if self._told is not None and not _differs(self._told, (ahead, expected_s, now)):
+    def __len__(self) -> int:
+        return len(self._line)
+
+    def __iter__(self) -> Iterator[P]:
+        return iter(self._line)
+
+    @property
+    def first(self) -> P:
+        return self._line[0]
+
+    def index(self, place: P) -> int:
+        """Return how many are ahead of ``place``."""
+        return self._line.index(place)
+
+    def join(self, place: P) -> None:
+        self._line.append(place)
+        self._tell(len(self._line) - 1, place)
+
+    def leave(self, place: P) -> None:
+        """Take ``place`` out, if it is still in line, and tell those behind it."""
+        if place in self._line:
+            self._line.remove(place)
+            self.tell()
+
+    def take_first(self) -> P:
+        """Take the first place out; call ``tell`` when nobody else goes with it."""
+        return self._line.popleft()
+
+    def tell(self) -> None:
+        """Tell each place that has changed."""
+        for ahead, place in enumerate(list(self._line)):
+            self._tell(ahead, place)
+
+    def _tell(self, ahead: int, place: P) -> None:
+        if place.on_place is None or place.told_ahead == ahead:
             return
-        self._told = (ahead, expected_s, now)
+        place.told_ahead = ahead
         try:
-            self._on_place(ahead, expected_s)
+            place.on_place(ahead, self._expected_s(ahead))
         except Exception:
             # It is called from another request's change of the line: that one must not fail for it.
             log.exception("a listener for a waiting line failed")
-
-
-def _differs(told: tuple[int, float | None, float], new: tuple[int, float | None, float]) -> bool:
-    told_ahead, told_s, told_at = told
-    ahead, expected_s, at = new
-    if ahead != told_ahead or (expected_s is None) != (told_s is None):
-        return True
-    if expected_s is None or told_s is None:
-        return False
-    counted_down_s = told_s - (at - told_at)
-    return abs(expected_s - told_s) >= 1 and abs(expected_s - counted_down_s) >= 1
-
-
-class OncePerSecond:
-    """Runs ``action`` at once when it is wanted, and about once a second while it is wanted more often.
-
-    A timer runs only while something is left to do.
-    """
-
-    def __init__(self, action: Callable[[], None], clock: Callable[[], float]) -> None:
-        self._action = action
-        self._clock = clock
-        self._next_at: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
-
-    def wanted(self) -> None:
-        if self._timer is not None:
-            return
-        now = self._clock()
-        if self._next_at is None or now >= self._next_at:
-            self._run()
-        else:
-            self._timer = asyncio.get_running_loop().call_later(self._next_at - now, self._run)
-
-    def cancel(self) -> None:
-        """Forget what is left to do."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _run(self) -> None:
-        self._timer = None
-        self._next_at = self._clock() + TELL_EVERY_S
-        self._action()

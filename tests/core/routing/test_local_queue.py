@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from dataclasses import dataclass, field
 
 import pytest
@@ -509,7 +508,7 @@ def test_who_is_sent_at_once_hears_nothing() -> None:
     run(main())
 
 
-def test_each_change_of_the_place_and_of_the_estimate_is_told() -> None:
+def test_each_change_of_the_place_is_told_with_the_estimate_of_that_moment() -> None:
     async def main() -> None:
         queue, told = line(1), Told()
         (await queue.enter(None)).leave(10.0)
@@ -531,7 +530,7 @@ def test_each_change_of_the_place_and_of_the_estimate_is_told() -> None:
     run(main())
 
 
-def test_a_line_that_moves_fast_is_told_about_once_a_second() -> None:
+def test_a_place_is_told_once_however_fast_the_line_moves() -> None:
     async def main() -> None:
         queue, told = line(1), Told()
         (await queue.enter(None)).leave(0.1)
@@ -545,11 +544,8 @@ def test_a_line_that_moves_fast_is_told_about_once_a_second() -> None:
             slot = await waiting
         slot.leave(0.1)
         await last
+        assert told.places == list(range(40, -1, -1))
         assert told.heard[0] == (0, 40, pytest.approx(4.1))
-        assert 3 <= len(told.heard) <= 6
-        assert told.places == sorted(told.places, reverse=True)
-        times = [at for at, _, _ in told.heard[1:]]
-        assert all(later - earlier >= 0.99 for earlier, later in itertools.pairwise(times))
 
     run(main())
 
@@ -569,22 +565,27 @@ def test_a_line_that_stands_still_costs_nothing() -> None:
         run(main())
 
 
-def test_what_the_server_says_of_its_load_changes_the_estimate() -> None:
+def test_a_load_that_changes_the_estimate_alone_is_no_news() -> None:
+    """Whoever waits counts down by itself; the next one that moves up hears the new estimate."""
+
     async def main() -> None:
         queue, told = line(2), Told()
         (await queue.enter(None)).leave(4.0)
-        for _ in range(2):
-            await queue.enter(None)
-        waiting = asyncio.create_task(queue.enter(None, told))
+        slots = [await queue.enter(None) for _ in range(2)]
+        first = asyncio.create_task(queue.enter(None))
         await settle()
-        await asyncio.sleep(2)
-        queue.observe(load(running=2, waiting=0))
+        second = asyncio.create_task(queue.enter(None, told))
+        await settle()
         await asyncio.sleep(2)
         queue.observe(load(running=2, waiting=6))
         await settle()
-        assert told.heard == [(0, 0, 2.0), (4, 0, 14.0)]
-        waiting.cancel()
-        await asyncio.wait([waiting])
+        assert told.heard == [(0, 1, 4.0)]
+        queue.observe(load(running=2, waiting=0))
+        slots.pop().leave(4.0)
+        await first
+        assert told.places == [1, 0]
+        second.cancel()
+        await asyncio.wait([second])
 
     run(main())
 
