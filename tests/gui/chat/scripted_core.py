@@ -163,14 +163,16 @@ def stream_of(
     switch = StopSwitch()
 
     async def run() -> AsyncGenerator[StreamEvent, None]:
+        has_left = False
         try:
             async with aclosing(events):
                 async for event in events:
+                    has_left = has_left or isinstance(event, Started)
                     yield event
         except (asyncio.CancelledError, StopRequested) as cause:
             if not switch.take(cause):
                 raise
-            yield switch.finish(Stopped(stopped()))
+            yield switch.finish(Stopped(stopped() if has_left else None))
 
     return RequestStream(run(), switch, request_id, lambda: None)
 

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 from PySide6.QtWidgets import QApplication
 
-from core.chat import StreamEvent, TextDelta
+from core.chat import Stopped, StreamEvent, TextDelta
 from core.router_core import RouterCore
 from gui.shell.bridge import Bridge
+from tests.gui.chat.builders import make_result
+from tests.gui.chat.scripted_core import stream_of
 from tests.support.panel_loop import Panel, panel_on_qt
 
 
@@ -109,6 +111,23 @@ def test_leaving_a_stream_closes_it_over_there(panel: Panel) -> None:
             async for _batch in batches:
                 break
         assert closed.is_set()
+
+    panel.run(body())
+
+
+def test_a_stream_that_is_stopped_goes_on_to_its_end(panel: Panel) -> None:
+    async def endless() -> AsyncGenerator[StreamEvent, None]:
+        yield TextDelta("one")
+        await asyncio.Event().wait()
+
+    async def body() -> None:
+        await panel.start()
+        events = stream_of(endless(), "x", lambda: make_result("one"))
+        got: list[StreamEvent] = []
+        async for batch in panel.bridge.stream(events):
+            got += batch
+            panel.bridge.stop_stream(events)
+        assert got == [TextDelta("one"), Stopped(None)]
 
     panel.run(body())
 
