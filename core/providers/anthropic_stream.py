@@ -141,10 +141,11 @@ class AnthropicReader:
         finish = _FINISH.get(self._stop_reason or "", "unknown")
         if finish == "refusal" and not self._answered:
             why = f": {self._explanation}" if self._explanation else "."
-            raise ContentRefused(
+            refused = ContentRefused(
                 f"{self._endpoint.who} declined to answer{why}",
                 hint="Rephrase the prompt, or send it locally.",
             )
+            raise refused.quoting(why)
         return AnswerEnded(self._model, finish, dropped)
 
     def _name_model(self, message: Mapping[str, Any]) -> None:

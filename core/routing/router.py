@@ -42,8 +42,7 @@ from core.errors import (
 )
 from core.ledger.models import Outcome, OutcomeStatus, RefusedRequest
 from core.routing.admission import AdmissionControl, Backend, LineTooLong
-from core.routing.idempotency import IdempotencyGuard, ResponseCache
-from core.routing.idempotency_store import IdempotencyStore
+from core.routing.idempotency import IdempotencyGuard
 from core.routing.observers import RequestObservers
 from core.routing.output_check import OutputChecker
 from core.routing.policy import NAMES
@@ -83,11 +82,10 @@ class Router:
         settlement: Settlement,
         checker: OutputChecker,
         observers: RequestObservers,
-        following: RecoveryPlanner,
-        answers: ResponseCache,
-        kept: IdempotencyStore | None = None,
-        on_change: Callable[[], None] = lambda: None,
-        on_alerts: Callable[[Sequence[BudgetAlert]], None] = lambda _: None,
+        recovery: RecoveryPlanner,
+        repeats: IdempotencyGuard,
+        on_change: Callable[[], None],
+        on_alerts: Callable[[Sequence[BudgetAlert]], None],
     ) -> None:
         self._settings = settings
         self._ledger = ledger
@@ -97,8 +95,8 @@ class Router:
         self._settlement = settlement
         self._checker = checker
         self._observers = observers
-        self._repeats = IdempotencyGuard(answers, kept, ledger)
-        self._following = following
+        self._repeats = repeats
+        self._recovery = recovery
         self._on_change = on_change
         self._on_alerts = on_alerts
 
@@ -171,7 +169,10 @@ class Router:
                         raise attempt.failure
         except BaseException as error:  # noqa: BLE001  also the reader's leaving: the hold must not outlive it
             cause = error
-        yield await self._last_event(run, cause)
+        try:
+            yield await self._last_event(run, cause)
+        finally:
+            del cause  # its traceback holds this frame
 
     async def _begin(self, run: RequestRun, ready: Callable[[], Awaitable[None]] | None) -> None:
         if run.stop.requested:
@@ -223,8 +224,8 @@ class Router:
             return await self._failed(run, cause)
         if run.attempt is not None:
             run.partial = await self._settle(run, run.attempt, "stopped", run.attempt.failure)
-        elif not isinstance(cause, Exception):
-            await self._refused(run, "stopped")
+        else:
+            await self._refused(run, SignalboxError.kind if isinstance(cause, Exception) else "stopped")
         if isinstance(cause, Exception):
             log.error("a fault in Signalbox itself", exc_info=cause)
             return await self._failed(run, _fault(run, cause))
@@ -324,7 +325,7 @@ class Router:
         self, run: RequestRun, failed: Attempt, failure: SignalboxError
     ) -> AsyncGenerator[StreamEvent, None]:
         """Open the first attempt of those that may follow ``failed``; ``run.attempt`` is it then."""
-        for following in await self._following.after(run, failed, failure, failed.check_result):
+        for following in await self._recovery.after(run, failed, failure, failed.check_result):
             async with aclosing(_waits(self._opening(run, failed, following, failure))) as waits:
                 async for waiting in waits:
                     yield waiting

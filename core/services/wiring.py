@@ -12,13 +12,14 @@ from core.local.gpu import GpuPower
 from core.local.manager import LocalServerManager
 from core.routing.admission import AdmissionControl, Backend
 from core.routing.backends import ApiBackend, LocalBackend
-from core.routing.idempotency import KEEP_S, ResponseCache
+from core.routing.idempotency import KEEP_S, IdempotencyGuard, ResponseCache
 from core.routing.idempotency_store import IdempotencyStore
+from core.routing.local_queue import LocalQueue
 from core.routing.machine_time import CostMeter
 from core.routing.observers import RequestObservers
 from core.routing.output_check import OutputChecker
 from core.routing.preparation import RequestPreparer
-from core.routing.recovery import RecoveryPlanner
+from core.routing.recovery import Backoff, RecoveryPlanner
 from core.routing.router import Router
 from core.routing.settlement import Settlement
 from core.structured.scoreboard import Scoreboard
@@ -75,31 +76,23 @@ def assemble(
         local_model=lambda: local.server_state.model,
         prefill_tokens_per_s=lambda: local.prefill_tokens_per_s,
     )
-    checker = OutputChecker(scoreboard)
-    admission = AdmissionControl(
-        settings=settings,
-        ledger=ledger,
-        backends=backends,
-        preparer=preparer,
-        queue=local.queue,
-        machine=machine,
-        wait_for_local=wait_for_local,
-    )
 
     def keep_s() -> float:
         return settings().idempotency_keep_hours * 3600.0
 
     kept = IdempotencyStore(home, keep_s)
-    router = Router(
+    router = make_router(
         settings=settings,
         ledger=ledger,
+        prices=prices,
         backends=backends,
-        admission=admission,
         preparer=preparer,
-        settlement=Settlement(prices),
-        checker=checker,
-        observers=RequestObservers(metrics, tracer, checker),
-        following=RecoveryPlanner(settings, admission),
+        queue=local.queue,
+        machine=machine,
+        scoreboard=scoreboard,
+        metrics=metrics,
+        tracer=tracer,
+        wait_for_local=wait_for_local,
         answers=ResponseCache(time.monotonic, keep_s=lambda: keep_s() or KEEP_S),
         kept=kept,
         on_change=on_change,
@@ -116,4 +109,50 @@ def assemble(
         metrics=metrics,
         tracer=tracer,
         kept=kept,
+    )
+
+
+def make_router(
+    *,
+    settings: Callable[[], Settings],
+    ledger: Callable[[], Ledger],
+    prices: PriceTable,
+    backends: dict[Side, Backend],
+    preparer: RequestPreparer,
+    queue: LocalQueue,
+    machine: CostMeter,
+    scoreboard: Scoreboard,
+    metrics: Metrics,
+    tracer: Tracer,
+    wait_for_local: Callable[[float], Awaitable[None]],
+    answers: ResponseCache,
+    kept: IdempotencyStore | None = None,
+    backoff: Backoff | None = None,
+    on_change: Callable[[], None] = lambda: None,
+    on_alerts: Callable[[Sequence[BudgetAlert]], None] = lambda _: None,
+) -> Router:
+    """Return a router between ``backends``, whatever they are: what it is made of is joined here only."""
+    checker = OutputChecker(scoreboard)
+    admission = AdmissionControl(
+        settings=settings,
+        ledger=ledger,
+        backends=backends,
+        preparer=preparer,
+        queue=queue,
+        machine=machine,
+        wait_for_local=wait_for_local,
+    )
+    return Router(
+        settings=settings,
+        ledger=ledger,
+        backends=backends,
+        admission=admission,
+        preparer=preparer,
+        settlement=Settlement(prices),
+        checker=checker,
+        observers=RequestObservers(metrics, tracer, checker),
+        recovery=RecoveryPlanner(settings, admission, backoff),
+        repeats=IdempotencyGuard(answers, kept, ledger),
+        on_change=on_change,
+        on_alerts=on_alerts,
     )

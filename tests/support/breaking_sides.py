@@ -30,19 +30,17 @@ from core.errors import SignalboxError
 from core.ledger.ledger import Ledger
 from core.pricing.prices import PriceTable
 from core.providers.base import Capabilities, CheckResult, InferenceProvider
-from core.routing.admission import AdmissionControl, Backend
+from core.routing.admission import Backend
 from core.routing.circuit_breaker import Breaker, Breakers
 from core.routing.idempotency import ResponseCache
 from core.routing.local_queue import LocalQueue
 from core.routing.machine_time import CostMeter
-from core.routing.observers import RequestObservers
-from core.routing.output_check import OutputChecker
 from core.routing.policy import Health, SideState
 from core.routing.preparation import RequestPreparer
-from core.routing.recovery import Backoff, RecoveryPlanner
+from core.routing.recovery import Backoff
 from core.routing.router import Router
-from core.routing.settlement import Settlement
 from core.routing.timeouts import Deadline
+from core.services.wiring import make_router
 from core.settings import Settings
 from core.structured.scoreboard import Scoreboard
 from core.telemetry.metrics import Metrics
@@ -244,8 +242,7 @@ class Workshop:
         self._home = home
         self._prices = PriceTable()
         self._scoreboard = Scoreboard()
-        self._checker = OutputChecker(self._scoreboard)
-        self._observers = RequestObservers(Metrics(), Tracer(), self._checker)
+        self._metrics = Metrics()
 
     async def ask(
         self,
@@ -284,26 +281,20 @@ class Workshop:
             local_model=lambda: MODELS["local"],
             prefill_tokens_per_s=lambda: None,
         )
-        admission = AdmissionControl(
+        return make_router(
             settings=lambda: settings,
             ledger=lambda: self.ledger,
+            prices=self._prices,
             backends=backends,
             preparer=preparer,
             queue=LocalQueue(time.monotonic),
             machine=machine,
+            scoreboard=self._scoreboard,
+            metrics=self._metrics,
+            tracer=Tracer(),
             wait_for_local=_no_wait,
-        )
-        return Router(
-            settings=lambda: settings,
-            ledger=lambda: self.ledger,
-            backends=backends,
-            admission=admission,
-            preparer=preparer,
-            settlement=Settlement(self._prices),
-            checker=self._checker,
-            observers=self._observers,
-            following=RecoveryPlanner(lambda: settings, admission, Backoff(random=lambda: 0.0)),
             answers=ResponseCache(time.monotonic),
+            backoff=Backoff(random=lambda: 0.0),
         )
 
 
