@@ -120,7 +120,7 @@ def provider_failure(error: BaseException, endpoint: Endpoint, *, begun: bool = 
     if hasattr(error, "body") and not _is_connection_error(error):
         reply = _read_reply(error, endpoint)
         failure = _from_reply(reply, endpoint)
-        said = f": {_sentence(reply.message)}"
+        said = f": {sentence(reply.message)}"
         return failure.quoting(said) if said in failure.message else failure
     return _from_transport(error, endpoint, begun=begun)
 
