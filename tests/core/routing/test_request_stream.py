@@ -151,8 +151,8 @@ async def test_a_stop_that_comes_when_the_answer_is_whole_changes_nothing(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with two_sides(home, ROUTING_MODE="api-only") as sides:
-        gate = Gate(sides.core.ledger.settle)
-        monkeypatch.setattr(sides.core.ledger, "settle", gate)
+        gate = Gate(sides.core.ledger.current.settle)
+        monkeypatch.setattr(sides.core.ledger.current, "settle", gate)
         stream = sides.core.stream(ChatRequest.from_prompt("hi"))
         reader = asyncio.ensure_future(read_to_end(stream))
         await gate.reached.wait()
@@ -181,8 +181,8 @@ async def test_a_reader_that_leaves_finds_the_end_at_the_stream(home: Path) -> N
 
 async def test_a_stream_that_is_dropped_is_settled(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with two_sides(home, ROUTING_MODE="api-only") as sides:
-        gate = Gate(sides.core.ledger.settle)
-        monkeypatch.setattr(sides.core.ledger, "settle", gate)
+        gate = Gate(sides.core.ledger.current.settle)
+        monkeypatch.setattr(sides.core.ledger.current, "settle", gate)
         sides.api.replies.append(Says("Hello ", "there", hold_after=1))
         async for event in sides.core.stream(ChatRequest.from_prompt("hi")):
             if isinstance(event, TextDelta):
