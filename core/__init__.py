@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         ChatResult,
         ContextEconomy,
         Estimate,
+        EventStream,
         Failed,
         Feature,
         Finished,
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
         Signals,
         Source,
         Started,
+        Stopped,
+        StreamEnd,
         StreamEvent,
         TextDelta,
         Tool,
@@ -121,6 +124,7 @@ __all__ = [
     "DeadlineExceeded",
     "DuplicateRequest",
     "Estimate",
+    "EventStream",
     "Failed",
     "Feature",
     "Finding",
@@ -159,6 +163,8 @@ __all__ = [
     "Signals",
     "Source",
     "Started",
+    "Stopped",
+    "StreamEnd",
     "StreamEvent",
     "TextDelta",
     "TimedOut",
@@ -196,10 +202,10 @@ __all__ = [
 
 _HOMES = {
     "core.chat": (
-        "CacheMarks CachePlan CacheSwitchCost ChatRequest ChatResult ContextEconomy Estimate Failed "
+        "CacheMarks CachePlan CacheSwitchCost ChatRequest ChatResult ContextEconomy Estimate EventStream Failed "
         "Feature Finished FinishReason ImagePart JsonSchemaFormat Message RequestStep RouteDecision "
-        "RoutingMode Rule Savings Side Signals Source Started StreamEvent TextDelta Tool ToolCall "
-        "ToolCallDelta Usage UsageReported Waiting"
+        "RoutingMode Rule Savings Side Signals Source Started Stopped StreamEnd StreamEvent TextDelta Tool "
+        "ToolCall ToolCallDelta Usage UsageReported Waiting"
     ),
     "core.context.tokens": "estimate_tokens tokens_of_length utf8_bytes",
     "core.context.trimming": "plan_summary",

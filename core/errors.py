@@ -41,7 +41,7 @@ class SignalboxError(Exception):
     """Base of all. ``hint`` is one sentence that says what to do next (may be empty).
 
     ``correlation_id`` is the request's, once it has left the router. ``facts`` name the attributes that ``details``
-    has, a subclass's after its base's. ``quote`` is the end of a sentence of the message that a server or a model has
+    has, a subclass's after its base's. ``quote`` is the end of a sentence of the message that a server or a model
     worded: it may quote the request, so it is for the caller only.
     """
 
