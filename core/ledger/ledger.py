@@ -485,12 +485,6 @@ class Ledger:
         standings, today = self._require().standings, self._clock().date()
         return await self._read(lambda connection: standings.volume(connection, today))
 
-    async def local_count_today(self) -> int:
-        return (await self.volume()).local_today
-
-    async def seven_day_mean(self) -> float:
-        return (await self.volume()).seven_day_mean
-
     async def report(
         self, since: datetime | None = None, by: ReportKey = "provider", *, daily: bool = False
     ) -> list[ReportRow]:

@@ -86,10 +86,6 @@ class LedgerService:
             )
         return self._ledger
 
-    @property
-    def is_open(self) -> bool:
-        return self._ledger is not None
-
     async def open(self) -> None:
         """Open the ledger and resolve what dead processes left behind. A failure is a problem, not an exception."""
         from core.ledger.ledger import Ledger

@@ -77,7 +77,7 @@ async def test_a_request_from_hold_to_report(home: Path, server: PostgresServer)
         volume = await ledger.volume()
         assert (volume.local_today, volume.requests_today) == (1, 2)
         await ledger.reset_local_count()
-        assert await ledger.local_count_today() == 0
+        assert (await ledger.volume()).local_today == 0
         assert [row.latency_ms for row in await ledger.recent(1)] == [1.5]
         check = await ledger.check()
         assert (check.attempts, check.differences) == (3, ())

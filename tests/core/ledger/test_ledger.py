@@ -288,16 +288,16 @@ async def test_a_clock_set_back_over_midnight_counts_each_request_once(home: Pat
 
         await ask()
         clock.move(minutes=20)
-        assert await ledger.local_count_today() == 0
+        assert (await ledger.volume()).local_today == 0
         await ask()
         await ask()
-        assert await ledger.local_count_today() == 2
+        assert (await ledger.volume()).local_today == 2
         clock.move(minutes=-20)
-        assert await ledger.local_count_today() == 1
+        assert (await ledger.volume()).local_today == 1
         await ask()
-        assert await ledger.local_count_today() == 2
+        assert (await ledger.volume()).local_today == 2
         clock.move(minutes=20)
-        assert await ledger.local_count_today() == 2
+        assert (await ledger.volume()).local_today == 2
         rows = await ledger.report(by="day")
         assert [(row.key, row.requests) for row in rows] == [("2026-11-23", 2), ("2026-11-24", 2)]
 
@@ -310,11 +310,11 @@ async def test_the_local_count_survives_a_restart_and_can_be_reset(home: Path) -
         assert (await ledger.volume()).local_today == 1
         assert (await ledger.volume()).requests_today == 2
         await ledger.reset_local_count()
-        assert await ledger.local_count_today() == 0
+        assert (await ledger.volume()).local_today == 0
         admission = await ledger.begin(new_request("local"), None)
         assert admission.local_count_today == 1
     async with open_ledger(home) as ledger:
-        assert await ledger.local_count_today() == 1
+        assert (await ledger.volume()).local_today == 1
         assert (await ledger.check()).ok
 
 
