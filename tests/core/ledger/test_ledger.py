@@ -321,14 +321,14 @@ async def test_the_local_count_survives_a_restart_and_can_be_reset(home: Path) -
 async def test_the_seven_day_mean_averages_whole_days_since_the_ledger_began(home: Path) -> None:
     clock = HandClock()
     async with open_ledger(home, clock) as ledger:
-        assert await ledger.seven_day_mean() == 0.0
+        assert (await ledger.volume()).seven_day_mean == 0.0
         for count in (4, 2, 0, 6):
             for _ in range(count):
                 await ledger.begin(new_request("local"), None)
             clock.move(days=1)
-        assert await ledger.seven_day_mean() == 3.0
+        assert (await ledger.volume()).seven_day_mean == 3.0
         clock.move(days=5)
-        assert await ledger.seven_day_mean() == pytest.approx(6 / 7)
+        assert (await ledger.volume()).seven_day_mean == pytest.approx(6 / 7)
 
 
 async def test_a_report_counts_from_the_hour_it_is_asked_for(home: Path) -> None:
