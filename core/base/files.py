@@ -24,7 +24,8 @@ def write_whole(path: Path, text: str, *, mode: int = 0o600, durable: bool = Tru
     ``mode`` is who may read it. ``durable`` flushes it to the disk first, which takes milliseconds: what a power
     cut may take can do without.
 
-    :raises OSError: it can't be written; what was there is left as it was.
+    Raises:
+        OSError: it can't be written; what was there is left as it was.
     """
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".new")
     try:
@@ -84,8 +85,9 @@ LOCK_TIMEOUT_S = 5.0
 def locked(path: Path) -> Generator[None]:
     """Hold the lock ``path``, which is created and stays. The system frees it when the holder dies.
 
-    :raises TimeoutError: another process (or thread) held it for ``LOCK_TIMEOUT_S`` seconds.
-    :raises OSError: the file cannot be made, or this file system has no locks.
+    Raises:
+        TimeoutError: another process (or thread) held it for ``LOCK_TIMEOUT_S`` seconds.
+        OSError: the file cannot be made, or this file system has no locks.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:

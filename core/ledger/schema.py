@@ -182,7 +182,7 @@ rates = Table(
     "ledger_rates",
     metadata,
     Column("key", Text, primary_key=True),  # limit:NAME or conversation:HASH
-    Column("begun", Text, nullable=False),  # when requests of the last minute began: see rates.py
+    Column("begun", Text, nullable=False),  # when requests of the last minute began: see sliding_window.py
     Column("last_us", BigInteger, nullable=False),  # the newest of them
     Column("paused_us", BigInteger),  # a conversation that waits for a person
     Column("per_minute", BigInteger, nullable=False),
