@@ -240,10 +240,18 @@ class Ledger:
 
     def _beginning(self, opened: Opened, start: AttemptStart) -> Operation:
         store = opened.store
-        operation = Operation(
-            lambda link: store.begin(link, start, again=operation.was_tried),
+
+        def is_durable() -> bool:
             # A hold whose money has left must outlive a power cut; a count of local requests need not.
-            durable=lambda: start.record.side == "api",
+            return start.record.side == "api" or (
+                start.failed is not None
+                and store.must_outlive_a_power_cut(
+                    start.record.correlation_id, start.number - 1, start.failed
+                )
+            )
+
+        operation = Operation(
+            lambda link: store.begin(link, start, again=operation.was_tried), durable=is_durable
         )
         return operation
 
@@ -277,7 +285,8 @@ class Ledger:
 
         A killed process loses nothing of it. A power cut may take the last settlements, up to the newest hold (or
         half a minute of quiet): their attempts are found open then, and count at what was held for them, which is
-        not less than they cost. One that cost more than was held waits for the disk.
+        not less than they cost. One that cost more than was held waits for the disk, and so does an answer with an
+        idempotency key, which must not be paid twice.
         Calling it again changes nothing (a true cost still replaces an *unresolved* one). When it cannot be
         written it is kept in memory, seen in ``unsaved``, and retried until it can. Being cancelled does
         not undo it. With ``limits``, the answer tells the shares of them that are reached for the first time.
@@ -295,7 +304,7 @@ class Ledger:
 
         operation = Operation(
             settle,
-            durable=lambda: store.is_above_its_hold(correlation_id, attempt, outcome),
+            durable=lambda: store.must_outlive_a_power_cut(correlation_id, attempt, outcome),
             keep_as=correlation_id,
         )
         return await self._answer(opened, operation) or Settlement(saved=False)

@@ -307,14 +307,16 @@ class LedgerOperations:
             return Settlement(saved=False)
         return Settlement(saved=True, alerts=self._alerts(limits, alert_percents, now.us, now.day))
 
-    def is_above_its_hold(self, correlation_id: str, attempt: int, outcome: Outcome) -> bool:
-        """Whether an attempt took more than was held for it, or may have: nobody knows what was held.
+    def must_outlive_a_power_cut(self, correlation_id: str, attempt: int, outcome: Outcome) -> bool:
+        """Whether a settlement that was undone would count for less, or let a key's request be paid twice.
 
-        Such a settlement must outlive a power cut. Any other one that is undone leaves the hold, which counts for
-        as much or more.
+        Undone, the attempt is open again, and its hold counts: that is enough unless it took more. Where nobody
+        knows what was held, the answer is yes.
         """
         row = self.books.open_row(correlation_id)
         if row is None or row["number"] != attempt:
+            return outcome.cost_nanodollars != 0
+        if row["idempotency_key"] is not None and outcome.status == "done":
             return outcome.cost_nanodollars != 0
         tokens = outcome.usage.total_tokens if outcome.usage is not None and row["side"] == "api" else 0
         return (outcome.cost_nanodollars or 0) > (row["hold_nanodollars"] or 0) or tokens > row["hold_tokens"]

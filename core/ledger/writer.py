@@ -1,9 +1,9 @@
 """The one thread that writes to the ledger, many operations to a transaction.
 
 Operations queue up while a commit waits for the disk, and the next transaction takes them all, so a hundred
-requests in flight cost a few fsyncs. An operation that is refused has written nothing (see ``operations.py``), so it
-leaves the others be; one that fails in any other way takes the transaction with it, and then each is written on its
-own. Nobody hears of success before the commit, and then all who wait hear by one call into their loop.
+requests in flight cost a few fsyncs. An operation that is refused has written nothing (see ``operations.py``), so
+it leaves the others be; one that fails in any other way takes the transaction with it, and then each is written on
+its own. Nobody hears of success before the commit, and then all who wait hear by one call into their loop.
 """
 
 from __future__ import annotations

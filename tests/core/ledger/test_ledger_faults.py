@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -169,8 +170,9 @@ async def test_what_a_power_cut_may_undo_counts_at_its_hold_and_that_is_enough(
 
     monkeypatch.setattr(writer, "set_durable", set_durable)
     async with open_ledger(home) as ledger:
-        for cost, tokens, waits_for_the_disk in ((60, 10, False), (61, 10, True), (60, 11, True)):
-            request = new_request()
+        cases = ((60, 10, None, False), (61, 10, None, True), (60, 11, None, True), (60, 10, "key", True))
+        for cost, tokens, key, waits_for_the_disk in cases:
+            request = replace(new_request(), idempotency_key=key)
             await ledger.begin(request, HoldRequest(nanodollars=60, tokens=10))
             assert waits[-1:] == [True]
             usage = Usage(output_tokens=tokens)
