@@ -40,7 +40,7 @@ TOLD: frozenset[ProblemKind] = frozenset({"alert", "recovered", "ledger_unsaved"
 
 
 def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser("ask", parents=[common], help="route a prompt and print the answer")
+    parser = commands.add_parser("ask", parents=[common])
     parser.add_argument("prompt", help="the prompt, or - to read it from standard input")
     parser.add_argument(
         "--force", choices=("local", "api"), help="take this side (the spend limit still holds)"

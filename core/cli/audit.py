@@ -22,7 +22,7 @@ _AMOUNTS = {"hold_nanodollars": "held", "cost_nanodollars": "cost", "counted_nan
 
 
 def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser("audit", help="check that nobody changed the ledger behind its back")
+    parser = commands.add_parser("audit")
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
     check = actions.add_parser(
         "verify",

@@ -18,7 +18,6 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     parser = commands.add_parser(
         "decide",
         parents=[common],
-        help="say where prompts would go, without a call",
         description="Reads JSON lines with prompt and optionally tools, schema, system, max_tokens, force, model, "
         "batch and high_stakes from standard input; prints one JSON line for each, in order.",
     )

@@ -14,9 +14,7 @@ PROBLEM = "problem"
 
 
 def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser(
-        "doctor", parents=[common], help="look at every component and say what to do"
-    )
+    parser = commands.add_parser("doctor", parents=[common])
     parser.add_argument("--json", action="store_true", help="print a JSON list")
     parser.set_defaults(command=doctor)
 

@@ -22,7 +22,6 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     parser = commands.add_parser(
         "holds",
         parents=[common],
-        help="what is set aside for running requests, and costs that never came",
         description="A request whose true cost never came (a cut connection, a crash) stays counted at its worst "
         "case. Look it up in the provider's bill by its time and model, and settle it here.",
     )

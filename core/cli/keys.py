@@ -22,7 +22,7 @@ ENV_NAMES: dict[KeyName, str] = {
 
 
 def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser("keys", parents=[common], help="API keys in the system's keyring")
+    parser = commands.add_parser("keys", parents=[common])
     parser.add_argument("action", choices=("set", "status", "delete"))
     parser.add_argument("name", choices=tuple(ENV_NAMES))
     parser.set_defaults(command=keys)

@@ -26,7 +26,6 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     parser = commands.add_parser(
         "limits",
         parents=[common],
-        help="what each limit leaves, and whether it holds",
         description="Exit code 1: the sums differ from the rows, or --test found a limit that isn't armed.",
     )
     parser.add_argument(

@@ -5,14 +5,31 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import importlib.metadata
+import importlib
 import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Generator, Sequence
+from typing import NoReturn
 
 from core.cli.terminal import UsageError
 from core.errors import SignalboxError
+
+COMMANDS = {
+    "ask": "route a prompt and print the answer",
+    "decide": "say where prompts would go, without a call",
+    "report": "what was sent where, and what it cost",
+    "limits": "what each limit leaves, and whether it holds",
+    "holds": "what is set aside for running requests, and costs that never came",
+    "resume": "let a conversation go on that sent like a loop",
+    "prices": "what models cost, and prices of your own",
+    "metrics": "the ledger's figures for Prometheus' textfile collector",
+    "audit": "check that nobody changed the ledger behind its back",
+    "scores": "how often each model's JSON and tool calls are right",
+    "keys": "API keys in the system's keyring",
+    "doctor": "look at every component and say what to do",
+}
+"""Each command, which is a module of this package, and what it does in a few words."""
 
 Command = Callable[[argparse.Namespace], Awaitable[int]]
 EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
@@ -20,8 +37,9 @@ EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns 0, 1 (failure), 2 (usage) or 130 (Ctrl+C)."""
+    words = sys.argv[1:] if argv is None else argv
     try:
-        arguments = _parser().parse_args(argv)
+        arguments = _parser(words).parse_args(words)
     except KeyboardInterrupt:  # while the modules were loading
         return EXIT_INTERRUPTED
     os.umask(0o077)  # ledger and logs are the user's own
@@ -105,34 +123,31 @@ def _say(error: BaseException, line: str, debug: bool) -> int:
     return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILURE
 
 
-def _parser() -> argparse.ArgumentParser:
-    from core.cli import (
-        ask,
-        audit,
-        decide,
-        doctor,
-        holds,
-        keys,
-        limits,
-        metrics,
-        prices,
-        report,
-        resume,
-        scores,
-    )
-
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    """Return the parser of ``argv``. Of the commands only the one that is named is imported."""
     parser = argparse.ArgumentParser(
         prog="signalbox",
         description="Routes prompts between your own model and a metered API, and records why and what it cost.",
         epilog="Without a command the panel opens. Exit codes: 0, 1 failure, 2 usage, 130 Ctrl+C. "
         "Settings: see .env.example.",
     )
-    parser.add_argument(
-        "--version", action="version", version=f"signalbox {importlib.metadata.version('signalbox-panel')}"
-    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show program's version number and exit")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--debug", action="store_true", help="show tracebacks and log to standard error")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (ask, decide, report, limits, holds, resume, prices, metrics, audit, scores, keys, doctor):
-        module.add_to(commands, common)
+    named = next((word for word in argv if word in COMMANDS), None)
+    for name, text in COMMANDS.items():
+        if name == named:
+            importlib.import_module(f"core.cli.{name}").add_to(commands, common)
+        else:
+            commands.add_parser(name, help=text)
     return parser
+
+
+class _Version(argparse.Action):
+    """Like argparse's own, but the version is looked up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from importlib.metadata import version
+
+        parser.exit(message=f"signalbox {version('signalbox-panel')}\n")

@@ -67,9 +67,7 @@ _LIMIT_FIGURES: tuple[tuple[str, str, Callable[[LimitUsage], int]], ...] = (
 
 
 def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser(
-        "metrics", parents=[common], help="the ledger's figures for Prometheus' textfile collector"
-    )
+    parser = commands.add_parser("metrics", parents=[common])
     parser.add_argument(
         "--output", metavar="FILE", type=Path, help="write FILE at once and whole, instead of standard output"
     )

@@ -33,7 +33,7 @@ _HEADS = ("Model", "Above", "Input", "Output", "Cache read", "Write 5m", "Write 
 
 
 def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser("prices", help="what models cost, and prices of your own")
+    parser = commands.add_parser("prices")
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
 
     def action(name: str, command: Any, text: str) -> argparse.ArgumentParser:

@@ -48,7 +48,6 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     parser = commands.add_parser(
         "report",
         parents=[common],
-        help="what was sent where, and what it cost",
         description="Cost is cash. Saved is the cash that trimming, compression and prompt caching kept from being "
         "spent. Power is the electricity of local answers, and Machine is all they cost: power, and their share of "
         "rent or purchase and of ops time. The idle row is what the machine cost while it answered nobody.",

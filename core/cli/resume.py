@@ -19,7 +19,6 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     parser = commands.add_parser(
         "resume",
         parents=[common],
-        help="let a conversation go on that sent like a loop",
         description="Without CONVERSATION the paused ones are listed. A conversation is paused when it sends more "
         "than RUNAWAY_REQUESTS_PER_MINUTE.",
     )

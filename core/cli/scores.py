@@ -25,7 +25,6 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     parser = commands.add_parser(
         "scores",
         parents=[common],
-        help="how often each model's JSON and tool calls are right",
         description="Shows the last 30 days. Tools go to a local model only once it was seen to call them right, "
         "and to an API model until it was seen to fail.",
     )

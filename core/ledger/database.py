@@ -150,6 +150,8 @@ def _server_engine(url: str) -> Engine:
     from sqlalchemy import create_engine
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
+    from core.ledger.schema import complete_for_postgresql
+
     scheme, separator, rest = url.partition("://")
     if scheme in ("postgresql", "postgres"):
         scheme = "postgresql+psycopg"
@@ -158,6 +160,7 @@ def _server_engine(url: str) -> Engine:
         raise LedgerUnavailable(
             "LEDGER_URL names a database that Signalbox does not keep a ledger in.", hint=hint
         )
+    complete_for_postgresql()
     try:
         return create_engine(
             f"{scheme}://{rest}", connect_args={"connect_timeout": 5}, pool_size=3, pool_pre_ping=True
