@@ -151,6 +151,8 @@ class RouterCore:
         self._monitoring = Monitoring(rooms.metrics, rooms.tracer, (rooms.api.breakers, rooms.local.breakers))
         self._key_reader = KeyReader(self.settings, self.keys, self._take_keys)
         self._key_read = self._key_reader.was_read
+        self._keys_wanted = self._eager
+        self._keys_asked_for = False
         self.vllm_key: str | None = None
         self._status_keeper = StatusPublisher(
             settings=self.settings,
@@ -181,7 +183,8 @@ class RouterCore:
         self._unsubscribe_settings = self.settings.on_change(self._settings_changed)
         self._set_up_local(self.settings.current)
         self._monitoring.configure(self.settings.current)
-        self._spawn(self._read_keys())
+        if self._keys_wanted:
+            self._ask_for_keys()
         self._spawn(self._rooms.kept.tend_if_due())
         await self.ledger.open()
         self._spawn(self._status_keeper.keep())
@@ -206,6 +209,7 @@ class RouterCore:
         await self._monitoring.close()
         self._rooms.power.close()
         self._key_read.clear()
+        self._keys_asked_for = False
         self._loop = None
 
     async def _end_requests(self) -> None:
@@ -292,7 +296,7 @@ class RouterCore:
     async def _ready(self, request: ChatRequest | None = None) -> None:
         self._check_running()
         self.settings.reload_if_changed()
-        await self._key_read.wait()
+        await self._keys_known()
         await self._monitoring.settled()
         self._check_running()
         api_only = self.settings.current.routing_mode == "api-only" or (request and request.force == "api")
@@ -307,10 +311,14 @@ class RouterCore:
 
     def subscribe(self, listener: Callable[[CoreStatus], None]) -> Callable[[], None]:
         """Call ``listener`` with each new status, on the core's loop. Returns a function that ends it."""
+        self._keys_wanted = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._ask_for_keys)
         return self._status_keeper.listeners.add(listener)
 
     async def status(self) -> CoreStatus:
         """Read and return the state of both sides, the counts and the money."""
+        self._ask_for_keys()
         return await self._status_keeper.read()
 
     def _changed(self) -> None:
@@ -426,6 +434,17 @@ class RouterCore:
         self._spawn(self._read_keys())
         self._changed()
 
+    async def _keys_known(self) -> None:
+        """Return once the keys are read, or once the core is stopping."""
+        self._ask_for_keys()
+        await self._key_read.wait()
+
+    def _ask_for_keys(self) -> None:
+        """Begin to read the keys, once, and only where somebody needs them: a report never wakes the keyring."""
+        if not self._keys_asked_for and self._loop is not None and not self._stopping:
+            self._keys_asked_for = True
+            self._spawn(self._read_keys())
+
     async def _read_keys(self) -> None:
         await self._key_reader.read()
         self._changed()
@@ -458,7 +477,7 @@ class RouterCore:
         """
         from core.providers.anthropic import AnthropicProvider
 
-        await self._key_read.wait()
+        await self._keys_known()
         if key is None:
             return await (await self._api.provider(None)).check()
         settings = self.settings.current
@@ -490,7 +509,7 @@ class RouterCore:
         """
         from core.doctor.checks import examine
 
-        await self._key_read.wait()
+        await self._keys_known()
         return await examine(self, ask_local=ask_local)
 
     # -- tasks ----------------------------------------------------------------------------------------------
