@@ -348,10 +348,6 @@ class RouterCore:
         await self.ledger.save_scores()
         return self.scores()
 
-    def metrics_text(self) -> str:
-        """Return this process's metrics in Prometheus' text format, for a program that serves them itself."""
-        return self._monitoring.text()
-
     # -- local server ---------------------------------------------------------------------------------------
 
     async def start_local(self) -> None:

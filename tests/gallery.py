@@ -41,7 +41,6 @@ from gui.widgets.empty_state import EmptyState
 from gui.widgets.error_card import ErrorCard, ShortCard
 from gui.widgets.icon_button import IconButton
 from gui.widgets.marks import LAMP_WORDS, Lamp
-from gui.widgets.mini_bar import MiniBar
 from gui.widgets.money_label import MoneyLabel
 from gui.widgets.origin_tag import OriginTag
 from gui.widgets.route_badge import RouteBadge
@@ -196,11 +195,8 @@ class Gallery(QWidget):
         bar = BudgetBar()
         bar.set_amounts(187_420_000_000, 1_860_000_000, 500 * NANO)
         bar.setFixedWidth(400)
-        mini = MiniBar("local")
-        mini.set_share(0.28)
         self.row(
             bar,
-            mini,
             OriginTag("default"),
             OriginTag("environment", locked=True),
             OriginTag("panel"),

@@ -24,6 +24,7 @@ from PySide6.QtWidgets import QApplication, QWidget
 from qasync import QEventLoop
 
 from core.router_core import RouterCore
+from core.services.status import CoreStatus
 from core.settings import SettingsStore
 from gui.shell.bridge import Bridge
 from gui.shell.window import Window
@@ -127,6 +128,10 @@ async def shoot(app: QApplication, scheme: Any, folder: Path) -> None:
                 window.deleteLater()
 
 
+def _limit(status: CoreStatus) -> int | None:
+    return status.budget.limit_nanodollars if status.budget else None
+
+
 async def run_through(studio: Studio) -> None:
     window, chat = studio.window, studio.window.chat
 
@@ -150,7 +155,7 @@ async def run_through(studio: Studio) -> None:
     if popup is not None:
         popup.close()
     await studio.bridge.run_blocking(studio.bridge.core.settings.set, "spend_limit_dollars", "0.01")
-    await studio.until(lambda: studio.bridge.status.spend_limit_nanodollars == 10_000_000)
+    await studio.until(lambda: _limit(studio.bridge.status) == 10_000_000)
     chat.composer.edit.selectAll()
     chat.composer.switch.set_value("api")
     chat.composer.side_chosen.emit("api")
@@ -162,7 +167,7 @@ async def run_through(studio: Studio) -> None:
     await asyncio.sleep(1.5)
     await studio.take("limit")
     await studio.bridge.run_blocking(studio.bridge.core.settings.reset, "spend_limit_dollars")
-    await studio.until(lambda: studio.bridge.status.spend_limit_nanodollars != 10_000_000)
+    await studio.until(lambda: _limit(studio.bridge.status) != 10_000_000)
     window.show_spend(held=True)
     await asyncio.sleep(0.5)
     await studio.take("spend")

@@ -125,10 +125,6 @@ class CachePlanner:
         self._open: OrderedDict[str, _Open] = OrderedDict()
         self._silence: dict[str, _Silence] = {}
 
-    @property
-    def remembered_prefixes(self) -> int:
-        return len(self._memory)
-
     def plan(
         self,
         boundaries: Sequence[PrefixBoundary],

@@ -34,12 +34,7 @@ MAX_COUNT = 2**53
 RUNNING = ("vllm_num_requests_running", "llamacpp_requests_processing")
 WAITING = ("vllm_num_requests_waiting", "llamacpp_requests_deferred")
 KV_CACHE_USAGE = ("vllm_kv_cache_usage_perc", "vllm_gpu_cache_usage_perc", "llamacpp_kv_cache_usage_ratio")
-PREFIX_HITS = ("vllm_prefix_cache_hits", "vllm_gpu_prefix_cache_hits")
-PREFIX_QUERIES = ("vllm_prefix_cache_queries", "vllm_gpu_prefix_cache_queries")
-_NAMES = "|".join(
-    name.replace("_", "[:_]", 1)
-    for name in (*RUNNING, *WAITING, *KV_CACHE_USAGE, *PREFIX_HITS, *PREFIX_QUERIES)
-)
+_NAMES = "|".join(name.replace("_", "[:_]", 1) for name in (*RUNNING, *WAITING, *KV_CACHE_USAGE))
 _WANTED = re.compile(rf"^({_NAMES})(?:_total)?[ \t{{].*$", re.MULTILINE)
 """A line with one of these, whatever differs between versions: ``_total``, and ``:`` or ``_``."""
 
@@ -49,15 +44,12 @@ class ServerLoad:
     """One look at a server, all its engines together; requests of other clients are in it.
 
     ``running`` are answered now and ``waiting`` stand in the server's own line. ``kv_cache_usage`` is 0 to 1, the
-    mean of the engines. The prefix cache's counts are tokens since the server started: how many were looked up,
-    and how many of them were found. What a server does not say is ``None``.
+    mean of the engines; ``None`` where the server does not say it.
     """
 
     running: int
     waiting: int
     kv_cache_usage: float | None = None
-    prefix_hit_tokens: int | None = None
-    prefix_query_tokens: int | None = None
 
 
 def parse_load(text: str) -> ServerLoad | None:
@@ -79,8 +71,6 @@ def parse_load(text: str) -> ServerLoad | None:
         running=running,
         waiting=waiting,
         kv_cache_usage=None if usage is None else min(1.0, sum(usage) / len(usage)),
-        prefix_hit_tokens=_total(found, PREFIX_HITS),
-        prefix_query_tokens=_total(found, PREFIX_QUERIES),
     )
 
 

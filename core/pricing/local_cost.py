@@ -104,11 +104,6 @@ class LocalRates:
             power_nanodollars=self._power(idle_us, idle_watts),
         )
 
-    def period_nanodollars(self, period_s: float) -> int | None:
-        """Return rent or purchase and ops time of a whole period; ``None`` while neither is set."""
-        hour = self.hour_nanodollars
-        return None if hour is None else _divide_half_even(hour * _us(period_s * 1000), _US_PER_HOUR)
-
     def _power(self, busy_us: int, watts: float | None) -> int | None:
         if self.watt_nanodollars_per_hour is None or watts is None:
             return None
@@ -152,10 +147,6 @@ class Meter:
         self._entered: dict[int, int] = {}
         self._next = 0
         self._busy_ns = 0
-
-    @property
-    def in_flight(self) -> int:
-        return len(self._entered)
 
     @property
     def busy_ms(self) -> float:

@@ -94,9 +94,5 @@ class CoreStatus:
         return self.budget.held_count if self.budget else 0
 
     @property
-    def spend_limit_nanodollars(self) -> int | None:
-        return self.budget.limit_nanodollars if self.budget else None
-
-    @property
     def unpriced_count(self) -> int:
         return self.budget.unpriced_count if self.budget else 0

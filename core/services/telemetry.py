@@ -40,10 +40,6 @@ class Monitoring:
         await self._tracer.close()
         self._serve(None)
 
-    def text(self) -> str:
-        """Return this process's metrics in Prometheus' text format."""
-        return self._metrics.text()
-
     def problems(self) -> list[Problem]:
         return [
             Problem(kind="telemetry", title=title, message=text, hint="")

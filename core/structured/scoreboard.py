@@ -155,12 +155,11 @@ class Scoreboard:
         scores = [self.of(*key) for key in sorted(self._models)]
         return tuple(score for score in scores if score.tried)
 
-    def allows_tools(self, provider: str, model: str | None, side: Side) -> bool:
-        """Whether tools may go there: an API model until seen to fail, a local one once seen to work."""
-        return not self.tools_doubt(provider, model, side)
-
     def tools_doubt(self, provider: str, model: str | None, side: Side) -> str:
-        """Finish the sentence "Local ...", empty where tools may go there (see ``allows_tools``)."""
+        """Finish the sentence "Local ...", empty where tools may go there.
+
+        They may go to an API model until it was seen to fail, and to a local one once it was seen to work.
+        """
         if model is None:
             return "" if side == "api" else "has no model yet that was seen to call tools"
         if model in NEVER_TOOLS:

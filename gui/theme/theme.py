@@ -82,7 +82,6 @@ class Theme(QObject):
         self._icons: dict[tuple[str, str, str | None], QIcon] = {}
         self._pictures: QTemporaryDir | None = None
         self._dark = False
-        self._high_contrast = False
         self._read_scheme()
 
     # -- colours ---------------------------------------------------------------------------------
@@ -105,10 +104,6 @@ class Theme(QObject):
     @property
     def is_dark(self) -> bool:
         return self._dark
-
-    @property
-    def is_high_contrast(self) -> bool:
-        return self._high_contrast
 
     @property
     def scheme(self) -> Scheme:
@@ -230,14 +225,15 @@ class Theme(QObject):
 
     def _read_scheme(self) -> None:
         self._dark = self._scheme == "dark"
+        high_contrast = False
         if self._app is not None:
             hints: Any = self._app.styleHints()
             if self._scheme == "system":
                 self._dark = hints.colorScheme() == Qt.ColorScheme.Dark
             accessibility = hints.accessibility() if hasattr(hints, "accessibility") else None
             contrast = getattr(accessibility, "contrastPreference", None)
-            self._high_contrast = contrast is not None and "High" in str(contrast())
-        self._hex = palette_for(dark=self._dark, high_contrast=self._high_contrast)
+            high_contrast = contrast is not None and "High" in str(contrast())
+        self._hex = palette_for(dark=self._dark, high_contrast=high_contrast)
         self._colors.clear()
 
     def _apply(self) -> None:

@@ -453,7 +453,8 @@ async def test_status_is_published_when_something_changes(home: Path) -> None:
                 pass
         stop()
         status = await sides.core.status()
-        assert (status.api.phase, status.spend_limit_nanodollars) == ("key_set", 500_000_000_000)
+        assert status.budget is not None
+        assert (status.api.phase, status.budget.limit_nanodollars) == ("key_set", 500_000_000_000)
 
 
 async def test_usage_that_the_server_did_not_send_is_unknown(home: Path) -> None:

@@ -181,7 +181,7 @@ async def run_library(server: EchoServer) -> dict[str, str]:
         said["the local log"] = "\n".join(core.local_log())
         said["the settings, as a log would say them"] = redact(repr(core.settings.current))
         said["the settings' problems"] = repr(core.settings.problems)
-        said["the metrics"] = core.metrics_text()
+        said["the metrics"] = core._rooms.metrics.text()
         said["the ledger's rows"] = repr(await core.ledger.recent(1000))
     return said
 

@@ -269,7 +269,7 @@ def test_memory_is_bounded() -> None:
     for number in range(1000):
         planner.plan(prompt(f"q{number}", [2000, 300, 2000]), model=MODEL, prices=SONNET, key=str(number))
         now_s += 1
-    assert planner.remembered_prefixes == 100
+    assert len(planner._memory) == 100
 
 
 # --- What it costs -------------------------------------------------------------------------------------------

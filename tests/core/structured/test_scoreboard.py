@@ -232,18 +232,17 @@ def test_tools_go_only_where_they_have_been_seen_to_work(
     passed: int, tried: int, local: bool, api: bool
 ) -> None:
     scores = board(row(passed, tried))
-    assert scores.allows_tools("vllm-local", "m", "local") is local
-    assert scores.allows_tools("vllm-local", "m", "api") is api
     assert bool(scores.tools_doubt("vllm-local", "m", "local")) is not local
+    assert bool(scores.tools_doubt("vllm-local", "m", "api")) is not api
 
 
 def test_json_that_works_says_nothing_about_tools() -> None:
-    assert not board(row(50, 50, kind="schema")).allows_tools("vllm-local", "m", "local")
+    assert board(row(50, 50, kind="schema")).tools_doubt("vllm-local", "m", "local")
 
 
 def test_the_packaged_model_never_gets_tools() -> None:
     scores = board(row(50, 50, model="SmolLM2-135M-Instruct"))
-    assert not scores.allows_tools("vllm-local", "SmolLM2-135M-Instruct", "local")
+    assert scores.tools_doubt("vllm-local", "SmolLM2-135M-Instruct", "local")
 
 
 def test_a_doubt_finishes_a_sentence() -> None:

@@ -21,7 +21,6 @@ from gui.theme.theme import theme
 from gui.widgets.budget_bar import BudgetBar, BudgetSummary
 from gui.widgets.decision_card import DecisionCard
 from gui.widgets.marks import LAMP_WORDS, Lamp, paint_lamp
-from gui.widgets.mini_bar import MiniBar
 from gui.widgets.money_label import MoneyLabel
 from gui.widgets.origin_tag import OriginTag
 from gui.widgets.route_badge import RouteBadge
@@ -441,17 +440,13 @@ def _make(kind: str) -> QWidget:
         label = MoneyLabel()
         label.set_cost(NANO, "held")
         return label
-    if kind == "mini":
-        bar = MiniBar()
-        bar.set_share(0.5)
-        return bar
     if kind == "switch":
         return SegmentedSwitch([("a", "A", None), ("b", "B", "cpu")])
     return {"lamp": Lamp("ready"), "tag": OriginTag("environment", locked=True), "rail": Rail(PAGES)}[kind]
 
 
 @pytest.mark.parametrize(
-    "kind", ["summary", "badge", "line", "header", "money", "mini", "switch", "lamp", "tag", "rail"]
+    "kind", ["summary", "badge", "line", "header", "money", "switch", "lamp", "tag", "rail"]
 )
 def test_a_theme_switch_repaints_and_a_zoom_resizes(kind: str, show: Show, qapp: QApplication) -> None:
     widget = _make(kind)
