@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from core.base.text import two_decimals
     from core.chat import (
         CacheMarks,
         CachePlan,
@@ -94,7 +95,6 @@ if TYPE_CHECKING:
     from core.providers.base import CheckResult
     from core.router_core import RouterCore
     from core.routing.conversations import conversation_of
-    from core.routing.policy import two_decimals
     from core.serialization import from_json, salvage_json, to_json, to_plain
     from core.services.status import ApiStatus, CoreStatus, LedgerCheck, Problem
     from core.settings import Settings, SettingsStore
@@ -201,6 +201,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "core.base.text": "two_decimals",
     "core.chat": (
         "CacheMarks CachePlan CacheSwitchCost ChatRequest ChatResult ContextEconomy Estimate EventStream Failed "
         "Feature Finished FinishReason ImagePart JsonSchemaFormat Message RequestStep RouteDecision "
@@ -226,7 +227,6 @@ _HOMES = {
     "core.providers.base": "CheckResult",
     "core.router_core": "RouterCore",
     "core.routing.conversations": "conversation_of",
-    "core.routing.policy": "two_decimals",
     "core.serialization": "from_json salvage_json to_json to_plain",
     "core.services.status": "ApiStatus CoreStatus LedgerCheck Problem",
     "core.settings": "Settings SettingsStore",

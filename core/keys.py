@@ -20,7 +20,6 @@ from core.errors import InvalidRequest
 log = logging.getLogger(__name__)
 
 KeyName = Literal["anthropic", "vllm"]
-KEY_NAMES: tuple[KeyName, ...] = ("anthropic", "vllm")
 SERVICE = "signalbox"
 PREFIXES = ("sk-ant-", "sk-", "hf_")
 SHOWN_CHARACTERS = 4

@@ -8,6 +8,8 @@ write otherwise: 999.96 ms is ``1.00 s``, and 119.999 s is ``2 min 0 s``. Amount
 from __future__ import annotations
 
 import math
+from decimal import Decimal
+from functools import lru_cache
 
 ENDS = (".", "!", "?", "…")
 
@@ -72,3 +74,13 @@ def sentence(text: str) -> str:
     """Return ``text`` with a full stop, unless it is empty or ends as a sentence does."""
     text = text.rstrip()
     return text if not text or text.endswith(ENDS) else f"{text}."
+
+
+@lru_cache(maxsize=256)
+def two_decimals(score: float) -> str:
+    """Cut, not rounded: 0.599 is under 0.60 and must not read 0.60."""
+    text = repr(score)
+    if "e" in text:
+        return str(Decimal(text).quantize(Decimal("0.01"), rounding="ROUND_FLOOR"))
+    whole, _, decimals = text.partition(".")
+    return f"{whole}.{decimals[:2]:0<2}"

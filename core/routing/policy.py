@@ -9,10 +9,9 @@ saves. A side that a rule picks and a later gate forbids is a refusal, which nam
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
-from functools import lru_cache
 from typing import Literal
 
+from core.base.text import two_decimals
 from core.chat import (
     CachePlan,
     CacheSwitchCost,
@@ -354,16 +353,6 @@ def _simple_reason(signals: Signals, policy: Policy) -> str:
     if signals.batch:
         return "Simple: marked as batch"
     return f"Simple: score {two_decimals(signals.complexity)} is under {two_decimals(policy.complexity_threshold)}"
-
-
-@lru_cache(maxsize=256)
-def two_decimals(score: float) -> str:
-    """Cut, not rounded: 0.599 is under 0.60 and must not read 0.60."""
-    text = repr(score)
-    if "e" in text:
-        return str(Decimal(text).quantize(Decimal("0.01"), rounding="ROUND_FLOOR"))
-    whole, _, decimals = text.partition(".")
-    return f"{whole}.{decimals[:2]:0<2}"
 
 
 def _other(side: Side) -> Side:

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import keyring
 import keyring.errors
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from keyring.backend import KeyringBackend
 
 from core.errors import InvalidRequest
-from core.keys import KEY_NAMES, KeyStore, mask
+from core.keys import KeyName, KeyStore, mask
 
 KEY = "sk-ant-api03-abcdefghijklmnopq7XA"
 
@@ -226,10 +227,10 @@ async def test_a_caller_that_is_cancelled_does_not_spoil_the_next(memory: Memory
 async def test_many_at_once(memory: Memory) -> None:
     keys = KeyStore()
     await asyncio.gather(
-        *(keys.set(name, f"{name}-0123456789abcdef") for name in KEY_NAMES for _ in range(5))
+        *(keys.set(name, f"{name}-0123456789abcdef") for name in get_args(KeyName) for _ in range(5))
     )
-    assert await asyncio.gather(*map(keys.get, KEY_NAMES)) == [
-        f"{name}-0123456789abcdef" for name in KEY_NAMES
+    assert await asyncio.gather(*map(keys.get, get_args(KeyName))) == [
+        f"{name}-0123456789abcdef" for name in get_args(KeyName)
     ]
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QPoint, QTimer, Signal
 from PySide6.QtWidgets import QLabel, QPlainTextEdit, QVBoxLayout, QWidget
 
-from core import PausedConversation, conversation_of
+from core import conversation_of
 from core.base.text import exact_duration
 from core.chat import ChatRequest
 from gui.chat.failures.plans import Action, Plan, paused_sentence
@@ -21,6 +22,9 @@ from gui.theme.theme import set_property, theme
 from gui.widgets.budget_bar import BudgetSummary
 from gui.widgets.error_card import ErrorCard, ShortCard
 from gui.widgets.popover import Popover
+
+if TYPE_CHECKING:
+    from core import PausedConversation
 
 COUNT_MS = 250
 
