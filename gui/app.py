@@ -123,9 +123,10 @@ async def _live(
     application: QApplication, instance: SingleInstance, settings: SettingsStore, faults: FaultReporter
 ) -> None:
     """Show the window first, then start the core; end when the window is closed or the session ends."""
-    from gui.preferences.appearance_section import restore_appearance
+    from gui.pages import PAGES
     from gui.shell.bridge import Bridge
     from gui.shell.window import Window
+    from gui.theme.appearance import restore_appearance
     from gui.theme.theme import theme
 
     home = settings.current.home
@@ -138,7 +139,7 @@ async def _live(
         return RouterCore(settings, local_start="eager")
 
     bridge = Bridge(make_core)
-    window = Window(bridge, home)
+    window = Window(bridge, home, PAGES)
     faults.parent_widget = window
     ended = asyncio.Event()
     window.closed.connect(ended.set)

@@ -241,7 +241,7 @@ class Gallery(QWidget):
             self.strips.append(strip)
             for x, pill in enumerate(strip.pills.values()):
                 grid.addWidget(pill, y, x, Qt.AlignmentFlag.AlignLeft)
-        rail = Rail(PAGES)
+        rail = Rail(PAGES[:-1], PAGES[-1:])
         rail.set_lamp("machine", "alert", "VRAM 91 %")
         rail.setFixedHeight(480)
         line = QHBoxLayout()

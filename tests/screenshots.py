@@ -26,7 +26,10 @@ from qasync import QEventLoop
 from core.router_core import RouterCore
 from core.services.status import CoreStatus
 from core.settings import SettingsStore
+from gui.chat.page import ChatPage
+from gui.pages import PAGES
 from gui.shell.bridge import Bridge
+from gui.shell.pages import Target
 from gui.shell.window import Window
 from gui.theme.theme import theme
 from tests import gallery
@@ -64,6 +67,9 @@ class Studio:
 
     def __init__(self, window: Window, bridge: Bridge, api: AnthropicServer, folder: Path) -> None:
         self.window, self.bridge, self.api, self.folder = window, bridge, api, folder
+        chat = window.page("chat")
+        assert isinstance(chat, ChatPage)
+        self.chat = chat
 
     async def until(self, condition: Callable[[], object]) -> None:
         async with asyncio.timeout(WAIT_S):
@@ -87,7 +93,7 @@ class Studio:
         print(file)
 
     async def ask(self, prompt: str) -> None:
-        chat = self.window.chat
+        chat = self.chat.view
         chat.composer.edit.setFocus()
         QTest.keyClicks(chat.composer.edit, prompt)
         await asyncio.sleep(0.4)
@@ -114,7 +120,7 @@ async def shoot(app: QApplication, scheme: Any, folder: Path) -> None:
             settings = SettingsStore(env=env, dotenv_path=Path(home) / "none")
             bridge = Bridge(lambda: RouterCore(settings, local_start="eager"))
             theme().set_scheme(scheme)
-            window = Window(bridge, Path(home))
+            window = Window(bridge, Path(home), PAGES)
             window.resize(*SIZE)
             window.show()
             await bridge.start()
@@ -133,7 +139,7 @@ def _limit(status: CoreStatus) -> int | None:
 
 
 async def run_through(studio: Studio) -> None:
-    window, chat = studio.window, studio.window.chat
+    window, chat = studio.window, studio.chat.view
 
     def local_ready() -> bool:
         status = studio.bridge.status
@@ -141,7 +147,7 @@ async def run_through(studio: Studio) -> None:
 
     await studio.until(local_ready)
     await studio.take("welcome")
-    window.show_page("chat")
+    window.open(Target("chat"))
     await studio.take("chat-empty")
     await studio.ask(LOCAL_PROMPT)
     await studio.ask(API_PROMPT)
@@ -168,7 +174,7 @@ async def run_through(studio: Studio) -> None:
     await studio.take("limit")
     await studio.bridge.run_blocking(studio.bridge.core.settings.reset, "spend_limit_dollars")
     await studio.until(lambda: _limit(studio.bridge.status) != 10_000_000)
-    window.show_spend(held=True)
+    window.open(Target("spend", "held"))
     await asyncio.sleep(0.5)
     await studio.take("spend")
     popup = QApplication.activePopupWidget()
@@ -184,7 +190,7 @@ async def run_through(studio: Studio) -> None:
         "appearance",
         "data",
     ):
-        window.show_page("preferences", section)
+        window.open(Target("preferences", section))
         await asyncio.sleep(0.3)
         await studio.take(f"preferences-{section}")
 

@@ -1,14 +1,7 @@
-"""From the box to an answer: drafts, where a prompt would go, sending it, and asking again.
+"""What a user can do on the chat page: send, stop, edit, regenerate, attach, export, open, delete, rename.
 
-Brings files and pictures into the composer: read in a worker, refused with a reason when they can't be sent.
-
-Asks where a conversation should go, writes it in a worker, and says where it is.
-
-What opens over an answer: why it went where it went, and where a link leads.
-
-Asks the router, while the user types, where the prompt would go; only the latest answer counts.
-
-The conversations that are in memory: the one that is shown, and those that still stream.
+The controller hears the view's signals and acts on the models: the open conversations, their sessions, the store.
+What follows a failed answer is ``failures/controller.py``'s.
 """
 
 from __future__ import annotations
@@ -17,360 +10,177 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from PySide6.QtCore import QObject, QPoint, Qt, QTimer, QUrl, Signal
-from PySide6.QtGui import QDesktopServices, QImage
-from PySide6.QtWidgets import QFileDialog, QWidget
+from PySide6.QtCore import QObject, Qt, QTimer, QUrl
+from PySide6.QtGui import QDesktopServices, QGuiApplication, QImage
+from PySide6.QtWidgets import QFileDialog
 
+from core.base.text import shortened
 from core.chat import ChatRequest
-from core.errors import SignalboxError
-from gui.chat.answer_message import AnswerMessage
-from gui.chat.composer import Composer, local_paths, png_of
-from gui.chat.markdown.links import LinkPopover
-from gui.chat.options import OptionsController
+from gui.chat.composer import local_paths, png_of
+from gui.chat.failures.controller import FailureController
+from gui.chat.open_conversations import OpenConversations
 from gui.chat.paste import image_attachment, read_file
-from gui.chat.request_builder import MalformedSchema
-from gui.chat.session import Session, new_conversation
-from gui.chat.storage.export import ExportFormat, file_name, write_export
-from gui.chat.storage.models import Conversation
+from gui.chat.request_builder import MalformedSchema, parse_schema
+from gui.chat.route_preview import RoutePreview
+from gui.chat.session import Session
+from gui.chat.storage.export import ExportFormat, file_name, to_markdown, write_export
+from gui.chat.storage.file import StoreTrouble
+from gui.chat.storage.models import ChatOptions, Conversation
 from gui.chat.storage.store import ConversationStore
 from gui.chat.storage.write_behind import WriteBehindStore
-from gui.chat.thread_view import ThreadView
+from gui.chat.view import ChatView
+from gui.shell.pages import Shell
 from gui.shell.tasks import Tasks
-from gui.widgets.decision_card import DecisionCard
-from gui.widgets.route_line import RouteLine
-from gui.widgets.toast import ToastHost
+from gui.widgets.formatting import time_left
 
 if TYPE_CHECKING:
-    from gui.shell.bridge import Bridge
-
-
-MOST_FILES = 20
-
-
-class AttachmentController(QObject):
-    """Serves one composer."""
-
-    def __init__(self, composer: Composer, bridge: Bridge, tasks: Tasks, parent: QWidget) -> None:
-        super().__init__(parent)
-        self._composer, self._bridge, self._tasks, self._window = composer, bridge, tasks, parent
-        composer.attach_asked.connect(self._choose)
-        composer.files_given.connect(self.attach_urls)
-        composer.image_given.connect(self._on_image)
-
-    def attach_urls(self, urls: list[QUrl]) -> None:
-        self._tasks.start(self._attach(local_paths(urls)))
-
-    def _choose(self) -> None:
-        dialog = QFileDialog(self._window, "Attach files")
-        dialog.setFileMode(QFileDialog.FileMode.ExistingFiles)
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.urlsSelected.connect(self.attach_urls)
-        dialog.open()
-
-    async def _attach(self, names: list[str]) -> None:
-        notes: list[str] = []
-        for name in names[:MOST_FILES]:
-            pasted = await self._bridge.run_blocking(read_file, Path(name))
-            if pasted.attachment is not None:
-                self._composer.add_attachment(pasted.attachment)
-            if pasted.note:
-                notes.append(pasted.note)
-        if len(names) > MOST_FILES:
-            notes.append(f"Only the first {MOST_FILES} of {len(names):,} files were attached.")
-        self._composer.set_note(" ".join(notes))
-
-    def _on_image(self, image: QImage) -> None:
-        self._tasks.start(self._attach_image(image))
-
-    async def _attach_image(self, image: QImage) -> None:
-        content = await self._bridge.run_blocking(png_of, image)
-        pasted = image_attachment("Pasted image.png", content, "image/png")
-        if pasted.attachment is not None:
-            self._composer.add_attachment(pasted.attachment)
-        self._composer.set_note(pasted.note)
-
-
-class ExportController(QObject):
-    """Signals:
-    failed: a sentence for the user.
-    """
-
-    failed = Signal(str)
-
-    def __init__(self, bridge: Bridge, tasks: Tasks, toasts: ToastHost, parent: QWidget) -> None:
-        super().__init__(parent)
-        self._bridge, self._tasks, self._toasts, self._window = bridge, tasks, toasts, parent
-
-    def ask_where(self, conversation: Conversation, kind: ExportFormat) -> None:
-        """Open the system's dialog; nothing waits for it."""
-        dialog = QFileDialog(self._window, "Export this chat")
-        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.selectFile(file_name(conversation.title, kind))
-        dialog.fileSelected.connect(partial(self._chosen, conversation, kind))
-        dialog.open()
-
-    def _chosen(self, conversation: Conversation, kind: ExportFormat, name: str) -> None:
-        self._tasks.start(self.write(conversation, kind, Path(name)))
-
-    async def write(self, conversation: Conversation, kind: ExportFormat, path: Path) -> None:
-        """Write the file whole or not at all."""
-        try:
-            await self._bridge.run_blocking(write_export, conversation, kind, path)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            self.failed.emit(
-                f"{path.name} can’t be written: {reason}. Nothing was lost; choose another folder."
-            )
-            return
-        folder = QUrl.fromLocalFile(str(path.parent))
-        show: Callable[[], object] = partial(QDesktopServices.openUrl, folder)
-        self._toasts.show(f"Exported to {path.name}", "Open folder", show, "check-circle-fill")
-
-
-DEBOUNCE_MS = 150
-
-
-class RoutePreview(QObject):
-    """``request`` returns what would be sent now, or ``None`` for nothing; it may raise ``SignalboxError``."""
-
-    def __init__(
-        self,
-        bridge: Bridge,
-        tasks: Tasks,
-        line: RouteLine,
-        request: Callable[[], ChatRequest | None],
-        parent: QObject | None = None,
-    ) -> None:
-        super().__init__(parent)
-        self._bridge, self._tasks, self._line, self._request = bridge, tasks, line, request
-        self._asked = 0
-        self._asking = False
-        self._again = False
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(DEBOUNCE_MS)
-        self._timer.timeout.connect(self._ask)
-
-    def changed(self) -> None:
-        """The prompt, its options or the router's state changed."""
-        self._asked += 1  # whatever is under way is out of date
-        self._timer.start()
-
-    def clear(self) -> None:
-        """Nothing is in the box any more: say so at once."""
-        self._asked += 1
-        self._timer.stop()
-        self._line.set_decision(None)
-
-    def _ask(self) -> None:
-        try:
-            request = self._request()
-        except SignalboxError as error:
-            self._line.set_decision(None, error.message)
-            return
-        if request is None:
-            self._line.set_decision(None)
-        elif self._asking:
-            self._again = True  # one question at a time: a slow one must not queue up others behind it
-        else:
-            self._asking = True
-            self._tasks.start(self._decide(request, self._asked))
-
-    async def _decide(self, request: ChatRequest, asked: int) -> None:
-        try:
-            decision = await self._bridge.call(self._bridge.core.decide(request))
-        except SignalboxError as error:
-            if asked == self._asked:
-                self._line.set_decision(None, error.message)
-        else:
-            if asked == self._asked:
-                self._line.set_decision(decision)
-        finally:
-            self._asking = False
-            if self._again:
-                self._again = False
-                self._timer.start()
-
-
-class OpenChats(QObject):
-    """Any other conversation is read from the store when it is asked for.
-
-    Signals:
-        changed: what the head or the list shows of a session may have changed.
-        ended: a session's answer ended.
-        failed: a session's answer, by its id, failed before its first token.
-    """
-
-    changed = Signal(object)
-    ended = Signal(object)
-    failed = Signal(object, str)
-
-    def __init__(self, bridge: Bridge, keeper: WriteBehindStore, tasks: Tasks, parent: QObject) -> None:
-        super().__init__(parent)
-        self._bridge, self._keeper, self._tasks = bridge, keeper, tasks
-        self._sessions: dict[str, Session] = {}
-        self.shown = self.new()
-
-    def new(self) -> Session:
-        """Return the session of an empty conversation."""
-        return self._adopt(new_conversation())
-
-    def get(self, conversation_id: str) -> Session | None:
-        return self._sessions.get(conversation_id)
-
-    async def find(self, conversation_id: str) -> Session | None:
-        """Return its session, read where need be; None where there is no such conversation.
-
-        Raises:
-            StoreTrouble: it can't be read.
-        """
-        session = self.get(conversation_id)
-        if session is not None:
-            return session
-        conversation = await self._keeper.read(ConversationStore.load, conversation_id)
-        if conversation is None:
-            return None
-        return self.get(conversation_id) or self._adopt(conversation)
-
-    async def whole(self, conversation_id: str) -> Conversation | None:
-        """Return all of a conversation as it is now, without opening it.
-
-        Raises:
-            StoreTrouble: it can't be read.
-        """
-        session = self.get(conversation_id)
-        if session is not None:
-            return session.whole()
-        return await self._keeper.read(ConversationStore.load, conversation_id)
-
-    def leave(self, session: Session) -> None:
-        """Only what is shown or streams stays in memory; the rest is read again when it is opened."""
-        if session is self.shown or session.is_streaming:
-            return
-        if self._keeper.is_open and not self._keeper.has_waiting(session.id):
-            self._sessions.pop(session.id, None)
-            session.deleteLater()
-
-    def titles(self) -> dict[str, str]:
-        return {session.id: session.title for session in self._sessions.values()}
-
-    def delete(self, conversation_id: str) -> None:
-        """Take a conversation away; ``restore`` brings it back."""
-        session = self.get(conversation_id)
-        if session is not None:
-            session.stop()
-            session.deleted = True
-        self._keeper.put(("deleted", conversation_id), lambda store: store.delete(conversation_id))
-
-    def restore(self, conversation_id: str) -> None:
-        session = self.get(conversation_id)
-        if session is not None:
-            session.deleted = False
-            session.save()
-        self._keeper.put(("deleted", conversation_id), lambda store: store.restore(conversation_id))
-
-    def rename(self, conversation_id: str, title: str) -> None:
-        session = self.get(conversation_id)
-        if session is not None:
-            session.rename(title)
-        self._keeper.put(("renamed", conversation_id), lambda store: store.rename(conversation_id, title))
-
-    async def close(self) -> None:
-        """Stop what streams, and give all of it to the keeper."""
-        for session in self._sessions.values():
-            session.stop()
-        for session in self._sessions.values():
-            await session.wait_until_ended()
-            session.save()
-
-    def _adopt(self, conversation: Conversation) -> Session:
-        session = Session(self._bridge, self._keeper, self._tasks, conversation, self)
-        self._sessions[session.id] = session
-        session.summary_changed.connect(lambda: self.changed.emit(session))
-        session.path_changed.connect(lambda: self.changed.emit(session))
-        session.answer_started.connect(lambda: self.changed.emit(session))
-        session.answer_ended.connect(lambda: self.ended.emit(session))
-        session.failed_before_text.connect(partial(self.failed.emit, session))
-        return session
-
+    from core.services.status import CoreStatus
 
 DRAFT_MS = 500
+MOST_FILES = 20
+SHOWN_TITLE_CHARS = 40
+SCHEMA_NOTE = "The JSON schema can’t be used."
 
 
-class SendController(QObject):
+class ChatController(QObject):
     """Works on the conversation that is shown; nothing is sent before ``start``."""
 
-    def __init__(
-        self,
-        chats: OpenChats,
-        bridge: Bridge,
-        tasks: Tasks,
-        composer: Composer,
-        thread: ThreadView,
-        options: OptionsController,
-        parent: QObject,
-    ) -> None:
-        super().__init__(parent)
-        self._chats, self._composer, self._thread, self._options = chats, composer, thread, options
+    def __init__(self, shell: Shell, tasks: Tasks, view: ChatView) -> None:
+        super().__init__(view)
+        self._bridge, self._tasks, self.view = shell.bridge, tasks, view
+        self.store = WriteBehindStore(shell.bridge, shell.home, tasks, self)
+        self.conversations = OpenConversations(shell.bridge, self.store, tasks, self)
+        self.preview = RoutePreview(shell.bridge, tasks, view.composer.route_line, self._request_now, self)
+        self.failures = FailureController(self, shell, tasks, view)
         self.is_started = False
-        self.preview = RoutePreview(bridge, tasks, composer.route_line, self._request_now, self)
+        self._is_closed = False
+        self._query = ""
+        self._is_listing = False
+        self._list_again = False
         self._draft_timer = QTimer(self)
         self._draft_timer.setSingleShot(True)
         self._draft_timer.setInterval(DRAFT_MS)
         self._draft_timer.timeout.connect(self.keep_draft)
-        composer.submitted.connect(self.send)
-        composer.stopped.connect(self.stop)
-        composer.changed.connect(self._on_composer)
-        composer.side_chosen.connect(self._on_side)
-        options.changed.connect(self.preview.changed)
-        options.closed.connect(self.focus_composer)
-        thread.stepped.connect(self._on_step)
-        thread.edited.connect(self._on_edited)
-        thread.kept.connect(self.focus_composer)
-        thread.regenerate_asked.connect(self.regenerate)
-        thread.pin_asked.connect(self._pin)
-        self.update_state()
+        view.thread_view.waiting_words = self._waiting_words
+        self._hear_view()
+        self._hear_models()
+        self._update_composer()
+        view.show_head(self.session)
 
     @property
     def session(self) -> Session:
-        return self._chats.shown
+        """The conversation that is shown."""
+        return self.conversations.shown
 
-    def start(self) -> None:
-        """From now on prompts can be sent."""
-        self.is_started = self._options.started = True
+    def _hear_view(self) -> None:
+        view = self.view
+        view.new_asked.connect(self.new_chat)
+        view.stop_asked.connect(self.stop)
+        view.list.chosen.connect(self.open)
+        view.list.new_asked.connect(self.new_chat)
+        view.list.renamed.connect(self.rename)
+        view.list.delete_asked.connect(self.delete)
+        view.list.export_asked.connect(self.export)
+        view.list.searched.connect(self.search)
+        view.header.options_asked.connect(self.toggle_options)
+        view.header.export_asked.connect(self._export_shown)
+        view.header.copy_asked.connect(self.copy)
+        view.header.rename_asked.connect(lambda: view.edit_title(self.session.id))
+        view.header.delete_asked.connect(self._delete_shown)
+        view.composer.submitted.connect(self.send)
+        view.composer.stopped.connect(self.stop)
+        view.composer.changed.connect(self._on_typed)
+        view.composer.side_chosen.connect(self._on_side)
+        view.composer.max_tokens_clicked.connect(self._open_max_tokens)
+        view.composer.attach_asked.connect(self._ask_what_to_attach)
+        view.composer.files_given.connect(self.attach)
+        view.composer.image_given.connect(self._on_image)
+        view.drawer.changed.connect(self.set_options)
+        view.thread_view.stepped.connect(self.show_version)
+        view.thread_view.edited.connect(self.edit)
+        view.thread_view.regenerate_asked.connect(self.regenerate)
+        view.thread_view.pin_asked.connect(self.pin)
+        view.thread_view.badge_opened.connect(self._open_decision)
+        view.thread_view.card_changed.connect(lambda: view.show_head(self.session))
+        view.trouble.retry_asked.connect(self.store.retry)
+        view.hint.prompt_chosen.connect(self.use_prompt)
+
+    def _hear_models(self) -> None:
+        self.conversations.changed.connect(self._on_changed)
+        self.conversations.ended.connect(self._on_ended)
+        self.conversations.failed.connect(self._on_failed)
+        self.store.trouble_changed.connect(self._on_trouble)
+        self._bridge.status_changed.connect(self._on_status)
+
+    # Life
+
+    async def start(self) -> None:
+        """Open the kept conversations and show them; from then on prompts can be sent."""
+        store = await self.store.open()
+        if store.set_aside is not None:
+            self.view.say_trouble(
+                "Your conversations’ file was broken. It is kept as "
+                f"{store.set_aside.name}, and a new one is in use."
+            )
+        elif store.interrupted:
+            answers = f"{store.interrupted} answer{'s were' if store.interrupted > 1 else ' was'}"
+            self.view.toasts.show(f"{answers} cut off when Signalbox ended last time; the text is kept")
+        await self._read_list()
+        if self.view.thread_view.session is None:
+            self.view.thread_view.show_session(self.session)
+        self.is_started = True
+        if self._bridge.status is not None:
+            self._on_status(self._bridge.status)
+        self._update_composer()
+        if self.session.is_blank and not self.view.composer.text:
+            await self._reopen_draft()
+        self.preview.changed()
+
+    async def _reopen_draft(self) -> None:
+        """A prompt that was being typed in a new chat is there again after a restart."""
+        for summary in await self.store.read(ConversationStore.summaries, 1):
+            if summary.has_draft:
+                await self._open(summary.id)
+
+    async def stop_all(self) -> None:
+        """Stop what streams, write everything, and close the file."""
+        self.keep_draft()
+        self._is_closed = True
+        self.view.begin_closing()
+        await self.conversations.close()
+        await self.store.close()
+        await self._tasks.close()
+
+    # Asking
 
     def send(self) -> None:
         """Send what is in the box, or, while an answer streams, once that has ended."""
-        if self._composer.is_empty or not self.is_started:
+        composer = self.view.composer
+        if composer.is_empty or not self.is_started:
             return
         if self.session.is_streaming:
-            self._composer.set_state("queued")
+            composer.set_state("queued")
             return
-        text, attachments = self._composer.text, self._composer.attachments
+        text, attachments = composer.text, composer.attachments
         self._draft_timer.stop()
         if self._began(lambda: self.session.send(text, attachments)):
             self.session.set_draft("", ())
-            self._composer.set_content("")
-            self._thread.set_loose_plan(None)
-            self._thread.following = True
+            composer.set_content("")
+            self.view.thread_view.set_loose_plan(None)
+            self.view.thread_view.following = True
             self.preview.clear()
-            self.update_state()
+            self._update_composer()
             self.focus_composer()
 
-    def send_queued(self) -> None:
-        """An answer of what is shown ended: send what waited for that, if the answer came whole."""
-        session = self.session
-        queued = self._composer.state == "queued"
-        ended = session.tree[session.tree.head_id] if session.tree.head_id else None
-        self.update_state()
-        if queued and ended is not None and ended.status == "done":
-            self.send()
-
     def stop(self) -> None:
+        """End the answer that streams; what arrived is kept."""
         self.session.stop()
+
+    def edit(self, message_id: str, text: str) -> None:
+        """Ask again with another prompt, beside the old one."""
+        self._ask_again(lambda: self.session.edit(message_id, text))
 
     def regenerate(self, answer_id: str) -> None:
         """Ask for another version of an answer; the old one is kept."""
@@ -380,124 +190,371 @@ class SendController(QObject):
         """Continue an answer that broke off."""
         self._ask_again(lambda: self.session.go_on(answer_id))
 
-    def show_options(self) -> None:
-        """Show the conversation's options in the drawer and under the box."""
-        self._options.show()
+    def show_version(self, message_id: str, by: int) -> None:
+        """Show the next or the previous version of a message."""
+        if not self.session.is_streaming:
+            self.view.thread_view.following = False
+            self.session.show_version(message_id, by)
 
-    def show_draft(self) -> None:
-        """Put what was being written in the conversation into the box."""
-        self._composer.set_content(self.session.draft, self.session.draft_attachments)
-        self._composer.set_side(self.session.options.force)
+    def pin(self, message_id: str, pinned: bool) -> None:
+        """Keep a message when the conversation is trimmed, or no longer."""
+        self.session.pin(message_id, pinned=pinned)
+        view = self.view.thread_view.view_of(message_id)
+        if view is not None:
+            view.set_pinned(pinned)
+        self.preview.changed()
+
+    def use_prompt(self, text: str) -> None:
+        """Put ``text`` into the box."""
+        self.view.composer.set_content(text)
+        self.focus_composer()
 
     def keep_draft(self) -> None:
         """Keep what is in the box with the conversation."""
         self._draft_timer.stop()
         if not self.session.deleted:
-            self.session.set_draft(self._composer.text, self._composer.attachments)
-
-    def choose_auto(self) -> None:
-        """Let the rules decide where the next prompt goes."""
-        self.session.set_options(replace(self.session.options, force=None))
-        self._composer.set_side(None)
-        self.preview.changed()
-
-    def use_prompt(self, text: str) -> None:
-        """Put ``text`` into the box."""
-        self._composer.set_content(text)
-        self.focus_composer()
-
-    def on_status(self) -> None:
-        """The core's state changed, and with it perhaps where a prompt would go."""
-        if self.is_started:
-            self._options.show_max_tokens()
-            if not self._composer.is_empty:
-                self.preview.changed()
-
-    def update_state(self) -> None:
-        """Show in the box whether it can send, and what it would do."""
-        if not self.is_started:
-            self._composer.set_state("starting")
-        elif self.session.is_streaming:
-            if self._composer.state != "queued":
-                self._composer.set_state("streaming")
-        else:
-            self._composer.set_state("idle")
+            self.session.set_draft(self.view.composer.text, self.view.composer.attachments)
 
     def focus_composer(self) -> None:
-        self._composer.edit.setFocus(Qt.FocusReason.OtherFocusReason)
+        self.view.focus_composer()
 
     def _began(self, act: Callable[[], object]) -> bool:
         """Begin an answer; a malformed schema is shown where it is, and nothing moves."""
         try:
             act()
         except MalformedSchema as error:
-            self._options.open_schema(error.message)
+            self.view.composer.set_note(f"{SCHEMA_NOTE} {error.message} Mend it or empty it.")
+            self._open_options()
+            self.view.drawer.focus_schema()
             return False
-        self.update_state()
+        self._update_composer()
         return True
 
     def _ask_again(self, act: Callable[[], object]) -> None:
         if self.session.is_streaming:
             return
-        self._thread.following = True
+        self.view.thread_view.following = True
         if self._began(act):
             self.focus_composer()
 
-    def _on_edited(self, message_id: str, text: str) -> None:
-        self._ask_again(lambda: self.session.edit(message_id, text))
-
-    def _on_step(self, message_id: str, by: int) -> None:
-        if not self.session.is_streaming:
-            self._thread.following = False
-            self.session.show_version(message_id, by)
-
-    def _pin(self, message_id: str, pinned: bool) -> None:
-        self.session.pin(message_id, pinned=pinned)
-        view = self._thread.view_of(message_id)
-        if view is not None:
-            view.set_pinned(pinned)
-        self.preview.changed()
-
-    def _on_composer(self) -> None:
+    def _on_typed(self) -> None:
         self._draft_timer.start()
-        if self._composer.is_empty:
+        if self.view.composer.is_empty:
             self.preview.clear()
         else:
             self.preview.changed()
 
-    def _on_side(self, _value: str) -> None:
-        self.session.set_options(replace(self.session.options, force=self._composer.chosen_side()))
+    def _request_now(self) -> ChatRequest | None:
+        if self.view.composer.is_empty or not self.is_started:
+            return None
+        return self.session.request_after(self.view.composer.text, self.view.composer.attachments)
+
+    def _update_composer(self) -> None:
+        """Show in the box whether it can send, and what it would do."""
+        composer = self.view.composer
+        if not self.is_started:
+            composer.set_state("starting")
+        elif self.session.is_streaming:
+            if composer.state != "queued":
+                composer.set_state("streaming")
+        else:
+            composer.set_state("idle")
+
+    # Attaching
+
+    def attach(self, urls: list[QUrl]) -> None:
+        """Read files in a worker and put them into the box; what can't be sent is refused with a reason."""
+        self._tasks.start(self._attach(local_paths(urls)))
+
+    def _ask_what_to_attach(self) -> None:
+        dialog = QFileDialog(self.view, "Attach files")
+        dialog.setFileMode(QFileDialog.FileMode.ExistingFiles)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.urlsSelected.connect(self.attach)
+        dialog.open()
+
+    async def _attach(self, names: list[str]) -> None:
+        notes: list[str] = []
+        for name in names[:MOST_FILES]:
+            pasted = await self._bridge.run_blocking(read_file, Path(name))
+            if pasted.attachment is not None:
+                self.view.composer.add_attachment(pasted.attachment)
+            if pasted.note:
+                notes.append(pasted.note)
+        if len(names) > MOST_FILES:
+            notes.append(f"Only the first {MOST_FILES} of {len(names):,} files were attached.")
+        self.view.composer.set_note(" ".join(notes))
+
+    def _on_image(self, image: QImage) -> None:
+        self._tasks.start(self._attach_image(image))
+
+    async def _attach_image(self, image: QImage) -> None:
+        content = await self._bridge.run_blocking(png_of, image)
+        pasted = image_attachment("Pasted image.png", content, "image/png")
+        if pasted.attachment is not None:
+            self.view.composer.add_attachment(pasted.attachment)
+        self.view.composer.set_note(pasted.note)
+
+    # Options
+
+    def set_options(self, options: ChatOptions) -> None:
+        """Take what the drawer says; where prompts go is the switch's business."""
+        self.session.set_options(replace(options, force=self.session.options.force))
+        self._show_max_tokens()
+        if self.view.composer.note.startswith(SCHEMA_NOTE) and _is_usable(options.schema_text):
+            self.view.composer.set_note("")
         self.preview.changed()
 
-    def _request_now(self) -> ChatRequest | None:
-        if self._composer.is_empty or not self.is_started:
-            return None
-        return self.session.request_after(self._composer.text, self._composer.attachments)
+    def show_options(self) -> None:
+        """Show the conversation's options in the drawer and under the box."""
+        self.view.drawer.show_options(self.session.options, self._default_max_tokens())
+        self._show_max_tokens()
 
+    def toggle_options(self) -> None:
+        if self.view.drawer.isVisible():
+            self.view.close_options()
+        else:
+            self._open_options()
 
-class Popovers(QObject):
-    """Signals:
-    closed: one is gone, and the focus may be nowhere.
-    """
+    def _open_options(self) -> None:
+        self.show_options()
+        self.view.open_options()
 
-    closed = Signal()
+    def _open_max_tokens(self) -> None:
+        self._open_options()
+        self.view.drawer.focus_max_tokens()
 
-    def __init__(self, chats: OpenChats, thread: ThreadView, page: QWidget) -> None:
-        super().__init__(page)
-        self._chats, self._thread, self._page = chats, thread, page
-        thread.badge_opened.connect(self._open_decision)
-        thread.link_clicked.connect(self._open_link)
+    def _show_max_tokens(self) -> None:
+        self.view.composer.set_max_tokens(self.session.options.max_tokens or self._default_max_tokens())
+
+    def _default_max_tokens(self) -> int | None:
+        return self._bridge.core.settings.current.max_tokens_per_request if self.is_started else None
+
+    def _on_side(self, _value: str) -> None:
+        side = self.view.composer.chosen_side()
+        self.session.set_options(replace(self.session.options, force=side))
+        self.preview.changed()
+
+    # Conversations
+
+    def new_chat(self) -> None:
+        """Show an empty conversation, which goes to Auto; one that is empty already is used again."""
+        if not self.session.is_blank or len(self.session.tree):
+            self.keep_draft()
+            self._show(self.conversations.new())
+        elif self.session.options.force is not None:
+            self.session.set_options(replace(self.session.options, force=None))
+            self.view.composer.set_side(None)
+            self.preview.changed()
+        self.focus_composer()
+
+    def open(self, conversation_id: str) -> None:
+        """Show a conversation; one that is gone is left alone."""
+        self._tasks.start(self._open(conversation_id))
+
+    def rename(self, conversation_id: str, title: str) -> None:
+        self.conversations.rename(conversation_id, title)
+        self._refresh_list()
+
+    def delete(self, conversation_id: str) -> None:
+        """Take a conversation away; the toast brings it back."""
+        title = self._title_of(conversation_id)
+        self.conversations.delete(conversation_id)
+        if conversation_id == self.session.id:
+            self._show(self.conversations.new())
+        self._refresh_list()
+        self.view.toasts.show(f"Deleted “{title}”", "Undo", lambda: self.restore(conversation_id), "trash")
+
+    def restore(self, conversation_id: str) -> None:
+        """Bring a deleted conversation back, and show it."""
+        self.conversations.restore(conversation_id)
+        self._refresh_list()
+        self.open(conversation_id)
+        self.focus_composer()
+
+    def search(self, query: str) -> None:
+        """List the conversations that hold every word of ``query``; all of them for an empty one."""
+        self._query = query
+        self._refresh_list()
+
+    def export(self, conversation_id: str, kind: str) -> None:
+        """Ask where a conversation should go; ``kind`` is markdown or json."""
+        self._tasks.start(self._export(conversation_id, cast("ExportFormat", kind)))
+
+    def _export_shown(self, kind: str) -> None:
+        self.export(self.session.id, kind)
+
+    def copy(self) -> None:
+        """Copy the conversation that is shown as Markdown."""
+        QGuiApplication.clipboard().setText(to_markdown(self.session.whole()))
+        self.view.toasts.show("Copied as Markdown", icon="copy")
+
+    def titles(self) -> dict[str, str]:
+        """Return the titles of all conversations that are listed or in memory, short enough for a button."""
+        titles = self.view.list.model.titles() | self.conversations.titles()
+        return {conversation: shortened(title, SHOWN_TITLE_CHARS) for conversation, title in titles.items()}
+
+    async def _open(self, conversation_id: str) -> None:
+        if conversation_id == self.session.id:
+            return
+        try:
+            session = await self.conversations.find(conversation_id)
+        except StoreTrouble as problem:
+            self._on_trouble(problem)
+            return
+        if session is None:
+            return
+        self.keep_draft()
+        self._show(session)
+
+    def _show(self, session: Session) -> None:
+        old, self.conversations.shown = self.session, session
+        self.view.composer.set_content(session.draft, session.draft_attachments)
+        self.view.composer.set_side(session.options.force)
+        self.view.show_head(session)
+        self.view.thread_view.show_session(session)
+        self.conversations.leave(old)
+        self._update_composer()
+        self.show_options()
+        self.view.list.set_current(session.id)
+        self.preview.changed()
+
+    def _delete_shown(self) -> None:
+        if not self.session.is_blank:
+            self.delete(self.session.id)
+
+    def _title_of(self, conversation_id: str) -> str:
+        model = self.view.list.model
+        row = model.row_at(model.index_of(conversation_id))
+        session = self.conversations.get(conversation_id)
+        return shortened(str(getattr(row, "title", session.title if session else "")), SHOWN_TITLE_CHARS)
+
+    async def _export(self, conversation_id: str, kind: ExportFormat) -> None:
+        try:
+            conversation = await self.conversations.whole(conversation_id)
+        except StoreTrouble as problem:
+            self._on_trouble(problem)
+            return
+        if conversation is None:
+            return
+        dialog = QFileDialog(self.view, "Export this chat")
+        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.selectFile(file_name(conversation.title, kind))
+        dialog.fileSelected.connect(partial(self._on_export_file, conversation, kind))
+        dialog.open()
+
+    def _on_export_file(self, conversation: Conversation, kind: ExportFormat, name: str) -> None:
+        self._tasks.start(self.write_export(conversation, kind, Path(name)))
+
+    async def write_export(self, conversation: Conversation, kind: ExportFormat, path: Path) -> None:
+        """Write a conversation to a file, whole or not at all, and say where it is."""
+        try:
+            await self._bridge.run_blocking(write_export, conversation, kind, path)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            self.view.say_trouble(
+                f"{path.name} can’t be written: {reason}. Nothing was lost; choose another folder."
+            )
+            return
+        folder = QUrl.fromLocalFile(str(path.parent))
+        show: Callable[[], object] = partial(QDesktopServices.openUrl, folder)
+        self.view.toasts.show(f"Exported to {path.name}", "Open folder", show, "check-circle-fill")
+
+    # The list: all conversations or those that a search finds, read anew when one changed
+
+    def _refresh_list(self) -> None:
+        """Read the list again; asked for while it is read, it is read once more after that."""
+        if not self.store.is_open or self._is_closed:
+            return
+        if self._is_listing:
+            self._list_again = True
+            return
+        self._is_listing = True
+        self._tasks.start(self._read_list())
+
+    async def _read_list(self) -> None:
+        """Read what the list shows, once all that waits is written."""
+        try:
+            await self.store.flush()
+            if not self.store.is_open:
+                return
+            query = self._query.strip()
+            if query:
+                rows = await self.store.read(ConversationStore.search, query)
+                nothing = f"Nothing found for “{shortened(query, SHOWN_TITLE_CHARS)}”"
+            else:
+                rows = await self.store.read(ConversationStore.summaries)
+                nothing = "Your conversations will be here"
+            self.view.list.set_current(self.session.id)
+            self.view.list.show_summaries(rows, nothing)
+        except StoreTrouble as problem:
+            self._on_trouble(problem)
+        finally:
+            self._is_listing = False
+            if self._list_again:
+                self._list_again = False
+                self._refresh_list()
+
+    # What the models say
+
+    def _on_changed(self, session: Session) -> None:
+        if session is self.session:
+            self.view.show_head(session)
+        self._refresh_list()
+
+    def _on_ended(self, session: Session) -> None:
+        """Send what waited for the end of an answer that is shown, if the answer came whole."""
+        self._on_changed(session)
+        if session is not self.session:
+            return
+        self.view.announce("Answer finished")
+        queued = self.view.composer.state == "queued"
+        ended = session.tree[session.tree.head_id] if session.tree.head_id else None
+        self._update_composer()
+        if queued and ended is not None and ended.status == "done":
+            self.send()
+
+    def _on_failed(self, session: Session, answer_id: str) -> None:
+        """Nothing came: the failure controller gives the prompt back and says why."""
+        self._on_changed(session)
+        self._update_composer()
+        self.failures.take(session, answer_id)
+        self.view.announce("No answer")
+        if session is self.session:
+            self._update_composer()
+
+    def _on_trouble(self, problem: StoreTrouble | None) -> None:
+        if problem is None:
+            self.view.trouble.clear()
+        else:
+            self.view.trouble.say(f"{problem.message} {problem.hint}", can_retry=self.store.can_retry)
+
+    def _on_status(self, status: CoreStatus) -> None:
+        self.view.hint.set_status(status)
+        self.failures.on_status(status)
+        if self.is_started:
+            self._show_max_tokens()
+            if not self.view.composer.is_empty:
+                self.preview.changed()
 
     def _open_decision(self, answer_id: str) -> None:
-        view = self._thread.view_of(answer_id)
-        message = self._chats.shown.tree[answer_id]
+        message = self.session.tree[answer_id]
         shown = message.result or message.decision
-        if isinstance(view, AnswerMessage) and shown is not None:
-            card = DecisionCard(shown, self._page)
-            card.destroyed.connect(self.closed)
-            card.popup_at(view.badge)
+        if shown is not None:
+            self.view.open_decision(answer_id, shown)
 
-    def _open_link(self, target: str, place: QPoint) -> None:
-        popover = LinkPopover(target, self._page)
-        popover.destroyed.connect(self.closed)
-        popover.show_at(place)
+    def _waiting_words(self) -> str:
+        status = self._bridge.status
+        if status is None or status.local.phase != "starting":
+            return "Deciding"
+        left = f", {time_left(status.local.eta_s)}" if status.local.eta_s else ""
+        return f"Waiting for Local: {status.local.detail or 'starting'}{left}"
+
+
+def _is_usable(schema_text: str) -> bool:
+    try:
+        parse_schema(schema_text)
+    except MalformedSchema:
+        return False
+    return True

@@ -143,13 +143,13 @@ class Session(QObject):
     def __init__(
         self,
         bridge: Bridge,
-        keeper: WriteBehindStore,
+        store: WriteBehindStore,
         tasks: Tasks,
         conversation: Conversation,
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
-        self._bridge, self._keeper, self._tasks = bridge, keeper, tasks
+        self._bridge, self._store, self._tasks = bridge, store, tasks
         self._conversation = replace(conversation, messages=())
         self.tree = MessageTree(conversation.messages, conversation.head_id)
         self.running_id: str | None = None
@@ -313,16 +313,16 @@ class Session(QObject):
         prompt = self.tree[answer.parent_id]
         for message in (answer, prompt):
             self.tree.remove(message.id)
-            self._keeper.forget(("message", message.id))
+            self._store.forget(("message", message.id))
         ids = (answer.id, prompt.id)
         self.set_draft(prompt.text, prompt.attachments)
         self._keep()
-        self._keeper.put(("remove", answer.id), lambda store: store.remove_messages(ids))
+        self._store.put(("remove", answer.id), lambda store: store.remove_messages(ids))
         self.path_changed.emit()
         return prompt.text, prompt.attachments
 
     def save(self) -> None:
-        """Hand everything that is not written yet to the keeper."""
+        """Hand everything that is not written yet to the store."""
         if self.running_id is not None:
             self._join_text()
             self._keep_message(self.tree[self.running_id])
@@ -531,7 +531,7 @@ class Session(QObject):
         self._join_text()
         text = self.tree[answer_id].text
         self._saved_at_s = time.monotonic()
-        self._keeper.put(("progress", answer_id), lambda store: store.save_progress(answer_id, text))
+        self._store.put(("progress", answer_id), lambda store: store.save_progress(answer_id, text))
 
     def _change(self, conversation: Conversation) -> None:
         self._conversation = conversation
@@ -545,13 +545,13 @@ class Session(QObject):
         row = replace(self._conversation, head_id=self.tree.head_id)
         self._conversation = row
         if self.is_blank and not row.titled_by_user:
-            self._keeper.put(("conversation", self.id), lambda store: store.forget(row.id))
+            self._store.put(("conversation", self.id), lambda store: store.forget(row.id))
         else:
-            self._keeper.put(("conversation", self.id), lambda store: store.save_conversation(row))
+            self._store.put(("conversation", self.id), lambda store: store.save_conversation(row))
 
     def _keep_message(self, message: StoredMessage) -> None:
-        self._keeper.forget(("progress", message.id))
-        self._keeper.put(("message", message.id), lambda store: store.save_message(message))
+        self._store.forget(("progress", message.id))
+        self._store.put(("message", message.id), lambda store: store.save_message(message))
 
 
 def _title(prompt: StoredMessage) -> str:

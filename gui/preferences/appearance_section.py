@@ -1,78 +1,25 @@
-"""Theme, zoom and motion: how they are chosen, kept and found again at the next start."""
+"""The controls of theme, zoom and motion; ``gui.theme.appearance`` keeps what they choose."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast, get_args
+from typing import cast
 
-from PySide6.QtCore import QObject, QSettings, Qt
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QSlider, QWidget
 
 from gui.preferences.catalogue import SectionText
 from gui.preferences.rows import Sides
 from gui.preferences.section import Section
+from gui.theme.appearance import ZOOM_MAX_PERCENT, ZOOM_MIN_PERCENT, keep_appearance, panel_file
 from gui.theme.theme import Scheme, theme
 from gui.widgets.card import Card
 from gui.widgets.icon_button import IconButton
 from gui.widgets.segmented import SegmentedSwitch
 
-ZOOM_MIN_PERCENT, ZOOM_MAX_PERCENT, ZOOM_STEP_PERCENT = 90, 150, 10
+ZOOM_STEP_PERCENT = 10
 CONTROL_PX = 308
-FILE_NAME = "panel.ini"
-
-
-def appearance_file(home: Path) -> QSettings:
-    """The panel's own file in ``home``: looks are the window's business, not the core's."""
-    return QSettings(str(home / FILE_NAME), QSettings.Format.IniFormat)
-
-
-def restore_appearance(home: Path) -> None:
-    """Give the theme what was chosen before, and keep what is chosen from now on, wherever that happens.
-
-    Called before the first window; a bad value is left out.
-    """
-    kept = appearance_file(home)
-    scheme = str(kept.value("appearance/theme", "system"))
-    if scheme in get_args(Scheme):
-        theme().set_scheme(cast("Scheme", scheme))
-    try:
-        percent = int(str(kept.value("appearance/zoom_percent", 100)))
-    except ValueError:
-        percent = 100
-    theme().set_zoom(min(max(percent, ZOOM_MIN_PERCENT), ZOOM_MAX_PERCENT) / 100)
-    motion = str(kept.value("appearance/reduced_motion", "system"))
-    theme().set_reduced_motion({"true": True, "false": False}.get(motion))
-    keep_appearance(home)
-
-
-def keep_appearance(home: Path) -> None:
-    """Write theme and zoom to ``home`` whenever they change, by Ctrl+plus just as by the controls here."""
-    for keeper in theme().findChildren(AppearanceModel):
-        if keeper.home == home:
-            return
-        theme().changed.disconnect(keeper.keep)
-        keeper.setParent(None)
-    AppearanceModel(home)
-
-
-class AppearanceModel(QObject):
-    """Lives as long as the theme. Whether motion is reduced is written by its own switch: the theme only says
-    what it comes to, not whether the system or the user decided it.
-    """
-
-    def __init__(self, home: Path) -> None:
-        super().__init__(theme())
-        self.home = home
-        self._kept = appearance_file(home)
-        theme().changed.connect(self.keep)
-
-    def keep(self) -> None:
-        look = theme()
-        values = {"appearance/theme": look.scheme, "appearance/zoom_percent": round(look.zoom * 100)}
-        for key, value in values.items():
-            if str(self._kept.value(key, "")) != str(value):
-                self._kept.setValue(key, value)
 
 
 class AppearanceSection(Section):
@@ -81,7 +28,7 @@ class AppearanceSection(Section):
     def __init__(self, text: SectionText, home: Path) -> None:
         super().__init__(text)
         keep_appearance(home)
-        self._kept = appearance_file(home)
+        self._kept = panel_file(home)
         card = Card()
         self.add_card(card)
         self.scheme = SegmentedSwitch(

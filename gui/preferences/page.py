@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QEvent, QModelIndex, QObject, QPersistentModelIndex, QRect, QSize, Qt, Signal
+from PySide6.QtCore import QEvent, QModelIndex, QObject, QPersistentModelIndex, QRect, QSize, Qt
 from PySide6.QtGui import QKeyEvent, QKeySequence, QPainter, QShortcut, QShowEvent
 from PySide6.QtWidgets import (
     QFrame,
@@ -27,6 +27,7 @@ from PySide6.QtWidgets import (
 from gui.preferences.catalogue import SECTIONS, SearchTarget, SectionText, find, places
 from gui.preferences.section import Section
 from gui.preferences.settings_model import SettingsModel
+from gui.shell.pages import Page, Shell, Target
 from gui.theme.theme import set_property, theme
 from gui.widgets.labels import label
 
@@ -79,11 +80,27 @@ SIDE_PX = 200
 PLACE_ROLE = Qt.ItemDataRole.UserRole
 
 
-class PreferencesPage(QWidget):
-    """Signals: ``navigate(page id, section)`` asks the window for another page."""
+class PreferencesPage(Page):
+    """``show`` opens a section, and of it the row that the target's detail names."""
 
-    navigate = Signal(str, str)
+    id = "preferences"
     title = "Preferences"
+    icon = "gear-six"
+
+    def __init__(self, shell: Shell) -> None:
+        self.view = PreferencesView(shell.bridge)
+
+    @property
+    def widget(self) -> PreferencesView:
+        return self.view
+
+    def show(self, target: Target) -> None:
+        if target.section:
+            self.view.show_section(target.section, target.detail)
+
+
+class PreferencesView(QWidget):
+    """Waits for the core, then builds each section when it is first shown."""
 
     def __init__(self, bridge: Bridge, parent: QWidget | None = None) -> None:
         super().__init__(parent)

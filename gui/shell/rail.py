@@ -13,7 +13,6 @@ from gui.theme.theme import theme
 from gui.widgets.marks import BusyTurn, LampState, paint_focus_ring, paint_lamp, paint_points, text_baseline
 from gui.widgets.painted_button import PaintedButton, paint_box
 
-BOTTOM_PAGE = "preferences"
 _WIDTH = 80
 _ITEM = 56
 _SHORT_ITEM = 32
@@ -87,23 +86,26 @@ class _RailItem(PaintedButton):
 
 
 class Rail(QWidget):
-    """``pages`` are ``(id, label, icon)``; the page with id ``preferences`` stands at the bottom.
+    """``(id, label, icon)`` of each page: ``pages`` from the top, ``last`` at the bottom.
 
     Ctrl+1 to Ctrl+9 choose in order, within the rail's window.
     """
 
     page_chosen = Signal(str)
 
-    def __init__(self, pages: Sequence[tuple[str, str, str]], parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        pages: Sequence[tuple[str, str, str]],
+        last: Sequence[tuple[str, str, str]] = (),
+        parent: QWidget | None = None,
+    ) -> None:
         super().__init__(parent)
         self.setAccessibleName("Pages")
         self._items: dict[str, _RailItem] = {}
         self._group = QButtonGroup(self)
         self._column = QVBoxLayout(self)
         self._column.setSpacing(0)
-        ordered = [page for page in pages if page[0] != BOTTOM_PAGE]
-        last = [page for page in pages if page[0] == BOTTOM_PAGE]
-        for page_id, label, icon in ordered:
+        for page_id, label, icon in pages:
             self._add(page_id, label, icon)
         self._column.addStretch(1)
         for page_id, label, icon in last:

@@ -1,8 +1,13 @@
-"""The one window: rail, header strip, pages; it remembers its place and ends cleanly."""
+"""The one window: rail, header strip, pages; it remembers its place and ends cleanly.
+
+It knows pages only by the registry it is given: which there are, and where its own pills, notices and menus lead.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,36 +17,30 @@ from PySide6.QtWidgets import QHBoxLayout, QMenu, QSplitter, QStackedWidget, QVB
 
 from core import log_path
 from core.errors import SignalboxError
-from gui.chat.failures.cards import paused_title
-from gui.chat.failures.plans import paused_sentence
-from gui.chat.page import ChatPage
-from gui.preferences.appearance_section import appearance_file
+from core.telemetry.logs import log_path
 from gui.shell.header import HeaderStrip
 from gui.shell.notices import Action, Bell, Notice, NoticeBar
+from gui.shell.pages import Page, PageEntry, PageRegistry, Target
 from gui.shell.rail import Rail
 from gui.shell.tasks import Tasks
+from gui.theme.appearance import panel_file
 from gui.theme.theme import theme
 from gui.widgets.icon_button import IconButton
 from gui.widgets.painted_button import settle_after
 from gui.widgets.toast import ToastHost
 
 if TYPE_CHECKING:
-    from core import CoreStatus, PausedConversation, Problem, RouterCore
+    from core.router_core import RouterCore
+    from core.services.status import CoreStatus, Problem
     from gui.shell.bridge import Bridge
 
 MINIMUM_SIZE = (1024, 640)
 FIRST_SIZE = (1280, 800)
 LAYOUT_VERSION = 1
-PAGES = (("chat", "Chat", "chats"), ("preferences", "Preferences", "gear-six"))
-PILL_TARGETS = {
-    "local": ("preferences", "local"),
-    "api": ("preferences", "keys"),
-    "requests": ("preferences", "routing"),
-}
 
 
 class Window(QWidget):
-    """Pages other than Chat are made when they are first shown, so that the first window is quick.
+    """The ``Shell`` of its pages. A page that is not eager is made when it is first opened.
 
     Signals:
         closed: the user closed the window; the application ends.
@@ -49,27 +48,31 @@ class Window(QWidget):
 
     closed = Signal()
 
-    def __init__(self, bridge: Bridge, home: Path) -> None:
+    def __init__(self, bridge: Bridge, home: Path, registry: PageRegistry) -> None:
         super().__init__()
-        self._bridge, self._home = bridge, home
+        self.bridge, self.home = bridge, home
+        self._registry = registry
         self._tasks = Tasks(self)
-        self._kept = appearance_file(home)
+        self._kept = panel_file(home)
+        self._pages: dict[str, Page] = {}
+        self._started: set[str] = set()
+        self._is_started = False
+        self._cover: str | None = None
         self.setWindowTitle("Signalbox")
         self.setMinimumSize(*MINIMUM_SIZE)
-        self.rail = Rail(PAGES)
+        self.rail = Rail(_rail_items(registry.at("top")), _rail_items(registry.at("bottom")))
         self.header = HeaderStrip()
         self.bell = Bell()
         self.notices = NoticeBar()
-        self.chat = ChatPage(bridge, home)
-        self._pages: dict[str, QWidget] = {"chat": self.chat}
         self._stack = QStackedWidget()
-        self._stack.addWidget(self.chat)
-        self._toasts = ToastHost(self._stack, clear_of=self.chat.composer)
+        for entry in registry.entries:
+            if entry.eager:
+                self.page(entry.id)
+        self._toasts = ToastHost(self._stack, clear_of=self._toasts_above)
         self._told_alerts: set[str] = set()
         self._build()
-        self.rail.page_chosen.connect(self.show_page)
-        self.header.pill_clicked.connect(self._show_pills_page)
-        self.chat.navigate.connect(self.show_page)
+        self.rail.page_chosen.connect(self._open_chosen)
+        self.header.pill_clicked.connect(self._open_pill)
         bridge.status_changed.connect(self._show_status)
         theme().changed.connect(self._restyle)
         self._add_shortcuts()
@@ -116,100 +119,120 @@ class Window(QWidget):
         )
 
     def _add_shortcuts(self) -> None:
-        keys: tuple[tuple[str, Callable[[], object]], ...] = (
-            ("Ctrl+,", lambda: self.show_page("preferences")),
+        keys: list[tuple[str, Callable[[], object]]] = [
             ("Ctrl+Q", self.close),
             ("F6", self._cycle_focus),
             ("Ctrl+=", lambda: theme().set_zoom(theme().zoom + 0.1)),
             ("Ctrl++", lambda: theme().set_zoom(theme().zoom + 0.1)),
             ("Ctrl+-", lambda: theme().set_zoom(theme().zoom - 0.1)),
             ("Ctrl+0", lambda: theme().set_zoom(1.0)),
-        )
+        ]
+        for entry in self._registry.entries:
+            if entry.shortcut:
+                keys.append((entry.shortcut, partial(self.open, Target(entry.id))))
         for key, act in keys:
             QShortcut(QKeySequence(key), self).activated.connect(act)
 
     # Pages
 
-    def show_page(self, page_id: str, section: str = "") -> None:
-        """Bring a page to the front (``welcome`` covers rail and header too), at ``section`` where it has one."""
-        if page_id == "welcome":
-            self.show_welcome()
+    def open(self, target: Target) -> None:
+        """Bring a page to the front, at the section that ``target`` names."""
+        entry = self._registry.entry(target.page)
+        page = self.page(entry.id)
+        if entry.at == "popover":
+            page.show(target)
             return
-        if page_id == "spend":
-            self.show_spend(held=section == "held")
+        if entry.at == "cover":
+            self._uncover()
+            self._cover = entry.id
+            self._whole.addWidget(page.widget)
+            self._whole.setCurrentWidget(page.widget)
+            page.show(target)
             return
-        page = self._pages.get(page_id) or self._make_page(page_id)
         self._whole.setCurrentWidget(self._front)
-        self._stack.setCurrentWidget(page)
-        self.rail.set_page(page_id)
-        self.header.set_title(str(getattr(page, "title", "")))
-        page.setFocus(Qt.FocusReason.OtherFocusReason)  # the composer, or the search of the preferences
-        show_section = getattr(page, "show_section", None)
-        if section and show_section is not None:
-            show_section(section)
+        self._stack.setCurrentWidget(page.widget)
+        self._uncover()
+        self.rail.set_page(entry.id)
+        self.header.set_title(page.title)
+        page.widget.setFocus(Qt.FocusReason.OtherFocusReason)
+        page.show(target)
+        self._show_notices()
 
-        if self._bridge.status is not None:
-            self._show_notices(self._bridge.status)
-
-    def _show_pills_page(self, pill: str) -> None:
-        if pill == "spend":
-            self.show_spend()
-        else:
-            self.show_page(*PILL_TARGETS[pill])
-
-    def show_spend(self, *, held: bool = False) -> None:
-        """Open what the month's pill stands for: every limit, and with ``held`` what is held."""
-        from gui.spend.popover import SpendPopover
-
-        popover = SpendPopover(self._bridge, self)
-        popover.limits_asked.connect(lambda: self.show_page("preferences", "spend"))
-        popover.open_at(self.header.pills["spend"], held=held)
-
-    def _make_page(self, page_id: str) -> QWidget:
-        from gui.preferences.page import PreferencesPage
-
-        assert page_id == "preferences", page_id
-        page = PreferencesPage(self._bridge)
-        page.navigate.connect(self.show_page)
-        self._pages[page_id] = page
-        self._stack.addWidget(page)
+    def page(self, page_id: str) -> Page:
+        """Return a page, which is made where it is not there yet."""
+        page = self._pages.get(page_id)
+        if page is None:
+            entry = self._registry.entry(page_id)
+            page = self._pages[page_id] = entry.make(self)
+            if entry.at in ("top", "bottom"):
+                self._stack.addWidget(page.widget)
+            if self._is_started:
+                self._tasks.start(self._start_page(page))
         return page
 
-    def show_welcome(self) -> None:
-        from gui.welcome.page import WelcomePage
-
-        page = WelcomePage(self._bridge)
-        self._whole.addWidget(page)
-        self._whole.setCurrentWidget(page)
-
-        def leave(page_id: str = "chat", section: str = "") -> None:
-            self.show_page(page_id, section)
-            self._kept.setValue("welcome/seen", True)
-            self._whole.removeWidget(page)
-            page.deleteLater()
-            if page_id == "chat":
-                self.chat.focus_composer()
-
-        page.done.connect(lambda: leave())
-        page.navigate.connect(leave)
-
     @property
-    def welcome_was_seen(self) -> bool:
-        return bool(self._kept.value("welcome/seen", False, type=bool))
+    def page_in_front(self) -> Page:
+        """The page that is shown, or lies under the one that covers the window."""
+        shown = self._stack.currentWidget()
+        return next(page for page in self._pages.values() if page.widget is shown)
+
+    def page_changed(self) -> None:
+        """Show title, lamps and notices anew."""
+        self.header.set_title(self.page_in_front.title)
+        for page in self._pages.values():
+            if self._registry.entry(page.id).at in ("top", "bottom"):
+                lamp = page.lamp
+                self.rail.set_lamp(page.id, lamp and lamp.state, lamp.words if lamp else "")
+        self._show_notices()
+
+    def anchor(self, pill: str) -> QWidget:
+        """Return the header's pill that a popover opens under."""
+        return self.header.pills[pill]
+
+    def _open_chosen(self, page_id: str) -> None:
+        self.open(Target(page_id))
+
+    def _open_pill(self, pill: str) -> None:
+        target = self._registry.pills.get(pill)
+        if target is not None:
+            self.open(target)
+
+    def _uncover(self) -> None:
+        """Take a page that covers the window away; it is made anew when it is asked for again."""
+        if self._cover is None:
+            return
+        page, self._cover = self._pages.pop(self._cover), None
+        self._whole.removeWidget(page.widget)
+        self._tasks.start(self._end_page(page))
+
+    async def _start_page(self, page: Page) -> None:
+        if page.id not in self._started:
+            self._started.add(page.id)
+            await page.start()
+
+    async def _end_page(self, page: Page) -> None:
+        self._started.discard(page.id)
+        try:
+            await page.stop()
+        finally:
+            page.widget.deleteLater()
+
+    def _toasts_above(self) -> QWidget | None:
+        return self.page_in_front.toasts_above
 
     def _open_help(self, button: QWidget) -> None:
         menu = QMenu(button)
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        menu.addAction("Welcome", self.show_welcome)
-        menu.addAction("Keyboard shortcuts", lambda: self.show_page("preferences", "shortcuts"))
-        menu.addAction("Where files are kept", lambda: self.show_page("preferences", "data"))
+        for words, target in self._registry.help:
+            menu.addAction(words, partial(self.open, target))
         menu.addAction("Open the log", self._open_log)
-        menu.addAction("About Signalbox", lambda: self.show_page("preferences", "about"))
+        if self._registry.about is not None:
+            menu.addAction("About Signalbox", partial(self.open, self._registry.about))
         settle_after(menu, button)
         menu.popup(button.mapToGlobal(QPoint(0, button.height() + 4)))
 
     def _open_log(self) -> None:
-        QDesktopServices.openUrl(QUrl.fromLocalFile(str(log_path(self._home))))
+        QDesktopServices.openUrl(QUrl.fromLocalFile(str(log_path(self.home))))
 
     def _cycle_focus(self) -> None:
         page = self._stack.currentWidget()
@@ -223,33 +246,43 @@ class Window(QWidget):
     # Life
 
     async def start(self) -> None:
-        """Load what needs the core, once it runs; the first start shows the welcome page."""
-        if not self.welcome_was_seen:
-            self.show_welcome()
-        await self.chat.start()
-        if self.chat.session.is_blank:  # else a prompt that was being typed is shown
-            self.chat.open_conversation(str(self._kept.value("window/conversation", "")))
-        if self._whole.currentWidget() is self._front and self._stack.currentWidget() is self.chat:
-            self.chat.focus_composer()
+        """Load what needs the core, once it runs; a page that is due, such as the first start's, comes first."""
+        due = next((entry for entry in self._registry.entries if entry.due and entry.due(self.home)), None)
+        if due is not None:
+            self.open(Target(due.id))
+        self._is_started = True
+        for page in list(self._pages.values()):
+            await self._start_page(page)
+            key = self._registry.entry(page.id).place_key
+            if key:
+                page.restore(str(self._kept.value(f"window/{key}", "")))
+        if self._cover is None:
+            self.page_in_front.widget.setFocus(Qt.FocusReason.OtherFocusReason)
 
     async def stop(self) -> None:
         """End what is under way and keep it, before the core stops."""
         self._tasks.cancel()
-        await self.chat.close_page()
+        # All of them, whatever becomes of one: each keeps what is its own.
+        ended = await asyncio.gather(*(page.stop() for page in self._pages.values()), return_exceptions=True)
+        for outcome in ended:
+            if isinstance(outcome, BaseException):
+                raise outcome
 
     # Status
 
     def _show_status(self, status: CoreStatus) -> None:
         self.header.set_status(status)
-        self._show_notices(status)
+        self._show_notices()
         self._tell_alerts(status)
 
-    def _show_notices(self, status: CoreStatus) -> None:
+    def _show_notices(self) -> None:
+        status = self.bridge.status
+        if status is None:
+            return
         notices = [self._notice_of(problem) for problem in status.problems]
-        titles = self.chat.paused_controller.titles()
-        # The chat page asks with a card of its own.
-        on_chat = self._stack.currentWidget() is self.chat
-        notices += [self._paused_notice(paused, titles, quiet=on_chat) for paused in status.paused]
+        front = self.page_in_front
+        for page in self._pages.values():
+            notices += page.notices(in_front=page is front)
         self.notices.set_notices(notices)
         self.bell.set_notices(notices)
 
@@ -263,53 +296,37 @@ class Window(QWidget):
             quiet=problem.kind == "alert",  # a toast tells it once
         )
 
-    def _paused_notice(self, paused: PausedConversation, titles: dict[str, str], *, quiet: bool) -> Notice:
-        name = paused.conversation
-        return Notice(
-            key=f"paused: {name}",
-            title=paused_title(titles.get(name)),
-            text=paused_sentence(paused.per_minute),
-            actions=(
-                ("Let it go on", lambda: self.chat.paused_controller.resume(name)),
-                ("Keep it paused", lambda: self.chat.paused_controller.keep(name)),
-            ),
-            quiet=quiet,
-        )
-
     def _tell_alerts(self, status: CoreStatus) -> None:
         """Say each share of a limit once, when it is reached."""
         alerts = {problem.title for problem in status.problems if problem.kind == "alert"}
         new = sorted(alerts - self._told_alerts)
         self._told_alerts = alerts
         if new:
-            self._toasts.show(new[-1], "Show", self.show_spend, "wallet")
+            leads_to = self._registry.problems.get("alert")
+            show = None if leads_to is None else partial(self.open, leads_to[1])
+            self._toasts.show(new[-1], "Show" if show else None, show, "wallet")
 
     def _action_for(self, problem: Problem) -> Action | None:
         match problem.kind:
             case "ledger":
                 return "Set it aside and start a new one", self._set_ledger_aside
             case "local":
-                restart = self._bridge.core.restart_local
-                return "Restart", lambda: self._tasks.start(self._bridge.call(restart()))
-            case "setting":
-                return "Open Preferences", lambda: self.show_page("preferences")
-            case "alert":
-                return "Show the limits", self.show_spend
-            case "telemetry":
-                return "Open Observability", lambda: self.show_page("preferences", "observability")
+                restart = self.bridge.core.restart_local
+                return "Restart", lambda: self._tasks.start(self.bridge.call(restart()))
             case _:
-                return None
+                leads_to = self._registry.problems.get(problem.kind)
+                return None if leads_to is None else (leads_to[0], partial(self.open, leads_to[1]))
 
     def _set_ledger_aside(self) -> None:
         async def set_aside(core: RouterCore) -> None:
             try:
-                kept = await self._bridge.call(core.ledger.set_aside())
+                kept = await self.bridge.call(core.ledger.set_aside())
             except SignalboxError as error:
                 self.notices.say(str(error))
                 return
             self._toasts.show(f"A new ledger is in use. The old one is kept as {kept.name}")
 
-        self._tasks.start(set_aside(self._bridge.core))
+        self._tasks.start(set_aside(self.bridge.core))
 
     # Place
 
@@ -322,22 +339,24 @@ class Window(QWidget):
                 state = self._kept.value(f"splitter/{splitter.objectName()}")
                 if splitter.objectName() and isinstance(state, QByteArray):
                     splitter.restoreState(state)
-            page = str(self._kept.value("page", "chat"))
+            page = str(self._kept.value("page", ""))
         else:
-            restored, page = False, "chat"
+            restored, page = False, ""
         self._kept.endGroup()
         if not restored:
             self.resize(QSize(*FIRST_SIZE).boundedTo(self.screen().availableGeometry().size()))
-        self.show_page(page if page in {name for name, _, _ in PAGES} else "chat")
+        in_rail = [entry.id for entry in self._registry.at("top", "bottom")]
+        self.open(Target(page if page in in_rail else in_rail[0]))
 
     def _keep_place(self) -> None:
-        current = self._stack.currentWidget()
-        page_id = next((name for name, page in self._pages.items() if page is current), "chat")
         self._kept.beginGroup("window")
         self._kept.setValue("version", LAYOUT_VERSION)
         self._kept.setValue("geometry", self.saveGeometry())
-        self._kept.setValue("page", page_id)
-        self._kept.setValue("conversation", self.chat.session.id)
+        self._kept.setValue("page", self.page_in_front.id)
+        for page in self._pages.values():
+            key = self._registry.entry(page.id).place_key
+            if key:
+                self._kept.setValue(key, page.place)
         for splitter in self.findChildren(QSplitter):
             if splitter.objectName():
                 self._kept.setValue(f"splitter/{splitter.objectName()}", splitter.saveState())
@@ -355,3 +374,7 @@ class Window(QWidget):
         self._keep_place()
         event.accept()
         self.closed.emit()
+
+
+def _rail_items(entries: Sequence[PageEntry]) -> list[tuple[str, str, str]]:
+    return [(entry.id, entry.title, entry.icon) for entry in entries]

@@ -8,6 +8,8 @@ from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QPainter, QPaintEvent, QPen, QPolygonF, QShowEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
+from gui.shell.pages import Page, Shell, Target
+from gui.theme.appearance import panel_file
 from gui.theme.theme import set_property, theme
 from gui.welcome.choices import AnthropicKey, DockerAndGpu, TryNow, VllmServer
 from gui.welcome.tracks import TrackPicture
@@ -20,12 +22,31 @@ if TYPE_CHECKING:
 COLUMN_PX = 920
 
 
-class WelcomePage(QWidget):
-    """Signals: ``done`` to go on to the chat; ``navigate(page id, section)`` for another page."""
+class WelcomePage(Page):
+    """Comes first until it was left once, by whichever button."""
+
+    id = "welcome"
+    title = "Welcome"
+    icon = "hand-waving"
+
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+        self.view = WelcomeView(shell.bridge)
+        self.view.done.connect(self._leave)
+
+    @property
+    def widget(self) -> WelcomeView:
+        return self.view
+
+    def _leave(self) -> None:
+        panel_file(self._shell.home).setValue("welcome/seen", True)
+        self._shell.open(Target("chat"))
+
+
+class WelcomeView(QWidget):
+    """Signals: ``done`` to go on to the chat."""
 
     done = Signal()
-    navigate = Signal(str, str)
-    title = "Welcome"
 
     def __init__(self, bridge: Bridge, parent: QWidget | None = None) -> None:
         super().__init__(parent)

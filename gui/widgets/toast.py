@@ -120,10 +120,10 @@ class Toast(QFrame):
 class ToastHost(QObject):
     """Shows toasts over ``parent``; a new one replaces the old, whose action is then gone.
 
-    ``clear_of`` is never covered while it can be seen: a toast that would stands above it.
+    ``clear_of`` names the widget that is never covered while it can be seen: a toast that would stands above it.
     """
 
-    def __init__(self, parent: QWidget, *, clear_of: QWidget | None = None) -> None:
+    def __init__(self, parent: QWidget, *, clear_of: Callable[[], QWidget | None] = lambda: None) -> None:
         super().__init__(parent)
         self._clear_of = clear_of
         self._over = parent
@@ -164,7 +164,7 @@ class ToastHost(QObject):
             return
         margin = theme().px(16)
         end = QPoint(margin, self._over.height() - self._toast.height() - margin)
-        kept = self._clear_of
+        kept = self._clear_of()
         if kept is not None and kept.isVisible():
             area = QRect(kept.mapTo(self._over, QPoint(0, 0)), kept.size())
             if area.intersects(QRect(end, self._toast.size())):

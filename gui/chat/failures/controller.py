@@ -1,6 +1,6 @@
 """What happens when an answer fails before its first token: the prompt comes back, and a card offers the way on.
 
-Asks about paused conversations on the chat page, by their titles where they are chats of this panel.
+It also asks about paused conversations, by their titles where they are chats of this panel.
 """
 
 from __future__ import annotations
@@ -9,45 +9,45 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, cast
 
-from PySide6.QtCore import QObject, QPoint, Signal
-from PySide6.QtWidgets import QWidget
+from PySide6.QtCore import QObject, QPoint
 
 from core.chat import ChatRequest, Side
 from core.errors import LedgerUnavailable, SignalboxError
 from gui.chat.answer_message import AnswerMessage
-from gui.chat.composer import Composer
-from gui.chat.failures.cards import FailureCard, LogPopover, PausedCards, chat_hash
+from gui.chat.failures.cards import FailureCard, LogPopover, chat_hash
 from gui.chat.failures.facts import find_facts
 from gui.chat.failures.plans import Action, Plan, cause_holds, plan_failure
 from gui.chat.request_builder import build_request
+from gui.chat.route_preview import RoutePreview
 from gui.chat.session import Session
 from gui.chat.storage.models import StoredError
-from gui.chat.thread_view import ThreadView
+from gui.chat.view import ChatView
+from gui.shell.pages import Shell, Target
 from gui.shell.tasks import Tasks
 from gui.theme.theme import theme
-from gui.widgets.toast import ToastHost
 
 if TYPE_CHECKING:
-    from core import CoreStatus
-    from gui.shell.bridge import Bridge
-
+    from core.services.status import CoreStatus
 
 LOG_LINES = 200
-ELSEWHERE: dict[Action, tuple[str, str]] = {
-    "add_key": ("preferences", "keys"),
-    "raise_limit": ("preferences", "spend"),
-    "show_spend": ("spend", "held"),
-    "change_rates": ("preferences", "reliability"),
-    "change_times": ("preferences", "reliability"),
+ELSEWHERE: dict[Action, Target] = {
+    "add_key": Target("preferences", "keys"),
+    "raise_limit": Target("preferences", "spend"),
+    "show_spend": Target("spend", "held"),
+    "change_rates": Target("preferences", "reliability"),
+    "change_times": Target("preferences", "reliability"),
 }
 """Actions that lead to another page, and a section of it."""
 
 
-class Asker(Protocol):
-    """What the failure controller needs of the page."""
+class ChatVerbs(Protocol):
+    """What a way on needs of the chat's controller."""
 
     @property
     def session(self) -> Session: ...
+
+    @property
+    def preview(self) -> RoutePreview: ...
 
     def send(self) -> None: ...
 
@@ -59,33 +59,24 @@ class Asker(Protocol):
 
     def focus_composer(self) -> None: ...
 
+    def titles(self) -> dict[str, str]: ...
+
 
 class FailureController(QObject):
-    """Signals:
-    navigate: a page's id and a section of it.
-    changed: something that decides where a prompt goes may have changed.
-    """
+    """Acts on what the cards offer, through the verbs of the chat that is shown."""
 
-    navigate = Signal(str, str)
-    changed = Signal()
-
-    def __init__(
-        self,
-        page: Asker,
-        bridge: Bridge,
-        tasks: Tasks,
-        thread: ThreadView,
-        composer: Composer,
-        toasts: ToastHost,
-        parent: QWidget,
-    ) -> None:
-        super().__init__(parent)
-        self._page, self._bridge, self._tasks = page, bridge, tasks
-        self._thread, self._composer, self._toasts, self._window = thread, composer, toasts, parent
+    def __init__(self, chat: ChatVerbs, shell: Shell, tasks: Tasks, view: ChatView) -> None:
+        super().__init__(view)
+        self._chat, self._shell, self._bridge, self._tasks = chat, shell, shell.bridge, tasks
+        self._view, self._thread, self._composer = view, view.thread_view, view.composer
         self._loose: tuple[FailureCard, StoredError] | None = None
         self._cause_seen = False
-        thread.acted.connect(self._on_answer_action)
-        thread.card_acted.connect(self._on_card_action)
+        self._thread.acted.connect(self._on_answer_action)
+        self._thread.card_acted.connect(self._on_card_action)
+        self._thread.card_changed.connect(self._show_paused)
+        view.paused.resume_asked.connect(self.resume)
+        view.paused.kept.connect(self._show_paused)
+        self._bridge.status_changed.connect(self._show_paused)
 
     def take(self, session: Session, answer_id: str) -> None:
         """A request failed with nothing to show: give the prompt back to the box if that is free, and tell."""
@@ -104,7 +95,7 @@ class FailureController(QObject):
         tree = session.tree
         prompt_id = tree[answer_id].parent_id
         return (
-            session is self._page.session
+            session is self._chat.session
             and self._composer.is_empty
             and prompt_id is not None
             and tree[prompt_id].role == "user"
@@ -116,7 +107,7 @@ class FailureController(QObject):
         self, session: Session, answer_id: str, error: StoredError, request: ChatRequest, *, in_box: bool
     ) -> None:
         facts = await find_facts(self._bridge, error, request, in_box=in_box)
-        if session is not self._page.session:
+        if session is not self._chat.session:
             return
         if in_box:
             self._thread.set_loose_plan(plan_failure(error, facts))
@@ -149,24 +140,24 @@ class FailureController(QObject):
     def _on_card_action(self, action: str) -> None:
         card = self._thread.loose_card
         if card is not None:
-            self._act(cast("Action", action), self._page.send, card.plan)
+            self._act(cast("Action", action), self._chat.send, card.plan)
 
     def _on_answer_action(self, answer_id: str, action: str) -> None:
         view = self._thread.view_of(answer_id)
         if action == "continue":
-            self._page.go_on(answer_id)
+            self._chat.go_on(answer_id)
         elif isinstance(view, AnswerMessage) and view.card is not None:
-            self._act(cast("Action", action), lambda: self._page.regenerate(answer_id), view.card.plan)
+            self._act(cast("Action", action), lambda: self._chat.regenerate(answer_id), view.card.plan)
 
     def _act(self, action: Action, again: Callable[[], object], plan: Plan) -> None:
         """Do what a card offers; ``again`` sends the prompt once more."""
-        self._page.focus_composer()  # the button may go with its card
+        self._chat.focus_composer()  # the button may go with its card
         if action in ELSEWHERE:
-            self.navigate.emit(*ELSEWHERE[action])
+            self._shell.open(ELSEWHERE[action])
             return
         match action:
             case "resume":
-                self._tasks.start(self._resume(again, plan.conversation))
+                self._tasks.start(self._resume_and_send(again, plan.conversation))
             case "keep_paused":
                 self._thread.set_loose_plan(None)
             case "lower_max_tokens":
@@ -181,7 +172,7 @@ class FailureController(QObject):
                 pass  # the box has the focus
             case "restart_local":
                 self._tasks.start(self._bridge.call(self._bridge.core.restart_local()))
-                self._toasts.show("The local server is starting again", icon="arrow-clockwise")
+                self._view.toasts.show("The local server is starting again", icon="arrow-clockwise")
             case "show_log":
                 self._tasks.start(self._show_log())
             case "set_ledger_aside":
@@ -190,15 +181,15 @@ class FailureController(QObject):
                 again()
 
     def _lower_max_tokens(self, again: Callable[[], object], tokens: int | None) -> None:
-        session = self._page.session
+        session = self._chat.session
         if tokens is not None:
             session.set_options(replace(session.options, max_tokens=tokens))
-            self._page.show_options()
+            self._chat.show_options()
             again()
 
     def _send_to(self, side: Side, again: Callable[[], object]) -> None:
         """Force a side for this one request; the switch stays where the user set it."""
-        session = self._page.session
+        session = self._chat.session
         options = session.options
         session.set_options(replace(options, force=side))
         again()
@@ -207,23 +198,23 @@ class FailureController(QObject):
     def _summarise(self, again: Callable[[], object], window_tokens: int | None) -> None:
         """Send this one request with the conversation's beginning summed up."""
         if window_tokens is not None:
-            with self._page.session.summarising(window_tokens):
+            with self._chat.session.summarising(window_tokens):
                 again()
 
-    async def _resume(self, again: Callable[[], object], conversation: str | None) -> None:
+    async def _resume_and_send(self, again: Callable[[], object], conversation: str | None) -> None:
         """Let the paused conversation go on, and send what it was paused at."""
         if conversation is None:
             return
         try:
             await self._bridge.call(self._bridge.core.ledger.resume(conversation))
         except SignalboxError as error:
-            self._toasts.show(str(error))
+            self._view.toasts.show(str(error))
             return
         again()
 
     async def _show_log(self) -> None:
         lines = await self._bridge.run_blocking(self._bridge.core.local_log, LOG_LINES)
-        popover = LogPopover("Log of the local server", lines, self._window)
+        popover = LogPopover("Log of the local server", lines, self._view)
         unit = theme()
         popover.open_at(self._thread.mapToGlobal(QPoint(unit.px(60), unit.px(40))))
 
@@ -231,64 +222,26 @@ class FailureController(QObject):
         try:
             kept = await self._bridge.call(self._bridge.core.ledger.set_aside())
         except LedgerUnavailable as error:
-            self._toasts.show(str(error))
+            self._view.toasts.show(str(error))
         else:
             self._thread.set_loose_plan(None)
-            self._toasts.show(f"A new ledger is in use. The old one is kept as {kept.name}")
-        self.changed.emit()
+            self._view.toasts.show(f"A new ledger is in use. The old one is kept as {kept.name}")
+        self._chat.preview.changed()
 
+    # Paused conversations
 
-class PausedController(QObject):
-    """``titles`` gives the titles of the chats that are known, by their ids.
-
-    Signals:
-        resumed: a conversation goes on.
-        failed: why it could not be let go on.
-        shown: cards came or went.
-    """
-
-    resumed = Signal()
-    failed = Signal(str)
-    shown = Signal()
-
-    def __init__(
-        self,
-        bridge: Bridge,
-        tasks: Tasks,
-        cards: PausedCards,
-        thread: ThreadView,
-        titles: Callable[[], dict[str, str]],
-        parent: QObject,
-    ) -> None:
-        super().__init__(parent)
-        self._bridge, self._tasks, self._cards, self._thread = bridge, tasks, cards, thread
-        self._chats = titles
-        cards.resume_asked.connect(self.resume)
-        cards.kept.connect(self.show)
-        thread.card_changed.connect(self.show)
-        bridge.status_changed.connect(self.show)
-
-    def titles(self) -> dict[str, str]:
+    def paused_titles(self) -> dict[str, str]:
         """Return the titles of this panel's chats that are paused, by the core's name for them."""
         status = self._bridge.status
         paused = {item.conversation for item in status.paused} if status is not None else set[str]()
         if not paused:
             return {}
-        named = {chat_hash(chat): title for chat, title in self._chats().items()}
+        named = {chat_hash(chat): title for chat, title in self._chat.titles().items()}
         return {name: title for name, title in named.items() if name in paused}
 
-    def show(self) -> None:
-        status = self._bridge.status
-        if status is None:
-            return
-        # A prompt that was just refused for it has a card of its own, which asks the same.
-        card = self._thread.loose_card
-        without = card.plan.conversation if card is not None else None
-        self._cards.show_paused(status.paused, self.titles(), without)
-        self.shown.emit()
-
-    def keep(self, conversation: str) -> None:
-        self._cards.keep(conversation)
+    def keep_paused(self, conversation: str) -> None:
+        """Take the card away; the conversation stays paused."""
+        self._view.paused.keep(conversation)
 
     def resume(self, conversation: str) -> None:
         """Let a paused conversation go on."""
@@ -298,6 +251,16 @@ class PausedController(QObject):
         try:
             await self._bridge.call(self._bridge.core.ledger.resume(conversation))
         except SignalboxError as error:
-            self.failed.emit(str(error))
+            self._view.say_trouble(str(error))
         else:
-            self.resumed.emit()
+            self._view.toasts.show("The conversation goes on", icon="play-circle")
+
+    def _show_paused(self) -> None:
+        status = self._bridge.status
+        if status is None:
+            return
+        # A prompt that was just refused for it has a card of its own, which asks the same.
+        card = self._thread.loose_card
+        without = card.plan.conversation if card is not None else None
+        self._view.paused.show_paused(status.paused, self.paused_titles(), without)
+        self._view.respace()

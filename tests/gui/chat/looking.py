@@ -12,13 +12,13 @@ from tests.gui.chat.panel import ChatPanel
 
 
 def texts(panel: ChatPanel) -> list[str]:
-    return [message.text for message in panel.page.session.tree.path()]
+    return [message.text for message in panel.page.controller.session.tree.path()]
 
 
 def shown(panel: ChatPanel) -> list[str]:
     """What a reader sees, message by message."""
     found: list[str] = []
-    for view in panel.page.thread_view.views():
+    for view in panel.page.view.thread_view.views():
         if isinstance(view, UserMessage):
             found.append(view.pane.toPlainText())
         elif isinstance(view, AnswerMessage):
@@ -27,13 +27,13 @@ def shown(panel: ChatPanel) -> list[str]:
 
 
 def last_answer(panel: ChatPanel) -> AnswerMessage:
-    view = panel.page.thread_view.views()[-1]
+    view = panel.page.view.thread_view.views()[-1]
     assert isinstance(view, AnswerMessage)
     return view
 
 
 def press(panel: ChatPanel, key: Qt.Key, *modifiers: Qt.KeyboardModifier) -> None:
-    QTest.keyClick(panel.page.composer.edit, key, *modifiers)
+    QTest.keyClick(panel.page.view.composer.edit, key, *modifiers)
 
 
 def click(button: QAbstractButton) -> None:

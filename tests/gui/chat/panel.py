@@ -17,6 +17,7 @@ from gui.chat.page import ChatPage
 from gui.shell.bridge import Bridge
 from gui.theme.theme import theme
 from tests.gui.chat.scripted_core import ScriptedCore
+from tests.support.fake_shell import FakeShell
 from tests.support.panel_loop import qt_loop
 
 WAIT_S = 20.0
@@ -29,6 +30,7 @@ class ChatPanel:
         self.app, self.home, self.loop = app, home, loop
         self.core = ScriptedCore(home)
         self.bridge = Bridge(lambda: self.core)  # type: ignore[arg-type, return-value]
+        self.shell = FakeShell(self.bridge, home)
         self.failures: list[dict[str, Any]] = []
         self._page: ChatPage | None = None
         loop.set_exception_handler(lambda _, context: self.failures.append(context))
@@ -46,9 +48,9 @@ class ChatPanel:
         if self.bridge.status is None:
             await self.bridge.start()
             await self.until(lambda: self.bridge.status is not None)
-        self._page = ChatPage(self.bridge, self.home)
-        self._page.resize(width, height)
-        self._page.show()
+        self._page = ChatPage(self.shell)
+        self._page.view.resize(width, height)
+        self._page.view.show()
         await self._page.start()
         return self._page
 
@@ -59,9 +61,9 @@ class ChatPanel:
     async def close_page(self) -> None:
         if self._page is not None:
             page, self._page = self._page, None
-            await page.close_page()
-            page.close()
-            page.deleteLater()
+            await page.stop()
+            page.view.close()
+            page.view.deleteLater()
             QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
 
     async def until(self, condition: Callable[[], object]) -> None:
@@ -72,14 +74,18 @@ class ChatPanel:
 
     async def idle(self) -> None:
         """No answer runs, the widgets are built, and everything is written."""
-        await self.until(lambda: not self.page.session.is_streaming and not self.page.thread_view.is_building)
-        await self.page.keeper.flush()
+        await self.until(
+            lambda: (
+                not self.page.controller.session.is_streaming and not self.page.view.thread_view.is_building
+            )
+        )
+        await self.page.controller.store.flush()
         for _ in range(3):
             await asyncio.sleep(0)
 
     async def ask(self, text: str) -> None:
-        self.page.composer.set_content(text)
-        self.page.send()
+        self.page.view.composer.set_content(text)
+        self.page.controller.send()
         await self.idle()
 
     async def end(self) -> None:

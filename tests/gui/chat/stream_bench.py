@@ -126,20 +126,20 @@ async def measure(panel: ChatPanel, kind: str, count: int, per_s: float) -> dict
     source = Steady(tokens_of(kind, count), per_s)
     panel.core.stream = source.stream  # type: ignore[method-assign]
     probe = LagProbe()
-    page.composer.set_content("Go")
+    page.view.composer.set_content("Go")
     before_s = time.process_time()
     began = time.perf_counter()
     probe.start()
-    page.send()
+    page.controller.send()
     await asyncio.sleep(0.1)
-    while page.session.is_streaming:  # noqa: ASYNC110 - a look four times a second disturbs least
+    while page.controller.session.is_streaming:  # noqa: ASYNC110 - a look four times a second disturbs least
         await asyncio.sleep(0.25)
     took_s = time.perf_counter() - began
     used_s = time.process_time() - before_s
     in_stream = len(probe.late_ms)
     await asyncio.sleep(1.0)
     probe.stop()
-    assert page.session.tree.path()[-1].text == "".join(source.tokens)
+    assert page.controller.session.tree.path()[-1].text == "".join(source.tokens)
     return {
         "kind": kind,
         "tokens": count,
@@ -151,7 +151,7 @@ async def measure(panel: ChatPanel, kind: str, count: int, per_s: float) -> dict
         "over_16_ms": sum(1 for value in probe.late_ms if value > 16),
         "ticks": in_stream,
         "cpu_share": round(used_s / took_s, 3),
-        "following": page.thread_view.following,
+        "following": page.view.thread_view.following,
     }
 
 

@@ -22,18 +22,18 @@ def test_two_megabytes_become_an_attachment_and_are_sent_whole(panel: ChatPanel)
     async def body() -> None:
         page = await panel.open()
         text = "the quick brown fox\n" * 105_000
-        paste(page.composer, text)
-        assert page.composer.text == ""
-        [attachment] = page.composer.attachments
+        paste(page.view.composer, text)
+        assert page.view.composer.text == ""
+        [attachment] = page.view.composer.attachments
         assert attachment.size_bytes == len(text)
-        page.send()
+        page.controller.send()
         await panel.idle()
         assert panel.core.requests[0].messages[0].text == text
         await panel.again()
-        await panel.until(lambda: panel.page.list.model.ids())
-        panel.page.open_conversation(panel.page.list.model.ids()[0])
-        await panel.until(lambda: len(panel.page.thread_view.views()) == 2)
-        assert panel.page.session.tree.path()[0].attachments[0].text == text
+        await panel.until(lambda: panel.page.view.list.model.ids())
+        panel.page.controller.open(panel.page.view.list.model.ids()[0])
+        await panel.until(lambda: len(panel.page.view.thread_view.views()) == 2)
+        assert panel.page.controller.session.tree.path()[0].attachments[0].text == text
 
     panel.run(body)
 
@@ -54,11 +54,11 @@ def test_two_megabytes_become_an_attachment_and_are_sent_whole(panel: ChatPanel)
 def test_what_can_t_be_sent_is_left_out_and_said(panel: ChatPanel, pasted: str, text: str, note: str) -> None:
     async def body() -> None:
         page = await panel.open()
-        page.composer.edit.insert_pasted(pasted)
-        assert page.composer.text == text
-        assert note in page.composer.note
+        page.view.composer.edit.insert_pasted(pasted)
+        assert page.view.composer.text == text
+        assert note in page.view.composer.note
         if text:
-            page.send()
+            page.controller.send()
             await panel.idle()
             assert panel.core.requests[0].messages[0].text == text
 
@@ -78,11 +78,11 @@ def test_files_and_pictures_are_attached_or_refused_with_a_reason(panel: ChatPan
         page = await panel.open()
         data = QMimeData()
         data.setUrls([QUrl.fromLocalFile(str(tmp_path / name)) for name in ("notes.md", "blob.bin", "p.png")])
-        page.composer.edit.insertFromMimeData(data)
-        await panel.until(lambda: len(page.composer.attachments) == 2 and page.composer.note)
-        assert page.composer.note.startswith("blob.bin is neither text nor")
-        page.composer.edit.set_text("Summarise")
-        page.send()
+        page.view.composer.edit.insertFromMimeData(data)
+        await panel.until(lambda: len(page.view.composer.attachments) == 2 and page.view.composer.note)
+        assert page.view.composer.note.startswith("blob.bin is neither text nor")
+        page.view.composer.edit.set_text("Summarise")
+        page.controller.send()
         await panel.idle()
         [message] = panel.core.requests[0].messages
         assert message.text == "Summarise\n\nnotes.md:\n````\n# Notes\n```\ncode\n```\n\n````"

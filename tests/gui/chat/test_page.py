@@ -26,23 +26,23 @@ def test_enter_sends_and_the_answer_streams_with_its_badge(panel: ChatPanel) -> 
         page = await panel.open()
         gate = Gate()
         panel.core.say(Script(text="Paris is the capital.", pieces=4, before=2, gate=gate, side="api"))
-        page.focus_composer()
-        QTest.keyClicks(page.composer.edit, "What is the capital of France?")
+        page.controller.focus_composer()
+        QTest.keyClicks(page.view.composer.edit, "What is the capital of France?")
         press(panel, Qt.Key.Key_Return)
         await panel.until(
-            lambda: page.thread_view.views() and "Paris" in last_answer(panel).view.visible_text()
+            lambda: page.view.thread_view.views() and "Paris" in last_answer(panel).view.visible_text()
         )
-        assert page.composer.text == ""
-        assert page.composer.state == "streaming"
+        assert page.view.composer.text == ""
+        assert page.view.composer.state == "streaming"
         assert last_answer(panel).badge.isVisible()
-        assert page.header.cost.text() == "~$0.0167"
+        assert page.view.header.cost.text() == "~$0.0167"
         gate.open()
         await panel.idle()
         assert shown(panel) == ["What is the capital of France?", "Paris is the capital."]
         assert "186 out" in last_answer(panel).badge.accessibleDescription()
-        assert page.header.title.text() == "What is the capital of France?"
-        assert (page.header.answers.text(), page.header.cost.text()) == ("1 answer", "$0.0167")
-        assert page.composer.state == "idle"
+        assert page.view.header.title.text() == "What is the capital of France?"
+        assert (page.view.header.answers.text(), page.view.header.cost.text()) == ("1 answer", "$0.0167")
+        assert page.view.composer.state == "idle"
         assert panel.core.requests[0].source == "chat"
 
     panel.run(body)
@@ -52,15 +52,15 @@ def test_shift_enter_breaks_and_empty_prompts_are_not_sent(panel: ChatPanel) -> 
     async def body() -> None:
         page = await panel.open()
         press(panel, Qt.Key.Key_Return)
-        QTest.keyClicks(page.composer.edit, "  ")
+        QTest.keyClicks(page.view.composer.edit, "  ")
         press(panel, Qt.Key.Key_Return)
-        assert not page.composer.button.isEnabled()
-        QTest.keyClicks(page.composer.edit, "a")
+        assert not page.view.composer.button.isEnabled()
+        QTest.keyClicks(page.view.composer.edit, "a")
         press(panel, Qt.Key.Key_Return, Qt.KeyboardModifier.ShiftModifier)
-        QTest.keyClicks(page.composer.edit, "b")
-        assert page.composer.text == "  a\nb"
+        QTest.keyClicks(page.view.composer.edit, "b")
+        assert page.view.composer.text == "  a\nb"
         assert panel.core.requests == []
-        assert len(page.session.tree) == 0
+        assert len(page.controller.session.tree) == 0
 
     panel.run(body)
 
@@ -72,15 +72,15 @@ def test_escape_stops_closes_the_stream_and_shows_what_it_cost(panel: ChatPanel)
         panel.core.say(
             Script(text="one two three four", pieces=4, before=2, gate=Gate(), side="api", result=cost)
         )
-        page.composer.set_content("Count")
-        page.send()
+        page.view.composer.set_content("Count")
+        page.controller.send()
         await panel.until(
-            lambda: page.thread_view.views() and "one" in last_answer(panel).view.visible_text()
+            lambda: page.view.thread_view.views() and "one" in last_answer(panel).view.visible_text()
         )
         press(panel, Qt.Key.Key_Escape)
         await panel.idle()
         assert panel.core.closed == [panel.core.requests[0].correlation_id]
-        message = page.session.tree.path()[-1]
+        message = page.controller.session.tree.path()[-1]
         assert (message.status, message.text) == ("stopped", "one two th")
         assert message.result is not None
         assert message.result.cost_nanodollars == 3_900_000
@@ -99,21 +99,21 @@ def test_enter_while_streaming_sends_when_the_answer_ends_unless_the_prompt_is_c
         panel.core.say(
             Script(text="First answer", gate=first), Script(text="Second", gate=second), Script(text="3")
         )
-        page.composer.set_content("One")
-        page.send()
-        page.composer.set_content("Two")
+        page.view.composer.set_content("One")
+        page.controller.send()
+        page.view.composer.set_content("Two")
         press(panel, Qt.Key.Key_Return)
-        assert page.composer.state == "queued"
+        assert page.view.composer.state == "queued"
         first.open()
         await panel.until(lambda: len(panel.core.requests) == 2)
-        page.composer.set_content("Three")
+        page.view.composer.set_content("Three")
         press(panel, Qt.Key.Key_Return)
-        QTest.keyClicks(page.composer.edit, "!")
-        assert page.composer.state == "streaming"
+        QTest.keyClicks(page.view.composer.edit, "!")
+        assert page.view.composer.state == "streaming"
         second.open()
         await panel.idle()
         assert texts(panel) == ["One", "First answer", "Two", "Second"]
-        assert page.composer.text == "Three!"
+        assert page.view.composer.text == "Three!"
 
     panel.run(body)
 
@@ -131,7 +131,7 @@ def test_regenerate_and_edit_keep_every_version(panel: ChatPanel) -> None:
         await panel.idle()
         assert shown(panel) == ["Question", "A1"]
 
-        prompt = page.thread_view.views()[0]
+        prompt = page.view.thread_view.views()[0]
         assert isinstance(prompt, UserMessage)
         prompt.edit_button.click()
         assert prompt.edit is not None
@@ -139,7 +139,7 @@ def test_regenerate_and_edit_keep_every_version(panel: ChatPanel) -> None:
         QTest.keyClick(prompt.edit, Qt.Key.Key_Return)
         await panel.idle()
         assert shown(panel) == ["Better question", "B1"]
-        prompt = page.thread_view.views()[0]
+        prompt = page.view.thread_view.views()[0]
         assert isinstance(prompt, UserMessage)
         assert prompt.versions.words == "2/2"
         prompt.versions.back.click()
@@ -147,10 +147,10 @@ def test_regenerate_and_edit_keep_every_version(panel: ChatPanel) -> None:
         assert shown(panel) == ["Question", "A2"]
 
         await panel.again()
-        panel.page.open_conversation(panel.page.list.model.ids()[0])
-        await panel.until(lambda: len(panel.page.thread_view.views()) == 2)
+        panel.page.controller.open(panel.page.view.list.model.ids()[0])
+        await panel.until(lambda: len(panel.page.view.thread_view.views()) == 2)
         assert shown(panel) == ["Question", "A2"]
-        assert len(panel.page.session.tree) == 5
+        assert len(panel.page.controller.session.tree) == 5
 
     panel.run(body)
 
@@ -161,10 +161,10 @@ def test_buttons_that_would_change_a_running_answer_are_off_and_say_why(panel: C
         await panel.ask("One")
         gate = Gate()
         panel.core.say(Script(gate=gate))
-        page.composer.set_content("Two")
-        page.send()
-        await panel.until(lambda: len(page.thread_view.views()) == 4)
-        first = page.thread_view.views()[1]
+        page.view.composer.set_content("Two")
+        page.controller.send()
+        await panel.until(lambda: len(page.view.thread_view.views()) == 4)
+        first = page.view.thread_view.views()[1]
         assert isinstance(first, AnswerMessage)
         await panel.until(lambda: not first.again_button.isEnabled())
         assert "Wait for the answer" in first.again_button.toolTip()
@@ -188,7 +188,7 @@ def test_an_answer_that_breaks_off_keeps_its_text_and_goes_on(panel: ChatPanel) 
         view = last_answer(panel)
         assert view.card is not None
         assert view.card.plan.title == "The answer broke off after 186 tokens"
-        assert page.composer.text == ""
+        assert page.view.composer.text == ""
         view.card.acted.emit("continue")
         await panel.idle()
         assert texts(panel) == ["Tell me", "Half an answer", " and the rest"]
@@ -206,21 +206,21 @@ def test_an_answer_that_breaks_off_keeps_its_text_and_goes_on(panel: ChatPanel) 
 def test_a_malformed_schema_says_where_and_nothing_is_sent(panel: ChatPanel) -> None:
     async def body() -> None:
         page = await panel.open()
-        page.drawer.show_options(page.session.options, 1024)
-        page.drawer.schema.setPlainText('{"type": "object",\n "properties": [}')
-        await panel.until(lambda: page.drawer.schema_note.text())
-        assert page.drawer.schema_note.text().startswith("Line 2, column 17")
-        page.drawer.schema.setPlainText('{"type": "objekt"}')
-        await panel.until(lambda: "objekt" in page.drawer.schema_note.text())
-        page.composer.set_content("Hi")
-        page.send()
+        page.view.drawer.show_options(page.controller.session.options, 1024)
+        page.view.drawer.schema.setPlainText('{"type": "object",\n "properties": [}')
+        await panel.until(lambda: page.view.drawer.schema_note.text())
+        assert page.view.drawer.schema_note.text().startswith("Line 2, column 17")
+        page.view.drawer.schema.setPlainText('{"type": "objekt"}')
+        await panel.until(lambda: "objekt" in page.view.drawer.schema_note.text())
+        page.view.composer.set_content("Hi")
+        page.controller.send()
         assert panel.core.requests == []
-        assert page.composer.text == "Hi"
-        assert "schema" in page.composer.note
-        assert page.drawer.isVisible()
-        page.drawer.schema.setPlainText('{"type": "object"}')
-        await panel.until(lambda: page.composer.note == "")
-        page.send()
+        assert page.view.composer.text == "Hi"
+        assert "schema" in page.view.composer.note
+        assert page.view.drawer.isVisible()
+        page.view.drawer.schema.setPlainText('{"type": "object"}')
+        await panel.until(lambda: page.view.composer.note == "")
+        page.controller.send()
         await panel.idle()
         sent = panel.core.requests[0].response_format
         assert sent is not None
@@ -232,10 +232,10 @@ def test_a_malformed_schema_says_where_and_nothing_is_sent(panel: ChatPanel) -> 
 def test_the_route_line_follows_the_typing_and_drops_stale_answers(panel: ChatPanel) -> None:
     async def body() -> None:
         page = await panel.open()
-        line = page.composer.route_line
+        line = page.view.composer.route_line
         assert line.decision is None
         panel.core.decide_with = lambda request: make_decision(reason=f"for {request.messages[-1].text}")
-        page.composer.set_content("one")
+        page.view.composer.set_content("one")
         await panel.until(lambda: line.decision is not None)
         assert line.decision is not None
         assert line.decision.reason == "for one"
@@ -247,14 +247,14 @@ def test_the_route_line_follows_the_typing_and_drops_stale_answers(panel: ChatPa
             remember(decision, note),
         )[1]
         panel.core.decide_gate = asyncio.Event()
-        page.composer.set_content("two")
+        page.view.composer.set_content("two")
         await panel.until(lambda: panel.core.decided[-1].messages[-1].text == "two")
-        page.composer.set_content("three")
+        page.view.composer.set_content("three")
         gate, panel.core.decide_gate = panel.core.decide_gate, None
         await panel.bridge.call(opened(gate))
         await panel.until(lambda: "for three" in seen)
         assert "for two" not in seen
-        page.composer.set_content("")
+        page.view.composer.set_content("")
         assert line.decision is None
 
     panel.run(body)
@@ -270,11 +270,11 @@ def test_the_badge_opens_the_whole_decision_also_after_a_restart(panel: ChatPane
         panel.core.say(Script(text="x", side="api"))
         await panel.ask("Why?")
         page = await panel.again()
-        page.open_conversation(page.list.model.ids()[0])
-        await panel.until(lambda: len(page.thread_view.views()) == 2)
+        page.controller.open(page.view.list.model.ids()[0])
+        await panel.until(lambda: len(page.view.thread_view.views()) == 2)
         assert "$0.0167" in last_answer(panel).badge.accessibleDescription()
         last_answer(panel).badge.click()
-        card = page.findChild(DecisionCard)
+        card = page.view.findChild(DecisionCard)
         assert card is not None
         assert "Complex: score 0.71 reached 0.60" in card.accessibleDescription()
         card.close()
@@ -288,14 +288,14 @@ def test_waiting_for_a_server_that_starts_is_said(panel: ChatPanel) -> None:
         panel.core.publish(
             local=ServerState(phase="starting", kind="embedded", detail="loading weights", eta_s=70.0)
         )
-        await panel.until(lambda: "starting" in page.hint.sentence)
+        await panel.until(lambda: "starting" in page.view.hint.sentence)
         gate = Gate()
         panel.core.say(Script(error=Unavailable("gone"), gate=gate))
-        page.composer.set_content("Hi")
-        page.send()
+        page.view.composer.set_content("Hi")
+        page.controller.send()
         await panel.until(
             lambda: (
-                page.thread_view.views()
+                page.view.thread_view.views()
                 and last_answer(panel).note == ("Waiting for Local: loading weights, 1 min 10 s left")
             )
         )
@@ -310,12 +310,12 @@ def test_every_control_has_a_name(panel: ChatPanel) -> None:
         page = await panel.open()
         panel.core.say(Script(text="x\n\n```python\ny\n```"))
         await panel.ask("One")
-        for button in page.findChildren(QAbstractButton):
+        for button in page.view.findChildren(QAbstractButton):
             if button.objectName().startswith("qt_") or button.__class__.__name__ == "QToolButton":
                 continue
             assert button.accessibleName() or button.text(), button
-        assert page.composer.edit.accessibleName() == "Prompt"
-        assert page.list.view.accessibleName() == "Conversations"
+        assert page.view.composer.edit.accessibleName() == "Prompt"
+        assert page.view.list.view.accessibleName() == "Conversations"
 
     panel.run(body)
 
@@ -335,12 +335,12 @@ def test_a_refusal_and_an_empty_answer_say_so(panel: ChatPanel, text: str, reaso
         page = await panel.open()
         panel.core.say(Script(text=text, result={"finish_reason": reason}))
         await panel.ask("Question")
-        await panel.until(lambda: len(page.thread_view.views()) == 2)
+        await panel.until(lambda: len(page.view.thread_view.views()) == 2)
         assert last_answer(panel).note == note
         assert last_answer(panel)._note.isVisible() is bool(note)
         page = await panel.again()
-        page.open_conversation(page.list.model.ids()[0])
-        await panel.until(lambda: len(page.thread_view.views()) == 2)
+        page.controller.open(page.view.list.model.ids()[0])
+        await panel.until(lambda: len(page.view.thread_view.views()) == 2)
         assert last_answer(panel).note == note
 
     panel.run(body)

@@ -16,19 +16,21 @@ def test_switching_away_keeps_an_answer_streaming(panel: ChatPanel) -> None:
         page = await panel.open()
         gate = Gate()
         panel.core.say(Script(text="Slow answer", pieces=2, before=1, gate=gate))
-        page.composer.set_content("First chat")
-        page.send()
+        page.view.composer.set_content("First chat")
+        page.controller.send()
         await panel.until(lambda: len(panel.core.requests) == 1)
-        streaming = page.session
-        page.new_chat()
-        assert page.composer.state == "idle"
+        streaming = page.controller.session
+        page.controller.new_chat()
+        assert page.view.composer.state == "idle"
         panel.core.say(Script(text="Quick"))
         await panel.ask("Second chat")
         assert shown(panel) == ["Second chat", "Quick"]
         gate.open()
         await panel.until(lambda: not streaming.is_streaming)
-        page.open_conversation(streaming.id)
-        await panel.until(lambda: page.session is streaming and len(page.thread_view.views()) == 2)
+        page.controller.open(streaming.id)
+        await panel.until(
+            lambda: page.controller.session is streaming and len(page.view.thread_view.views()) == 2
+        )
         assert shown(panel) == ["First chat", "Slow answer"]
 
     panel.run(body)
@@ -39,13 +41,13 @@ def test_coming_back_to_a_streaming_conversation_shows_what_came_meanwhile(panel
         page = await panel.open()
         gate = Gate()
         panel.core.say(Script(text="abcdef", pieces=6, before=3, gate=gate))
-        page.composer.set_content("Go")
-        page.send()
-        streaming = page.session
-        page.new_chat()
+        page.view.composer.set_content("Go")
+        page.controller.send()
+        streaming = page.controller.session
+        page.controller.new_chat()
         await panel.until(lambda: streaming.running_id and streaming.text_of(streaming.running_id) == "abc")
-        page.open_conversation(streaming.id)
-        await panel.until(lambda: len(page.thread_view.views()) == 2)
+        page.controller.open(streaming.id)
+        await panel.until(lambda: len(page.view.thread_view.views()) == 2)
         assert last_answer(panel).view.visible_text() == "abc"
         gate.open()
         await panel.idle()
@@ -58,24 +60,24 @@ def test_drafts_options_and_side_belong_to_a_conversation_and_survive(panel: Cha
     async def body() -> None:
         page = await panel.open()
         await panel.ask("First")
-        first = page.session.id
-        page.composer.switch.segment("api").click()
-        page.drawer.show_options(page.session.options, 1024)
-        page.drawer.system.setPlainText("Be brief.")
-        page.drawer.max_tokens.setText("900")
-        page.drawer.temperature.setText("0.2")
-        page.composer.set_content("half a thou")
-        page.new_chat()
-        assert page.composer.text == ""
-        page.composer.set_content("a new prompt")
+        first = page.controller.session.id
+        page.view.composer.switch.segment("api").click()
+        page.view.drawer.show_options(page.controller.session.options, 1024)
+        page.view.drawer.system.setPlainText("Be brief.")
+        page.view.drawer.max_tokens.setText("900")
+        page.view.drawer.temperature.setText("0.2")
+        page.view.composer.set_content("half a thou")
+        page.controller.new_chat()
+        assert page.view.composer.text == ""
+        page.view.composer.set_content("a new prompt")
 
         page = await panel.again()
-        await panel.until(lambda: page.composer.text == "a new prompt")
-        page.open_conversation(first)
-        await panel.until(lambda: page.composer.text == "half a thou")
-        assert page.composer.switch.value == "api"
-        assert page.composer.max_tokens.text() == "Max 900 tokens"
-        page.send()
+        await panel.until(lambda: page.view.composer.text == "a new prompt")
+        page.controller.open(first)
+        await panel.until(lambda: page.view.composer.text == "half a thou")
+        assert page.view.composer.switch.value == "api"
+        assert page.view.composer.max_tokens.text() == "Max 900 tokens"
+        page.controller.send()
         await panel.idle()
         request = panel.core.requests[-1]
         assert (request.system, request.max_tokens, request.temperature, request.force) == (
@@ -94,39 +96,39 @@ def test_delete_with_undo_search_and_rename(panel: ChatPanel) -> None:
         page = await panel.open()
         panel.core.say(Script(text="Bananas are berries"), Script(text="Rust and iron"))
         await panel.ask("Fruit")
-        fruit = page.session.id
-        page.new_chat()
+        fruit = page.controller.session.id
+        page.controller.new_chat()
         await panel.ask("Metal")
-        metal = page.session.id
-        await panel.until(lambda: page.list.model.ids() == [metal, fruit])
+        metal = page.controller.session.id
+        await panel.until(lambda: page.view.list.model.ids() == [metal, fruit])
 
-        page.list.search.setText("banana")
-        await panel.until(lambda: page.list.model.ids() == [fruit])
-        page.list.search.setText("nothing like it")
-        await panel.until(lambda: page.list.model.ids() == [])
-        page.list.search.clear()
-        await panel.until(lambda: len(page.list.model.ids()) == 2)
+        page.view.list.search.setText("banana")
+        await panel.until(lambda: page.view.list.model.ids() == [fruit])
+        page.view.list.search.setText("nothing like it")
+        await panel.until(lambda: page.view.list.model.ids() == [])
+        page.view.list.search.clear()
+        await panel.until(lambda: len(page.view.list.model.ids()) == 2)
 
-        page.list.view.setFocus()
-        page.list.edit_title(fruit)
-        editor = page.list.view.findChild(QLineEdit)
+        page.view.list.view.setFocus()
+        page.view.list.edit_title(fruit)
+        editor = page.view.list.view.findChild(QLineEdit)
         assert editor is not None
         editor.setText("Botany")
         QTest.keyClick(editor, Qt.Key.Key_Return)
-        page.list.search.setText("botany")
-        await panel.until(lambda: page.list.model.ids() == [fruit])
-        page.list.search.clear()
-        await panel.until(lambda: len(page.list.model.ids()) == 2)
+        page.view.list.search.setText("botany")
+        await panel.until(lambda: page.view.list.model.ids() == [fruit])
+        page.view.list.search.clear()
+        await panel.until(lambda: len(page.view.list.model.ids()) == 2)
 
-        page.delete_conversation(metal)
-        await panel.until(lambda: page.list.model.ids() == [fruit])
-        assert page.session.id != metal
-        toast = page._toasts.current  # pyright: ignore[reportPrivateUsage]
+        page.controller.delete(metal)
+        await panel.until(lambda: page.view.list.model.ids() == [fruit])
+        assert page.controller.session.id != metal
+        toast = page.view.toasts.current
         assert toast is not None
         assert toast.text == "Deleted “Metal”"
         assert toast.button is not None
         toast.button.click()
-        await panel.until(lambda: metal in page.list.model.ids() and page.session.id == metal)
+        await panel.until(lambda: metal in page.view.list.model.ids() and page.controller.session.id == metal)
         await panel.until(lambda: shown(panel) == ["Metal", "Rust and iron"])
 
     panel.run(body)
@@ -138,25 +140,27 @@ def test_a_forced_side_stays_with_its_conversation_and_a_new_one_is_auto(panel: 
 
         def choose(name: str) -> None:
             found = [
-                b for b in page.composer.switch.findChildren(QAbstractButton) if name in b.accessibleName()
+                b
+                for b in page.view.composer.switch.findChildren(QAbstractButton)
+                if name in b.accessibleName()
             ]
             click(found[0])
 
         choose("Local")
-        assert page.session.options.force == "local"
+        assert page.controller.session.options.force == "local"
         press(panel, Qt.Key.Key_N, Qt.KeyboardModifier.ControlModifier)
-        assert page.composer.chosen_side() is None
+        assert page.view.composer.chosen_side() is None
         choose("API")
-        assert page.session.options.force == "api"
+        assert page.controller.session.options.force == "api"
         await panel.ask("Forced")
-        assert page.composer.chosen_side() == "api"
-        forced = page.session.id
+        assert page.view.composer.chosen_side() == "api"
+        forced = page.controller.session.id
         press(panel, Qt.Key.Key_N, Qt.KeyboardModifier.ControlModifier)
-        assert page.composer.chosen_side() is None
+        assert page.view.composer.chosen_side() is None
         await panel.ask("Free")
         assert [request.force for request in panel.core.requests] == ["api", None]
-        page.open_conversation(forced)
-        await panel.until(lambda: page.session.id == forced)
-        assert page.composer.chosen_side() == "api"
+        page.controller.open(forced)
+        await panel.until(lambda: page.controller.session.id == forced)
+        assert page.view.composer.chosen_side() == "api"
 
     panel.run(body)

@@ -25,22 +25,22 @@ def test_shortcuts(panel: ChatPanel) -> None:
     async def body() -> None:
         page = await panel.open()
         await panel.ask("One")
-        page.activateWindow()
+        page.view.activateWindow()
         control = Qt.KeyboardModifier.ControlModifier
         press(panel, Qt.Key.Key_B, control)
-        assert not page.list.isVisible()
+        assert not page.view.list.isVisible()
         press(panel, Qt.Key.Key_K, control)
-        assert page.list.isVisible()
-        assert page.list.search.hasFocus()
-        QTest.keyClick(page.list.search, Qt.Key.Key_N, control)
-        assert page.session.is_blank
-        assert page.composer.edit.hasFocus()
+        assert page.view.list.isVisible()
+        assert page.view.list.search.hasFocus()
+        QTest.keyClick(page.view.list.search, Qt.Key.Key_N, control)
+        assert page.controller.session.is_blank
+        assert page.view.composer.edit.hasFocus()
 
     panel.run(body)
 
 
 def button_saying(panel: ChatPanel, text: str) -> QAbstractButton:
-    found = [b for b in panel.page.findChildren(QAbstractButton) if b.text() == text and b.isVisible()]
+    found = [b for b in panel.page.view.findChildren(QAbstractButton) if b.text() == text and b.isVisible()]
     assert found, text
     return found[0]
 
@@ -48,20 +48,20 @@ def button_saying(panel: ChatPanel, text: str) -> QAbstractButton:
 def test_the_box_has_the_focus_after_everything_that_sends(panel: ChatPanel) -> None:
     async def body() -> None:
         page = await panel.open()
-        edit = page.composer.edit
+        edit = page.view.composer.edit
         QTest.keyClicks(edit, "First")
         gate = Gate()
         panel.core.say(Script(text="one two", before=1, gate=gate))
-        click(page.composer.button)
+        click(page.view.composer.button)
         assert QApplication.focusWidget() is edit
-        await panel.until(lambda: page.composer.state == "streaming")
+        await panel.until(lambda: page.view.composer.state == "streaming")
         gate.open()
         await panel.idle()
         assert QApplication.focusWidget() is edit
         click(last_answer(panel).again_button)
         assert QApplication.focusWidget() is edit
         await panel.idle()
-        prompt = page.thread_view.views()[0]
+        prompt = page.view.thread_view.views()[0]
         assert isinstance(prompt, UserMessage)
         click(prompt.edit_button)
         assert prompt.edit is not None
@@ -69,13 +69,13 @@ def test_the_box_has_the_focus_after_everything_that_sends(panel: ChatPanel) -> 
         QTest.keyClick(prompt.edit, Qt.Key.Key_Return)
         assert QApplication.focusWidget() is edit
         await panel.idle()
-        page.delete_conversation(page.session.id)
+        page.controller.delete(page.controller.session.id)
         click(button_saying(panel, "Undo"))
         assert QApplication.focusWidget() is edit
         await panel.idle()
         panel.core.say(Script(error=Unavailable("Nothing answers.")))
         await panel.ask("Again")
-        await panel.until(lambda: page.thread_view.loose_card is not None)
+        await panel.until(lambda: page.view.thread_view.loose_card is not None)
         click(button_saying(panel, "Try again"))
         assert QApplication.focusWidget() is edit
         await panel.idle()
@@ -89,40 +89,40 @@ def test_keys_work_from_the_rail_and_only_while_the_page_is_shown(panel: ChatPan
         page = await panel.open()
         window, rail, other = QWidget(), QPushButton("Rail"), QPushButton("Other page")
         pages = QStackedWidget()
-        pages.addWidget(page)
+        pages.addWidget(page.view)
         pages.addWidget(other)
         row = QHBoxLayout(window)
         row.addWidget(rail)
         row.addWidget(pages)
-        pages.setCurrentWidget(page)
+        pages.setCurrentWidget(page.view)
         window.resize(1200, 752)
         window.show()
         window.activateWindow()
         await panel.until(lambda: QApplication.activeWindow() is window)
         panel.core.say(Script(text="one two three four", pieces=4, before=2, gate=Gate()))
-        page.composer.set_content("Count")
-        page.send()
+        page.view.composer.set_content("Count")
+        page.controller.send()
         await panel.until(
-            lambda: page.thread_view.views() and "one" in last_answer(panel).view.visible_text()
+            lambda: page.view.thread_view.views() and "one" in last_answer(panel).view.visible_text()
         )
         rail.setFocus()
         QTest.keyClick(rail, Qt.Key.Key_Escape)
         await panel.idle()
-        assert page.session.tree.path()[-1].status == "stopped"
+        assert page.controller.session.tree.path()[-1].status == "stopped"
         rail.setFocus()
         QTest.keyClick(rail, Qt.Key.Key_B, Qt.KeyboardModifier.ControlModifier)
-        assert not page.list.isVisible()
+        assert not page.view.list.isVisible()
         QTest.keyClick(rail, Qt.Key.Key_K, Qt.KeyboardModifier.ControlModifier)
-        assert QApplication.focusWidget() is page.list.search
+        assert QApplication.focusWidget() is page.view.list.search
         rail.setFocus()
         QTest.keyClick(rail, Qt.Key.Key_N, Qt.KeyboardModifier.ControlModifier)
-        assert page.session.is_blank
-        assert QApplication.focusWidget() is page.composer.edit
+        assert page.controller.session.is_blank
+        assert QApplication.focusWidget() is page.view.composer.edit
         pages.setCurrentWidget(other)
         rail.setFocus()
         QTest.keyClick(rail, Qt.Key.Key_K, Qt.KeyboardModifier.ControlModifier)
         assert QApplication.focusWidget() is rail
-        page.setParent(None)
+        page.view.setParent(None)
         window.close()
 
     panel.run(body)
@@ -131,23 +131,23 @@ def test_keys_work_from_the_rail_and_only_while_the_page_is_shown(panel: ChatPan
 def test_escape_closes_what_is_on_top_before_it_stops_the_answer(panel: ChatPanel) -> None:
     async def body() -> None:
         page = await panel.open()
-        edit = page.composer.edit
+        edit = page.view.composer.edit
 
         def escape() -> None:
             popup = QApplication.activePopupWidget()
-            QTest.keyClick(popup or QApplication.focusWidget() or page, Qt.Key.Key_Escape)
+            QTest.keyClick(popup or QApplication.focusWidget() or page.view, Qt.Key.Key_Escape)
             QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
 
         await panel.ask("First")
-        prompt = page.thread_view.views()[0]
+        prompt = page.view.thread_view.views()[0]
         assert isinstance(prompt, UserMessage)
         click(prompt.edit_button)
         panel.core.say(Script(text="one two three four", pieces=4, before=2, gate=Gate()))
-        page.composer.set_content("Count")
-        page.send()
+        page.view.composer.set_content("Count")
+        page.controller.send()
         await panel.until(lambda: "one" in shown(panel)[-1])
-        page.header.options_button.click()
-        page.list.search.setText("First")
+        page.view.header.options_button.click()
+        page.view.list.search.setText("First")
         badge = last_answer(panel).badge
         badge.setFocus()
         QTest.keyClick(badge, Qt.Key.Key_Return)
@@ -155,7 +155,7 @@ def test_escape_closes_what_is_on_top_before_it_stops_the_answer(panel: ChatPane
         escape()
         assert QApplication.activePopupWidget() is None
         assert QApplication.focusWidget() is badge
-        page.thread_view.link_clicked.emit("https://example.org/", QPoint(10, 10))
+        page.view.thread_view.link_clicked.emit("https://example.org/", QPoint(10, 10))
         assert QApplication.activePopupWidget() is not None
         escape()
         assert QApplication.activePopupWidget() is None
@@ -163,19 +163,19 @@ def test_escape_closes_what_is_on_top_before_it_stops_the_answer(panel: ChatPane
         escape()
         assert prompt.edit is None
         assert QApplication.focusWidget() is edit
-        assert page.list.search.text() == "First"
-        page.list.search.setFocus()
+        assert page.view.list.search.text() == "First"
+        page.view.list.search.setFocus()
         escape()
-        assert page.list.search.text() == ""
+        assert page.view.list.search.text() == ""
         assert QApplication.focusWidget() is edit
-        assert page.drawer.isVisible()
-        page.drawer.focus_schema()
+        assert page.view.drawer.isVisible()
+        page.view.drawer.focus_schema()
         escape()
-        assert not page.drawer.isVisible()
+        assert not page.view.drawer.isVisible()
         assert QApplication.focusWidget() is edit
-        assert page.session.is_streaming
+        assert page.controller.session.is_streaming
         escape()
         await panel.idle()
-        assert page.session.tree.path()[-1].status == "stopped"
+        assert page.controller.session.tree.path()[-1].status == "stopped"
 
     panel.run(body)

@@ -11,7 +11,7 @@ from tests.gui.chat.panel import ChatPanel
 
 
 def message(panel: ChatPanel, index: int) -> UserMessage | AnswerMessage:
-    view: MessageView = panel.page.thread_view.views()[index]
+    view: MessageView = panel.page.view.thread_view.views()[index]
     assert isinstance(view, UserMessage | AnswerMessage)
     return view
 
@@ -28,10 +28,10 @@ def test_a_pin_is_shown_sent_and_kept(panel: ChatPanel, index: int) -> None:
         assert view.pin_button.accessibleName() == "Unpin"
         await panel.ask("Which number?")
         assert [item.pinned for item in panel.core.requests[-1].messages] == [index == 0, index == 1, False]
-        conversation = page.session.id
+        conversation = page.controller.session.id
         page = await panel.again()
-        page.open_conversation(conversation)
-        await panel.until(lambda: len(page.thread_view.views()) == 4)
+        page.controller.open(conversation)
+        await panel.until(lambda: len(page.view.thread_view.views()) == 4)
         view = message(panel, index)
         assert view.pinned
         view.pin_button.click()

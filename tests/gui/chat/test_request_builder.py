@@ -36,17 +36,17 @@ async def too_long(panel: ChatPanel, error: SignalboxError = TOO_LONG) -> Failur
     await panel.ask(f"First: {LONG}")
     await panel.ask("Second")
     await panel.ask("Third")
-    await panel.until(lambda: page.thread_view.loose_card is not None)
-    assert page.thread_view.loose_card is not None
-    return page.thread_view.loose_card
+    await panel.until(lambda: page.view.thread_view.loose_card is not None)
+    assert page.view.thread_view.loose_card is not None
+    return page.view.thread_view.loose_card
 
 
 def texts(page: ChatPage) -> list[str]:
-    return [message.text for message in page.session.tree.path()]
+    return [message.text for message in page.controller.session.tree.path()]
 
 
 def last_answer(page: ChatPage) -> AnswerMessage:
-    view = page.thread_view.views()[-1]
+    view = page.view.thread_view.views()[-1]
     assert isinstance(view, AnswerMessage)
     return view
 
@@ -78,11 +78,11 @@ def test_the_beginning_is_summed_up_in_what_is_sent_and_kept_in_what_is_stored(p
         assert sent.messages[-1].text.endswith("Third")
         stored = [f"First: {LONG}", LONG, "Second", LONG, "Third", "It has three bridges."]
         assert texts(page) == stored
-        assert page.thread_view.loose_card is None
+        assert page.view.thread_view.loose_card is None
 
-        head = page.session.tree.head_id
+        head = page.controller.session.tree.head_id
         assert head is not None
-        result = page.session.tree[head].result
+        result = page.controller.session.tree[head].result
         assert result is not None
         economy = result.decision.economy
         assert economy is not None
@@ -93,14 +93,14 @@ def test_the_beginning_is_summed_up_in_what_is_sent_and_kept_in_what_is_stored(p
         await panel.ask("Fourth")  # only the one request was shortened
         assert panel.core.windows == [750]
         assert len(panel.core.requests[-1].messages) == 7
-        fourth = page.session.tree.path()[-1].result
+        fourth = page.controller.session.tree.path()[-1].result
         assert fourth is not None
         assert fourth.decision.economy is None
 
-        chat = page.session.id
+        chat = page.controller.session.id
         page = await panel.again()
-        page.open_conversation(chat)
-        await panel.until(lambda: page.session.id == chat)
+        page.controller.open(chat)
+        await panel.until(lambda: page.controller.session.id == chat)
         assert texts(page)[:6] == stored
 
     panel.run(body)
@@ -127,21 +127,21 @@ def test_while_the_summary_is_made_the_answer_says_so_and_stop_ends_it(panel: Ch
         asked = len(panel.core.requests)
         panel.core.summary_gate = Gate()
         buttons(card)[SUMMARISE].click()
-        await panel.until(lambda: len(page.thread_view.views()) == 6)
+        await panel.until(lambda: len(page.view.thread_view.views()) == 6)
         await panel.until(
             lambda: last_answer(page).badge.accessibleName() == "Waiting for a summary of the beginning"
         )
         await panel.until(lambda: panel.core.windows)
         await panel.until(lambda: last_answer(page).badge.isVisible())
-        assert page.composer.state == "streaming"
-        QTest.keyClick(page.composer.edit, Qt.Key.Key_Escape)
+        assert page.view.composer.state == "streaming"
+        QTest.keyClick(page.view.composer.edit, Qt.Key.Key_Escape)
         await panel.idle()
         await panel.until(lambda: panel.core.summaries_ended == 1)
         await panel.until(lambda: last_answer(page).note == "Stopped before it was sent")
         await panel.until(lambda: not last_answer(page).badge.isVisible())
         assert len(panel.core.requests) == asked
         assert texts(page)[:5] == [f"First: {LONG}", LONG, "Second", LONG, "Third"]
-        assert page.composer.state == "idle"
+        assert page.view.composer.state == "idle"
 
     panel.run(body)
 
@@ -150,17 +150,17 @@ def test_no_summary_is_an_ordinary_failure_and_the_conversation_is_as_it_was(pan
     async def body() -> None:
         card = await too_long(panel)
         page = panel.page
-        before, asked = page.session.tree.all(), len(panel.core.requests)
+        before, asked = page.controller.session.tree.all(), len(panel.core.requests)
         panel.core.summary_error = Unavailable("Nothing answers at 127.0.0.1.")
         buttons(card)[SUMMARISE].click()
         await panel.idle()
-        await panel.until(lambda: page.thread_view.loose_card not in (None, card))
-        told = page.thread_view.loose_card
+        await panel.until(lambda: page.view.thread_view.loose_card not in (None, card))
+        told = page.view.thread_view.loose_card
         assert told is not None
         assert "Nothing answers" in told.plan.sentence
         assert "Try again" in buttons(told)
-        assert page.session.tree.all() == before
-        assert page.composer.text == "Third"
+        assert page.controller.session.tree.all() == before
+        assert page.view.composer.text == "Third"
         assert len(panel.core.requests) == asked
 
     panel.run(body)
@@ -171,9 +171,9 @@ def test_a_failed_answer_in_the_thread_is_asked_again_with_a_summary(panel: Chat
         page = await panel.open()
         panel.core.say(Script(text=LONG), Script(error=TOO_LONG), Script(text="Now it fits."))
         await panel.ask(f"First: {LONG} {LONG}")
-        page.composer.set_content("Second")
-        page.send()
-        page.composer.set_content("Typing on")
+        page.view.composer.set_content("Second")
+        page.controller.send()
+        page.view.composer.set_content("Typing on")
         await panel.idle()
         await panel.until(lambda: last_answer(page).card and last_answer(page).card.plan.actions)  # type: ignore[union-attr]
         card = last_answer(page).card
@@ -182,7 +182,7 @@ def test_a_failed_answer_in_the_thread_is_asked_again_with_a_summary(panel: Chat
         await panel.idle()
         assert panel.core.windows == [750]
         assert texts(page)[-1] == "Now it fits."
-        assert page.composer.text == "Typing on"
+        assert page.view.composer.text == "Typing on"
 
     panel.run(body)
 
@@ -192,9 +192,9 @@ def test_a_lone_long_prompt_has_no_beginning_to_sum_up(panel: ChatPanel) -> None
         page = await panel.open()
         panel.core.say(Script(error=TOO_LONG))
         await panel.ask(LONG * 5)
-        await panel.until(lambda: page.thread_view.loose_card is not None)
-        assert page.thread_view.loose_card is not None
-        assert SUMMARISE not in buttons(page.thread_view.loose_card)
+        await panel.until(lambda: page.view.thread_view.loose_card is not None)
+        assert page.view.thread_view.loose_card is not None
+        assert SUMMARISE not in buttons(page.view.thread_view.loose_card)
 
     panel.run(body)
 

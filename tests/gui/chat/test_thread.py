@@ -27,11 +27,11 @@ def test_the_tail_is_followed_only_from_the_tail(panel: ChatPanel) -> None:
         panel.core.say(
             Script(text="line of text\n\n" * 200, pieces=200, before=100, gate=gate, delay_s=0.001)
         )
-        page.composer.set_content("Write a lot")
-        page.send()
-        thread = page.thread_view
+        page.view.composer.set_content("Write a lot")
+        page.controller.send()
+        thread = page.view.thread_view
         bar = thread.verticalScrollBar()
-        await panel.until(lambda: bar.maximum() > 800 and page.session.tokens >= 100)
+        await panel.until(lambda: bar.maximum() > 800 and page.controller.session.tokens >= 100)
         await asyncio.sleep(0.1)
         assert bar.value() == bar.maximum()
 
@@ -45,9 +45,9 @@ def test_the_tail_is_followed_only_from_the_tail(panel: ChatPanel) -> None:
 
         thread.go_to_end()
         assert bar.value() == bar.maximum()
-        page.composer.set_content("More")
+        page.view.composer.set_content("More")
         panel.core.say(Script(text="word\n\n" * 100))
-        page.send()
+        page.controller.send()
         await panel.idle()
         await panel.until(lambda: bar.value() == bar.maximum())
 
@@ -59,7 +59,7 @@ def test_a_reader_near_the_end_is_not_dragged_along_when_text_gets_shorter(panel
         page = await panel.open(900, 500)
         panel.core.say(Script(text="line of text\n\n" * 60))
         await panel.ask("Write a lot")
-        thread = page.thread_view
+        thread = page.view.thread_view
         bar = thread.verticalScrollBar()
         await panel.until(lambda: bar.maximum() > 400)
         wheel(thread, 200)
@@ -93,17 +93,17 @@ def test_a_long_conversation_shows_its_end_first_and_the_rest_on_demand(panel: C
         for number in range(45):
             panel.core.say(Script(text=f"answer {number}"))
             await panel.ask(f"prompt {number}")
-        kept = page.session.id
-        page.new_chat()
+        kept = page.controller.session.id
+        page.controller.new_chat()
         await panel.idle()
-        page.open_conversation(kept)
-        await panel.until(lambda: len(page.thread_view.views()) == SHOWN_MESSAGES)
+        page.controller.open(kept)
+        await panel.until(lambda: len(page.view.thread_view.views()) == SHOWN_MESSAGES)
         assert shown(panel)[-1] == "answer 44"
         assert shown(panel)[0] == "prompt 25"
-        earlier = page.thread_view._earlier  # pyright: ignore[reportPrivateUsage]
+        earlier = page.view.thread_view._earlier  # pyright: ignore[reportPrivateUsage]
         assert earlier.text() == "Show 50 earlier messages"
         earlier.click()
-        await panel.until(lambda: len(page.thread_view.views()) == 2 * SHOWN_MESSAGES)
+        await panel.until(lambda: len(page.view.thread_view.views()) == 2 * SHOWN_MESSAGES)
         assert shown(panel)[0] == "prompt 5"
 
     panel.run(body)
@@ -125,9 +125,9 @@ def test_a_new_theme_reaches_every_message_and_loses_none(panel: ChatPanel) -> N
             assert len(panes) == 12
             gate = Gate()
             panel.core.say(Script(text="abcdef", pieces=6, before=3, gate=gate))
-            page.composer.set_content("Go")
-            page.send()
-            await panel.until(lambda: page.session.tokens == 3)
+            page.view.composer.set_content("Go")
+            page.controller.send()
+            await panel.until(lambda: page.controller.session.tokens == 3)
             theme().set_zoom(1.2)
             gate.open()
             await panel.idle()
@@ -139,7 +139,7 @@ def test_a_new_theme_reaches_every_message_and_loses_none(panel: ChatPanel) -> N
 
 
 def answers(panel: ChatPanel) -> list[AnswerMessage]:
-    return [view for view in panel.page.thread_view.views() if isinstance(view, AnswerMessage)]
+    return [view for view in panel.page.view.thread_view.views() if isinstance(view, AnswerMessage)]
 
 
 def current(panel: ChatPanel) -> list[ProseBlock]:
@@ -166,9 +166,9 @@ def test_a_long_line_of_streamed_code_ends_scrolled_to_its_left(panel: ChatPanel
                 delay_s=0.005,
             )
         )
-        page.composer.set_content("Write a long line")
-        page.send()
-        await panel.until(lambda: page.thread_view.views() and last_answer(panel).view.code_blocks())
+        page.view.composer.set_content("Write a long line")
+        page.controller.send()
+        await panel.until(lambda: page.view.thread_view.views() and last_answer(panel).view.code_blocks())
         bar = last_answer(panel).view.code_blocks()[0].body.horizontalScrollBar()
         await panel.until(lambda: bar.maximum() > 0)
         bar.setValue(bar.maximum())
@@ -196,12 +196,12 @@ def tab_stops(start: QWidget, end: QWidget) -> list[QWidget]:
 
 def test_tab_goes_through_the_messages_downwards_and_then_to_the_box(panel: ChatPanel) -> None:
     async def check(page: ChatPage) -> None:
-        thread = page.thread_view
+        thread = page.view.thread_view
         badges = [view.badge for view in thread.views() if isinstance(view, AnswerMessage)]
         assert len(badges) == 3
 
         def stops() -> list[QWidget]:
-            return tab_stops(thread, page.composer.edit)
+            return tab_stops(thread, page.view.composer.edit)
 
         await panel.until(lambda: [stop for stop in stops() if isinstance(stop, RouteBadge)] == badges)
         heights = [stop.mapTo(thread, QPoint(0, 0)).y() for stop in stops()]
@@ -214,8 +214,8 @@ def test_tab_goes_through_the_messages_downwards_and_then_to_the_box(panel: Chat
             await panel.ask(question)
         await check(page)
         page = await panel.again()
-        page.open_conversation(page.list.model.ids()[0])
-        await panel.until(lambda: len(page.thread_view.views()) == 6)
+        page.controller.open(page.view.list.model.ids()[0])
+        await panel.until(lambda: len(page.view.thread_view.views()) == 6)
         await panel.idle()
         await check(page)
 

@@ -17,7 +17,7 @@ from tests.gui.chat.scripted_core import Gate, Script
 
 
 def answer_of(panel: ChatPanel) -> AnswerMessage:
-    view = panel.page.thread_view.views()[-1]
+    view = panel.page.view.thread_view.views()[-1]
     assert isinstance(view, AnswerMessage)
     return view
 
@@ -28,7 +28,7 @@ def badge_words(panel: ChatPanel) -> str:
 
 
 def shows(panel: ChatPanel, words: str) -> bool:
-    views = panel.page.thread_view.views()
+    views = panel.page.view.thread_view.views()
     return bool(views) and isinstance(views[-1], AnswerMessage) and words in badge_words(panel)
 
 
@@ -65,14 +65,14 @@ def test_a_waiting_request_says_where_and_how_long_and_then_streams(panel: ChatP
         panel.core.say(
             Script(waits=(Waiting("local_queue", "2 ahead at the local server.", 8.4, 2),), wait_gate=gate)
         )
-        page.composer.set_content("Hello")
-        page.send()
+        page.view.composer.set_content("Hello")
+        page.controller.send()
         await panel.until(lambda: shows(panel, "for Local, 2 ahead, about 9 s"))
         badge = answer_of(panel).badge
         assert badge.isVisible()
         assert badge.accessibleName() == "Waiting for Local"  # the same until it is over
         assert badge.toolTip() == "2 ahead at the local server."
-        assert page.composer.state == "streaming"
+        assert page.view.composer.state == "streaming"
         gate.open()
         await panel.idle()
         assert badge.accessibleName().startswith("Local: Simple")
@@ -87,8 +87,8 @@ def test_a_place_in_line_that_changes_is_shown(panel: ChatPanel) -> None:
         places = ((5, 20.4), (2, 8.4), (1, None))
         waits = tuple(Waiting("local_queue", f"{n} ahead.", expected_s, n) for n, expected_s in places)
         panel.core.say(Script(waits=waits, wait_gate=gate))
-        page.composer.set_content("Hello")
-        page.send()
+        page.view.composer.set_content("Hello")
+        page.controller.send()
         await panel.until(lambda: shows(panel, "for Local, 1 ahead"))
         assert "about" not in badge_words(panel)
         assert answer_of(panel).badge.toolTip() == "1 ahead."
@@ -102,10 +102,10 @@ def test_stop_ends_the_wait_and_says_that_nothing_was_sent(panel: ChatPanel) -> 
     async def body() -> None:
         page = await panel.open()
         panel.core.say(Script(waits=(Waiting("rate", "MAX is reached.", 30.0, 4),), wait_gate=Gate()))
-        page.composer.set_content("Hello")
-        page.send()
+        page.view.composer.set_content("Hello")
+        page.controller.send()
         await panel.until(lambda: shows(panel, "4 ahead"))
-        QTest.keyClick(page.composer.edit, Qt.Key.Key_Escape)
+        QTest.keyClick(page.view.composer.edit, Qt.Key.Key_Escape)
         await panel.idle()
         assert answer_of(panel).note == "Stopped before it was sent"
         assert not answer_of(panel).badge.isVisible()
@@ -126,8 +126,8 @@ def test_a_wait_between_attempts_keeps_the_reason_in_the_badge(panel: ChatPanel)
                 wait_gate=gate,
             )
         )
-        page.composer.set_content("Hello")
-        page.send()
+        page.view.composer.set_content("Hello")
+        page.controller.send()
         await panel.until(lambda: shows(panel, "Waiting to try again, about 3 s"))
         assert "Complex: score 0.71" in badge_words(panel)
         gate.open()
@@ -141,12 +141,12 @@ def test_the_ring_stands_still_with_reduced_motion(panel: ChatPanel) -> None:
         theme().set_reduced_motion(True)
         page = await panel.open()
         panel.core.say(Script(waits=(Waiting("local_start", "It starts."),), wait_gate=Gate()))
-        page.composer.set_content("Hello")
-        page.send()
+        page.view.composer.set_content("Hello")
+        page.controller.send()
         await panel.until(lambda: shows(panel, "for Local to start"))
         turn = answer_of(panel).badge._turn  # pyright: ignore[reportPrivateUsage]
         assert not turn.turning
-        page.stop()
+        page.controller.stop()
         await panel.idle()
 
     try:

@@ -13,9 +13,9 @@ from PySide6.QtWidgets import QLineEdit
 
 from core.errors import AuthenticationFailed, Unavailable
 from core.keys import BackendStatus
-from gui.preferences import PreferencesPage
 from gui.preferences.key_card import KeyCard
 from gui.preferences.keys_section import KeysSection
+from gui.preferences.page import PreferencesView
 from tests.support.fake_core import MemoryKeyring
 from tests.support.panel_loop import Panel
 
@@ -24,7 +24,7 @@ KEY = "sk-ant-api03-0123456789abcdefq7XA"
 
 async def keys_section(panel: Panel) -> KeysSection:
     await panel.start()
-    page = panel.show(PreferencesPage(panel.bridge))
+    page = panel.show(PreferencesView(panel.bridge))
     page.show_section("keys")
     section = page.section("keys")
     assert isinstance(section, KeysSection)

@@ -9,7 +9,7 @@ import pytest
 from PySide6.QtCore import QPoint, QRect
 from PySide6.QtWidgets import QLabel, QWidget
 
-from gui.preferences import PreferencesPage
+from gui.preferences.page import PreferencesView
 from gui.preferences.rows import SettingRow
 from gui.preferences.shortcuts_section import ShortcutsSection
 from gui.theme.theme import theme
@@ -25,10 +25,10 @@ def zoomed() -> Iterator[None]:
     theme().set_zoom(1.0)
 
 
-async def smallest(panel: Panel, section: str, zoom: float) -> PreferencesPage:
+async def smallest(panel: Panel, section: str, zoom: float) -> PreferencesView:
     await panel.start()
     theme().set_zoom(zoom)
-    page = panel.show(PreferencesPage(panel.bridge), 1024 - theme().px(80), 640 - theme().px(48))
+    page = panel.show(PreferencesView(panel.bridge), 1024 - theme().px(80), 640 - theme().px(48))
     page.show_section(section)
     await panel.settle()
     return page

@@ -12,17 +12,13 @@ from PySide6.QtWidgets import QAbstractButton, QComboBox, QLineEdit, QSlider, QW
 
 from core.doctor.checks import Finding
 from core.local.server import ServerState
-from gui.preferences import PreferencesPage
 from gui.preferences.about_section import AboutSection, ended
-from gui.preferences.appearance_section import (
-    AppearanceSection,
-    appearance_file,
-    keep_appearance,
-    restore_appearance,
-)
+from gui.preferences.appearance_section import AppearanceSection
 from gui.preferences.catalogue import SECTIONS, find, places
 from gui.preferences.data_section import DataSection, describe_path, size_words
 from gui.preferences.local_section import LocalSection
+from gui.preferences.page import PreferencesView
+from gui.theme.appearance import keep_appearance, panel_file, restore_appearance
 from gui.theme.theme import theme
 from tests.support.fake_core import MemoryKeyring, ledger_problem
 from tests.support.panel_loop import Panel
@@ -38,7 +34,7 @@ def looks_as_before() -> object:
 
 def test_before_the_core_is_there_the_page_waits_and_then_opens(panel: Panel) -> None:
     async def body() -> None:
-        page = panel.show(PreferencesPage(panel.bridge))
+        page = panel.show(PreferencesView(panel.bridge))
         page.show_section("spend")
         assert page.section("spend") is None
         await panel.start()
@@ -50,7 +46,7 @@ def test_before_the_core_is_there_the_page_waits_and_then_opens(panel: Panel) ->
 def test_searching_finds_a_setting_and_enter_goes_to_its_field(panel: Panel) -> None:
     async def body() -> None:
         await panel.start()
-        page = panel.show(PreferencesPage(panel.bridge))
+        page = panel.show(PreferencesView(panel.bridge))
         page.search.setFocus()
         QTest.keyClicks(page.search, "budget dollars")
         assert [page.list.item(i).text() for i in range(page.list.count())] == [
@@ -71,7 +67,7 @@ def test_searching_finds_a_setting_and_enter_goes_to_its_field(panel: Panel) -> 
 def test_searching_for_nothing_known_says_so(panel: Panel) -> None:
     async def body() -> None:
         await panel.start()
-        page = panel.show(PreferencesPage(panel.bridge))
+        page = panel.show(PreferencesView(panel.bridge))
         page.search.setText("xyzzy")
         assert page.nothing.isVisible()
         assert page.list.count() == 0
@@ -102,7 +98,7 @@ def test_settings_are_found_by_their_words_and_variables(query: str, first: str,
 def test_arrows_go_through_the_sections(panel: Panel) -> None:
     async def body() -> None:
         await panel.start()
-        page = panel.show(PreferencesPage(panel.bridge))
+        page = panel.show(PreferencesView(panel.bridge))
         page.list.setFocus()
         for text in SECTIONS[1:]:
             QTest.keyClick(page.list, Qt.Key.Key_Down)
@@ -115,7 +111,7 @@ def test_arrows_go_through_the_sections(panel: Panel) -> None:
 def test_every_control_has_a_name_for_a_screen_reader(panel: Panel, memory_keyring: MemoryKeyring) -> None:
     async def body() -> None:
         await panel.start()
-        page = panel.show(PreferencesPage(panel.bridge))
+        page = panel.show(PreferencesView(panel.bridge))
         for text in SECTIONS:
             page.show_section(text.id)
             section = page.section(text.id)
@@ -137,7 +133,7 @@ def test_every_control_has_a_name_for_a_screen_reader(panel: Panel, memory_keyri
 def test_looks_are_chosen_kept_and_found_again(panel: Panel, home: Path) -> None:
     async def body() -> None:
         await panel.start()
-        page = panel.show(PreferencesPage(panel.bridge))
+        page = panel.show(PreferencesView(panel.bridge))
         page.show_section("appearance")
         section = page.section("appearance")
         assert isinstance(section, AppearanceSection)
@@ -147,7 +143,7 @@ def test_looks_are_chosen_kept_and_found_again(panel: Panel, home: Path) -> None
         assert theme().zoom == pytest.approx(1.2)
         section.motion.click()
         assert theme().reduced_motion
-        kept = appearance_file(home)
+        kept = panel_file(home)
         assert (kept.value("appearance/theme"), str(kept.value("appearance/zoom_percent"))) == ("dark", "120")
         theme().set_zoom(1.1)  # as Ctrl+minus does it
         assert str(kept.value("appearance/zoom_percent")) == "110"
@@ -165,7 +161,7 @@ def test_looks_are_chosen_kept_and_found_again(panel: Panel, home: Path) -> None
 
 
 def test_a_spoilt_looks_file_does_not_stop_the_start(home: Path) -> None:
-    kept: QSettings = appearance_file(home)
+    kept: QSettings = panel_file(home)
     kept.setValue("appearance/theme", "mauve")
     kept.setValue("appearance/zoom_percent", "huge")
     kept.setValue("appearance/reduced_motion", "perhaps")
@@ -179,7 +175,7 @@ def test_a_spoilt_looks_file_does_not_stop_the_start(home: Path) -> None:
 def test_the_local_server_is_started_stopped_and_its_log_read(panel: Panel) -> None:
     async def body() -> None:
         await panel.start()
-        page = panel.show(PreferencesPage(panel.bridge))
+        page = panel.show(PreferencesView(panel.bridge))
         page.show_section("local")
         section = page.section("local")
         assert isinstance(section, LocalSection)
@@ -207,7 +203,7 @@ def test_the_local_server_is_started_stopped_and_its_log_read(panel: Panel) -> N
 def test_a_new_ledger_is_offered_only_when_the_old_one_is_broken(panel: Panel) -> None:
     async def body() -> None:
         await panel.start()
-        page = panel.show(PreferencesPage(panel.bridge))
+        page = panel.show(PreferencesView(panel.bridge))
         page.show_section("data")
         section = page.section("data")
         assert isinstance(section, DataSection)
@@ -254,7 +250,7 @@ def test_about_copies_versions_and_shows_what_the_check_found(panel: Panel) -> N
             Finding(component="Docker", state="missing", hint="Install Docker.", needed=False),
         ]
         await panel.start()
-        page = panel.show(PreferencesPage(panel.bridge))
+        page = panel.show(PreferencesView(panel.bridge))
         page.show_section("about")
         section = page.section("about")
         assert isinstance(section, AboutSection)
@@ -277,7 +273,7 @@ def test_nothing_is_cut_off_sideways(
     async def body() -> None:
         theme().set_zoom(zoom)
         await panel.start()
-        page = panel.show(PreferencesPage(panel.bridge), width, height)
+        page = panel.show(PreferencesView(panel.bridge), width, height)
         for text in SECTIONS:
             page.show_section(text.id)
             section = page.section(text.id)
@@ -298,7 +294,7 @@ def test_tab_goes_through_each_section_from_top_to_bottom(
     async def body() -> None:
         memory_keyring.set_password("signalbox", "anthropic", "sk-ant-api03-0123456789abcdef")
         await panel.start()
-        page = panel.show(PreferencesPage(panel.bridge))
+        page = panel.show(PreferencesView(panel.bridge))
         for text in SECTIONS:
             page.show_section(text.id)
             section = page.section(text.id)
@@ -314,7 +310,7 @@ def test_tab_goes_through_each_section_from_top_to_bottom(
     panel.run(body())
 
 
-def tab_stops(page: PreferencesPage) -> list[QWidget]:
+def tab_stops(page: PreferencesView) -> list[QWidget]:
     """What Tab visits, in its order, from the search field on."""
     stops: list[QWidget] = []
     stop: QWidget = page.search
@@ -331,7 +327,7 @@ def tab_stops(page: PreferencesPage) -> list[QWidget]:
 def test_stop_hands_its_focus_to_start_and_not_to_the_next_setting(panel: Panel) -> None:
     async def body() -> None:
         await panel.start()
-        page = panel.show(PreferencesPage(panel.bridge))
+        page = panel.show(PreferencesView(panel.bridge))
         page.show_section("local")
         section = page.section("local")
         assert isinstance(section, LocalSection)

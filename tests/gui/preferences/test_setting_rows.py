@@ -10,15 +10,15 @@ from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 
 from core.settings import SettingsStore
-from gui.preferences import PreferencesPage
 from gui.preferences.catalogue import SETTINGS
+from gui.preferences.page import PreferencesView
 from gui.preferences.rows import SettingRow, with_thousands
 from gui.theme.theme import theme
 from gui.widgets.fields import ChoiceField, PathField, SwitchField, TextField
 from tests.support.panel_loop import Panel
 
 
-def row_of(page: PreferencesPage, name: str) -> SettingRow:
+def row_of(page: PreferencesView, name: str) -> SettingRow:
     page.show_section(SETTINGS[name].section)
     section = page.section(SETTINGS[name].section)
     assert section is not None
@@ -38,7 +38,7 @@ def enter(row: SettingRow, text: str) -> None:
 def test_a_number_typed_holds_for_the_next_request_and_is_kept(panel: Panel, home: Path) -> None:
     async def body() -> None:
         await panel.start()
-        row = row_of(panel.show(PreferencesPage(panel.bridge)), "max_tokens_per_request")
+        row = row_of(panel.show(PreferencesView(panel.bridge)), "max_tokens_per_request")
         assert row.tag.text == "Default"
         assert not row.put_back.isEnabled()
         enter(row, "2,048")
@@ -69,7 +69,7 @@ def test_a_number_typed_holds_for_the_next_request_and_is_kept(panel: Panel, hom
 def test_a_refused_entry_stays_typed_and_says_why_under_the_field(panel: Panel, name: str, bad: str) -> None:
     async def body() -> None:
         await panel.start()
-        row = row_of(panel.show(PreferencesPage(panel.bridge)), name)
+        row = row_of(panel.show(PreferencesView(panel.bridge)), name)
         before = getattr(panel.core.settings.current, name)
         enter(row, bad)
         await panel.until(lambda: bool(row.problem_text))
@@ -92,7 +92,7 @@ def test_a_refused_entry_stays_typed_and_says_why_under_the_field(panel: Panel, 
 def test_half_an_entry_survives_a_change_elsewhere(panel: Panel) -> None:
     async def body() -> None:
         await panel.start()
-        row = row_of(panel.show(PreferencesPage(panel.bridge)), "routing_threshold")
+        row = row_of(panel.show(PreferencesView(panel.bridge)), "routing_threshold")
         assert isinstance(row.field, TextField)
         row.field.edit.setFocus()
         row.field.edit.selectAll()
@@ -109,7 +109,7 @@ def test_half_an_entry_survives_a_change_elsewhere(panel: Panel) -> None:
 def test_the_last_of_two_quick_entries_holds(panel: Panel) -> None:
     async def body() -> None:
         await panel.start()
-        row = row_of(panel.show(PreferencesPage(panel.bridge)), "vllm_model")
+        row = row_of(panel.show(PreferencesView(panel.bridge)), "vllm_model")
         held: list[str | None] = []
         panel.core.settings.on_change(lambda settings: held.append(settings.vllm_model))
         enter(row, "first")
@@ -126,7 +126,7 @@ def test_the_last_of_two_quick_entries_holds(panel: Panel) -> None:
 def test_a_corrected_entry_takes_its_message_away(panel: Panel) -> None:
     async def body() -> None:
         await panel.start()
-        row = row_of(panel.show(PreferencesPage(panel.bridge)), "routing_threshold")
+        row = row_of(panel.show(PreferencesView(panel.bridge)), "routing_threshold")
         enter(row, "x")
         await panel.until(lambda: bool(row.problem_text))
         enter(row, "12")
@@ -142,7 +142,7 @@ def test_the_environment_wins_and_says_so(panel: Panel, monkeypatch: pytest.Monk
         monkeypatch.setenv("SPEND_LIMIT_DOLLARS", "25")
         panel.core.settings.reload()
         await panel.start()
-        row = row_of(panel.show(PreferencesPage(panel.bridge)), "spend_limit_dollars")
+        row = row_of(panel.show(PreferencesView(panel.bridge)), "spend_limit_dollars")
         assert isinstance(row.field, TextField)
         assert row.field.edit.isReadOnly()
         assert row.field.edit.text() == "25"
@@ -158,7 +158,7 @@ def test_the_environment_wins_and_says_so(panel: Panel, monkeypatch: pytest.Monk
 def test_an_emptied_optional_field_is_not_set(panel: Panel) -> None:
     async def body() -> None:
         await panel.start()
-        row = row_of(panel.show(PreferencesPage(panel.bridge)), "vllm_model")
+        row = row_of(panel.show(PreferencesView(panel.bridge)), "vllm_model")
         enter(row, "tiny")
         await panel.until(lambda: panel.core.settings.current.vllm_model == "tiny")
         assert isinstance(row.field, TextField)
@@ -173,7 +173,7 @@ def test_an_emptied_optional_field_is_not_set(panel: Panel) -> None:
 def test_choices_and_switches_hold_at_once(panel: Panel) -> None:
     async def body() -> None:
         await panel.start()
-        page = panel.show(PreferencesPage(panel.bridge))
+        page = panel.show(PreferencesView(panel.bridge))
         mode = row_of(page, "routing_mode")
         assert isinstance(mode.field, ChoiceField)
         index = mode.field.box.findData("local-only")
@@ -192,7 +192,7 @@ def test_choices_and_switches_hold_at_once(panel: Panel) -> None:
 def test_a_settings_file_that_cannot_be_written_is_told(panel: Panel, home: Path) -> None:
     async def body() -> None:
         await panel.start()
-        row = row_of(panel.show(PreferencesPage(panel.bridge)), "routing_threshold")
+        row = row_of(panel.show(PreferencesView(panel.bridge)), "routing_threshold")
         (home / "settings.json").mkdir()  # a folder in the file's place: nobody can write that, root neither
         enter(row, "7")
         await panel.until(lambda: bool(row.problem_text))
@@ -206,7 +206,7 @@ def test_a_settings_file_that_cannot_be_written_is_told(panel: Panel, home: Path
 def test_the_file_chooser_opens_without_a_nested_loop_and_fills_the_field(panel: Panel, home: Path) -> None:
     async def body() -> None:
         await panel.start()
-        row = row_of(panel.show(PreferencesPage(panel.bridge)), "local_model_path")
+        row = row_of(panel.show(PreferencesView(panel.bridge)), "local_model_path")
         assert isinstance(row.field, PathField)
         model = home / "other.gguf"
         model.write_bytes(b"GGUF")
@@ -224,7 +224,7 @@ def test_the_file_chooser_opens_without_a_nested_loop_and_fills_the_field(panel:
 def test_every_setting_has_a_row_or_a_key_card(panel: Panel) -> None:
     async def body() -> None:
         await panel.start()
-        page = panel.show(PreferencesPage(panel.bridge))
+        page = panel.show(PreferencesView(panel.bridge))
         for info in panel.core.settings.describe():
             if info.secret:
                 section = page.section("keys")
@@ -248,7 +248,7 @@ def test_every_setting_has_a_row_or_a_key_card(panel: Panel) -> None:
 def test_a_list_is_a_text_field_that_shows_its_form(panel: Panel, name: str, typed: str, kept: str) -> None:
     async def body() -> None:
         await panel.start()
-        row = row_of(panel.show(PreferencesPage(panel.bridge)), name)
+        row = row_of(panel.show(PreferencesView(panel.bridge)), name)
         assert "such as" in row.note.text()
         enter(row, typed)
         await panel.until(lambda: row.tag.text == "Set here")
@@ -261,7 +261,7 @@ def test_a_list_is_a_text_field_that_shows_its_form(panel: Panel, name: str, typ
 def test_an_optional_number_is_a_number_field_that_can_be_emptied(panel: Panel, name: str) -> None:
     async def body() -> None:
         await panel.start()
-        row = row_of(panel.show(PreferencesPage(panel.bridge)), name)
+        row = row_of(panel.show(PreferencesView(panel.bridge)), name)
         assert isinstance(row.field, TextField)
         assert row.field.edit.alignment() & Qt.AlignmentFlag.AlignRight
         enter(row, "9,400")
@@ -297,7 +297,7 @@ def test_a_large_zoom_in_a_small_window_cuts_no_field_off(panel: Panel) -> None:
     async def body() -> None:
         theme().set_zoom(1.5)
         await panel.start()
-        row = row_of(panel.show(PreferencesPage(panel.bridge), 1024, 640), "routing_mode")
+        row = row_of(panel.show(PreferencesView(panel.bridge), 1024, 640), "routing_mode")
         await panel.settle()
         assert row.field.height() >= row.field.sizeHint().height()
 

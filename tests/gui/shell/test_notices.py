@@ -13,7 +13,9 @@ from PySide6.QtWidgets import QApplication, QLabel, QPushButton, QToolButton, QW
 
 from core.ledger.models import PausedConversation
 from core.services.status import Problem
+from gui.pages import PAGES
 from gui.shell.notices import Bell, Notice, NoticeBar
+from gui.shell.pages import Target
 from gui.shell.window import Window
 from gui.spend.popover import SpendPopover
 from tests.support.panel_loop import Panel, panel_on_qt
@@ -44,10 +46,10 @@ def press(popup: QWidget, words: str) -> None:
 
 
 async def open_window(panel: Panel) -> Window:
-    window = panel.show(Window(panel.bridge, panel.core.home))
+    window = panel.show(Window(panel.bridge, panel.core.home, PAGES))
     await panel.start()
     await window.start()
-    window.show_page("chat")
+    window.open(Target("chat"))
     return window
 
 
@@ -114,7 +116,7 @@ def test_a_paused_conversation_is_in_the_bell_and_off_the_chat_page_in_the_bar(p
         panel.core.publish(paused=(PAUSED,))
         await panel.until(lambda: window.bell.accessibleName() == "Notices: 1")
         assert window.notices.isHidden()  # the chat page asks with a card
-        window.show_page("preferences")
+        window.open(Target("preferences"))
         assert window.notices.text.startswith("A conversation of another program is paused.")
         window.bell.click()
         popup = QApplication.activePopupWidget()

@@ -9,7 +9,10 @@ from PySide6.QtCore import QCoreApplication, QEvent, Qt
 from PySide6.QtGui import QAccessible
 from PySide6.QtWidgets import QApplication, QWidget
 
+from gui.chat.page import ChatPage
+from gui.pages import PAGES
 from gui.preferences.catalogue import SECTIONS
+from gui.shell.pages import Target
 from gui.shell.window import Window
 from tests.gui.chat.panel import ChatPanel, chat_panel
 
@@ -18,10 +21,16 @@ async def opened(panel: ChatPanel) -> Window:
     if panel.bridge.status is None:
         await panel.bridge.start()
         await panel.until(lambda: panel.bridge.status is not None)
-    window = Window(panel.bridge, panel.home)
+    window = Window(panel.bridge, panel.home, PAGES)
     window.show()
     await window.start()
     return window
+
+
+def chat(window: Window) -> ChatPage:
+    page = window.page("chat")
+    assert isinstance(page, ChatPage)
+    return page
 
 
 async def closed(window: Window) -> None:
@@ -36,28 +45,28 @@ def test_the_conversation_that_was_open_is_open_again(qapp: QApplication, home: 
         window = await opened(panel)
         asked: list[str] = []
         for question in ("What is the capital of France?", "Write a haiku."):
-            window.chat.new_chat()
-            window.chat.composer.set_content(question)
-            window.chat.composer.submitted.emit()
-            await panel.until(lambda: window.chat.session.totals.answers == 1)
-            asked.append(window.chat.session.id)
+            chat(window).controller.new_chat()
+            chat(window).view.composer.set_content(question)
+            chat(window).view.composer.submitted.emit()
+            await panel.until(lambda: chat(window).controller.session.totals.answers == 1)
+            asked.append(chat(window).controller.session.id)
         first = asked[0]
-        window.chat.open_conversation(first)
-        await panel.until(lambda: window.chat.session.id == first)
+        chat(window).controller.open(first)
+        await panel.until(lambda: chat(window).controller.session.id == first)
         await closed(window)
 
         window = await opened(panel)
-        await panel.until(lambda: window.chat.session.id == first)
-        assert window.chat.session.title == "What is the capital of France?"
-        window.chat.new_chat()
-        blank = window.chat.session.id
+        await panel.until(lambda: chat(window).controller.session.id == first)
+        assert chat(window).controller.session.title == "What is the capital of France?"
+        chat(window).controller.new_chat()
+        blank = chat(window).controller.session.id
         await closed(window)
 
         window = await opened(panel)
         for _ in range(20):
             await asyncio.sleep(0)
-        assert window.chat.session.is_blank, "a new chat is what was open"
-        assert window.chat.session.id != blank
+        assert chat(window).controller.session.is_blank, "a new chat is what was open"
+        assert chat(window).controller.session.id != blank
         await closed(window)
 
     with chat_panel(qapp, home) as panel:
@@ -67,11 +76,11 @@ def test_the_conversation_that_was_open_is_open_again(qapp: QApplication, home: 
 def test_a_draft_of_a_new_chat_goes_before_the_conversation(qapp: QApplication, home: Path) -> None:
     async def body() -> None:
         window = await opened(panel)
-        window.chat.composer.set_content("Half a thought")
+        chat(window).view.composer.set_content("Half a thought")
         await closed(window)
 
         window = await opened(panel)
-        await panel.until(lambda: window.chat.composer.text == "Half a thought")
+        await panel.until(lambda: chat(window).view.composer.text == "Half a thought")
         await closed(window)
 
     with chat_panel(qapp, home) as panel:
@@ -93,19 +102,19 @@ def test_every_stop_of_the_keyboard_has_a_name(qapp: QApplication, home: Path) -
     async def body() -> None:
         window = await opened(panel)
         assert not nameless_stops(window), "welcome"
-        window.show_page("chat")
-        window.chat.composer.set_content("What is the capital of France?")
-        window.chat.composer.submitted.emit()
-        await panel.until(lambda: window.chat.session.totals.answers == 1)
-        window.chat.composer.max_tokens.click()
+        window.open(Target("chat"))
+        chat(window).view.composer.set_content("What is the capital of France?")
+        chat(window).view.composer.submitted.emit()
+        await panel.until(lambda: chat(window).controller.session.totals.answers == 1)
+        chat(window).view.composer.max_tokens.click()
         assert not nameless_stops(window), "chat with its options"
-        window.show_spend(held=True)
+        window.open(Target("spend", "held"))
         popup = QApplication.activePopupWidget()
         assert popup is not None
         assert not nameless_stops(popup), "spend"
         popup.close()
         for section in SECTIONS:
-            window.show_page("preferences", section.id)
+            window.open(Target("preferences", section.id))
             await asyncio.sleep(0)
             assert not nameless_stops(window), section.id
         await closed(window)

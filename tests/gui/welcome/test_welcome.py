@@ -19,8 +19,8 @@ from core.providers.base import CheckResult
 from core.services.status import ApiStatus
 from gui.preferences.about_section import ended
 from gui.theme.theme import theme
-from gui.welcome import WelcomePage
 from gui.welcome.choices import with_scheme
+from gui.welcome.page import WelcomeView
 from gui.welcome.tracks import source_lines
 from tests.support.fake_core import MemoryKeyring
 from tests.support.panel_loop import Panel, panel_on_qt
@@ -35,9 +35,9 @@ def panel(qapp: QApplication, home: Path) -> Iterator[Panel]:
     theme().set_zoom(1.0)
 
 
-async def welcome(panel: Panel) -> WelcomePage:
+async def welcome(panel: Panel) -> WelcomeView:
     await panel.start()
-    return panel.show(WelcomePage(panel.bridge))
+    return panel.show(WelcomeView(panel.bridge))
 
 
 def test_the_small_model_starts_and_then_the_chat_opens(panel: Panel) -> None:
@@ -245,7 +245,7 @@ def test_skip_goes_on(panel: Panel) -> None:
 
 def test_before_the_core_is_there_buttons_say_so(panel: Panel) -> None:
     async def body() -> None:
-        page = panel.show(WelcomePage(panel.bridge))
+        page = panel.show(WelcomeView(panel.bridge))
         page.try_now.button.click()
         assert "still starting" in page.try_now.result.text
         page.vllm.address.setText("http://h:1/v1")
@@ -262,7 +262,7 @@ def test_nothing_is_cut_off_sideways(panel: Panel, width: int, height: int, zoom
     async def body() -> None:
         theme().set_zoom(zoom)
         await panel.start()
-        page = panel.show(WelcomePage(panel.bridge), width, height)
+        page = panel.show(WelcomeView(panel.bridge), width, height)
         for button in (page.try_now.button, page.vllm.button, page.docker.button, page.key.button, page.skip):
             right = button.mapTo(page, button.rect().topRight()).x()
             assert 0 < right < width
@@ -293,7 +293,7 @@ def test_opened_again_it_says_what_is_there_already(panel: Panel, monkeypatch: p
         await panel.until(
             lambda: panel.bridge.status is not None and panel.bridge.status.local.phase == "ready"
         )
-        page = panel.show(WelcomePage(panel.bridge))  # no status comes from now on
+        page = panel.show(WelcomeView(panel.bridge))  # no status comes from now on
         assert page.try_now.button.text() == "Open the chat"
         assert page.key.sentence.text().startswith("A key is set.")
         assert page.key.button.text() == "Replace it"

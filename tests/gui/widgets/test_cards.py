@@ -177,7 +177,7 @@ def test_a_toast_stands_above_what_must_not_be_covered(show: Show) -> None:
     box = QWidget(page)
     box.setGeometry(100, 300, 380, 90)
     show(page)
-    host = ToastHost(page, clear_of=box)
+    host = ToastHost(page, clear_of=lambda: box)
     toast = host.show("A long message that would reach under the box at the bottom")
     assert not toast.geometry().intersects(box.geometry())
     box.hide()

@@ -299,7 +299,7 @@ def test_a_pill_shows_the_models_family(model: str | None, short: str) -> None:
 
 
 def test_the_rail_chooses_by_click_and_key_and_tells_of_lamps(show: Show) -> None:
-    rail = Rail(PAGES)
+    rail = Rail(PAGES[:-1], PAGES[-1:])
     rail.resize(80, 700)
     show(rail)
     heard: list[str] = []
@@ -316,7 +316,7 @@ def test_the_rail_chooses_by_click_and_key_and_tells_of_lamps(show: Show) -> Non
 
 def test_a_low_window_keeps_every_page_reachable(show: Show) -> None:
     theme().set_zoom(1.5)
-    rail = Rail(PAGES)
+    rail = Rail(PAGES[:-1], PAGES[-1:])
     rail.resize(120, 640 - 40)
     show(rail)
     items = [item for item in rail.findChildren(QWidget) if item.accessibleName() and item.height() > 1]
@@ -442,7 +442,11 @@ def _make(kind: str) -> QWidget:
         return label
     if kind == "switch":
         return SegmentedSwitch([("a", "A", None), ("b", "B", "cpu")])
-    return {"lamp": Lamp("ready"), "tag": OriginTag("environment", locked=True), "rail": Rail(PAGES)}[kind]
+    return {
+        "lamp": Lamp("ready"),
+        "tag": OriginTag("environment", locked=True),
+        "rail": Rail(PAGES[:-1], PAGES[-1:]),
+    }[kind]
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ from gui.chat.failures.facts import largest_fit
 from gui.chat.failures.plans import Facts, Plan, plan_failure
 from gui.chat.markdown.text_pane import TextPane
 from gui.chat.storage.models import StoredError
+from gui.shell.pages import Target
 from gui.theme.theme import theme
 from gui.widgets.sentence import Sentence
 from tests.gui.chat.builders import make_decision
@@ -91,7 +92,7 @@ BUTTONS = {
 
 
 def card_of(panel: ChatPanel) -> FailureCard:
-    card = panel.page.thread_view.loose_card
+    card = panel.page.view.thread_view.loose_card
     assert card is not None
     return card
 
@@ -105,7 +106,7 @@ def button(card: FailureCard, text: str) -> QPushButton:
 async def fail(panel: ChatPanel, error: SignalboxError, prompt: str = "My long prompt") -> FailureCard:
     panel.core.say(Script(error=error))
     await panel.ask(prompt)
-    await panel.until(lambda: panel.page.thread_view.loose_card is not None)
+    await panel.until(lambda: panel.page.view.thread_view.loose_card is not None)
     return card_of(panel)
 
 
@@ -116,14 +117,14 @@ def test_the_prompt_goes_back_to_the_box_and_survives_a_restart(panel: ChatPanel
     async def body() -> None:
         page = await panel.open()
         card = await fail(panel, error)
-        assert page.composer.text == "My long prompt"
-        assert len(page.session.tree) == 0
+        assert page.view.composer.text == "My long prompt"
+        assert len(page.controller.session.tree) == 0
         assert card.isVisible()
         assert button(card, label).isVisible()
         words = f"{card.plan.sentence} {card.plan.kept}"
         assert "box" in words or name == "invalid"
         page = await panel.again()
-        await panel.until(lambda: page.composer.text == "My long prompt")
+        await panel.until(lambda: page.view.composer.text == "My long prompt")
 
     panel.run(body)
 
@@ -132,20 +133,23 @@ def test_a_box_that_is_in_use_keeps_its_text_and_the_prompt_stays_above(panel: C
     async def body() -> None:
         page = await panel.open()
         panel.core.say(Script(error=Unavailable("Nothing answers.")), Script(text="Now it works"))
-        page.composer.set_content("First prompt")
-        page.send()
-        page.composer.set_content("Already typing the next")
+        page.view.composer.set_content("First prompt")
+        page.controller.send()
+        page.view.composer.set_content("Already typing the next")
         await panel.idle()
-        await panel.until(lambda: len(page.thread_view.views()) == 2)
-        assert page.composer.text == "Already typing the next"
-        view = page.thread_view.views()[1]
+        await panel.until(lambda: len(page.view.thread_view.views()) == 2)
+        assert page.view.composer.text == "Already typing the next"
+        view = page.view.thread_view.views()[1]
         assert isinstance(view, AnswerMessage)
         assert view.card is not None
         assert view.card.plan.kept == "Your prompt is kept above."
         button(view.card, "Try again").click()
         await panel.idle()
-        assert [message.text for message in page.session.tree.path()] == ["First prompt", "Now it works"]
-        assert page.composer.text == "Already typing the next"
+        assert [message.text for message in page.controller.session.tree.path()] == [
+            "First prompt",
+            "Now it works",
+        ]
+        assert page.view.composer.text == "Already typing the next"
 
     panel.run(body)
 
@@ -155,14 +159,14 @@ def test_a_failed_answer_shows_its_card_again_after_a_restart(panel: ChatPanel) 
         page = await panel.open()
         await panel.ask("Works")
         panel.core.say(Script(error=OVER))
-        view = page.thread_view.views()[1]
+        view = page.view.thread_view.views()[1]
         assert isinstance(view, AnswerMessage)
         view.again_button.click()
         await panel.idle()
         page = await panel.again()
-        page.open_conversation(page.list.model.ids()[0])
-        await panel.until(lambda: len(page.thread_view.views()) == 2)
-        view = page.thread_view.views()[1]
+        page.controller.open(page.view.list.model.ids()[0])
+        await panel.until(lambda: len(page.view.thread_view.views()) == 2)
+        view = page.view.thread_view.views()[1]
         assert isinstance(view, AnswerMessage)
         assert view.card is not None
         assert "$500 limit" in view.card.plan.title
@@ -173,11 +177,9 @@ def test_a_failed_answer_shows_its_card_again_after_a_restart(panel: ChatPanel) 
 
 def test_no_key_leads_to_the_keys(panel: ChatPanel) -> None:
     async def body() -> None:
-        page = await panel.open()
-        went: list[tuple[str, str]] = []
-        page.navigate.connect(lambda where, section: went.append((where, section)))
+        await panel.open()
         button(await fail(panel, NO_KEY), "Add a key").click()
-        assert went == [("preferences", "keys")]
+        assert panel.shell.opened == [Target("preferences", "keys")]
 
     panel.run(body)
 
@@ -204,8 +206,8 @@ def test_over_the_limit_offers_what_would_fit_and_sends_it(panel: ChatPanel) -> 
         lower.click()
         await panel.idle()
         assert panel.core.requests[-1].max_tokens == tokens
-        assert page.session.tree.path()[-1].text == "Short answer"
-        assert page.thread_view.loose_card is None
+        assert page.controller.session.tree.path()[-1].text == "Short answer"
+        assert page.view.thread_view.loose_card is None
 
     panel.run(body)
 
@@ -234,8 +236,8 @@ def test_too_long_for_local_is_sent_to_the_api_once(panel: ChatPanel) -> None:
         button(card, "Send to API, $0.0047").click()
         await panel.idle()
         assert panel.core.requests[-1].force == "api"
-        assert page.session.options.force is None
-        assert page.composer.switch.value == "auto"
+        assert page.controller.session.options.force is None
+        assert page.view.composer.switch.value == "auto"
 
     panel.run(body)
 
@@ -250,13 +252,13 @@ def test_a_failed_local_server_shows_its_log_and_restarts(panel: ChatPanel) -> N
         assert card.plan.sentence == "Exited with code 137."
         assert card.plan.log == ("line 46", "line 47", "line 48", "line 49")
         button(card, "Show log").click()
-        await panel.until(lambda: page.findChild(LogPopover) is not None)
-        popover = page.findChild(LogPopover)
+        await panel.until(lambda: page.view.findChild(LogPopover) is not None)
+        popover = page.view.findChild(LogPopover)
         assert popover is not None
         popover.close()
         button(card, "Restart").click()
         await panel.until(lambda: ("restart_local",) in panel.core.calls)
-        assert page.composer.text == "My long prompt"
+        assert page.view.composer.text == "My long prompt"
 
     panel.run(body)
 
@@ -267,9 +269,9 @@ def test_a_broken_ledger_is_set_aside_from_the_card(panel: ChatPanel) -> None:
         card = await fail(panel, BUTTONS["ledger"][0])
         assert "Nothing was sent" in card.plan.kept
         button(card, "Set it aside and start a new one").click()
-        await panel.until(lambda: page.thread_view.loose_card is None)
+        await panel.until(lambda: page.view.thread_view.loose_card is None)
         assert ("set_ledger_aside",) in panel.core.calls
-        assert page.composer.text == "My long prompt"
+        assert page.view.composer.text == "My long prompt"
 
     panel.run(body)
 
@@ -277,15 +279,15 @@ def test_a_broken_ledger_is_set_aside_from_the_card(panel: ChatPanel) -> None:
 def test_attachments_go_back_with_the_prompt(panel: ChatPanel) -> None:
     async def body() -> None:
         page = await panel.open()
-        page.composer.edit.insert_pasted("line\n" * 20_000)
+        page.view.composer.edit.insert_pasted("line\n" * 20_000)
         panel.core.say(Script(error=Unavailable("Nothing answers.")))
-        page.send()
+        page.controller.send()
         await panel.idle()
-        await panel.until(lambda: page.thread_view.loose_card is not None)
-        assert [item.size_bytes for item in page.composer.attachments] == [100_000]
+        await panel.until(lambda: page.view.thread_view.loose_card is not None)
+        assert [item.size_bytes for item in page.view.composer.attachments] == [100_000]
         page = await panel.again()
-        await panel.until(lambda: page.composer.attachments)
-        assert page.composer.attachments[0].size_bytes == 100_000
+        await panel.until(lambda: page.view.composer.attachments)
+        assert page.view.composer.attachments[0].size_bytes == 100_000
 
     panel.run(body)
 
@@ -305,20 +307,20 @@ def test_after_a_kill_the_cut_answer_offers_to_go_on(panel: ChatPanel, tmp_path:
     async def body() -> None:
         page = await panel.open()
         await panel.ask("Question")
-        message = page.session.tree.path()[-1]
-        await page.keeper.read(
+        message = page.controller.session.tree.path()[-1]
+        await page.controller.store.read(
             lambda store: store.save_message(replace(message, status="streaming", result=None, text="Half"))
         )
         page = await panel.again()
-        page.open_conversation(page.list.model.ids()[0])
-        await panel.until(lambda: len(page.thread_view.views()) == 2)
-        view = page.thread_view.views()[1]
+        page.controller.open(page.view.list.model.ids()[0])
+        await panel.until(lambda: len(page.view.thread_view.views()) == 2)
+        view = page.view.thread_view.views()[1]
         assert isinstance(view, AnswerMessage)
         assert view.card is not None
         assert view.card.plan.title == "The answer was cut off when Signalbox ended"
         button(view.card, "Continue").click()
         await panel.idle()
-        assert len(page.session.tree.path()) == 3
+        assert len(page.controller.session.tree.path()) == 3
 
     panel.run(body)
 
@@ -354,11 +356,11 @@ def test_a_card_goes_when_its_cause_is_over(panel: ChatPanel, name: str) -> None
         await fail(panel, error)
         panel.core.publish(local_requests_today=7)
         await panel.until(lambda: panel.bridge.status is panel.core.now)
-        assert page.thread_view.loose_card is not None
+        assert page.view.thread_view.loose_card is not None
         panel.core.publish(**mended)
-        await panel.until(lambda: page.thread_view.loose_card is None)
-        assert page.composer.text == "My long prompt"
-        assert page.composer.button.isEnabled()
+        await panel.until(lambda: page.view.thread_view.loose_card is None)
+        assert page.view.composer.text == "My long prompt"
+        assert page.view.composer.button.isEnabled()
 
     panel.run(body)
 
@@ -369,7 +371,7 @@ def test_a_card_whose_cause_no_status_tells_stays(panel: ChatPanel) -> None:
         await fail(panel, AuthenticationFailed("Anthropic refused the key."))
         panel.core.publish(api=ApiStatus(phase="key_set", model="claude"))
         await panel.until(lambda: panel.bridge.status is panel.core.now)
-        assert page.thread_view.loose_card is not None
+        assert page.view.thread_view.loose_card is not None
 
     panel.run(body)
 
@@ -423,8 +425,8 @@ def test_a_paused_conversation_goes_on_when_the_user_says_so(panel: ChatPanel) -
         await panel.until(lambda: len(panel.core.requests) == 2)
         assert ("resume", "ab12") in panel.core.calls
         await panel.idle()
-        assert page.thread_view.loose_card is None
-        assert page.composer.text == ""
+        assert page.view.thread_view.loose_card is None
+        assert page.view.composer.text == ""
 
     panel.run(body)
 
@@ -434,8 +436,8 @@ def test_a_paused_conversation_can_stay_paused(panel: ChatPanel) -> None:
         page = await panel.open()
         card = await fail(panel, RunawayPaused("Paused.", conversation="ab12", per_minute=60))
         button(card, "Keep it paused").click()
-        await panel.until(lambda: page.thread_view.loose_card is None)
-        assert page.composer.text == "My long prompt"
+        await panel.until(lambda: page.view.thread_view.loose_card is None)
+        assert page.view.composer.text == "My long prompt"
         assert not [call for call in panel.core.calls if call[0] == "resume"]
 
     panel.run(body)

@@ -20,7 +20,7 @@ def paused(conversation: str) -> PausedConversation:
 
 
 def press(panel: ChatPanel, conversation: str, words: str) -> None:
-    card = panel.page.paused.cards[conversation]
+    card = panel.page.view.paused.cards[conversation]
     next(button for button in card.findChildren(QPushButton) if button.text() == words).click()
 
 
@@ -28,13 +28,13 @@ def test_a_loop_of_another_program_is_asked_about_and_goes_on(panel: ChatPanel) 
     async def body() -> None:
         page = await panel.open()
         panel.core.publish(paused=(paused("ab12"),))
-        await panel.until(lambda: "ab12" in page.paused.cards)
-        card = page.paused.cards["ab12"]
+        await panel.until(lambda: "ab12" in page.view.paused.cards)
+        card = page.view.paused.cards["ab12"]
         assert card.isVisible()
         assert card.accessibleName() == "A conversation of another program is paused"
         assert "60 requests in a minute" in card.accessibleDescription()
         press(panel, "ab12", "Let it go on")
-        await panel.until(lambda: not page.paused.isVisible())
+        await panel.until(lambda: not page.view.paused.isVisible())
         assert ("resume", "ab12") in panel.core.calls
 
     panel.run(body)
@@ -44,11 +44,11 @@ def test_a_chat_of_this_panel_is_named_by_its_title(panel: ChatPanel) -> None:
     async def body() -> None:
         page = await panel.open()
         await panel.ask("Count to ten")
-        name = chat_hash(page.session.id)
-        page.new_chat()
+        name = chat_hash(page.controller.session.id)
+        page.controller.new_chat()
         panel.core.publish(paused=(paused(name),))
-        await panel.until(lambda: name in page.paused.cards)
-        assert page.paused.cards[name].accessibleName() == "“Count to ten” is paused"
+        await panel.until(lambda: name in page.view.paused.cards)
+        assert page.view.paused.cards[name].accessibleName() == "“Count to ten” is paused"
 
     panel.run(body)
 
@@ -57,14 +57,14 @@ def test_keep_it_paused_takes_the_card_away_until_it_is_paused_anew(panel: ChatP
     async def body() -> None:
         page = await panel.open()
         panel.core.publish(paused=(paused("ab12"), paused("cd34")))
-        await panel.until(lambda: len(page.paused.cards) == 2)
+        await panel.until(lambda: len(page.view.paused.cards) == 2)
         press(panel, "ab12", "Keep it paused")
-        await panel.until(lambda: list(page.paused.cards) == ["cd34"])
+        await panel.until(lambda: list(page.view.paused.cards) == ["cd34"])
         assert not [call for call in panel.core.calls if call[0] == "resume"]
         panel.core.publish(paused=())
-        await panel.until(lambda: not page.paused.isVisible())
+        await panel.until(lambda: not page.view.paused.isVisible())
         panel.core.publish(paused=(paused("ab12"),))
-        await panel.until(lambda: "ab12" in page.paused.cards)
+        await panel.until(lambda: "ab12" in page.view.paused.cards)
 
     panel.run(body)
 
@@ -72,16 +72,16 @@ def test_keep_it_paused_takes_the_card_away_until_it_is_paused_anew(panel: ChatP
 def test_the_conversation_that_just_failed_is_asked_about_once(panel: ChatPanel) -> None:
     async def body() -> None:
         page = await panel.open()
-        name = chat_hash(page.session.id)
+        name = chat_hash(page.controller.session.id)
         panel.core.say(Script(error=RunawayPaused("Paused.", conversation=name, per_minute=60)))
         panel.core.publish(paused=(paused(name),))
-        await panel.until(lambda: name in page.paused.cards)
+        await panel.until(lambda: name in page.view.paused.cards)
         await panel.ask("Again")
-        await panel.until(lambda: page.thread_view.loose_card is not None)
-        assert page.paused.cards == {}
-        assert not page.paused.isVisible()
+        await panel.until(lambda: page.view.thread_view.loose_card is not None)
+        assert page.view.paused.cards == {}
+        assert not page.view.paused.isVisible()
         panel.core.publish(paused=())  # somebody let it go on elsewhere
-        await panel.until(lambda: page.thread_view.loose_card is None)
+        await panel.until(lambda: page.view.thread_view.loose_card is None)
 
     panel.run(body)
 
@@ -95,9 +95,9 @@ def test_a_ledger_that_can_t_be_written_is_said(panel: ChatPanel) -> None:
 
         panel.core.ledger.resume = fail  # type: ignore[method-assign]
         panel.core.publish(paused=(paused("ab12"),))
-        await panel.until(lambda: "ab12" in page.paused.cards)
+        await panel.until(lambda: "ab12" in page.view.paused.cards)
         press(panel, "ab12", "Let it go on")
-        await panel.until(lambda: page.trouble.isVisible())
-        assert page.paused.isVisible()
+        await panel.until(lambda: page.view.trouble.isVisible())
+        assert page.view.paused.isVisible()
 
     panel.run(body)

@@ -1,0 +1,119 @@
+"""The conversations that are in memory: the one that is shown, and those that still stream."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QObject, Signal
+
+from gui.chat.session import Session, new_conversation
+from gui.chat.storage.models import Conversation
+from gui.chat.storage.store import ConversationStore
+from gui.chat.storage.write_behind import WriteBehindStore
+from gui.shell.tasks import Tasks
+
+if TYPE_CHECKING:
+    from gui.shell.bridge import Bridge
+
+
+class OpenConversations(QObject):
+    """Any other conversation is read from the store when it is asked for.
+
+    Signals:
+        changed: what the head or the list shows of a session may have changed.
+        ended: a session's answer ended.
+        failed: a session's answer, by its id, failed before its first token.
+    """
+
+    changed = Signal(object)
+    ended = Signal(object)
+    failed = Signal(object, str)
+
+    def __init__(self, bridge: Bridge, store: WriteBehindStore, tasks: Tasks, parent: QObject) -> None:
+        super().__init__(parent)
+        self._bridge, self._store, self._tasks = bridge, store, tasks
+        self._sessions: dict[str, Session] = {}
+        self.shown = self.new()
+
+    def new(self) -> Session:
+        """Return the session of an empty conversation."""
+        return self._adopt(new_conversation())
+
+    def get(self, conversation_id: str) -> Session | None:
+        return self._sessions.get(conversation_id)
+
+    async def find(self, conversation_id: str) -> Session | None:
+        """Return its session, read where need be; None where there is no such conversation.
+
+        Raises:
+            StoreTrouble: it can't be read.
+        """
+        session = self.get(conversation_id)
+        if session is not None:
+            return session
+        conversation = await self._store.read(ConversationStore.load, conversation_id)
+        if conversation is None:
+            return None
+        return self.get(conversation_id) or self._adopt(conversation)
+
+    async def whole(self, conversation_id: str) -> Conversation | None:
+        """Return all of a conversation as it is now, without opening it.
+
+        Raises:
+            StoreTrouble: it can't be read.
+        """
+        session = self.get(conversation_id)
+        if session is not None:
+            return session.whole()
+        return await self._store.read(ConversationStore.load, conversation_id)
+
+    def leave(self, session: Session) -> None:
+        """Only what is shown or streams stays in memory; the rest is read again when it is opened."""
+        if session is self.shown or session.is_streaming:
+            return
+        if self._store.is_open and not self._store.has_waiting(session.id):
+            self._sessions.pop(session.id, None)
+            session.deleteLater()
+
+    def titles(self) -> dict[str, str]:
+        return {session.id: session.title for session in self._sessions.values()}
+
+    def delete(self, conversation_id: str) -> None:
+        """Take a conversation away; ``restore`` brings it back."""
+        session = self.get(conversation_id)
+        if session is not None:
+            session.stop()
+            session.deleted = True
+        self._store.put(("deleted", conversation_id), lambda store: store.delete(conversation_id))
+
+    def restore(self, conversation_id: str) -> None:
+        session = self.get(conversation_id)
+        if session is not None:
+            session.deleted = False
+            session.save()
+        self._store.put(("deleted", conversation_id), lambda store: store.restore(conversation_id))
+
+    def rename(self, conversation_id: str, title: str) -> None:
+        session = self.get(conversation_id)
+        if session is not None:
+            session.rename(title)
+        self._store.put(("renamed", conversation_id), lambda store: store.rename(conversation_id, title))
+
+    async def close(self) -> None:
+        """Stop what streams, and give all of it to the store."""
+        for session in self._sessions.values():
+            session.stop()
+        for session in self._sessions.values():
+            await session.wait_until_ended()
+            session.save()
+
+    def _adopt(self, conversation: Conversation) -> Session:
+        session = Session(self._bridge, self._store, self._tasks, conversation, self)
+        self._sessions[session.id] = session
+        session.summary_changed.connect(lambda: self.changed.emit(session))
+        session.path_changed.connect(lambda: self.changed.emit(session))
+        session.answer_started.connect(lambda: self.changed.emit(session))
+        session.answer_ended.connect(lambda: self.ended.emit(session))
+        session.failed_before_text.connect(partial(self.failed.emit, session))
+        return session

@@ -1,0 +1,75 @@
+"""Every page of the panel, one line each. To add one: write its ``page.py``, and a line here.
+
+A page's module is imported when the page is made, so that the first window is quick.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gui.shell.pages import Page, PageEntry, PageRegistry, Shell, Target
+from gui.theme.appearance import panel_file
+
+
+def _chat(shell: Shell) -> Page:
+    from gui.chat.page import ChatPage
+
+    return ChatPage(shell)
+
+
+def _preferences(shell: Shell) -> Page:
+    from gui.preferences.page import PreferencesPage
+
+    return PreferencesPage(shell)
+
+
+def _spend(shell: Shell) -> Page:
+    from gui.spend.page import SpendPage
+
+    return SpendPage(shell)
+
+
+def _welcome(shell: Shell) -> Page:
+    from gui.welcome.page import WelcomePage
+
+    return WelcomePage(shell)
+
+
+def _welcome_is_due(home: Path) -> bool:
+    return not panel_file(home).value("welcome/seen", False, type=bool)
+
+
+PAGES = PageRegistry(
+    entries=(
+        PageEntry(id="chat", title="Chat", icon="chats", make=_chat, eager=True, place_key="conversation"),
+        PageEntry(
+            id="preferences",
+            title="Preferences",
+            icon="gear-six",
+            make=_preferences,
+            at="bottom",
+            shortcut="Ctrl+,",
+        ),
+        PageEntry(id="spend", title="Spend", icon="wallet", make=_spend, at="popover"),
+        PageEntry(
+            id="welcome", title="Welcome", icon="hand-waving", make=_welcome, at="cover", due=_welcome_is_due
+        ),
+    ),
+    pills={
+        "local": Target("preferences", "local"),
+        "api": Target("preferences", "keys"),
+        "requests": Target("preferences", "routing"),
+        "spend": Target("spend"),
+    },
+    problems={
+        "setting": ("Open Preferences", Target("preferences")),
+        "alert": ("Show the limits", Target("spend")),
+        "telemetry": ("Open Observability", Target("preferences", "observability")),
+    },
+    help=(
+        ("Welcome", Target("welcome")),
+        ("Keyboard shortcuts", Target("preferences", "shortcuts")),
+        ("Where files are kept", Target("preferences", "data")),
+    ),
+    about=Target("preferences", "about"),
+)
