@@ -10,7 +10,7 @@ from core.base import files, sqlite_file
 from core.base.sqlite_file import fault_of
 from core.errors import SignalboxError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 IN_MEMORY = ":memory:"
 CHECKED_UP_TO_BYTES = (
     64_000_000  # a full check reads every page: about 0.3 s at this size, in a worker thread
@@ -41,7 +41,16 @@ CREATE TABLE attachments (
 CREATE INDEX attachments_by_conversation ON attachments(conversation_id);
 """
 
-_UPGRADES = {1: "ALTER TABLE messages ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0"}
+# Which row of the full-text table holds a message (or, with no message, a title): FTS5 finds a row by its rowid or
+# by a word, and looking for one by its other columns reads the whole table (52 ms with 10,000 conversations).
+_SEARCH_ROWS_SCHEMA = """
+CREATE TABLE search_rows (
+    search_rowid INTEGER PRIMARY KEY, conversation_id TEXT NOT NULL, message_id TEXT NOT NULL
+);
+CREATE INDEX search_rows_by_message ON search_rows(conversation_id, message_id);
+"""
+
+_UPGRADES = {1: "ALTER TABLE messages ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0", 2: _SEARCH_ROWS_SCHEMA}
 """What leads from a version of the file to the next."""
 
 # Trigrams find any part of a word in any script (three letters or more) while the user types.
@@ -117,17 +126,24 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _upgrade(connection: sqlite3.Connection, version: int) -> None:
     for step in range(version, SCHEMA_VERSION):
-        connection.execute(_UPGRADES[step])
+        _execute_all(connection, _UPGRADES[step])
+    if version < 3 and _has_table(connection, "search"):
+        connection.execute("INSERT INTO search_rows SELECT rowid, conversation_id, message_id FROM search")
 
 
 def _make(connection: sqlite3.Connection) -> None:
-    for statement in _SCHEMA.split(";"):
-        connection.execute(statement)
+    _execute_all(connection, _SCHEMA + _SEARCH_ROWS_SCHEMA)
     try:
         connection.execute(_SEARCH_SCHEMA)
     except sqlite3.OperationalError as error:
         if "no such module" not in str(error) and "tokenizer" not in str(error):
             raise  # an SQLite built without FTS5 searches with LIKE instead
+
+
+def _execute_all(connection: sqlite3.Connection, statements: str) -> None:
+    """As ``executescript``, which would commit the transaction that is open."""
+    for statement in statements.split(";"):
+        connection.execute(statement)
 
 
 def _has_table(connection: sqlite3.Connection, name: str) -> bool:

@@ -206,10 +206,17 @@ class ConversationStore:
         """Forget messages that were never sent (their prompt went back to the box)."""
         with self._writing() as connection:
             for message_id in message_ids:
+                row = connection.execute(
+                    "SELECT conversation_id FROM messages WHERE id = ?", (message_id,)
+                ).fetchone()
+                if row is None:
+                    continue
+                where = "conversation_id = ? AND message_id = ?"
+                self._unindex(connection, where, row["conversation_id"], message_id)
+                connection.execute(
+                    f"DELETE FROM attachments WHERE {where}", (row["conversation_id"], message_id)
+                )
                 connection.execute("DELETE FROM messages WHERE id = ?", (message_id,))
-                connection.execute("DELETE FROM attachments WHERE message_id = ?", (message_id,))
-                if self._has_search:
-                    connection.execute("DELETE FROM search WHERE message_id = ?", (message_id,))
 
     def rename(self, conversation_id: str, title: str) -> None:
         with self._writing() as connection:
@@ -222,9 +229,8 @@ class ConversationStore:
     def forget(self, conversation_id: str) -> None:
         """Remove a conversation that has nothing in it, at once and for good."""
         with self._writing() as connection:
+            self._unindex(connection, "conversation_id = ?", conversation_id)
             connection.execute("DELETE FROM conversations WHERE id = ?", (conversation_id,))
-            if self._has_search:
-                connection.execute("DELETE FROM search WHERE conversation_id = ?", (conversation_id,))
 
     def delete(self, conversation_id: str) -> None:
         """Take a conversation out of sight; ``restore`` brings it back for a day."""
@@ -243,8 +249,7 @@ class ConversationStore:
 
     def _purge(self, connection: sqlite3.Connection, before: datetime) -> None:
         gone = "SELECT id FROM conversations WHERE deleted_at_ms < ?"
-        if self._has_search:
-            connection.execute(f"DELETE FROM search WHERE conversation_id IN ({gone})", (_ms(before),))
+        self._unindex(connection, f"conversation_id IN ({gone})", _ms(before))
         connection.execute("DELETE FROM conversations WHERE deleted_at_ms < ?", (_ms(before),))
 
     def _index(
@@ -252,14 +257,25 @@ class ConversationStore:
     ) -> None:
         if not self._has_search:
             return
-        connection.execute(
-            "DELETE FROM search WHERE conversation_id = ? AND message_id = ?", (conversation_id, message_id)
-        )
+        self._unindex(connection, "conversation_id = ? AND message_id = ?", conversation_id, message_id)
         if text:
-            connection.execute(
+            added = connection.execute(
                 "INSERT INTO search (text, conversation_id, message_id) VALUES (?, ?, ?)",
                 (clean_text(text), conversation_id, message_id),
             )
+            connection.execute(
+                "INSERT INTO search_rows (search_rowid, conversation_id, message_id) VALUES (?, ?, ?)",
+                (added.lastrowid, conversation_id, message_id),
+            )
+
+    def _unindex(self, connection: sqlite3.Connection, where: str, *values: str | int) -> None:
+        """Take out of the search what ``where`` says of ``search_rows``."""
+        if not self._has_search:
+            return
+        rows = connection.execute(f"SELECT search_rowid FROM search_rows WHERE {where}", values).fetchall()
+        for row in rows:
+            connection.execute("DELETE FROM search WHERE rowid = ?", (row["search_rowid"],))
+            connection.execute("DELETE FROM search_rows WHERE search_rowid = ?", (row["search_rowid"],))
 
     def _matching(self, words: list[str]) -> tuple[str, list[str]]:
         if self._has_search and all(len(word) >= 3 for word in words):

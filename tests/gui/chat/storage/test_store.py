@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -14,6 +15,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -30,6 +32,9 @@ from tests.gui.chat.builders import make_conversation, make_message, make_result
 from tests.support.full_values import FULL_DECISION, FULL_RESULT, full_errors
 
 WRITTEN = Path(__file__).parents[3] / "data" / "serialization"
+
+RELEASED = Path(__file__).parents[3] / "data" / "conversations-version-2.sqlite3"
+"""Written by the version before the map of the search's rows, by its own code."""
 
 
 @pytest.fixture
@@ -146,6 +151,7 @@ def test_a_kill_9_while_streaming_loses_nothing_that_was_saved(path: Path) -> No
     script = f"""
 import os, signal
 from pathlib import Path
+from typing import Any
 from gui.chat.request_builder import build_request
 from gui.chat.storage.store import ConversationStore
 from tests.gui.chat.builders import make_conversation, make_message
@@ -344,6 +350,7 @@ def test_a_file_of_the_first_version_is_brought_up_and_keeps_its_messages(path: 
     store.close()
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("ALTER TABLE messages DROP COLUMN pinned")
+        connection.execute("DROP TABLE search_rows")
         connection.execute("PRAGMA user_version = 1")
         connection.commit()
     store = ConversationStore(path)
@@ -351,6 +358,97 @@ def test_a_file_of_the_first_version_is_brought_up_and_keeps_its_messages(path: 
     loaded = store.load(conversation.id)
     assert loaded is not None
     assert [(item.text, item.pinned) for item in loaded.messages] == [("Why?", True)]
+
+
+def search_rows(path: Path) -> list[tuple[str, str, str]]:
+    """Every row of the search as the map of its rows has it."""
+    with closing(sqlite3.connect(path)) as connection:
+        both = connection.execute(
+            "SELECT s.text, s.conversation_id, s.message_id FROM search s JOIN search_rows r ON"
+            " r.search_rowid = s.rowid AND r.conversation_id = s.conversation_id AND r.message_id = s.message_id"
+        ).fetchall()
+        counts = [
+            connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0]
+            for table in ("search", "search_rows")
+        ]
+    assert counts == [len(both)] * 2
+    return sorted(both)
+
+
+def test_a_released_versions_file_opens_searches_and_saves_unchanged(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    shutil.copy(RELEASED, path)
+    store = ConversationStore(path)
+    assert [item.title for item in store.summaries()] == ["Timetables", "Signal boxes"]
+    loaded = store.load("signal-boxes")
+    assert loaded is not None
+    assert (loaded.draft, loaded.options.system, loaded.head_id) == ("and then", "Be brief.", "answer")
+    answer, question = loaded.messages
+    assert (question.text, question.attachments[0].content) == ("Who pulls the levers?", b"levers")
+    assert answer.result is not None
+    assert (answer.text, answer.pinned, answer.result.side) == ("The signalman pulls them.", True, "api")
+    for query in ("signalman", "lever", "Signal box"):
+        assert [item.id for item in store.search(query)] == ["signal-boxes"]
+    assert store.search("noon") == (), "it was deleted long ago"
+    store.save_message(replace(question, text="Who sets the points?"))
+    assert store.search("levers") == ()
+    assert [item.id for item in store.search("points")] == ["signal-boxes"]
+    store.close()
+    assert search_rows(path) == [
+        ("Signal boxes", "signal-boxes", ""),
+        ("The signalman pulls them.", "signal-boxes", "answer"),
+        ("Timetables", "timetables", ""),
+        ("Which train is late?", "timetables", "late"),
+        ("Who sets the points?", "signal-boxes", "question"),
+    ]
+
+
+def test_the_search_forgets_what_is_renamed_taken_back_or_forgotten(path: Path) -> None:
+    store = ConversationStore(path)
+    kept, gone = make_conversation("Kept"), make_conversation("Gone")
+    for conversation in (kept, gone):
+        store.save_conversation(conversation)
+    asked, again = make_message(kept, "user", "Asked"), make_message(kept, "user", "Asked again")
+    for message in (asked, again, make_message(gone, "user", "Unread")):
+        store.save_message(message)
+    store.remove_messages((again.id, "never-written"))
+    store.rename(kept.id, "Renamed")
+    store.forget(gone.id)
+    store.close()
+    assert search_rows(path) == [("Asked", kept.id, asked.id), ("Renamed", kept.id, "")]
+
+
+def test_saving_a_message_takes_no_more_steps_in_a_large_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    connect = sqlite3.connect
+
+    def counted(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection = connect(*arguments, **options)
+        connection.set_progress_handler(count, 10)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", counted)
+    store = ConversationStore(path)
+    conversation = make_conversation()
+    message = make_message(conversation, "user", "The same text")
+    taken: list[int] = []
+    for _ in range(2):
+        store.save_conversation(conversation)
+        store.save_message(message)
+        before = steps
+        store.save_message(message)
+        taken.append(steps - before)
+        for number in range(300):
+            store.save_conversation(make_conversation(f"Another {number}"))
+    assert taken[1] <= 2 * taken[0] + 10
 
 
 def test_a_pinned_message_is_sent_as_pinned_also_when_prompts_are_joined() -> None:
