@@ -31,6 +31,7 @@ from gui.chat.storage.models import ChatOptions, Conversation
 from gui.chat.storage.store import ConversationStore
 from gui.chat.storage.write_behind import WriteBehindStore
 from gui.chat.view import ChatView
+from gui.shell.memory import release_free_memory
 from gui.shell.pages import Shell
 from gui.shell.tasks import Tasks
 from gui.widgets.formatting import time_left
@@ -41,6 +42,10 @@ if TYPE_CHECKING:
 DRAFT_MS = 500
 MOST_FILES = 20
 SHOWN_TITLE_CHARS = 40
+LONG_CHARS = 100_000
+"""A conversation of more text than this is worth giving its memory back: its widgets took 15 MiB and more."""
+RELEASE_MS = 2_000
+"""By then the widgets of a conversation that was left are gone, and the next one is shown."""
 SCHEMA_NOTE = "The JSON schema can’t be used."
 
 
@@ -63,6 +68,10 @@ class ChatController(QObject):
         self._draft_timer.setSingleShot(True)
         self._draft_timer.setInterval(DRAFT_MS)
         self._draft_timer.timeout.connect(self.keep_draft)
+        self._release_timer = QTimer(self)
+        self._release_timer.setSingleShot(True)
+        self._release_timer.setInterval(RELEASE_MS)
+        self._release_timer.timeout.connect(self._release_memory)
         view.thread_view.waiting_words = self._waiting_words
         self._hear_view()
         self._hear_models()
@@ -409,6 +418,8 @@ class ChatController(QObject):
 
     def _show(self, session: Session) -> None:
         old, self.conversations.shown = self.session, session
+        if sum(len(message.text) for message in old.tree.path()) >= LONG_CHARS:
+            self._release_timer.start()
         self.view.composer.set_content(session.draft, session.draft_attachments)
         self.view.composer.set_side(session.options.force)
         self.view.show_head(session)
@@ -418,6 +429,9 @@ class ChatController(QObject):
         self.show_options()
         self.view.list.set_current(session.id)
         self.preview.changed()
+
+    def _release_memory(self) -> None:
+        self._tasks.start(self._bridge.run_blocking(release_free_memory))
 
     def _delete_shown(self) -> None:
         if not self.session.is_blank:

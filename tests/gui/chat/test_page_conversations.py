@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractButton, QLineEdit
 
+from gui.shell.memory import release_free_memory
 from tests.gui.chat.looking import click, last_answer, press, shown
 from tests.gui.chat.panel import ChatPanel
 from tests.gui.chat.scripted_core import Gate, Script
@@ -162,5 +164,31 @@ def test_a_forced_side_stays_with_its_conversation_and_a_new_one_is_auto(panel: 
         page.controller.open(forced)
         await panel.until(lambda: page.controller.session.id == forced)
         assert page.view.composer.chosen_side() == "api"
+
+    panel.run(body)
+
+
+@pytest.mark.parametrize(("words", "released"), [(30_000, True), (10, False)])
+def test_leaving_a_long_conversation_gives_its_memory_back(
+    panel: ChatPanel, monkeypatch: pytest.MonkeyPatch, words: int, released: bool
+) -> None:
+    calls: list[int] = []
+
+    def count() -> bool:
+        calls.append(1)
+        return release_free_memory()
+
+    monkeypatch.setattr("gui.chat.controller.release_free_memory", count)
+    monkeypatch.setattr("gui.chat.controller.RELEASE_MS", 0)
+
+    async def body() -> None:
+        page = await panel.open()
+        panel.core.say(Script(text="word " * words))
+        await panel.ask("Go on and on")
+        page.controller.new_chat()
+        if released:
+            await panel.until(lambda: calls)
+        await panel.idle()
+        assert len(calls) == int(released)
 
     panel.run(body)
