@@ -22,6 +22,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QEvent, QObject, QTimer
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from PySide6.QtWidgets import QApplication
 
     from core import RouterCore
-    from core.settings import SettingsStore
     from gui.shell.faults import FaultReporter
     from gui.shell.single_instance import SingleInstance
 
@@ -59,10 +59,13 @@ def main() -> int:
             "On Debian and Ubuntu `make setup` names the packages that are missing.\n"
         )
         return 1
-    from core.settings import SettingsStore
+    from core.base.home import plain_home
 
-    settings = SettingsStore()
-    home = settings.current.home
+    home = plain_home(os.environ, Path(".env"))
+    if home is None:
+        from core.settings import SettingsStore
+
+        home = SettingsStore().current.home
     application = QApplication(sys.argv[:1])
     application.setApplicationName("Signalbox")
     application.setDesktopFileName("signalbox")
@@ -83,7 +86,7 @@ def main() -> int:
         sys.stderr.write(f"signalbox: {home} can't be used: {error}. Set SIGNALBOX_HOME to another folder.\n")
         return 1
     try:
-        return _run(application, instance, settings)
+        return _run(application, instance, home)
     except Exception as error:
         # The last line of defence: whatever it is, the user is told where to read of it.
         log.exception("the panel could not start")
@@ -102,25 +105,25 @@ def _has_screen() -> bool:
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
-def _run(application: QApplication, instance: SingleInstance, settings: SettingsStore) -> int:
+def _run(application: QApplication, instance: SingleInstance, home: Path) -> int:
     from qasync import QEventLoop
 
     from core import setup_logging
     from gui.shell.faults import FaultReporter
 
-    setup_logging(settings.current.home, log_format=settings.current.log_format)
+    setup_logging(home)
     faults = FaultReporter()
     faults.install()
     loop: Any = QEventLoop(application)
     asyncio.set_event_loop(loop)
     faults.install_on(loop)
     with loop:
-        loop.run_until_complete(_live(application, instance, settings, faults))
+        loop.run_until_complete(_live(application, instance, home, faults))
     return 0
 
 
 async def _live(
-    application: QApplication, instance: SingleInstance, settings: SettingsStore, faults: FaultReporter
+    application: QApplication, instance: SingleInstance, home: Path, faults: FaultReporter
 ) -> None:
     """Show the window first, then start the core; end when the window is closed or the session ends."""
     from gui.pages import PAGES
@@ -129,13 +132,18 @@ async def _live(
     from gui.theme.appearance import restore_appearance
     from gui.theme.theme import theme
 
-    home = settings.current.home
     restore_appearance(home)
     theme().install(application)
 
     def make_core() -> RouterCore:
+        """On the core's thread, once the window is painted: the settings' models take 0.1 s to load."""
         from core import RouterCore
+        from core.settings import SettingsStore
+        from core import setup_logging
 
+        settings = SettingsStore()
+        if settings.current.log_format != "text":
+            setup_logging(home, log_format=settings.current.log_format)
         return RouterCore(settings, local_start="eager")
 
     bridge = Bridge(make_core)

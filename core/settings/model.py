@@ -13,19 +13,14 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, NamedTuple, cast, get_args
 from urllib.parse import SplitResult, urlsplit
 
-import platformdirs
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
+from core.base.home import HOME_VARIABLE, absolute_path, default_home, not_a_file
 from core.chat import RoutingMode
 
 LocalServerChoice = Literal["auto", "embedded", "compose", "external", "none"]
 PromptCaching = Literal["auto", "off"]
 LogFormat = Literal["text", "json"]
-
-
-def default_home() -> Path:
-    """Return the folder this system gives an application for its data."""
-    return Path(platformdirs.user_data_dir("signalbox", appauthor=False))
 
 
 def _lower(value: object) -> object:
@@ -77,15 +72,6 @@ def _header_safe(value: SecretStr) -> SecretStr:
     return value
 
 
-def _absolute(value: Path) -> Path:
-    if not str(value).isprintable():
-        raise ValueError("a printable path is needed")
-    try:
-        return value.expanduser().absolute()
-    except RuntimeError as error:  # "~somebody" where no such user exists
-        raise ValueError(str(error)) from error
-
-
 def _project_limits(value: str) -> str:
     project_limits(value)
     return value
@@ -132,12 +118,6 @@ def alert_percents(text: str) -> tuple[int, ...]:
     return tuple(sorted(percents))
 
 
-def _folder(value: Path) -> Path:
-    if value.exists() and not value.is_dir():
-        raise ValueError("a file stands where the folder should be")
-    return value
-
-
 _Text = Annotated[str, AfterValidator(_plain_text)]
 _OptionalText = Annotated[_Text | None, BeforeValidator(_empty_is_none)]
 _HttpUrl = Annotated[str, AfterValidator(_http_url)]
@@ -148,7 +128,7 @@ _OptionalLedgerUrl = Annotated[
 _OptionalSecret = Annotated[
     Annotated[SecretStr, AfterValidator(_header_safe)] | None, BeforeValidator(_empty_is_none)
 ]
-_Path = Annotated[Path, AfterValidator(_absolute)]
+_Path = Annotated[Path, AfterValidator(absolute_path)]
 _OptionalPath = Annotated[_Path | None, BeforeValidator(_empty_is_none)]
 _Count = Annotated[int, BeforeValidator(_not_bool)]
 _Fraction = Annotated[float, BeforeValidator(_not_bool)]
@@ -402,7 +382,7 @@ class Settings(BaseModel):
     log_format: Annotated[LogFormat, BeforeValidator(_lower)] = _setting(
         "text", "How the log file is written.", ", ".join(get_args(LogFormat))
     )
-    home: Annotated[_Path, AfterValidator(_folder)] = Field(
+    home: Annotated[_Path, AfterValidator(not_a_file)] = Field(
         default_factory=default_home,
         description="Folder of the ledger, conversations, logs and settings.json.",
         json_schema_extra={"allowed": "a folder", "unit": ""},
@@ -416,7 +396,7 @@ KEYRING_NAME = {"anthropic_api_key": "anthropic", "vllm_api_key": "vllm"}
 
 def env_name(name: str) -> str:
     """Return the name a setting has in the environment and in ``.env``."""
-    return "SIGNALBOX_HOME" if name == "home" else name.upper()
+    return HOME_VARIABLE if name == "home" else name.upper()
 
 
 def facts(name: str) -> dict[str, str]:
