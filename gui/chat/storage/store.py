@@ -36,6 +36,7 @@ from gui.chat.storage.models import (
 DELETED_KEPT_FOR = timedelta(days=1)
 FILE_NAME = "conversations.sqlite3"
 
+# The latest are chosen first, so that the sums are made of their messages only.
 _SUMMARIES = """
 SELECT c.id, c.title, c.updated_at_ms,
        c.draft <> '' OR EXISTS (SELECT 1 FROM attachments a WHERE a.conversation_id = c.id AND a.message_id IS NULL)
@@ -45,10 +46,10 @@ SELECT c.id, c.title, c.updated_at_ms,
        COALESCE(SUM(CASE WHEN m.side = 'local' THEN COALESCE(m.loaded_nanodollars, m.cost_nanodollars)
                          ELSE m.cost_nanodollars END), 0) AS cost,
        COALESCE(SUM(m.cost_nanodollars IS NULL AND m.result_json IS NOT NULL), 0) AS unpriced
-FROM conversations c
+FROM (SELECT * FROM conversations c WHERE c.deleted_at_ms IS NULL {where}
+      ORDER BY c.updated_at_ms DESC, c.id DESC LIMIT ?) c
 LEFT JOIN messages m ON m.conversation_id = c.id AND m.role = 'assistant' AND m.side IS NOT NULL AND m.text <> ''
-WHERE c.deleted_at_ms IS NULL {where}
-GROUP BY c.id ORDER BY c.updated_at_ms DESC, c.id DESC LIMIT ?
+GROUP BY c.id ORDER BY c.updated_at_ms DESC, c.id DESC
 """
 
 _SAVE_MESSAGE = """
