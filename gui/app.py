@@ -133,7 +133,7 @@ async def _live(
     from gui.theme.theme import theme
 
     restore_appearance(home)
-    theme().install(application)
+    theme().install(application, with_sheet=False)
 
     def make_core() -> RouterCore:
         """On the core's thread, once the window is painted: the settings' models take 0.1 s to load."""
@@ -148,6 +148,7 @@ async def _live(
 
     bridge = Bridge(make_core)
     window = Window(bridge, home, PAGES)
+    theme().apply_sheet()
     faults.parent_widget = window
     ended = asyncio.Event()
     window.closed.connect(ended.set)

@@ -75,6 +75,7 @@ class Theme(QObject):
         self._zoom = 1.0
         self._reduced_motion: bool | None = None
         self._app: QApplication | None = None
+        self._holds_sheet = False
         self._families: Families | None = None
         self._hex: Mapping[str, str] = palette_for(dark=False)
         self._colors: dict[str, QColor] = {}
@@ -207,17 +208,28 @@ class Theme(QObject):
 
     # -- application -----------------------------------------------------------------------------
 
-    def install(self, app: QApplication) -> None:
-        """Load fonts and give ``app`` Fusion, palette, fonts and style sheet. Call once, before widgets."""
+    def install(self, app: QApplication, *, with_sheet: bool = True) -> None:
+        """Load fonts and give ``app`` Fusion, palette, fonts and style sheet. Call once, before widgets.
+
+        Without its sheet a tree of widgets is built quicker: Qt applies the sheet to a widget again each time it
+        gets another parent. ``apply_sheet`` is due then before the tree is shown.
+        """
         if self._app is app:
             return
         self._app = app
+        self._holds_sheet = not with_sheet
         self._families = load_families()
         self._fonts.clear()
         app.setStyle(_RoleStyle(self))
         hints = app.styleHints()
         hints.colorSchemeChanged.connect(self._on_system_scheme)
         self.set_scheme(self._scheme)
+
+    def apply_sheet(self) -> None:
+        """Give the application the style sheet that ``install`` was told to hold back."""
+        if self._holds_sheet and self._app is not None:
+            self._holds_sheet = False
+            self._apply_sheet(self._app)
 
     def _on_system_scheme(self) -> None:
         if self._scheme == "system":
@@ -254,12 +266,16 @@ class Theme(QObject):
                     app.setFont(font, name)  # pyright: ignore[reportArgumentType]  (a str works, bytes do not)
             QToolTip.setFont(self.font("small"))
             QToolTip.setPalette(self._qt_palette())
-            # Taken away first: Qt applies a changed sheet to each widget once for each of its ancestors, a new one
-            # once. With a long conversation that is the difference of a second.
-            app.setStyleSheet("")
-            app.setStyleSheet(build_stylesheet(self._hex, self.px, self._picture_url))
-            self._refresh_roles(app)
+            if not self._holds_sheet:
+                self._apply_sheet(app)
         self.changed.emit()
+
+    def _apply_sheet(self, app: QApplication) -> None:
+        # Taken away first: Qt applies a changed sheet to each widget once for each of its ancestors, a new one
+        # once. With a long conversation that is the difference of a second.
+        app.setStyleSheet("")
+        app.setStyleSheet(build_stylesheet(self._hex, self.px, self._picture_url))
+        self._refresh_roles(app)
 
     def _refresh_roles(self, app: QApplication) -> None:
         """A new sheet does not polish the style below it again, so fonts by role are set here."""

@@ -50,7 +50,7 @@ def panel() -> None:
         async def start(self) -> None:
             await super().start()
             say("started")
-            bridge: Bridge = self._bridge
+            bridge: Bridge = self.bridge
             request = ChatRequest.from_prompt("Say hello.", force="local", max_tokens=8)
             async with aclosing(bridge.stream(bridge.core.stream(request))) as batches:
                 async for batch in batches:

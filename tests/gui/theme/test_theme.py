@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -272,3 +273,32 @@ def test_a_buttons_icon_follows_the_zoom_there_and_back(qapp: QApplication) -> N
     assert button.iconSize().height() == theme().px(14)
     theme().set_zoom(1.0)
     assert button.iconSize() == before
+
+
+def test_a_sheet_held_back_comes_when_the_tree_is_built() -> None:
+    script = """
+from PySide6.QtWidgets import QApplication, QLabel
+from gui.theme.theme import set_property, theme
+app = QApplication([])
+theme().install(app, with_sheet=False)
+theme().set_zoom(1.25)
+label = QLabel("Title")
+set_property(label, role="title")
+before = (app.styleSheet(), label.font().pixelSize())
+theme().apply_sheet()
+assert before == ("", theme().font("title").pixelSize())
+assert "QPushButton" in app.styleSheet()
+assert label.font().pixelSize() == theme().font("title").pixelSize()
+sheet = app.styleSheet()
+theme().set_zoom(1.0)
+assert app.styleSheet() != sheet
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=os.environ | {"QT_QPA_PLATFORM": "offscreen"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
