@@ -107,6 +107,12 @@ PLANTED = (
     Planted(
         "core.context.caching", "import core.routing.router", "No circle", "No cycles are allowed in core"
     ),
+    Planted(
+        "gui.spend.page",
+        "import gui.preferences.page",
+        "Pages do not import each other",
+        "gui.spend.page -> gui.preferences.page",
+    ),
 )
 
 

@@ -1,7 +1,4 @@
-"""Versions, licences and what was found on this machine, ready to be copied into a report.
-
-One finding of ``signalbox doctor`` as a line for a person.
-"""
+"""Versions, licences and what was found on this machine, ready to be copied into a report."""
 
 from __future__ import annotations
 
@@ -9,51 +6,19 @@ import platform
 import sys
 from dataclasses import dataclass
 from importlib import metadata
-from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, qVersion
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QPushButton
 
-from core.base.text import sentence
 from core.errors import SignalboxError
 from gui.preferences.catalogue import SectionText
 from gui.preferences.section import Section
 from gui.preferences.settings_model import SettingsModel
 from gui.shell.tasks import Tasks
 from gui.widgets.card import Card
-from gui.widgets.labels import ResultLine, Tone, label
-
-if TYPE_CHECKING:
-    from core import Finding
-
-
-WORDS = {"works": "", "missing": "not found", "broken": "doesn’t work", "not_set_up": "not set up"}
-
-
-def tell_finding(line: ResultLine, finding: Finding) -> None:
-    """Show the component with its version, then what is wrong with it and what to do."""
-    tones: dict[str, Tone] = {
-        "works": "ok",
-        "broken": "danger" if finding.needed else "held",
-        "missing": "held",
-    }
-    name = f"{finding.component} {finding.version}".strip()
-    facts = (WORDS.get(finding.state, "").capitalize(), finding.detail, finding.hint)
-    sentence = " ".join(ended(fact) for fact in facts if fact)
-    line.tell(tones.get(finding.state, "quiet"), name, sentence)
-
-
-def ended(fact: str) -> str:
-    """``fact`` as a sentence: a full stop unless it ends otherwise, and its first letter up.
-
-    A command and a name such as ``claude-sonnet-4-6`` stay as they must be typed.
-    """
-    fact = fact.strip()
-    first = fact.split(" ", 1)[0]
-    if first.strip(",.:;").isalpha() and first != "signalbox":
-        fact = fact[:1].upper() + fact[1:]
-    return sentence(fact)
+from gui.widgets.finding import tell_finding
+from gui.widgets.labels import ResultLine, label
 
 
 @dataclass(frozen=True, slots=True)

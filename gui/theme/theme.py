@@ -236,8 +236,7 @@ class Theme(QObject):
             self._apply()
 
     def _read_scheme(self) -> None:
-        self._dark = self._scheme == "dark"
-        high_contrast = False
+        self._dark, high_contrast = self._scheme == "dark", False
         if self._app is not None:
             hints: Any = self._app.styleHints()
             if self._scheme == "system":

@@ -13,9 +13,9 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from core.errors import AuthenticationFailed, SignalboxError
-from gui.preferences.about_section import tell_finding
 from gui.shell.tasks import Tasks
 from gui.theme.theme import set_property, theme
+from gui.widgets.finding import tell_finding
 from gui.widgets.labels import ORIGIN_PLACES, ResultLine, Tone, label
 
 if TYPE_CHECKING:

@@ -146,11 +146,6 @@ class CodeBlock(QWidget):
         if not self.body.has_seams:
             self._highlighter.refresh()
 
-    def highlight_now(self) -> None:
-        """Colour at once instead of in slices."""
-        self._highlighter.refresh()
-        self._highlighter.finish_now()
-
     def paintEvent(self, arg__1: QPaintEvent) -> None:
         """The frame: a style sheet of its own would cost each block more than its text."""
         painter = QPainter(self)

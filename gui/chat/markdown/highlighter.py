@@ -132,13 +132,6 @@ class CodeHighlighter(QSyntaxHighlighter):
         if self._tokens is None and not self._timer.isActive() and self._language in LANGUAGES:
             self._timer.start(0 if self._lexed_chars < 0 else NEXT_PASS_MS)
 
-    def finish_now(self) -> None:
-        """Colour everything at once (for tests and exports of pictures)."""
-        while self._timer.isActive() or self._tokens is not None:
-            self._timer.stop()
-            if not self._step(float("inf")):
-                return
-
     def _work(self) -> None:
         if self._step(SLICE_S):
             self._timer.start(REST_MS)

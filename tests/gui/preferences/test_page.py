@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QAbstractButton, QComboBox, QLineEdit, QSlider, QW
 
 from core.doctor.checks import Finding
 from core.local.server import ServerState
-from gui.preferences.about_section import AboutSection, ended
+from gui.preferences.about_section import AboutSection
 from gui.preferences.appearance_section import AppearanceSection
 from gui.preferences.catalogue import SECTIONS, find, places
 from gui.preferences.data_section import DataSection, describe_path, size_words
@@ -20,6 +20,7 @@ from gui.preferences.local_section import LocalSection
 from gui.preferences.page import PreferencesView
 from gui.theme.appearance import keep_appearance, panel_file, restore_appearance
 from gui.theme.theme import theme
+from gui.widgets.finding import ended
 from tests.support.fake_core import MemoryKeyring, ledger_problem
 from tests.support.panel_loop import Panel
 

@@ -17,11 +17,11 @@ from core.errors import AuthenticationFailed, Unavailable
 from core.local.server import ServerState
 from core.providers.base import CheckResult
 from core.services.status import ApiStatus
-from gui.preferences.about_section import ended
 from gui.theme.theme import theme
 from gui.welcome.choices import with_scheme
 from gui.welcome.page import WelcomeView
 from gui.welcome.tracks import source_lines
+from gui.widgets.finding import ended
 from tests.support.fake_core import MemoryKeyring
 from tests.support.panel_loop import Panel, panel_on_qt
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,14 @@ def stream(view: MarkdownView, text: str, size: int = 7) -> None:
         view.append(text[at : at + size])
         view.flush()
     view.finish()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Let Qt work until ``condition`` holds."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        QTest.qWait(5)
 
 
 def hrefs(view: MarkdownView) -> list[str]:
@@ -219,8 +229,8 @@ def test_a_very_long_line_of_code_is_shown_in_pieces_and_copied_whole(view: Mark
 def test_code_is_coloured_in_the_tones_of_the_house(view: MarkdownView) -> None:
     stream(view, '```python\ndef go(n=5):\n    return "text"  # why\n```')
     [block] = view.code_blocks()
-    block.highlight_now()
     lines = block.body.document()
+    until(lambda: len(lines.findBlockByNumber(1).layout().formats()) >= 3)
     tones: dict[tuple[int, int, int], tuple[int, QColor]] = {}
     for number in range(2):
         formats = lines.findBlockByNumber(number).layout().formats()
