@@ -143,10 +143,11 @@ class Window(QWidget):
             page.show(target)
             return
         if entry.at == "cover":
-            self._uncover()
-            self._cover = entry.id
-            self._whole.addWidget(page.widget)
-            self._whole.setCurrentWidget(page.widget)
+            if self._cover != entry.id:
+                self._uncover()
+                self._cover = entry.id
+                self._whole.addWidget(page.widget)
+                self._whole.setCurrentWidget(page.widget)
             page.show(target)
             return
         self._whole.setCurrentWidget(self._front)
@@ -252,6 +253,8 @@ class Window(QWidget):
             self.open(Target(due.id))
         self._is_started = True
         for page in list(self._pages.values()):
+            if self._pages.get(page.id) is not page:
+                continue  # the user left it meanwhile
             await self._start_page(page)
             key = self._registry.entry(page.id).place_key
             if key:

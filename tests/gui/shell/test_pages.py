@@ -187,7 +187,11 @@ def test_what_covers_the_window_goes_with_the_first_page_that_is_opened(panel: P
         assert timetable(window).widget.isVisible()
         assert whole.indexOf(welcome) == -1
         window.open(Target("welcome"))
-        assert window.page("welcome").widget is not welcome, "as new"
+        again = window.page("welcome").widget
+        assert again is not welcome, "as new"
+        window.open(Target("welcome"))
+        await panel.settle()
+        assert whole.currentWidget() is again, "it is there already"
         await window.stop()
 
     panel.run(body())
