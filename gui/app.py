@@ -137,9 +137,8 @@ async def _live(
 
     def make_core() -> RouterCore:
         """On the core's thread, once the window is painted: the settings' models take 0.1 s to load."""
-        from core import RouterCore
+        from core import RouterCore, setup_logging
         from core.settings import SettingsStore
-        from core import setup_logging
 
         settings = SettingsStore()
         if settings.current.log_format != "text":

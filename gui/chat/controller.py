@@ -37,7 +37,7 @@ from gui.shell.tasks import Tasks
 from gui.widgets.formatting import time_left
 
 if TYPE_CHECKING:
-    from core.services.status import CoreStatus
+    from core import CoreStatus
 
 DRAFT_MS = 500
 MOST_FILES = 20

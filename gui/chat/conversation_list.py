@@ -39,8 +39,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from core.base.text import shortened
-from core.pricing.money import format_cost
+from core import format_cost
 from gui.chat.storage.models import ConversationSummary, Totals
 from gui.theme.theme import set_property, theme
 from gui.widgets.error_card import IconMark

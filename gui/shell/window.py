@@ -17,7 +17,6 @@ from PySide6.QtWidgets import QHBoxLayout, QMenu, QSplitter, QStackedWidget, QVB
 
 from core import log_path
 from core.errors import SignalboxError
-from core.telemetry.logs import log_path
 from gui.shell.header import HeaderStrip
 from gui.shell.notices import Action, Bell, Notice, NoticeBar
 from gui.shell.pages import Page, PageEntry, PageRegistry, Target
@@ -30,8 +29,7 @@ from gui.widgets.painted_button import settle_after
 from gui.widgets.toast import ToastHost
 
 if TYPE_CHECKING:
-    from core.router_core import RouterCore
-    from core.services.status import CoreStatus, Problem
+    from core import CoreStatus, Problem, RouterCore
     from gui.shell.bridge import Bridge
 
 MINIMUM_SIZE = (1024, 640)

@@ -8,7 +8,7 @@ from core.base.text import sentence
 from gui.widgets.labels import ResultLine, Tone
 
 if TYPE_CHECKING:
-    from core.doctor.checks import Finding
+    from core import Finding
 
 WORDS = {"works": "", "missing": "not found", "broken": "doesn’t work", "not_set_up": "not set up"}
 

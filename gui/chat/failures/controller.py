@@ -27,7 +27,7 @@ from gui.shell.tasks import Tasks
 from gui.theme.theme import theme
 
 if TYPE_CHECKING:
-    from core.services.status import CoreStatus
+    from core import CoreStatus
 
 LOG_LINES = 200
 ELSEWHERE: dict[Action, Target] = {
