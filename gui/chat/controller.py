@@ -1,7 +1,7 @@
 """What a user can do on the chat page: send, stop, edit, regenerate, attach, export, open, delete, rename.
 
 The controller hears the view's signals and acts on the models: the open conversations, their sessions, the store.
-What follows a failed answer is ``failures/controller.py``'s.
+What follows a failed answer is ``failure_controller.py``'s.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from PySide6.QtWidgets import QFileDialog
 from core.base.text import shortened
 from core.chat import ChatRequest
 from gui.chat.composer import local_paths, png_of
-from gui.chat.failures.controller import FailureController
+from gui.chat.failure_controller import FailureController
 from gui.chat.open_conversations import OpenConversations
 from gui.chat.paste import image_attachment, read_file
 from gui.chat.request_builder import MalformedSchema, parse_schema
