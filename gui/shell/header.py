@@ -8,7 +8,7 @@ from PySide6.QtCore import QRectF, QSize, Signal
 from PySide6.QtGui import QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QWidget
 
-from core import ServerState, format_cost, format_limit
+from core import format_cost, format_limit
 from gui.shell.pill import BAR_DROP, DETAIL_DROP, ICON_DROP, LIMIT_DROP, NO_LIMIT, SHORT, Pill, Tone
 from gui.theme.theme import set_property, theme
 from gui.widgets.formatting import count, time_left
@@ -16,7 +16,7 @@ from gui.widgets.inline_row import InlineRun
 from gui.widgets.marks import LampState
 
 if TYPE_CHECKING:
-    from core import ApiStatus, CoreStatus
+    from core import ApiStatus, CoreStatus, ServerState
 
 _HEIGHT, _MARGIN = 48, 16
 _BUDGET_WARNING = 0.95

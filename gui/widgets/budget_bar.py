@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from PySide6.QtCore import QRectF, QSize
 from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
-from core import Unit, format_amount, format_limit
+from core import format_amount, format_limit
 from gui.theme.theme import theme
 from gui.widgets.inline_row import InlineRun, narrow, paint_runs, row_width
 from gui.widgets.marks import paint_bar
 from gui.widgets.painted_button import Painted
+
+if TYPE_CHECKING:
+    from core import Unit
 
 _LINE_PX = 20
 _SPENT: dict[Unit, str] = {"nanodollars": "spent", "tokens": "used"}

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QPoint, QTimer, Signal
 from PySide6.QtWidgets import QLabel, QPlainTextEdit, QVBoxLayout, QWidget
 
-from core import conversation_of
 from core.base.text import exact_duration
 from core.chat import ChatRequest
 from gui.chat.failures.plans import Action, Plan, paused_sentence
@@ -129,6 +128,8 @@ SHOWN = 3
 
 def chat_hash(conversation_id: str) -> str:
     """Return the name that the core has for a chat of this panel."""
+    from core import conversation_of  # only a paused conversation needs it
+
     return conversation_of(ChatRequest(messages=(), conversation_id=conversation_id))
 
 

@@ -10,7 +10,8 @@ ROOT = Path(__file__).parents[3]
 LATER = (
     "anthropic",
     "core.ledger",
-    "core.pricing",
+    "core.local",
+    "core.pricing.prices",
     "core.providers",
     "core.routing",
     "core.services",
