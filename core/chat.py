@@ -158,7 +158,7 @@ class Usage:
 
     The rest changes the price, in the provider's own words. ``service_tier`` is ``standard``, ``batch``,
     ``priority`` or whatever it is called; ``speed`` is ``None`` at the standard one, ``region`` where a place has
-    no price of its own. ``call_kinds`` names the calls to models behind one answer, where that was not a single
+    no separate price. ``call_kinds`` names the calls to models behind one answer, where that was not a single
     one of the model itself. ``unpriced_extras`` are ``name=value`` of what else was billed and has no price that
     is known here, such as ``tool_code_execution=1``: with one of them a usage is unpriced.
     """
@@ -511,7 +511,7 @@ class ScoreEntry:
     """One judged answer: against its schema, or its tool calls against their tools.
 
     ``passed``: its first answer was valid, as it came or after a safe repair (``repaired``). What came of asking
-    again is no try of its own: it answers an easier question. ``cost_nanodollars`` is what asking again, or asking
+    again is no separate try: it answers an easier question. ``cost_nanodollars`` is what asking again, or asking
     the other side, cost in cash: 0 where neither happened, the hold where the true cost is not known.
     """
 

@@ -1,4 +1,4 @@
-"""``RouterCore`` builds and owns the rooms of the core; the panel, the command line and libraries see only it.
+"""``RouterCore`` builds and owns the parts of the core; the panel, the command line and programs see only it.
 
 ::
 
@@ -7,8 +7,6 @@
     async with RouterCore() as core:
         result = await core.ask("What is the capital of France?")
         print(result.text, result.decision.reason)
-
-Requests that the core makes of its own accord: summaries of long conversations, and probes of a model.
 """
 
 from __future__ import annotations

@@ -1,15 +1,4 @@
-"""Starts the panel: one process, one window, Qt's loop for it and the core's loop behind the bridge.
-
-Turns the system's wish to quit (Cmd+Q, the end of the session) into an orderly end.
-
-``QApplication.quit`` would stop the loop at once, and what has to be settled and written would not be.
-
-Runs Python's cyclic garbage collector on the panel's thread only.
-
-The collector runs on whichever thread allocates. On the core's thread it would destroy widgets and timers that
-happened to be in a reference cycle, and Qt objects must die on their own thread: seen here as a crash in
-``QTimerInfoList::activateTimers``. The same cure stands in calibre (``calibre/gui2/__init__.py``).
-"""
+"""Starts the panel: one process, one window, Qt's loop for it and the core's loop behind the bridge."""
 
 from __future__ import annotations
 
@@ -203,7 +192,11 @@ def _ended_by_signals(end: Callable[[], None]) -> Generator[None]:
 
 
 class QuitFilter(QObject):
-    """Installed on the application; ``end`` begins the same end as closing the window does."""
+    """Turns the system's wish to quit (Cmd+Q, the end of the session) into an orderly end.
+
+    Installed on the application; ``end`` begins the same end as closing the window does. ``QApplication.quit``
+    would stop the loop at once, and what has to be settled and written would not be.
+    """
 
     def __init__(self, end: Callable[[], object], parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -221,7 +214,11 @@ INTERVAL_MS = 1_000
 
 
 class PanelThreadCollector(QObject):
-    """Takes over from the automatic collector while it lives; ``stop`` gives it back.
+    """Runs Python's garbage collector on the panel's thread only, while it lives; ``stop`` gives it back.
+
+    The automatic collector runs on whichever thread allocates. On the core's thread it would destroy widgets and
+    timers that happened to be in a reference cycle, and Qt objects must die on their thread: seen as a crash in
+    ``QTimerInfoList::activateTimers``. calibre does the same (``calibre/gui2/__init__.py``).
 
     It collects by the same thresholds, looked at once a second. What exists at its start (modules, classes) is
     frozen, so that a full collection stays within a frame.

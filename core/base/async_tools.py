@@ -89,7 +89,7 @@ async def with_progress(
 
 
 async def in_daemon_thread(work: Callable[[], T], *, name: str) -> T:
-    """Return what ``work`` returns, or raise what it raises, from a daemon thread of its own.
+    """Return what ``work`` returns, or raise what it raises, from a separate daemon thread.
 
     ``asyncio.to_thread`` would be waited for when the loop closes. Here a caller that is cancelled leaves the
     thread behind, and the thread ends with the process.

@@ -1,7 +1,4 @@
-"""Which addresses are near: this machine or a private network, where a company's proxy has no business.
-
-The connection on which a local server is asked how it is, beside its requests.
-"""
+"""Addresses that are near (this machine, a private network), and HTTP clients that go to those past any proxy."""
 
 from __future__ import annotations
 

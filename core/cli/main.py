@@ -1,4 +1,4 @@
-"""Reads the arguments, runs one command on a loop of its own, and turns errors into one line and an exit code."""
+"""Reads the arguments, runs one command on its own loop, and turns errors into one line and an exit code."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from core.services.status import CoreStatus
 
 MOST_KEYS = 100
-"""Different models that get series of their own, the dearest first; the rest is added up as ``other``."""
+"""Different models that get their own series, the dearest first; the rest is added up as ``other``."""
 
 NOWHERE = "none"
 """Where a request went that was never sent; Prometheus takes an empty label for none at all."""

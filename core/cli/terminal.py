@@ -1,13 +1,4 @@
-"""What a request waits for, on standard error: one line that is rewritten on a terminal, a few lines elsewhere.
-
-Argument types: each reads one argument or says in a few words why it can't; argparse then exits with 2.
-
-What a command raises when it can't be run as it was given.
-
-A table of plain text: the first column to the left, figures to the right.
-
-Standard input as it comes, read so that Ctrl+C is never kept waiting for more of it.
-"""
+"""What the commands share on a terminal: argument types, usage errors, tables, standard input, lines of waiting."""
 
 from __future__ import annotations
 
@@ -156,14 +147,19 @@ NON_BLOCKING_PAUSE_S = 0.05
 
 
 async def read_all() -> str:
-    """Return all of standard input. :raises UnicodeDecodeError: it is no text in the terminal's encoding."""
+    """Return all of standard input.
+
+    Raises:
+        UnicodeDecodeError: it is no text in the terminal's encoding.
+    """
     return "".join([piece async for piece in _pieces()])
 
 
 async def read_lines() -> AsyncGenerator[list[str], None]:
     """Yield the lines of standard input, without their ends, as many at once as have arrived.
 
-    :raises UnicodeDecodeError: it is no text in the terminal's encoding.
+    Raises:
+        UnicodeDecodeError: it is no text in the terminal's encoding.
     """
     begun: list[str] = []
     async for piece in _pieces():

@@ -3,13 +3,11 @@
 It holds hashes, times and counts, nothing of a prompt, and never more than ``max_prefixes`` of them: the one that
 was not seen for longest goes first.
 
-The terms of Anthropic's prompt cache: lifetimes, sizes, places and prices.
-
-From its documentation ("Prompt caching"): the prefix runs tools, system, messages, and has to match exactly. A
-prefix is written where a block is marked, and only there; at most four blocks may be. It is read when a marked
-block, or one of the 20 before it, is where an earlier request wrote. A write costs 1.25 times the input price
-(five minutes) or twice (an hour), a read a tenth; each read starts the lifetime anew for nothing. A prefix below
-the model's minimum is not cached, without an error and without a surcharge.
+Anthropic's documentation ("Prompt caching") says: the prefix runs tools, system, messages, and has to match
+exactly. A prefix is written where a block is marked, and only there; at most four blocks may be. It is read when
+a marked block, or one of the 20 before it, is where an earlier request wrote. A write costs 1.25 times the input
+price (five minutes) or twice (an hour), a read a tenth; each read starts the lifetime anew for nothing. A prefix
+below the model's minimum is not cached, without an error and without a surcharge.
 """
 
 from __future__ import annotations

@@ -5,11 +5,9 @@ back in time. So nothing is marked at first sight, except inside a tool loop, wh
 After that the expected number of reads is learnt from the intervals at which this prefix, and prefixes of its
 kind, came back; an hour's cache is chosen only where those intervals ask for it.
 
-Guesses can be wrong, so there is a purse: what marks have cost more than they saved may never be more than the
+Guesses can be wrong, so the loss is bounded: what marks have cost more than they saved may never be more than the
 input of two prompts, and it is paid back by a hundredth of what is sent. Whatever the traffic does, caching costs
 at most that much more than no caching (as far as the outcome of the requests before it is known).
-
-Says in plain words why a prompt's prefix is or is not marked for the API's cache.
 """
 
 from __future__ import annotations

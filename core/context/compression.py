@@ -1,16 +1,13 @@
 """Leaves out what a prompt says twice and the blanks it does not need; code and quoted text are never touched.
 
-Only plain prose is rewritten (see ``core.context.compression``), in the system prompt, in user turns and in answers
-without tool calls. Pinned turns, tool results and everything protected go out byte by byte as they came. Each turn
-depends only on those before it, so the beginning of a conversation stays the same from request to request and its
-cached prefix stays valid. Compress after trimming: what a reference points at must still be there.
+Only plain prose is rewritten, in the system prompt, in user turns and in answers without tool calls. Pinned
+turns, tool results and everything protected go out byte by byte as they came. Each turn depends only on those
+before it, so the beginning of a conversation stays the same from request to request and its cached prefix stays
+valid. Compress after trimming: what a reference points at must still be there.
 
-Cuts a text into passages and says which of them may be rewritten: plain prose, and nothing else.
-
-Whatever may carry meaning in its exact characters is protected: fenced and indented code, inline code, quoted text,
-block quotes, tables, lists of keys, and everything in tags or brackets. The rule where it can't be told: leave
-it alone. A quote, bracket or tag that is not closed in its own paragraph protects all that follows, since nobody
-can say where it ends.
+Protected is whatever may carry meaning in its exact characters: fenced and indented code, inline code, quoted text,
+block quotes, tables, lists of keys, and everything in tags or brackets. Where it can't be told, text is left alone:
+a quote, bracket or tag that is not closed in its paragraph protects all that follows.
 """
 
 from __future__ import annotations

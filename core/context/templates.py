@@ -1,11 +1,9 @@
-"""Prompt templates: the same request, phrased for the family of the model that will read it.
+"""Prompt templates: the same request, rendered for the family of the model that will read it.
 
 A template has four sections: system prompt, schema, tools and style. The packaged ones say as little as
 possible: a request without a system prompt, tools and schema goes out unchanged. A template is text with named
-slots and nothing that runs. The user's own file lies over the packaged one entry by entry, and is read again
+slots and nothing that runs. The user's file lies over the packaged one entry by entry, and is read again
 within a second of a change; one that can't be used is named in ``problems`` and the packaged one is used.
-
-Which family a model's name belongs to, and so which template phrases its requests.
 """
 
 from __future__ import annotations

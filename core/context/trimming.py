@@ -1,15 +1,11 @@
 """Trims a conversation to a window of input tokens, and on request plans a summary of what is left out.
 
-What stays and what goes is decided in ``core.context.trimming``.
+The oldest exchanges go first (an exchange is a user's turn and all that answers it); the system prompt, pinned
+turns and the last user's turn stay; a tool call stays with its results; what remains begins with a user's turn.
+Inside the last exchange, which may be a long tool loop, the oldest finished calls go when nothing else can.
 
-Which turns of a conversation stay when it must fit into a window.
-
-Policy: the oldest exchanges go first (an exchange is a user's turn and all that answers it); the system prompt,
-pinned turns and the last user's turn stay; a tool call stays with its results; what remains begins with a user's
-turn. Inside the last exchange, which may be a long tool loop, the oldest finished calls go when nothing else can.
-
-The cut moves in steps, not turn by turn. A cut that moved with every request would give each one a beginning of
-its own, and neither side's prompt cache would ever be used again.
+The cut moves in steps, not turn by turn. A cut that moved with every request would give each one a different
+beginning, and neither side's prompt cache would ever be used again.
 """
 
 from __future__ import annotations

@@ -252,7 +252,7 @@ class QuickReader:
         return None
 
     def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        """Run ``query`` in a transaction of its own, so that all it reads is of one moment.
+        """Run ``query`` in its own transaction, so that all it reads is of one moment.
 
         Raises:
             NotNow: nothing was read.

@@ -11,7 +11,7 @@
         await ledger.settle(record.correlation_id, admission.attempt, outcome)
 
 Limits hold across processes: checking and holding are one transaction that no other writer overlaps.
-Importing this module does not import SQLAlchemy (about 0.2 s); opening a ledger does, on a thread of its own.
+Importing this module does not import SQLAlchemy (about 0.2 s); opening a ledger does, on a separate thread.
 That is why what needs it is imported inside the methods.
 """
 

@@ -1,15 +1,14 @@
-"""The ledger's sums as they stand inside the writing transaction: read once, kept in step, written at its end.
+"""The ledger's running totals inside the writing transaction: read once, kept in step, written at its end.
 
 A batch of admissions would read the same few totals over and over and write each of them as often. Here they are
 read once, every operation sees what those before it in the batch did, and each is written once before the
-commit. The same goes for the end of the audit chain, and for the rows of open attempts: whoever began one settles
-it later. What was read stays valid as long as nobody else wrote: within a transaction that is sure (there is one
-writer at a time); from one to the next SQLite's ``PRAGMA data_version`` tells it (it changes exactly when another
-connection committed), and on a server everything is read anew. After a rollback everything is forgotten.
+commit. The same goes for the end of the audit chain, and for the rows of open attempts: the process that began
+one settles it later. What was read stays valid as long as nobody else wrote: within a transaction that is sure
+(there is one writer at a time); from one to the next SQLite's ``PRAGMA data_version`` tells it (it changes
+exactly when another connection committed), and on a server everything is read anew. After a rollback everything
+is forgotten.
 
-What one attempt adds to the sums of its hour and to the totals of its day and month: a pure function.
-
-Every change of a row is written as *new contribution minus old*, so the sums cannot drift from the rows.
+Every change of a row is added as *new contribution minus old*, so the sums cannot drift from the rows.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""llama.cpp on this machine's own processor, in a child process.
-
-Which model file the embedded server loads, what it is called, and how long loading it took before.
-"""
+"""llama.cpp on this machine's processor, in a child process, with the packaged model or any GGUF file."""
 
 from __future__ import annotations
 

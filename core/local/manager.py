@@ -1,7 +1,4 @@
-"""Keeps the one local server that the settings ask for, and replaces it when they ask for another.
-
-Which local server the settings ask for.
-"""
+"""Keeps the one local server that the settings ask for, and replaces it when they ask for another."""
 
 from __future__ import annotations
 

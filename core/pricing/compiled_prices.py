@@ -101,7 +101,7 @@ def compile_model(provider: str, model: str, overrides: Mapping[str, PriceOverri
 def _compile_override(override: PriceOverride | None) -> CompiledModel | None:
     """Compile a model that only the user's file knows.
 
-    Without a price of its own, reading from a cache costs what input does and thinking what output does. Writing
+    Without its own price, reading from a cache costs what input does and thinking what output does. Writing
     to one mostly costs *more* than input, so without a price it has none.
     """
     if override is None:
@@ -203,7 +203,7 @@ def _price_items(prices: ModelPrice) -> dict[str, Decimal | TieredPrices | None]
 
 
 def _compile_tiers(prices: ModelPrice) -> Tiers:
-    """Flatten prices that may each have tiers of their own into one list of tiers, lowest first."""
+    """Flatten prices that may each have their own tiers into one list of tiers, lowest first."""
     from genai_prices.types import TieredPrices
 
     items = _price_items(prices)

@@ -78,7 +78,7 @@ def read_terms(usage: Usage) -> Terms | None:
 def cost_nanodollars(tiers: Tiers, usage: Usage, terms: Terms) -> int | None:
     """Return what ``usage`` costs in nano-dollars, rounded half to even; ``None`` where a class has no price."""
     if not terms.one_call and len(tiers) > 1:
-        return None  # each call had a tier of its own, and only their sum is known
+        return None  # each call had its own tier, and only their sum is known
     rates = _tier_for(tiers, usage.input_tokens)
     # Thinking tokens are already inside the output count; only a few models price them apart.
     thinking = min(usage.thinking_tokens or 0, usage.output_tokens)

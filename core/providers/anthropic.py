@@ -123,7 +123,7 @@ class AnthropicProvider:
         yield reader.end((*payload.dropped, *repaired))
 
     async def count_tokens(self, request: ChatRequest) -> int:
-        """Return the input's exact token count (a free call with a rate limit of its own).
+        """Return the input's exact token count (a free call with its own rate limit).
 
         Raises:
             SignalboxError: by kind.

@@ -1,10 +1,8 @@
-"""Anthropic's wire: on the way there: a request as the body of ``/v1/messages``.
+"""Anthropic's wire on the way there: a request as the body of ``/v1/messages``.
 
-What each family of Claude models takes, so that a parameter it refuses is left out instead of failing.
-
-Limits are those of the public model pages; ``AnthropicProvider.check`` replaces them with what the API itself
-says. An unknown model is read as the newest kind, which takes no sampling parameters: leaving a temperature out
-never fails, and sending it would.
+A parameter that a family of models refuses is left out instead of failing. The families' limits are those of the
+public model pages; ``AnthropicProvider.check`` replaces them with what the API says. An unknown model is read as
+the newest kind, which takes no sampling parameters: leaving a temperature out never fails, and sending it would.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ def told_as_failure(endpoint: Endpoint) -> Generator[None]:
     try:
         yield
     except Exception as error:
-        # As broad as that, since an SDK, its transport and its models each raise errors of their own, and an odd
+        # As broad as that, since an SDK, its transport and its models each raise their own errors, and an odd
         # answer ends in plain ones: none of them may reach a caller as anything but a SignalboxError.
         raise provider_failure(error, endpoint) from error
 

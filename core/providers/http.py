@@ -53,7 +53,7 @@ def open_http_client(
     near one gets a new connection for each request: llama.cpp closes each one after a stream without having said
     so, and a request sent on it just then is lost (1 in 5 of a quick series); sent again, it might be paid twice.
     Redirects are not followed: a POST would become a GET, and a key could travel to another host. The system's
-    proxy and certificates apply to public addresses only (a transport of its own makes httpx2 read no proxy).
+    proxy and certificates apply to public addresses only (a transport passed in makes httpx2 read no proxy).
     """
     import httpx2
 

@@ -168,7 +168,7 @@ class OpenAIReader:
             self._newest_usage = chunk.usage
             if not choices or self._reported is None or self._chunks % USAGE_EVERY_CHUNKS == 0:
                 self._report(events)
-            # vLLM and llama.cpp send the whole count last, in a chunk of its own.
+            # vLLM and llama.cpp send the whole count last, in its own chunk.
             self.is_complete = self.is_complete or (self.is_ending and not choices)
         self._chunks += 1
         return events

@@ -29,7 +29,7 @@ T = TypeVar("T")
 MAX_EVENT_BYTES = 16 * 2**20
 """Longest line, event or whole JSON answer; a sealed block of thinking may have hundreds of kilobytes."""
 TAIL_TIMEOUT_S = 5.0
-"""How long an answer that has said its reason to end is waited for: its usage may come in an event of its own."""
+"""How long an answer that has said its reason to end is waited for: its usage may come in its own event."""
 _DRAIN_TIMEOUT_S = 0.1
 _DRAIN_MOST_BYTES = 64 * 1024
 _BOM = b"\xef\xbb\xbf"

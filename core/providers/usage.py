@@ -143,7 +143,7 @@ def openai_usage(raw: Any) -> Usage | None:
 
     ``prompt_tokens`` includes cached ones and those written to the cache, so they are taken out of the fresh
     count. That wire has one class of cache writes; it stands with the 5-minute ones. Predicted tokens that were
-    rejected are inside ``completion_tokens``. Audio has prices of its own, so it is an unpriced extra.
+    rejected are inside ``completion_tokens``. Audio has its own prices, so it is an unpriced extra.
     """
     wire = as_mapping(raw)
     if wire is None or not has_counts(wire):

@@ -114,7 +114,11 @@ class AdmissionControl:
         }
 
     async def standing(self, project: str | None = None) -> QuotaSnapshot:
-        """Read today's counts and what is free. :raises LedgerUnavailable: they can't be read."""
+        """Read today's counts and what is free.
+
+        Raises:
+            LedgerUnavailable: they can't be read.
+        """
         return await read_standing(self._ledger(), self._settings(), project)
 
     # -- deciding -------------------------------------------------------------------------------------------
@@ -305,7 +309,11 @@ class AdmissionControl:
         return attempt
 
     async def _place_now(self) -> Slot:
-        """Take a place at the local server if one is free. :raises _PlaceTaken: none is."""
+        """Take a place at the local server if one is free.
+
+        Raises:
+            _PlaceTaken: none is.
+        """
         try:
             return await self._queue.enter(0)
         except (TimeoutError, QueueFull):

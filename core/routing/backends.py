@@ -150,7 +150,11 @@ class ApiBackend:
         return self._providers[slot]
 
     def check_address(self) -> None:
-        """Say so where the address that was set can't be used. :raises Unavailable: it can't."""
+        """Say so where the address that was set can't be used.
+
+        Raises:
+            Unavailable: it can't.
+        """
         if not self._address_usable:
             raise Unavailable(
                 "ANTHROPIC_BASE_URL is no web address, so nothing was sent.",

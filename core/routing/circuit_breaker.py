@@ -190,7 +190,7 @@ class Breakers:
         self._breakers: OrderedDict[tuple[str, str | None], Breaker] = OrderedDict()
 
     def set_limits(self, provider: str, **limits: Unpack[BreakerLimits]) -> None:
-        """Give the breakers of ``provider`` limits of their own, from the next one that is made."""
+        """Give the breakers of ``provider`` their own limits, from the next one that is made."""
         self._limits_of[provider] = limits
 
     def of(self, provider: str, model: str | None) -> Breaker:

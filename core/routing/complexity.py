@@ -1,4 +1,4 @@
-"""A first complexity score: how likely it is that a prompt needs the stronger model, from 0 to 1.
+"""How likely it is that a prompt needs the stronger model, from 0 to 1; and the other signals that rules decide on.
 
 The score is a sum of documented features, each between 0 and 1, times the weights of one table
 (``FEATURES``), clamped to 1. The weights are set by hand and can be read aloud; later work replaces them
@@ -6,8 +6,6 @@ with measured ones. No text leaves this module: only the features do.
 
 It stands on the way of every request, so it is written to be fast: the words of a prompt are looked up in one
 dictionary, and a pattern is searched only where a character or word that it needs is there.
-
-Reads a request into the signals that the rules decide on: sizes, kinds and the complexity score.
 """
 
 from __future__ import annotations

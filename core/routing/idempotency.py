@@ -1,13 +1,8 @@
-"""This process's answers for repeated requests: the same idempotency key gets the first one's, and pays once.
+"""Idempotency keys: the first request with a key runs, later ones wait for it and get its answer again.
 
-What other processes answered is in a file (``core.routing.idempotency_store``). The ledger refuses a key whose
-answer neither has: it knows keys, not texts.
-
-Repeated requests: who runs the first one with a key, who waits for it, and how its answer is given again.
-
-Two rooms know answers: this process's memory (``idempotency``) and the file of all processes (``kept_answers``).
-Within a process one request at a time asks the file. Where the file can't be used, memory is enough for this
-process, and the ledger refuses what another one has done.
+Two places know answers: this process's memory (``ResponseCache``) and the file of all processes
+(``core.routing.idempotency_store``). Within a process one request at a time asks the file. Where the file can't be
+used, memory is enough for this process, and the ledger refuses what another one has done: it knows keys, not texts.
 """
 
 from __future__ import annotations

@@ -250,7 +250,7 @@ def _capability_gate(side: Side, signals: Signals, state: RouterState) -> _Gate 
 def room_needed(signals: Signals, input_tokens: int) -> int:
     """Return the context that so much input takes with its answer.
 
-    A default is no requirement: without a limit of its own, a request takes what the context leaves.
+    A default is no requirement: without its own limit, a request takes what the context leaves.
     """
     answer_tokens = signals.max_output_tokens if signals.max_output_named else LEAST_ANSWER_TOKENS
     return input_tokens + min(answer_tokens, signals.max_output_tokens)

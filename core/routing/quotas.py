@@ -1,9 +1,4 @@
-"""Which limits and rates a request has to pass, read from the settings; the ledger keeps them.
-
-Where today stands when a request arrives: the counts that the volume rule reads, and what the limits leave.
-
-Turns a decision that refuses into the typed error that says what happened, what was kept and what to do.
-"""
+"""Limits and rates as the settings give them, where today stands under them, and the error of a refusal."""
 
 from __future__ import annotations
 

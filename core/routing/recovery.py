@@ -6,8 +6,6 @@
   the request may be running (and be billed) already.
 - *Invalid* (its answer breaks the schema): asked again once, with what was wrong; then the API, if it was Local.
 - Then the other side, once, if the mode allows it; it passes the same limits. Never for the caller's own errors.
-
-How long the router waits before it sends a request again to the side that turned it away.
 """
 
 from __future__ import annotations

@@ -101,7 +101,11 @@ class Router:
         self._on_alerts = on_alerts
 
     async def standing(self, project: str | None = None) -> QuotaSnapshot:
-        """Read today's counts and the money that is free. :raises LedgerUnavailable: they can't be read."""
+        """Read today's counts and the money that is free.
+
+        Raises:
+            LedgerUnavailable: they can't be read.
+        """
         return await self._admission.standing(project)
 
     def decide(self, request: ChatRequest, standing: QuotaSnapshot) -> RouteDecision:

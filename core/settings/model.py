@@ -81,7 +81,8 @@ def _project_limits(value: str) -> str:
 def project_limits(text: str) -> Mapping[str, Decimal]:
     """Read ``website=50, research=12.50`` into dollars a month by project.
 
-    :raises ValueError: an entry is no ``name=amount``, or an amount is negative or not a number.
+    Raises:
+        ValueError: an entry is no ``name=amount``, or an amount is negative or not a number.
     """
     limits: dict[str, Decimal] = {}
     for entry in filter(None, (part.strip() for part in text.split(","))):
@@ -107,7 +108,8 @@ def _alerts(value: str) -> str:
 def alert_percents(text: str) -> tuple[int, ...]:
     """Read ``50,80,100`` into percents, lowest first.
 
-    :raises ValueError: an entry is no whole number from 1 to 100.
+    Raises:
+        ValueError: an entry is no whole number from 1 to 100.
     """
     percents: set[int] = set()
     for entry in filter(None, (part.strip() for part in text.split(","))):
@@ -405,7 +407,11 @@ def facts(name: str) -> dict[str, str]:
 
 
 def validate(name: str, value: object) -> Any:
-    """Return one value in its type. :raises ValidationError: it is not allowed."""
+    """Return one value in its type.
+
+    Raises:
+        ValidationError: it is not allowed.
+    """
     return getattr(Settings.model_validate({name: value}), name)
 
 

@@ -1,11 +1,10 @@
-"""``settings.json``: one small JSON object on disk that several running copies may change at once.
+"""Where settings are kept: ``settings.json`` in the home folder, and ``.env`` in the working folder.
 
-A change is read, altered and written back while holding a lock on a file beside it, so two copies never
-lose each other's change, and the new content replaces the old one in a single rename, so a reader (or a
-power cut) sees either the old file or the new one. A file that cannot be read as JSON is moved aside to
-``settings.json.broken-<n>`` and never overwritten.
-
-``.env``: settings in a file of the working directory, read without ever failing.
+``settings.json`` is one small object that several running copies may change at once. A change is read, altered
+and written back while holding a lock on a file beside it, so two copies never lose each other's change, and the
+new content replaces the old one in a single rename, so a reader (or a power cut) sees either the old file or the
+new one. A file that cannot be read as JSON is moved aside to ``settings.json.broken-<n>`` and never overwritten.
+Reading ``.env`` never fails.
 """
 
 from __future__ import annotations
@@ -44,8 +43,9 @@ class SettingsFile:
     def read(self) -> dict[str, Any]:
         """Return the stored object, empty when there is no file.
 
-        :raises BrokenSettingsFile: the content is not a JSON object in UTF-8, or larger than 1 MiB.
-        :raises SettingsFileError: the file is there and cannot be read.
+        Raises:
+            BrokenSettingsFile: the content is not a JSON object in UTF-8, or larger than 1 MiB.
+            SettingsFileError: the file is there and cannot be read.
         """
         try:
             with self.path.open("rb") as file:
@@ -64,7 +64,8 @@ class SettingsFile:
 
         A broken file is moved aside first, so nothing of it is lost.
 
-        :raises SettingsFileError: it cannot be written; the old content is still there.
+        Raises:
+            SettingsFileError: it cannot be written; the old content is still there.
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +91,8 @@ class SettingsFile:
 
         Returns ``None`` when another copy of the application already did so.
 
-        :raises SettingsFileError: it cannot be moved; it stays where it is.
+        Raises:
+            SettingsFileError: it cannot be moved; it stays where it is.
         """
         try:
             with locked(self._lock_path):

@@ -97,16 +97,21 @@ class SettingsStore:
         return self._problems
 
     def origin(self, name: str) -> Origin:
-        """Return where the value in effect comes from. :raises KeyError: no such setting."""
+        """Return where the value in effect comes from.
+
+        Raises:
+            KeyError: no such setting.
+        """
         return self._origins[name]
 
     def set(self, name: str, value: object) -> None:
         """Keep ``value`` in ``settings.json``, in effect at once unless the environment or ``.env`` wins.
 
-        ``None`` (or empty text) is a value of its own where the setting may be empty.
+        ``None`` (or empty text) counts as a value where the setting may be empty.
 
-        :raises InvalidSetting: unknown, not allowed, a secret, or not the panel's to set.
-        :raises SettingsFileError: it cannot be written; nothing has changed.
+        Raises:
+            InvalidSetting: unknown, not allowed, a secret, or not the panel's to set.
+            SettingsFileError: it cannot be written; nothing has changed.
         """
         stored = _checked_for_panel(name, value)
 
@@ -116,7 +121,11 @@ class SettingsStore:
         self._change(alter)
 
     def reset(self, name: str) -> None:
-        """Forget what the panel set. :raises SettingsFileError: it cannot be written."""
+        """Forget what the panel set.
+
+        Raises:
+            SettingsFileError: it cannot be written.
+        """
         if name not in NAMES:
             raise unknown_setting(name)
 
@@ -266,7 +275,11 @@ def _is_empty(value: object) -> TypeGuard[str | None]:
 
 
 def _checked_for_panel(name: str, value: object) -> Any:
-    """Return ``value`` as it is stored in JSON. :raises InvalidSetting: the panel may not set it."""
+    """Return ``value`` as it is stored in JSON.
+
+    Raises:
+        InvalidSetting: the panel may not set it.
+    """
     if name not in NAMES:
         raise unknown_setting(name)
     allowed = facts(name)["allowed"]

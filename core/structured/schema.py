@@ -6,7 +6,7 @@ own, resolves.
 
 The library holds the interpreter's lock while it checks, cannot be interrupted, and takes exponential time for a
 schema that branches in a reference to itself. So the work is bounded before it begins (``schema_cost``), and what
-may take long is done in a process of its own, which is ended when its time is over.
+may take long is done in a separate process, which is ended when its time is over.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LIMIT_S = 10.0
-"""Longest a check in a process of its own may take, its start (0.2 s) included."""
+"""Longest a check in a separate process may take, its start (0.2 s) included."""
 
 MAX_PROBLEMS = 10
 """As many as a model is told at once, and a person reads."""
@@ -118,7 +118,7 @@ class _Compiled:
 def check_value(value: Any, schema: JsonObject) -> SchemaCheck:
     """Check ``value``, which was read from JSON, against ``schema``. Blocks for up to ``LIMIT_S`` seconds.
 
-    What may take long is checked in a process of its own, which is ended when it takes too long.
+    What may take long is checked in a separate process, which is ended when it takes too long.
     """
 
     def check() -> SchemaCheck:
@@ -248,7 +248,7 @@ def _prepared(schema: JsonObject) -> dict[str, Any]:
 
 
 def _prepared_part(part: Any, *, named: bool = False) -> Any:
-    """Return a copy of a part; ``named``: it is an object of parts, each under a name of its own."""
+    """Return a copy of a part; ``named``: it is an object of parts, each under its own name."""
     if isinstance(part, Mapping):
         copy: dict[str, Any] = {}
         for name, inner in cast("JsonObject", part).items():
@@ -441,7 +441,7 @@ def _no_process(why: str) -> str:
 
 
 def main() -> int:
-    """Answer the one question on standard input, in the process of its own; returns the exit code."""
+    """Answer the one question on standard input, in the separate process; returns the exit code."""
     if sys.platform != "win32":
         import resource
 

@@ -169,7 +169,7 @@ def family_of(
 
 
 MOST_MODELS = 32
-"""Different model names that get time series of their own; the rest is counted as ``other``."""
+"""Different model names that get their own time series; the rest is counted as ``other``."""
 
 NANO = 1_000_000_000
 HOST = "127.0.0.1"
@@ -466,7 +466,7 @@ class Metrics:
         yield from families
 
     def serve(self, port: int) -> Callable[[], None]:
-        """Answer scrapes on ``http://127.0.0.1:port/metrics`` from a thread of its own; returns what ends it.
+        """Answer scrapes on ``http://127.0.0.1:port/metrics`` from a separate thread; returns what ends it.
 
         Only this computer is listened to. The thread never keeps the process alive.
 

@@ -1,4 +1,4 @@
-"""The OpenTelemetry SDK at work: a tracer provider of its own whose spans go to one OTLP endpoint over HTTP.
+"""The OpenTelemetry SDK at work: a separate tracer provider, whose spans go to one OTLP endpoint over HTTP.
 
 Imports the SDK, so only ``core.telemetry.traces`` imports this, and only once an endpoint is set. The process's
 global tracer provider is left alone: a program that uses Signalbox as a library keeps its own.

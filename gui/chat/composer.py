@@ -1,7 +1,4 @@
-"""The composer: attachments, the prompt, where it may go, and under it the line that says where it would go.
-
-A chip: one attached file, image or long paste with its size.
-"""
+"""The composer: attachments, the prompt, and under it the line that says where it would go."""
 
 from __future__ import annotations
 

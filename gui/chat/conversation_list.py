@@ -1,7 +1,4 @@
-"""The list at the left: search, new chat, conversations by day with their side share and cost.
-
-The rows of the conversation list: summaries under captions by day.
-"""
+"""The list at the left: search, new chat, conversations by day with their side share and cost."""
 
 from __future__ import annotations
 

@@ -259,7 +259,7 @@ class FailureController(QObject):
         status = self._bridge.status
         if status is None:
             return
-        # A prompt that was just refused for it has a card of its own, which asks the same.
+        # A prompt that was just refused for it has its own card, which asks the same.
         card = self._thread.loose_card
         without = card.plan.conversation if card is not None else None
         self._view.paused.show_paused(status.paused, self.paused_titles(), without)

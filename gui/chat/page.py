@@ -57,7 +57,7 @@ class ChatPage(Page):
             self.controller.open(place)
 
     def notices(self, *, in_front: bool) -> Sequence[Notice]:
-        """Ask about each paused conversation; in front, the page asks with a card of its own."""
+        """Ask about each paused conversation; in front, the page asks with its own card."""
         status = self._bridge.status
         if status is None:
             return ()

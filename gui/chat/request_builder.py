@@ -1,7 +1,4 @@
-"""What is sent: the branch that is shown, with its attachments and options, as a ``ChatRequest``.
-
-A conversation that is too long, sent with its beginning summarised: how short, and what was left out.
-"""
+"""Builds the ``ChatRequest``: the branch that is shown with attachments and options, or its beginning summed up."""
 
 from __future__ import annotations
 

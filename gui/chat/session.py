@@ -1,7 +1,4 @@
-"""One open conversation: its tree, its options and draft, and the answer that is arriving, shown or not.
-
-What a running request waits for, in words that count down.
-"""
+"""One open conversation: its tree, its options and draft, and the answer that is arriving, shown or not."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The messages of the conversation that is shown, in a column that follows the tail only when it is at the tail.
 
-What an empty conversation shows: where prompts go just now, and three to begin with.
+An empty conversation shows where prompts go just now, and three to begin with.
 """
 
 from __future__ import annotations

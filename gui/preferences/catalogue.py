@@ -1,9 +1,7 @@
-"""Where each setting stands on the preferences page, and what it is called there.
+"""Where each setting stands on the preferences page, what it is called there, and how it is found by words.
 
 Descriptions, units and ranges are the settings' own (``SettingsStore.describe()``); only what a screen adds
 is here: a short name, a section, a card, and words for the choices.
-
-Finds things on the preferences page by words: its settings, and what else has a row there.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The preferences page: sections at the left, found by name or by searching a setting; one column at the right.
-
-Draws an entry of the list at the left: a section in one line, or a found setting with its section below.
-"""
+"""The preferences page: sections at the left, found by name or by searching a setting; one column at the right."""
 
 from __future__ import annotations
 

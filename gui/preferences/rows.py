@@ -1,8 +1,7 @@
 """One setting on the page: name, description, field with unit and range, origin, and a button to put it back.
 
-A row is built from a ``SettingInfo`` alone, so a new setting of the core needs no new widget.
-
-Words beside their control, or above it where the column is too narrow for both.
+A row is built from a ``SettingInfo`` alone, so a new setting of the core needs no new widget. The words stand
+beside their control, or above it where the column is too narrow for both.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ class Sides(QWidget):
         self._sides = QHBoxLayout(self)
         self._sides.setContentsMargins(0, 4, 0, 4)
         self._sides.addLayout(words, 1)
-        # In a line of its own: a column would ask for the height at the row's whole width, at which the
+        # In its own line: a column would ask for the height at the row's whole width, at which the
         # control's note takes fewer lines than at the width the control has.
         line = QHBoxLayout()
         line.setSpacing(0)

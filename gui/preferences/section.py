@@ -1,7 +1,4 @@
-"""A section of the preferences page: a title, a sentence and a column of cards, 760 px at most, that scrolls.
-
-A question before something that can't be undone: buttons named by verbs, the safe one the default.
-"""
+"""A section of the preferences page: a title, a sentence, a scrolling column of cards; and the question dialog."""
 
 from __future__ import annotations
 

@@ -27,7 +27,11 @@ def row_words(row: LedgerRow) -> str:
 
 
 def read_amount(text: str) -> int:
-    """Return typed dollars in nano-dollars. :raises InvalidRequest: it is no amount, or a negative one."""
+    """Return typed dollars in nano-dollars.
+
+    Raises:
+        InvalidRequest: it is no amount, or a negative one.
+    """
     plain = text.strip().removeprefix("$").strip()
     if THOUSANDS.fullmatch(plain):  # "1,50" is no amount, lest it be read as 150
         plain = plain.replace(",", "")

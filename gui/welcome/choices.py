@@ -1,7 +1,4 @@
-"""The four ways to start. Each tests what it sets up and says what it found, in its own row.
-
-One way to start: an icon, a name, a sentence that becomes the result, and the control at the right.
-"""
+"""The four ways to start. Each tests what it sets up and says what it found, in its row."""
 
 from __future__ import annotations
 

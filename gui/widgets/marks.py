@@ -1,10 +1,6 @@
-"""The painted marks: lamps that differ in shape, the hatch of held money, bars, and the points of the track.
+"""The painted marks: lamps that differ in shape, the hatch of held money, bars, the busy ring, the track's points.
 
 Every function paints with the theme's present colours, so a repaint is all that a theme switch needs.
-
-A signal lamp, 10 px: its shape says the state before its colour does.
-
-What turns a busy ring: 8 steps a second, only while its widget can be seen.
 """
 
 from __future__ import annotations

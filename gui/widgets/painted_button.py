@@ -1,9 +1,4 @@
-"""The base of buttons that paint themselves: a real QPushButton to keyboard and screen reader, without its box.
-
-A widget that paints itself, and the box that many of them paint.
-
-A button whose popup closes stops looking pointed at, where the pointer has left it meanwhile.
-"""
+"""The base of widgets and buttons that paint themselves: buttons to keyboard and screen reader, without the box."""
 
 from __future__ import annotations
 

@@ -480,7 +480,7 @@ class Table(QTableView):
         elif key == Qt.Key.Key_Up and self.currentIndex().row() <= 0:
             self._header.setFocus(Qt.FocusReason.TabFocusReason)
         elif key in (Qt.Key.Key_Left, Qt.Key.Key_Right):
-            event.ignore()  # cells are no stops of their own
+            event.ignore()  # Tab does not stop at a cell
         else:
             super().keyPressEvent(event)
 

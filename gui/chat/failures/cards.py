@@ -1,7 +1,4 @@
-"""A failure's plan as a card, and the local server's log in a popover.
-
-Conversations that sent like a loop and are paused: the panel asks for each whether it may go on.
-"""
+"""Cards for failures and for paused conversations, and the local server's log in a popover."""
 
 from __future__ import annotations
 

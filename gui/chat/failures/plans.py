@@ -1,9 +1,4 @@
-"""What a failed answer says and offers: the error and a few facts in, words and actions out. No widgets here.
-
-Cards for what the router itself ends: rates, lines, time-outs, deadlines, invalid answers, paused loops.
-
-What a failure's card is made of: the facts around it, and the plan of what it says and offers. No widgets.
-"""
+"""What a failed answer says and offers: the error and a few facts in, words and actions out. No widgets here."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ class CodeBlock(QWidget):
             self._highlighter.refresh()
 
     def paintEvent(self, arg__1: QPaintEvent) -> None:
-        """The frame: a style sheet of its own would cost each block more than its text."""
+        """The frame: its own style sheet would cost each block more than its text."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         paint_box(painter, QRectF(self.rect()), theme().px(4), line="border")

@@ -1,6 +1,6 @@
-"""Markdown of a model as rich text in the house's style: Qt's own parser, without HTML, pictures or files.
+"""Markdown of a model as rich text in the panel's style: Qt's own parser, without HTML, pictures or files.
 
-A run of an answer without code blocks: closed Markdown above, the open block as its tail below.
+A block of prose is closed Markdown above, and below it the block that is still open.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def _bottom_margin(block: QTextBlock, level: int, is_code: bool, in_table: bool)
 
 
 def _is_code(given: QTextBlockFormat) -> bool:
-    """Fenced code stands in frames of its own; this is code in a quotation, or indented by four."""
+    """Fenced code stands in separate frames; this is code in a quotation, or indented by four."""
     return given.hasProperty(QTextFormat.Property.BlockCodeLanguage) or given.hasProperty(
         QTextFormat.Property.BlockCodeFence
     )

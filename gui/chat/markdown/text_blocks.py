@@ -145,7 +145,7 @@ class BlockStream:
         elif self._table_head is not None and "|" in line and self._table_is_long():
             head = self._table_head
             self._close(events)
-            for row in head:  # a long table goes on under its header again, in a table of its own
+            for row in head:  # a long table goes on under its header again, in its own table
                 self._append(row)
             self._table_head = head
         elif self._table_head is None and self._block_chars > LONG_PARAGRAPH_CHARS:

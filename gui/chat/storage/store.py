@@ -4,7 +4,7 @@ Every method blocks, so the page calls them through ``bridge.run_blocking``. A m
 raises ``StoreTrouble`` with what to do next when the file can't be used.
 
 A decision, result or error that an older or newer Signalbox wrote in another shape is left out, since a badge
-without its details is better than a conversation that does not open. The text stands in a column of its own.
+without its details is better than a conversation that does not open. The text stands in its own column.
 """
 
 from __future__ import annotations
