@@ -18,7 +18,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from core.base.text import two_decimals
+    from core.base.files import write_whole
+    from core.base.home import plain_home
+    from core.base.redaction import redact
+    from core.base.text import (
+        age,
+        exact_duration,
+        measured_duration,
+        rough_duration,
+        sentence,
+        shortened,
+        two_decimals,
+    )
     from core.chat import (
         CacheMarks,
         CachePlan,
@@ -177,31 +188,43 @@ __all__ = [
     "Usage",
     "UsageReported",
     "Waiting",
+    "age",
     "check_schema",
     "conversation_of",
     "dollars_to_nano",
     "estimate_tokens",
     "exact_dollars",
+    "exact_duration",
     "format_amount",
     "format_cost",
     "format_limit",
     "from_json",
     "log_path",
+    "measured_duration",
     "nano_to_dollars",
+    "plain_home",
     "plan_summary",
+    "redact",
     "redacted_traceback",
+    "rough_duration",
     "salvage_json",
     "saved_words",
+    "sentence",
     "setup_logging",
+    "shortened",
     "to_json",
     "to_plain",
     "tokens_of_length",
     "two_decimals",
     "utf8_bytes",
+    "write_whole",
 ]
 
 _HOMES = {
-    "core.base.text": "two_decimals",
+    "core.base.files": "write_whole",
+    "core.base.home": "plain_home",
+    "core.base.redaction": "redact",
+    "core.base.text": "age exact_duration measured_duration rough_duration sentence shortened two_decimals",
     "core.chat": (
         "CacheMarks CachePlan CacheSwitchCost ChatRequest ChatResult ContextEconomy Estimate EventStream Failed "
         "Feature Finished FinishReason ImagePart JsonSchemaFormat Message RequestStep RouteDecision "

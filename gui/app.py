@@ -48,7 +48,7 @@ def main() -> int:
             "On Debian and Ubuntu `make setup` names the packages that are missing.\n"
         )
         return 1
-    from core.base.home import plain_home
+    from core import plain_home
 
     home = plain_home(os.environ, Path(".env"))
     if home is None:
@@ -60,8 +60,7 @@ def main() -> int:
     application.setDesktopFileName("signalbox")
     application.setQuitOnLastWindowClosed(False)
 
-    from core import log_path
-    from core.base.redaction import redact
+    from core import log_path, redact
     from gui.shell.single_instance import SingleInstance
 
     try:

@@ -16,7 +16,7 @@ from PySide6.QtCore import QObject, Qt, QTimer, QUrl
 from PySide6.QtGui import QDesktopServices, QGuiApplication, QImage
 from PySide6.QtWidgets import QFileDialog
 
-from core.base.text import shortened
+from core import shortened
 from core.chat import ChatRequest
 from gui.chat.composer import local_paths, png_of
 from gui.chat.failure_controller import FailureController

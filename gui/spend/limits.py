@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
-from core import LimitUsage, format_amount, format_limit
-from core.base.text import age
+from core import LimitUsage, age, format_amount, format_limit
 from gui.theme.theme import theme
 from gui.widgets.budget_bar import BudgetSummary
 from gui.widgets.formatting import count

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from core.base.text import sentence
+from core import sentence
 from gui.widgets.labels import ResultLine, Tone
 
 if TYPE_CHECKING:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from core import format_cost
-from core.base.text import exact_duration, measured_duration, rough_duration
+from core import exact_duration, format_cost, measured_duration, rough_duration
 from core.chat import ChatResult, Side, Usage
 
 CostKind = Literal["settled", "estimate", "held", "unpriced", "cash", "loaded"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QPoint, QTimer, Signal
 from PySide6.QtWidgets import QLabel, QPlainTextEdit, QVBoxLayout, QWidget
 
-from core.base.text import exact_duration
+from core import exact_duration
 from core.chat import ChatRequest
 from gui.chat.failures.plans import Action, Plan, paused_sentence
 from gui.chat.markdown.prose import code_font

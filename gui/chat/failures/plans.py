@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from core import format_amount, format_cost, format_limit
-from core.base.text import sentence
+from core import format_amount, format_cost, format_limit, sentence
 from gui.chat.storage.models import StoredError, StoredMessage
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from PySide6.QtCore import QPoint, Qt, QUrl
 from PySide6.QtGui import QDesktopServices, QGuiApplication
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QWidget
 
-from core.base.text import shortened
+from core import shortened
 from gui.theme.theme import set_property, theme
 from gui.widgets.popover import Popover
 

@@ -8,8 +8,7 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from core import exact_dollars, format_cost, to_plain
-from core.base.files import write_whole
+from core import exact_dollars, format_cost, to_plain, write_whole
 from gui.chat.storage.models import Conversation, StoredMessage, clean_text
 from gui.chat.storage.tree import MessageTree
 
