@@ -599,6 +599,7 @@ async def test_who_waited_for_its_turn_is_not_sent_to_a_side_that_failed_meanwhi
 ) -> None:
     rate = {"MAX_API_REQUESTS_PER_MINUTE": "1000"}
     async with two_sides(home, ROUTING_MODE="api-primary", **rate) as sides:
+        await sides.core.decider()  # reads the keys
         breaker = sides.core._api.breaker(sides.core._api.default_model)  # pyright: ignore[reportPrivateUsage]
         used_up = UsedUp(sides, monkeypatch)
         one = Asked(sides, "hi")

@@ -113,6 +113,7 @@ async def test_a_stopping_core_says_so_to_who_reads(home: Path) -> None:
 
 async def test_a_fault_of_ours_ends_in_a_typed_failure(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with two_sides(home, ROUTING_MODE="api-only") as sides:
+        await sides.core.decider()  # reads the keys
         provider = await sides.core._api.provider(None)  # pyright: ignore[reportPrivateUsage]
 
         def broken(request: ChatRequest) -> None:

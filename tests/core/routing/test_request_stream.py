@@ -241,6 +241,7 @@ async def read_one(events: AsyncIterator[StreamEvent]) -> StreamEvent:
 
 async def test_a_token_passes_few_hands(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with two_sides(home, ROUTING_MODE="api-only") as sides:
+        await sides.core.decider()  # reads the keys
         provider = await sides.core._api.provider(None)  # pyright: ignore[reportPrivateUsage]
         watching = Watching()
         monkeypatch.setattr(provider, "stream", watching.stream)
