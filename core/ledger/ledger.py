@@ -61,7 +61,7 @@ from core.ledger.models import (
     ReportRow,
     Repriced,
     RunawayLimit,
-    Settlement,
+    Settled,
     Volume,
 )
 from core.ledger.savings import PricedRow, priced_row
@@ -280,7 +280,7 @@ class Ledger:
         *,
         limits: tuple[Limit, ...] = (),
         alert_percents: tuple[int, ...] = (),
-    ) -> Settlement:
+    ) -> Settled:
         """Close a request's attempt at its true cost; say whether that is written and changed anything.
 
         A killed process loses nothing of it. A power cut may take the last settlements, up to the newest hold (or
@@ -297,7 +297,7 @@ class Ledger:
         opened = self._require()
         store, now = opened.store, self._now()
 
-        def settle(link: Connection) -> Settlement:
+        def settle(link: Connection) -> Settled:
             # Kept in memory and written at last, its answer is heard by nobody: the next one tells what it crossed.
             told = () if operation.future.done() else limits
             return store.settle(link, correlation_id, attempt, outcome, now, told, alert_percents)
@@ -307,7 +307,7 @@ class Ledger:
             durable=lambda: store.must_outlive_a_power_cut(correlation_id, attempt, outcome),
             keep_as=correlation_id,
         )
-        return await self._answer(opened, operation) or Settlement(saved=False)
+        return await self._answer(opened, operation) or Settled(saved=False)
 
     async def switch_side(
         self,
@@ -660,7 +660,7 @@ __all__ = [
     "ReportRow",
     "Repriced",
     "RunawayLimit",
-    "Settlement",
+    "Settled",
     "SpendLimit",
     "TokenLimit",
     "Volume",

@@ -57,10 +57,6 @@ class Budget:
     unpriced_count: int
 
     @property
-    def month_label(self) -> str:
-        return self.window_label[:7]
-
-    @property
     def free_nanodollars(self) -> int | None:
         """What a hold may still ask for, ``None`` without a limit."""
         if self.limit_nanodollars is None:

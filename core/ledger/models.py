@@ -110,8 +110,7 @@ class ReplayedRequest:
 class Admission:
     """The ledger has recorded the request, and the hold if one was asked. Amounts include this hold.
 
-    ``attempt`` is 1, or more after a fallback. ``local_count_today`` counts this request too. ``alerts`` are told
-    to nobody else.
+    ``attempt`` is 1, or more after a fallback. ``alerts`` are told to nobody else.
     """
 
     correlation_id: str
@@ -119,12 +118,11 @@ class Admission:
     hold_nanodollars: int | None
     spent_nanodollars: int
     held_nanodollars: int
-    local_count_today: int
     alerts: tuple[BudgetAlert, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
+class Settled:
     """Whether a result is written and changed anything (so it is true or false), and what it crossed."""
 
     saved: bool

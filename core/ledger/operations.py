@@ -34,7 +34,7 @@ from core.ledger.models import (
     Recovered,
     RefusedRequest,
     ReplayedRequest,
-    Settlement,
+    Settled,
 )
 from core.ledger.process_identity import ProcessIdentity, current_process, is_alive
 from core.ledger.savings import PricedRow
@@ -205,14 +205,13 @@ class LedgerOperations:
         return True
 
     def _admission(self, start: AttemptStart, row: Row, alerts: tuple[BudgetAlert, ...]) -> Admission:
-        month, today = self.books.total(start.started.day[:7]), self.books.total(start.started.day)
+        month = self.books.total(start.started.day[:7])
         return Admission(
             correlation_id=row["correlation_id"],
             attempt=row["number"],
             hold_nanodollars=row["hold_nanodollars"],
             spent_nanodollars=month["counted_nanodollars"],
             held_nanodollars=self.books.held().nanodollars,
-            local_count_today=local_count(today),
             alerts=alerts,
         )
 
@@ -279,7 +278,7 @@ class LedgerOperations:
         now: Moment,
         limits: Sequence[Limit] = (),
         alert_percents: Sequence[int] = (),
-    ) -> Settlement:
+    ) -> Settled:
         """Close an attempt; say whether that changed anything.
 
         A second call changes nothing, except that the true figures replace those of an attempt that a start-up
@@ -304,8 +303,8 @@ class LedgerOperations:
                 self._end(connection, unheard, ended, outcome.status, now.us, "settle")
                 saved = True
         if not saved:
-            return Settlement(saved=False)
-        return Settlement(saved=True, alerts=self._alerts(limits, alert_percents, now.us, now.day))
+            return Settled(saved=False)
+        return Settled(saved=True, alerts=self._alerts(limits, alert_percents, now.us, now.day))
 
     def must_outlive_a_power_cut(self, correlation_id: str, attempt: int, outcome: Outcome) -> bool:
         """Whether a settlement that was undone would count for less, or let a key's request be paid twice.

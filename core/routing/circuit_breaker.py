@@ -172,8 +172,8 @@ class Breaker:
 class Breakers:
     """The breakers of all providers and models, made at first use and at most ``max_breakers`` of them.
 
-    ``limits`` are those of ``Breaker``; ``set_limits`` gives one provider its own. Past the bound, the breaker
-    that was asked for longest ago goes, closed ones first. What a request under way then says of it is ignored.
+    ``limits`` are those of ``Breaker``. Past the bound, the breaker that was asked for longest ago goes, closed
+    ones first. What a request under way then says of it is ignored.
     """
 
     def __init__(
@@ -186,19 +186,14 @@ class Breakers:
         self._clock = clock
         self._max_breakers = max_breakers
         self._limits = limits
-        self._limits_of: dict[str, BreakerLimits] = {}
         self._breakers: OrderedDict[tuple[str, str | None], Breaker] = OrderedDict()
-
-    def set_limits(self, provider: str, **limits: Unpack[BreakerLimits]) -> None:
-        """Give the breakers of ``provider`` their own limits, from the next one that is made."""
-        self._limits_of[provider] = limits
 
     def of(self, provider: str, model: str | None) -> Breaker:
         """Return the breaker of ``model`` at ``provider``; ``None`` is the provider's only model."""
         key = (provider, model)
         breaker = self._breakers.get(key)
         if breaker is None:
-            limits: BreakerLimits = {**self._limits, **self._limits_of.get(provider, {})}
+            limits = self._limits
             if len(self._breakers) >= self._max_breakers:
                 self._forget_one()
             breaker = self._breakers[key] = Breaker(self._clock, **limits)

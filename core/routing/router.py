@@ -505,7 +505,7 @@ def _waits(work: Callable[[OnWait], Awaitable[None]]) -> AsyncGenerator[Waiting,
 def _fault(run: RequestRun, fault: Exception) -> SignalboxError:
     error = SignalboxError(
         f"Something went wrong in Signalbox itself ({type(fault).__name__}).",
-        hint="What had arrived is kept. Try again; the log has the details.",
+        hint="What had arrived, if anything had, is kept. Try again; the log has the details.",
     )
     error.correlation_id = run.correlation_id
     return error

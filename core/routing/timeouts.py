@@ -33,6 +33,11 @@ _SHOWN = (TextDelta, ToolCallDelta)
 _NEVER = float("inf")
 
 
+def is_deadline(value: object) -> bool:
+    """Whether ``value`` is a number of seconds that a request can be given."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
 class Deadline:
     """The moment ``seconds`` from now; ``None`` is never. ``clock`` returns monotonic seconds."""
 
@@ -45,8 +50,12 @@ class Deadline:
     def after(
         request: ChatRequest, default_s: float | None = None, clock: Callable[[], float] = time.monotonic
     ) -> Deadline:
-        """Return the deadline ``request`` names, else ``default_s`` (``REQUEST_DEADLINE_S``) from now."""
-        return Deadline(default_s if request.deadline_s is None else request.deadline_s, clock)
+        """Return the deadline ``request`` names, else ``default_s`` (``REQUEST_DEADLINE_S``) from now.
+
+        One that is no deadline is not waited for: ``validated`` refuses the request.
+        """
+        named = request.deadline_s
+        return Deadline(named if named is not None and is_deadline(named) else default_s, clock)
 
     @property
     def left_s(self) -> float | None:
@@ -61,7 +70,8 @@ class Deadline:
         """Return the error for a deadline that passed while ``doing`` (such as "waiting for Local")."""
         return DeadlineExceeded(
             f"The request's deadline of {self.seconds or 0:g} s passed while {doing}.",
-            hint="What had arrived is kept. Allow more time (REQUEST_DEADLINE_S), or ask for a shorter answer.",
+            hint="What had arrived, if anything had, is kept. Allow more time (REQUEST_DEADLINE_S), or ask for a "
+            "shorter answer.",
         )
 
 

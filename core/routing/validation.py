@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from core.chat import ChatRequest
+from math import inf
+from types import UnionType
+from typing import cast, get_args
+
+from core.chat import ChatRequest, Role, Side
 from core.errors import InvalidRequest
+from core.routing.timeouts import is_deadline
+
+ROLES: tuple[str, ...] = get_args(Role)
+SIDES: tuple[str, ...] = get_args(Side)
 
 MAX_PROMPT_BYTES = 20_000_000
 """Anthropic takes 32 MB a request; with JSON escaping this stays under it."""
@@ -13,8 +21,9 @@ def validated(request: ChatRequest) -> ChatRequest:
     """Return ``request`` if it can be sent somewhere.
 
     Raises:
-        InvalidRequest: no message, an empty or oversized prompt, max_tokens or temperature out of range, a
-            malformed JSON schema or tool. Nothing was sent.
+        InvalidRequest: no message, an empty or oversized prompt, a role or side that there is none of, max_tokens,
+            temperature or deadline out of range, an empty idempotency key, a malformed JSON schema or tool. Nothing
+            was sent.
     """
     if not request.messages:
         raise InvalidRequest("There is no message to send.", hint="Type a prompt.")
@@ -25,13 +34,41 @@ def validated(request: ChatRequest) -> ChatRequest:
         raise InvalidRequest(
             f"The prompt has more than {MAX_PROMPT_BYTES:,} characters.", hint="Shorten it; nothing was sent."
         )
-    if request.max_tokens is not None and request.max_tokens < 1:
-        raise InvalidRequest(f"max_tokens is {request.max_tokens}.", hint="Give at least 1.")
-    if request.temperature is not None and not 0 <= request.temperature <= 2:
-        raise InvalidRequest(f"temperature is {request.temperature}.", hint="Give a number from 0 to 2.")
+    _check_values(request)
     if request.response_format is not None or request.tools:
         _check_schemas(request)
     return request
+
+
+def _check_values(request: ChatRequest) -> None:
+    """Check what a type checker would have found in a program that has one, and what is out of range."""
+    unknown = [message.role for message in request.messages if message.role not in ROLES]
+    if unknown:
+        raise InvalidRequest(f"A message's role is {unknown[0]!r}.", hint=f"Use one of: {', '.join(ROLES)}.")
+    if request.force not in (None, *SIDES):
+        raise InvalidRequest(f"force is {request.force!r}.", hint=f"Use {' or '.join(SIDES)}, or None.")
+    if request.max_tokens is not None and not _is_number(request.max_tokens, int, at_least=1):
+        raise InvalidRequest(
+            f"max_tokens is {request.max_tokens!r}.", hint="Give a whole number, at least 1."
+        )
+    if request.temperature is not None and not _is_number(request.temperature, int | float, at_most=2):
+        raise InvalidRequest(f"temperature is {request.temperature!r}.", hint="Give a number from 0 to 2.")
+    if request.deadline_s is not None and not is_deadline(request.deadline_s):
+        raise InvalidRequest(
+            f"deadline_s is {request.deadline_s!r}.", hint="Give seconds, more than 0, or None."
+        )
+    if request.idempotency_key is not None and not request.idempotency_key.strip():
+        raise InvalidRequest(
+            "The idempotency key is empty.", hint="Give one that names this request, or None."
+        )
+
+
+def _is_number(value: object, kind: type | UnionType, *, at_least: float = 0, at_most: float = inf) -> bool:
+    return (
+        isinstance(value, kind)
+        and not isinstance(value, bool)
+        and at_least <= cast("float", value) <= at_most
+    )
 
 
 def _check_schemas(request: ChatRequest) -> None:

@@ -271,7 +271,7 @@ async def test_a_new_month_starts_at_nothing_but_open_holds_still_count(home: Pa
         await ledger.begin(running, hold(50, 100))
         clock.move(minutes=20)
         budget = await ledger.budget(month_limit(100))
-        assert (budget.month_label, budget.spent_nanodollars, budget.held_nanodollars) == ("2026-12", 0, 50)
+        assert (budget.window_label, budget.spent_nanodollars, budget.held_nanodollars) == ("2026-12", 0, 50)
         with pytest.raises(BudgetExceeded):
             await ledger.begin(new_request(), hold(51, 100))
         await ledger.settle(running.correlation_id, 1, paid(50))
@@ -311,8 +311,7 @@ async def test_the_local_count_survives_a_restart_and_can_be_reset(home: Path) -
         assert (await ledger.volume()).requests_today == 2
         await ledger.reset_local_count()
         assert (await ledger.volume()).local_today == 0
-        admission = await ledger.begin(new_request("local"), None)
-        assert admission.local_count_today == 1
+        await ledger.begin(new_request("local"), None)
     async with open_ledger(home) as ledger:
         assert (await ledger.volume()).local_today == 1
         assert (await ledger.check()).ok

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import re
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core.chat import ChatRequest, JsonSchemaFormat, Tool
+from core.chat import ChatRequest, JsonSchemaFormat, Message, Tool
 from core.errors import InvalidRequest
 from core.providers.wire_text import wire_safe
 from core.routing.complexity import read_signals
 from core.routing.validation import validated
+from tests.support.two_sides import two_sides
 
 
 def nested(key: str, depth: int) -> dict[str, Any]:
@@ -111,3 +114,33 @@ def test_any_schema_is_sent_or_refused_in_words(schema: Any) -> None:
     safe, _ = wire_safe(request)
     assert safe.response_format is not None
     json.dumps([safe.response_format.schema, safe.tools[0].parameters], ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"force": "cloud"}, "force is 'cloud'"),
+        ({"max_tokens": "5"}, "max_tokens is '5'"),
+        ({"max_tokens": True}, "max_tokens is True"),
+        ({"max_tokens": 0}, "max_tokens is 0"),
+        ({"temperature": "hot"}, "temperature is 'hot'"),
+        ({"temperature": float("nan")}, "temperature is nan"),
+        ({"deadline_s": -1}, "deadline_s is -1"),
+        ({"deadline_s": "soon"}, "deadline_s is 'soon'"),
+        ({"idempotency_key": " "}, "idempotency key is empty"),
+    ],
+)
+async def test_what_no_request_can_mean_is_the_callers_mistake_and_has_words(
+    home: Path, options: dict[str, Any], said: str
+) -> None:
+    async with two_sides(home) as sides:
+        with pytest.raises(InvalidRequest, match=re.escape(said)):
+            await sides.core.ask("hi", **options)
+        with pytest.raises(InvalidRequest, match=re.escape(said)):
+            await sides.core.decide(ChatRequest.from_prompt("hi", **options))
+
+
+def test_a_role_that_there_is_none_of_is_refused() -> None:
+    message: Any = Message(role=cast("Any", "system"), text="Be kind.")
+    with pytest.raises(InvalidRequest, match="role is 'system'"):
+        validated(ChatRequest(messages=(message,)))
