@@ -26,7 +26,7 @@ The number is ``http_status``: what an HTTP answer of this error says, so that a
 request has been paid for or may be billed, an HTTP answer has to forbid the retry (``x-should-retry: false``).
 ``details()`` are the facts of an error by name, for JSON and for the panel's cards.
 
-They stand below every other room because providers, spend and routing all raise them and the panel
+They stand below every other room because providers, ledger and routing all raise them and the panel
 shows them.
 """
 

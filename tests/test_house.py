@@ -14,6 +14,8 @@ from pathlib import Path
 import grimp
 import pytest
 
+from gui.pages import PAGES
+
 ROOT = Path(__file__).parents[1]
 QT = ("PySide6", "shiboken6", "qasync", "pyqtgraph", "qtawesome")
 
@@ -147,6 +149,14 @@ def circles_known() -> list[str]:
     """Return the packages that may still have circles inside, each with a dot at its end."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     return [f"{package}." for contract in contracts for package in contract.get("skip_descendants", ())]
+
+
+def test_every_page_is_held_apart_from_the_others() -> None:
+    """A page's package that the contract doesn't name could import another page, and nothing would fail."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    (apart,) = [each for each in contracts["contracts"] if each["name"] == "Pages do not import each other"]
+    pages = {f"gui.{path.parent.name}" for path in (ROOT / "gui").glob("*/page.py")}
+    assert set(apart["modules"]) == pages == {f"gui.{entry.id}" for entry in PAGES.entries}
 
 
 def test_every_module_of_the_core_imports_without_qt() -> None:
