@@ -138,7 +138,7 @@ class RouterCore:
             on_demand=not self._eager,
             wait_for_local=self._server_manager.wait_until_settled,
             on_change=self._changed,
-            on_alerts=lambda alerts: self.ledger.told(alerts),
+            on_alerts=lambda alerts: self.ledger.record_alerts(alerts),
         )
         self._rooms = rooms
         self._api, self._local, self._router = rooms.api, rooms.local, rooms.router
@@ -183,7 +183,7 @@ class RouterCore:
         self._monitoring.configure(self.settings.current)
         if self._keys_wanted:
             self._ask_for_keys()
-        self._spawn(self._rooms.kept.tend_if_due())
+        self._spawn(self._rooms.kept.maintain_if_due())
         await self.ledger.open()
         self._spawn(self._status_keeper.keep())
 

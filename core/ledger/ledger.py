@@ -384,11 +384,11 @@ class Ledger:
 
     # ------------------------------------------------------------------ what a person settles
 
-    async def recover(self, *, spare_the_living: bool = False) -> Recovered:
+    async def recover(self, *, skip_live_processes: bool = False) -> Recovered:
         """Close what dead processes left open, conservatively; call it at every start, and now and then after.
 
         An API hold becomes *unresolved*: counted in full, since the call may have been billed. A process on
-        another host cannot be checked, so its holds wait for their expiry. ``spare_the_living`` leaves a process
+        another host cannot be checked, so its holds wait for their expiry. ``skip_live_processes`` leaves a process
         that is seen to run what it has, expired or not.
 
         Raises:
@@ -396,7 +396,7 @@ class Ledger:
         """
         now = self._now()
         return await self._write(
-            lambda store, link: store.recover(link, now.us, spare_the_living=spare_the_living)
+            lambda store, link: store.recover(link, now.us, skip_live_processes=skip_live_processes)
         )
 
     async def resolve(

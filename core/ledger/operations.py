@@ -147,7 +147,9 @@ class LedgerOperations:
             raise
         if replaced is not None:
             self._write_closed(connection, *replaced, "switch")
-        books.note(at_us=start.now.us, kind="begin", correlation_id=start.record.correlation_id, row=row)
+        books.append_audit(
+            at_us=start.now.us, kind="begin", correlation_id=start.record.correlation_id, row=row
+        )
         books.change(None, row)
         for key, state in rates.items():
             books.set_rate(key, state)
@@ -201,7 +203,7 @@ class LedgerOperations:
             return False
         self.books.set_rate(key, RateState(state.log, now_us, refusal.per_minute))
         note = {"conversation": refusal.conversation, "per_minute": refusal.per_minute}
-        self.note(connection, now_us, "pause", note)
+        self._note(connection, now_us, "pause", note)
         return True
 
     def _admission(self, start: AttemptStart, row: Row, alerts: tuple[BudgetAlert, ...]) -> Admission:
@@ -249,7 +251,7 @@ class LedgerOperations:
                 return there
             raise InvalidRequest("A request that was sent cannot be recorded as refused.")
         row["id"] = found[0]
-        self.books.note(at_us=now.us, kind="refuse", correlation_id=record.correlation_id, row=row)
+        self.books.append_audit(at_us=now.us, kind="refuse", correlation_id=record.correlation_id, row=row)
         self.books.change(None, row)
         return row
 
@@ -263,7 +265,7 @@ class LedgerOperations:
         if found is None:
             return self._from.rows(driver, correlation_id=record.correlation_id, number=1)[0]
         row["id"] = found[0]
-        self.books.note(at_us=now.us, kind="replay", correlation_id=record.correlation_id, row=row)
+        self.books.append_audit(at_us=now.us, kind="replay", correlation_id=record.correlation_id, row=row)
         self.books.change(None, row)
         return row
 
@@ -320,11 +322,11 @@ class LedgerOperations:
         tokens = outcome.usage.total_tokens if outcome.usage is not None and row["side"] == "api" else 0
         return (outcome.cost_nanodollars or 0) > (row["hold_nanodollars"] or 0) or tokens > row["hold_tokens"]
 
-    def recover(self, connection: Connection, now_us: int, *, spare_the_living: bool = False) -> Recovered:
+    def recover(self, connection: Connection, now_us: int, *, skip_live_processes: bool = False) -> Recovered:
         """Close what dead processes left open: API attempts at their hold, local ones at no cash.
 
         What has run longer than its hold lasts is closed too, although its process may live, unless
-        ``spare_the_living`` leaves those alone that are seen to. Its true end still counts when it comes: see
+        ``skip_live_processes`` leaves those alone that are seen to. Its true end still counts when it comes: see
         ``settle`` and ``begin``.
         """
         alive: dict[ProcessIdentity, bool | None] = {}
@@ -336,7 +338,7 @@ class LedgerOperations:
                 alive[owner] = is_alive(owner)
             if alive[owner] is not False and row["expires_us"] > now_us:
                 continue
-            if alive[owner] and spare_the_living:
+            if alive[owner] and skip_live_processes:
                 continue
             closed = self._end(connection, row, _INTERRUPTED, "failed", now_us, "recover")
             if row["side"] == "local":
@@ -410,7 +412,7 @@ class LedgerOperations:
         if state.paused_us is None:
             return False
         self.books.set_rate(conversation_key(conversation), RateState((), None, state.per_minute))
-        self.note(connection, now.us, "resume", {"conversation": conversation})
+        self._note(connection, now.us, "resume", {"conversation": conversation})
         return True
 
     def reset_local(self, connection: Connection, now: Moment) -> None:
@@ -462,7 +464,7 @@ class LedgerOperations:
         self, connection: Connection, row: Row, closed: Row, kind: str, at_us: int | None = None
     ) -> None:
         self._close.run_in_order(driver_of(connection), (*[closed[name] for name in CLOSING], row["id"]))
-        self.books.note(
+        self.books.append_audit(
             at_us=closed["ended_us"] if at_us is None else at_us,
             kind=kind,
             correlation_id=row["correlation_id"],
@@ -470,8 +472,8 @@ class LedgerOperations:
             before=row,
         )
 
-    def note(self, connection: Connection, at_us: int, kind: str, note: Mapping[str, Any]) -> None:
-        self.books.note(at_us=at_us, kind=kind, correlation_id=None, row=None, note=note)
+    def _note(self, connection: Connection, at_us: int, kind: str, note: Mapping[str, Any]) -> None:
+        self.books.append_audit(at_us=at_us, kind=kind, correlation_id=None, row=None, note=note)
 
     def _alerts(
         self, limits: Sequence[Limit], percents: Sequence[int], at_us: int, day: str
@@ -490,7 +492,7 @@ class LedgerOperations:
             first = [
                 percent
                 for percent in crossed(standing, percents)
-                if self.books.tell(
+                if self.books.record_first_crossing(
                     at_us,
                     window=standing.window_label,
                     limit_name=limit.name,

@@ -370,7 +370,7 @@ class RunningTotals:
         """Return the row of the request's open attempt where it is known without asking the database."""
         return self._open_rows.get(correlation_id)
 
-    def note(self, **entry: Any) -> None:
+    def append_audit(self, **entry: Any) -> None:
         """Add an entry to the audit chain (see ``audit.append``)."""
         self._chain.append(self.driver, **entry)
 
@@ -439,7 +439,7 @@ class RunningTotals:
         self._rates[key] = state
         self._new_rates.add(key)
 
-    def tell(self, at_us: int, **key: Any) -> bool:
+    def record_first_crossing(self, at_us: int, **key: Any) -> bool:
         """Say whether this threshold was crossed for the first time; it is written down at once."""
         known = tuple(key.values())
         if known in self._told:

@@ -270,7 +270,7 @@ class AdmissionControl:
         waited = False
         slot: Slot | None = None
 
-        def told(waiting: Waiting) -> None:
+        def report_wait(waiting: Waiting) -> None:
             nonlocal waited
             waited = True
             on_wait(waiting)
@@ -285,7 +285,7 @@ class AdmissionControl:
         while True:
             # Who waits for a place keeps nobody from the rates, and who waits for its turn keeps no place.
             if side == "local":
-                slot = await self._place(run, decision, told, time.perf_counter() - began)
+                slot = await self._place(run, decision, report_wait, time.perf_counter() - began)
                 if rates and line.waiting:
                     slot.leave()
                     slot = None
@@ -298,7 +298,7 @@ class AdmissionControl:
                     max_waiting=settings.max_waiting_requests,
                     max_wait_s=settings.rate_max_wait_s,
                     deadline_left_s=run.deadline.left_s,
-                    on_wait=told,
+                    on_wait=report_wait,
                 )
                 break
             except _PlaceTaken:
@@ -439,7 +439,7 @@ class AdmissionControl:
             DeadlineExceeded: the request's time was over first.
         """
 
-        def told(ahead: int, expected_s: float | None) -> None:
+        def report_place(ahead: int, expected_s: float | None) -> None:
             detail = f"{ahead} ahead at the local server." if ahead else "The local server is busy."
             on_wait(Waiting("local_queue", detail, expected_s, ahead))
 
@@ -448,7 +448,9 @@ class AdmissionControl:
         left_s = None if max_wait_s is None else max(0.0, max_wait_s - waited_s)
         try:
             return await within(
-                run.deadline, self._queue.enter(left_s, told), "waiting for a place at the local server"
+                run.deadline,
+                self._queue.enter(left_s, report_place),
+                "waiting for a place at the local server",
             )
         except TimeoutError:
             raise LineTooLong(f"no place came free in {max_wait_s:g} s") from None

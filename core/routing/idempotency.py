@@ -324,7 +324,7 @@ class Claim:
         self.answer: ChatResult | None = None
         self.waited_s = 0.0
 
-    async def take(self, key: str, asked: str, request: ChatRequest, on_wait: OnWait) -> str | None:
+    async def acquire(self, key: str, asked: str, request: ChatRequest, on_wait: OnWait) -> str | None:
         """Wait until there is an answer or this request is the first one; return the request it takes over from.
 
         Raises:
@@ -406,10 +406,10 @@ class IdempotencyGuard:
         self._answers = answers
         self._kept = kept
         self._ledger = ledger
-        self._unburied = False
+        self._has_dead_claims = False
 
-    async def look(self, run: RequestRun, on_wait: OnWait) -> None:
-        """Set ``run.repeat``, and wait for a first request with the same key, as long as the deadline allows.
+    async def claim_or_wait(self, run: RequestRun, on_wait: OnWait) -> None:
+        """Set ``run.claim``, and wait for a first request with the same key, as long as the deadline allows.
 
         Raises:
             DuplicateRequest: a different request has the key.
@@ -420,10 +420,10 @@ class IdempotencyGuard:
         if key is None:
             return
         name, asked = key_name(key), fingerprint(run.request)
-        repeat = run.repeat = Claim(self._answers.claim(name, asked), self._kept)
+        claim = run.claim = Claim(self._answers.claim(name, asked), self._kept)
         waits_since: float | None = None
 
-        def told(waiting: Waiting) -> None:
+        def report_wait(waiting: Waiting) -> None:
             nonlocal waits_since
             waits_since = time.perf_counter() if waits_since is None else waits_since
             run.wait_reasons.add(waiting.reason)
@@ -431,23 +431,23 @@ class IdempotencyGuard:
 
         dead = await within(
             run.deadline,
-            repeat.take(name, asked, run.request, told),
+            claim.acquire(name, asked, run.request, report_wait),
             "waiting for the first request with this key",
         )
         if waits_since is not None:
-            repeat.waited_s = time.perf_counter() - waits_since
-            if repeat.answer is None:
+            claim.waited_s = time.perf_counter() - waits_since
+            if claim.answer is None:
                 run.steps.append(
                     RequestStep(
                         kind="waited",
                         detail="Waited for the first request with this key, which ended without an answer",
-                        took_ms=repeat.waited_s * 1000,
+                        took_ms=claim.waited_s * 1000,
                     )
                 )
         if dead is not None:
             log.warning("the process of request %s died with its idempotency key", dead)
-            self._unburied = True
-        if self._unburied:
+            self._has_dead_claims = True
+        if self._has_dead_claims:
             await self._bury()
 
     async def _bury(self) -> None:
@@ -456,15 +456,15 @@ class IdempotencyGuard:
         Where that fails, or is cancelled, the next request with any key tries again.
         """
         left = await self._ledger().recover()
-        self._unburied = False
+        self._has_dead_claims = False
         if left.count:
             log.warning("%d requests of dead processes count at their hold now", left.count)
 
     async def replayed(self, run: RequestRun) -> ChatResult:
         """Return the first one's answer as ``run``'s own, not paid again, and keep a row of it."""
-        repeat = run.repeat
-        assert repeat is not None
-        first = repeat.answer
+        claim = run.claim
+        assert claim is not None
+        first = claim.answer
         assert first is not None
         step = RequestStep(
             kind="replayed", detail=f"The answer of request {first.correlation_id} with the same key"
@@ -481,7 +481,7 @@ class IdempotencyGuard:
             unresolved_nanodollars=0,
             savings=None,
             steps=(*run.steps, step),
-            queued_ms=repeat.waited_s * 1000,
+            queued_ms=claim.waited_s * 1000,
         )
         log.info("the answer of request %s is given again", first.correlation_id)
         assert run.request.idempotency_key is not None

@@ -159,23 +159,23 @@ class IdempotencyStore:
         with contextlib.suppress(KeepingFailed):  # it stays owed, and is known as a problem
             await finish(self._in_thread(lambda _: None))
 
-    async def tend(self) -> None:
+    async def maintain(self) -> None:
         """Delete what is too old, or everything where nothing is to be kept, and give the room back to the disk."""
         if not self.path.exists():
             return
         with contextlib.suppress(KeepingFailed):
-            await finish(self._in_thread(self._tend))
+            await finish(self._in_thread(self._maintain))
 
-    async def tend_if_due(self) -> None:
+    async def maintain_if_due(self) -> None:
         """Tend the file the first time, each hour, when less or more is to be kept, and while it owes something."""
         keep_s, last = self._keep_s(), self._tended
         if self._owed or last is None or last[0] != keep_s or time.monotonic() >= last[1] + TENDED_EVERY_S:
             self._tended = keep_s, time.monotonic()
-            await self.tend()
+            await self.maintain()
 
     @property
     def owes(self) -> bool:
-        """Whether a place could not be given back yet: ``tend`` tries again."""
+        """Whether a place could not be given back yet: ``maintain`` tries again."""
         return bool(self._owed)
 
     async def close(self) -> None:
@@ -186,7 +186,7 @@ class IdempotencyStore:
                     self._connection = None
 
         if self._owed:
-            await self.tend()
+            await self.maintain()
         await asyncio.to_thread(close)
 
     async def _in_thread(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -332,7 +332,7 @@ class IdempotencyStore:
                 file.execute("DELETE FROM answers WHERE claim = ?", (claim,))
             self._owed.discard(claim)
 
-    def _tend(self, file: sqlite3.Connection) -> None:
+    def _maintain(self, file: sqlite3.Connection) -> None:
         before = file.total_changes
         with sqlite_file.transaction(file):
             self._delete_old(file)

@@ -241,7 +241,7 @@ class RequestRun:
     """The answer of an earlier request with the same key, given again."""
 
     earlier_usage: Usage | None = None
-    repeat: KeyClaim | None = None
+    claim: KeyClaim | None = None
     """Its hold on its idempotency key, where it has one."""
 
     @property

@@ -46,10 +46,10 @@ class StopSwitch:
         """Say whether ``cause`` is this stop, and nothing else: then the reader gets its end."""
         self.taken = self.requested
         if isinstance(cause, asyncio.CancelledError):
-            return self.give_back()
+            return self.release_cancel()
         return isinstance(cause, StopRequested)
 
-    def give_back(self) -> bool:
+    def release_cancel(self) -> bool:
         """Take the reader's cancellation back, if it was this stop's; false where it is somebody else's too."""
         reader, self._cancelled = self._cancelled, None
         return reader is not None and reader.uncancel() <= self._others
@@ -107,7 +107,7 @@ class RequestStream:
             traceparent.reset(own_trace)
             correlation_id.reset(own_id)
             if switch.requested:
-                switch.give_back()  # the event came all the same, and the stop is still to be taken
+                switch.release_cancel()  # the event came all the same, and the stop is still to be taken
 
     def stop(self, reason: SignalboxError | None = None) -> None:
         """End the request now. Its reader goes on reading, and gets ``Stopped`` with what had arrived.

@@ -95,7 +95,7 @@ class Router:
         self._settlement = settlement
         self._checker = checker
         self._observers = observers
-        self._repeats = repeats
+        self._idempotency = repeats
         self._recovery = recovery
         self._on_change = on_change
         self._on_alerts = on_alerts
@@ -143,12 +143,14 @@ class Router:
         try:
             await self._begin(run, ready)
             if run.request.idempotency_key is not None:
-                async with aclosing(_waits(lambda on_wait: self._repeats.look(run, on_wait))) as waits:
+                async with aclosing(
+                    _waits(lambda on_wait: self._idempotency.claim_or_wait(run, on_wait))
+                ) as waits:
                     async for waiting in waits:
                         yield waiting
-            if run.repeat is not None and run.repeat.answer is not None:
+            if run.claim is not None and run.claim.answer is not None:
                 # The first request's answer for a second one with the same key; nothing is sent or paid.
-                run.replay = await self._repeats.replayed(run)
+                run.replay = await self._idempotency.replayed(run)
                 yield Started(run.replay.decision, run.correlation_id)
                 for event in _as_events(run.replay):
                     yield event
@@ -210,8 +212,8 @@ class Router:
                 log.exception("a fault in Signalbox itself")
                 end = Failed(_fault(run, fault), run.partial)
             finally:
-                if run.repeat is not None:
-                    await run.repeat.release()
+                if run.claim is not None:
+                    await run.claim.release()
                 if run.alerts:
                     self._on_alerts(run.alerts)
                 self._on_change()
@@ -250,14 +252,14 @@ class Router:
         self._preparer.ended(run, result, answered=True)
         self._observers.ended(run, "done", result)
         self._backends[attempt.side].learn_speed(result)
-        if run.repeat is not None:
-            run.repeat.finish(result)
+        if run.claim is not None:
+            run.claim.finish(result)
         return Finished(result)
 
     async def _failed(self, run: RequestRun, error: SignalboxError) -> Failed:
         error.correlation_id = run.correlation_id
-        if run.repeat is not None:
-            await run.repeat.fail(error)
+        if run.claim is not None:
+            await run.claim.fail(error)
         self._preparer.ended(run, run.partial, answered=False)
         self._observers.ended(run, "refused" if run.attempt is None else "failed", run.partial, error)
         return Failed(error, run.partial)
@@ -453,8 +455,8 @@ class Router:
         """
         self._leave_local(attempt)
         result = self._settlement.result(run, attempt, status)
-        if status == "done" and run.repeat is not None:
-            await run.repeat.keep(result)
+        if status == "done" and run.claim is not None:
+            await run.claim.keep(result)
         if not attempt.settled:
             attempt.settled = True
             attempt.breaker.abandon(attempt.ticket)

@@ -132,14 +132,14 @@ class LedgerService:
         await self.open()
         return kept
 
-    def told(self, alerts: Iterable[BudgetAlert]) -> None:
+    def record_alerts(self, alerts: Iterable[BudgetAlert]) -> None:
         """Take what a request crossed; the newest alert of each limit is shown until its window is over."""
         for alert in alerts:
             log.warning("%s: %d %% used or held", _limit_name(alert), alert.percent)
             self._alerts[f"{alert.limit_name}/{alert.project}/{alert.window_label}"] = alert
             self._on_change()
 
-    async def tend(self) -> None:
+    async def maintain(self) -> None:
         """Do what is due: try a ledger that could not be opened, write scores; once an hour, look for holds that
         have run out and add the sums up.
         """
@@ -159,7 +159,7 @@ class LedgerService:
     async def _recover_late(self) -> None:
         """Resolve what a process elsewhere left behind: at this one's start its hold had not run out yet."""
         try:
-            self._tell_of(await self.current.recover(spare_the_living=True))
+            self._tell_of(await self.current.recover(skip_live_processes=True))
         except LedgerUnavailable as error:
             log.warning("holds that have run out wait for the ledger: %s", error.message)
 

@@ -92,8 +92,8 @@ class StatusPublisher:
 
     async def _publish(self) -> None:
         await asyncio.to_thread(self._settings.reload_if_changed)
-        await self._ledger.tend()
-        await self._rooms.kept.tend_if_due()
+        await self._ledger.maintain()
+        await self._rooms.kept.maintain_if_due()
         status = await self.read()
         self._monitoring.show(status)
         if status == self._last:

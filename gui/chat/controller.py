@@ -129,7 +129,7 @@ class ChatController(QObject):
         """Open the kept conversations and show them; from then on prompts can be sent."""
         store = await self.store.open()
         if store.set_aside is not None:
-            self.view.say_trouble(
+            self.view.show_error(
                 "Your conversations’ file was broken. It is kept as "
                 f"{store.set_aside.name}, and a new one is in use."
             )
@@ -467,7 +467,7 @@ class ChatController(QObject):
             await self._bridge.run_blocking(write_export, conversation, kind, path)
         except OSError as error:
             reason = error.strerror or str(error)
-            self.view.say_trouble(
+            self.view.show_error(
                 f"{path.name} can’t be written: {reason}. Nothing was lost; choose another folder."
             )
             return

@@ -251,7 +251,7 @@ class FailureController(QObject):
         try:
             await self._bridge.call(self._bridge.core.ledger.resume(conversation))
         except SignalboxError as error:
-            self._view.say_trouble(str(error))
+            self._view.show_error(str(error))
         else:
             self._view.toasts.show("The conversation goes on", icon="play-circle")
 

@@ -211,7 +211,7 @@ class ChatView(QWidget):
         """Tell a screen reader once that something ended, not for every token."""
         QAccessible.updateAccessibility(QAccessibleAnnouncementEvent(self, words))
 
-    def say_trouble(self, words: str) -> None:
+    def show_error(self, words: str) -> None:
         """Say above the messages what went wrong, where trying again is of no use."""
         self.trouble.say(words, can_retry=False)
 

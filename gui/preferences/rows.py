@@ -69,14 +69,14 @@ class Sides(QWidget):
         self._room_px = room_px
         self._stand()
 
-    def stand(self, *, narrow: bool) -> None:
+    def set_narrow(self, *, narrow: bool) -> None:
         """Called when the row has its words on top (``narrow``) or beside the control."""
 
     def _stand(self) -> None:
         room_px = self._room_px - 2 * CARD_PADDING_PX - 4
         wanted_px = theme().px(self._control_px)
         narrow = room_px < wanted_px + theme().px(WORDS_PX)
-        self.stand(narrow=narrow)
+        self.set_narrow(narrow=narrow)
         direction = QBoxLayout.Direction.TopToBottom if narrow else QBoxLayout.Direction.LeftToRight
         self._sides.setDirection(direction)
         self._sides.setSpacing(6 if narrow else 16)
@@ -211,7 +211,7 @@ class SettingRow(Sides):
         self.problem.clear()
         self.field.set_invalid(False)
 
-    def stand(self, *, narrow: bool) -> None:
+    def set_narrow(self, *, narrow: bool) -> None:
         """Side by side, the tags of all rows begin in one line; in a narrow row the field has that room."""
         width = theme().px(TAG_PX)
         self._tag_column.setMinimumWidth(0 if narrow else width)

@@ -27,7 +27,7 @@ def alert(project: str | None, percent: int) -> BudgetAlert:
 async def test_no_projects_alert_hides_anothers(home: Path) -> None:
     store = SettingsStore(home, env={})
     books = LedgerService(store, PriceTable(), Scoreboard(), lambda: None)
-    books.told([alert("website", 50), alert("research", 80), alert("website", 80)])
+    books.record_alerts([alert("website", 50), alert("research", 80), alert("website", 80)])
     assert [problem.title for problem in books.problems()] == [
         "80 % of PROJECT_SPEND_LIMITS (website) is used or held",
         "80 % of PROJECT_SPEND_LIMITS (research) is used or held",

@@ -157,7 +157,7 @@ async def test_what_is_too_old_is_gone_from_the_disk(
     await keep(kept, "new", "A newer one.")
     assert (await there(kept, "old") or "").startswith("The heron sleeps.")
     clock.now += 2
-    await kept.tend()
+    await kept.maintain()
     assert b"heron" not in bytes_of(home), "overwritten, in the log too"
     with sqlite3.connect(home / FILE_NAME) as file:
         assert file.execute("PRAGMA freelist_count").fetchone() == (0,), "its room is given back"
@@ -194,7 +194,7 @@ async def test_the_oldest_go_first_when_they_are_too_large(home: Path, clock: Cl
         True,
         True,
     ]
-    await kept.tend()
+    await kept.maintain()
     assert (home / FILE_NAME).stat().st_size < 300_000, "the file doesn't grow with what was deleted"
     await kept.close()
 
@@ -224,10 +224,10 @@ async def test_keeping_less_deletes_what_is_older_and_nothing_deletes_all(home: 
     await keep(kept, "new")
     running = await place(kept, "running")
     keep_s = 3600.0
-    await kept.tend()
+    await kept.maintain()
     assert (await there(kept, "old"), await there(kept, "new")) == (None, "Hello")
     keep_s = 0.0
-    await kept.tend()
+    await kept.maintain()
     with sqlite3.connect(home / FILE_NAME) as file:
         assert file.execute("SELECT key FROM answers").fetchall() == [("running",)]
     file.close()
@@ -238,7 +238,7 @@ async def test_keeping_less_deletes_what_is_older_and_nothing_deletes_all(home: 
 async def test_without_a_file_there_is_nothing_to_tend_and_none_is_made(
     home: Path, kept: IdempotencyStore
 ) -> None:
-    await kept.tend()
+    await kept.maintain()
     assert list(home.iterdir()) == []
 
 
@@ -272,11 +272,11 @@ async def test_the_marks_of_dead_processes_are_deleted_after_a_day(
 ) -> None:
     left_by_a_dead_process(home, "key", clock)
     alive = await place(kept, "alive")
-    await kept.tend()
+    await kept.maintain()
     clock.now += DAY_S
     with sqlite3.connect(home / FILE_NAME) as file:
         assert file.execute("SELECT count(*) FROM answers").fetchone() == (2,)
-        await kept.tend()
+        await kept.maintain()
         assert file.execute("SELECT key FROM answers").fetchall() == [("alive",)]
     file.close()
     await kept.release(alive)
@@ -360,7 +360,7 @@ async def test_a_place_that_cannot_be_given_back_now_is_given_back_later(
     assert "locked" in kept.problem
     other.execute("ROLLBACK")
     other.close()
-    await kept.tend()
+    await kept.maintain()
     assert not kept.owes
     assert kept.problem is None
     assert (await place(kept)).after_death_of is None

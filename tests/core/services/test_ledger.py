@@ -47,7 +47,7 @@ async def test_holds_of_another_host_are_resolved_once_they_have_run_out(
     await elsewhere.close()
     await books.current.begin(own, HoldRequest(nanodollars=60))
 
-    await books.tend()
+    await books.maintain()
 
     states = [(await books.attempts(request.correlation_id))[0].state for request in (old, young, own)]
     assert states == ["unresolved", "open", "open"]
