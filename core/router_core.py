@@ -218,7 +218,9 @@ class RouterCore:
         ]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_TIMEOUT_S):
-                await asyncio.gather(*ends)
+                for error in await asyncio.gather(*ends, return_exceptions=True):
+                    if error is not None:  # the ledger and the local server are still to be closed
+                        log.error("a request could not be ended", exc_info=error)
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -59,6 +59,36 @@ class _Event(msgspec.Struct):
 _DECODER = msgspec.json.Decoder(_Event)
 
 
+class _Kind(msgspec.Struct):
+    type: Any = None
+
+
+_KIND_DECODER = msgspec.json.Decoder(_Kind)
+_KINDS = frozenset(
+    {
+        "content_block_delta",
+        "content_block_start",
+        "content_block_stop",
+        "error",
+        "message_delta",
+        "message_start",
+        "message_stop",
+        "ping",
+    }
+)
+
+
+def _decoded(event: ServerSentEvent) -> _Event:
+    """Return an event; of a kind that is not known, whose fields may be anything, its kind only."""
+    try:
+        return decode_json(event.data, _DECODER)
+    except msgspec.ValidationError:
+        kind = decode_json(event.data, _KIND_DECODER).type or event.name.decode("utf-8", "replace")
+        if not kind or kind in _KINDS:
+            raise
+        return _Event(type=kind)
+
+
 class AnthropicReader:
     """Turns stream events into provider events. Thinking is no part of the text: only its size is told."""
 
@@ -83,7 +113,7 @@ class AnthropicReader:
         """Return what one event means; unknown kinds mean nothing (the wire may grow)."""
         if event.name == b"error":
             raise decode_error(event.data)
-        told = decode_json(event.data, _DECODER)
+        told = _decoded(event)
         kind = told.type or event.name.decode("utf-8", "replace")  # its name is said twice, mostly
         if kind == "content_block_delta":
             return [] if told.delta is None else self._delta(told.index, told.delta)
@@ -99,7 +129,9 @@ class AnthropicReader:
             if told.delta is not None:
                 self._end_of_message(told.delta.stop_reason, told.delta.stop_details)
             # With the reason of its end comes the whole count; before, output is only what was known at the start.
-            return self._report(told.usage, final=self._stop_reason is not None)
+            # A report that leaves the output out has not counted it.
+            counted = (as_mapping(told.usage) or {}).get("output_tokens") is not None
+            return self._report(told.usage, final=counted and self._stop_reason is not None)
         if kind == "ping":
             return [self._progress(0)]
         if kind == "message_stop":

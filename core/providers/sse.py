@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple, Protocol, Self, TypeVar
 import httpx2
 import msgspec
 
-from core.chat import AnswerEnded, ProviderEvent
+from core.chat import AnswerEnded, ProviderEvent, UsageReported
 from core.errors import SignalboxError
 from core.providers.errors import Endpoint, is_a_web_page, is_too_long, provider_failure
 
@@ -213,6 +213,10 @@ def decode_anything(data: bytes) -> Any:
     return decode_json(data, _ANYTHING)
 
 
+def _after_usage(event: ProviderEvent) -> bool:
+    return not isinstance(event, UsageReported)
+
+
 class WireReader(Protocol):
     """What the events of one wire mean. One reader reads one answer."""
 
@@ -291,7 +295,8 @@ class AnswerStream:
                     self._failure.__cause__ = error
         if not told and self._failure is not None:
             raise self._failure
-        return told
+        # What is known of the bill first: a reader that stops at the first piece of text must not lose it.
+        return sorted(told, key=_after_usage) if len(told) > 1 else told
 
     async def _read_into(self, told: list[ProviderEvent]) -> None:
         reader, parser = self._reader, self._parser

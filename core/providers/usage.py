@@ -59,13 +59,13 @@ def anthropic_usage(raw: Any, before: Usage | None = None) -> Usage | None:
 
 def _with_cache_writes(usage: Usage, wire: Mapping[str, Any]) -> Usage:
     by_lifetime = as_mapping(wire.get("cache_creation"))
-    if by_lifetime is not None:
-        return replace(
-            usage,
-            cache_write_5m_tokens=_count(by_lifetime.get("ephemeral_5m_input_tokens")) or 0,
-            cache_write_1h_tokens=_count(by_lifetime.get("ephemeral_1h_input_tokens")) or 0,
-        )
     total = _count(wire.get("cache_creation_input_tokens"))
+    if by_lifetime is not None:
+        five_minutes = _count(by_lifetime.get("ephemeral_5m_input_tokens")) or 0
+        one_hour = _count(by_lifetime.get("ephemeral_1h_input_tokens")) or 0
+        # What the total has beyond the named lifetimes was written too; the default lifetime is the wire's.
+        five_minutes = max(five_minutes, (total or 0) - one_hour)
+        return replace(usage, cache_write_5m_tokens=five_minutes, cache_write_1h_tokens=one_hour)
     if total is None:
         return usage
     if usage.cache_write_1h_tokens and not usage.cache_write_5m_tokens:

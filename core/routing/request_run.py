@@ -99,7 +99,8 @@ class ResponseBuffer(AnswerCollector):
     def add(self, event: ProviderEvent) -> None:
         now = time.perf_counter()
         if now - self._asked >= CAUGHT_UP_AFTER_S:
-            self._caught_up = now
+            # The sockets were empty when it began to wait; what came since may have come in one piece with more.
+            self._caught_up = self._asked
         self._asked = now
         if self.first is None and isinstance(event, TextDelta | ToolCallDelta):
             self.first = now

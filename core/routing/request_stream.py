@@ -36,9 +36,13 @@ class StopSwitch:
         self._cancelled: asyncio.Task[object] | None = None
         self._others = 0
 
-    def interrupt(self, reader: asyncio.Task[object]) -> None:
-        """Wake the task that waits for the next event, as ``asyncio.timeout`` does."""
-        self._others = reader.cancelling()
+    def interrupt(self, reader: asyncio.Task[object], others: int) -> None:
+        """Wake the task that waits for the next event, as ``asyncio.timeout`` does.
+
+        ``others`` are the cancellations that it had when it began to wait: those of its own time-outs, which may
+        be on their way just now, are taken back by whoever asked for them.
+        """
+        self._others = others
         self._cancelled = reader
         reader.cancel()
 
@@ -78,8 +82,11 @@ class RequestStream:
         self._request_id = request_id
         self._traceparent = traceparent_now
         self._reader: asyncio.Task[object] | None = None
+        self._others = 0
         self._begun = False
         self._unread: StreamEvent | None = None
+        self._leaving: asyncio.Event | None = None
+        """Set once whoever closes the stream, or settles it for the core's end, is through."""
 
     @property
     def end(self) -> StreamEnd | None:
@@ -90,12 +97,15 @@ class RequestStream:
         return self
 
     async def __anext__(self) -> StreamEvent:
+        if self._leaving is not None:
+            await self._leaving.wait()
         if self._unread is not None:
             event, self._unread = self._unread, None
             return event
         switch = self._switch
         own_id, own_trace = correlation_id.set(self._request_id), traceparent.set(self._traceparent())
-        self._reader = asyncio.current_task()
+        self._reader = reader = asyncio.current_task()
+        self._others = 0 if reader is None else reader.cancelling()
         try:
             if switch.requested and not switch.taken and self._begun and switch.end is None:
                 switch.taken = True
@@ -119,23 +129,36 @@ class RequestStream:
             return
         switch.requested, switch.reason = True, reason
         if reader is not None and reader is not _current_task():
-            switch.interrupt(reader)
+            switch.interrupt(reader, self._others)
 
     async def stop_and_settle(self, reason: SignalboxError) -> None:
         """Stop, and return when it is settled, whether somebody reads or not. Whoever reads later finds the end."""
         self.stop(reason)
-        if self._reader is not None:
+        if not self._begun or self._switch.end is not None:
+            return
+        if self._reader is not None or self._leaving is not None:
             await self._switch.ended.wait()
-        elif self._begun and self._switch.end is None:
-            self._unread = await self.__anext__()
+            return
+        self._leaving = asyncio.Event()
+        self._switch.taken = True
+        own_id = correlation_id.set(self._request_id)
+        try:
+            self._unread = await self._events.athrow(StopRequested())
+        finally:
+            self._leaving.set()
+            correlation_id.reset(own_id)
 
     async def aclose(self) -> None:
         """End the request and return when its connection is closed and it is settled."""
+        if self._leaving is not None:
+            await self._leaving.wait()
         self._unread = None
+        self._leaving = asyncio.Event()
         own_id = correlation_id.set(self._request_id)
         try:
             await self._events.aclose()
         finally:
+            self._leaving.set()
             correlation_id.reset(own_id)
 
 

@@ -210,6 +210,7 @@ class Router:
             except Exception as fault:
                 # The last line of defence: whatever breaks, the reader gets a typed end.
                 log.exception("a fault in Signalbox itself")
+                await self._settled_unknown(run)
                 end = Failed(_fault(run, fault), run.partial)
             finally:
                 if run.claim is not None:
@@ -218,6 +219,18 @@ class Router:
                     self._on_alerts(run.alerts)
                 self._on_change()
             return run.stop.finish(end)
+
+    async def _settled_unknown(self, run: RequestRun) -> None:
+        """Close the row that a fault has left open, at its hold: open, it would keep its money until a restart."""
+        attempt = run.attempt
+        if attempt is None or attempt.settled:
+            return
+        attempt.settled = True
+        attempt.breaker.abandon(attempt.ticket)
+        try:
+            await self._settled(run, attempt, Outcome(status="failed", error_kind=SignalboxError.kind))
+        except Exception:
+            log.exception("could not be settled")
 
     async def _end_of(self, run: RequestRun, cause: BaseException | None) -> StreamEnd:
         if cause is None:
@@ -456,7 +469,11 @@ class Router:
         self._leave_local(attempt)
         result = self._settlement.result(run, attempt, status)
         if status == "done" and run.claim is not None:
-            await run.claim.keep(result)
+            try:
+                await run.claim.keep(result)
+            except Exception:
+                # The answer is there and paid for: it is settled and given, whatever became of keeping it.
+                log.exception("the answer could not be kept for its idempotency key")
         if not attempt.settled:
             attempt.settled = True
             attempt.breaker.abandon(attempt.ticket)

@@ -40,6 +40,14 @@ class KeyReader:
 
         The keyring may take its time; what it says is used with the settings as they are by then.
         """
+        try:
+            await self._read()
+        except Exception:
+            self.was_read.set()  # whoever waits for the keys goes on without them
+            raise
+        self.was_read.set()
+
+    async def _read(self) -> None:
         async with self._lock:
             while True:
                 settings = self._settings.current
@@ -52,7 +60,6 @@ class KeyReader:
             if settings.anthropic_api_key is None:
                 self._stored_api_key = api_key
             self._take(settings, api_key, vllm_key)
-        self.was_read.set()
 
     async def _key(self, name: KeyName, given: SecretStr | None) -> str | None:
         key = given.get_secret_value() if given is not None else await self._keys.get(name)

@@ -17,7 +17,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
@@ -77,6 +77,7 @@ _TALKATIVE = (
     "opentelemetry",
 )
 _WARNING = re.compile(r"(\S.*?:\d+: \w+): .*", re.DOTALL)  # as warnings.formatwarning says it
+_CALLBACK = re.compile(r"(Exception in callback [^(]*)\(.*")
 _CAUSE = "The above exception was the direct cause of the following exception:"
 _CONTEXT = "During handling of the above exception, another exception occurred:"
 _CODES = ("strerror", "sqlite_errorname", "sqlstate", "status_code")
@@ -156,7 +157,18 @@ def _shortened(text: str, most: int = MAX_TEXT_CHARS) -> str:
 
 
 def _harmless(argument: object) -> object:
-    return described(argument) if isinstance(argument, BaseException) else argument
+    if isinstance(argument, BaseException):
+        return described(argument)
+    if isinstance(argument, list | tuple | set | frozenset):
+        inner = cast("Iterable[object]", argument)
+        return [_harmless(each) for each in inner] if any(_holds_error(each) for each in inner) else argument
+    return argument
+
+
+def _holds_error(argument: object) -> bool:
+    if isinstance(argument, list | tuple | set | frozenset):
+        return any(_holds_error(each) for each in cast("Iterable[object]", argument))
+    return isinstance(argument, BaseException)
 
 
 def _own_words(record: logging.LogRecord) -> str:
@@ -175,7 +187,8 @@ def _own_words(record: logging.LogRecord) -> str:
     if record.name == "py.warnings":
         return _WARNING.sub(r"\1", message)  # its category, and where; a library's text may quote
     if record.name == "asyncio" and record.exc_info:
-        return message.partition("\n")[0]  # the rest is the task's repr, with its exception's message
+        # The rest is the task's repr, with its exception's message; of a callback it says the arguments too.
+        return _CALLBACK.sub(r"\1", message.partition("\n")[0])
     return message
 
 
