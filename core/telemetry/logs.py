@@ -160,9 +160,10 @@ def _harmless(argument: object) -> object:
     if isinstance(argument, BaseException):
         return described(argument)
     if isinstance(argument, list | tuple | set | frozenset):
-        inner = cast("Iterable[object]", argument)
-        return [_harmless(each) for each in inner] if any(_holds_error(each) for each in inner) else argument
-    return argument
+        inner = list(cast("Iterable[object]", argument))
+        if any(map(_holds_error, inner)):
+            return [_harmless(each) for each in inner]
+    return cast("object", argument)
 
 
 def _holds_error(argument: object) -> bool:
