@@ -225,7 +225,9 @@ class Popover(QFrame):
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)
         # The mask lets pixels stay that the round outline covers in part: without a compositor they would be black.
+        painter.setClipRegion(self.mask())
         painter.fillRect(self.rect(), theme().color("control"))
+        painter.setClipping(False)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         paint_box(painter, QRectF(self.rect()), theme().px(6), line="control", ground="raised")
         painter.end()
