@@ -37,6 +37,18 @@ from tests.support.providers import TRACE, WEATHER, drain
 from tests.support.wire_server import Raw
 
 
+def message_of(text: str, last_usage: object) -> list[bytes]:
+    """The events of a short answer; ``last_usage`` is what its last report says."""
+    message = {"model": MODEL, "usage": {"input_tokens": 1, "output_tokens": 1}}
+    return [
+        sse("message_start", {"message": message}),
+        sse("content_block_start", {"index": 0, "content_block": {"type": "text", "text": ""}}),
+        sse("content_block_delta", {"index": 0, "delta": {"type": "text_delta", "text": text}}),
+        sse("message_delta", {"delta": {"stop_reason": "end_turn"}, "usage": last_usage}),
+        sse("message_stop", {}),
+    ]
+
+
 async def test_text_streams_with_usage_model_and_reason() -> None:
     async with AnthropicServer(Says("Paris", " it", " is", pings=3), api_key=KEY) as server:
         provider = provider_for(server)
@@ -64,6 +76,35 @@ async def test_usage_is_reported_before_the_first_text() -> None:
     first = drained.events[0]
     assert isinstance(first, UsageReported)
     assert first.usage.fresh_input_tokens == 3
+
+
+@pytest.mark.parametrize("counts", [{"input_tokens": 3}, {"input_tokens": 3, "output_tokens": None}])
+async def test_a_report_that_leaves_the_output_out_is_not_the_final_bill(counts: dict[str, Any]) -> None:
+    async with AnthropicServer(Raw(chunks=tuple(message_of("Hi", counts)))) as server:
+        drained = await drain(provider_for(server), "hi")
+    assert drained.ended.finish_reason == "stop"
+    assert drained.usages[-1].fresh_input_tokens == 3
+    assert not drained.collector.usage_final, "its output was never counted"
+
+
+@pytest.mark.parametrize("name", ["future_kind", ""])
+async def test_an_event_of_an_unknown_kind_means_nothing_whatever_its_fields(name: str) -> None:
+    odd = {"type": "future_kind", "delta": "text", "content_block": [1], "message": 7, "usage": "none"}
+    event = f"event: {name}\n" if name else ""
+    said = message_of("Hi", {"output_tokens": 2})
+    said.insert(2, f"{event}data: {json.dumps(odd)}\n\n".encode())
+    async with AnthropicServer(Raw(chunks=tuple(said))) as server:
+        drained = await drain(provider_for(server), "hi")
+    assert drained.text == "Hi"
+    assert drained.ended.finish_reason == "stop"
+
+
+async def test_a_known_kind_with_fields_of_other_types_is_a_failure() -> None:
+    said = message_of("Hi", {"output_tokens": 2})
+    said.insert(2, sse("content_block_delta", {"index": 0, "delta": "text"}))
+    async with AnthropicServer(Raw(chunks=tuple(said))) as server:
+        drained = await drain(provider_for(server), "hi")
+    assert type(drained.error) is Unavailable
 
 
 async def test_cache_counts_are_disjoint_and_by_lifetime() -> None:

@@ -357,6 +357,19 @@ async def test_the_end_of_an_answer_is_not_waited_for_without_end(monkeypatch: p
     assert body.closed
 
 
+async def test_the_usage_of_a_batch_is_told_before_its_text() -> None:
+    """Whoever stops at the first piece of text knows the bill that came in the same bytes."""
+    body, reader = Body(b"".join(anthropic_parts("abc"))), AnthropicReader("claude-x", ENDPOINT)
+    async with AnswerStream(cast("httpx2.Response", body), reader, ENDPOINT) as answer:
+        batch = await answer.read()
+    begun, final = batch[:2]
+    assert isinstance(begun, UsageReported)
+    assert isinstance(final, UsageReported)
+    assert (begun.final, final.final) == (False, True)
+    assert not any(isinstance(event, UsageReported) for event in batch[2:])
+    assert [event.text for event in batch if isinstance(event, TextDelta)] == ["a", "b", "c"]
+
+
 # --- make soak ---------------------------------------------------------------------------------------------------
 
 GARBAGE = (

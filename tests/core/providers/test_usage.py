@@ -210,6 +210,26 @@ def test_the_disjoint_counts_add_up_to_what_was_reported(whole: dict[str, Any]) 
     assert usage.total_tokens == sum(whole[name] for name in reported)
 
 
+@pytest.mark.parametrize(
+    ("by_lifetime", "five_minutes", "one_hour"),
+    [
+        ({}, 700, 0),
+        ({"ephemeral_5m_input_tokens": None}, 700, 0),
+        ({"ephemeral_1h_input_tokens": 200}, 500, 200),
+        ({"ephemeral_5m_input_tokens": 300, "ephemeral_1h_input_tokens": 200}, 500, 200),
+        ({"ephemeral_5m_input_tokens": 900, "ephemeral_1h_input_tokens": 200}, 900, 200),
+    ],
+)
+def test_writes_beyond_the_named_lifetimes_of_a_cache_count(
+    by_lifetime: dict[str, Any], five_minutes: int, one_hour: int
+) -> None:
+    usage = anthropic_usage(
+        {"input_tokens": 10, "cache_creation_input_tokens": 700, "cache_creation": by_lifetime}
+    )
+    assert usage is not None
+    assert (usage.cache_write_5m_tokens, usage.cache_write_1h_tokens) == (five_minutes, one_hour)
+
+
 @given(prompt=counts, cached=counts, written=counts, output=counts)
 def test_a_cached_token_of_the_other_wire_is_counted_once(
     prompt: int, cached: int, written: int, output: int

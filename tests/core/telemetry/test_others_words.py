@@ -7,6 +7,7 @@ import gc
 import logging
 import sqlite3
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,46 @@ def test_an_exception_among_the_arguments_is_described(home: Path) -> None:
     assert "core.x: ValueError\n" in written
     assert "ours: Unavailable: Nothing answers at http://h.\n" in written
     assert "with its trace\nTraceback (most recent call last):\n" in written
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [[ValueError(DIARY)], (ValueError(DIARY), 1), {ValueError(DIARY)}, [1, (2, [ValueError(DIARY)])]],
+    ids=["list", "tuple", "set", "nested"],
+)
+def test_an_exception_inside_of_an_argument_is_described(home: Path, argument: object) -> None:
+    setup_logging(home)
+    logging.getLogger("core.x").warning("these failed: %s", argument)
+    written = logged(home)
+    assert "magistrate" not in written
+    assert "ValueError" in written
+
+
+def test_arguments_without_an_exception_stay_as_they_are(home: Path) -> None:
+    setup_logging(home)
+    logging.getLogger("core.x").warning("left: %s %s", (1, "a"), ["b"])
+    assert "core.x: left: (1, 'a') ['b']\n" in logged(home)
+
+
+async def test_a_callback_that_fails_tells_neither_its_words_nor_its_arguments(home: Path) -> None:
+    setup_logging(home)
+    ran = asyncio.Event()
+
+    def fails(prompt: str) -> None:
+        ran.set()
+        raise ValueError(prompt)
+
+    loop = asyncio.get_running_loop()
+    loop.call_soon(fails, DIARY)
+    await ran.wait()
+    ran.clear()
+    loop.call_soon(partial(fails, prompt=DIARY))
+    await ran.wait()
+    written = logged(home)
+    assert written.count("Exception in callback ") == 2
+    assert "fails" in written
+    assert "ValueError" in written
+    assert "magistrate" not in written
 
 
 def test_a_code_is_told_where_there_is_one() -> None:
