@@ -8,8 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from core.chat import ChatRequest, Failed, Finished, JsonSchemaFormat, Started, TextDelta, Waiting
-from core.errors import BudgetExceeded, DuplicateRequest, Unavailable
+from core.chat import (
+    ChatRequest,
+    ChatResult,
+    Failed,
+    Finished,
+    JsonSchemaFormat,
+    Started,
+    TextDelta,
+    Waiting,
+)
+from core.errors import BudgetExceeded, DuplicateRequest, SignalboxError, Unavailable
+from core.routing.idempotency import Claim
+from core.routing.request_stream import RequestStream
+from core.routing.settlement import Settlement
 from tests.core.test_router_faults import Gate, nothing_is_held
 from tests.support.anthropic_server import Fault, Says, refusal
 from tests.support.two_sides import two_sides
@@ -91,6 +103,38 @@ async def test_an_answer_that_was_paid_is_there_for_its_key_though_its_reader_le
         assert len(sides.api.received) == 1
 
 
+async def test_an_answer_that_cannot_be_kept_for_its_key_is_given_and_settled(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(self: Claim, result: ChatResult) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(Claim, "keep", broken)
+    async with two_sides(home, ROUTING_MODE="api-only") as sides:
+        result = await sides.core.ask("hi", idempotency_key="once")
+        await nothing_is_held(sides)
+        (row,) = await sides.core.ledger.attempts(result.correlation_id)
+        assert (row.status, row.cost_nanodollars) == ("done", result.cost_nanodollars)
+        assert result.cost_nanodollars
+
+
+async def test_a_fault_while_it_is_settled_counts_the_hold_and_leaves_none(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: object) -> None:
+        raise ValueError("a fault")
+
+    monkeypatch.setattr(Settlement, "result", broken)
+    async with two_sides(home, ROUTING_MODE="api-only") as sides:
+        request = ChatRequest.from_prompt("hi")
+        end = [event async for event in sides.core.stream(request)][-1]
+        assert isinstance(end, Failed)
+        await nothing_is_held(sides)
+        (row,) = await sides.core.ledger.attempts(request.correlation_id)
+        assert (row.status, row.cost_nanodollars) == ("failed", None)
+        assert row.counted_nanodollars, "the provider may have billed it"
+
+
 async def test_a_key_is_for_one_question(home: Path) -> None:
     async with two_sides(home) as sides:
         await sides.core.ask("hi", idempotency_key="once")
@@ -109,6 +153,33 @@ async def test_a_stopping_core_says_so_to_who_reads(home: Path) -> None:
                     await sides.core.stop()
         assert isinstance(seen[-1], Failed)
         assert isinstance(seen[-1].error, Unavailable)
+
+
+async def test_a_request_that_cannot_be_ended_keeps_no_core_from_stopping(
+    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(self: RequestStream, reason: SignalboxError) -> None:
+        raise RuntimeError("asynchronous generator is already running")
+
+    async with two_sides(home, ROUTING_MODE="api-only") as sides:
+        sides.api.replies.append(Says("Hello there", hold_after=1))
+        stream = sides.core.stream(ChatRequest.from_prompt("hi"))
+        async for event in stream:
+            if isinstance(event, TextDelta):
+                break
+        monkeypatch.setattr(RequestStream, "stop_and_settle", broken)
+        closed = asyncio.Event()
+        close = sides.core.ledger.close
+
+        async def closes() -> None:
+            await close()
+            closed.set()
+
+        monkeypatch.setattr(sides.core.ledger, "close", closes)
+        await sides.core.stop()
+        assert closed.is_set()
+        assert "a request could not be ended" in caplog.text
+        await stream.aclose()
 
 
 async def test_a_fault_of_ours_ends_in_a_typed_failure(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

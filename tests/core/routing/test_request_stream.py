@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from types import CodeType
+from types import CodeType, SimpleNamespace
 
 import pytest
 
@@ -22,15 +23,19 @@ from core.chat import (
     Stopped,
     StreamEvent,
     TextDelta,
+    Usage,
     UsageReported,
     Waiting,
 )
 from core.errors import Unavailable
+from core.routing import request_run
+from core.routing.request_stream import RequestStream
 from core.telemetry.logs import correlation_id, traceparent
 from tests.core.test_router_faults import Gate, nothing_is_held
-from tests.support.anthropic_server import Says, refusal
+from tests.support.anthropic_server import Says, refusal, sse
 from tests.support.breaking_sides import BEGUN, MODELS
 from tests.support.two_sides import TwoSides, two_sides
+from tests.support.wire_server import Raw
 
 MOST_HANDS = 5
 """From the provider's generator to the reader: each costs every token a little, and has rules for its end."""
@@ -57,6 +62,18 @@ class Reader:
 
 async def read_to_end(events: AsyncIterator[StreamEvent]) -> list[StreamEvent]:
     return [event async for event in events]
+
+
+async def stream_with_text(sides: TwoSides, monkeypatch: pytest.MonkeyPatch) -> tuple[RequestStream, Gate]:
+    """Return a stream that was read to its first text, and the gate that its settling will come to."""
+    gate = Gate(sides.core.ledger.current.settle)
+    monkeypatch.setattr(sides.core.ledger.current, "settle", gate)
+    sides.api.replies.append(Says("Hello ", "there", hold_after=1))
+    stream = sides.core.stream(ChatRequest.from_prompt("hi"))
+    async for event in stream:
+        if isinstance(event, TextDelta):
+            break
+    return stream, gate
 
 
 def stopped_result(events: list[StreamEvent]) -> ChatResult:
@@ -123,6 +140,65 @@ async def test_a_reader_that_is_cancelled_as_it_stops_is_cancelled(home: Path) -
             await reader.task
         assert isinstance(stream.end, Stopped), "it is known all the same"
         await nothing_is_held(sides)
+
+
+async def test_a_cancellation_that_came_just_before_the_stop_is_no_part_of_it(home: Path) -> None:
+    async with two_sides(home, ROUTING_MODE="api-only") as sides:
+        sides.api.replies.append(Says("Hello ", "there", hold_after=1))
+        stream = sides.core.stream(ChatRequest.from_prompt("hi"))
+        reader = Reader(stream)
+        await reader.has_text.wait()
+        await asyncio.sleep(0)
+        reader.task.cancel()
+        stream.stop()
+        with pytest.raises(asyncio.CancelledError):
+            await reader.task
+        assert isinstance(stream.end, Stopped)
+        await nothing_is_held(sides)
+
+
+async def test_a_time_out_of_the_reader_that_runs_out_as_it_stops_is_told(home: Path) -> None:
+    async with two_sides(home, ROUTING_MODE="api-only") as sides:
+        sides.api.replies.append(Says("Hello ", "there", hold_after=1))
+        stream = sides.core.stream(ChatRequest.from_prompt("hi"))
+        loop = asyncio.get_running_loop()
+
+        def run_out_and_stop(limit: asyncio.Timeout) -> None:
+            limit.reschedule(loop.time())  # it runs out in the loop's next round, and then the stop comes
+            loop.call_soon(stream.stop)
+
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(None) as limit:
+                async for event in stream:
+                    if isinstance(event, TextDelta):
+                        loop.call_soon(run_out_and_stop, limit)
+        assert isinstance(stream.end, Stopped)
+        await nothing_is_held(sides)
+
+
+async def test_a_stop_in_the_middle_of_a_batch_keeps_the_bill_that_came_with_it(home: Path) -> None:
+    """All of it in one write: its text, and behind that how much it was."""
+    begun, counted = {"input_tokens": 1000, "output_tokens": 1}, {"output_tokens": 5000}
+    text = {"index": 0, "delta": {"type": "text_delta", "text": "Hello "}}
+    whole = (
+        sse("message_start", {"message": {"model": MODELS["api"], "usage": begun}}),
+        *(sse("content_block_delta", text) for _ in range(3)),
+        sse("message_delta", {"delta": {"stop_reason": "end_turn"}, "usage": counted}),
+        sse("message_stop", {}),
+    )
+    async with two_sides(home, ROUTING_MODE="api-only") as sides:
+        sides.api.replies.append(Raw(chunks=(b"".join(whole),)))
+        stream = sides.core.stream(ChatRequest.from_prompt("hi", max_tokens=8000))
+        seen: list[StreamEvent] = []
+        async for event in stream:
+            seen.append(event)
+            if isinstance(event, TextDelta):
+                stream.stop()
+        result = stopped_result(seen)
+        assert result.text == "Hello "
+        assert result.usage == Usage(fresh_input_tokens=1000, output_tokens=5000)
+        assert not result.usage_estimated
+        await the_ledger_says(sides, result)
 
 
 async def test_a_stop_before_anything_is_read_or_sent_says_so(home: Path) -> None:
@@ -211,6 +287,73 @@ async def test_a_core_that_stops_ends_what_is_read_and_what_is_not(home: Path) -
             assert isinstance(end.error, Unavailable)
             assert end.partial is not None
             assert end.error.correlation_id == end.partial.correlation_id
+
+
+async def test_a_core_that_stops_waits_for_a_reader_that_is_leaving(
+    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with two_sides(home, ROUTING_MODE="api-only") as sides:
+        stream, gate = await stream_with_text(sides, monkeypatch)
+        closing = asyncio.ensure_future(stream.aclose())
+        await gate.reached.wait()
+        stopping = asyncio.ensure_future(sides.core.stop())
+        await asyncio.sleep(0)
+        gate.opened.set()
+        await asyncio.gather(closing, stopping)
+        assert stream.end is not None
+        assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+async def test_who_reads_on_while_the_core_stops_gets_the_end(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with two_sides(home, ROUTING_MODE="api-only") as sides:
+        stream, gate = await stream_with_text(sides, monkeypatch)
+        stopping = asyncio.ensure_future(sides.core.stop())
+        await gate.reached.wait()
+        reading = asyncio.ensure_future(read_to_end(stream))
+        await asyncio.sleep(0)
+        gate.opened.set()
+        await stopping
+        (end,) = await reading
+        assert isinstance(end, Failed)
+        assert isinstance(end.error, Unavailable)
+
+
+async def test_who_leaves_while_the_core_stops_waits_for_the_end(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with two_sides(home, ROUTING_MODE="api-only") as sides:
+        stream, gate = await stream_with_text(sides, monkeypatch)
+        stopping = asyncio.ensure_future(sides.core.stop())
+        await gate.reached.wait()
+        closing = asyncio.ensure_future(stream.aclose())
+        await asyncio.sleep(0)
+        gate.opened.set()
+        await asyncio.gather(closing, stopping)
+        assert isinstance(stream.end, Failed)
+        assert await read_to_end(stream) == []
+
+
+def test_what_is_waited_for_may_have_been_written_since_the_wait_began(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A proxy may pass on what a provider wrote in four seconds as one piece, of which the first event is read."""
+    now = 100.0
+    monkeypatch.setattr(request_run, "time", SimpleNamespace(perf_counter=lambda: now))
+    answer = request_run.ResponseBuffer()
+    answer.restart()
+    now += 4.0
+    answer.add(TextDelta("Hello "))
+    assert answer.unseen_s == 4.0
+    answer.ask()
+    now += 0.001
+    answer.add(TextDelta("there"))
+    assert answer.unseen_s == pytest.approx(4.001), "it was there already: nothing was waited for"
+    answer.ask()
+    now += 0.5
+    answer.add(TextDelta("."))
+    assert answer.unseen_s == 0.5
 
 
 class Watching:

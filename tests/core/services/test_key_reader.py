@@ -22,7 +22,11 @@ class NoKeys(KeyStore):
 async def test_a_key_that_cannot_be_read_is_told_and_holds_nobody(home: Path) -> None:
     taken: list[Settings] = []
     settings = SettingsStore(env={"SIGNALBOX_HOME": str(home), "LOCAL_SERVER": "none"})
-    reader = KeyReader(settings, NoKeys(), lambda now, *_: taken.append(now))
+
+    def take(now: Settings, api_key: str | None, vllm_key: str | None) -> None:
+        taken.append(now)
+
+    reader = KeyReader(settings, NoKeys(), take)
     with pytest.raises(OSError, match="nothing to read anthropic from"):
         await reader.read()
     assert reader.was_read.is_set()
