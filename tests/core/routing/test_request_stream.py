@@ -35,6 +35,7 @@ from tests.core.test_router_faults import Gate, nothing_is_held
 from tests.support.anthropic_server import Says, refusal, sse
 from tests.support.breaking_sides import BEGUN, MODELS
 from tests.support.two_sides import TwoSides, two_sides
+from tests.support.virtual_time import settle
 from tests.support.wire_server import Raw
 
 MOST_HANDS = 5
@@ -297,7 +298,7 @@ async def test_a_core_that_stops_waits_for_a_reader_that_is_leaving(
         closing = asyncio.ensure_future(stream.aclose())
         await gate.reached.wait()
         stopping = asyncio.ensure_future(sides.core.stop())
-        await asyncio.sleep(0)
+        await settle()
         gate.opened.set()
         await asyncio.gather(closing, stopping)
         assert stream.end is not None
@@ -312,7 +313,7 @@ async def test_who_reads_on_while_the_core_stops_gets_the_end(
         stopping = asyncio.ensure_future(sides.core.stop())
         await gate.reached.wait()
         reading = asyncio.ensure_future(read_to_end(stream))
-        await asyncio.sleep(0)
+        await settle()
         gate.opened.set()
         await stopping
         (end,) = await reading
@@ -328,7 +329,7 @@ async def test_who_leaves_while_the_core_stops_waits_for_the_end(
         stopping = asyncio.ensure_future(sides.core.stop())
         await gate.reached.wait()
         closing = asyncio.ensure_future(stream.aclose())
-        await asyncio.sleep(0)
+        await settle()
         gate.opened.set()
         await asyncio.gather(closing, stopping)
         assert isinstance(stream.end, Failed)
