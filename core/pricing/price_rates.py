@@ -135,7 +135,7 @@ def dollars_per_mtok(rate: int | None) -> Decimal | None:
 
 def _tier_for(tiers: Tiers, input_tokens: int) -> Rates:
     """Return the tier that the *total* input reaches: it then prices every token, not those above it."""
-    for rates in reversed(tiers):
+    for rates in reversed(tiers[1:]):
         if input_tokens > rates.above_tokens:
             return rates
     return tiers[0]

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import InvalidRequest
-from core.pricing.money import NANO_PER_DOLLAR, dollars_to_nano, format_cost, nano_to_dollars
+from core.pricing.money import (
+    NANO_PER_DOLLAR,
+    dollars_to_nano,
+    exact_dollars,
+    format_amount,
+    format_cost,
+    format_limit,
+    nano_to_dollars,
+)
 from core.settings import SettingsStore
 
 
@@ -90,3 +98,25 @@ def test_costs_as_people_read_them(nano: int | None, shown: str) -> None:
 def test_an_estimate_is_marked_and_an_unknown_price_is_not() -> None:
     assert format_cost(18_360_000, estimate=True) == "~$0.0184"
     assert format_cost(None, estimate=True) == "Unpriced"
+
+
+def test_a_limit_keeps_whole_dollars_whole() -> None:
+    assert [format_limit(nano) for nano in (0, 500 * NANO_PER_DOLLAR, 1_234 * NANO_PER_DOLLAR)] == [
+        "$0",
+        "$500",
+        "$1,234",
+    ]
+    assert format_limit(NANO_PER_DOLLAR // 2) == "$0.5000"
+    assert format_limit(1_234_560_000_000) == "$1,234.56"
+
+
+def test_an_amount_is_written_in_its_limits_unit() -> None:
+    assert format_amount(100_000, "tokens") == "100,000 tokens"
+    assert format_amount(1_500_000_000, "nanodollars") == "$1.50"
+
+
+def test_a_program_reads_every_digit() -> None:
+    assert exact_dollars(20) == "0.000000020"
+    assert exact_dollars(1_234_000_000_001) == "1234.000000001"
+    assert Decimal(exact_dollars(0) or "1") == 0
+    assert exact_dollars(None) is None

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
+from pathlib import Path
 
 import genai_prices
 import pytest
-from genai_prices.data_snapshot import get_snapshot
+from genai_prices.data_snapshot import DataSnapshot, get_snapshot, set_custom_snapshot
+from genai_prices.types import (
+    ClauseEquals,
+    ClauseStartsWith,
+    ModelInfo,
+    ModelPrice,
+    PriceVariant,
+    Provider,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -210,3 +220,62 @@ def test_model_names_from_outside_do_not_grow_the_table_without_end() -> None:
     state = table._state  # pyright: ignore[reportPrivateUsage]
     assert max(len(state.models), len(state.always), len(state.from_now)) <= 1024
     assert Decimal(table.cost_nanodollars(DEFAULT_MODEL, Usage(output_tokens=1)) or 0) == 15_000
+
+
+@pytest.fixture
+def only_these() -> Generator[Callable[..., None]]:
+    """Puts a table of the given models of one provider, ``acme``, in the place of the built-in one."""
+
+    def put(*models: ModelInfo) -> None:
+        acme = Provider(
+            id="acme", name="Acme", api_pattern="acme", provider_match=ClauseEquals("acme"), models=[*models]
+        )
+        set_custom_snapshot(DataSnapshot(providers=[acme], from_auto_update=False))
+
+    yield put
+    set_custom_snapshot(None)
+
+
+def of_input(dollars: int) -> ModelPrice:
+    return ModelPrice(input_mtok=Decimal(dollars))
+
+
+def test_only_a_variant_that_is_a_service_tier_alone_is_one(only_these: Callable[..., None]) -> None:
+    """A route is chosen otherwise than a tier, and a variant of two conditions holds for neither alone."""
+    variants = [
+        PriceVariant(when={"processing": "batch", "speed": "fast"}, prices=of_input(7)),
+        PriceVariant(when={"route": "eu"}, prices=of_input(8)),
+        PriceVariant(when={"service_tier": "flex"}, prices=of_input(1)),
+    ]
+    only_these(
+        ModelInfo(id="m", match=ClauseStartsWith("m"), prices=of_input(2), price_variants=variants),
+    )
+    table = PriceTable()
+    costs = {
+        tier: table.cost_nanodollars(
+            "m", Usage(fresh_input_tokens=1, service_tier=tier), provider="acme", at=datetime.now(UTC)
+        )
+        for tier in (None, "flex", "batch", "fast", "eu")
+    }
+    assert costs == {None: 2000, "flex": 1000, "batch": None, "fast": None, "eu": None}
+
+
+def test_a_model_that_the_table_lists_without_a_price_is_unpriced_or_the_users(
+    only_these: Callable[..., None], tmp_path: Path
+) -> None:
+    only_these(ModelInfo(id="m", match=ClauseStartsWith("m"), context_window=8192))
+    one = Usage(fresh_input_tokens=1)
+    assert PriceTable().cost_nanodollars("m-1", one, provider="acme") is None
+    assert PriceTable().worst_case_nanodollars("m-1", 1, 1, provider="acme") is None
+    (tmp_path / "prices.json").write_text('{"m": {"input": "3", "output": "4"}}')
+    own = PriceTable(tmp_path / "prices.json")
+    assert own.cost_nanodollars("m-1", one, provider="acme") == 3000
+    assert own.worst_case_nanodollars("m-1", 1, 1, provider="acme") == 7000
+
+
+def test_several_calls_added_up_have_no_cost_where_their_tier_decides() -> None:
+    """Each call had its own tier, and only their sum is known: a cost of that sum would be a guess."""
+    both = Usage(fresh_input_tokens=300_000, call_kinds=("message",))
+    assert PriceTable().cost_nanodollars("claude-sonnet-4-5", both) is None
+    at = datetime(2026, 11, 1, tzinfo=UTC)
+    assert PriceTable().cost_nanodollars("claude-sonnet-4-6", both, at=at) == 900_000_000

@@ -314,6 +314,25 @@ def test_what_is_not_allowed_is_not_set(path: Path, model: str, values: dict[str
     assert not path.exists()
 
 
+def test_a_price_that_cannot_be_written_is_said_and_the_old_ones_stay(path: Path) -> None:
+    write(path, {"m": {"input": "1"}})
+    before = path.read_bytes()
+    (path.parent / f"{path.name}.lock").mkdir()  # so that nobody can take the lock
+    with pytest.raises(PricesFileError, match="cannot be written") as failure:
+        PriceOverridesFile(path).set("m", {"input": "2"})
+    assert str(path) in failure.value.message
+    assert "The prices in it are kept" in (failure.value.hint or "")
+    assert path.read_bytes() == before
+
+
+def test_a_model_knows_whether_its_price_is_the_users_own(path: Path) -> None:
+    write(path, {DATED: {"input": "1"}, "claude-opus-5": {"context_tokens": 4096}})
+    table = PriceTable(path)
+    assert table.has_own_price(DATED)
+    assert not table.has_own_price("claude-opus-5")
+    assert not table.has_own_price("claude-nobody-9")
+
+
 def test_the_name_that_came_back_goes_before_the_one_asked_for(path: Path) -> None:
     usage = Usage(fresh_input_tokens=1)
     table = PriceTable(path)
