@@ -202,12 +202,12 @@ class Chain:
         self._write(driver, at_us, kind, correlation_id, _encode(payload))
 
     def begin(self, driver: Any, at_us: int, payload: Mapping[str, Any], covered_id: int) -> None:
-        """Write the first entry and its head; does nothing where there is one."""
+        """Write the first entry and its head."""
         self._look(driver)
-        if not self._seq:
-            self._covered_id = covered_id
-            self._write(driver, at_us, "genesis", None, _encode(payload))
-            self.flush(driver)
+        assert not self._begun, "the chain has begun already"
+        self._covered_id = covered_id
+        self._write(driver, at_us, "genesis", None, _encode(payload))
+        self.flush(driver)
 
     def flush(self, driver: Any) -> None:
         """Write the head, if an entry was added."""

@@ -105,8 +105,6 @@ def set_durable(connection: Connection, durable: bool) -> None:
 
 def explain(error: BaseException, path: Path | None) -> LedgerUnavailable:
     """Say in plain words why the ledger failed, without the statement, its values or a password."""
-    if isinstance(error, LedgerUnavailable):
-        return error
     reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
     where = f"The ledger {path}" if path is not None else "The ledger's database"
     hint = _HINTS.get(fault_of(reason))

@@ -256,8 +256,6 @@ class Ledger:
         return operation
 
     def _withdraw_begun(self, opened: Opened, start: AttemptStart, begun: Future[Any]) -> None:
-        if begun.cancelled():
-            return
         failure = begun.exception()
         if isinstance(failure, CommitUnknown) or (failure is None and isinstance(begun.result(), Admission)):
             self._withdraw(opened, start)
@@ -601,8 +599,6 @@ class Ledger:
             try:
                 with opened.engine.connect() as connection:
                     return query(connection)
-            except SignalboxError:
-                raise
             except Exception as error:
                 raise database.explain(error, self.path) from error
 

@@ -40,8 +40,7 @@ def create(connection: Connection) -> None:
 
 def migrate(connection: Connection, version: int) -> None:
     """Change a ledger of format ``version`` to this program's. The caller's transaction is a writing one."""
-    if version < 2:
-        _from_1_to_2(connection)
+    _from_1_to_2(connection)
     connection.execute(
         update(schema.meta)
         .where(schema.meta.c.key == "schema_version")

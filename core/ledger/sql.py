@@ -25,9 +25,8 @@ def driver_of(connection: Connection) -> Any:
 def begin_reading(connection: Connection) -> None:
     """Start a transaction whose reads all see the same moment."""
     if connection.dialect.name == "sqlite":
-        if not driver_of(connection).in_transaction:
-            connection.exec_driver_sql("BEGIN")
-    elif not connection.in_transaction():
+        connection.exec_driver_sql("BEGIN")
+    else:
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 
 

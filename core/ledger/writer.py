@@ -188,7 +188,7 @@ class Writer:
         cause = getattr(error, "orig", None) or error
         if isinstance(cause, (driver.IntegrityError, driver.DataError, driver.ProgrammingError)):
             return Refused(f"The ledger refused an entry: {cause}.")
-        if isinstance(cause, (LedgerUnavailable, driver.Error, OSError)) or _of_sqlalchemy(error):
+        if isinstance(cause, (driver.Error, OSError)) or _of_sqlalchemy(error):
             return explain(error, self._path)
         return error  # a bug in one operation reaches its own caller
 
@@ -292,7 +292,5 @@ def _run(connection: Connection, operation: Operation) -> tuple[Any, SignalboxEr
     """Run one operation. A refusal is its answer; whatever else fails it goes up and fails the transaction."""
     try:
         return operation.run(connection), None
-    except LedgerUnavailable:
-        raise
     except SignalboxError as refusal:
         return None, refusal

@@ -391,6 +391,75 @@ def test_a_change_of_an_older_row_without_how_it_was_is_refused(history: bytes) 
             audit.append(connection, at_us=1, kind="settle", correlation_id="request-1", row=row)
 
 
+@pytest.mark.parametrize("at_us", ["yesterday", 2**62])
+def test_an_entry_whose_time_was_spoilt_is_shown_without_one(history: bytes, at_us: Any) -> None:
+    database = sqlite3.connect(":memory:")
+    database.deserialize(history)
+    database.execute("DROP TRIGGER ledger_audit_no_update")
+    database.execute("UPDATE ledger_audit SET at_us = ? WHERE seq = 12", (at_us,))
+    database.commit()
+    with connected(database) as connection:
+        newest, before = audit.entries(connection, 2)
+    assert (newest.seq, newest.at) == (12, None)
+    assert before.at is not None
+
+
+def test_an_entry_written_before_its_row_had_a_number_counts_without_it() -> None:
+    database = sqlite3.connect(":memory:")
+    with connected(database) as connection:
+        books = Books(connection)
+        begin_writing(connection)
+        schema.metadata.create_all(connection)
+        audit.genesis(connection)
+        row = {name: value for name, value in books.insert(1).items() if name != "id"}
+        audit.append(connection, at_us=1, kind="begin", correlation_id=row["correlation_id"], row=row)
+        connection.commit()
+    (entry,) = [entry for entry in stored(database.serialize(), "ledger_audit") if entry["kind"] == "begin"]
+    assert "id" not in json.loads(entry["payload_json"])
+    intact = database.serialize()
+    assert verify(intact, lambda cursor: None).ok
+    renumbered = verify(intact, lambda cursor: cursor.execute("UPDATE ledger_attempts SET id = 7"))
+    assert renumbered.ok
+    edited = verify(intact, lambda cursor: cursor.execute("UPDATE ledger_attempts SET hold_nanodollars = 1"))
+    assert [problem.correlation_id for problem in edited.problems] == ["request-1"]
+
+
+def test_a_log_that_was_emptied_with_its_head_is_found(history: bytes) -> None:
+    def empty(cursor: sqlite3.Cursor) -> None:
+        cursor.execute("DELETE FROM ledger_audit")
+        cursor.execute("DELETE FROM ledger_meta WHERE key = 'audit_head'")
+
+    report = verify(history, empty)
+    assert (report.entries, report.head_hash) == (0, None)
+    problems = [problem.what for problem in report.problems]
+    assert problems[0] == "The kept head of the audit log is missing."
+    assert sum("was added" in what for what in problems) == report.rows == 7
+    with_head = verify(history, lambda cursor: cursor.execute("DELETE FROM ledger_audit"))
+    assert "All 12 entries of the audit log are missing." in [problem.what for problem in with_head.problems]
+
+
+def test_a_first_entry_edited_to_blocks_of_nothing_is_found(history: bytes) -> None:
+    first = stored(history, "ledger_audit")[0]
+    payload = json.dumps(json.loads(first["payload_json"]) | {"block_ids": 0}, separators=(",", ":"))
+    report = verify(
+        history, lambda cursor: update(cursor, "ledger_audit", "seq", 1, {"payload_json": payload})
+    )
+    assert "Entry 1 was edited." in [problem.what for problem in report.problems]
+
+
+def test_a_second_row_of_the_same_attempt_is_found(history: bytes) -> None:
+    row = next(row for row in stored(history, "ledger_attempts") if row["correlation_id"] == "request-3")
+
+    def double(cursor: sqlite3.Cursor) -> None:
+        cursor.execute("DROP INDEX ledger_attempts_by_request")
+        insert(cursor, "ledger_attempts", row | {"id": 99})
+
+    report = verify(history, double)
+    assert report.rows == 8
+    added = [problem for problem in report.problems if "it was added" in problem.what]
+    assert [problem.correlation_id for problem in added] == ["request-3"]
+
+
 @pytest.mark.skipif(postgres.missing() is not None, reason=postgres.missing() or "")
 def test_on_postgresql(tmp_path: Path) -> None:
     with postgres.PostgresServer() as server:

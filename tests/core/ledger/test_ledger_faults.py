@@ -13,8 +13,8 @@ from sqlalchemy import Connection
 
 from core.chat import Usage
 from core.errors import LedgerUnavailable
-from core.ledger import writer
-from core.ledger.database import LEDGER_FILE
+from core.ledger import database, writer
+from core.ledger.database import LEDGER_FILE, open_engine
 from core.ledger.ledger import HoldRequest, Ledger, Outcome
 from tests.support.ledgers import hold, new_request, open_ledger
 
@@ -179,3 +179,64 @@ async def test_what_a_power_cut_may_undo_counts_at_its_hold_and_that_is_enough(
             outcome = Outcome(status="done", usage=usage, cost_nanodollars=cost)
             await ledger.settle(request.correlation_id, 1, outcome)
             assert waits[-1] is waits_for_the_disk
+
+
+async def test_an_sqlite_url_names_the_file(home: Path) -> None:
+    path = home / "elsewhere" / "books.sqlite3"
+    async with open_ledger(home, url=f"sqlite:///{path}") as ledger:
+        assert ledger.path == path
+        await ledger.begin(new_request(), hold(60))
+    assert list(home.iterdir()) == [path.parent]
+    async with open_ledger(home, url=f"sqlite+pysqlite:///{path}") as ledger:
+        assert (await ledger.budget()).held_nanodollars == 60
+
+
+async def test_a_server_without_its_package_says_what_to_install(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    error = await refused(home, "postgresql://user:hunter2@127.0.0.1/x")
+    assert "needs the Python package psycopg" in error.message
+    assert "pip install" in (error.hint or "")
+    assert "hunter2" not in str(error)
+
+
+async def test_a_ledger_on_a_server_is_not_set_aside(home: Path) -> None:
+    with pytest.raises(LedgerUnavailable, match="on a server"):
+        await Ledger("postgresql://user@127.0.0.1/x", home).set_aside()
+
+
+async def test_two_first_starts_at_once_make_one_ledger(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin_writing = database.begin_writing
+
+    def begin_after_another(connection: Connection) -> None:
+        monkeypatch.setattr(database, "begin_writing", begin_writing)
+        open_engine(None, home).dispose()
+        begin_writing(connection)
+
+    monkeypatch.setattr(database, "begin_writing", begin_after_another)
+    async with open_ledger(home) as ledger:
+        assert database.begin_writing is begin_writing
+        assert [entry.kind for entry in await ledger.audit_entries()] == ["genesis"]
+        await ledger.begin(new_request(), hold(1))
+        assert (await ledger.verify_audit()).ok
+
+
+async def test_a_ledger_that_is_open_is_not_opened_again(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_ledger(home) as ledger:
+        await ledger.begin(new_request(), hold(60))
+        monkeypatch.setattr(database, "open_engine", None)
+        await ledger.open()
+        assert (await ledger.budget()).held_nanodollars == 60
+
+
+async def test_a_read_that_fails_is_said_in_plain_words(home: Path) -> None:
+    async with open_ledger(home) as ledger:
+        with sqlite3.connect(home / LEDGER_FILE) as other:
+            other.execute("ALTER TABLE ledger_attempts RENAME TO hidden")
+        other.close()
+        with pytest.raises(LedgerUnavailable) as failure:
+            await ledger.recent()
+        assert str(home / LEDGER_FILE) in failure.value.message
+        assert "SELECT" not in failure.value.message
+        assert failure.value.hint

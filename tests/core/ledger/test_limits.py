@@ -13,7 +13,7 @@ from core.errors import BudgetExceeded
 from core.ledger import admission, writer
 from core.ledger.database import LEDGER_FILE
 from core.ledger.ledger import HoldRequest, Ledger, Limit, Outcome, SpendLimit, TokenLimit
-from tests.support.ledgers import HandClock, hold, new_request, open_ledger
+from tests.support.ledgers import HandClock, hold, month_limit, new_request, open_ledger
 
 MONTH = SpendLimit(name="SPEND_LIMIT_DOLLARS", nanodollars=1000)
 DAY = SpendLimit(name="DAILY_SPEND_LIMIT_DOLLARS", nanodollars=500, window="day")
@@ -229,6 +229,26 @@ async def test_a_refused_admission_tells_nothing(home: Path) -> None:
         await refusal(ledger, asking(400, 101, limits=(DAY, TOKENS)))
         admission = await ledger.begin(new_request(), asking(400, limits=(DAY, TOKENS)))
         assert [alert.percent for alert in admission.alerts] == [80]
+
+
+async def test_a_limit_of_nothing_is_used_up_and_tells_no_shares(home: Path) -> None:
+    nothing = SpendLimit(name="SPEND_LIMIT_DOLLARS", nanodollars=0)
+    asked = HoldRequest(nanodollars=0, limits=(nothing,), alert_percents=(50, 100))
+    async with open_ledger(home, HandClock()) as ledger:
+        assert (await ledger.begin(new_request(), asked)).alerts == ()
+        await refusal(ledger, asking(1, limits=(nothing,)))
+        _, (standing,), _ = await ledger.standing((nothing,))
+        assert (standing.share_used, standing.free) == (1.0, 0)
+
+
+async def test_what_is_free_is_known_under_a_limit_only(home: Path) -> None:
+    async with open_ledger(home, HandClock()) as ledger:
+        await ledger.begin(new_request(), asking(60, limits=()))
+        assert (await ledger.budget()).free_nanodollars is None
+        assert (await ledger.budget(month_limit(100))).free_nanodollars == 40
+        assert (await ledger.budget(month_limit(50))).free_nanodollars == 0
+        _, (standing,), _ = await ledger.standing((month_limit(100),))
+        assert (standing.project, standing.unit, standing.free) == (None, "nanodollars", 40)
 
 
 # ---------------------------------------------------------------------- the self-test

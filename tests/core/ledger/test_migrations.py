@@ -117,3 +117,15 @@ async def test_a_program_of_the_first_release_that_still_runs_can_spoil_nothing(
     with pytest.raises(sqlite3.OperationalError, match="no such table"):
         connection.execute("INSERT INTO ledger_rollups (hour) VALUES (1)")
     connection.close()
+
+
+async def test_a_ledger_of_the_first_release_that_nobody_used_is_brought_up_to_date_too(old: Path) -> None:
+    connection = sqlite3.connect(old / LEDGER_FILE, isolation_level=None)
+    for table in ("ledger_attempts", "ledger_rollups", "ledger_totals"):
+        connection.execute(f"DELETE FROM {table}")
+    connection.close()
+    async with open_ledger(old) as ledger:
+        await ledger.begin(new_request(), hold(60))
+        assert (await ledger.budget()).held_nanodollars == 60
+        assert (await ledger.check()).ok
+        assert (await ledger.verify_audit()).ok

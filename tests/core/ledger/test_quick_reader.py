@@ -85,3 +85,11 @@ def test_without_a_write_ahead_log_nothing_is_read_on_the_loop(tmp_path: Path) -
     with pytest.raises(NotNow):
         reader.read(lambda driver: driver.execute("SELECT 1"))
     connection.close()
+
+
+def test_a_file_that_cannot_be_read_just_now_is_left_to_the_threads(tmp_path: Path) -> None:
+    """They may wait, and say what is wrong."""
+    assert QuickReader.open(tmp_path) is None
+    other = tmp_path / "letter.txt"
+    other.write_text("not a database, but long enough to be looked at as one" * 100)
+    assert QuickReader.open(other) is None

@@ -322,3 +322,22 @@ async def test_a_settlement_by_hand_leaves_the_tokens_at_their_hold(home: Path) 
         _, (tokens,), _ = await ledger.standing((TokenLimit(name="T", tokens=100),))
         assert tokens.used == 40
         await sound(ledger)
+
+
+async def test_a_row_that_another_process_priced_meanwhile_keeps_that_price(home: Path) -> None:
+    async def price_elsewhere() -> None:
+        async with open_ledger(home) as other:
+            assert (await other.reprice(lambda row: (7, "theirs"))).count == 1
+
+    def price(row: LedgerRow) -> tuple[int, str]:
+        asyncio.run(price_elsewhere())
+        return 9, "ours"
+
+    async with open_ledger(home) as ledger:
+        correlation_id = await asked(ledger, done(None), None)
+        repriced = await ledger.reprice(price)
+        assert (repriced.count, repriced.nanodollars) == (0, 0)
+        (row,) = await ledger.attempts(correlation_id)
+        assert (row.cost_nanodollars, row.price_version) == (7, "theirs")
+        assert (await ledger.budget()).spent_nanodollars == 7
+        await sound(ledger)
