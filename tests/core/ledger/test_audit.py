@@ -460,6 +460,19 @@ def test_a_second_row_of_the_same_attempt_is_found(history: bytes) -> None:
     assert [problem.correlation_id for problem in added] == ["request-3"]
 
 
+def test_two_rows_of_an_attempt_that_never_was_are_two_problems(history: bytes) -> None:
+    row = stored(history, "ledger_attempts")[-1] | {"correlation_id": "request-99"}
+
+    def invent(cursor: sqlite3.Cursor) -> None:
+        cursor.execute("DROP INDEX ledger_attempts_by_request")
+        for row_id in (98, 99):
+            insert(cursor, "ledger_attempts", row | {"id": row_id})
+
+    report = verify(history, invent)
+    added = [problem.correlation_id for problem in report.problems if "it was added" in problem.what]
+    assert (report.rows, added) == (9, ["request-99", "request-99"])
+
+
 @pytest.mark.skipif(postgres.missing() is not None, reason=postgres.missing() or "")
 def test_on_postgresql(tmp_path: Path) -> None:
     with postgres.PostgresServer() as server:
