@@ -449,3 +449,25 @@ async def test_the_check_of_a_span_without_requests_finds_nothing(home: Path) ->
         clock.move(days=9)
         check = await ledger.check(clock.now)
         assert (check.ok, check.attempts) == (True, 0)
+
+
+async def test_the_oldest_attempt_is_the_one_that_was_written_first(home: Path) -> None:
+    async with open_ledger(home) as ledger:
+        assert await ledger.oldest() is None
+        first, second = new_request(), new_request()
+        for request in (first, second):
+            await ledger.begin(request, hold(1))
+        oldest = await ledger.oldest()
+        assert oldest is not None
+        assert oldest.correlation_id == first.correlation_id
+
+
+async def test_the_audit_logs_head_is_its_newest_entry_and_leads_a_later_check(home: Path) -> None:
+    async with open_ledger(home) as ledger:
+        await ledger.begin(new_request(), hold(1))
+        noted = await ledger.audit_head()
+        assert noted is not None
+        (newest,) = await ledger.audit_entries(1)
+        assert (noted.seq, noted.hash) == (newest.seq, newest.hash)
+        await ledger.begin(new_request(), hold(1))
+        assert (await ledger.verify_audit(expect=noted.hash)).expected_found is True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Generator
@@ -54,6 +55,15 @@ def check_life_and_death() -> None:
 
 def test_this_system_tells_a_living_process_from_a_dead_one() -> None:
     check_life_and_death()
+
+
+@needs_proc
+def test_a_process_that_was_killed_and_that_nobody_has_waited_for_is_dead() -> None:
+    """Its number still stands in the table; a hold of its own must not wait for its parent."""
+    with another() as process:
+        os.kill(process.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it is left in the table
+        assert is_alive(process) is False
 
 
 @needs_ps
