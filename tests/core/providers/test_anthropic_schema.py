@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from anthropic import transform_schema
 from hypothesis import given
 from hypothesis import strategies as st
@@ -103,3 +104,34 @@ def test_the_hold_covers_what_is_sent(schema: dict[str, object]) -> None:
     request = ChatRequest.from_prompt("hi", response_format=JsonSchemaFormat(schema=schema))
     bound = read_signals(request, default_max_tokens=1).input_tokens_bound
     assert len(json.dumps(sent(schema), ensure_ascii=False)) <= bound
+
+
+@pytest.mark.parametrize(
+    ("types", "offered", "possible"),
+    [
+        (["boolean", "null"], [True, 1, 0, "true", None], [True, None]),
+        (["integer", "null"], [1, 2.0, 2.5, True, "1"], [1, 2.0]),
+        (["number", "null"], [1, 2.5, False, "2"], [1, 2.5]),
+        (["string", "integer"], ["x", 3, None, False], ["x", 3]),
+        (["string", "array"], ["x", 3], ["x"]),
+        (["string", "object"], ["x", None], ["x"]),
+        (["string", "a type of tomorrow"], ["x", 3], ["x", 3]),
+    ],
+)
+def test_of_an_enum_only_what_one_of_the_types_allows_is_left(
+    types: list[str], offered: list[object], possible: list[object]
+) -> None:
+    schema = sent({"type": "object", "properties": {"a": {"type": types, "enum": offered}}})
+    assert schema["properties"] == {"a": {"enum": possible}}
+
+
+@pytest.mark.parametrize(("types", "value"), [(["array", "null"], [1]), (["object", "null"], {"b": 1})])
+def test_an_enum_of_lists_or_objects_keeps_its_types(types: list[str], value: object) -> None:
+    """The SDK takes a value of many parts only beside a type."""
+    schema = sent({"type": "object", "properties": {"a": {"type": types, "enum": [value]}}})
+    assert [part["type"] for part in schema["properties"]["a"]["anyOf"]] == types
+
+
+def test_a_constant_needs_no_types_beside_it() -> None:
+    schema = sent({"type": "object", "properties": {"a": {"type": ["string", "null"], "const": "x"}}})
+    assert schema["properties"] == {"a": {"const": "x"}}

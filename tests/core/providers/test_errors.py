@@ -38,6 +38,7 @@ ENDPOINT = Endpoint(
         ({"retry-after": "0.5"}, 0.5),
         ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
         ({"retry-after": "Mon, 23 Nov 2026 12:01:30 GMT"}, 90),
+        ({"retry-after": "Mon, 23 Nov 2026 12:01:30 -0000"}, 90),  # a date without a zone is UTC
         ({"retry-after": "Mon, 23 Nov 2026 11:00:00 GMT"}, 0),
         ({"retry-after": "-3"}, None),
         ({"retry-after": "inf"}, None),
@@ -216,3 +217,10 @@ def test_importing_the_providers_imports_no_sdk() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_proxy_that_fails_is_not_taken_for_the_server() -> None:
+    error = provider_failure(httpx2.ProxyError("502 Bad Gateway"), ENDPOINT)
+    assert isinstance(error, Unavailable)
+    assert error.own_message.startswith("The proxy on the way to https://proxy.example:8443/anthropic failed")
+    assert "proxy settings" in error.hint

@@ -278,3 +278,28 @@ def test_the_token_budget_closes_the_api_like_money_does() -> None:
     hard = signals(complexity=0.9)
     assert outcome(hard, state(free_tokens=1_424), Policy()) == ("api", "complex")
     assert outcome(hard, state(free_tokens=1_423), Policy()) == ("local", "budget")
+
+
+def test_with_both_sides_down_the_user_hears_first_how_to_mend_the_local_one() -> None:
+    at = state(
+        local=local(health="down", detail="no model is there", hint="Download one."),
+        api=api(health="down", detail="no answer"),
+    )
+    decision = decide(signals(), at, Policy())
+    assert (decision.side, decision.rule, decision.refusal) == (None, "unavailable", "unavailable")
+    assert decision.refusal_hint == "Download one."
+    assert decision.reason.index("no model is there") < decision.reason.index("no answer")
+
+
+def test_a_busy_local_side_is_no_reason_for_what_goes_to_the_api_anyway() -> None:
+    at = state(local=local(busy="2 requests wait"))
+    assert decide(signals(), at, Policy()).reason == "Local busy: 2 requests wait"
+    decision = decide(signals(complexity=0.9), at, Policy())
+    assert (decision.side, decision.rule) == ("api", "complex")
+
+
+def test_a_side_that_takes_no_schema_is_not_asked_for_one() -> None:
+    at = state(api=api(capabilities=dataclasses.replace(EVERYTHING, json_schema=False)))
+    decision = decide(signals(complexity=0.9, has_schema=True), at, Policy())
+    assert (decision.side, decision.rule) == ("local", "capability")
+    assert decision.reason.endswith("doesn't take a JSON schema")

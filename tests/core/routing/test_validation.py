@@ -144,3 +144,11 @@ def test_a_role_that_there_is_none_of_is_refused() -> None:
     message: Any = Message(role=cast("Any", "system"), text="Be kind.")
     with pytest.raises(InvalidRequest, match="role is 'system'"):
         validated(ChatRequest(messages=(message,)))
+
+
+def test_a_prompt_that_no_wire_takes_is_refused_by_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.routing.validation.MAX_PROMPT_BYTES", 1_000)
+    assert validated(ChatRequest.from_prompt("a" * 1_000))
+    with pytest.raises(InvalidRequest, match="more than 1,000 characters") as caught:
+        validated(ChatRequest(messages=(Message(role="user", text="a" * 501),) * 2))
+    assert "nothing was sent" in caught.value.hint
