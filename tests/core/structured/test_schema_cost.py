@@ -50,6 +50,10 @@ def test_no_check_finds_more_errors_than_it_was_said_to_take_steps(
         ({"properties": {"a": {"$ref": "#"}}}, 1),
         ({"properties": {"a": {"allOf": [{"$ref": "#"}, {"$ref": "#"}]}}}, 2),
         ({"additionalProperties": {"$ref": "#"}, "patternProperties": {"a": {"$ref": "#"}}}, 2),
+        ({"$id": "#x", "properties": {"a": {"allOf": [{"$ref": "#x"}, {"$ref": "#x"}]}}}, 2),
+        ({"allOf": [{"properties": {"a": {"allOf": [{"$ref": "#/allOf/0"}, {"$ref": "#/allOf/0"}]}}}]}, 2),
+        ({"properties": {"a": {"$ref": "#/required/a"}}, "required": ["a"]}, 1),
+        ({"properties": {"a": {"$ref": "#/title/a"}}, "title": "A"}, 1),
         (
             {"properties": {"a": {"$dynamicRef": "#x"}}, "$dynamicAnchor": "x", "not": {"$dynamicRef": "#x"}},
             None,
