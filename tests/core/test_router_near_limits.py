@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
-from core.chat import Failed, Finished, Started
-from core.errors import ContextTooLong
+import pytest
+from aiohttp import web
+
+from core.chat import ChatRequest, Failed, Finished, ImagePart, Message, Started
+from core.errors import BudgetExceeded, ContextTooLong, InvalidRequest
+from tests.core.test_router_queue import posted
+from tests.support.anthropic_server import AnthropicServer, error_body
 from tests.support.openai_server import vllm_error
 from tests.support.two_sides import two_sides
 
 BROKEN = vllm_error(500, "InternalServerError", "boom")
+PICTURE = ImagePart("image/png", "aGk=")
 WORDS = "word " * 1350
 """6,750 bytes and so many tokens at most; the servers count a token a word."""
 
@@ -59,3 +66,66 @@ async def test_a_server_that_does_not_count_gets_what_is_estimated_to_fit(home: 
         await sides.core.ask("hi")
         sides.local.tokenize = vllm_error(404, "NotFoundError", "Not Found")
         assert isinstance((await sides.events("1 " * 1990, max_tokens=100))[-1], Finished)
+
+
+async def test_where_the_api_does_not_count_the_bound_stands(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AnthropicServer, "_count", _no_count)
+    async with two_sides(home, ROUTING_MODE="api-only", SPEND_LIMIT_DOLLARS="0.02") as sides:
+        end = (await sides.events(WORDS, max_tokens=100))[-1]
+        assert isinstance(end, Failed)
+        assert isinstance(end.error, BudgetExceeded)
+        assert (end.error.unit, end.error.limit_nanodollars) == ("nanodollars", 20_000_000)
+        assert sides.api.books == []
+        short = (await sides.events("hi", max_tokens=100))[-1]
+        assert isinstance(short, Finished)
+
+
+async def _no_count(server: AnthropicServer, request: web.Request) -> web.StreamResponse:
+    return web.json_response(error_body("overloaded_error", "Overloaded"), status=529)
+
+
+async def test_a_request_over_the_token_budget_is_refused_in_tokens(home: Path) -> None:
+    async with two_sides(home, ROUTING_MODE="api-only", DAILY_TOKEN_BUDGET="1000") as sides:
+        assert isinstance((await sides.events("hi", max_tokens=100))[-1], Finished)
+        end = (await sides.events("hi", max_tokens=2_000))[-1]
+        assert isinstance(end, Failed)
+        error = end.error
+        assert isinstance(error, BudgetExceeded)
+        assert (error.unit, error.limit_nanodollars) == ("tokens", 1_000)
+        assert error.limit_name == "DAILY_TOKEN_BUDGET"
+        assert error.message.startswith("This prompt doesn't fit under today's 1,000-token budget.")
+        assert error.asked_nanodollars > 2_000
+        assert f"{1_000 - error.spent_nanodollars:,} are free: {error.spent_nanodollars:,} are used" in error.message
+        assert 0 < error.spent_nanodollars < 100
+        assert "DAILY_TOKEN_BUDGET" in error.hint
+        assert len(sides.api.books) == 1
+
+
+async def test_what_neither_side_takes_is_the_callers_to_change(home: Path) -> None:
+    async with two_sides(home, ROUTING_MODE="local-only") as sides:
+        request = ChatRequest(messages=(Message(role="user", text="What is it?", images=(PICTURE,)),))
+        end = [event async for event in sides.core.stream(request)][-1]
+        assert isinstance(end, Failed)
+        assert isinstance(end.error, InvalidRequest)
+        assert "Local doesn't take images" in end.error.message
+        assert "Nothing was sent." in end.error.hint
+        assert posted(sides.local.received) == 0
+
+
+async def test_near_a_limit_nothing_is_written_to_the_cache(home: Path) -> None:
+    """Writing a cache is dearer than reading a prompt; where the money is short, the answer comes first."""
+    async with two_sides(home, ROUTING_MODE="api-only") as sides:
+        turns = [Message(role="user", text="word " * 3_000), Message(role="assistant", text="yes")] * 2
+
+        async def marked() -> bool:
+            request = ChatRequest(messages=(*turns, Message(role="user", text="and?")), max_tokens=100)
+            await sides.core.ask(request)
+            return "cache_control" in str(sides.api.received[-1].body)
+
+        await marked()
+        assert await marked(), "it came again, so it pays"
+        spent = (await sides.core.ledger.budget()).spent_nanodollars
+        limit = Decimal(spent + 50_000_000) / 1_000_000_000  # its tokens cost $0.02; its bytes would be $0.09
+        sides.core.settings.set("spend_limit_dollars", limit)
+        assert not await marked()
+        assert sum(request.path.endswith("count_tokens") for request in sides.api.received) == 1

@@ -138,3 +138,12 @@ async def test_a_local_answer_tells_nothing_of_the_money(
         sides.api.replies.append(billed(0.001))
         await answer(sides, force="api", max_tokens=10)
         assert told(caplog) == ["SPEND_LIMIT_DOLLARS: 50 % used or held"]
+
+
+async def test_what_a_model_without_a_price_saves_is_unknown_and_not_zero(home: Path) -> None:
+    async with two_sides(home, ANTHROPIC_MODEL="claude-tomorrow-9") as sides:
+        sides.api.replies.append(Says("Hello", usage=CACHED))
+        result = await answer(sides, force="api")
+        assert result.savings is not None
+        assert result.savings.cache_nanodollars is None
+        assert await savings_in_the_ledger(sides.core) == result.savings

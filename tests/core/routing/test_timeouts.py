@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any
@@ -339,3 +340,47 @@ async def cut_by_the_watch(provider: InferenceProvider, server: WireServer) -> N
     await asyncio.wait_for(server.lost.wait(), 10)
     assert (await drain(provider, "hi")).text == "Hello there", "and the provider goes on working"
     await provider.close()
+
+
+@skipping
+async def test_an_event_that_comes_with_the_time_out_is_too_late() -> None:
+    """The provider answers the very cancellation that ended the wait."""
+    closed = False
+
+    async def stubborn() -> AsyncGenerator[ProviderEvent, None]:
+        nonlocal closed
+        try:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(FIRST_S + 1)
+            yield TextDelta("late")
+        finally:
+            closed = True
+
+    seen: list[ProviderEvent] = []
+    with pytest.raises(TimedOut) as raised:
+        async for event in watched(
+            stubborn(), who="Anthropic", side="api", first_token_s=FIRST_S, between_tokens_s=BETWEEN_S
+        ):
+            seen.append(event)
+    assert (raised.value.phase, seen, closed) == ("first_token", [], True)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+@skipping
+async def test_events_that_cannot_be_closed_are_passed_on_too() -> None:
+    class Plain:
+        def __init__(self) -> None:
+            self._left: list[ProviderEvent] = [ENDED, TextDelta("a")]
+
+        def __aiter__(self) -> Plain:
+            return self
+
+        async def __anext__(self) -> ProviderEvent:
+            if not self._left:
+                raise StopAsyncIteration
+            return self._left.pop()
+
+    events = watched(Plain(), who="x", side="api", first_token_s=FIRST_S, between_tokens_s=BETWEEN_S)
+    assert [event async for event in events] == [TextDelta("a"), ENDED]
