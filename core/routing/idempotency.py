@@ -417,8 +417,7 @@ class IdempotencyGuard:
             SignalboxError: the first one failed, in this process.
         """
         key = run.request.idempotency_key
-        if key is None:
-            return
+        assert key is not None, "who has no key repeats nothing"
         name, asked = key_name(key), fingerprint(run.request)
         claim = run.claim = Claim(self._answers.claim(name, asked), self._kept)
         waits_since: float | None = None

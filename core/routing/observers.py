@@ -37,9 +37,9 @@ class RequestObservers:
 
     def attempt_began(self, run: RequestRun, attempt: Attempt) -> None:
         watch = run.watch
-        if watch is not None:
-            watch.attempts += 1
-            watch.attempt = watch.trace.attempt(attempt.decision, watch.attempts)
+        assert watch is not None, "the request has begun"
+        watch.attempts += 1
+        watch.attempt = watch.trace.attempt(attempt.decision, watch.attempts)
 
     def attempt_ended(self, run: RequestRun, outcome: Outcome) -> None:
         watch = run.watch
@@ -60,9 +60,6 @@ class RequestObservers:
         error: SignalboxError | None = None,
     ) -> None:
         """Tell once how the request ended; ``result`` is whole, partial, or ``None`` where nothing was sent."""
-        if run.told:
-            return
-        run.told = True
         record = _record(run, status, result, error)
         log.info("%s", _log_line(record))
         self._metrics.request_finished(record)

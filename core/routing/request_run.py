@@ -236,7 +236,6 @@ class RequestRun:
     score: ScoreEntry | None = None
     wait_reasons: set[str] = field(default_factory=set[str])
     watch: RequestObservation | None = None
-    told: bool = False
     stop: StopSwitch = field(default_factory=StopSwitch)
     replay: ChatResult | None = None
     """The answer of an earlier request with the same key, given again."""

@@ -160,7 +160,9 @@ class Router:
                 async with aclosing(_waits(lambda on_wait: self._admitted(run, on_wait))) as waits:
                     async for waiting in waits:
                         yield waiting
-                while (attempt := run.attempt) is not None:
+                while True:
+                    attempt = run.attempt
+                    assert attempt is not None, "it was admitted"
                     async with aclosing(self._attempt_events(run, attempt)) as events:
                         async for event in events:
                             yield event

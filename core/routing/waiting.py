@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -42,9 +42,6 @@ class WaitingLine(Generic[P]):
 
     def __len__(self) -> int:
         return len(self._line)
-
-    def __iter__(self) -> Iterator[P]:
-        return iter(self._line)
 
     @property
     def first(self) -> P:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from core.chat import OutputProgress, TextDelta, ToolCall
+from core.chat import AnswerEnded, OutputProgress, TextDelta, ToolCall
 from core.errors import (
     ContentRefused,
     ContextTooLong,
@@ -23,6 +23,7 @@ from core.errors import (
 )
 from core.providers import AnthropicProvider, VLLMProvider
 from tests.support.anthropic_server import KEY, MODEL, AnthropicServer
+from tests.support.anthropic_server import sse as anthropic_event
 from tests.support.field_case import field_case
 from tests.support.openai_server import OpenAIServer, chunk, data
 from tests.support.providers import Drained, drain
@@ -303,3 +304,66 @@ async def test_characters_cut_apart_in_a_tool_calls_arguments_are_whole() -> Non
     (drained,) = await said_by_vllm(start + b"\n\n" + second)
     assert end
     assert drained.collector.tool_calls[0].arguments_json == '"🚀"'
+
+
+def broken(error: SignalboxError | None) -> str:
+    assert error is not None
+    return error.message
+
+
+async def test_an_error_beside_half_an_answer_is_an_error() -> None:
+    """Whole bodies and events: what came before stays, and the server's own words are told."""
+    whole = {**chunk("tiny", {"content": "Par"}, finish="stop"), "error": {"message": "CUDA error", "code": 500}}
+    named = b"event: error\n" + data({"message": "CUDA error", "code": 500})
+    drained = await said_by_vllm(json.dumps(whole).encode(), data(chunk("tiny", {"content": "Par"})) + named)
+    assert [one.text for one in drained] == ["", "Par"]
+    assert all("CUDA error" in broken(one.error) for one in drained)
+    assert not any(isinstance(event, AnswerEnded) for one in drained for event in one.events)
+
+
+async def test_an_error_that_is_told_only_inside_its_data_is_one() -> None:
+    body = anthropic_event("message_start", {"message": {"model": MODEL, "usage": {"input_tokens": 3}}})
+    unnamed = b'data: {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}\n\n'
+    (drained,) = await said_by_anthropic(body + unnamed)
+    assert type(drained.error) is Overloaded
+
+
+async def test_text_that_ends_in_half_an_emoji_is_told_and_so_are_arguments() -> None:
+    call = {"index": 0, "id": "a", "function": {"name": "look", "arguments": '{"a": "\ud83d'}}
+    body = data_of(chunk("tiny", {"content": "Hi \ud83d", "tool_calls": [call]}, finish="stop")) + data("[DONE]")
+    (drained,) = await said_by_vllm(body)
+    assert drained.text == "Hi \ufffd"
+    assert drained.collector.tool_calls[0].arguments_json == '{"a": "\ufffd'
+
+
+def data_of(payload: dict[str, Any]) -> bytes:
+    """An event whose text is escaped: half of an emoji is no UTF-8."""
+    return f"data: {json.dumps(payload)}\n\n".encode()
+
+
+async def test_what_a_chunk_leaves_out_changes_nothing() -> None:
+    chunks = (
+        {"choices": [{"index": 0, "delta": {"content": "Par", "tool_calls": ["no call", 7]}}]},
+        {"choices": [{"index": 0, "finish_reason": None}]},
+        {"choices": [{"index": 0, "delta": {"content": [{"type": "text", "text": 5}, {"type": "image"}, "is"]}}]},
+        {"choices": [{"index": 0, "delta": {"content": [{"type": "thinking", "thinking": {"n": 5, "t": "hm"}}]}}]},
+        {"choices": [{"index": 0, "finish_reason": "stop"}]},
+    )
+    (drained,) = await said_by_vllm(b"".join(map(data, chunks)) + data("[DONE]"))
+    assert drained.text == "Paris"
+    assert drained.ended.model == "tiny"
+    assert drained.collector.tool_calls == ()
+    assert drained.collector.hidden_output_bytes == 2
+
+
+async def test_a_kind_of_delta_that_is_not_known_yet_is_no_text_and_no_end() -> None:
+    begun = anthropic_event("message_start", {"message": {"model": MODEL, "usage": {"input_tokens": 3}}})
+    new = anthropic_event("content_block_delta", {"index": 0, "delta": {"type": "song_delta", "text": "la"}})
+    text = anthropic_event("content_block_delta", {"index": 0, "delta": {"type": "text_delta", "text": "Paris"}})
+    no_reason = anthropic_event("message_delta", {"delta": {"stop_reason": None}, "usage": {"output_tokens": 2}})
+    end = anthropic_event("message_delta", {"delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 3}})
+    whole, half = await said_by_anthropic(begun + new + text + no_reason + end, begun + new + text + no_reason)
+    assert (whole.text, whole.ended.finish_reason) == ("Paris", "stop")
+    assert half.text == "Paris"
+    assert "the message has no end" in broken(half.error)
+    assert [one.collector.usage_final for one in (whole, half)] == [True, False]

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from core.chat import ChatRequest, ImagePart, JsonSchemaFormat, Message, Tool, ToolCall, Usage
 from core.errors import Unavailable
@@ -163,6 +164,32 @@ async def test_count_tokens_asks_the_servers_tokenizer() -> None:
     async with OpenAIServer() as server:
         request = ChatRequest.from_prompt("one two three", system="four")
         assert await provider_for(server).count_tokens(request) == 4
+
+
+async def test_a_server_that_counts_in_no_known_way_is_told_as_that() -> None:
+    class Odd(OpenAIServer):
+        def routes(self) -> list[web.RouteDef]:
+            return [*super().routes(), web.post("/apply-template", self._nothing)]
+
+        async def _tokenize(self, request: web.Request) -> web.StreamResponse:
+            return await self._nothing(request)
+
+        async def _nothing(self, request: web.Request) -> web.StreamResponse:
+            return web.json_response({"tokens": "many"})
+
+    async with Odd() as server:
+        with pytest.raises(Unavailable, match="does not count tokens") as caught:
+            await provider_for(server).count_tokens(ChatRequest.from_prompt("one two three"))
+    assert "estimate" in caught.value.hint
+
+
+async def test_a_provider_that_was_never_used_is_closed_like_any_other() -> None:
+    async with OpenAIServer() as server:
+        provider = provider_for(server)
+        await provider.close()
+        assert (await drain(provider, "hi")).text
+        await provider.close()
+        await provider.close()
 
 
 async def test_the_requests_id_travels_with_it() -> None:

@@ -425,3 +425,59 @@ def test_texts_that_only_join_to_the_same_differ(a: str, b: str, c: str, d: str)
 
 def test_half_of_an_emoji_has_a_fingerprint() -> None:
     assert fingerprint(ChatRequest.from_prompt("\ud83d")) != fingerprint(ChatRequest.from_prompt("\ude00"))
+
+
+def test_an_answer_from_another_process_keeps_the_age_that_it_had_there() -> None:
+    async def main() -> None:
+        answers = ResponseCache(now, keep_s=100)
+        answers.claim("ours", "question").finish(answer("Ours"))
+        answers.claim("theirs", "question").finish(answer("Theirs"), age_s=90)
+        await asyncio.sleep(9)
+        assert await answers.claim("theirs", "question").answer() == answer("Theirs")
+        await asyncio.sleep(1)
+        assert answers.claim("theirs", "another question").is_first, "it is forgotten, although ours is older here"
+        assert await answers.claim("ours", "question").answer() == answer("Ours")
+        assert (len(answers), answers.running) == (1, 1)
+
+    run(main())
+
+
+def test_a_failure_after_the_answer_takes_nothing_back() -> None:
+    async def main() -> None:
+        answers = ResponseCache(now)
+        first = answers.claim("key", "question")
+        first.finish(answer())
+        first.fail(Unavailable("too late"))
+        assert await answers.claim("key", "question").answer() == answer()
+        second = answers.claim("key", "question")
+        second.fail(Unavailable("not the first's"))
+        assert await second.answer() == answer()
+
+    run(main())
+
+
+def test_one_that_stops_waiting_in_the_moment_of_the_answer_does_not_keep_it_from_the_others() -> None:
+    async def main() -> None:
+        answers = ResponseCache(now)
+        first = answers.claim("key", "question")
+        leaving, staying = (asyncio.create_task(answers.claim("key", "question").answer()) for _ in range(2))
+        await settle()
+        leaving.cancel()
+        first.finish(answer())
+        assert await staying == answer()
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+        assert answers.running == 0
+
+    run(main())
+
+
+def test_what_is_no_json_has_a_fingerprint_of_its_own() -> None:
+    def of(value: object) -> str:
+        return fingerprint(
+            dataclasses.replace(REQUEST, response_format=JsonSchemaFormat(schema={"const": value}))
+        )
+
+    values = (b"1", b"2", "b'1'", 1, "1")
+    assert len({of(value) for value in values}) == len(values)
+    assert of(b"1") == of(bytes([49]))
