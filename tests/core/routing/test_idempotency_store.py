@@ -385,3 +385,47 @@ async def test_the_request_itself_is_nowhere_in_the_file(home: Path, kept: Idemp
         *("key", "fingerprint", "correlation_id", "at_us", "claim", "answer", "size_bytes"),
         *("owner_host", "owner_pid", "owner_started"),
     }
+
+
+async def test_what_could_not_be_given_back_is_given_back_at_the_end(
+    home: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idempotency_store, "BUSY_TIMEOUT_S", 0.01)
+    kept = IdempotencyStore(home, lambda: DAY_S, clock=clock)
+    held = await place(kept)
+    other = sqlite3.connect(home / FILE_NAME)
+    other.execute("BEGIN IMMEDIATE")
+    assert not await kept.finish(held, answer()), "it is not kept, and that is no error of the answer's"
+    await kept.release(held)
+    assert kept.owes
+    assert "locked" in (kept.problem or "")
+    other.rollback()
+    other.close()
+    await kept.close()
+    assert not kept.owes
+    later = IdempotencyStore(home, lambda: DAY_S, clock=clock)
+    assert (await place(later)).after_death_of is None
+    await later.close()
+
+
+async def test_one_that_is_stopped_while_it_finds_an_answer_takes_nothing(
+    home: Path, kept: IdempotencyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await keep(kept)
+    reached, may_look = threading.Event(), threading.Event()
+    there_now = kept._there  # pyright: ignore[reportPrivateUsage]
+
+    def slowly(*arguments: Any) -> Any:
+        reached.set()
+        may_look.wait(30)
+        return there_now(*arguments)
+
+    monkeypatch.setattr(kept, "_there", slowly)
+    looking = asyncio.create_task(kept.claim("key", "asked", "stopped"))
+    await asyncio.to_thread(reached.wait, 30)
+    looking.cancel()
+    may_look.set()
+    with pytest.raises(asyncio.CancelledError):
+        await looking
+    assert await there(kept) == "Hello"
+    assert not kept.owes
