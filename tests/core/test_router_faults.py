@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from core.chat import ChatRequest, Failed, Finished, Started, TextDelta
+from core.chat import ChatRequest, Failed, Finished, Message, Started, TextDelta
 from core.errors import AuthenticationFailed, LedgerUnavailable, Overloaded, SignalboxError
 from core.local.server import ServerState
 from core.router_core import RouterCore
+from core.routing.circuit_breaker import Breakers
 from core.settings import SettingsStore
 from tests.support.anthropic_server import AnthropicServer, Says, refusal
-from tests.support.openai_server import vllm_error
+from tests.support.openai_server import Streams, vllm_error
 from tests.support.two_sides import TwoSides, two_sides
 
 HARD = "Prove step by step why the algorithm is optimal, compare it, and explain the trade-offs. " * 4
@@ -263,3 +264,45 @@ async def test_an_error_in_the_middle_of_many_is_only_its_own(home: Path) -> Non
         ends = await asyncio.gather(*(sides.core.ask(HARD) for _ in range(8)), return_exceptions=True)
         assert sum(isinstance(end, SignalboxError) for end in ends) == 1
         await nothing_is_held(sides)
+
+
+async def test_while_one_tries_a_side_that_failed_the_others_go_elsewhere_and_say_why(home: Path) -> None:
+    now = 1000.0
+    async with two_sides(home) as sides:
+        sides.core._local.breakers = Breakers(lambda: now)  # pyright: ignore[reportPrivateUsage]
+        sides.local.default = ENGINE_DOWN
+        for _ in range(4):
+            assert (await sides.core.ask("hi")).side == "api"
+        reason = (await sides.core.ask("hi")).decision.reason
+        assert reason == "Local unavailable: it failed, and is tried again in 10 s"
+        now += 11
+        sides.local.replies.append(Streams("Here ", "again", hold_after=1))
+        trying = asyncio.ensure_future(sides.core.ask("hi"))
+        await sides.local.holding.wait()
+        other = await sides.core.ask("hi")
+        assert other.side == "api"
+        assert other.decision.reason == "Local unavailable: it failed, and one request is trying it again"
+        sides.local.released.set()
+        assert (await trying).text == "Here again"
+        sides.local.default = Streams("Hello")
+        assert (await sides.core.ask("hi")).side == "local"
+
+
+async def test_how_fast_local_reads_is_learnt_from_long_prompts_only(home: Path) -> None:
+    """From it comes what leaving a warm prompt would cost; a short one's first token says nothing of reading."""
+    async with two_sides(home, LOCAL_DOLLARS_PER_HOUR="3.6", ROUTING_MODE="local-first") as sides:
+        costs: list[int | None] = []
+        for tokens in (50, 1500, 1500):
+            usage = {"prompt_tokens": tokens, "completion_tokens": 1, "total_tokens": tokens + 1}
+            sides.local.replies.append(Streams("Yes", usage=usage))
+            question = Message(role="user", text=f"Is {tokens} + {len(costs)} enough?")
+            result = await sides.core.ask(ChatRequest(messages=(question,)))
+            assert result.side == "local"
+            answer = Message(role="assistant", text=result.text)
+            further = ChatRequest(messages=(question, answer, Message(role="user", text="And now?")))
+            lost = (await sides.core.decide(further)).switching_cost
+            assert lost is not None
+            assert (lost.side, lost.cached_tokens) == ("local", tokens + 1)
+            costs.append(lost.nanodollars)
+        assert costs[0] is None, "not known yet, and not nothing"
+        assert all(cost is not None and cost > 0 for cost in costs[1:])
