@@ -68,7 +68,9 @@ async def test_a_server_that_does_not_count_gets_what_is_estimated_to_fit(home: 
         assert isinstance((await sides.events("1 " * 1990, max_tokens=100))[-1], Finished)
 
 
-async def test_where_the_api_does_not_count_the_bound_stands(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_where_the_api_does_not_count_the_bound_stands(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(AnthropicServer, "_count", _no_count)
     async with two_sides(home, ROUTING_MODE="api-only", SPEND_LIMIT_DOLLARS="0.02") as sides:
         end = (await sides.events(WORDS, max_tokens=100))[-1]
@@ -95,7 +97,10 @@ async def test_a_request_over_the_token_budget_is_refused_in_tokens(home: Path) 
         assert error.limit_name == "DAILY_TOKEN_BUDGET"
         assert error.message.startswith("This prompt doesn't fit under today's 1,000-token budget.")
         assert error.asked_nanodollars > 2_000
-        assert f"{1_000 - error.spent_nanodollars:,} are free: {error.spent_nanodollars:,} are used" in error.message
+        assert (
+            f"{1_000 - error.spent_nanodollars:,} are free: {error.spent_nanodollars:,} are used"
+            in error.message
+        )
         assert 0 < error.spent_nanodollars < 100
         assert "DAILY_TOKEN_BUDGET" in error.hint
         assert len(sides.api.books) == 1

@@ -189,9 +189,7 @@ async def test_of_many_that_are_decided_at_once_only_those_with_room_stay_local(
         asked = [Asked(sides, f"number {number}") for number in range(4)]
         spilled = [one async for one in first_done(asked, 3)]
         assert {result.side for result in spilled} == {"api"}
-        assert {result.decision.reason for result in spilled} == {
-            "Local busy: no request may wait for it"
-        }
+        assert {result.decision.reason for result in spilled} == {"Local busy: no request may wait for it"}
         sides.local.released.set()
         assert sorted([(await one.result()).side or "" for one in asked]) == ["api", "api", "api", "local"]
         await nothing_is_left(sides)

@@ -1,4 +1,4 @@
-"""A server of Signalbox's own that starts with the first request: what waits for it, and where it goes if it fails."""
+"""A server of its own that starts with the first request: who waits for it, and where they go if it fails."""
 
 from __future__ import annotations
 

@@ -313,7 +313,10 @@ def broken(error: SignalboxError | None) -> str:
 
 async def test_an_error_beside_half_an_answer_is_an_error() -> None:
     """Whole bodies and events: what came before stays, and the server's own words are told."""
-    whole = {**chunk("tiny", {"content": "Par"}, finish="stop"), "error": {"message": "CUDA error", "code": 500}}
+    whole = {
+        **chunk("tiny", {"content": "Par"}, finish="stop"),
+        "error": {"message": "CUDA error", "code": 500},
+    }
     named = b"event: error\n" + data({"message": "CUDA error", "code": 500})
     drained = await said_by_vllm(json.dumps(whole).encode(), data(chunk("tiny", {"content": "Par"})) + named)
     assert [one.text for one in drained] == ["", "Par"]
@@ -330,7 +333,9 @@ async def test_an_error_that_is_told_only_inside_its_data_is_one() -> None:
 
 async def test_text_that_ends_in_half_an_emoji_is_told_and_so_are_arguments() -> None:
     call = {"index": 0, "id": "a", "function": {"name": "look", "arguments": '{"a": "\ud83d'}}
-    body = data_of(chunk("tiny", {"content": "Hi \ud83d", "tool_calls": [call]}, finish="stop")) + data("[DONE]")
+    body = data_of(chunk("tiny", {"content": "Hi \ud83d", "tool_calls": [call]}, finish="stop")) + data(
+        "[DONE]"
+    )
     (drained,) = await said_by_vllm(body)
     assert drained.text == "Hi \ufffd"
     assert drained.collector.tool_calls[0].arguments_json == '{"a": "\ufffd'
@@ -345,8 +350,16 @@ async def test_what_a_chunk_leaves_out_changes_nothing() -> None:
     chunks = (
         {"choices": [{"index": 0, "delta": {"content": "Par", "tool_calls": ["no call", 7]}}]},
         {"choices": [{"index": 0, "finish_reason": None}]},
-        {"choices": [{"index": 0, "delta": {"content": [{"type": "text", "text": 5}, {"type": "image"}, "is"]}}]},
-        {"choices": [{"index": 0, "delta": {"content": [{"type": "thinking", "thinking": {"n": 5, "t": "hm"}}]}}]},
+        {
+            "choices": [
+                {"index": 0, "delta": {"content": [{"type": "text", "text": 5}, {"type": "image"}, "is"]}}
+            ]
+        },
+        {
+            "choices": [
+                {"index": 0, "delta": {"content": [{"type": "thinking", "thinking": {"n": 5, "t": "hm"}}]}}
+            ]
+        },
         {"choices": [{"index": 0, "finish_reason": "stop"}]},
     )
     (drained,) = await said_by_vllm(b"".join(map(data, chunks)) + data("[DONE]"))
@@ -359,10 +372,18 @@ async def test_what_a_chunk_leaves_out_changes_nothing() -> None:
 async def test_a_kind_of_delta_that_is_not_known_yet_is_no_text_and_no_end() -> None:
     begun = anthropic_event("message_start", {"message": {"model": MODEL, "usage": {"input_tokens": 3}}})
     new = anthropic_event("content_block_delta", {"index": 0, "delta": {"type": "song_delta", "text": "la"}})
-    text = anthropic_event("content_block_delta", {"index": 0, "delta": {"type": "text_delta", "text": "Paris"}})
-    no_reason = anthropic_event("message_delta", {"delta": {"stop_reason": None}, "usage": {"output_tokens": 2}})
-    end = anthropic_event("message_delta", {"delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 3}})
-    whole, half = await said_by_anthropic(begun + new + text + no_reason + end, begun + new + text + no_reason)
+    text = anthropic_event(
+        "content_block_delta", {"index": 0, "delta": {"type": "text_delta", "text": "Paris"}}
+    )
+    no_reason = anthropic_event(
+        "message_delta", {"delta": {"stop_reason": None}, "usage": {"output_tokens": 2}}
+    )
+    end = anthropic_event(
+        "message_delta", {"delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 3}}
+    )
+    whole, half = await said_by_anthropic(
+        begun + new + text + no_reason + end, begun + new + text + no_reason
+    )
     assert (whole.text, whole.ended.finish_reason) == ("Paris", "stop")
     assert half.text == "Paris"
     assert "the message has no end" in broken(half.error)

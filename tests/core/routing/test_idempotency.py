@@ -435,7 +435,9 @@ def test_an_answer_from_another_process_keeps_the_age_that_it_had_there() -> Non
         await asyncio.sleep(9)
         assert await answers.claim("theirs", "question").answer() == answer("Theirs")
         await asyncio.sleep(1)
-        assert answers.claim("theirs", "another question").is_first, "it is forgotten, although ours is older here"
+        assert answers.claim("theirs", "another question").is_first, (
+            "it is forgotten, although ours is older here"
+        )
         assert await answers.claim("ours", "question").answer() == answer("Ours")
         assert (len(answers), answers.running) == (1, 1)
 

@@ -34,7 +34,9 @@ async def test_the_sensor_counts_for_what_runs_on_the_gpu(
 ) -> None:
     meter = CostMeter(measured)
     monkeypatch.setattr("core.pricing.local_cost.Meter.leave", lambda *_: float(HOUR_MS))
-    settings = Settings.model_validate({"electricity_dollars_per_kwh": "1", "local_watts": 100, "power_usage_effectiveness": 1})
+    settings = Settings.model_validate(
+        {"electricity_dollars_per_kwh": "1", "local_watts": 100, "power_usage_effectiveness": 1}
+    )
     meter.configure(settings, uses_gpu=uses_gpu)
     await known(measured)
     cost = meter.enter().cost

@@ -52,7 +52,7 @@ def value_of(check: AnswerCheck) -> Any:
         ('```json\n{"a": 1}\n```', "code fence"),
         ('~~~\n{"a": 1}\n~~~', "code fence"),
         ('```{"a": 1}```', "code fence"),
-        ('~~~json\n{a: 1,}\n~~~', "comma after the last"),
+        ("~~~json\n{a: 1,}\n~~~", "comma after the last"),
         ('```\nThe answer: {"a": 1}\n```', "before the JSON"),
         ('Here it is:\n{"a": 1}', "before the JSON"),
         ('{"a": 1}\nI hope this helps!', "after the JSON"),
