@@ -117,20 +117,28 @@ async def test_what_neither_side_takes_is_the_callers_to_change(home: Path) -> N
         assert posted(sides.local.received) == 0
 
 
-async def test_near_a_limit_nothing_is_written_to_the_cache(home: Path) -> None:
+@pytest.mark.parametrize(
+    ("near_limit", "caching", "reason"),
+    [(False, "auto", "seen 2 times"), (True, "auto", "near a limit"), (False, "off", None)],
+)
+async def test_a_prompt_that_comes_again_is_cached_unless_money_is_short_or_nobody_wants_it(
+    home: Path, near_limit: bool, caching: str, reason: str | None
+) -> None:
     """Writing a cache is dearer than reading a prompt; where the money is short, the answer comes first."""
-    async with two_sides(home, ROUTING_MODE="api-only") as sides:
+    async with two_sides(home, ROUTING_MODE="api-only", PROMPT_CACHING=caching) as sides:
         turns = [Message(role="user", text="word " * 3_000), Message(role="assistant", text="yes")] * 2
-
-        async def marked() -> bool:
-            request = ChatRequest(messages=(*turns, Message(role="user", text="and?")), max_tokens=100)
-            await sides.core.ask(request)
-            return "cache_control" in str(sides.api.received[-1].body)
-
-        await marked()
-        assert await marked(), "it came again, so it pays"
-        spent = (await sides.core.ledger.budget()).spent_nanodollars
-        limit = Decimal(spent + 50_000_000) / 1_000_000_000  # its tokens cost $0.02; its bytes would be $0.09
-        sides.core.settings.set("spend_limit_dollars", limit)
-        assert not await marked()
-        assert sum(request.path.endswith("count_tokens") for request in sides.api.received) == 1
+        request = ChatRequest(messages=(*turns, Message(role="user", text="and?")), max_tokens=100)
+        await sides.core.ask(request)
+        if near_limit:
+            spent = (await sides.core.ledger.budget()).spent_nanodollars
+            limit = (
+                Decimal(spent + 50_000_000) / 1_000_000_000
+            )  # its tokens cost $0.02, its bytes would $0.09
+            sides.core.settings.set("spend_limit_dollars", limit)
+        again = ChatRequest(messages=request.messages, max_tokens=100)
+        result = await sides.core.ask(again)
+        marked = "cache_control" in str(sides.api.received[-1].body)
+        assert marked == (not near_limit and caching == "auto")
+        plan = result.decision.cache
+        assert (plan is None) == (reason is None)
+        assert plan is None or plan.reason.startswith(reason or "")

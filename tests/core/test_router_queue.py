@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -178,31 +177,6 @@ async def test_a_deadline_that_is_far_leaves_the_bound_of_the_wait_as_it_is(home
         assert result.decision.reason == "Local busy: no place came free in 0.05 s"
         sides.local.released.set()
         await first.result()
-
-
-async def test_of_many_that_are_decided_at_once_only_those_with_room_stay_local(home: Path) -> None:
-    """Each of them saw a free place: who finds it taken spills over as if it had come later."""
-    settings = ONE_AT_A_TIME | {"LOCAL_MAX_WAIT_S": FOREVER_S, "MAX_WAITING_REQUESTS": "0"}
-    async with two_sides(home, **settings) as sides:
-        await Asked(sides, "wake up").result()
-        sides.local.replies.append(HELD)
-        asked = [Asked(sides, f"number {number}") for number in range(4)]
-        spilled = [one async for one in first_done(asked, 3)]
-        assert {result.side for result in spilled} == {"api"}
-        assert {result.decision.reason for result in spilled} == {"Local busy: no request may wait for it"}
-        sides.local.released.set()
-        assert sorted([(await one.result()).side or "" for one in asked]) == ["api", "api", "api", "local"]
-        await nothing_is_left(sides)
-
-
-async def first_done(asked: list[Asked], count: int) -> AsyncIterator[ChatResult]:
-    """Yield the results of the first ``count`` that end."""
-    left = list(asked)
-    for _ in range(count):
-        await asyncio.wait([one.task for one in left], return_when=asyncio.FIRST_COMPLETED)
-        done = next(one for one in left if one.task.done())
-        left.remove(done)
-        yield await done.result()
 
 
 async def test_a_line_that_is_expected_to_be_too_long_is_not_waited_in(home: Path) -> None:

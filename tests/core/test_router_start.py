@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from core.chat import Failed, Waiting
+from core.chat import Failed, Started, Waiting
 from core.errors import Unavailable
 from core.local.server import ServerState
-from tests.core.test_router_queue import Asked, nothing_is_left, queue_of
+from tests.core.test_router_queue import Asked, nothing_is_left
 from tests.support.openai_server import OpenAIServer
 from tests.support.two_sides import TwoSides, two_sides
 
@@ -118,7 +118,7 @@ async def test_a_request_that_comes_while_it_starts_is_served_by_the_same_start(
         first = Asked(sides, "first")
         await own.starting.wait()
         second = Asked(sides, "second", force="local")
-        await at_the_door(sides, 1)
+        await at_the_door(second)
         own.may_start.set()
         assert [(await one.result()).side for one in (first, second)] == ["local"] * 2
         assert own.starts == 1
@@ -133,7 +133,7 @@ async def test_a_request_that_waited_for_a_start_in_vain_hears_what_to_do(
         first = Asked(sides, "first")
         await own.starting.wait()
         second = Asked(sides, "second", force="local")
-        await at_the_door(sides, 1)
+        await at_the_door(second)
         own.may_start.set()
         error = await second.error()
         assert isinstance(error, Unavailable)
@@ -144,9 +144,9 @@ async def test_a_request_that_waited_for_a_start_in_vain_hears_what_to_do(
         await nothing_is_left(sides)
 
 
-async def at_the_door(sides: TwoSides, requests: int) -> None:
-    """Wait until so many requests have their place at the local server, which is still starting."""
-    while (await queue_of(sides)).running < requests:  # noqa: ASYNC110 - nobody is told of a place that is taken
+async def at_the_door(asked: Asked) -> None:
+    """Wait until the request is admitted to the local server, and waits for it to have started."""
+    while not any(isinstance(event, Started) for event in asked.events):  # noqa: ASYNC110 - only waits are told
         await asyncio.sleep(0.01)
 
 

@@ -11,6 +11,7 @@ from core.chat import UsageReported
 from core.errors import BudgetExceeded, LedgerUnavailable, SignalboxError, Unavailable
 from core.ledger.ledger import Ledger
 from core.routing.preparation import RequestPreparer
+from core.routing.settlement import Settlement
 from tests.core.test_router_queue import Asked, posted
 from tests.support.openai_server import Streams, vllm_error
 from tests.support.two_sides import two_sides
@@ -123,3 +124,36 @@ async def test_an_answer_is_given_again_even_if_that_cannot_be_written(
         assert result.usage is None
         assert not any(isinstance(event, UsageReported) for event in again.events), "unknown is not zero"
         assert posted(sides.local.received) == 1
+
+
+async def test_a_fault_before_the_row_is_closed_closes_it_at_its_hold(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with two_sides(home) as sides:
+
+        def breaks(*arguments: Any, **named: Any) -> None:
+            raise LookupError("mine")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(Settlement, "result", breaks)
+            error = await Asked(sides, "hi", force="api").error()
+        assert "LookupError" in error.message
+        (row,) = await sides.core.ledger.recent()
+        assert row.status == "failed"
+        budget = await sides.core.ledger.budget()
+        assert (budget.held_nanodollars, budget.spent_nanodollars) == (0, row.hold_nanodollars)
+        assert budget.spent_nanodollars > 0
+
+
+async def test_a_fault_that_nothing_can_be_written_after_is_told_all_the_same(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with two_sides(home) as sides:
+
+        def breaks(*arguments: Any, **named: Any) -> None:
+            raise LookupError("mine")
+
+        monkeypatch.setattr(Settlement, "result", breaks)
+        monkeypatch.setattr(sides.core.ledger.current, "settle", full)
+        error = await Asked(sides, "hi", force="api").error()
+        assert "LookupError" in error.message
