@@ -11,8 +11,8 @@ run: setup  ## open the window
 	@resources/setup.sh screen
 	@$(BIN)/python -m gui $(ARGS)
 
-# The tests start many a Python; without compiled modules each would compile the core again.
-test coverage soak: export PYTHONDONTWRITEBYTECODE :=
+# Many a Python is started; without compiled modules each would compile the core again.
+test coverage soak bench run: export PYTHONDONTWRITEBYTECODE :=
 
 # On all cores; what must not run beside its like is in one xdist_group and so in one worker.
 PARALLEL := -n logical --dist loadgroup
