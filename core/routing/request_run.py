@@ -73,10 +73,12 @@ class ResponseBuffer(AnswerCollector):
         self.first: float | None = None
         self.sent = False
         self._asked = self._caught_up = self.started
+        self._live: float | None = None
 
     def restart(self) -> None:
         """Start the clock: the request leaves now."""
         self.started = self._asked = self._caught_up = time.perf_counter()
+        self._live = None
         self.sent = True
 
     @property
@@ -98,9 +100,12 @@ class ResponseBuffer(AnswerCollector):
 
     def add(self, event: ProviderEvent) -> None:
         now = time.perf_counter()
-        if now - self._asked >= CAUGHT_UP_AFTER_S:
-            # The sockets were empty when it began to wait; what came since may have come in one piece with more.
-            self._caught_up = self._asked
+        waited = now - self._asked >= CAUGHT_UP_AFTER_S
+        if waited and self._live is not None:
+            self._caught_up = self._live
+        # A busy loop is late too: the reader had caught up only if what it waited for came alone. Of a pile in
+        # the sockets the next event comes at once.
+        self._live = self._asked if waited else None
         self._asked = now
         if self.first is None and isinstance(event, TextDelta | ToolCallDelta):
             self.first = now

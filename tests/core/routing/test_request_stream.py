@@ -354,7 +354,18 @@ def test_what_is_waited_for_may_have_been_written_since_the_wait_began(
     answer.ask()
     now += 0.5
     answer.add(TextDelta("."))
-    assert answer.unseen_s == 0.5
+    assert answer.unseen_s == pytest.approx(4.501), "a late loop looks the same: the next event tells"
+    answer.ask()
+    now += 0.001
+    answer.add(TextDelta(" And"))
+    assert answer.unseen_s == pytest.approx(4.502), "it came with more: it had lain in the sockets"
+    for piece in (" so", " on"):
+        answer.ask()
+        now += 0.5
+        answer.add(TextDelta(piece))
+    assert answer.unseen_s == pytest.approx(1.0), (
+        "two waits in a row: the reader had caught up when the first began"
+    )
 
 
 class Watching:
