@@ -71,6 +71,7 @@ gnome-keyring-daemon gnome-keyring
 dbus-run-session dbus
 secret-tool libsecret-tools
 cc gcc libc6-dev
+ps procps
 LIST
 }
 

@@ -16,7 +16,8 @@ import pytest
 from core.ledger import process_identity
 from core.ledger.process_identity import ProcessIdentity, current_process, is_alive
 
-needs_ps = pytest.mark.skipif(shutil.which("ps") is None, reason="no ps (Debian: apt install procps)")
+PROGRAM = "ps"
+needs_ps = pytest.mark.skipif(shutil.which(PROGRAM) is None, reason="no ps (Debian: apt install procps)")
 needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
