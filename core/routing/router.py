@@ -232,6 +232,7 @@ class Router:
         try:
             await self._settled(run, attempt, Outcome(status="failed", error_kind=SignalboxError.kind))
         except Exception:
+            # Its reader gets the first fault; the hold stays counted, and the next start resolves it.
             log.exception("could not be settled")
 
     async def _end_of(self, run: RequestRun, cause: BaseException | None) -> StreamEnd:
