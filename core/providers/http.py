@@ -64,7 +64,7 @@ def open_http_client(
         )
         return httpx2.AsyncClient(timeout=timeout, limits=limits, follow_redirects=False)
     # Loading certificates takes 20 ms, and plain HTTP without redirects never uses them.
-    verify = not base_url.startswith("http://")
+    verify = not base_url.lower().startswith("http://")
     if bills:
         limits = httpx2.Limits(max_connections=_MAX_CONNECTIONS, max_keepalive_connections=0)
         transport: httpx2.AsyncBaseTransport = httpx2.AsyncHTTPTransport(limits=limits, verify=verify)
