@@ -24,6 +24,8 @@ _QUOTED = r'"(?:[^"\\]|\\+[^\\])*"?|' + r"'(?:[^'\\]|\\+[^\\])*'?"
 _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
     # scheme://user:password@host. Greedy to the last @, because an unescaped password may hold one.
     (re.compile(r"(://[^\s/:@\"'<>]{0,256}:)[^\s\"'<>]{0,512}@"), rf"\1{HIDDEN}@"),
+    # scheme://token@host: a web address has no user name that is worth showing.
+    (re.compile(r"(https?://)[^\s/:@\"'<>]{1,512}@", re.IGNORECASE), rf"\1{HIDDEN}@"),
     (re.compile(r"(?<![a-z0-9])(sk-ant-|[srp]k-|hf_|gh[opsu]_)[\w-]{6,}", re.IGNORECASE), rf"\1{HIDDEN}"),
     (re.compile(r"\b(bearer|basic)\s+(?:[\w~+/.-]{6,}=*)", re.IGNORECASE), rf"\1 {HIDDEN}"),
     # name=value, "name": "value", and the ('name', b'value') pairs of HTTP headers.
