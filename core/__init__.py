@@ -78,6 +78,7 @@ if TYPE_CHECKING:
         DeadlineExceeded,
         DuplicateRequest,
         InvalidRequest,
+        KeyHeldBack,
         LedgerUnavailable,
         Overloaded,
         QueueFull,
@@ -144,6 +145,7 @@ __all__ = [
     "ImagePart",
     "InvalidRequest",
     "JsonSchemaFormat",
+    "KeyHeldBack",
     "KeyName",
     "KeyStatus",
     "LedgerCheck",
@@ -236,8 +238,8 @@ _HOMES = {
     "core.doctor.findings": "Finding",
     "core.errors": (
         "AnswerInvalid AuthenticationFailed BudgetExceeded ContentRefused ContextTooLong DeadlineExceeded "
-        "DuplicateRequest InvalidRequest LedgerUnavailable Overloaded QueueFull RateExceeded RateLimited "
-        "RunawayPaused SignalboxError TimedOut TransientFailure Unavailable"
+        "DuplicateRequest InvalidRequest KeyHeldBack LedgerUnavailable Overloaded QueueFull RateExceeded "
+        "RateLimited RunawayPaused SignalboxError TimedOut TransientFailure Unavailable"
     ),
     "core.keys": "BackendStatus KeyName KeyStatus",
     "core.ledger.limits": "Budget LimitUsage Unit",

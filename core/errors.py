@@ -7,6 +7,7 @@
         ContextTooLong       400  more input than the model takes; both wires say it so
         DuplicateRequest     422  an idempotency key that was used for another request, or whose answer is gone
       AuthenticationFailed   401  no key, or one the provider refuses
+        KeyHeldBack          401  the keyring's key belongs to another address, and was not sent
       ContentRefused         400  the provider declined to answer
       BudgetExceeded         402  a spend limit or the token budget holds
       RateExceeded           429  a request rate holds, and the wait for it would be too long
@@ -114,6 +115,45 @@ class AuthenticationFailed(SignalboxError):
     def __init__(self, message: str, *, hint: str = "", missing: bool = False) -> None:
         super().__init__(message, hint=hint)
         self.missing = missing
+
+
+class KeyHeldBack(AuthenticationFailed):
+    """A key of the keyring was not sent, since nobody said that it may go to ``address``.
+
+    ``key_name`` is ``anthropic`` or ``vllm``. ``belongs_to`` is the origin it was stored for, ``None`` where an
+    earlier version kept none. ``address`` is the origin that would have got it, without user name and path.
+    ``unencrypted`` is true where strangers could read the key on its way there.
+    """
+
+    kind = "key_held_back"
+    facts = (*AuthenticationFailed.facts, "key_name", "belongs_to", "address", "unencrypted")
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        key_name: str,
+        belongs_to: str | None,
+        address: str,
+        unencrypted: bool,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.key_name = key_name
+        self.belongs_to = belongs_to
+        self.address = address
+        self.unencrypted = unencrypted
+
+    def again(self) -> KeyHeldBack:
+        """Return an equal error to raise: one that is kept and raised twice would collect tracebacks."""
+        return KeyHeldBack(
+            self.message,
+            hint=self.hint,
+            key_name=self.key_name,
+            belongs_to=self.belongs_to,
+            address=self.address,
+            unencrypted=self.unencrypted,
+        )
 
 
 class ContentRefused(SignalboxError):

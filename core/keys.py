@@ -1,5 +1,9 @@
 """API keys in the system's keyring; without one, a key lives for this run only and never in a file.
 
+A key belongs to the address it was stored for, and goes to no other one that nobody named: whoever can change an
+address (a file in a folder, a variable of a shell) does not get the key with it. Beside the key stands what it
+belongs to, in an entry of its own, so that the key's own entry holds the key alone, as other programs expect.
+
 Every call of ``keyring`` runs in a daemon thread with a timeout, because a Secret Service may wait for a
 prompt that nobody sees. A thread that does not come back is left alone, and no other is started until it does.
 """
@@ -7,20 +11,28 @@ prompt that nobody sees. A thread that does not come back is left alone, and no 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import importlib
+import json
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeVar, cast
 
-from core.errors import InvalidRequest
+from core.base.net import is_private, is_readable_on_the_way, origin_of
+from core.base.text import shortened
+from core.errors import InvalidRequest, KeyHeldBack
 
 log = logging.getLogger(__name__)
 
 KeyName = Literal["anthropic", "vllm"]
 SERVICE = "signalbox"
+ANTHROPIC_ORIGIN = "https://api.anthropic.com"
+KEY_TITLES: dict[KeyName, str] = {"anthropic": "Anthropic", "vllm": "vLLM"}
+URL_SETTINGS: dict[KeyName, str] = {"anthropic": "ANTHROPIC_BASE_URL", "vllm": "VLLM_BASE_URL"}
 PREFIXES = ("sk-ant-", "sk-", "hf_")
 SHOWN_CHARACTERS = 4
 SHORTEST_SHOWN = 12
@@ -44,7 +56,9 @@ class BackendStatus:
 class KeyStatus:
     """Where one key is. ``masked`` shows its prefix and last four characters; ``None`` when there is none.
 
-    ``session`` is this process's memory: the key is gone when Signalbox ends.
+    ``session`` is this process's memory: the key is gone when Signalbox ends. ``belongs_to`` is the origin that the
+    key was stored for (``None``: not known), ``allowed`` are the others it may go to. ``held_back`` says why it is
+    not sent to the address in use; ``None`` where it is, or where no address was asked about.
     """
 
     name: KeyName
@@ -52,6 +66,70 @@ class KeyStatus:
     masked: str | None
     message: str
     backend: BackendStatus
+    belongs_to: str | None = None
+    allowed: tuple[str, ...] = ()
+    held_back: KeyHeldBack | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredKey:
+    """A key and where it may go: to the origin it ``belongs_to``, and to those that were ``allowed`` since.
+
+    ``belongs_to`` is ``None`` for a key that an earlier version (or another program) stored without an address:
+    such a vLLM key goes to private addresses, and asks before it goes anywhere else. With ``readable`` false the
+    entry that says where the key belongs is damaged, and the key goes nowhere until somebody says where to.
+    """
+
+    name: KeyName
+    secret: str = field(repr=False)
+    belongs_to: str | None
+    allowed: tuple[str, ...] = ()
+    readable: bool = True
+
+    def held_back_from(self, url: str) -> KeyHeldBack | None:
+        """Return why this key is not sent to ``url``; ``None`` where it may be."""
+        origin = origin_of(url)
+        if origin is not None and origin in self.allowed:
+            return None
+        unencrypted = is_readable_on_the_way(url)
+        at_home = (
+            origin == self.belongs_to if self.belongs_to is not None else self.readable and is_private(url)
+        )
+        if at_home and origin is not None and not unencrypted:
+            return None
+        return _held_back(self, origin, at_home=at_home, unencrypted=unencrypted)
+
+
+def _held_back(key: StoredKey, origin: str | None, *, at_home: bool, unencrypted: bool) -> KeyHeldBack:
+    title, setting = KEY_TITLES[key.name], URL_SETTINGS[key.name]
+    place = origin or "an address that can't be read"
+    plain = "the connection is not encrypted, and it is no address of this machine or of a private network"
+    if at_home:
+        message = f"The {title} key was not sent to {place}: {plain}."
+    else:
+        home = f"belongs to {key.belongs_to}" if key.belongs_to else "was stored without an address"
+        message = f"The stored {title} key {home}, so it was not sent to {place}."
+        if unencrypted and origin is not None:
+            message = f"{message[:-1]} ({plain})."
+    way_out = f"correct {setting}" if not at_home else "use an https address"
+    if origin is not None:
+        allow = f"Where {origin} may have the key: signalbox keys allow {key.name} {origin}, or Preferences, Keys."
+        hint = f"{allow} Else {way_out}."
+    else:
+        hint = f"Correct {setting}."
+    return KeyHeldBack(
+        message,
+        hint=hint,
+        key_name=key.name,
+        belongs_to=key.belongs_to,
+        address=place,
+        unencrypted=unencrypted,
+    )
+
+
+def held_back_typed(name: KeyName, key: str, url: str) -> KeyHeldBack | None:
+    """Return why a key that was just typed for ``url`` is not sent there before somebody confirmed it."""
+    return StoredKey(name=name, secret=key, belongs_to=origin_of(url)).held_back_from(url)
 
 
 def mask(key: str) -> str:
@@ -70,39 +148,64 @@ class KeyStore:
 
     def __init__(self, timeout_s: float = 10.0) -> None:
         self._worker = _KeyringWorker(timeout_s)
-        self._session: dict[KeyName, str] = {}
+        self._session: dict[KeyName, StoredKey] = {}
 
-    async def get(self, name: KeyName) -> str | None:
-        """Return the key, ``None`` where there is none or the keyring cannot be read (``status`` says which)."""
+    async def read(self, name: KeyName) -> StoredKey | None:
+        """Return the key and where it may go.
+
+        ``None`` where there is none or the keyring cannot be read (``status`` says which).
+        """
         if name in self._session:
             return self._session[name]
         try:
-            return await self._worker.run(lambda keyring: keyring.get_password(SERVICE, name))
+            return await self._worker.run(lambda keyring: _read(keyring, name))
         except _KeyringTrouble as trouble:
             log.info("the %s key was not read: %s", name, trouble.status.message)
             return None
 
-    async def set(self, name: KeyName, key: str) -> KeyStatus:
-        """Keep ``key``, in the keyring or, failing that, for this run; the status says which and why.
+    async def set(self, name: KeyName, key: str, address: str | None = None) -> KeyStatus:
+        """Keep ``key`` for the server at ``address``, in the keyring or, failing that, for this run.
+
+        The status says which and why. Without an ``address`` an Anthropic key belongs to Anthropic's own, and a
+        vLLM key to none yet.
 
         Raises:
-            InvalidRequest: the key is empty or has characters that no key has.
+            InvalidRequest: the key is empty or has characters that no key has, or the address is none.
         """
         key = _checked(name, key)
-        self._session[name] = key
-        try:
-            await self._worker.run(lambda keyring: keyring.set_password(SERVICE, name, key))
-        except _KeyringTrouble as trouble:
-            return self._session_status(name, trouble.status)
-        self._session.pop(name, None)
-        backend = await self.backend()
-        return KeyStatus(
-            name=name,
-            stored_in="keyring",
-            masked=mask(key),
-            message=f"The key is stored in {backend.name}.",
-            backend=backend,
-        )
+        origin = ANTHROPIC_ORIGIN if address is None and name == "anthropic" else None
+        if address is not None and (origin := origin_of(address)) is None:
+            raise _no_address(name)
+        stored = StoredKey(name=name, secret=key, belongs_to=origin)
+        return await self._keep(stored, address)
+
+    async def allow(self, name: KeyName, address: str) -> KeyStatus:
+        """Let the stored key go to the server at ``address`` too, from now on, encrypted or not.
+
+        Raises:
+            InvalidRequest: no key is stored, or the address is none.
+        """
+        origin = origin_of(address)
+        if origin is None:
+            raise _no_address(name)
+        key = self._session.get(name)
+        if key is None:
+            try:
+                key = await self._worker.run(lambda keyring: _read(keyring, name))
+            except _KeyringTrouble as trouble:
+                raise InvalidRequest(
+                    f"The {name} key can't be read. {trouble.status.message}",
+                    hint=f"Nothing was changed. {trouble.status.hint}",
+                ) from trouble
+        if key is None:
+            raise InvalidRequest(
+                f"There is no stored {name} key to allow anything to.",
+                hint=f"Store one first: signalbox keys set {name}",
+            )
+        allowed = tuple(dict.fromkeys((*key.allowed, origin)))
+        # A key that came without an address has one from now on.
+        known = replace(key, belongs_to=key.belongs_to or origin, allowed=allowed, readable=True)
+        return await self._keep(known, address)
 
     async def delete(self, name: KeyName) -> KeyStatus:
         """Forget the key here and in the keyring. Deleting what is not there is no error."""
@@ -116,22 +219,20 @@ class KeyStore:
             name=name, stored_in=None, masked=None, message=message, backend=await self.backend()
         )
 
-    async def status(self, name: KeyName) -> KeyStatus:
-        """Say where the key is, without showing it."""
+    async def status(self, name: KeyName, address: str | None = None) -> KeyStatus:
+        """Say where the key is, without showing it, and whether it goes to ``address``."""
         if name in self._session:
-            return self._session_status(name, await self.backend())
+            return _status(self._session[name], "session", await self.backend(), address)
         try:
-            key = await self._worker.run(lambda keyring: keyring.get_password(SERVICE, name))
+            key = await self._worker.run(lambda keyring: _read(keyring, name))
         except _KeyringTrouble as trouble:
             return self._no_key_status(name, trouble.status, was_here=None)
         backend = await self.backend()
-        return KeyStatus(
-            name=name,
-            stored_in="keyring" if key else None,
-            masked=mask(key) if key else None,
-            message=f"The key is stored in {backend.name}." if key else "No key is stored.",
-            backend=backend,
-        )
+        if key is not None:
+            return _status(key, "keyring", backend, address)
+        if backend.state == "none":
+            return self._no_key_status(name, backend, was_here=None)
+        return KeyStatus(name=name, stored_in=None, masked=None, message="No key is stored.", backend=backend)
 
     async def backend(self) -> BackendStatus:
         """Look at the keyring without unlocking it or asking the user anything."""
@@ -140,14 +241,14 @@ class KeyStore:
         except _KeyringTrouble as trouble:
             return trouble.status
 
-    def _session_status(self, name: KeyName, backend: BackendStatus) -> KeyStatus:
-        return KeyStatus(
-            name=name,
-            stored_in="session",
-            masked=mask(self._session[name]),
-            message=f"The key is kept until Signalbox ends, and in no file. {backend.message}",
-            backend=backend,
-        )
+    async def _keep(self, key: StoredKey, address: str | None) -> KeyStatus:
+        self._session[key.name] = key
+        try:
+            await self._worker.run(lambda keyring: _write(keyring, key))
+        except _KeyringTrouble as trouble:
+            return _status(key, "session", trouble.status, address)
+        self._session.pop(key.name, None)
+        return _status(key, "keyring", await self.backend(), address)
 
     @staticmethod
     def _no_key_status(name: KeyName, backend: BackendStatus, *, was_here: bool | None) -> KeyStatus:
@@ -163,6 +264,26 @@ class KeyStore:
         else:
             message = f"Nothing was deleted. {backend.message}"
         return KeyStatus(name=name, stored_in=None, masked=None, message=message, backend=backend)
+
+
+def _status(
+    key: StoredKey, place: Literal["keyring", "session"], backend: BackendStatus, address: str | None
+) -> KeyStatus:
+    message = (
+        f"The key is stored in {backend.name}."
+        if place == "keyring"
+        else f"The key is kept until Signalbox ends, and in no file. {backend.message}"
+    )
+    return KeyStatus(
+        name=key.name,
+        stored_in=place,
+        masked=mask(key.secret),
+        message=message,
+        backend=backend,
+        belongs_to=key.belongs_to,
+        allowed=key.allowed,
+        held_back=None if address is None else key.held_back_from(address),
+    )
 
 
 class _KeyringTrouble(Exception):
@@ -236,15 +357,79 @@ def _checked(name: KeyName, key: str) -> str:
     return key
 
 
+def _no_address(name: KeyName) -> InvalidRequest:
+    return InvalidRequest(
+        f"The address is none that a key can belong to; one looks like {ANTHROPIC_ORIGIN}.",
+        hint=f"Correct {URL_SETTINGS[name]}. Nothing was stored.",
+    )
+
+
+class _NotKept(Exception):
+    """The keyring took a key, said nothing, and does not have it."""
+
+
+def _read(keyring: Any, name: KeyName) -> StoredKey | None:
+    secret: str | None = keyring.get_password(SERVICE, name)
+    if not secret:
+        return None
+    home = ANTHROPIC_ORIGIN if name == "anthropic" else None
+    unbound = StoredKey(name=name, secret=secret, belongs_to=home)
+    note: str | None = keyring.get_password(SERVICE, _note_name(name))
+    if note is None:
+        return unbound
+    try:
+        facts = cast("dict[str, Any]", json.loads(note))
+        of_key, belongs_to, allowed = facts["key"], facts["belongs_to"], facts["allowed"]
+        if not (isinstance(of_key, str) and isinstance(belongs_to, str | None) and isinstance(allowed, list)):
+            raise TypeError
+        if of_key != _fingerprint(secret):
+            return unbound  # written by hand or by an earlier version since: nobody allowed this key anything
+        origins = tuple(str(origin) for origin in cast("list[object]", allowed))
+    except (ValueError, LookupError, TypeError):
+        log.warning("where the %s key belongs can't be read, so it is sent nowhere", name)
+        return StoredKey(name=name, secret=secret, belongs_to=None, readable=False)
+    return replace(unbound, belongs_to=belongs_to, allowed=origins)
+
+
+def _write(keyring: Any, key: StoredKey) -> None:
+    """Store the key and where it belongs, and read both back: some keyrings take everything and keep nothing.
+
+    Raises:
+        _NotKept: the keyring has not what it was given.
+    """
+    keyring.set_password(SERVICE, key.name, key.secret)
+    # After the key: the note names the key it is for, so until then the old one counts for nothing.
+    usual = ANTHROPIC_ORIGIN if key.name == "anthropic" else None
+    if key.belongs_to == usual and not key.allowed:
+        _delete_entry(keyring, _note_name(key.name))
+    else:
+        note = {"key": _fingerprint(key.secret), "belongs_to": key.belongs_to, "allowed": key.allowed}
+        keyring.set_password(SERVICE, _note_name(key.name), json.dumps(note))
+    if _read(keyring, key.name) != key:
+        raise _NotKept
+
+
+def _note_name(name: KeyName) -> str:
+    return f"{name} address"
+
+
+def _fingerprint(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()[:16]
+
+
 def _delete(keyring: Any, name: KeyName) -> bool:
     """Return whether there was a key to delete."""
-    errors: Any = importlib.import_module("keyring.errors")
-    try:
-        keyring.delete_password(SERVICE, name)
-    except errors.PasswordDeleteError:
-        if keyring.get_password(SERVICE, name) is not None:
-            raise  # it is there, and the keyring would not let it go
+    deleted = _delete_entry(keyring, name)
+    _delete_entry(keyring, _note_name(name))
+    return deleted
+
+
+def _delete_entry(keyring: Any, entry: str) -> bool:
+    if not keyring.get_password(SERVICE, entry):
         return False
+    keyring.delete_password(SERVICE, entry)
+    if keyring.get_password(SERVICE, entry):
+        raise _NotKept  # it is there, and the keyring would not let it go
     return True
 
 
@@ -252,6 +437,10 @@ def _backend(keyring: Any) -> Any:
     """Return the keyring in use; of a chain, the first is the one that is written to."""
     backend: Any = keyring.get_keyring()
     return next(iter(getattr(backend, "backends", ())), backend)
+
+
+def _is_empty_chain(backend: Any) -> bool:
+    return type(backend).__module__ == "keyring.backends.chainer" and not tuple(backend.backends)
 
 
 def _backend_name() -> str:
@@ -266,8 +455,10 @@ def _backend_name() -> str:
 def _inspect(keyring: Any) -> BackendStatus:
     backend = _backend(keyring)
     module = type(backend).__module__
-    if module == "keyring.backends.fail":
+    if module == "keyring.backends.fail" or _is_empty_chain(backend):
         return _no_keyring()
+    if module == "keyring.backends.null":
+        return _keyring_turned_off()
     if module == "keyring.backends.SecretService":
         return _inspect_secret_service()
     name = {
@@ -325,15 +516,37 @@ def _secret_service_name(connection: Any) -> str:
     return "Secret Service"
 
 
+_TRY_AGAIN = "Unlock or restart the system's keyring and try again; signalbox doctor shows its state."
+
+
 def _explain(error: Exception) -> BackendStatus:
-    errors: Any = importlib.import_module("keyring.errors")
-    if isinstance(error, ImportError):
+    if isinstance(error, ModuleNotFoundError) and error.name == "keyring":
         return BackendStatus(
             name="no keyring",
             state="none",
             message="The package keyring is not installed.",
             hint="Install it with: pip install keyring",
         )
+    if (chosen := os.environ.get("PYTHON_KEYRING_BACKEND")) and _cannot_be_made(chosen):
+        return BackendStatus(
+            name="no keyring",
+            state="none",
+            message=f"PYTHON_KEYRING_BACKEND names {shortened(chosen, 80)}, and there is no such keyring.",
+            hint="Unset it, or name one that `keyring --list-backends` shows.",
+        )
+    if isinstance(error, ImportError):
+        return BackendStatus(
+            name="no keyring",
+            state="none",
+            message="A module of the keyring is missing, so it can't be used.",
+            hint="Look at PYTHON_KEYRING_BACKEND and keyringrc.cfg, or install what the keyring needs.",
+        )
+    if isinstance(error, _NotKept):
+        return _keeps_nothing()
+    try:
+        errors: Any = importlib.import_module("keyring.errors")
+    except Exception:  # noqa: BLE001 - what is told then is the first error
+        return _failed(error)
     if isinstance(error, errors.NoKeyringError):
         return _no_keyring()
     if isinstance(error, errors.KeyringLocked):
@@ -345,12 +558,35 @@ def _explain(error: Exception) -> BackendStatus:
             message="The keyring could not be opened: its question was dismissed or could not be shown.",
             hint="Try again and answer the question, or log in on a desktop and unlock the keyring there.",
         )
+    return _failed(error)
+
+
+def _failed(error: Exception) -> BackendStatus:
     return BackendStatus(
         name="the system's keyring",
         state="error",
         message=f"The keyring failed with {type(error).__name__}.",
-        hint="Unlock or restart the system's keyring and try again; signalbox doctor shows its state.",
+        hint=_TRY_AGAIN,
     )
+
+
+def _keeps_nothing() -> BackendStatus:
+    """Say what is wrong with a keyring that took a change without a word and did not make it."""
+    backend = _inspect(importlib.import_module("keyring"))
+    if backend.state == "none":
+        return backend
+    message = f"{backend.name} took the change and did not keep it."
+    return BackendStatus(name=backend.name, state="error", message=message, hint=_TRY_AGAIN)
+
+
+def _cannot_be_made(chosen: str) -> bool:
+    """Whether the class that a variable names is not there; what it does when it is made is another matter."""
+    module, _, name = chosen.rpartition(".")
+    try:
+        return not hasattr(importlib.import_module(module), name)
+    except Exception as error:  # noqa: BLE001 - somebody else's module, and any failure means the same
+        log.debug("the keyring of the environment is not to be had: %s", type(error).__name__)
+        return True
 
 
 def _locked(name: str) -> BackendStatus:
@@ -367,6 +603,15 @@ def _no_keyring() -> BackendStatus:
     if sys.platform == "linux":
         hint += " Or install GNOME Keyring or KDE Wallet, which can keep it for this user."
     return BackendStatus(name="no keyring", state="none", message="This system has no keyring.", hint=hint)
+
+
+def _keyring_turned_off() -> BackendStatus:
+    return BackendStatus(
+        name="no keyring",
+        state="none",
+        message="The keyring is turned off: the null backend keeps nothing.",
+        hint="Unset PYTHON_KEYRING_BACKEND, or take it out of keyringrc.cfg. Or set the key in the environment.",
+    )
 
 
 def _not_answering(timeout_s: float) -> BackendStatus:

@@ -23,13 +23,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from core.chat import ChatRequest, ChatResult, Failed, Finished, RouteDecision, Side
-from core.errors import ContentRefused, Unavailable
-from core.local.manager import LocalServerManager
+from core.errors import ContentRefused, KeyHeldBack, Unavailable
+from core.keys import held_back_typed
+from core.local.manager import LocalServerManager, chosen_kind
 from core.local.server import ServerState
 from core.local.vllm_metrics import LoadPoller
 from core.routing.request_stream import RequestStream
 from core.routing.timeouts import Deadline
-from core.services.key_reader import KeyReader
+from core.services.key_reader import KeyReader, address_of, given_key
 from core.services.ledger import LedgerService
 from core.services.status_publisher import StatusPublisher
 from core.services.telemetry import Monitoring
@@ -152,6 +153,7 @@ class RouterCore:
         self._keys_wanted = self._eager
         self._keys_asked_for = False
         self.vllm_key: str | None = None
+        self._vllm_key_held_back: KeyHeldBack | None = None
         self._status_keeper = StatusPublisher(
             settings=self.settings,
             prices=self.prices,
@@ -160,6 +162,7 @@ class RouterCore:
             ledger=self.ledger,
             monitoring=self._monitoring,
             keys_read=self._key_read,
+            key_held_back=self.key_held_back,
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -366,12 +369,17 @@ class RouterCore:
         """Return the last ``lines`` lines of the local server's own log."""
         return self._server_manager.log_tail(lines)
 
-    def _configure_api(self, settings: Settings, key: str | None) -> None:
+    def _configure_api(self, settings: Settings) -> None:
         bad = any(problem.name == "anthropic_base_url" for problem in self.settings.problems)
+        key = self._key_reader.key("anthropic", settings)
         self._api.configure(settings, key, address_usable=not bad)
 
     def _set_up_local(self, settings: Settings) -> None:
-        followed = self._server_manager.follow(settings, self.settings.origin("vllm_base_url"), self.vllm_key)
+        origin = self.settings.origin("vllm_base_url")
+        asks_for_key = chosen_kind(settings, origin) in ("external", "compose")
+        key = self._key_reader.key("vllm", settings) if asks_for_key else None
+        self.vllm_key, self._vllm_key_held_back = (None, key) if isinstance(key, KeyHeldBack) else (key, None)
+        followed = self._server_manager.follow(settings, origin, key)
         self._local.configure(settings, self.vllm_key)
         if followed:
             self._local.breakers.reset()
@@ -424,7 +432,7 @@ class RouterCore:
         if self._stopping or self._loop is None:
             return
         settings = self.settings.current
-        self._configure_api(settings, self._key_reader.api_key(settings))
+        self._configure_api(settings)
         self._set_up_local(settings)
         self._monitoring.configure(settings)
         self._spawn(self._read_keys())
@@ -445,18 +453,38 @@ class RouterCore:
         await self._key_reader.read()
         self._changed()
 
-    def _take_keys(self, settings: Settings, api_key: str | None, vllm_key: str | None) -> None:
-        self.vllm_key = vllm_key
-        self._configure_api(settings, api_key)
+    def _take_keys(self, settings: Settings) -> None:
+        self._configure_api(settings)
         self._set_up_local(settings)
 
     @property
     def has_api_key(self) -> bool:
         return self._api.has_key
 
+    def key_held_back(self, name: KeyName) -> KeyHeldBack | None:
+        """Return why the stored key is not sent to the address in use; ``None`` where nothing holds it back."""
+        return self._api.held_back if name == "anthropic" else self._vllm_key_held_back
+
+    async def key_status(self, name: KeyName) -> KeyStatus:
+        """Say where the stored key is and where it may go, without showing it."""
+        return await self.keys.status(name, address_of(name, self.settings.current))
+
     async def set_key(self, name: KeyName, key: str) -> KeyStatus:
-        """Keep ``key`` in the keyring, or for this run only where there is none; it counts from now on."""
-        status = await self.keys.set(name, key)
+        """Keep ``key`` in the keyring, or for this run only where there is none; it counts from now on.
+
+        It belongs to the address in use, and goes to no other one until ``allow_key``.
+        """
+        status = await self.keys.set(name, key, address_of(name, self.settings.current))
+        await self._read_keys()
+        return status
+
+    async def allow_key(self, name: KeyName, address: str) -> KeyStatus:
+        """Let the stored key go to the server at ``address`` too, encrypted or not.
+
+        Raises:
+            InvalidRequest: no key is stored, or the address is none.
+        """
+        status = await self.keys.allow(name, address)
         await self._read_keys()
         return status
 
@@ -483,6 +511,41 @@ class RouterCore:
             return await provider.check()
         finally:
             await provider.close()
+
+    async def test_key(
+        self, name: KeyName, key: str | None = None, *, confirmed: bool = False
+    ) -> CheckResult:
+        """Reach the server in use with ``key``, which was just typed, or with the one in use.
+
+        ``confirmed`` says that somebody was asked whether a typed key may go there unencrypted.
+
+        Raises:
+            KeyHeldBack: nobody said that the key may go to the address in use; nothing was sent.
+            SignalboxError: by kind, when it can't be reached or refuses the key.
+        """
+        await self._keys_known()
+        address = address_of(name, self.settings.current)
+        if key is not None and not confirmed:
+            held_back = held_back_typed(name, key, address)
+            if held_back is not None:
+                raise held_back
+        if name == "anthropic":
+            return await self.test_anthropic_key(key)
+        return await self.test_vllm(address, key if key is not None else await self.vllm_key_for(address))
+
+    async def vllm_key_for(self, base_url: str) -> str | None:
+        """Return the local server's key, in use or in the keyring, for a server at ``base_url``, if there is one.
+
+        Raises:
+            KeyHeldBack: nobody said that it may go there.
+        """
+        settings = self.settings.current
+        if given_key("vllm", settings) is None:
+            await self._key_reader.read_stored("vllm")
+        key = self._key_reader.key("vllm", settings, base_url)
+        if isinstance(key, KeyHeldBack):
+            raise key
+        return key
 
     async def test_vllm(self, base_url: str, api_key: str | None = None) -> CheckResult:
         """Reach a server that speaks OpenAI's wire at ``base_url`` (ending in ``/v1``).

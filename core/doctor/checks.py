@@ -134,6 +134,9 @@ async def _keyring(core: DoctorTarget) -> Finding:
 
 
 async def _api(core: DoctorTarget) -> Finding:
+    held_back = core.key_held_back("anthropic")
+    if held_back is not None:
+        return API.found("broken", held_back.message, held_back.hint)
     if not core.has_api_key:
         return API.found(
             "not_set_up", "no key", "signalbox keys set anthropic, or ANTHROPIC_API_KEY", needed=False
@@ -153,6 +156,9 @@ async def _local(core: DoctorTarget, *, ask: bool = True) -> Finding:
     if kind == "none":
         return component.found("not_set_up", "LOCAL_SERVER is none", needed=False)
     if kind != "embedded":
+        held_back = core.key_held_back("vllm")
+        if held_back is not None:
+            return component.found("broken", held_back.message, held_back.hint)
         result = await core.test_vllm(settings.vllm_base_url, core.vllm_key)
         models = ", ".join(result.models) or "no model"
         return component.found("works", f"{models} at {settings.vllm_base_url}, {result.latency_ms:.0f} ms")
@@ -236,6 +242,8 @@ async def _load(core: DoctorTarget) -> Finding:
         queue = (await core.status()).queue
         running, waiting = (queue.running, queue.waiting) if queue is not None else (0, 0)
         return LOAD.found("works", f"{running} running and {waiting} waiting in this program")
+    if core.key_held_back("vllm") is not None:
+        return LOAD.found("not_set_up", "the server isn't asked: its key belongs to another address")
     load = await _look_at_load(settings.vllm_base_url, core.vllm_key)
     if load is None:
         return LOAD.found(

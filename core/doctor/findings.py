@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from core.chat import ChatRequest, ChatResult
-    from core.keys import KeyStore
+    from core.errors import KeyHeldBack
+    from core.keys import KeyName, KeyStore
     from core.pricing.prices import PriceTable
     from core.providers.base import CheckResult
     from core.services.ledger import LedgerService
@@ -76,6 +77,8 @@ class DoctorTarget(Protocol):
 
     @property
     def has_api_key(self) -> bool: ...
+
+    def key_held_back(self, name: KeyName) -> KeyHeldBack | None: ...
 
     async def ask(self, request: ChatRequest) -> ChatResult: ...
 

@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 from core.base.net import open_client
 from core.base.observable import Observable
 from core.base.redaction import redact
+from core.errors import KeyHeldBack
 from core.local.server import ServerPhase, ServerState
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ class ExternalServer:
     """A ``LocalServer`` over somebody else's: vLLM, llama.cpp or anything that lists its models.
 
     It is probed every ``interval_s`` seconds (every 2 s while it is away), so a server that comes back is
-    found by itself. ``model`` of ``None`` takes the first that it lists. ``kind`` is ``compose`` where the
+    found by itself. With a key that is held back from this address nothing is asked there.
+    ``model`` of ``None`` takes the first that it lists. ``kind`` is ``compose`` where the
     address is that of our own container. ``timeout_s`` is for a whole probe.
     """
 
@@ -54,7 +56,7 @@ class ExternalServer:
         self,
         base_url: str,
         model: str | None = None,
-        api_key: str | None = None,
+        api_key: str | KeyHeldBack | None = None,
         *,
         kind: Literal["external", "compose"] = "external",
         interval_s: float = 5.0,
@@ -117,11 +119,13 @@ class ExternalServer:
     async def _probe_forever(self, probed: asyncio.Event) -> None:
         """Probe until cancelled. However this ends, nobody waits for a first probe any more."""
         try:
-            problem = _problem(self._url, self._api_key)
-            if problem is None:
-                await self._probe_again_and_again()
-            else:
+            key = self._api_key
+            if isinstance(key, KeyHeldBack):
+                self._show(_Finding(phase="failed", detail=key.message, hint=key.hint))
+            elif (problem := _problem(self._url, key)) is not None:
                 self._show(problem)
+            else:
+                await self._probe_again_and_again(key)
         except Exception as error:
             # Whatever breaks, be it a fault of ours: a state that says so, instead of "starting" for ever.
             log.exception("probing %s cannot begin", self._url)
@@ -135,8 +139,8 @@ class ExternalServer:
         finally:
             probed.set()
 
-    async def _probe_again_and_again(self) -> None:
-        async with open_client(self._url, self._api_key, self._timeout_s) as client:
+    async def _probe_again_and_again(self, api_key: str | None) -> None:
+        async with open_client(self._url, api_key, self._timeout_s) as client:
             while True:
                 self._probe_now.clear()
                 try:

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from core.errors import KeyHeldBack
 from core.local.embedded import EmbeddedServer
 from core.local.external import ExternalServer
 from core.local.server import LocalServer, ServerKind, ServerState
@@ -22,16 +23,23 @@ def chosen_kind(settings: Settings, vllm_origin: Origin) -> ServerKind:
     return "embedded" if vllm_origin == "default" else "external"
 
 
-def choice_key(settings: Settings, vllm_origin: Origin, vllm_key: str | None) -> tuple[object, ...]:
+def choice_key(
+    settings: Settings, vllm_origin: Origin, vllm_key: str | KeyHeldBack | None
+) -> tuple[object, ...]:
     """Return what the choice depends on: two equal keys ask for the same server."""
     kind = chosen_kind(settings, vllm_origin)
     if kind == "embedded":
         return (kind, settings.local_model_path)
-    return (kind, settings.vllm_base_url, settings.vllm_model, vllm_key)
+    key = vllm_key.message if isinstance(vllm_key, KeyHeldBack) else vllm_key
+    return (kind, settings.vllm_base_url, settings.vllm_model, key)
 
 
-def choose_server(settings: Settings, vllm_origin: Origin, vllm_key: str | None) -> LocalServer | None:
+def choose_server(
+    settings: Settings, vllm_origin: Origin, vllm_key: str | KeyHeldBack | None
+) -> LocalServer | None:
     """Make the server that the settings ask for; ``None`` where they ask for none.
+
+    One that the stored key may not go to is not asked at all, neither with the key nor without.
 
     A ``compose`` server is started by hand (``docker compose up``) and watched like an external one.
     """
@@ -65,7 +73,7 @@ class LocalServerManager:
     def state(self) -> ServerState:
         return self._server.state if self._server is not None else NONE
 
-    def follow(self, settings: Settings, vllm_origin: Origin, vllm_key: str | None) -> bool:
+    def follow(self, settings: Settings, vllm_origin: Origin, vllm_key: str | KeyHeldBack | None) -> bool:
         """Take the server that ``settings`` ask for; returns whether it is another than before.
 
         The one before goes on until ``end_replaced``.

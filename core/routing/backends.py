@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from core.base.text import exact_duration
 from core.chat import ChatRequest, ChatResult, Estimate, Side, Signals
-from core.errors import AuthenticationFailed, Unavailable
+from core.errors import AuthenticationFailed, KeyHeldBack, Unavailable
 from core.local.embedded import OWN_MODEL_SLOTS, PACKAGED_SLOTS
 from core.local.manager import LocalServerManager
 from core.local.server import ServerState
@@ -58,6 +58,7 @@ class ApiBackend:
         self._scoreboard = scoreboard
         self._connect_timeout_s = 10.0
         self._key: str | None = None
+        self._held_back: KeyHeldBack | None = None
         self._base_url: str | None = None
         self._address_usable = True
         self._default_model = ""
@@ -69,16 +70,26 @@ class ApiBackend:
         return self._key is not None
 
     @property
+    def held_back(self) -> KeyHeldBack | None:
+        """Why the stored key is not sent to the address that is set, if there is one that is not."""
+        return self._held_back
+
+    @property
     def default_model(self) -> str:
         return self._default_model
 
-    def configure(self, settings: Settings, key: str | None, *, address_usable: bool = True) -> None:
+    def configure(
+        self, settings: Settings, key: str | KeyHeldBack | None, *, address_usable: bool = True
+    ) -> None:
         """Take new settings or a new key; requests under way keep the provider they have.
+
+        A stored key that may not go to the address in ``settings`` comes as what holds it back.
 
         An address that was set and is none (not ``address_usable``) is not replaced by Anthropic's own: whoever
         set one wants neither key nor prompts to go there. Nothing is sent until it is corrected.
         """
         self._address_usable = address_usable
+        self._held_back, key = (key, None) if isinstance(key, KeyHeldBack) else (None, key)
         timeout_s = settings.connect_timeout_s
         if (key, settings.anthropic_base_url) != (self._key, self._base_url):
             self.breakers.reset()
@@ -98,7 +109,7 @@ class ApiBackend:
             model=model,
             health=health,
             detail=detail,
-            hint=TRIED_AGAIN if health == "down" and self._address_usable else "",
+            hint=self._hint(health),
             capabilities=_api_capabilities(context_tokens),
             estimate=self._estimate(model, signals, request),
             serves_named_model=request.model is not None and model == request.model,
@@ -125,9 +136,11 @@ class ApiBackend:
         """Return the provider for ``model``; one serves every Claude model, by the name in the request.
 
         Raises:
-            AuthenticationFailed: no key is set.
+            AuthenticationFailed: no key is set, or it is held back from the address that is set.
             Unavailable: the address that was set can't be used.
         """
+        if self._held_back is not None:
+            raise self._held_back.again()
         if self._key is None:
             raise AuthenticationFailed(
                 "No Anthropic key is set.",
@@ -170,6 +183,9 @@ class ApiBackend:
         self._providers, self._discarded = {}, []
 
     def _health(self, model: str) -> tuple[Health, str]:
+        if self._held_back is not None:
+            reason = self._held_back.message.rstrip(".")
+            return "down", f"{reason[:1].lower()}{reason[1:]}"
         if self._key is None:
             return "no_key", "no key is set"
         if not self._address_usable:
@@ -178,6 +194,11 @@ class ApiBackend:
         if not breaker.allows:
             return "down", _breaker_words(breaker)
         return "up", ""
+
+    def _hint(self, health: Health) -> str:
+        if self._held_back is not None:
+            return f"{self._held_back.hint} Nothing was sent."
+        return TRIED_AGAIN if health == "down" and self._address_usable else ""
 
     def _most_output_tokens(self, model: str) -> int | None:
         """Return the longest answer that is asked of ``model``: what is held for is what may be sent."""

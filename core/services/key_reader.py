@@ -1,4 +1,8 @@
-"""Reads the keys: from the environment, else from the keyring, else from this run's memory."""
+"""Reads the keys: from the environment, else from the keyring, else from this run's memory.
+
+A key of the environment goes to the address that stands beside it: both are the user's own words. One of the
+keyring goes only where it belongs (``StoredKey``); that is asked anew with each address, so none is sent on.
+"""
 
 from __future__ import annotations
 
@@ -6,34 +10,49 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from core.errors import KeyHeldBack
+from core.keys import ANTHROPIC_ORIGIN, KeyName, StoredKey
 from core.local.manager import chosen_kind
 from core.telemetry.logs import remember_secret
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
-    from core.keys import KeyName, KeyStore
+    from core.keys import KeyStore
     from core.settings import Settings, SettingsStore
 
 
-class KeyReader:
-    """``take`` is called with the settings, the API's key and the local server's key as they are then."""
+def address_of(name: KeyName, settings: Settings) -> str:
+    """Return the address that the key ``name`` is sent to."""
+    return settings.vllm_base_url if name == "vllm" else settings.anthropic_base_url or ANTHROPIC_ORIGIN
 
-    def __init__(
-        self,
-        settings: SettingsStore,
-        keys: KeyStore,
-        take: Callable[[Settings, str | None, str | None], None],
-    ) -> None:
+
+def given_key(name: KeyName, settings: Settings) -> SecretStr | None:
+    """Return the key that the environment or a ``.env`` gives."""
+    return settings.vllm_api_key if name == "vllm" else settings.anthropic_api_key
+
+
+class KeyReader:
+    """``take`` is called with the settings for which the keys were read, whenever they were."""
+
+    def __init__(self, settings: SettingsStore, keys: KeyStore, take: Callable[[Settings], None]) -> None:
         self._settings, self._keys, self._take = settings, keys, take
         self._lock = asyncio.Lock()
-        self._stored_api_key: str | None = None
+        self._stored: dict[KeyName, StoredKey | None] = {}
         self.was_read = asyncio.Event()
 
-    def api_key(self, settings: Settings) -> str | None:
-        """Return the API's key that is known, without asking the keyring again."""
-        given = settings.anthropic_api_key
-        return given.get_secret_value() if given is not None else self._stored_api_key
+    def key(self, name: KeyName, settings: Settings, address: str | None = None) -> str | KeyHeldBack | None:
+        """Return the key that is known for the address of ``settings``, or for ``address``.
+
+        The keyring is not asked again. A key that is stored and may not go there is told as what holds it back.
+        """
+        given = given_key(name, settings)
+        if given is not None:
+            return given.get_secret_value()
+        stored = self._stored.get(name)
+        if stored is None:
+            return None
+        return stored.held_back_from(address or address_of(name, settings)) or stored.secret
 
     async def read(self) -> None:
         """Take each key from where it is.
@@ -47,22 +66,27 @@ class KeyReader:
             raise
         self.was_read.set()
 
+    async def read_stored(self, name: KeyName) -> StoredKey | None:
+        """Ask the keyring for one key, whether it is in use just now or not."""
+        stored = self._stored[name] = await self._keys.read(name)
+        if stored is not None:
+            remember_secret(stored.secret)
+        return stored
+
     async def _read(self) -> None:
         async with self._lock:
             while True:
                 settings = self._settings.current
                 kind = chosen_kind(settings, self._settings.origin("vllm_base_url"))
-                api_key = await self._key("anthropic", settings.anthropic_api_key)
-                watched = kind in ("external", "compose")
-                vllm_key = await self._key("vllm", settings.vllm_api_key) if watched else None
+                await self._read_one("anthropic", settings, wanted=True)
+                await self._read_one("vllm", settings, wanted=kind in ("external", "compose"))
                 if settings is self._settings.current:
                     break
-            if settings.anthropic_api_key is None:
-                self._stored_api_key = api_key
-            self._take(settings, api_key, vllm_key)
+            self._take(settings)
 
-    async def _key(self, name: KeyName, given: SecretStr | None) -> str | None:
-        key = given.get_secret_value() if given is not None else await self._keys.get(name)
-        if key is not None:
-            remember_secret(key)
-        return key
+    async def _read_one(self, name: KeyName, settings: Settings, *, wanted: bool) -> None:
+        given = given_key(name, settings)
+        if given is not None:
+            remember_secret(given.get_secret_value())
+        elif wanted:
+            await self.read_stored(name)

@@ -12,7 +12,7 @@ from core.ledger.models import PausedConversation
 from core.local.server import ServerState
 from core.routing.local_queue import QueueState
 
-ApiPhase = Literal["checking", "key_set", "no_key", "breaker_open"]
+ApiPhase = Literal["checking", "key_set", "no_key", "key_held_back", "breaker_open"]
 ProblemKind = Literal[
     "ledger",
     "ledger_unsaved",
@@ -20,6 +20,7 @@ ProblemKind = Literal[
     "answers",
     "local",
     "setting",
+    "key",
     "recovered",
     "alert",
     "prices",

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from core.base.observable import Listeners
 from core.base.text import sentence
-from core.errors import LedgerUnavailable
+from core.errors import KeyHeldBack, LedgerUnavailable
+from core.keys import KEY_TITLES, KeyName
 from core.services.status import ApiStatus, CoreStatus, Problem
 
 if TYPE_CHECKING:
@@ -42,11 +44,12 @@ class StatusPublisher:
         ledger: LedgerService,
         monitoring: Monitoring,
         keys_read: asyncio.Event,
+        key_held_back: Callable[[KeyName], KeyHeldBack | None],
     ) -> None:
         self._settings, self._prices = settings, prices
         self._rooms, self._api, self._local = rooms, rooms.api, rooms.local
         self._local_keeper, self._ledger, self._monitoring = local_keeper, ledger, monitoring
-        self._keys_read = keys_read
+        self._keys_read, self._key_held_back = keys_read, key_held_back
         self.listeners = Listeners[CoreStatus](log, "the status")
         self.wanted = asyncio.Event()
         self._last: CoreStatus | None = None
@@ -105,6 +108,8 @@ class StatusPublisher:
         model = settings.anthropic_model
         if not self._keys_read.is_set():
             return ApiStatus(phase="checking", model=model, detail="reading the keyring")
+        if self._api.held_back is not None:
+            return ApiStatus(phase="key_held_back", model=model, detail="belongs to another address")
         if not self._api.has_key:
             return ApiStatus(phase="no_key", model=model, detail="add one")
         breaker = self._api.breaker(model)
@@ -114,8 +119,13 @@ class StatusPublisher:
 
     def _problems(self) -> tuple[Problem, ...]:
         found = self._ledger.problems()
+        for name in get_args(KeyName):
+            held_back = self._key_held_back(name)
+            if held_back is not None:
+                title = f"The {KEY_TITLES[name]} key is held back"
+                found.append(Problem(kind="key", title=title, message=held_back.message, hint=held_back.hint))
         local = self._local_keeper.state
-        if local.phase == "failed":
+        if local.phase == "failed" and self._key_held_back("vllm") is None:
             found.append(
                 Problem(
                     kind="local",

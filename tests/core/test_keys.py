@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import get_args
 
 import keyring
+import keyring.backends.chainer
+import keyring.backends.null
 import keyring.errors
 import pytest
 from hypothesis import given
@@ -55,6 +57,11 @@ def memory() -> Memory:
     return backend
 
 
+async def secret(keys: KeyStore, name: KeyName) -> str | None:
+    stored = await keys.read(name)
+    return None if stored is None else stored.secret
+
+
 def failing(error: Exception) -> Callable[[], None]:
     def trouble() -> None:
         raise error
@@ -68,12 +75,12 @@ async def test_a_key_goes_to_the_keyring_and_back(memory: Memory) -> None:
     stored = await keys.set("anthropic", f"  {KEY}\n")
     assert (stored.stored_in, stored.masked) == ("keyring", "sk-ant-••••••q7XA")
     assert memory.kept == {("signalbox", "anthropic"): KEY}
-    assert await KeyStore().get("anthropic") == KEY
-    assert await keys.get("vllm") is None
+    assert await secret(KeyStore(), "anthropic") == KEY
+    assert await secret(keys, "vllm") is None
     deleted = await keys.delete("anthropic")
     assert deleted.message == "The key is deleted."
     assert memory.kept == {}
-    assert await keys.get("anthropic") is None
+    assert await secret(keys, "anthropic") is None
     assert (await keys.delete("anthropic")).message == "There was no key to delete."
 
 
@@ -103,13 +110,54 @@ async def test_without_a_keyring_a_key_lives_for_this_run_and_in_no_file(home: P
     assert "until Signalbox ends" in status.message
     assert "no keyring" in status.message
     assert ".env" in status.backend.hint
-    assert await keys.get("anthropic") == KEY
-    assert await KeyStore().get("anthropic") is None
+    assert await secret(keys, "anthropic") == KEY
+    assert await secret(KeyStore(), "anthropic") is None
     for path in home.rglob("*"):
         assert path.is_dir() or KEY.encode() not in path.read_bytes()
     assert (await keys.delete("anthropic")).message == "The key is deleted."
-    assert await keys.get("anthropic") is None
+    assert await secret(keys, "anthropic") is None
     assert (await keys.delete("anthropic")).message == "There was no key to delete."
+
+
+@pytest.mark.parametrize(
+    ("backend", "said"),
+    [
+        (keyring.backends.null.Keyring, "turned off"),
+        (keyring.backends.chainer.ChainerBackend, "no keyring"),
+    ],
+)
+async def test_a_keyring_that_keeps_nothing_is_none(
+    backend: type[KeyringBackend], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keyring.backends.chainer.ChainerBackend, "backends", ())
+    keyring.set_keyring(backend())
+    keys = KeyStore()
+    assert (await keys.backend()).state == "none"
+    stored = await keys.set("anthropic", KEY)
+    assert (stored.stored_in, stored.backend.state) == ("session", "none")
+    assert said in stored.message
+    assert stored.backend.hint
+    assert await secret(keys, "anthropic") == KEY
+    assert await secret(KeyStore(), "anthropic") is None
+    assert (await KeyStore().delete("anthropic")).message == "There was no key to delete."
+    assert "No key is set." in (await KeyStore().status("anthropic")).message
+
+
+@pytest.mark.parametrize("forgets", ["set_password", "delete_password"])
+async def test_what_a_keyring_did_not_do_is_not_called_done(
+    memory: Memory, forgets: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await KeyStore().set("vllm", "old-key-of-the-server")
+    monkeypatch.setattr(memory, forgets, lambda *_: None)
+    keys = KeyStore()
+    if forgets == "set_password":
+        stored = await keys.set("vllm", "new-key-of-the-server")
+        assert (stored.stored_in, stored.backend.state) == ("session", "error")
+        assert "did not keep it" in stored.message
+    else:
+        deleted = await keys.delete("vllm")
+        assert "Nothing was deleted" in deleted.message
+    assert await secret(KeyStore(), "vllm") == "old-key-of-the-server"
 
 
 @pytest.mark.parametrize(
@@ -129,16 +177,16 @@ async def test_without_a_keyring_a_key_lives_for_this_run_and_in_no_file(home: P
 async def test_a_keyring_that_fails(memory: Memory, error: Exception, state: str, said: str) -> None:
     keys = KeyStore()
     memory.trouble = failing(error)
-    assert await keys.get("anthropic") is None
+    assert await secret(keys, "anthropic") is None
     stored = await keys.set("anthropic", KEY)
     assert (stored.stored_in, stored.backend.state) == ("session", state)
     assert said in stored.message
     assert stored.backend.hint
     assert KEY not in repr(stored)
-    assert await keys.get("anthropic") == KEY
+    assert await secret(keys, "anthropic") == KEY
     deleted = await keys.delete("anthropic")
     assert (deleted.stored_in, deleted.masked) == (None, None)
-    assert await keys.get("anthropic") is None
+    assert await secret(keys, "anthropic") is None
     assert (await keys.status("anthropic")).backend.state == state
 
 
@@ -148,9 +196,9 @@ async def test_a_newer_key_of_this_run_wins_until_the_keyring_has_it(memory: Mem
     memory.trouble = failing(keyring.errors.KeyringLocked())
     await keys.set("vllm", "new-key-of-the-server")
     memory.trouble = lambda: None
-    assert await keys.get("vllm") == "new-key-of-the-server"
+    assert await secret(keys, "vllm") == "new-key-of-the-server"
     assert (await keys.set("vllm", "newest-key-of-the-server")).stored_in == "keyring"
-    assert await KeyStore().get("vllm") == await keys.get("vllm") == "newest-key-of-the-server"
+    assert await secret(KeyStore(), "vllm") == await secret(keys, "vllm") == "newest-key-of-the-server"
 
 
 async def test_a_locked_keyring_says_that_its_key_may_remain(memory: Memory) -> None:
@@ -192,7 +240,7 @@ async def test_a_keyring_that_hangs_is_given_up_and_found_again(memory: Memory) 
     assert "0.05 s" in stored.message
     assert (await keys.backend()).state == "not_answering"
     assert (await keys.status("vllm")).backend.state == "not_answering"
-    assert await keys.get("anthropic") == KEY
+    assert await secret(keys, "anthropic") == KEY
     assert len(calls) == 1  # no second thread while the first is stuck
     assert calls[0].daemon
 
@@ -201,7 +249,7 @@ async def test_a_keyring_that_hangs_is_given_up_and_found_again(memory: Memory) 
     await asyncio.to_thread(calls[0].join)
     assert (await keys.backend()).state == "unlocked"
     assert memory.kept == {("signalbox", "anthropic"): KEY}  # the user answered the prompt in the end
-    assert await keys.get("anthropic") == KEY
+    assert await secret(keys, "anthropic") == KEY
 
 
 async def test_a_caller_that_is_cancelled_does_not_spoil_the_next(memory: Memory) -> None:
@@ -213,7 +261,7 @@ async def test_a_caller_that_is_cancelled_does_not_spoil_the_next(memory: Memory
         answered.wait()
 
     memory.trouble = wait
-    caller = asyncio.create_task(keys.get("anthropic"))
+    caller = asyncio.create_task(keys.read("anthropic"))
     await asyncio.to_thread(arrived.wait)
     caller.cancel()
     await asyncio.wait({caller})
@@ -229,7 +277,7 @@ async def test_many_at_once(memory: Memory) -> None:
     await asyncio.gather(
         *(keys.set(name, f"{name}-0123456789abcdef") for name in get_args(KeyName) for _ in range(5))
     )
-    assert await asyncio.gather(*map(keys.get, get_args(KeyName))) == [
+    assert [await secret(keys, name) for name in get_args(KeyName)] == [
         f"{name}-0123456789abcdef" for name in get_args(KeyName)
     ]
 

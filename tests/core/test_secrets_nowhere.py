@@ -205,7 +205,7 @@ def test_nothing_of_the_library_tells(
         keyring.set_keyring(backend)
         from core.keys import KeyStore
 
-        asyncio.run(KeyStore().set("anthropic", KEYRING_KEY))
+        asyncio.run(KeyStore().set("anthropic", KEYRING_KEY, os.environ["ANTHROPIC_BASE_URL"]))
     setup_logging(home, debug=True, log_format=log_format)  # type: ignore[arg-type]
     found: dict[str, bytes | str] = {**asyncio.run(run_library(server))}
     found |= everything_in(home)

@@ -19,6 +19,9 @@ PROLOGUE = """
 import asyncio, json, time
 from core.keys import KeyStore
 keys = KeyStore(timeout_s=5)
+async def secret(keys, name):
+    stored = await keys.read(name)
+    return stored and stored.secret
 def show(status):
     return [status.stored_in, status.masked, status.backend.state, status.backend.name, status.message]
 """
@@ -45,10 +48,10 @@ def test_a_key_is_stored_read_and_deleted(session: KeyringSession) -> None:
     ]
     assert session.secret_tool(*LOOKUP) == KEY
     assert (
-        session.run(script("return await keys.get('anthropic')")) == KEY
+        session.run(script("return await secret(keys, 'anthropic')")) == KEY
     )  # another process, another session
     deleted = session.run(
-        script("return [show(await keys.delete('anthropic')), await keys.get('anthropic')]")
+        script("return [show(await keys.delete('anthropic')), await secret(keys, 'anthropic')]")
     )
     assert deleted[0][4] == "The key is deleted."
     assert deleted[1] is None
@@ -63,16 +66,28 @@ def test_a_key_somebody_else_stored_is_found(session: KeyringSession) -> None:
         True,
         60,
     )
-    assert session.run(script("return await keys.get('anthropic')")) == KEY
+    assert session.run(script("return await secret(keys, 'anthropic')")) == KEY
+
+
+def test_where_a_key_belongs_is_kept_beside_it(session: KeyringSession) -> None:
+    gateway = "https://gateway.example:8443"
+    session.run(script(f"return show(await keys.set('anthropic', {KEY!r}, '{gateway}/v1'))"))
+    session.run(script("return show(await keys.allow('anthropic', 'http://10.0.0.7:8080'))"))
+    assert session.secret_tool(*LOOKUP) == KEY  # the entry of the key holds the key alone
+    body = "stored = await keys.read('anthropic')\nreturn [stored.belongs_to, stored.allowed]"
+    assert session.run(script(body)) == [gateway, ["http://10.0.0.7:8080"]]
+    session.run(script("return show(await keys.delete('anthropic'))"))
+    beside = session.secret_tool("lookup", "service", "signalbox", "username", "anthropic address")
+    assert beside == ""
 
 
 def test_a_locked_keyring(session: KeyringSession) -> None:
     session.run(script(f"return show(await keys.set('anthropic', {KEY!r}))"))
     body = """
     backend = await keys.backend()
-    before = await keys.get('anthropic')
+    before = await secret(keys, 'anthropic')
     status = await keys.set('anthropic', 'sk-ant-another-one-for-this-run')
-    after = await keys.get('anthropic')
+    after = await secret(keys, 'anthropic')
     return [backend.state, backend.name, before, show(status), after, show(await keys.status('vllm'))]
     """
     state, name, before, status, after, vllm = session.run(script(_dedent(body)), unlocked=False)
@@ -90,7 +105,8 @@ def test_a_locked_keyring(session: KeyringSession) -> None:
 def test_no_keyring_yet_and_no_way_to_ask(session: KeyringSession) -> None:
     body = f"""
     backend = await keys.backend()
-    return [backend.state, backend.message, show(await keys.set('anthropic', {KEY!r})), await keys.get('anthropic')]
+    status = show(await keys.set('anthropic', {KEY!r}))
+    return [backend.state, backend.message, status, await secret(keys, 'anthropic')]
     """
     state, message, status, key = session.run(script(_dedent(body)), unlocked=False)
     assert state == "locked"
@@ -109,10 +125,10 @@ def test_a_keyring_that_hangs(session: KeyringSession) -> None:
     stuck = KeyStore(timeout_s=0.5)
     os.kill(pid, signal.SIGSTOP)
     status = await stuck.set('anthropic', {KEY!r})
-    key, second = await stuck.get('anthropic'), await stuck.backend()
+    key, second = await secret(stuck, 'anthropic'), await stuck.backend()
     os.kill(pid, signal.SIGCONT)
     while (await stuck.backend()).state == 'not_answering': await asyncio.sleep(0.01)
-    return [show(status), key, second.state, await keys.get('vllm'), (await keys.backend()).state]
+    return [show(status), key, second.state, await secret(keys, 'vllm'), (await keys.backend()).state]
     """
     status, key, second, other, state = session.run(script(_dedent(body)))
     assert status[:3] == ["session", "sk-ant-••••••q7XA", "not_answering"]

@@ -28,6 +28,7 @@ from core.errors import (
     DeadlineExceeded,
     DuplicateRequest,
     InvalidRequest,
+    KeyHeldBack,
     LedgerUnavailable,
     Overloaded,
     QueueFull,
@@ -186,6 +187,14 @@ def full_errors() -> tuple[SignalboxError, ...]:
         ContextTooLong("Too long.", hint="Shorten it.", input_tokens=9000, limit_tokens=8192),
         DuplicateRequest("Used before.", hint="Use a new key."),
         AuthenticationFailed("No key.", hint="Add one.", missing=True),
+        KeyHeldBack(
+            "The key belongs elsewhere.",
+            hint="Allow it.",
+            key_name="anthropic",
+            belongs_to="https://api.anthropic.com",
+            address="http://gateway.example:8080",
+            unencrypted=True,
+        ),
         ContentRefused("Declined."),
         BudgetExceeded(
             "The limit holds.",

@@ -14,6 +14,7 @@ import pytest
 from core.chat import ChatRequest
 from core.doctor import checks, ledger_checks
 from core.errors import Unavailable
+from core.keys import KeyName
 from core.local.server import ServerState
 from core.providers.base import CheckResult
 from core.router_core import RouterCore
@@ -62,6 +63,9 @@ class Patient:
         self.prices: Any = Prices()
         self.vllm_key: str | None = None
         self.has_api_key = True
+
+    def key_held_back(self, name: KeyName) -> None:
+        """Its keys are where they belong."""
 
     async def ask(self, request: ChatRequest) -> Any:
         raise AssertionError("nothing is asked of a server that somebody else runs")

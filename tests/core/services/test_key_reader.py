@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.keys import KeyName, KeyStore
+from core.keys import KeyName, KeyStore, StoredKey
 from core.services.key_reader import KeyReader
 from core.settings import Settings, SettingsStore
 from tests.support.two_sides import two_sides
@@ -15,7 +15,7 @@ from tests.support.two_sides import two_sides
 class NoKeys(KeyStore):
     """A store whose way to the keyring is gone, as no backend of a keyring should say it."""
 
-    async def get(self, name: KeyName) -> str | None:
+    async def read(self, name: KeyName) -> StoredKey | None:
         raise OSError(f"nothing to read {name} from")
 
 
@@ -23,10 +23,7 @@ async def test_a_key_that_cannot_be_read_is_told_and_holds_nobody(home: Path) ->
     taken: list[Settings] = []
     settings = SettingsStore(env={"SIGNALBOX_HOME": str(home), "LOCAL_SERVER": "none"})
 
-    def take(now: Settings, api_key: str | None, vllm_key: str | None) -> None:
-        taken.append(now)
-
-    reader = KeyReader(settings, NoKeys(), take)
+    reader = KeyReader(settings, NoKeys(), taken.append)
     with pytest.raises(OSError, match="nothing to read anthropic from"):
         await reader.read()
     assert reader.was_read.is_set()
@@ -37,6 +34,6 @@ async def test_a_request_is_answered_locally_though_no_key_can_be_read(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with two_sides(home, key=None) as sides:
-        monkeypatch.setattr(sides.core.keys, "get", NoKeys().get)
+        monkeypatch.setattr(sides.core.keys, "read", NoKeys().read)
         result = await sides.core.ask("hi", deadline_s=30)
         assert result.side == "local"
