@@ -129,17 +129,19 @@ def _is_private_address(address: ipaddress.IPv4Address | ipaddress.IPv6Address) 
 
 
 def open_client(url: str, api_key: str | None, timeout_s: float) -> httpx2.AsyncClient:
-    """Return a client for the server at ``url``; to one that is near it goes past any proxy.
+    """Return a client with bounds for the server at ``url``; to one that is near it goes past any proxy.
 
     Redirects are not followed: the key would travel with them.
     """
     import httpx2  # 0.1 s: not on the way to the first window
+
+    from core.base.bounded_http import BoundedClient
 
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     # Making a TLS context takes 50 ms. A scheme may be written in capitals.
     verify = not url.lower().startswith("http://")
     # A transport of its own makes httpx2 read no proxy.
     near = httpx2.AsyncHTTPTransport(verify=verify) if is_near(url) else None
-    return httpx2.AsyncClient(
+    return BoundedClient(
         headers=headers, timeout=timeout_s, verify=verify, transport=near, follow_redirects=False
     )

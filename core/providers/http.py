@@ -47,7 +47,7 @@ def open_http_client(
     connect_timeout_s: float = CONNECT_TIMEOUT_S,
     bills: bool = True,
 ) -> httpx2.AsyncClient:
-    """Return a client whose reads time out after ``timeout_s`` without a byte.
+    """Return a client whose reads time out after ``timeout_s`` without a byte, and end at a limit.
 
     A near server that ``bills`` nobody has its connections kept where that is safe (``NearTransport``). Any other
     near one gets a new connection for each request: llama.cpp closes each one after a stream without having said
@@ -57,12 +57,14 @@ def open_http_client(
     """
     import httpx2
 
+    from core.base.bounded_http import BoundedClient
+
     timeout = httpx2.Timeout(timeout_s, connect=connect_timeout_s)
     if not is_near(base_url):
         limits = httpx2.Limits(
             max_connections=_MAX_CONNECTIONS, max_keepalive_connections=100, keepalive_expiry=keepalive_s
         )
-        return httpx2.AsyncClient(timeout=timeout, limits=limits, follow_redirects=False)
+        return BoundedClient(timeout=timeout, limits=limits, follow_redirects=False)
     # Loading certificates takes 20 ms, and plain HTTP without redirects never uses them.
     verify = not base_url.lower().startswith("http://")
     if bills:
@@ -72,7 +74,7 @@ def open_http_client(
         from core.providers.near_transport import NearTransport
 
         transport = NearTransport(max_connections=_MAX_CONNECTIONS, keepalive_s=keepalive_s, verify=verify)
-    return httpx2.AsyncClient(timeout=timeout, transport=transport, follow_redirects=False)
+    return BoundedClient(timeout=timeout, transport=transport, follow_redirects=False)
 
 
 async def open_stream(
