@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
 from core.chat import ChatRequest, ProviderEvent, Side
-from core.errors import AuthenticationFailed
+from core.errors import AuthenticationFailed, Unavailable
+from core.model_list import count_of, listed_models
 from core.providers.anthropic_wire import (
     ClaudeFamily,
     anthropic_payload,
@@ -116,7 +117,9 @@ class AnthropicProvider:
             )
             response = await open_stream(client, "/v1/messages", payload.body, tracing_headers(request))
         reader = AnthropicReader(model, self._endpoint)
-        async with AnswerStream(response, reader, self._endpoint) as answer:
+        async with AnswerStream(
+            response, reader, self._endpoint, max_tokens=payload.body["max_tokens"]
+        ) as answer:
             while events := await answer.read():
                 for event in events:
                     yield event
@@ -147,11 +150,18 @@ class AnthropicProvider:
         timeout, endpoint = call_timeout(self._endpoint)
         began = time.perf_counter()
         with told_as_failure(endpoint):
-            page = await client.models.list(limit=1000, timeout=timeout)
-            latency_ms = (time.perf_counter() - began) * 1000
-            for info in page.data:
-                self._limits[info.id] = (info.max_input_tokens, info.max_tokens)
-            return CheckResult(models=tuple(info.id for info in page.data), latency_ms=latency_ms)
+            # The SDK's own call makes a typed model of each entry, of which a server may send millions.
+            page = await client.get("/v1/models?limit=1000", cast_to=object, options={"timeout": timeout})
+        latency_ms = (time.perf_counter() - began) * 1000
+        models = listed_models(page)
+        if models is None:
+            raise Unavailable(
+                f"{endpoint.shown_url} gives no list of models.",
+                hint=f"Something else may be listening there: check {endpoint.url_setting} in Preferences.",
+            )
+        for name, card in models.items():
+            self._limits[name] = (count_of(card.get("max_input_tokens")), count_of(card.get("max_tokens")))
+        return CheckResult(models=tuple(models), latency_ms=latency_ms)
 
     async def close(self) -> None:
         client, self._client = self._client, None

@@ -22,7 +22,7 @@ from core.errors import ContentRefused
 from core.providers.errors import Endpoint, broken_off
 from core.providers.sse import ErrorEvent, ServerSentEvent, decode_anything, decode_error, decode_json
 from core.providers.usage import anthropic_usage, as_mapping
-from core.providers.wire_text import TextJoiner, valid_text
+from core.providers.wire_text import TextJoiner, plain_name, valid_text
 
 _FINISH: Mapping[str, FinishReason] = {
     "end_turn": "stop",
@@ -183,7 +183,7 @@ class AnthropicReader:
     def _name_model(self, message: Mapping[str, Any]) -> None:
         model = message.get("model")
         if isinstance(model, str) and model:
-            self._model = valid_text(model)
+            self._model = plain_name(model)
 
     def _delta(self, index: int, delta: _Delta) -> list[ProviderEvent]:
         kind = delta.type
@@ -244,7 +244,7 @@ class AnthropicReader:
         if arguments:
             self._arguments.setdefault(index, TextJoiner())
         text = valid_text(json.dumps(dict(arguments), ensure_ascii=False)) if arguments else ""
-        call_id, name = valid_text(str(block.get("id") or "")), valid_text(str(block.get("name") or ""))
+        call_id, name = plain_name(str(block.get("id") or "")), plain_name(str(block.get("name") or ""))
         return [ToolCallDelta(number, call_id, name, text)]
 
     def _block_end(self, index: int) -> list[ProviderEvent]:

@@ -163,6 +163,15 @@ def is_too_long(endpoint: Endpoint, whole: bool, limit_bytes: int) -> Unavailabl
     )
 
 
+def went_too_far(endpoint: Endpoint, max_tokens: int) -> Unavailable:
+    """The answer of a server that goes on far beyond what it was asked for."""
+    return Unavailable(
+        f"{endpoint.who} went on far beyond the {max_tokens:,} tokens that it was asked for, and was cut off.",
+        hint=f"What came is kept. Check what serves {endpoint.shown_url} ({endpoint.url_setting}).",
+        may_be_billed=True,
+    )
+
+
 def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
     """Return the seconds a server asks to wait, or ``None`` where it says nothing readable.
 
@@ -363,12 +372,22 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 def _from_transport(error: BaseException, endpoint: Endpoint, *, begun: bool) -> SignalboxError:
     import httpx2
 
+    from core.base.bounded_http import MAX_ANSWER_BYTES, AnswerPacked, AnswerTooLong
+
     where = endpoint.shown_url
     check = f"Check {endpoint.url_setting} in Preferences"
     start = "start the local server" if endpoint.side == "local" else "check the network connection"
     for cause in _causes(error):
         if isinstance(cause, httpx2.InvalidURL | httpx2.UnsupportedProtocol | httpx2.LocalProtocolError):
             return Unavailable(f"{where} is not an address that can be called.", hint=f"{check}.")
+        if isinstance(cause, AnswerTooLong):
+            return is_too_long(endpoint, True, MAX_ANSWER_BYTES)
+        if isinstance(cause, AnswerPacked):
+            return Unavailable(
+                f"{endpoint.who} sent a compressed answer, which was not asked for, and it is not unpacked.",
+                hint=f"Turn compression off at {where} ({endpoint.url_setting}), or in a proxy before it.",
+                may_be_billed=True,
+            )
         if isinstance(cause, httpx2.ProxyError):
             return Unavailable(
                 f"The proxy on the way to {where} failed.", hint="Check the system's proxy settings."

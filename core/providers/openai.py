@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from core.chat import ChatRequest, ProviderEvent, Side
 from core.errors import Unavailable
+from core.model_list import context_tokens, first_chat_model, listed_models
 from core.providers.base import Capabilities, CheckResult
 from core.providers.errors import Endpoint, told_as_failure
 from core.providers.http import (
@@ -24,7 +25,7 @@ from core.providers.http import (
 )
 from core.providers.openai_wire import chat_messages, chat_tools, openai_body
 from core.providers.usage import as_mapping
-from core.providers.wire_text import wire_safe
+from core.providers.wire_text import plain_name, wire_safe
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -36,7 +37,8 @@ DEFAULT_CAPABILITIES = Capabilities(tools=True, json_schema=True, images=False, 
 class VLLMProvider:
     """Streams answers of a server on the OpenAI wire.
 
-    ``base_url`` ends in ``/v1``. ``model`` of ``None`` is the first one the server lists, asked for at first use.
+    ``base_url`` ends in ``/v1``. ``model`` of ``None`` is the first of the server's list that can chat, asked for
+    at first use.
     ``capabilities`` are what the caller knows of the model; a context length the server states fills a gap in them.
     ``timeout_s`` is the longest silence on the wire, in seconds; it includes reading a long prompt.
     ``connect_timeout_s`` is how long connecting may take.
@@ -91,7 +93,7 @@ class VLLMProvider:
 
             response = await open_stream(client, "/chat/completions", body, tracing_headers(request))
         reader = OpenAIReader(model, self._endpoint)
-        async with AnswerStream(response, reader, self._endpoint) as answer:
+        async with AnswerStream(response, reader, self._endpoint, max_tokens=body["max_tokens"]) as answer:
             while events := await answer.read():
                 for event in events:
                     yield event
@@ -130,20 +132,26 @@ class VLLMProvider:
         timeout, endpoint = call_timeout(self._endpoint)
         began = time.perf_counter()
         with told_as_failure(endpoint):
-            page = await client.models.list(timeout=timeout)
-            latency_ms = (time.perf_counter() - began) * 1000
-            cards = [as_mapping(card) or {} for card in page.data]
-        names = tuple(str(card.get("id")) for card in cards)
-        self._models = frozenset(names)
-        if self._model is None and names:
-            self._model = names[0]
-        card = {str(card.get("id")): card for card in cards}.get(self._model or "") or {}
-        context_tokens = card.get("max_model_len") or (as_mapping(card.get("meta")) or {}).get("n_ctx")
-        if self._capabilities.context_tokens is None and isinstance(context_tokens, int):
-            self._capabilities = replace(self._capabilities, context_tokens=context_tokens)
+            # The SDK's own call makes a typed model of each entry, of which a server may send millions.
+            page = await client.get("/models", cast_to=object, options={"timeout": timeout})
+        latency_ms = (time.perf_counter() - began) * 1000
+        models = listed_models(page, self._model)
+        if models is None:
+            raise Unavailable(
+                f"{endpoint.shown_url}/models is no list of models.",
+                hint=f"Something else may be listening there: check {endpoint.url_setting} in Preferences.",
+            )
+        self._models = frozenset(models)
+        if self._model is None:
+            self._model = first_chat_model(models)
+        card = models.get(self._model or "", {})
+        if self._capabilities.context_tokens is None:
+            self._capabilities = replace(self._capabilities, context_tokens=context_tokens(card))
         owner = card.get("owned_by")
         return CheckResult(
-            models=names, latency_ms=latency_ms, server=owner if isinstance(owner, str) else None
+            models=tuple(models),
+            latency_ms=latency_ms,
+            server=plain_name(owner) if isinstance(owner, str) else None,
         )
 
     async def close(self) -> None:
@@ -152,13 +160,15 @@ class VLLMProvider:
             await client.close()
 
     async def _model_for(self, request: ChatRequest) -> str:
-        """The model hint if this server has it, else the configured model, else the server's first."""
+        """The model hint if this server has it, else the configured one, else the server's first that can chat."""
         if request.model is not None and request.model in self._models:
             return request.model
         if self._model is None:
             await self.check()
         if self._model is None:
-            raise Unavailable("The local server has no model loaded.", hint="Load one, or set VLLM_MODEL.")
+            raise Unavailable(
+                "The local server has no model that can chat.", hint="Load one, or name one in VLLM_MODEL."
+            )
         return self._model
 
     async def _post(self, path: str, body: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from core.chat import (
 from core.providers.errors import Endpoint, broken_off
 from core.providers.sse import ErrorEvent, ServerSentEvent, decode_anything, decode_error, decode_json
 from core.providers.usage import has_counts, openai_usage
-from core.providers.wire_text import TextJoiner, valid_text
+from core.providers.wire_text import TextJoiner, plain_name
 
 _FINISH: Mapping[str, FinishReason] = {
     "stop": "stop",
@@ -76,15 +76,33 @@ class _Call:
     name: str
     pieces: list[str] = field(default_factory=list[str])
     joiner: TextJoiner = field(default_factory=TextJoiner)
+    _read: int = 0
+    """How many pieces ``is_whole`` has looked at: asked at each piece, it must not begin anew."""
+    _depth: int = 0
+    _in_text: bool = False
+    _escaped: bool = False
+    _begun: bool = False
 
-    @property
     def is_whole(self) -> bool:
-        """Whether its arguments are a whole JSON value."""
-        try:
-            json.loads("".join(self.pieces))
-        except (ValueError, RecursionError):
-            return False
-        return True
+        """Whether its arguments are a whole JSON value, by its brackets."""
+        for piece in self.pieces[self._read :]:
+            for character in piece:
+                self._look_at(character)
+        self._read = len(self.pieces)
+        return self._begun and self._depth <= 0 and not self._in_text
+
+    def _look_at(self, character: str) -> None:
+        if self._in_text:
+            if self._escaped:
+                self._escaped = False
+            elif character == "\\":
+                self._escaped = True
+            else:
+                self._in_text = character != '"'
+            return
+        self._begun = self._begun or not character.isspace()
+        self._in_text = character == '"'
+        self._depth += (character in "{[") - (character in "}]")
 
 
 class OpenAIReader:
@@ -103,6 +121,7 @@ class OpenAIReader:
         self._chunks = 0
         self._text = TextJoiner()
         self._calls: list[_Call] = []
+        self._call_by_id: dict[str, _Call] = {}
         self._call_at: dict[int, _Call] = {}
         """The call that an index of the wire means now."""
 
@@ -155,7 +174,7 @@ class OpenAIReader:
     def _read_chunk(self, chunk: _Chunk) -> list[ProviderEvent]:
         events: list[ProviderEvent] = []
         if isinstance(chunk.model, str) and chunk.model:
-            self._model = valid_text(chunk.model)
+            self._model = plain_name(chunk.model)
         choices = chunk.choices or ()
         for choice in choices:
             delta = choice.delta or choice.message
@@ -229,7 +248,7 @@ class OpenAIReader:
         if isinstance(index, int):
             call = self._call_at.get(index)
         elif call_id:
-            call = next((known for known in self._calls if known.id == call_id), None)
+            call = self._call_by_id.get(call_id)
             call = call or (self._calls[-1] if self._calls and not name else None)
         else:  # neither index nor id: what goes on is the newest call
             call = self._calls[-1] if self._calls else None
@@ -237,6 +256,7 @@ class OpenAIReader:
             number = len(self._calls)
             call = _Call(number, call_id or f"call_{number}", name)
             self._calls.append(call)
+            self._call_by_id.setdefault(call.id, call)
             self._call_at[index if isinstance(index, int) else position] = call
             call.pieces.append(arguments)
             events.append(ToolCallDelta(number, call.id, name, call.joiner.add(arguments)))
@@ -255,11 +275,11 @@ def _is_another(call: _Call, call_id: str, name: str, arguments: str) -> bool:
         return False
     if call_id and call_id != call.id:
         return True
-    return not call_id and bool(arguments or name != call.name) and call.is_whole
+    return not call_id and bool(arguments or name != call.name) and call.is_whole()
 
 
 def _word(value: Any) -> str:
-    return valid_text(value) if isinstance(value, str) else ""
+    return plain_name(value) if isinstance(value, str) else ""
 
 
 def _arguments(value: Any) -> str:

@@ -19,15 +19,30 @@ from typing import Any, Literal, NamedTuple, Protocol, Self, TypeVar
 import httpx2
 import msgspec
 
-from core.chat import AnswerEnded, ProviderEvent, UsageReported
+from core.chat import (
+    AnswerEnded,
+    OutputProgress,
+    ProviderEvent,
+    TextDelta,
+    ToolCallDelta,
+    UsageReported,
+)
 from core.errors import SignalboxError
-from core.providers.errors import Endpoint, is_a_web_page, is_too_long, provider_failure
+from core.providers.errors import Endpoint, is_a_web_page, is_too_long, provider_failure, went_too_far
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MAX_EVENT_BYTES = 16 * 2**20
 """Longest line, event or whole JSON answer; a sealed block of thinking may have hundreds of kilobytes."""
+MOST_BYTES_PER_TOKEN = 64
+"""A token has about 4 bytes of output; the longest are runs of blanks."""
+SPARE_OUTPUT_BYTES = 64 * 1024
+_LEAST_CALL_BYTES = 256
+"""What a tool call counts for at least: an answer of nothing but names is bounded too."""
+_MOST_WIRE_BYTES_PER_TOKEN = 4 * 1024
+"""An event a token with counts beside it has 400 bytes."""
+SPARE_WIRE_BYTES = 2 * MAX_EVENT_BYTES
 TAIL_TIMEOUT_S = 5.0
 """How long an answer that has said its reason to end is waited for: its usage may come in its own event."""
 _DRAIN_TIMEOUT_S = 0.1
@@ -213,6 +228,16 @@ def decode_anything(data: bytes) -> Any:
     return decode_json(data, _ANYTHING)
 
 
+def _output_bytes(event: ProviderEvent) -> int:
+    """Return about how much a piece of an answer is: what has characters beyond ASCII is more."""
+    if isinstance(event, TextDelta):
+        return len(event.text)
+    if isinstance(event, ToolCallDelta):
+        size = len(event.arguments_json)
+        return size if event.id is None else size + _LEAST_CALL_BYTES
+    return event.hidden_bytes if isinstance(event, OutputProgress) else 0
+
+
 def _after_usage(event: ProviderEvent) -> bool:
     return not isinstance(event, UsageReported)
 
@@ -250,15 +275,21 @@ class WireReader(Protocol):
 class AnswerStream:
     """One streamed answer: an open response and the reader of its wire. A context manager that closes the response.
 
-    It is read piece by piece and is no generator: a token passes one layer less.
+    It is read piece by piece and is no generator: a token passes one layer less. ``max_tokens`` is what was asked
+    for: an answer that goes on far beyond it ends as broken off.
     """
 
-    def __init__(self, response: httpx2.Response, reader: WireReader, endpoint: Endpoint) -> None:
+    def __init__(
+        self, response: httpx2.Response, reader: WireReader, endpoint: Endpoint, *, max_tokens: int
+    ) -> None:
         self._response = response
         self._reader = reader
         self._endpoint = endpoint
         self._parser = EventStreamParser()
         self._chunks: AsyncGenerator[bytes, None] = response.aiter_bytes()
+        self._max_tokens = max_tokens
+        self._left_output_bytes = SPARE_OUTPUT_BYTES + MOST_BYTES_PER_TOKEN * max_tokens
+        self._left_wire_bytes = SPARE_WIRE_BYTES + _MOST_WIRE_BYTES_PER_TOKEN * max_tokens
         self._begun = False
         self._over = False
         self._tail_until: float | None = None
@@ -293,10 +324,31 @@ class AnswerStream:
                 self._failure = provider_failure(error, self._endpoint, begun=self._begun)
                 if self._failure is not error:
                     self._failure.__cause__ = error
+        for event in told:
+            self._left_output_bytes -= _output_bytes(event)
+        if self._left_output_bytes < 0:
+            told = self._cut_off(told)
         if not told and self._failure is not None:
             raise self._failure
         # What is known of the bill first: a reader that stops at the first piece of text must not lose it.
         return sorted(told, key=_after_usage) if len(told) > 1 else told
+
+    def _cut_off(self, told: list[ProviderEvent]) -> list[ProviderEvent]:
+        """End an answer that goes on beyond its bound with what ``told`` has within it; what was counted stays."""
+        self._over = True
+        self._failure = went_too_far(self._endpoint, self._max_tokens)
+        kept: list[ProviderEvent] = []
+        beyond = -self._left_output_bytes
+        for event in reversed(told):
+            if beyond > 0 and not isinstance(event, UsageReported):
+                size = _output_bytes(event)
+                if size > beyond and isinstance(event, TextDelta):
+                    kept.append(TextDelta(event.text[: size - beyond]))
+                beyond -= size
+            else:
+                kept.append(event)
+        self._left_output_bytes = 0
+        return kept[::-1]
 
     async def _read_into(self, told: list[ProviderEvent]) -> None:
         reader, parser = self._reader, self._parser
@@ -311,6 +363,9 @@ class AnswerStream:
                 told.extend(reader.read_whole(parser.json_body()))
             told.extend(reader.last_events())
             return
+        self._left_wire_bytes -= len(chunk)
+        if self._left_wire_bytes < 0:
+            raise went_too_far(self._endpoint, self._max_tokens)
         for event in parser.feed(chunk):
             self._begun = True
             told.extend(reader.read(event))

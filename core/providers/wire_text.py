@@ -19,6 +19,7 @@ DEFAULT_MAX_TOKENS = 1024
 """Output tokens asked for when a request names none (the default of ``MAX_TOKENS_PER_REQUEST``)."""
 REPAIRED_TEXT = "broken Unicode in the text (sent as U+FFFD)"
 """What ``dropped`` says when lone surrogates were replaced."""
+MOST_NAME_CHARS = 256
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -27,6 +28,13 @@ def valid_text(text: str) -> str:
     if text.isascii() or _SURROGATE.search(text) is None:
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def plain_name(text: str) -> str:
+    """Return a name that a server gives (a model's, a call's) as one line of bounded length: it is shown."""
+    if len(text) <= MOST_NAME_CHARS and text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else "\ufffd" for c in text[:MOST_NAME_CHARS])
 
 
 class TextJoiner:

@@ -162,7 +162,7 @@ async def read(reader: WireReader, *pieces: bytes, breaks: Exception | None = No
     told = Read()
     body = Body(*pieces, breaks=breaks)
     try:
-        async with AnswerStream(cast("httpx2.Response", body), reader, ENDPOINT) as answer:
+        async with AnswerStream(cast("httpx2.Response", body), reader, ENDPOINT, max_tokens=1000) as answer:
             while events := await answer.read():
                 told.events.extend(events)
         told.events.append(reader.end(()))
@@ -349,7 +349,7 @@ async def test_the_end_of_an_answer_is_not_waited_for_without_end(monkeypatch: p
 
     body, reader = Open(), OpenAIReader("tiny", ENDPOINT)
     told: list[ProviderEvent] = []
-    async with AnswerStream(cast("httpx2.Response", body), reader, ENDPOINT) as answer:
+    async with AnswerStream(cast("httpx2.Response", body), reader, ENDPOINT, max_tokens=1000) as answer:
         while events := await answer.read():
             told.extend(events)
     assert told == [TextDelta("Hi")]
@@ -360,7 +360,7 @@ async def test_the_end_of_an_answer_is_not_waited_for_without_end(monkeypatch: p
 async def test_the_usage_of_a_batch_is_told_before_its_text() -> None:
     """Whoever stops at the first piece of text knows the bill that came in the same bytes."""
     body, reader = Body(b"".join(anthropic_parts("abc"))), AnthropicReader("claude-x", ENDPOINT)
-    async with AnswerStream(cast("httpx2.Response", body), reader, ENDPOINT) as answer:
+    async with AnswerStream(cast("httpx2.Response", body), reader, ENDPOINT, max_tokens=1000) as answer:
         batch = await answer.read()
     begun, final = batch[:2]
     assert isinstance(begun, UsageReported)
