@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from core.base.net import open_client
@@ -17,6 +17,7 @@ from core.base.observable import Observable
 from core.base.redaction import redact
 from core.errors import KeyHeldBack
 from core.local.server import ServerPhase, ServerState
+from core.model_list import context_tokens, first_chat_model, listed_models
 
 if TYPE_CHECKING:
     import httpx2
@@ -47,9 +48,9 @@ class ExternalServer:
     """A ``LocalServer`` over somebody else's: vLLM, llama.cpp or anything that lists its models.
 
     It is probed every ``interval_s`` seconds (every 2 s while it is away), so a server that comes back is
-    found by itself. With a key that is held back from this address nothing is asked there.
-    ``model`` of ``None`` takes the first that it lists. ``kind`` is ``compose`` where the
-    address is that of our own container. ``timeout_s`` is for a whole probe.
+    found by itself. With a key that is held back from this address nothing is asked there. ``model`` of ``None``
+    takes the first of its list that can chat. ``kind`` is ``compose`` where the address is that of our own
+    container. ``timeout_s`` is for a whole probe.
     """
 
     def __init__(
@@ -166,6 +167,8 @@ class ExternalServer:
     async def _probe(self, client: httpx2.AsyncClient) -> _Finding:
         import httpx2
 
+        from core.base.bounded_http import AnswerPacked, AnswerTooLong
+
         try:
             async with asyncio.timeout(self._timeout_s):
                 health = await client.get(f"{self._url.removesuffix('/v1')}/health")
@@ -178,6 +181,12 @@ class ExternalServer:
                 phase="failed",
                 detail=f"The server at {self._url} has not answered within {self._timeout_s:g} s.",
                 hint="It may be overloaded or starting; it is asked again by itself.",
+            )
+        except (AnswerTooLong, AnswerPacked) as error:
+            return _Finding(
+                phase="failed",
+                detail=f"{self._url} sends what no model server does. {error}",
+                hint=f"Something else may be listening there. {WRONG_ADDRESS_HINT}",
             )
         except httpx2.HTTPError as error:
             log.debug("%s: %r", self._url, error)
@@ -205,7 +214,7 @@ class ExternalServer:
                 detail=f"The server at {self._url} {refused} ({answer.status_code}).",
                 hint="Set VLLM_API_KEY to the key that the server was started with.",
             )
-        models = _listed(answer)
+        models = _listed(answer, self._wanted_model)
         if models is None:
             return _Finding(
                 phase="failed",
@@ -218,14 +227,20 @@ class ExternalServer:
                 detail=f"The server at {self._url} has no model.",
                 hint="Load a model in it; it is asked again by itself.",
             )
-        model = self._wanted_model or next(iter(models))
+        model = self._wanted_model or first_chat_model(models)
+        if model is None:
+            return _Finding(
+                phase="failed",
+                detail=f"The server at {self._url} lists no model that can chat: {', '.join(list(models)[:5])}.",
+                hint="Load one that can, or name one in VLLM_MODEL; it is asked again by itself.",
+            )
         if model not in models:
             return _Finding(
                 phase="failed",
                 detail=f"The server at {self._url} does not serve {model}, but {', '.join(list(models)[:5])}.",
-                hint="Set VLLM_MODEL to one of these, or leave it empty to take the first.",
+                hint="Set VLLM_MODEL to one of these, or leave it empty to take the first that can chat.",
             )
-        return _Finding(phase="ready", model=model, context_tokens=_context_tokens(models[model]))
+        return _Finding(phase="ready", model=model, context_tokens=context_tokens(models[model]))
 
     def _show(self, finding: _Finding) -> None:
         self._state.set(
@@ -282,28 +297,11 @@ def _words(error: Exception) -> str:
     return redact(str(error)).rstrip(".") or type(error).__name__
 
 
-def _listed(answer: httpx2.Response) -> dict[str, dict[str, Any]] | None:
+def _listed(answer: httpx2.Response, wanted: str | None) -> dict[str, dict[str, Any]] | None:
     """Return the models by id, ``None`` when the answer is not such a list."""
     if answer.status_code != 200:
         return None
     try:
-        body: Any = answer.json()
-    except ValueError:
+        return listed_models(answer.json(), wanted)
+    except (ValueError, RecursionError):
         return None
-    entries: Any = cast("dict[str, Any]", body).get("data") if isinstance(body, dict) else None
-    if not isinstance(entries, list):
-        return None
-    models: dict[str, dict[str, Any]] = {}
-    for entry in cast("list[Any]", entries):
-        fields = cast("dict[str, Any]", entry) if isinstance(entry, dict) else {}
-        if isinstance(fields.get("id"), str):
-            models[fields["id"]] = fields
-    return models
-
-
-def _context_tokens(model: dict[str, Any]) -> int | None:
-    """Read vLLM's ``max_model_len``, or llama.cpp's ``meta.n_ctx``; ``None`` where the server does not say."""
-    meta: Any = model.get("meta")
-    meta = cast("dict[str, Any]", meta) if isinstance(meta, dict) else {}
-    limits = (model.get("max_model_len"), meta.get("n_ctx"))
-    return next((n for n in limits if isinstance(n, int) and not isinstance(n, bool) and n > 0), None)

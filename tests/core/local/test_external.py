@@ -12,6 +12,7 @@ from aiohttp import web
 
 from core.local.external import ExternalServer
 from core.local.server import ServerState
+from tests.support.hostile_server import hostile
 
 
 class Elsewhere:
@@ -94,6 +95,58 @@ async def test_learns_model_and_context_of_vllm(elsewhere: Elsewhere) -> None:
 async def test_llama_cpp_names_its_context_elsewhere(elsewhere: Elsewhere) -> None:
     elsewhere.models = (200, json.dumps({"data": [{"id": "smol", "meta": {"n_ctx": 4096}}]}))
     assert (await look(elsewhere.base_url)).context_tokens == 4096
+
+
+@pytest.mark.parametrize(
+    ("listed", "model"),
+    [
+        (
+            [{"id": "text-embedding-nomic-embed-text-v1.5"}, {"id": "qwen2.5-7b-instruct"}],
+            "qwen2.5-7b-instruct",
+        ),
+        ([{"id": "llama3:latest"}], "llama3:latest"),
+        ([{"id": "a", "type": "embeddings"}, {"id": "b", "type": "vlm"}], "b"),
+        ([{"id": "a", "capabilities": {"completion_chat": False, "embedding": True}}, {"id": "b"}], "b"),
+        ([{"id": "a", "task": "score"}, {"id": "bge-chat", "task": "generate"}], "bge-chat"),
+        (
+            [{"id": "bge-m3"}, {"id": "BAAI/bge-reranker-v2"}, {"id": "whisper-large-v3"}, {"id": "phi-4"}],
+            "phi-4",
+        ),
+        ([{"id": "\x1b[2J"}, {"id": "x" * 300}, {"id": "ok"}], "ok"),
+    ],
+)
+async def test_the_first_model_that_can_chat_is_taken(
+    elsewhere: Elsewhere, listed: list[dict[str, Any]], model: str
+) -> None:
+    elsewhere.models = (200, json.dumps({"data": listed}))
+    state = await look(elsewhere.base_url)
+    assert (state.phase, state.model) == ("ready", model)
+
+
+async def test_where_no_model_can_chat_it_says_so_and_a_named_one_is_taken(elsewhere: Elsewhere) -> None:
+    elsewhere.models = (200, json.dumps({"data": [{"id": "bge-m3"}, {"id": "whisper-1"}]}))
+    state = await look(elsewhere.base_url)
+    assert state.phase == "failed"
+    assert "no model that can chat: bge-m3, whisper-1" in state.detail
+    assert "VLLM_MODEL" in state.hint
+    assert (await look(elsewhere.base_url, "bge-m3")).phase == "ready"
+
+
+@pytest.mark.parametrize(
+    "body", ["[" * 100_000, json.dumps({"data": "x" * (5 * 2**20)})], ids=["deep", "long"]
+)
+async def test_a_list_of_models_that_nobody_can_read_is_told(elsewhere: Elsewhere, body: str) -> None:
+    elsewhere.models = (200, body)
+    state = await look(elsewhere.base_url)
+    assert state.phase == "failed"
+    assert "VLLM_BASE_URL" in state.hint
+
+
+async def test_a_health_page_without_an_end_is_told() -> None:
+    async with hostile("HTTP/1.1 200 OK\nconnection: close", again=b"x" * 65536) as server:
+        state = await look(f"{server.url}/v1")
+    assert state.phase == "failed"
+    assert "too long" in state.detail
 
 
 @pytest.mark.parametrize("said", [None, 0, -1, True, "2048", 2.5])

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from core.local.vllm_metrics import (
     ABSENT_INTERVAL_S,
     MAX_METRICS_BYTES,
+    MOST_LINES,
     LoadPoller,
     ServerLoad,
     parse_load,
@@ -33,6 +34,13 @@ def page(**changes: Any) -> str:
 @pytest.mark.parametrize("style", ["vllm", "old vllm"])
 def test_new_and_old_names_of_vllm(style: str) -> None:
     assert parse_load(page(style=style)) == BUSY_LOAD
+
+
+def test_a_page_of_nothing_but_engines_is_read_in_bounds() -> None:
+    lines = page(engines=1) + 'vllm:num_requests_running{engine="0"} 1\n' * 100_000
+    load = parse_load(lines)
+    assert load is not None
+    assert load.running <= MOST_LINES + 4
 
 
 def test_the_names_of_llama_cpp() -> None:
