@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
@@ -20,6 +21,8 @@ DEFAULT_MAX_TOKENS = 1024
 REPAIRED_TEXT = "broken Unicode in the text (sent as U+FFFD)"
 """What ``dropped`` says when lone surrogates were replaced."""
 MOST_NAME_CHARS = 256
+_NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")
+_MOST_CALL_ID_CHARS = 64
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -81,6 +84,7 @@ def wire_safe(request: ChatRequest) -> tuple[ChatRequest, tuple[str, ...]]:
             number of 0 or more. llama.cpp would take each of these silently, Anthropic refuses them.
     """
     _check_limits(request)
+    request = _with_plain_call_ids(request)
     if not _is_broken(request):
         return request, ()
     wanted = request.response_format
@@ -92,6 +96,70 @@ def wire_safe(request: ChatRequest) -> tuple[ChatRequest, tuple[str, ...]]:
         response_format=None if wanted is None else replace(wanted, schema=valid_json(wanted.schema)),
     )
     return safe, (REPAIRED_TEXT,)
+
+
+def _with_plain_call_ids(request: ChatRequest) -> ChatRequest:
+    """Return a request whose tool calls have ids that every wire takes, each its own, the same on call and result.
+
+    A conversation may have been led by other models, whose ids hold anything, and repeat from turn to turn. An id
+    depends on what stands before it only, so that a conversation that goes on keeps its warm prefix.
+    """
+    if not any(message.tool_calls or message.role == "tool" for message in request.messages):
+        return request
+    ids = _CallIds()
+    messages: list[Message] = []
+    for message in request.messages:
+        if message.role == "tool":
+            own = ids.of_result(message.tool_call_id or "")
+            messages.append(message if own == message.tool_call_id else replace(message, tool_call_id=own))
+        elif message.tool_calls:
+            own_ids = ids.of_calls([call.id for call in message.tool_calls])
+            calls = tuple(
+                replace(call, id=own) for call, own in zip(message.tool_calls, own_ids, strict=True)
+            )
+            messages.append(message if calls == message.tool_calls else replace(message, tool_calls=calls))
+        else:
+            messages.append(message)
+    is_same = all(new is old for new, old in zip(messages, request.messages, strict=True))
+    return request if is_same else replace(request, messages=tuple(messages))
+
+
+class _CallIds:
+    """Gives calls ids of their own, and finds them again for the results."""
+
+    def __init__(self) -> None:
+        self._used: set[str] = set()
+        self._numbers: dict[str, int] = {}
+        self._open: dict[str, deque[str]] = {}
+        """The calls of the newest turn that have no result yet, by the id that the caller gave them."""
+        self._answered: dict[str, str] = {}
+
+    def of_calls(self, call_ids: list[str]) -> list[str]:
+        self._open = {}
+        own_ids: list[str] = []
+        for call_id in call_ids:
+            own_ids.append(self._new(_plain_id(call_id)))
+            self._open.setdefault(call_id, deque()).append(own_ids[-1])
+            self._answered[call_id] = own_ids[-1]
+        return own_ids
+
+    def of_result(self, call_id: str) -> str:
+        waiting = self._open.get(call_id)
+        if waiting:
+            self._answered[call_id] = waiting.popleft()
+        return self._answered.get(call_id) or _plain_id(call_id)
+
+    def _new(self, plain: str) -> str:
+        own = plain
+        while own in self._used:
+            number = self._numbers[plain] = self._numbers.get(plain, 1) + 1
+            own = f"{plain[: _MOST_CALL_ID_CHARS - len(str(number)) - 1]}_{number}"
+        self._used.add(own)
+        return own
+
+
+def _plain_id(call_id: str) -> str:
+    return _NOT_IN_IDS.sub("_", call_id)[:_MOST_CALL_ID_CHARS] or "call"
 
 
 def _check_limits(request: ChatRequest) -> None:
