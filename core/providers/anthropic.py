@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from core.chat import ChatRequest, ProviderEvent, Side
@@ -17,6 +18,7 @@ from core.providers.anthropic_wire import (
     count_arguments,
 )
 from core.providers.base import Capabilities, CheckResult
+from core.providers.concessions import OF_ANTHROPIC, Negotiation, ServerManners
 from core.providers.errors import Endpoint, told_as_failure
 from core.providers.http import (
     API_KEEPALIVE_S,
@@ -75,6 +77,7 @@ class AnthropicProvider:
             secret=self._key or None,
         )
         self._client: AsyncAnthropic | None = None
+        self._manners = ServerManners()
         self._limits: dict[str, tuple[int | None, int | None]] = {}
 
     @property
@@ -115,7 +118,10 @@ class AnthropicProvider:
                 max_output_tokens=self._longest_answer(model, family),
                 adapt_schema=transform_schema,
             )
-            response = await open_stream(client, "/v1/messages", payload.body, tracing_headers(request))
+            negotiation = Negotiation(payload.body, OF_ANTHROPIC, self._manners.of(model))
+            send = partial(open_stream, client, "/v1/messages", headers=tracing_headers(request))
+            response = await negotiation.taken(send)
+        self._manners.learn(model, negotiation.concessions)
         reader = AnthropicReader(model, self._endpoint)
         async with AnswerStream(
             response, reader, self._endpoint, max_tokens=payload.body["max_tokens"]
@@ -123,7 +129,7 @@ class AnthropicProvider:
             while events := await answer.read():
                 for event in events:
                     yield event
-        yield reader.end((*payload.dropped, *repaired))
+        yield reader.end((*payload.dropped, *negotiation.dropped(), *repaired))
 
     async def count_tokens(self, request: ChatRequest) -> int:
         """Return the input's exact token count (a free call with its own rate limit).

@@ -34,7 +34,8 @@ class InferenceProvider(Protocol):
 
     ``stream`` yields text, tool call and usage events and ends with one ``AnswerEnded``; it raises only
     ``SignalboxError`` (and ``asyncio.CancelledError``, after closing the upstream connection). It never
-    retries: retrying is the router's job.
+    retries what failed: that is the router's job. What a server refused for one of its optional parts, unread and
+    unpaid, is sent without that part (``concessions``).
     """
 
     @property

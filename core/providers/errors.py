@@ -13,7 +13,7 @@ from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from core.base.text import sentence, shortened
@@ -50,17 +50,56 @@ _STATUS_OF_TYPE = {
     "timeout_error": 504,
     "overloaded_error": 529,
 }
-_CONTEXT_PATTERNS = tuple(
-    re.compile(pattern, re.IGNORECASE | re.DOTALL)
-    for pattern in (
-        r"prompt is too long(?:: (?P<input>\d+) tokens > (?P<limit>\d+))?",  # Anthropic
-        r"exceed context limit(?:: (?P<input>\d+) \+ \d+ > (?P<limit>\d+))?",  # Anthropic, with max_tokens
-        r"request \((?P<input>\d+) tokens\) exceeds the available context size(?: \((?P<limit>\d+))?",  # llama.cpp
-        r"exceeds? the available context size",
-        r"maximum context length is (?P<limit>\d+) tokens(?:.*?(?P<input>\d+)(?= input tokens))?",  # vLLM
-        r"maximum model length of (?P<limit>\d+)",
-        r"exceed_context_size_error",
+_MOST_DIGITS = 12
+
+
+def _patterns(*patterns: str) -> tuple[re.Pattern[str], ...]:
+    """Compile what servers say; ``#name`` stands for a count of tokens called ``name``."""
+    count = rf"(?P<\1>\\d{{1,{_MOST_DIGITS}}})"
+    return tuple(
+        re.compile(re.sub(r"#(\w+)", count, pattern), re.IGNORECASE | re.DOTALL) for pattern in patterns
     )
+
+
+_ROOM_PATTERNS = _patterns(
+    # vLLM: the answer's limit alone, then with the prompt's size
+    r"is too large: #asked\. This model's maximum context length is #limit tokens and your request has #input in",
+    r"maximum context length is #limit tokens.{0,80}you requested #asked output tokens and your prompt contains "
+    r"(?:at least )?#input input tokens",
+    # OpenAI, older vLLM, LM Studio, Ollama's OpenAI wire
+    r"maximum context length is #limit tokens.{0,80}\(#input in (?:the|your) (?:messages|prompt)[^)]{0,80}?"
+    r"#asked (?:in|for) the completion",
+    # SGLang
+    r"maximum context length of #limit tokens.{0,120}?#input tokens from the input messages and #asked tokens for "
+    r"the completion",
+    # TGI
+    r"`inputs` tokens \+ `max_new_tokens` must be <= #limit\. Given: #input `inputs` tokens and #asked",
+    # Anthropic
+    r"exceed context limit: #input \+ #asked > #limit",
+    # What a model gives at most, whatever the prompt: Anthropic, OpenAI, DeepSeek, TGI, others
+    r"max_tokens: #asked > #most, which is the maximum",
+    r"max_(?:completion_)?tokens'? is too large: #asked\..{0,40}?at most #most completion tokens",
+    r"valid range of max_(?:completion_)?tokens is \[\d+, ?#most\]",
+    r"`max_new_tokens` must be <= #most",
+    r"max_(?:completion_|output_|new_)?tokens\b.{0,60}?(?:less than or equal to|at most|must not exceed|"
+    r"cannot exceed|can't exceed|cannot be greater than|maximum (?:allowed |value )?(?:is|of)) [`'\"]?#most\b",
+)
+"""How servers say that the limit of an answer is too large: the prompt alone would fit."""
+_CONTEXT_PATTERNS = _patterns(
+    r"prompt is too long(?:: #input tokens > #limit)?",  # Anthropic; Ollama
+    r"exceed context limit(?:: #input \+ \d+ > #limit)?",  # Anthropic, with max_tokens
+    r"request \(#input tokens\) exceeds the available context size(?: \(#limit)?",  # llama.cpp
+    r"exceeds? the available context size|exceed_context_size_error",
+    r"maximum context length is #limit tokens(?:.*?(?:contains (?:at least )?|resulted in |you requested )#input)?",
+    r"(?:decoder prompt|prompt|input) \(length #input\) is longer than the maximum model length of #limit",  # vLLM
+    r"maximum model length of #limit",
+    r"input \(#input tokens\) is longer than the model's context length(?: \(#limit tokens)?",  # SGLang
+    r"maximum context length of #limit tokens(?:.{0,120}?#input tokens from the input)?",  # SGLang
+    r"`inputs` must have less than #limit tokens(?:\. Given: #input)?",  # TGI
+    r"greater than the context length(?: \(n_keep: #input ?>= ?n_ctx: #limit)?",  # LM Studio
+    r"context length of (?:only )?#limit tokens|context size has been exceeded",  # LM Studio
+    r"(?:input|prompt)(?: length)? (?:is longer than|exceeds) (?:the )?(?:maximum |max )?context length",  # Ollama
+    r"context_length_exceeded",
 )
 _STARTING = re.compile(
     r"loading (?:the )?model|model\b.{0,80}\b(?:loading|starting)|still starting|starting up|warming up",
@@ -68,6 +107,9 @@ _STARTING = re.compile(
 )
 """How a server says with HTTP 503 that it is not up yet: llama.cpp writes "Loading model"."""
 _MAX_MESSAGE_CHARS = 300
+_MOST_WORDS_CHARS = 4_000
+_NOT_ON_SIZE = (401, 402, 403, 404, 429, 503, 529)
+"""Statuses that say nothing on a request's size, whatever words stand beside them."""
 _END_NOT_KNOWN = (408, 499, 502, 504, 524)
 """Statuses of a time-out or a gateway that lost its server: the request may have run to its end behind it."""
 
@@ -105,6 +147,8 @@ class _Reply:
     status: int | None
     type: str
     message: str
+    words: str
+    """All it said, for looking things up in; ``message`` is what is shown of it."""
     headers: Mapping[str, str]
     from_api: bool  # the body had the wire's shape, so this was no proxy's or web server's page
     is_typed: bool  # the body is an error object with a type, as only the API itself writes it
@@ -213,7 +257,7 @@ def _read_reply(error: Any, endpoint: Endpoint) -> _Reply:
     body = as_mapping(error.body)
     inner = None if body is None else body.get("error", body)
     if isinstance(inner, str):
-        kind, message = "", inner
+        kind, message, code = "", inner, None
     else:
         fields = as_mapping(inner) or {}
         kind = str(fields.get("type") or "")
@@ -227,7 +271,63 @@ def _read_reply(error: Any, endpoint: Endpoint) -> _Reply:
     is_typed = bool(kind) and body is not None and "error" in body
     if status in (None, 200):  # an error event after the answer had begun
         status = _STATUS_OF_TYPE.get(kind.lower())
-    return _Reply(status, kind, _clean(message, endpoint), headers, from_api, is_typed)
+    words = f"{kind} {code or ''} {_plain_words(message)}"
+    return _Reply(status, kind, _clean(message, endpoint), words, headers, from_api, is_typed)
+
+
+def refusal_of(error: Exception) -> tuple[int, str] | None:
+    """Return the HTTP status with which a server refused a request, and all that it said; ``None``: it did not."""
+    status, body = getattr(error, "status_code", None), getattr(error, "body", None)
+    if not isinstance(status, int) or status not in (400, 422, 500, 501):
+        return None
+    outer = as_mapping(body) or {}
+    inner = outer.get("error", outer)
+    fields = as_mapping(inner) or {}
+    said = [body if isinstance(body, str) else "", inner if isinstance(inner, str) else ""]
+    said += [str(fields.get(name) or "") for name in ("type", "param", "code", "message")]
+    detail: Any = fields.get("detail")
+    if isinstance(detail, list):
+        # FastAPI says which field is wrong and why, and what stood there, which may be the whole request.
+        for entry in cast("list[Any]", detail):
+            problem = as_mapping(entry) or {}
+            said.append(f"{problem.get('type')} {problem.get('loc')} {problem.get('msg')}")
+    elif detail is not None:
+        said.append(str(detail))
+    return status, _plain_words(" ".join(said))
+
+
+def _plain_words(message: str) -> str:
+    return " ".join(message[:_MOST_WORDS_CHARS].split())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerRoom:
+    """The tokens that an answer may have at most, as a server counts them; ``None``: it did not say."""
+
+    most_tokens: int
+    asked_tokens: int | None = None
+    input_tokens: int | None = None
+    limit_tokens: int | None = None
+
+
+def answer_room(words: str) -> AnswerRoom | None:
+    """Return what is left for an answer where a server says that its limit is too large; else ``None``."""
+    for pattern in _ROOM_PATTERNS:
+        found = pattern.search(words)
+        if found is None:
+            continue
+        counts = {name: int(value) for name, value in found.groupdict().items() if value}
+        limit, used = counts.get("limit"), counts.get("input", 0)
+        most = counts["most"] if limit is None else limit - used
+        if most < 1:
+            continue  # the prompt alone is too long
+        return AnswerRoom(
+            most_tokens=most,
+            asked_tokens=counts.get("asked"),
+            input_tokens=counts.get("input"),
+            limit_tokens=limit,
+        )
+    return None
 
 
 def _clean(message: str, endpoint: Endpoint) -> str:
@@ -240,9 +340,13 @@ def _clean(message: str, endpoint: Endpoint) -> str:
 def _from_reply(reply: _Reply, endpoint: Endpoint) -> SignalboxError:
     status = reply.status
     said = f": {sentence(reply.message)}" if reply.message else "."
-    too_long = _context_too_long(reply, endpoint)
-    if too_long is not None:
-        return too_long
+    if status is None or status not in _NOT_ON_SIZE:
+        room = answer_room(reply.words)
+        if room is not None:
+            return _answer_too_long(room, endpoint)
+        too_long = _context_too_long(reply, endpoint)
+        if too_long is not None:
+            return too_long
     wait_s = retry_after_s(reply.headers)
     if status == 429:
         wait = "" if wait_s is None else f" It asks to wait {math.ceil(wait_s)} s."
@@ -302,11 +406,24 @@ def _may_be_billed(reply: _Reply, endpoint: Endpoint) -> bool:
     return reply.status >= 500 and not reply.is_typed
 
 
+def _answer_too_long(room: AnswerRoom, endpoint: Endpoint) -> InvalidRequest:
+    asked = (
+        "of the answer" if room.asked_tokens is None else f"of {room.asked_tokens:,} tokens for the answer"
+    )
+    if room.limit_tokens is None:
+        what = f"{endpoint.who} takes no limit {asked}: this model gives at most {room.most_tokens:,}."
+    else:
+        beside = "" if room.input_tokens is None else f" beside the prompt's {room.input_tokens:,}"
+        what = f"The limit {asked} does not fit into the model's context of {room.limit_tokens:,}{beside}."
+    return InvalidRequest(
+        what,
+        hint=f"Lower max tokens to {room.most_tokens:,} or less (MAX_TOKENS_PER_REQUEST); nothing was generated.",
+    )
+
+
 def _context_too_long(reply: _Reply, endpoint: Endpoint) -> ContextTooLong | None:
-    if reply.status in (401, 402, 403, 404, 429, 503, 529):
-        return None
     for pattern in _CONTEXT_PATTERNS:
-        found = pattern.search(f"{reply.type} {reply.message}")
+        found = pattern.search(reply.words)
         if found is not None:
             counts = {name: int(value) for name, value in found.groupdict().items() if value}
             limit = counts.get("limit")

@@ -78,7 +78,7 @@ def open_http_client(
 
 
 async def open_stream(
-    client: AsyncAnthropic | AsyncOpenAI, path: str, body: dict[str, Any], headers: dict[str, str]
+    client: AsyncAnthropic | AsyncOpenAI, path: str, *, body: dict[str, Any], headers: dict[str, str]
 ) -> httpx2.Response:
     """Send a request through an SDK (its address, authentication, headers and errors) and return the open response.
 

@@ -6,12 +6,14 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from core.chat import ChatRequest, ProviderEvent, Side
 from core.errors import Unavailable
 from core.model_list import context_tokens, first_chat_model, listed_models
 from core.providers.base import Capabilities, CheckResult
+from core.providers.concessions import OF_OPENAI, Negotiation, ServerManners, adapted_messages
 from core.providers.errors import Endpoint, told_as_failure
 from core.providers.http import (
     CONNECT_TIMEOUT_S,
@@ -72,6 +74,7 @@ class VLLMProvider:
             secret=api_key or None,
         )
         self._client: AsyncOpenAI | None = None
+        self._manners = ServerManners()
 
     @property
     def model(self) -> str | None:
@@ -87,17 +90,20 @@ class VLLMProvider:
         client = await self._open()
         model = await self._model_for(request)
         body, dropped = openai_body(request, model, max_output_tokens=self._capabilities.max_output_tokens)
+        negotiation = Negotiation(body, OF_OPENAI, self._manners.of(model))
         with told_as_failure(self._endpoint):
             from core.providers.openai_stream import OpenAIReader
             from core.providers.sse import AnswerStream
 
-            response = await open_stream(client, "/chat/completions", body, tracing_headers(request))
+            send = partial(open_stream, client, "/chat/completions", headers=tracing_headers(request))
+            response = await negotiation.taken(send)
+        self._manners.learn(model, negotiation.concessions)
         reader = OpenAIReader(model, self._endpoint)
         async with AnswerStream(response, reader, self._endpoint, max_tokens=body["max_tokens"]) as answer:
             while events := await answer.read():
                 for event in events:
                     yield event
-        yield reader.end((*dropped, *repaired))
+        yield reader.end((*dropped, *negotiation.dropped(), *repaired))
 
     async def count_tokens(self, request: ChatRequest) -> int:
         """Return the input's token count by the server's own tokenizer and chat template.
@@ -109,7 +115,8 @@ class VLLMProvider:
         """
         request, _ = wire_safe(request)
         model = await self._model_for(request)
-        conversation: dict[str, Any] = {"model": model, "messages": chat_messages(request)}
+        messages = adapted_messages(chat_messages(request), self._manners.of(model))
+        conversation: dict[str, Any] = {"model": model, "messages": messages}
         if request.tools:
             conversation["tools"] = chat_tools(request)
         headers = tracing_headers(request)
