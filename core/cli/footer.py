@@ -121,6 +121,8 @@ def _cost(result: ChatResult) -> str:
     if result.unresolved_nanodollars:
         unresolved = f" and {format_cost(result.unresolved_nanodollars)} unresolved"
     cash = result.cost_nanodollars
+    if result.side == "api" and result.usage is None and result.unresolved_nanodollars:
+        return f"{format_cost(result.unresolved_nanodollars)} counted, since its true cost never came"
     if result.side == "api":
         return format_cost(cash, estimate=result.usage_estimated and cash is not None) + unresolved
     if cash or unresolved:  # an attempt on the API that failed before may have been billed

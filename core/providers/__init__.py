@@ -79,6 +79,7 @@ class AnswerCollector:
         self.output_uncounted = False
         self.usage: Usage | None = None
         self.usage_final = False
+        self.usage_doubtful = False
         self.ended: AnswerEnded | None = None
 
     def add(self, event: ProviderEvent) -> None:
@@ -91,8 +92,8 @@ class AnswerCollector:
             case OutputProgress(hidden_bytes, uncounted):
                 self.hidden_output_bytes += hidden_bytes
                 self.output_uncounted = uncounted
-            case UsageReported(usage, final):
-                self.usage, self.usage_final = usage, final
+            case UsageReported(usage, final, doubtful):
+                self.usage, self.usage_final, self.usage_doubtful = usage, final, doubtful
             case AnswerEnded():
                 self.ended = event
 

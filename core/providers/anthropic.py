@@ -30,6 +30,7 @@ from core.providers.http import (
     open_stream,
     tracing_headers,
 )
+from core.providers.usage import NOT_COUNTED_HINT, token_count
 from core.providers.wire_text import wire_safe
 
 if TYPE_CHECKING:
@@ -96,7 +97,9 @@ class AnthropicProvider:
             max_output_tokens=max_output_tokens,
         )
 
-    async def stream(self, request: ChatRequest) -> AsyncIterator[ProviderEvent]:
+    async def stream(
+        self, request: ChatRequest, on_sent: Callable[[], None] | None = None
+    ) -> AsyncIterator[ProviderEvent]:
         """Stream one answer; see ``InferenceProvider``.
 
         Usage is reported with the first event (the input is billed from there on) and again at the end.
@@ -119,7 +122,8 @@ class AnthropicProvider:
                 adapt_schema=transform_schema,
             )
             negotiation = Negotiation(payload.body, OF_ANTHROPIC, self._manners.of(model))
-            send = partial(open_stream, client, "/v1/messages", headers=tracing_headers(request))
+            headers = tracing_headers(request)
+            send = partial(open_stream, client, "/v1/messages", headers=headers, on_sent=on_sent)
             response = await negotiation.taken(send)
         self._manners.learn(model, negotiation.concessions)
         reader = AnthropicReader(model, self._endpoint)
@@ -135,7 +139,7 @@ class AnthropicProvider:
         """Return the input's exact token count (a free call with its own rate limit).
 
         Raises:
-            SignalboxError: by kind.
+            SignalboxError: by kind; ``Unavailable`` where the answer is no count above 0.
         """
         request, _ = wire_safe(request)
         client = await self._open()
@@ -148,7 +152,10 @@ class AnthropicProvider:
             counted = await client.messages.count_tokens(
                 **arguments, extra_headers=tracing_headers(request), timeout=timeout
             )
-            return int(counted.input_tokens)
+        tokens = token_count(counted.input_tokens)
+        if not tokens:
+            raise Unavailable(f"{self._endpoint.who} did not count the tokens.", hint=NOT_COUNTED_HINT)
+        return tokens
 
     async def check(self) -> CheckResult:
         """List the models with this key, and learn their true limits; see ``InferenceProvider``."""

@@ -15,13 +15,12 @@ from core.chat import (
     ProviderEvent,
     TextDelta,
     ToolCallDelta,
-    Usage,
     UsageReported,
 )
 from core.errors import ContentRefused
 from core.providers.errors import Endpoint, broken_off
 from core.providers.sse import ErrorEvent, ServerSentEvent, decode_anything, decode_error, decode_json
-from core.providers.usage import anthropic_usage, as_mapping
+from core.providers.usage import AnthropicReports, as_mapping
 from core.providers.wire_text import TextJoiner, plain_name, valid_text
 
 _FINISH: Mapping[str, FinishReason] = {
@@ -97,7 +96,8 @@ class AnthropicReader:
         self._endpoint = endpoint
         self.is_ending = False
         self.is_complete = False
-        self._usage: Usage | None = None
+        self._reports = AnthropicReports()
+        self._reported: UsageReported | None = None
         self._stop_reason: str | None = None
         self._explanation = ""
         self._answered = False
@@ -129,9 +129,7 @@ class AnthropicReader:
             if told.delta is not None:
                 self._end_of_message(told.delta.stop_reason, told.delta.stop_details)
             # With the reason of its end comes the whole count; before, output is only what was known at the start.
-            # A report that leaves the output out has not counted it.
-            counted = (as_mapping(told.usage) or {}).get("output_tokens") is not None
-            return self._report(told.usage, final=counted and self._stop_reason is not None)
+            return self._report(told.usage, ended=self._stop_reason is not None)
         if kind == "ping":
             return [self._progress(0)]
         if kind == "message_stop":
@@ -153,7 +151,7 @@ class AnthropicReader:
             events.extend(self._block(index, as_mapping(block) or {}))
             events.extend(self._block_end(index))
         self._end_of_message(message.get("stop_reason"), message.get("stop_details"))
-        events.extend(self._report(message.get("usage"), final=True))
+        events.extend(self._report(message.get("usage"), ended=True))
         self.is_complete = True
         return events
 
@@ -255,12 +253,22 @@ class AnthropicReader:
         rest = "{}" if arguments is None else arguments.rest()
         return [ToolCallDelta(self._calls[index], None, None, rest)] if rest else []
 
-    def _report(self, raw: Any, *, final: bool = False) -> list[ProviderEvent]:
-        usage = anthropic_usage(raw, self._usage)
-        if usage is None or (usage == self._usage and not final):
+    def _report(self, raw: Any, *, ended: bool = False) -> list[ProviderEvent]:
+        """Tell what is known now. A report is the last word only if it counts the output and no doubt is left."""
+        output_tokens = self._reports.add(raw)
+        is_silent = not self._answered and not any(self._thought_bytes.values())
+        has_output = output_tokens is not None and (output_tokens > 0 or is_silent)
+        usage, doubtful = self._reports.usage, self._reports.is_doubtful
+        if usage is None:
             return []
-        self._usage = usage
-        return [UsageReported(usage, final)]
+        was_final = self._reported is not None and self._reported.final
+        told = UsageReported(
+            usage, final=not doubtful and (was_final or (ended and has_output)), doubtful=doubtful
+        )
+        if told == self._reported:
+            return []
+        self._reported = told
+        return [told]
 
     def _end_of_message(self, reason: Any, details: Any) -> None:
         if isinstance(reason, str) and reason:

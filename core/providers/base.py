@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,7 +35,8 @@ class InferenceProvider(Protocol):
     ``stream`` yields text, tool call and usage events and ends with one ``AnswerEnded``; it raises only
     ``SignalboxError`` (and ``asyncio.CancelledError``, after closing the upstream connection). It never
     retries what failed: that is the router's job. What a server refused for one of its optional parts, unread and
-    unpaid, is sent without that part (``concessions``).
+    unpaid, is sent without that part (``concessions``). ``on_sent`` is called before the first byte of the request
+    leaves: where it was not called, nothing can have been billed.
     """
 
     @property
@@ -50,7 +51,9 @@ class InferenceProvider(Protocol):
     @property
     def capabilities(self) -> Capabilities: ...
 
-    def stream(self, request: ChatRequest) -> AsyncIterator[ProviderEvent]: ...
+    def stream(
+        self, request: ChatRequest, on_sent: Callable[[], None] | None = None
+    ) -> AsyncIterator[ProviderEvent]: ...
 
     async def count_tokens(self, request: ChatRequest) -> int:
         """Return the exact number of input tokens by the provider's own count."""

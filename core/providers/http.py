@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
@@ -29,6 +31,11 @@ _MAX_ID_CHARS = 256
 LOCAL_KEEPALIVE_S = 3.0
 """Below the 5 s after which vLLM closes an idle connection, so that none is picked up while it closes."""
 API_KEEPALIVE_S = 30.0
+
+
+_SENDING = "send_request_headers.started"
+"""How the HTTP library's names of the step end that writes a request's first byte."""
+_on_sent: ContextVar[Callable[[], None] | None] = ContextVar("on_sent", default=None)
 
 
 def call_timeout(endpoint: Endpoint) -> tuple[httpx2.Timeout, Endpoint]:
@@ -64,7 +71,7 @@ def open_http_client(
         limits = httpx2.Limits(
             max_connections=_MAX_CONNECTIONS, max_keepalive_connections=100, keepalive_expiry=keepalive_s
         )
-        return BoundedClient(timeout=timeout, limits=limits, follow_redirects=False)
+        return BoundedClient(timeout=timeout, limits=limits, follow_redirects=False, event_hooks=_HOOKS)
     # Loading certificates takes 20 ms, and plain HTTP without redirects never uses them.
     verify = not base_url.lower().startswith("http://")
     if bills:
@@ -74,21 +81,46 @@ def open_http_client(
         from core.providers.near_transport import NearTransport
 
         transport = NearTransport(max_connections=_MAX_CONNECTIONS, keepalive_s=keepalive_s, verify=verify)
-    return BoundedClient(timeout=timeout, transport=transport, follow_redirects=False)
+    return BoundedClient(timeout=timeout, transport=transport, follow_redirects=False, event_hooks=_HOOKS)
+
+
+async def _tell_when_sent(request: httpx2.Request) -> None:
+    tell = _on_sent.get()
+    if tell is None:
+        return
+
+    async def note(step: str, facts: object) -> None:
+        if step.endswith(_SENDING):
+            tell()
+
+    request.extensions = {**request.extensions, "trace": note}
+
+
+_HOOKS = {"request": [_tell_when_sent]}
 
 
 async def open_stream(
-    client: AsyncAnthropic | AsyncOpenAI, path: str, *, body: dict[str, Any], headers: dict[str, str]
+    client: AsyncAnthropic | AsyncOpenAI,
+    path: str,
+    *,
+    body: dict[str, Any],
+    headers: dict[str, str],
+    on_sent: Callable[[], None] | None = None,
 ) -> httpx2.Response:
     """Send a request through an SDK (its address, authentication, headers and errors) and return the open response.
 
-    The SDK's own stream is left out: it builds a typed model of each chunk.
+    The SDK's own stream is left out: it builds a typed model of each chunk. ``on_sent`` is called before the first
+    byte leaves, after the connection was made.
     """
     import httpx2
 
     post: Any = client.post  # its types know no raw response of a stream
     options = {"headers": headers}
-    response = await post(path, cast_to=httpx2.Response, body=body, options=options, stream=True)
+    before = _on_sent.set(on_sent)
+    try:
+        response = await post(path, cast_to=httpx2.Response, body=body, options=options, stream=True)
+    finally:
+        _on_sent.reset(before)
     return cast("httpx2.Response", response)
 
 

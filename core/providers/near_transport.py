@@ -46,10 +46,13 @@ class NearTransport(httpx2.AsyncBaseTransport):
 
     async def _on_kept(self, request: httpx2.Request) -> httpx2.Response:
         connected = False
+        others = request.extensions.get("trace")
 
         async def note(event: str, facts: object) -> None:
             nonlocal connected
             connected = connected or event == _CONNECTING
+            if others is not None:
+                await others(event, facts)
 
         request.extensions = {**request.extensions, "trace": note}
         try:

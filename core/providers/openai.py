@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -26,7 +26,7 @@ from core.providers.http import (
     tracing_headers,
 )
 from core.providers.openai_wire import chat_messages, chat_tools, openai_body
-from core.providers.usage import as_mapping
+from core.providers.usage import NOT_COUNTED_HINT, as_mapping, token_count
 from core.providers.wire_text import plain_name, wire_safe
 
 if TYPE_CHECKING:
@@ -84,7 +84,9 @@ class VLLMProvider:
     def capabilities(self) -> Capabilities:
         return self._capabilities
 
-    async def stream(self, request: ChatRequest) -> AsyncIterator[ProviderEvent]:
+    async def stream(
+        self, request: ChatRequest, on_sent: Callable[[], None] | None = None
+    ) -> AsyncIterator[ProviderEvent]:
         """Stream one answer; see ``InferenceProvider``."""
         request, repaired = wire_safe(request)
         client = await self._open()
@@ -95,7 +97,8 @@ class VLLMProvider:
             from core.providers.openai_stream import OpenAIReader
             from core.providers.sse import AnswerStream
 
-            send = partial(open_stream, client, "/chat/completions", headers=tracing_headers(request))
+            headers = tracing_headers(request)
+            send = partial(open_stream, client, "/chat/completions", headers=headers, on_sent=on_sent)
             response = await negotiation.taken(send)
         self._manners.learn(model, negotiation.concessions)
         reader = OpenAIReader(model, self._endpoint)
@@ -120,17 +123,14 @@ class VLLMProvider:
         if request.tools:
             conversation["tools"] = chat_tools(request)
         headers = tracing_headers(request)
-        count = (await self._post("/tokenize", conversation, headers)).get("count")
-        if not isinstance(count, int):
+        count = token_count((await self._post("/tokenize", conversation, headers)).get("count"))
+        if not count:
             prompt = (await self._post("/apply-template", conversation, headers)).get("prompt")
             body = {"content": prompt, "add_special": True, "parse_special": True}
             tokens = (await self._post("/tokenize", body, headers)).get("tokens")
             count = len(cast("list[Any]", tokens)) if isinstance(tokens, list) and prompt else None
-        if count is None:
-            raise Unavailable(
-                "The local server does not count tokens.",
-                hint="The estimate made without it is used instead.",
-            )
+        if not count:
+            raise Unavailable("The local server does not count tokens.", hint=NOT_COUNTED_HINT)
         return count
 
     async def check(self) -> CheckResult:

@@ -16,12 +16,11 @@ from core.chat import (
     ProviderEvent,
     TextDelta,
     ToolCallDelta,
-    Usage,
     UsageReported,
 )
 from core.providers.errors import Endpoint, broken_off
 from core.providers.sse import ErrorEvent, ServerSentEvent, decode_anything, decode_error, decode_json
-from core.providers.usage import has_counts, openai_usage
+from core.providers.usage import OpenAIReports
 from core.providers.wire_text import TextJoiner, plain_name
 
 _FINISH: Mapping[str, FinishReason] = {
@@ -115,9 +114,9 @@ class OpenAIReader:
         self.is_complete = False
         self._finish: str | None = None
         self._refused = False
-        self._newest_usage: Mapping[str, Any] | None = None
-        """Not read yet: with each chunk there may be one, and few of them are told."""
-        self._reported: Usage | None = None
+        self._reports = OpenAIReports()
+        """With each chunk there may be one, and few of them are told."""
+        self._reported: UsageReported | None = None
         self._chunks = 0
         self._text = TextJoiner()
         self._calls: list[_Call] = []
@@ -183,8 +182,7 @@ class OpenAIReader:
             if isinstance(choice.finish_reason, str) and choice.finish_reason:
                 self._finish = choice.finish_reason
                 self.is_ending = True
-        if has_counts(chunk.usage):
-            self._newest_usage = chunk.usage
+        if chunk.usage is not None and self._reports.add(chunk.usage):
             if not choices or self._reported is None or self._chunks % USAGE_EVERY_CHUNKS == 0:
                 self._report(events)
             # vLLM and llama.cpp send the whole count last, in its own chunk.
@@ -193,11 +191,11 @@ class OpenAIReader:
         return events
 
     def _report(self, events: list[ProviderEvent]) -> None:
-        usage = openai_usage(self._newest_usage)
-        self._newest_usage = None
-        if usage is not None and usage != self._reported:
-            self._reported = usage
-            events.append(UsageReported(usage))
+        usage = self._reports.usage
+        told = None if usage is None else UsageReported(usage, doubtful=self._reports.is_doubtful)
+        if told is not None and told != self._reported:
+            self._reported = told
+            events.append(told)
 
     def _read_delta(self, delta: _Delta, events: list[ProviderEvent]) -> None:
         content = delta.content

@@ -76,9 +76,12 @@ class ResponseBuffer(AnswerCollector):
         self._live: float | None = None
 
     def restart(self) -> None:
-        """Start the clock: the request leaves now."""
+        """Start the clock: the provider is asked now."""
         self.started = self._asked = self._caught_up = time.perf_counter()
         self._live = None
+
+    def leave(self) -> None:
+        """Note that the request's first byte leaves: from now on it may be billed."""
         self.sent = True
 
     @property
@@ -107,6 +110,7 @@ class ResponseBuffer(AnswerCollector):
         # the sockets the next event comes at once.
         self._live = self._asked if waited else None
         self._asked = now
+        self.sent = True
         if self.first is None and isinstance(event, TextDelta | ToolCallDelta):
             self.first = now
         super().add(event)

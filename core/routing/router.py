@@ -365,7 +365,8 @@ class Router:
         attempt.answer.restart()
         return watched(
             provider.stream(
-                dataclasses.replace(attempt.request, model=model, max_tokens=_max_tokens(decision))
+                dataclasses.replace(attempt.request, model=model, max_tokens=_max_tokens(decision)),
+                attempt.answer.leave,
             ),
             who=NAMES[attempt.side],
             side=attempt.side,
@@ -481,8 +482,7 @@ class Router:
             attempt.settled = True
             attempt.breaker.abandon(attempt.ticket)
             outcome = self._settlement.outcome(run, result, attempt, status, error)
-            if status != "done":
-                result = self._settlement.with_counted(run, result, attempt, outcome)
+            result = self._settlement.with_counted(run, result, attempt, outcome)
             self._observers.attempt_ended(run, outcome)
             try:
                 await self._settled(run, attempt, outcome)

@@ -29,6 +29,10 @@ UNSEEN_TOKENS_PER_S = 200
 """What may have been generated, and billed, in a time of which nothing was seen. An assumption that errs upwards:
 no model of Anthropic's is known to write faster."""
 
+MOST_BYTES_PER_TOKEN = 256
+"""No token of a vocabulary known here is longer (the longest are runs of 128 blanks): a count of the output under
+this rate is not of this answer."""
+
 STOP_NOTICED_S = 1.0
 """How long a provider may go on generating after its connection was closed: assumed, as it is published nowhere."""
 
@@ -47,7 +51,12 @@ class Settlement:
         model = answer.ended.model if answer.ended else decision.model or decision.provider
         usage, estimated = answer.usage, False
         at_most = _is_at_most(attempt, status)
-        if usage is not None and not answer.usage_final and attempt.side == "api":
+        believed = (
+            usage is not None and not answer.usage_doubtful and not _is_below_what_arrived(answer, usage)
+        )
+        if attempt.side == "local":
+            usage = usage if believed else None
+        elif usage is not None and not (answer.usage_final and believed):
             estimated = True
             output_tokens = _most_output(attempt) if at_most else _arrived_tokens(answer)
             output_tokens = min(output_tokens, decision.signals.max_output_tokens)
@@ -146,8 +155,11 @@ class Settlement:
 
     @staticmethod
     def with_counted(run: RequestRun, result: ChatResult, attempt: Attempt, outcome: Outcome) -> ChatResult:
-        """Return ``result`` with what the ledger counts for an attempt that ended early at an unknown cost."""
+        """Return ``result`` with what the ledger counts where an attempt's cost is not known, or surely none."""
         resolution = _resolution(attempt, outcome)
+        if resolution.state == "released":
+            cost = run.earlier_nanodollars
+            return dataclasses.replace(result, cost_nanodollars=cost, loaded_nanodollars=cost)
         if resolution.state != "unresolved":
             return result
         counted = run.unresolved_nanodollars + resolution.counted_nanodollars
@@ -186,8 +198,14 @@ def _is_at_most(attempt: Attempt, status: OutcomeStatus) -> bool:
     silent, may leave it generating to the end.
     """
     answer = attempt.answer
-    began = answer.usage is not None and not answer.usage_final
+    began = answer.usage is not None and not answer.usage_final and not answer.usage_doubtful
     return began and status == "stopped" and attempt.failure is None and not answer.output_uncounted
+
+
+def _is_below_what_arrived(answer: ResponseBuffer, usage: Usage) -> bool:
+    """Whether an answer has more text, at least, than its count of the output can be: text is never 0 tokens."""
+    chars = len(answer.text) + sum(len(call.arguments_json) for call in answer.tool_calls)
+    return usage.output_tokens * MOST_BYTES_PER_TOKEN < chars
 
 
 def _most_output(attempt: Attempt) -> int:

@@ -102,9 +102,12 @@ def cost_tooltip(result: ChatResult) -> str:
         if result.cost_nanodollars is None:
             return f"No price is known for {result.model}. The answer is counted apart, never as $0."
         if result.usage_estimated:
-            most = "At least" if result.unresolved_nanodollars else "At most"
+            if result.unresolved_nanodollars:
+                most, why = "At least", "the provider's own count never came, or can't be right"
+            else:
+                most, why = "At most", "the answer ended early"
             return (
-                f"{most} this: the answer ended early. Input as the provider counted it, output counted from what "
+                f"{most} this: {why}. Input as the provider counted it, output counted from what "
                 "arrived and what may have been written since."
             )
         return (

@@ -18,10 +18,10 @@ from core.ledger.database import LEDGER_FILE
 from core.ledger.models import Outcome
 from core.price_modifiers import modifiers_text, split_service_tier, with_modifiers
 from core.pricing.prices import PriceTable
-from core.providers.usage import anthropic_usage
 from core.serialization import from_json, salvage_json, to_json, to_plain
 from tests.support.full_values import FULL_RESULT
 from tests.support.ledgers import hold, new_request, open_ledger
+from tests.support.providers import anthropic_usage
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)
 MODEL = "claude-sonnet-4-6"
@@ -142,9 +142,7 @@ WIRE = st.fixed_dictionaries(
 @settings(deadline=None)
 @given(reports=st.lists(WIRE, min_size=1, max_size=3))
 def test_whatever_a_provider_reports_comes_back_from_the_ledgers_text(reports: list[dict[str, Any]]) -> None:
-    usage: Usage | None = None
-    for report in reports:
-        usage = anthropic_usage(report, usage)
+    usage = anthropic_usage(*reports)
     assert usage is not None
     counts = Usage(fresh_input_tokens=usage.fresh_input_tokens)
     assert with_modifiers(counts, modifiers_text(usage)) == usage

@@ -312,7 +312,7 @@ async def test_a_request_over_the_limit_is_refused_with_the_figures(home: Path) 
 async def test_near_the_limit_the_providers_own_count_decides(home: Path) -> None:
     # 4,000 bytes bound the input at over $0.012, but they are few words to the server.
     async with two_sides(home, SPEND_LIMIT_DOLLARS="0.01", LOCAL_SERVER="none") as sides:
-        result = await sides.core.ask("x" * 4000, max_tokens=10, force="api")
+        result = await sides.core.ask("word " * 800, max_tokens=10, force="api")
         assert result.side == "api"
         assert "/v1/messages/count_tokens" in [r.path for r in sides.api.received]
 

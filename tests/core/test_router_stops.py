@@ -15,16 +15,20 @@ from core.chat import (
     Finished,
     JsonSchemaFormat,
     Started,
+    Stopped,
+    StreamEvent,
     TextDelta,
     Waiting,
 )
 from core.errors import BudgetExceeded, DuplicateRequest, SignalboxError, Unavailable
+from core.ledger.models import LedgerRow
 from core.routing.idempotency import Claim
 from core.routing.request_stream import RequestStream
 from core.routing.settlement import Settlement
 from tests.core.test_router_faults import Gate, nothing_is_held
 from tests.support.anthropic_server import Fault, Says, refusal
-from tests.support.two_sides import two_sides
+from tests.support.providers import silent_server
+from tests.support.two_sides import TwoSides, two_sides
 
 SCHEMA = JsonSchemaFormat(
     schema={"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
@@ -187,7 +191,7 @@ async def test_a_fault_of_ours_ends_in_a_typed_failure(home: Path, monkeypatch: 
         await sides.core.decider()  # reads the keys
         provider = await sides.core._api.provider(None)  # pyright: ignore[reportPrivateUsage]
 
-        def broken(request: ChatRequest) -> None:
+        def broken(request: ChatRequest, on_sent: object) -> None:
             raise ValueError("a fault")
 
         monkeypatch.setattr(provider, "stream", broken)
@@ -247,3 +251,48 @@ async def test_every_end_names_its_request(home: Path) -> None:
                     ends.append(event)
         ends += [event async for event in sides.core.stream(late)]
         assert [end.error.correlation_id for end in ends] == [cut.correlation_id, late.correlation_id]
+
+
+async def stopped_while_it_waits(sides: TwoSides, reached: asyncio.Event, **options: object) -> LedgerRow:
+    """Ask, stop once ``reached`` is set, and return the row."""
+    request = ChatRequest.from_prompt("hi", **options)
+    stream = sides.core.stream(request)
+
+    async def read() -> list[StreamEvent]:
+        return [event async for event in stream]
+
+    reading = asyncio.ensure_future(read())
+    await reached.wait()
+    stream.stop()
+    assert isinstance((await reading)[-1], Stopped)
+    await nothing_is_held(sides)
+    (row,) = await sides.core.ledger.attempts(request.correlation_id)
+    assert row.status == "stopped"
+    return row
+
+
+async def test_a_stop_before_the_first_byte_left_costs_nothing(home: Path) -> None:
+    """It connects, and shakes hands for TLS: the request itself has not left."""
+    connecting = asyncio.Event()
+
+    async def says_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connecting.set()
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(says_nothing, "127.0.0.1", 0)
+    async with server:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with two_sides(home, ROUTING_MODE="api-only", ANTHROPIC_BASE_URL=url) as sides:
+            row = await stopped_while_it_waits(sides, connecting)
+    assert (row.state, row.cost_nanodollars, row.counted_nanodollars) == ("released", 0, 0)
+
+
+async def test_a_stop_after_it_left_keeps_counting(home: Path) -> None:
+    async with (
+        silent_server() as (url, lost),
+        two_sides(home, ROUTING_MODE="api-only", ANTHROPIC_BASE_URL=url) as sides,
+    ):
+        row = await stopped_while_it_waits(sides, lost.asked)
+    assert (row.state, row.cost_nanodollars) == ("unresolved", None)
+    assert row.counted_nanodollars == row.hold_nanodollars

@@ -140,6 +140,8 @@ class AnthropicServer(WireServer):
         super().__init__(*replies, api_key=api_key)
         self.books: list[Billed] = []
         self.default: Says | Refuses | Raw = Says("Hello", " there")
+        self.counts: Refuses | None = None
+        """What it answers when it is asked to count, where that is not its own count."""
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -246,6 +248,8 @@ class AnthropicServer(WireServer):
         ]
 
     async def _count(self, request: web.Request) -> web.StreamResponse:
+        if self.counts is not None:
+            return self.counts.response()
         return web.json_response({"input_tokens": estimated_tokens(self.received[-1].body)})
 
     async def _models(self, request: web.Request) -> web.StreamResponse:

@@ -131,7 +131,10 @@ class BreakingProvider:
         self._log = log
         self._standstill = standstill
 
-    async def stream(self, request: ChatRequest) -> AsyncIterator[ProviderEvent]:
+    async def stream(
+        self, request: ChatRequest, on_sent: Callable[[], None] = lambda: None
+    ) -> AsyncIterator[ProviderEvent]:
+        on_sent()
         self.asked += 1
         self._log.append(self.side)
         try:

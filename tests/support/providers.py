@@ -12,6 +12,7 @@ from typing import Any
 from core.chat import AnswerEnded, ChatRequest, ProviderEvent, TextDelta, Tool, Usage, UsageReported
 from core.errors import SignalboxError
 from core.providers import AnswerCollector, InferenceProvider
+from core.providers.usage import AnthropicReports, OpenAIReports
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 """The example of the W3C's Trace Context."""
@@ -98,6 +99,22 @@ class Drained:
         collector = AnswerCollector()
         collector.add_all(self.events)
         return collector
+
+
+def anthropic_usage(*reports: Any) -> Usage | None:
+    """Return the usage after these reports on Anthropic's wire."""
+    read = AnthropicReports()
+    for report in reports:
+        read.add(report)
+    return read.usage
+
+
+def openai_usage(*reports: Any) -> Usage | None:
+    """Return the usage after these reports on the OpenAI wire."""
+    read = OpenAIReports()
+    for report in reports:
+        read.add(report)
+    return read.usage
 
 
 async def drain(provider: InferenceProvider, request: ChatRequest | str, **options: Any) -> Drained:

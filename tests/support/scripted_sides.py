@@ -26,7 +26,10 @@ class ScriptedProvider:
         self.answered = 0
         self._fault = fault
 
-    async def stream(self, request: ChatRequest) -> AsyncIterator[ProviderEvent]:
+    async def stream(
+        self, request: ChatRequest, on_sent: Callable[[], None] = lambda: None
+    ) -> AsyncIterator[ProviderEvent]:
+        on_sent()
         error = self._fault(request)
         if error is not None:
             raise error

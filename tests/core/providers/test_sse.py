@@ -20,9 +20,10 @@ from core.providers import AnswerCollector, sse
 from core.providers.anthropic_stream import AnthropicReader
 from core.providers.errors import Endpoint
 from core.providers.openai_stream import OpenAIReader
-from core.providers.sse import AnswerStream, EventStreamParser, WireReader
+from core.providers.sse import AnswerStream, EventStreamParser, ServerSentEvent, WireReader
 from tests.support.anthropic_server import sse as anthropic_event
 from tests.support.openai_server import chunk, data
+from tests.support.usage_reports import assert_nothing_is_lost, is_in_doubt, odd_report
 
 Event = tuple[bytes, bytes]
 ENDPOINT = Endpoint(
@@ -372,6 +373,49 @@ async def test_the_usage_of_a_batch_is_told_before_its_text() -> None:
 
 # --- make soak ---------------------------------------------------------------------------------------------------
 
+
+@given(
+    chance=st.randoms(use_true_random=False),
+    count=st.integers(1, 5),
+    ends=st.lists(st.booleans(), min_size=5, max_size=5),
+    texts=st.lists(st.booleans(), min_size=5, max_size=5),
+)
+def test_no_report_is_settled_below_another(
+    chance: random.Random, count: int, ends: list[bool], texts: list[bool]
+) -> None:
+    """Whatever is reported, in whichever order: the last word has the most of each count, or is no last word."""
+    for wire in ("anthropic", "openai"):
+        reports = [odd_report(chance, wire) for _ in range(count)]
+        collector = AnswerCollector()
+        reader: WireReader = (
+            AnthropicReader("x", ENDPOINT) if wire == "anthropic" else OpenAIReader("x", ENDPOINT)
+        )
+        for number, report in enumerate(reports):
+            for event in reported(wire, report, end=ends[number], text=texts[number]):
+                collector.add_all(reader.read(event))
+        collector.add_all(reader.last_events())
+        if collector.usage is not None:
+            assert_nothing_is_lost(collector.usage, reports, wire)
+            assert collector.usage.input_tokens > 0
+        if collector.usage_final:
+            assert not is_in_doubt(reports)
+            assert not collector.usage_doubtful
+
+
+def reported(wire: str, report: dict[str, Any], *, end: bool, text: bool) -> list[ServerSentEvent]:
+    """The events of a report, with the reason of the end in it or not, after a piece of text or none."""
+    if wire == "openai":
+        delta = {"content": "word"} if text else {}
+        body = chunk("x", delta, finish="stop" if end else None) | {"usage": report}
+        return [ServerSentEvent(b"", json.dumps(body).encode())]
+    told: list[dict[str, Any]] = []
+    if text:
+        told.append({"type": "content_block_delta", "delta": {"type": "text_delta", "text": "word"}})
+    stop = {"stop_reason": "end_turn" if end else None}
+    told.append({"type": "message_delta", "delta": stop, "usage": report})
+    return [ServerSentEvent(b"", json.dumps(one).encode()) for one in told]
+
+
 GARBAGE = (
     *(b"\n", b"\r", b"\n\n", b":", b"data:", b"event: error\n", b"[DONE]"),
     *(b"\xf0\x9f", b"{", b"}", b'"', b"\\u", b"\xff"),
@@ -403,14 +447,22 @@ def fuzzed(chance: random.Random, parts: list[bytes]) -> tuple[list[bytes], int]
     return cut(stream, (chance.randint(0, len(stream)) for _ in range(chance.choice((0, 3, 30))))), intact
 
 
+def usage_part(wire: str, report: dict[str, Any]) -> bytes:
+    """An event in the middle of a stream that has a usage."""
+    if wire == "openai":
+        return data(chunk("tiny", usage=report))
+    return anthropic_event("message_delta", {"delta": {"stop_reason": None}, "usage": report})
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("wire", ["anthropic", "openai"])
 async def test_ten_million_fuzzed_bytes_neither_hang_nor_lose_a_count(wire: str) -> None:
-    """Usage that was reported before anything broke is never told as less, and nothing but our errors comes out."""
+    """Usage that was reported before anything broke is never told as less, whatever other reports say, and nothing
+    but our errors comes out."""
     seed = random.randrange(2**32)
     chance = random.Random(seed)
     fed_bytes = 0
-    while fed_bytes < 5_000_000:
+    while fed_bytes < 10_000_000:
         pieces = [
             "".join(chance.choices('ab é🚀"\\\n', k=chance.randint(0, 30)))
             for _ in range(chance.randint(0, 8))
@@ -421,6 +473,10 @@ async def test_ten_million_fuzzed_bytes_neither_hang_nor_lose_a_count(wire: str)
         else:
             reader = OpenAIReader("tiny", ENDPOINT)
             parts, reports = openai_parts(pieces), {len(pieces) + 3: 9}
+        for _ in range(chance.choice((0, 1, 3))):
+            at, report = chance.randint(1, len(pieces) + 1), odd_report(chance, wire)
+            parts.insert(at, usage_part(wire, report))
+            reports = {place + (place >= at): tokens for place, tokens in reports.items()}
         stream, intact = fuzzed(chance, parts)
         fed_bytes += sum(map(len, stream))
         told = await read(reader, *stream)

@@ -22,7 +22,7 @@ from pydantic import BaseModel
 
 from core.chat import Usage
 from core.pricing.prices import PriceTable
-from core.providers.usage import anthropic_usage, openai_usage
+from tests.support.providers import anthropic_usage, openai_usage
 
 FILES = [
     json.loads(path.read_text(encoding="utf-8"))
@@ -56,7 +56,7 @@ def read(file: dict[str, Any], case: dict[str, Any], *, as_sdk_objects: bool) ->
     if as_sdk_objects:
         raw = sdk_type(file["type"]).model_validate(raw)
         before = sdk_type("anthropic.types.Usage").model_validate(before) if before else None
-    return openai_usage(raw) if file["wire"] == "openai" else anthropic_usage(raw, anthropic_usage(before))
+    return openai_usage(raw) if file["wire"] == "openai" else anthropic_usage(before, raw)
 
 
 @pytest.mark.parametrize("as_sdk_objects", [False, True], ids=["plain", "sdk"])
@@ -174,11 +174,12 @@ def test_a_streamed_answer_costs_what_the_same_answer_costs_unstreamed(
     whole: dict[str, Any], model: str, data: st.DataObject
 ) -> None:
     """However the reports are split: grown step by step, repeated, left out or null."""
+    reports: list[dict[str, Any]] = []
     start = dict(whole, output_tokens=min(1, whole["output_tokens"]))
     for late in ("output_tokens_details", "server_tool_use"):
         if data.draw(st.booleans(), label=f"{late} comes at the end only"):
             start[late] = None
-    usage = anthropic_usage(start)
+    reports.append(start)
     outputs = data.draw(st.lists(st.integers(0, whole["output_tokens"]), max_size=4), label="outputs so far")
     for output in sorted(outputs):
         repeated = data.draw(st.sets(st.sampled_from(OF_A_DELTA)), label="repeated")
@@ -186,15 +187,15 @@ def test_a_streamed_answer_costs_what_the_same_answer_costs_unstreamed(
         delta: dict[str, Any] = {name: whole[name] for name in repeated}
         if nulls:
             delta = dict.fromkeys(OF_A_DELTA) | delta
-        usage = anthropic_usage(delta | {"output_tokens": output}, usage)
-    usage = anthropic_usage(
+        reports.append(delta | {"output_tokens": output})
+    reports.append(
         {
             "output_tokens": whole["output_tokens"],
             "output_tokens_details": whole["output_tokens_details"],
             "server_tool_use": whole["server_tool_use"],
-        },
-        usage,
+        }
     )
+    usage = anthropic_usage(*reports)
     once = anthropic_usage(whole)
     assert usage == once
     assert usage is not None
@@ -230,7 +231,7 @@ def test_writes_beyond_the_named_lifetimes_of_a_cache_count(
     assert (usage.cache_write_5m_tokens, usage.cache_write_1h_tokens) == (five_minutes, one_hour)
 
 
-@given(prompt=counts, cached=counts, written=counts, output=counts)
+@given(prompt=st.integers(1, 1_000_000), cached=counts, written=counts, output=counts)
 def test_a_cached_token_of_the_other_wire_is_counted_once(
     prompt: int, cached: int, written: int, output: int
 ) -> None:
@@ -242,8 +243,9 @@ def test_a_cached_token_of_the_other_wire_is_counted_once(
         }
     )
     assert usage is not None
-    assert usage.input_tokens == prompt
-    assert usage.total_tokens == prompt + output
+    outside = cached + written if cached + written > prompt else 0
+    assert usage.input_tokens == prompt + outside
+    assert usage.total_tokens == prompt + outside + output
     assert min(usage.fresh_input_tokens, usage.cache_read_tokens, usage.cache_write_5m_tokens) >= 0
 
 

@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 from core.chat import ChatRequest, Message, TextDelta, UsageReported
 from core.errors import Unavailable
 from core.providers import AnthropicProvider, VLLMProvider
-from core.providers.usage import anthropic_usage, openai_usage
 from core.providers.wire_text import valid_json, valid_text, wire_safe
 from tests.support.anthropic_server import AnthropicServer, sse
 from tests.support.openai_server import OpenAIServer, chunk, data
-from tests.support.providers import Drained, drain
+from tests.support.providers import Drained, anthropic_usage, drain, openai_usage
 from tests.support.wire_server import Raw
 
 RELAXED = settings(
@@ -177,39 +176,37 @@ def test_events_of_another_shape_never_escape_the_taxonomy(garbage: list[Any], k
 
 @given(raw=JSON, before=JSON)
 def test_usage_of_any_shape_is_counts_or_nothing(raw: Any, before: Any) -> None:
-    for usage in (anthropic_usage(raw, anthropic_usage(before)), openai_usage(raw)):
+    for usage in (anthropic_usage(before, raw), openai_usage(before, raw)):
         if usage is not None:
             assert usage.total_tokens >= 0
             assert usage.fresh_input_tokens >= 0
 
 
 @given(
-    fresh=st.integers(0, 10**7),
+    fresh=st.integers(1, 10**7),
     read=st.integers(0, 10**7),
     five=st.integers(0, 10**7),
     hour=st.integers(0, 10**7),
-    output=st.integers(0, 10**6),
+    output=st.integers(1, 10**6),
 )
 def test_a_final_report_never_changes_what_was_billed_as_input(
     fresh: int, read: int, five: int, hour: int, output: int
 ) -> None:
-    started = anthropic_usage(
-        {
-            "input_tokens": fresh,
-            "cache_read_input_tokens": read,
-            "cache_creation_input_tokens": five + hour,
-            "cache_creation": {"ephemeral_5m_input_tokens": five, "ephemeral_1h_input_tokens": hour},
-            "output_tokens": 1,
-        }
-    )
+    started = {
+        "input_tokens": fresh,
+        "cache_read_input_tokens": read,
+        "cache_creation_input_tokens": five + hour,
+        "cache_creation": {"ephemeral_5m_input_tokens": five, "ephemeral_1h_input_tokens": hour},
+        "output_tokens": 1,
+    }
     ended = anthropic_usage(
+        started,
         {
             "input_tokens": fresh,
             "cache_read_input_tokens": read,
             "cache_creation_input_tokens": five + hour,
             "output_tokens": output,
         },
-        started,
     )
     assert ended is not None
     assert (ended.cache_write_5m_tokens, ended.cache_write_1h_tokens) == (five, hour)

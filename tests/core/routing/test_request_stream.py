@@ -6,7 +6,7 @@ import asyncio
 import gc
 import logging
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import CodeType, SimpleNamespace
 
@@ -377,7 +377,10 @@ class Watching:
         self.hands: list[CodeType] = []
         self.knows: tuple[str | None, str | None] | None = None
 
-    async def stream(self, request: ChatRequest) -> AsyncIterator[ProviderEvent]:
+    async def stream(
+        self, request: ChatRequest, on_sent: Callable[[], None] = lambda: None
+    ) -> AsyncIterator[ProviderEvent]:
+        on_sent()
         self.knows = correlation_id.get(), traceparent.get()
         yield UsageReported(BEGUN)
         frame = sys._getframe()
