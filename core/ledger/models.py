@@ -43,6 +43,9 @@ class HoldRequest:
     ``allow_unpriced``, because no limit can be kept on an unknown price. ``tokens`` is the bound of its input and
     its most output. ``expires_s`` seconds later the hold counts as left behind even if its owner cannot be checked;
     it must outlast any request. ``alert_percents`` are the shares of each limit that are told once a window.
+
+    Raises:
+        ValueError: an amount is below 0, which would make room under a limit.
     """
 
     nanodollars: int | None
@@ -51,6 +54,10 @@ class HoldRequest:
     alert_percents: tuple[int, ...] = ()
     allow_unpriced: bool = False
     expires_s: float = 3600.0
+
+    def __post_init__(self) -> None:
+        if (self.nanodollars or 0) < 0 or self.tokens < 0:
+            raise ValueError("a hold can't be below 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,8 +4,9 @@
 
     {"claude-sonnet-4-6": {"input": "2.40", "output": "12"}, "my-model": {"input": "0.5", "output": "1.5"}}
 
-Amounts are decimals in quotes (a bare number is read exactly, too). An entry that cannot be used is named in
-``Overrides.problems`` and its model keeps the built-in prices; the file itself is never altered by reading it.
+Amounts are decimals in quotes (a bare number is read exactly, too), of input and output above 0. An entry that
+cannot be used is named in ``Overrides.problems`` and its model keeps the built-in prices; the file itself is never
+altered by reading it.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ class PriceOverride:
 
 
 PRICE_CLASSES = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h", "thinking")
+_NEVER_FREE = ("input", "output")
 TOKEN_FIELDS = ("context_tokens", "max_output_tokens")
 
 
@@ -215,6 +217,11 @@ def _price(key: str, value: object) -> Decimal:
         raise InvalidRequest(
             f"{key} is not an amount of dollars a million tokens from 0 to {MAX_DOLLARS_PER_MTOK}",
             hint="Write it like 3 or 0.25.",
+        )
+    if not amount and key in _NEVER_FREE:
+        raise InvalidRequest(
+            f"{key} can't have a price of 0, at which no spend limit would hold",
+            hint="Write what it costs, or leave it out to keep the built-in price.",
         )
     exponent = amount.as_tuple().exponent
     if isinstance(exponent, int) and exponent < -_MAX_DECIMALS and amount != round(amount, _MAX_DECIMALS):

@@ -19,7 +19,7 @@ from core.errors import BudgetExceeded, QueueFull, SignalboxError, Unavailable
 from core.ledger.models import Admission, HoldRequest, NewRequest, Outcome
 from core.providers.base import InferenceProvider
 from core.routing.circuit_breaker import Breaker, Ticket
-from core.routing.complexity import read_signals, with_counted_input
+from core.routing.complexity import is_believable_count, read_signals, with_counted_input
 from core.routing.idempotency import key_name
 from core.routing.local_queue import LocalQueue, Slot
 from core.routing.machine_time import CostMeter
@@ -524,10 +524,14 @@ class AdmissionControl:
                 provider = await api.provider(wanted.model)
                 sent, _ = self._preparer.phrased(prepared.request, wanted)
                 counted = await provider.count_tokens(dataclasses.replace(sent, model=wanted.model))
-                return with_counted_input(signals, counted)
         except (SignalboxError, TimeoutError) as error:
             log.info("no exact count (%s), the bound stands", error)
             return signals
+        image_count = sum(len(message.images) for message in sent.messages)
+        if not is_believable_count(signals, counted, image_count=image_count):
+            log.warning("a count of %d tokens is too low for this input, the bound stands", counted)
+            return signals
+        return with_counted_input(signals, counted)
 
 
 def _tokens_held(decision: RouteDecision) -> int:

@@ -362,6 +362,17 @@ def read_signals(
     )
 
 
+LEAST_SHARE_OF_ESTIMATE = 8
+"""A count of the input below this part of the estimate (30 bytes a token; only runs of blanks have so many) is not
+believed: the request is held for by its bytes."""
+
+
+def is_believable_count(signals: Signals, input_tokens: int, *, image_count: int) -> bool:
+    """Whether a provider's own count may be right. The true size of an image is not known here, so none counts."""
+    text_tokens = signals.input_tokens - IMAGE_TOKENS * image_count
+    return input_tokens >= max(1, text_tokens // LEAST_SHARE_OF_ESTIMATE)
+
+
 def with_counted_input(signals: Signals, input_tokens: int) -> Signals:
     """Replace both estimates by the provider's own count."""
     return dataclasses.replace(signals, input_tokens=input_tokens, input_tokens_bound=input_tokens)

@@ -112,11 +112,11 @@ def test_a_model_that_nobody_knew_gets_a_price_and_an_unknown_class_stays_unknow
     assert table.cost_nanodollars("llama-local", Usage(output_tokens=1), side="local") == 0
 
 
-def test_a_price_of_zero_is_a_price(path: Path) -> None:
-    write(path, {"gift": {"input": "0", "output": 0}})
+def test_what_is_cached_may_be_free(path: Path) -> None:
+    write(path, {DATED: {"cache_read": "0"}})
     table = PriceTable(path)
-    assert table.cost_nanodollars("gift", Usage(fresh_input_tokens=5, output_tokens=5)) == 0
-    assert table.version_of("gift") != PriceTable().version
+    assert table.cost_nanodollars(DATED, Usage(cache_read_tokens=5), at=AT) == 0
+    assert table.version_of(DATED) != PriceTable().version
 
 
 def test_the_longest_answer_clamps_the_hold(path: Path) -> None:
@@ -219,6 +219,9 @@ BAD_ENTRIES: list[Any] = [
     {"input": True},
     {"input": None},
     {"input": "-1"},
+    {"input": "0"},
+    {"output": 0},
+    {"input": "-0.0"},
     {"input": "NaN"},
     {"input": "Infinity"},
     {"input": "1000000.01"},
@@ -270,7 +273,7 @@ def test_no_content_breaks_the_table(content: Any, tmp_path_factory: pytest.Temp
 @given(
     prices=st.dictionaries(
         st.sampled_from(PRICE_CLASSES),
-        st.decimals(0, 1_000_000, allow_nan=False, allow_infinity=False, places=9),
+        st.decimals("0.000000001", 1_000_000, allow_nan=False, allow_infinity=False, places=9),
         min_size=1,
     )
 )
