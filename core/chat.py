@@ -387,11 +387,11 @@ class ChatResult:
 
     ``usage`` is ``None`` when the server sent none, or none that can be right (a prompt of 0 tokens).
     ``cost_nanodollars`` is the cash paid: 0 for the local side, ``None`` for an unpriced model or unknown usage.
-    ``loaded_nanodollars`` is the local machine's own cost (``None`` while no hourly price is set; equal to the cash on
-    the API side). ``usage_estimated``
-    is true when the answer ended early, or a count of it can't be right, and its output was counted from the text
-    that arrived. A stopped one is settled so, with what may have been generated until the provider noticed: at
-    most that was billed. Of any other the cost is only shown, and the ledger keeps the hold as *unresolved*.
+    ``loaded_nanodollars`` is the local machine's own cost (``None`` while no hourly price is set; equal to the
+    cash on the API side). ``usage_estimated`` is true when the answer ended early, or a count of it can't be
+    right, and its output was counted from the text that arrived. A stopped one is settled so, with what may have
+    been generated until the provider noticed: at most that was billed. Of any other the cost is only shown, and
+    the ledger keeps the hold as *unresolved*.
     ``dropped`` names parameters the served model does not take. Times are milliseconds from the moment the
     last attempt was sent; ``queued_ms`` is what it waited before (rate limits, local queue, backoff).
 
