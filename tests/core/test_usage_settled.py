@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from core.chat import ChatRequest, ChatResult, Failed, Finished
+from core.chat import ChatRequest, ChatResult, Failed, Finished, Side
 from core.errors import BudgetExceeded
 from core.ledger.models import LedgerRow
 from tests.support.anthropic_server import MODEL, Refuses, Says
@@ -206,3 +207,30 @@ async def test_a_count_that_may_be_is_held_for(home: Path) -> None:
         await sides.core.ask(request)
         (row,) = await sides.core.ledger.attempts(request.correlation_id)
         assert row.hold_nanodollars == cost(4000, 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [
+        ("04a-stop-then-open", "api"),
+        ("04c-control", "api"),
+        ("04e-openai-nodone-open", "local"),
+        ("04g-openai-done-cut", "local"),
+    ],
+)
+async def test_an_end_that_was_recognised_is_paid_once(home: Path, name: str, side: Side) -> None:
+    """Whatever becomes of the connection behind it: no failure, no second request."""
+    body = (CASES / name / "body.sse").read_bytes()
+    end = json.loads(options.read_text())["end"] if (options := CASES / name / "opts.json").exists() else ""
+    async with two_sides(home, ROUTING_MODE=f"{side}-only") as sides:
+        server = sides.api if side == "api" else sides.local
+        server.replies.append(Raw(chunks=(body,), cut=end == "cut", open=end == "open"))
+        first = await sides.core.ask("Capital of France?", idempotency_key="once")
+        again = await sides.core.ask("Capital of France?", idempotency_key="once")
+        assert (first.text, again.text, again.replayed) == ("Paris.", "Paris.", True)
+        asked_for = [each.path for each in server.received]
+        assert sum(path.endswith(("/messages", "/completions")) for path in asked_for) == 1
+        (row,) = await sides.core.ledger.attempts(first.correlation_id)
+        assert (row.status, row.state) == ("done", "settled")
+        assert row.cost_nanodollars == (cost(20, 5) if side == "api" else 0)
+        assert not (await sides.core.status()).problems

@@ -43,10 +43,11 @@ class Refuses:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Raw:
-    """A stream of exactly these chunks; ``cut`` breaks the connection off after the last one."""
+    """A stream of exactly these chunks; after the last one ``cut`` breaks it off, and ``open`` lets it stand."""
 
     chunks: tuple[bytes, ...]
     cut: bool = False
+    open: bool = False
 
 
 class WireServer:
@@ -133,6 +134,8 @@ class WireServer:
         for chunk in raw.chunks:
             await response.write(chunk)
             await asyncio.sleep(0)  # a write of its own on the socket
+        if raw.open:
+            await self.hold()
         if raw.cut:
             self.cut(request)
         else:
