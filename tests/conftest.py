@@ -25,6 +25,8 @@ __all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]  # hooks o
 hypothesis.settings.register_profile("untimed", hypothesis.settings(), deadline=None)
 hypothesis.settings.load_profile("untimed")
 
+os.umask(0o077)  # what the tests write stands for the user's own files, which nobody else may write
+
 SETTING_PREFIXES = ("ANTHROPIC_", "OPENAI_", "OTEL_", "SIGNALBOX_")
 SETTING_NAMES = frozenset(map(env_name, NAMES))
 
