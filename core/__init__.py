@@ -18,8 +18,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from core.base.files import write_whole
-    from core.base.home import plain_home
+    from core.base.files import check_regular, decode_text, open_regular_file, write_whole
+    from core.base.home import plain_home, secure_home
     from core.base.redaction import redact
     from core.base.text import (
         age,
@@ -77,6 +77,7 @@ if TYPE_CHECKING:
         ContextTooLong,
         DeadlineExceeded,
         DuplicateRequest,
+        HomeRefused,
         InvalidRequest,
         KeyHeldBack,
         LedgerUnavailable,
@@ -142,6 +143,7 @@ __all__ = [
     "Finding",
     "FinishReason",
     "Finished",
+    "HomeRefused",
     "ImagePart",
     "InvalidRequest",
     "JsonSchemaFormat",
@@ -191,8 +193,10 @@ __all__ = [
     "UsageReported",
     "Waiting",
     "age",
+    "check_regular",
     "check_schema",
     "conversation_of",
+    "decode_text",
     "dollars_to_nano",
     "estimate_tokens",
     "exact_dollars",
@@ -204,6 +208,7 @@ __all__ = [
     "log_path",
     "measured_duration",
     "nano_to_dollars",
+    "open_regular_file",
     "plain_home",
     "plan_summary",
     "redact",
@@ -211,6 +216,7 @@ __all__ = [
     "rough_duration",
     "salvage_json",
     "saved_words",
+    "secure_home",
     "sentence",
     "setup_logging",
     "shortened",
@@ -223,8 +229,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "core.base.files": "write_whole",
-    "core.base.home": "plain_home",
+    "core.base.files": "check_regular decode_text open_regular_file write_whole",
+    "core.base.home": "plain_home secure_home",
     "core.base.redaction": "redact",
     "core.base.text": "age exact_duration measured_duration rough_duration sentence shortened two_decimals",
     "core.chat": (
@@ -238,7 +244,7 @@ _HOMES = {
     "core.doctor.findings": "Finding",
     "core.errors": (
         "AnswerInvalid AuthenticationFailed BudgetExceeded ContentRefused ContextTooLong DeadlineExceeded "
-        "DuplicateRequest InvalidRequest KeyHeldBack LedgerUnavailable Overloaded QueueFull RateExceeded "
+        "DuplicateRequest HomeRefused InvalidRequest KeyHeldBack LedgerUnavailable Overloaded QueueFull RateExceeded "
         "RateLimited RunawayPaused SignalboxError TimedOut TransientFailure Unavailable"
     ),
     "core.keys": "BackendStatus KeyName KeyStatus",

@@ -20,6 +20,7 @@
         Unavailable          503  connection, 5xx, crash; or it is still starting
           TimedOut           504  no connection, no first token, or silence for too long
         QueueFull            503  the local server's waiting line is full
+      HomeRefused            500  the home folder is somebody else's, or others may write it: nothing runs
       LedgerUnavailable      503  the ledger cannot be read or written; nothing runs unrecorded
 
 The number is ``http_status``: what an HTTP answer of this error says, so that a client's SDK does the right thing
@@ -323,6 +324,15 @@ class AnswerInvalid(SignalboxError):
     def __init__(self, message: str, *, hint: str = "", problems: tuple[str, ...] = ()) -> None:
         super().__init__(message, hint=hint)
         self.problems = problems
+
+
+class HomeRefused(SignalboxError):
+    """Somebody else may have written what decides where prompts, keys and money go; nothing was sent."""
+
+    kind = "home_refused"
+
+    def __init__(self, home: object, why: str) -> None:
+        super().__init__(f"The home folder {home} is not used: {why}.", hint="Nothing was sent.")
 
 
 class LedgerUnavailable(SignalboxError):

@@ -35,6 +35,7 @@ from core.services.ledger import LedgerService
 from core.services.status_publisher import StatusPublisher
 from core.services.telemetry import Monitoring
 from core.services.wiring import assemble
+from core.settings.home import CLOSED, use_home
 
 if TYPE_CHECKING:
     from core.doctor.checks import Finding
@@ -176,9 +177,14 @@ class RouterCore:
         """Open the ledger, resolve what a crash left behind, read the key, and set up the local server.
 
         Never fails for a bad setting, a broken ledger or a missing key: those are ``status().problems``.
+
+        Raises:
+            HomeRefused: somebody else may have written what is in the home folder.
         """
         if self._loop is not None:
             return
+        if use_home(self.home):
+            log.info(CLOSED)
         self._loop = asyncio.get_running_loop()
         self._stopping = False
         self._unsubscribe_settings = self.settings.on_change(self._settings_changed)

@@ -31,6 +31,9 @@ NO_SCREEN = (
     "On a machine without one use the command line (signalbox --help), or a virtual screen: xvfb-run signalbox"
 )
 
+NO_WINDOWS = ("offscreen", "minimal")
+"""Qt's platforms that draw where nobody sees it."""
+
 
 def main() -> int:
     """Open the panel and return its exit code; a second start raises the first window and returns 0."""
@@ -60,10 +63,11 @@ def main() -> int:
     application.setDesktopFileName("signalbox")
     application.setQuitOnLastWindowClosed(False)
 
-    from core import log_path, redact
+    from core import log_path, redact, secure_home
     from gui.shell.single_instance import SingleInstance
 
     try:
+        secure_home(home)
         instance = SingleInstance(home)
         if not instance.acquire():
             if instance.ask_to_raise():
@@ -71,7 +75,11 @@ def main() -> int:
             sys.stderr.write(f"signalbox: another Signalbox uses {home} and doesn't answer.\n")
             return 1
     except OSError as error:
-        sys.stderr.write(f"signalbox: {home} can't be used: {error}. Set SIGNALBOX_HOME to another folder.\n")
+        _refuse(
+            application,
+            f"The home folder {home} can't be used: {_why(error, home)}. "
+            "Mend that, or set SIGNALBOX_HOME to another folder.",
+        )
         return 1
     try:
         return _run(application, instance, home)
@@ -85,6 +93,27 @@ def main() -> int:
         return 1
     finally:
         instance.release()
+
+
+def _why(error: OSError, home: Path) -> str:
+    reason = error.strerror or str(error)
+    return reason if error.filename in (None, str(home)) else f"{error.filename}: {reason}"
+
+
+def _refuse(application: QApplication, reason: str) -> None:
+    """Say why there is no panel: on standard error, and in a window, since a desktop shows nobody the former."""
+    sys.stderr.write(f"signalbox: {reason}\n")
+    if application.platformName() in NO_WINDOWS:
+        return
+    from PySide6.QtCore import Qt
+    from PySide6.QtWidgets import QMessageBox
+
+    box = QMessageBox(QMessageBox.Icon.Critical, "Signalbox", reason)
+    box.setTextFormat(Qt.TextFormat.PlainText)
+    box.setTextInteractionFlags(
+        Qt.TextInteractionFlag.TextSelectableByMouse
+    )  # the command in it is to be copied
+    box.exec()  # there is no loop yet that it could stop
 
 
 def _has_screen() -> bool:

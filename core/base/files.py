@@ -197,9 +197,7 @@ def _own_link_followed(path: Path) -> Path:
         link = os.lstat(path)
     except FileNotFoundError:
         return path
-    if not stat.S_ISLNK(link.st_mode) or (
-        sys.platform != "win32" and link.st_uid not in (os.geteuid(), 0)
-    ):
+    if not stat.S_ISLNK(link.st_mode) or (sys.platform != "win32" and link.st_uid not in (os.geteuid(), 0)):
         return path
     return path.resolve()
 

@@ -1,13 +1,33 @@
-"""The folder of the user's files, found without the settings' models, which take the first window 0.1 s to load."""
+"""The folder of the user's files: found without the settings' models, which take the first window 0.1 s to load,
+and only used where nobody else may write it."""
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import platformdirs
 
+from core.base.permissions import check_only_ours, make_private, make_private_folder
+
 HOME_VARIABLE = "SIGNALBOX_HOME"
+
+_OUR_NAMES = (
+    "env",
+    "answers.sqlite3",
+    "conversations.",
+    "ledger.",
+    "load_times.json",
+    "logs",
+    "panel.",
+    "prices.json",
+    "settings.json",
+    "templates",
+    "trust",
+)
+"""How the names in a home folder begin, after the dot of those that are just being written."""
 
 
 def default_home() -> Path:
@@ -54,3 +74,31 @@ def plain_home(env: Mapping[str, str], dotenv_path: Path) -> Path | None:
         return not_a_file(absolute_path(Path(value)))
     except (ValueError, OSError):
         return None
+
+
+def secure_home(home: Path) -> bool:
+    """Make the home folder for the user alone, or see to it that nobody else can write what is in it.
+
+    One that others may read, as earlier versions made it, is closed to them where it holds nothing but our files:
+    a folder that is used for other things too (``/``, the user's own) is left as it is. Returns whether that was
+    done, for the log, which is in the folder.
+
+    Raises:
+        NotOnlyOurs: it is somebody else's, or others may write it; ``strerror`` says how to mend that.
+        OSError: it can't be made.
+    """
+    make_private_folder(home)
+    status = home.stat()
+    check_only_ours(home, status)
+    return _is_ours_alone(home) and make_private(home, status)
+
+
+def _is_ours_alone(home: Path) -> bool:
+    home = home.resolve()
+    shared = [Path(os.path.expanduser("~")), Path(tempfile.gettempdir())]
+    if any(folder.resolve().is_relative_to(home) for folder in shared):
+        return False
+    try:
+        return all(name.removeprefix(".").startswith(_OUR_NAMES) for name in os.listdir(home))
+    except OSError:
+        return False

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import importlib
+import logging
 import os
 import signal
 import sys
@@ -71,10 +72,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 async def _run(arguments: argparse.Namespace) -> int:
     from core.settings import SettingsStore
+    from core.settings.home import CLOSED, use_home
     from core.telemetry.logs import setup_logging
 
     settings = SettingsStore()
+    was_open = use_home(settings.current.home)
     setup_logging(settings.current.home, debug=arguments.debug, log_format=settings.current.log_format)
+    if was_open:
+        logging.getLogger(__name__).info(CLOSED)
     for problem in settings.problems:
         sys.stderr.write(f"signalbox: {' '.join(problem.message.split())}\n")
     command: Command = arguments.command

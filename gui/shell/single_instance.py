@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 
 from PySide6.QtCore import QLockFile, QObject, Signal
 from PySide6.QtNetwork import QLocalServer, QLocalSocket
+
+from core import check_regular
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +30,17 @@ class SingleInstance(QObject):
     raise_requested = Signal()
 
     def __init__(self, home: Path, parent: QObject | None = None) -> None:
+        """Name the lock in ``home``, which is there.
+
+        Raises:
+            OSError: something else than a file stands in the lock's place.
+        """
         super().__init__(parent)
-        home.mkdir(parents=True, exist_ok=True)
         self._name = _socket_name(home)
-        self._lock = QLockFile(str(home / "panel.lock"))
+        lock = home / "panel.lock"
+        with contextlib.suppress(FileNotFoundError):
+            check_regular(lock, lock.lstat())  # Qt would wait for somebody to write to a FIFO
+        self._lock = QLockFile(str(lock))
         self._lock.setStaleLockTime(0)
         self._server: QLocalServer | None = None
 

@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import cast, get_args
 
 from PySide6.QtCore import QObject, QSettings
 
+from core import check_regular
 from gui.theme.theme import Scheme, theme
+
+log = logging.getLogger(__name__)
 
 ZOOM_MIN_PERCENT, ZOOM_MAX_PERCENT = 90, 150
 FILE_NAME = "panel.ini"
 
 
 def panel_file(home: Path) -> QSettings:
-    """The panel's own file in ``home``: looks and places are the window's business, not the core's."""
-    return QSettings(str(home / FILE_NAME), QSettings.Format.IniFormat)
+    """The panel's own file in ``home``: looks and places are the window's business, not the core's.
+
+    Where something else than a file stands in its place, nothing is found and nothing is kept: Qt would wait for
+    somebody to write to a FIFO.
+    """
+    path = home / FILE_NAME
+    name = str(path)
+    try:
+        check_regular(path, path.stat())
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        log.warning("the panel's looks are not kept in %s: %s", path, error.strerror)
+        name = ""
+    return QSettings(name, QSettings.Format.IniFormat)
 
 
 def restore_appearance(home: Path) -> None:
