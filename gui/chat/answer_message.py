@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import Signal
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from gui.chat.failures.cards import FailureCard
 from gui.chat.failures.plans import Facts, Plan, plan_break_off, plan_failure
@@ -15,6 +15,7 @@ from gui.chat.session import Wait
 from gui.chat.storage.models import StoredMessage
 from gui.theme.theme import set_property, theme
 from gui.widgets.icon_button import IconButton
+from gui.widgets.labels import plain_label
 from gui.widgets.route_badge import RouteBadge
 
 
@@ -38,7 +39,7 @@ class AnswerMessage(MessageView):
         self.view.link_clicked.connect(self.link_clicked)
         self.badge = RouteBadge()
         self.badge.opened.connect(lambda: self.badge_opened.emit(self.message_id))
-        self._note = QLabel()
+        self._note = plain_label()
         set_property(self._note, role="small", level="3")
         self.copy_button = IconButton("copy", "Copy answer", size=24, icon_size=14)
         self.copy_button.clicked.connect(lambda: QGuiApplication.clipboard().setText(self.view.source))

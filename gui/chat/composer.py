@@ -16,6 +16,7 @@ from gui.theme.theme import set_button_icon, set_property, theme
 from gui.widgets.error_card import IconMark
 from gui.widgets.flow import FlowLayout
 from gui.widgets.icon_button import IconButton
+from gui.widgets.labels import plain_label
 from gui.widgets.route_line import RouteLine
 from gui.widgets.segmented import SegmentedSwitch
 
@@ -36,12 +37,11 @@ class AttachmentChip(QFrame):
         unit = theme()
         set_property(self, inset=True)
         icon = "image" if attachment.kind == "image" else "file-text"
-        name = QLabel()
-        name.setTextFormat(Qt.TextFormat.PlainText)
+        name = plain_label()
         set_property(name, role="small", weight=600)
         shown = name.fontMetrics().elidedText(attachment.name, Qt.TextElideMode.ElideMiddle, unit.px(NAME_PX))
         name.setText(shown)
-        size = QLabel(size_words(attachment.size_bytes))
+        size = plain_label(size_words(attachment.size_bytes))
         set_property(size, role="small", level="3")
         row = QHBoxLayout(self)
         row.setContentsMargins(unit.px(8), unit.px(2), unit.px(2 if removable else 8), unit.px(2))
@@ -131,8 +131,7 @@ class Composer(QFrame):
         self.button.setFocusPolicy(Qt.FocusPolicy.TabFocus)  # a click leaves the focus where one types
         set_property(self.button, compact=True)
         self.button.clicked.connect(self._on_button)
-        self._note = QLabel()
-        self._note.setTextFormat(Qt.TextFormat.PlainText)
+        self._note = plain_label()
         self._note.setWordWrap(True)
         set_property(self._note, role="small", tone="held")
         self._note.hide()

@@ -25,7 +25,6 @@ from PySide6.QtGui import QKeyEvent, QPainter, QPainterPath
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
-    QLabel,
     QLineEdit,
     QListView,
     QMenu,
@@ -41,6 +40,7 @@ from gui.chat.storage.models import ConversationSummary, Totals
 from gui.theme.theme import set_property, theme
 from gui.widgets.error_card import IconMark
 from gui.widgets.icon_button import IconButton
+from gui.widgets.labels import plain_label
 from gui.widgets.marks import paint_focus_ring
 
 Index = QModelIndex | QPersistentModelIndex
@@ -356,7 +356,7 @@ class ConversationList(QWidget):
         self.view.setMouseTracking(True)
         self.view.delete_pressed.connect(self._delete_current)
         self.view.selectionModel().currentChanged.connect(self._on_current)
-        self._nothing = QLabel()
+        self._nothing = plain_label()
         self._nothing.setWordWrap(True)
         self._nothing.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignHCenter)
         set_property(self._nothing, role="small", level="3")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from PySide6.QtCore import QPoint, Qt, Signal
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QMenu, QSizePolicy, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QMenu, QSizePolicy, QWidget
 
 from core import format_cost
 from gui.chat.storage.models import Totals
 from gui.theme.theme import set_property, theme
 from gui.widgets.icon_button import IconButton
+from gui.widgets.labels import plain_label
 from gui.widgets.painted_button import settle_after
 
 
@@ -47,14 +48,13 @@ class HeaderRow(QFrame):
         self.list_button = IconButton("list-bullets", "Show conversations (Ctrl+B)")
         self.list_button.clicked.connect(self.list_asked)
         self.list_button.hide()
-        self.title = QLabel()
-        self.title.setTextFormat(Qt.TextFormat.PlainText)
+        self.title = plain_label()
         set_property(self.title, role="body", weight=600)
         self.title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        self.answers = QLabel()
-        self.cost = QLabel()
-        self.so_far = QLabel("so far")
-        self._dot = QLabel("·")
+        self.answers = plain_label()
+        self.cost = plain_label()
+        self.so_far = plain_label("so far")
+        self._dot = plain_label("·")
         for label in (self.answers, self._dot, self.so_far):
             set_property(label, role="small", level="2")
         set_property(self.cost, role="small", weight=600)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from PySide6.QtCore import QPoint, Signal
 from PySide6.QtGui import QPaintEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QSizePolicy, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QSizePolicy, QWidget
 
 from gui.chat.storage.models import StoredMessage
 from gui.theme.theme import set_property
 from gui.widgets.icon_button import IconButton
+from gui.widgets.labels import plain_label
 
 PAD_PX = 14
 BUSY_WHY = "Wait for the answer to end, or stop it"
@@ -28,7 +29,7 @@ class VersionSwitch(QWidget):
         self._what = what
         self.back = IconButton("caret-left", f"Previous version of this {what}", size=24, icon_size=12)
         self.forward = IconButton("caret-right", f"Next version of this {what}", size=24, icon_size=12)
-        self._words = QLabel()
+        self._words = plain_label()
         set_property(self._words, role="small", level="2")
         self.back.clicked.connect(lambda: self.stepped.emit(-1))
         self.forward.clicked.connect(lambda: self.stepped.emit(1))

@@ -23,6 +23,7 @@ from gui.chat.request_builder import MalformedSchema, parse_schema
 from gui.chat.storage.models import ChatOptions
 from gui.theme.theme import set_property, theme
 from gui.widgets.icon_button import IconButton
+from gui.widgets.labels import plain_label
 
 WIDTH_PX = 320
 CHECK_MS = 250
@@ -60,8 +61,8 @@ class OptionsDrawer(QFrame):
         self.temperature.setPlaceholderText("Model’s own")
         self.schema = QPlainTextEdit()
         self.schema.setPlaceholderText('{"type": "object", "properties": {}}')
-        self.schema_note = QLabel()
-        self.temperature_note = QLabel()
+        self.schema_note = plain_label()
+        self.temperature_note = plain_label()
         self._build()
         self.system.textChanged.connect(self._take)
         self.max_tokens.textChanged.connect(self._take)
@@ -72,7 +73,7 @@ class OptionsDrawer(QFrame):
 
     def _build(self) -> None:
         unit = theme()
-        title = QLabel("Options of this chat")
+        title = plain_label("Options of this chat")
         set_property(title, role="body", weight=600)
         cross = IconButton("x", "Close options", size=24, icon_size=14)
         cross.clicked.connect(self.closed)
@@ -121,10 +122,10 @@ class OptionsDrawer(QFrame):
         self, column: QVBoxLayout, name: str, description: str, field: QWidget, height: int | None = None
     ) -> None:
         unit = theme()
-        label = QLabel(name)
+        label = plain_label(name)
         set_property(label, role="body", weight=500)
         label.setBuddy(field)
-        below = QLabel(description)
+        below = plain_label(description)
         below.setWordWrap(True)
         set_property(below, role="small", level="3")
         field.setAccessibleName(name)
@@ -141,7 +142,6 @@ class OptionsDrawer(QFrame):
     @staticmethod
     def _small(label: QLabel) -> QLabel:
         label.setWordWrap(True)
-        label.setTextFormat(Qt.TextFormat.PlainText)
         set_property(label, role="small", level="3")
         label.hide()
         return label

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, QObject, QPoint, QRectF, Qt, QTimer, Signal
 from PySide6.QtGui import QFocusEvent, QKeyEvent, QPainter, QPaintEvent, QResizeEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from gui.chat.answer_message import AnswerMessage
 from gui.chat.failures.cards import FailureCard
@@ -24,6 +24,7 @@ from gui.chat.storage.models import StoredMessage
 from gui.chat.user_message import UserMessage
 from gui.theme.theme import set_button_icon, set_property, theme
 from gui.widgets.formatting import time_left
+from gui.widgets.labels import plain_label
 from gui.widgets.marks import paint_focus_ring
 
 if TYPE_CHECKING:
@@ -501,9 +502,9 @@ class WelcomeHint(QWidget):
         super().__init__(parent)
         unit = theme()
         center = Qt.AlignmentFlag.AlignHCenter
-        self._title = QLabel("Ask anything")
+        self._title = plain_label("Ask anything")
         set_property(self._title, role="title")
-        self._sentence = QLabel()
+        self._sentence = plain_label()
         self._sentence.setAlignment(center)
         self._sentence.setWordWrap(True)
         self._sentence.setFixedWidth(unit.px(440))

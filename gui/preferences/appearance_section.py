@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QSlider, QWidget
+from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QSlider, QWidget
 
 from gui.preferences.catalogue import SectionText
 from gui.preferences.rows import Sides
@@ -16,6 +16,7 @@ from gui.theme.appearance import ZOOM_MAX_PERCENT, ZOOM_MIN_PERCENT, keep_appear
 from gui.theme.theme import Scheme, theme
 from gui.widgets.card import Card
 from gui.widgets.icon_button import IconButton
+from gui.widgets.labels import plain_label
 from gui.widgets.segmented import SegmentedSwitch
 
 ZOOM_STEP_PERCENT = 10
@@ -51,7 +52,7 @@ class AppearanceSection(Section):
         self.zoom.setPageStep(1)
         self.zoom.setTickPosition(QSlider.TickPosition.TicksBelow)
         self.zoom.setAccessibleName("Zoom")
-        self.zoom_label = QLabel()
+        self.zoom_label = plain_label()
         self.zoom_label.setMinimumWidth(48)
         self.zoom_label.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         zoom_holder = QWidget()

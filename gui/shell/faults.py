@@ -16,10 +16,11 @@ from typing import Any
 
 from PySide6.QtCore import QObject, Qt, Signal
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QDialog, QDialogButtonBox, QLabel, QPlainTextEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialog, QDialogButtonBox, QPlainTextEdit, QVBoxLayout, QWidget
 
 from core import redacted_traceback
 from gui.theme.theme import set_property
+from gui.widgets.labels import plain_label
 
 log = logging.getLogger(__name__)
 
@@ -69,9 +70,9 @@ class FaultReporter(QObject):
         dialog = QDialog(self.parent_widget)
         dialog.setWindowTitle("Something went wrong in Signalbox")
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        title = QLabel("Something went wrong in Signalbox")
+        title = plain_label("Something went wrong in Signalbox")
         set_property(title, role="title")
-        sentence = QLabel(
+        sentence = plain_label(
             "This is a fault of the program. Your conversations and the ledger are on the disk, "
             "and the panel goes on. Please copy the details into a report; they hold no keys and no prompts."
         )

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QRectF, QSize, Signal
 from PySide6.QtGui import QPainter, QPaintEvent, QResizeEvent
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QWidget
 
 from core import format_cost, format_limit
 from gui.shell.pill import BAR_DROP, DETAIL_DROP, ICON_DROP, LIMIT_DROP, NO_LIMIT, SHORT, Pill, Tone
 from gui.theme.theme import set_property, theme
 from gui.widgets.formatting import count, time_left
 from gui.widgets.inline_row import InlineRun
+from gui.widgets.labels import plain_label
 from gui.widgets.marks import LampState
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class HeaderStrip(QWidget):
         super().__init__(parent)
         self.setAccessibleName("Status")
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
-        self._title = QLabel(self)
+        self._title = plain_label(parent=self)
         set_property(self._title, role="title")
         self.pills = {name: Pill(self) for name in ("local", "api", "requests", "spend")}
         self._row = QHBoxLayout(self)

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QWidget
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QSizePolicy, QWidget
 
 from gui.theme.theme import set_property, theme
 from gui.widgets.icon_button import IconButton
-from gui.widgets.labels import label
+from gui.widgets.labels import label, plain_label
 from gui.widgets.popover import Popover
 
 POPOVER_WIDTH_PX = 380
@@ -37,10 +37,9 @@ class NoticeBar(QFrame):
         self._closed: set[str] = set()
         self._shown: Notice | None = None
         set_property(self, tint="held")
-        self._icon = QLabel()
-        self._text = QLabel()
+        self._icon = plain_label()
+        self._text = plain_label()
         self._text.setWordWrap(True)
-        self._text.setTextFormat(Qt.TextFormat.PlainText)
         self._text.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         self._button = QPushButton()
         set_property(self._button, compact=True)

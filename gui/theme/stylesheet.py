@@ -15,6 +15,10 @@ INK_FOCUS_FRAME = "ink-focus-frame"
 """The picture of a focused ink button: ring, gap, ink. ``background-clip: content`` would draw the gap too, but
 it needs ``padding: 1px``, which takes the room beside the text away and makes the button jump."""
 
+_PLAIN = "qproperty-textFormat: PlainText;"
+"""On labels that Qt makes itself, tooltips above all: their words may come from a model, a server or a file, and
+what looks like HTML in them would open the files that it names."""
+
 _TONES = ("held", "danger", "ok")
 _SIDES = ("local", "api")
 
@@ -229,5 +233,6 @@ QMenu::item:disabled {{ color: {c["text3"]}; }}
 QMenu::icon {{ padding-left: {px(10)}px; }}
 QMenu::separator {{ height: 1px; background: {c["border"]}; margin: {px(4)}px 0; }}
 QToolTip {{ background: {c["raised"]}; color: {c["text"]}; border: 1px solid {c["control"]};
-  padding: {px(4)}px {px(6)}px; }}
+  padding: {px(4)}px {px(6)}px; {_PLAIN} }}
+QLabel#qt_msgbox_label, QLabel#qt_msgbox_informativelabel {{ {_PLAIN} }}
 """

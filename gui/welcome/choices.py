@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from core.errors import AuthenticationFailed, SignalboxError
 from gui.shell.tasks import Tasks
 from gui.theme.theme import set_property, theme
 from gui.widgets.finding import tell_finding
-from gui.widgets.labels import ORIGIN_PLACES, ResultLine, Tone, label
+from gui.widgets.labels import ORIGIN_PLACES, ResultLine, Tone, label, plain_label
 
 if TYPE_CHECKING:
     from core import CoreStatus, Finding
@@ -29,7 +29,7 @@ class Choice(QWidget):
     def __init__(self, icon: str, name: str, sentence: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._icon_name = icon
-        self._icon = QLabel()
+        self._icon = plain_label()
         self.name = name
         self._detail: QWidget | None = None
         self.sentence = label(sentence, "small", level="2", wrap=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QWidget
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QWidget
 
 from gui.theme.theme import set_property, theme
 from gui.widgets.error_card import IconMark
 from gui.widgets.icon_button import IconButton
+from gui.widgets.labels import plain_label
 
 
 class TroubleBar(QFrame):
@@ -21,8 +22,7 @@ class TroubleBar(QFrame):
         super().__init__(parent)
         unit = theme()
         set_property(self, tint="held")
-        self._words = QLabel()
-        self._words.setTextFormat(Qt.TextFormat.PlainText)
+        self._words = plain_label()
         self._words.setWordWrap(True)
         set_property(self._words, role="small", tone="held")
         self._retry = QPushButton("Try again")

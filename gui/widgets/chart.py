@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import shiboken6
 from PySide6.QtCore import QEvent, QSize, Qt, Signal
 from PySide6.QtGui import QFocusEvent, QKeyEvent, QResizeEvent
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QStackedWidget, QVBoxLayout, QWidget
 
 from gui.theme.theme import set_property, theme
 from gui.widgets.chart_data import (
@@ -34,6 +34,7 @@ from gui.widgets.chart_data import (
 from gui.widgets.chart_scale import time_text
 from gui.widgets.empty_state import EmptyState
 from gui.widgets.icon_button import IconButton
+from gui.widgets.labels import plain_label
 from gui.widgets.table import Column, ListModel, Table
 
 if TYPE_CHECKING:
@@ -94,12 +95,10 @@ class Chart(QWidget):
         self._show_data()
 
     def _build(self) -> None:
-        self.title_label = QLabel(self.title)
-        self.title_label.setTextFormat(Qt.TextFormat.PlainText)
+        self.title_label = plain_label(self.title)
         set_property(self.title_label, role="small", weight=600, tabular=False)
-        self.value_label, self._rest = QLabel(), QLabel()
+        self.value_label, self._rest = plain_label(), plain_label()
         for made, properties in ((self.value_label, {"weight": 600}), (self._rest, {"level": "2"})):
-            made.setTextFormat(Qt.TextFormat.PlainText)
             set_property(made, role="small", **properties)
         self.table_button = IconButton("table", f"Show {self.title} as a table", size=24)
         self.table_button.setCheckable(True)

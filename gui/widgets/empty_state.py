@@ -9,6 +9,7 @@ from PySide6.QtGui import QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from gui.theme.theme import set_property, theme
+from gui.widgets.labels import plain_label
 from gui.widgets.marks import paint_broken_track
 from gui.widgets.sentence import Sentence
 
@@ -96,8 +97,7 @@ class EmptyState(QWidget):
         self._respace()
 
     def _line(self, **properties: object) -> QLabel:
-        label = QLabel(self)
-        label.setTextFormat(Qt.TextFormat.PlainText)
+        label = plain_label(parent=self)
         label.setAlignment(Qt.AlignmentFlag.AlignCenter)
         set_property(label, **properties)
         self._column.addWidget(label, 0, Qt.AlignmentFlag.AlignHCenter)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from PySide6.QtCore import QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QPainter, QPaintEvent
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from gui.theme.theme import set_property, theme
 from gui.widgets.inline_row import InlineRun, paint_runs, row_width
+from gui.widgets.labels import plain_label
 from gui.widgets.marks import paint_focus_ring
 from gui.widgets.painted_button import PaintedButton
 
@@ -62,8 +63,7 @@ class Fold(QWidget):
         self.button = _FoldButton(title, self)
         self.is_open = _open.get(key, opened)
         self.button.clicked.connect(self._on_click)
-        self._summary = QLabel(summary, self)
-        self._summary.setTextFormat(Qt.TextFormat.PlainText)
+        self._summary = plain_label(summary, self)
         set_property(self._summary, role="small", level="3")
         head = QHBoxLayout()
         head.setContentsMargins(0, 0, 0, 0)

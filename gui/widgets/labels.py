@@ -23,6 +23,19 @@ ICONS: dict[Tone, tuple[str, str]] = {
 ORIGIN_PLACES = {"environment": "the environment", ".env": "the .env file"}
 
 
+def plain_label(text: str = "", parent: QWidget | None = None) -> QLabel:
+    """Return a label that shows ``text`` letter by letter.
+
+    Every label of the panel is made here: Qt's own guess takes a text with a tag in it for HTML, and opens the
+    files that it names. The format is set first, since a text that is given with the label is read at once.
+    """
+    made = QLabel(parent)
+    made.setTextFormat(Qt.TextFormat.PlainText)
+    if text:
+        made.setText(text)
+    return made
+
+
 def label(
     text: str,
     role: Role = "body",
@@ -38,8 +51,7 @@ def label(
 
     ``properties`` are those of the theme: ``tone``, ``side``, ``tabular``.
     """
-    made = QLabel(text, parent)
-    made.setTextFormat(Qt.TextFormat.PlainText)
+    made = plain_label(text, parent)
     made.setWordWrap(wrap)
     if selectable:
         made.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -53,7 +65,7 @@ class ResultLine(QWidget):
     def __init__(self, parent: QWidget | None = None, *, role: Role = "small") -> None:
         super().__init__(parent)
         self._tone: Tone = "quiet"
-        self._icon = QLabel()
+        self._icon = plain_label()
         self._word = label("", role, weight=600)
         # The sentence can be copied: it may hold an address or a command.
         self._sentence = label("", role, level="2" if role == "small" else "", wrap=True, selectable=True)

@@ -22,10 +22,11 @@ from PySide6.QtGui import (
     QPaintEvent,
     QPen,
 )
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QSizePolicy, QSlider, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QSizePolicy, QSlider, QVBoxLayout, QWidget
 
 from gui.theme.theme import set_property, theme
 from gui.widgets.icon_button import IconButton
+from gui.widgets.labels import plain_label
 from gui.widgets.origin_tag import OriginTag
 
 Number = int | Decimal
@@ -309,12 +310,11 @@ class Lever(QWidget):
         self.apply(applied)
 
     def _build(self) -> None:
-        self._name, self._effect = QLabel(self.name), QLabel(self.effect)
+        self._name, self._effect = plain_label(self.name), plain_label(self.effect)
         for label, properties in (
             (self._name, {"role": "body", "weight": 500}),
             (self._effect, {"role": "caption", "level": "2"}),
         ):
-            label.setTextFormat(Qt.TextFormat.PlainText)
             set_property(label, tabular=False, **properties)
         words = QVBoxLayout()
         words.setSpacing(0)
@@ -323,7 +323,7 @@ class Lever(QWidget):
         self.slider = _Slider(self)
         self.box = QLineEdit()
         set_property(self.box, compact=True, tabular=True)
-        self._unit = QLabel(self.unit, self.box)
+        self._unit = plain_label(self.unit, self.box)
         set_property(self._unit, role="caption", level="2")
         self._unit.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.tag = OriginTag()

@@ -16,10 +16,11 @@ from PySide6.QtCore import (
     Signal,
 )
 from PySide6.QtGui import QAccessible, QAccessibleEvent, QCursor, QKeyEvent
-from PySide6.QtWidgets import QApplication, QFrame, QHBoxLayout, QLabel, QPushButton, QWidget
+from PySide6.QtWidgets import QApplication, QFrame, QHBoxLayout, QPushButton, QWidget
 
 from gui.theme.theme import set_property, theme
 from gui.widgets.error_card import IconMark
+from gui.widgets.labels import plain_label
 
 LIFETIME_MS = 6000
 _SLIDE_PX = 8
@@ -47,8 +48,7 @@ class Toast(QFrame):
             self._row.addWidget(
                 IconMark(icon, "ok_text" if icon == "check-circle-fill" else "text2", 16, self)
             )
-        label = QLabel(text, self)
-        label.setTextFormat(Qt.TextFormat.PlainText)
+        label = plain_label(text, self)
         set_property(label, role="body")
         self._row.addWidget(label)
         self.button: QPushButton | None = None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QPoint, QTimer, Signal
-from PySide6.QtWidgets import QLabel, QPlainTextEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QPlainTextEdit, QVBoxLayout, QWidget
 
 from core import exact_duration
 from core.chat import ChatRequest
@@ -17,6 +17,7 @@ from gui.chat.markdown.prose import code_font
 from gui.theme.theme import set_property, theme
 from gui.widgets.budget_bar import BudgetSummary
 from gui.widgets.error_card import ErrorCard, ShortCard
+from gui.widgets.labels import plain_label
 from gui.widgets.popover import Popover
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class LogPopover(Popover):
     def __init__(self, title: str, lines: Sequence[str], parent: QWidget) -> None:
         super().__init__(title, parent, width_px=680, height_px=360)
         px = theme().px
-        heading = QLabel(title)
+        heading = plain_label(title)
         set_property(heading, role="body", weight=600)
         self.text = QPlainTextEdit()
         self.text.setReadOnly(True)

@@ -14,7 +14,6 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
-    QLabel,
     QPushButton,
     QSizePolicy,
     QTextEdit,
@@ -26,6 +25,7 @@ from gui.chat.markdown.highlighter import CodeHighlighter, LexerCache
 from gui.chat.markdown.prose import code_font
 from gui.chat.markdown.text_pane import TextPane, drawable
 from gui.theme.theme import set_button_icon, set_property, theme
+from gui.widgets.labels import plain_label
 from gui.widgets.painted_button import paint_box
 
 LONG_LINE_CHARS = 2000
@@ -110,8 +110,7 @@ class CodeBlock(QWidget):
         self._pieces: list[str] = []
         self.body = CodeBody()
         self._highlighter = CodeHighlighter(self.body.document(), lexers, language)
-        label = QLabel(drawable(language)[:40] or "code")
-        label.setTextFormat(Qt.TextFormat.PlainText)
+        label = plain_label(drawable(language)[:40] or "code")
         set_property(label, role="small", level="3")
         self.copy_button = QPushButton("Copy")
         set_property(self.copy_button, flat=True, tiny=True, role="small")

@@ -9,6 +9,7 @@ from PySide6.QtCore import QEvent, QPoint, QRectF, Qt, QUrl, Signal
 from PySide6.QtGui import (
     QFocusEvent,
     QHelpEvent,
+    QImage,
     QMouseEvent,
     QPainter,
     QPaintEvent,
@@ -30,13 +31,17 @@ def drawable(text: str) -> str:
     return _UNDRAWABLE.sub("\ufffd", text)
 
 
+_IMAGE = QTextDocument.ResourceType.ImageResource.value
+
+
 class LoadNothingDocument(QTextDocument):
     """A document that never opens a file or an address, whatever its text names."""
 
     has_links = False
 
     def loadResource(self, type: int, name: QUrl | str) -> Any:
-        return None
+        # Not None for a picture: Qt would then open the file of that name by itself.
+        return QImage(1, 1, QImage.Format.Format_Mono) if type == _IMAGE else None
 
 
 class TextPane(QTextBrowser):
@@ -92,12 +97,14 @@ class TextPane(QTextBrowser):
         return 1
 
     def _on_anchor(self, url: QUrl) -> None:
-        self.link_clicked.emit(url.toString(), self._pressed_at)
+        # An invalid address has no text as a QUrl; what the model wrote is still to be shown.
+        target = url.toString() or self.anchorAt(self.viewport().mapFromGlobal(self._pressed_at))
+        self.link_clicked.emit(target, self._pressed_at)
 
     # What Qt calls
 
     def loadResource(self, type: int, name: QUrl | str) -> Any:
-        return None
+        return self.document().loadResource(type, name)
 
     def doSetSource(self, name: QUrl | str, type: Any = None) -> None:
         """No address ever becomes the content."""

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PySide6.QtCore import QPoint, Qt, QUrl
-from PySide6.QtGui import QColor, QGuiApplication, QTextCursor, QTextDocument, QTextFormat, QTextTable
+from PySide6.QtCore import QEvent, QPoint, Qt, QUrl
+from PySide6.QtGui import (
+    QColor,
+    QGuiApplication,
+    QHelpEvent,
+    QImage,
+    QTextCursor,
+    QTextDocument,
+    QTextFormat,
+    QTextImageFormat,
+    QTextTable,
+)
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QPushButton
+from PySide6.QtWidgets import QApplication, QLabel, QPushButton, QToolTip
 
 from gui.chat.markdown.code_block import LONG_LINE_CHARS
 from gui.chat.markdown.highlighter import LANGUAGES, LexerCache, load_lexer
-from gui.chat.markdown.links import LinkPopover, describe_target, may_open
+from gui.chat.markdown.links import LinkPopover, describe_target, encoded_address, may_open
 from gui.chat.markdown.markdown_view import MarkdownView
 from gui.chat.markdown.prose import LIVE_CHARS, ProseBlock, render_markdown
 from gui.chat.markdown.text_pane import LoadNothingDocument, TextPane
@@ -145,10 +156,12 @@ def test_nothing_is_ever_loaded(view: MarkdownView, tmp_path: Path, monkeypatch:
     stream(view, f"![x]({address.toString()})\n\n[ref]: {address.toString()}\n\n![ref]")
     view.grab()
     kinds = QTextDocument.ResourceType
-    for kind in (kinds.ImageResource, kinds.HtmlResource, kinds.StyleSheetResource, kinds.MarkdownResource):
-        assert LoadNothingDocument().resource(kind, address) is None
-        assert view.findChildren(ProseBlock)[0].document().resource(kind, address) is None
-        assert view.findChildren(ProseBlock)[0].loadResource(kind.value, address) is None
+    pane = view.findChildren(ProseBlock)[0]
+    for document in (LoadNothingDocument(), pane.document()):
+        for kind in (kinds.HtmlResource, kinds.StyleSheetResource, kinds.MarkdownResource):
+            assert document.resource(kind, address) is None
+            assert pane.loadResource(kind.value, address) is None
+        assert document.resource(kinds.ImageResource, address).width() == 1
     view.findChildren(ProseBlock)[0].setSource(address)
     assert "PNG" not in view.visible_text()
     assert asked == []
@@ -192,12 +205,100 @@ def test_a_link_opens_only_after_its_real_host_was_shown(view: MarkdownView) -> 
     popover.show_at(QPoint(10, 10))
     assert opened == []
     popover.open_button.click()
-    assert [url.toString() for url in opened] == [pressed[0]]
+    assert [url.toString() for url in opened] == ["https://evil.example/login"]
 
 
 def test_a_look_alike_host_is_shown_as_the_network_sees_it(themed: QApplication) -> None:
     assert describe_target("https://аpple.com/x").startswith("https://xn--pple-43d.com")
     assert describe_target("javascript:alert(1)").startswith("This link isn’t opened")
+
+
+def test_a_picture_that_reaches_the_layout_is_not_read_from_the_disk(
+    themed: QApplication, tmp_path: Path
+) -> None:
+    """Qt opens a file by itself where the document has nothing to say of a picture."""
+    picture = tmp_path / "p.png"
+    assert QImage(300, 200, QImage.Format.Format_RGB32).save(str(picture))
+    pane = TextPane()
+    document = pane.document()
+    for name in (str(picture), QUrl.fromLocalFile(str(picture)).toString()):
+        image = QTextImageFormat()
+        image.setName(name)
+        QTextCursor(document).insertImage(image)
+    assert document.size().height() < 100
+    pane.grab()
+
+
+HOSTILE_TARGETS = (
+    r"http://a:99999/\<img src=file:///dev/zero\>",
+    "http://a/<img src=file:///dev/zero>",
+    "<b>x</b>",
+    "javascript:<img src=x>",
+    'http://a.b/ "c"',
+    "https://a.b/\u202egpj.exe",
+    "http://a\u200b.b/\u2066x",
+    "http://a.b/\ud800",
+    "mailto:<img@x>",
+)
+
+
+@pytest.mark.parametrize("target", HOSTILE_TARGETS)
+def test_an_address_is_shown_in_letters_that_hide_and_start_nothing(
+    themed: QApplication, view: MarkdownView, target: str
+) -> None:
+    for text in (describe_target(target), encoded_address(target)):
+        assert "<" not in text
+    assert re.fullmatch(r"[!-~]+", encoded_address(target))
+    assert not set('<>"\\') & set(encoded_address(target))
+    popover = LinkPopover(target, view)
+    assert all(label.textFormat() == Qt.TextFormat.PlainText for label in popover.findChildren(QLabel))
+    popover.copy_button.click()
+    assert QGuiApplication.clipboard().text() == encoded_address(target)
+
+
+def test_the_tooltip_of_an_invalid_address_shows_it_as_text(view: MarkdownView) -> None:
+    stream(view, r"[press here](<http://a:99999/\<img src=file:///dev/zero\>>) rest")
+    pane = view.findChildren(ProseBlock)[0]
+    place = pane.cursorRect(QTextCursor(pane.document().find("press"))).center()
+    asked = QHelpEvent(QEvent.Type.ToolTip, place, pane.viewport().mapToGlobal(place))
+    QApplication.sendEvent(pane.viewport(), asked)
+    [tip] = [widget for widget in QApplication.topLevelWidgets() if widget.inherits("QTipLabel")]
+    assert isinstance(tip, QLabel)
+    assert tip.textFormat() == Qt.TextFormat.PlainText
+    assert tip.text().startswith("This link isn’t opened: http://a:99999/")
+    QToolTip.hideText()
+
+    pressed: list[str] = []
+    view.link_clicked.connect(lambda target, _place: pressed.append(target))
+    QTest.mouseClick(pane.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    assert pressed == ["http://a:99999/<img src=file:///dev/zero>"]
+
+
+@pytest.mark.parametrize(
+    ("target", "opened"),
+    [
+        ("mailto:a@b.c?attach=/etc/passwd&attachment=x&cc=d@e&bcc=f@g&to=h@i", "mailto:a@b.c"),
+        ("mailto:a@b.c?subject=Hi%20you&body=1%0A2", "mailto:a@b.c?subject=Hi%20you&body=1%0A2"),
+        ("mailto:a@b.c?SUBJECT=x%0D%0ABcc:q@r", "mailto:a@b.c?subject=x%20Bcc%3Aq%40r"),
+        ("mailto:a@b.c?subject=a%26attach=x", "mailto:a@b.c?subject=a%26attach%3Dx"),
+        ("mailto:a%0Abcc:x@y", None),
+        ("mailto:-attach@b.c", None),
+        ("mailto:?to=a@b.c", None),
+        ("https://user:pw@a.b/x?y=1#z", "https://a.b/x?y=1#z"),
+        ("http://good.example\\@evil.example/", "http://evil.example/"),
+    ],
+)
+def test_only_what_was_shown_is_handed_to_another_program(
+    view: MarkdownView, target: str, opened: str | None
+) -> None:
+    handed: list[QUrl] = []
+    popover = LinkPopover(target, view, handed.append)
+    popover.open_button.click()
+    assert [url.toString(QUrl.ComponentFormattingOption.FullyEncoded) for url in handed] == (
+        [] if opened is None else [opened]
+    )
+    if opened is not None:
+        assert encoded_address(target) == opened
 
 
 def test_a_refused_link_has_no_open_button(view: MarkdownView) -> None:
