@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from tests.gui.chat.panel import ChatPanel, chat_panel
 from tests.gui.chat.scripted_core import Script
 
 ROOT = Path(__file__).parents[3]
-HOSTILE = '<b>&R</b><img src="file:///dev/zero"> '
+HOSTILE = '<b>&R</b><img src="file:///nowhere.png"> '
 
 # What makes Qt read a text as HTML, or reads one itself, with the modules that may.
 RICH = {
@@ -168,7 +169,7 @@ def test_nothing_in_the_window_is_read_as_html(qapp: QApplication, home: Path) -
             assert shown_as_html(window) == []
         for entry in PAGES.entries:
             window.open(Target(entry.id))
-            QApplication.processEvents()
+            await asyncio.sleep(0)
             assert shown_as_html(window) == []
         window.close()
         await window.stop()

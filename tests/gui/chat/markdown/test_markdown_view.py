@@ -230,8 +230,8 @@ def test_a_picture_that_reaches_the_layout_is_not_read_from_the_disk(
 
 
 HOSTILE_TARGETS = (
-    r"http://a:99999/\<img src=file:///dev/zero\>",
-    "http://a/<img src=file:///dev/zero>",
+    r"http://a:99999/\<img src=file:///nowhere.png\>",
+    "http://a/<img src=file:///nowhere.png>",
     "<b>x</b>",
     "javascript:<img src=x>",
     'http://a.b/ "c"',
@@ -257,7 +257,7 @@ def test_an_address_is_shown_in_letters_that_hide_and_start_nothing(
 
 
 def test_the_tooltip_of_an_invalid_address_shows_it_as_text(view: MarkdownView) -> None:
-    stream(view, r"[press here](<http://a:99999/\<img src=file:///dev/zero\>>) rest")
+    stream(view, r"[press here](<http://a:99999/\<img src=file:///nowhere.png\>>) rest")
     pane = view.findChildren(ProseBlock)[0]
     place = pane.cursorRect(QTextCursor(pane.document().find("press"))).center()
     asked = QHelpEvent(QEvent.Type.ToolTip, place, pane.viewport().mapToGlobal(place))
@@ -271,7 +271,7 @@ def test_the_tooltip_of_an_invalid_address_shows_it_as_text(view: MarkdownView) 
     pressed: list[str] = []
     view.link_clicked.connect(lambda target, _place: pressed.append(target))
     QTest.mouseClick(pane.viewport(), Qt.MouseButton.LeftButton, pos=place)
-    assert pressed == ["http://a:99999/<img src=file:///dev/zero>"]
+    assert pressed == ["http://a:99999/<img src=file:///nowhere.png>"]
 
 
 @pytest.mark.parametrize(
