@@ -22,6 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar, cast
 
+from core.base.child_process import spare_library_children
 from core.base.net import is_private, is_readable_on_the_way, origin_of
 from core.base.text import shortened
 from core.errors import InvalidRequest, KeyHeldBack
@@ -333,6 +334,7 @@ def _call(
 ) -> None:
     """Body of the worker thread. Nobody may be waiting any more when the keyring comes back."""
     outcome: T | _KeyringTrouble
+    spare_library_children()
     try:
         outcome = job(importlib.import_module("keyring"))
     except Exception as error:  # noqa: BLE001 - each backend raises its own system's errors

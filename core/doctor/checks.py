@@ -7,13 +7,13 @@ import importlib
 import importlib.metadata
 import os
 import platform
-import shutil
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from core.base.async_tools import in_daemon_thread
+from core.base.child_process import child_environment, program
 from core.base.redaction import redact
 from core.chat import ChatRequest
 from core.doctor import ledger_checks
@@ -33,6 +33,18 @@ COMMAND_TIMEOUT_S = 10.0
 CHECK_TIMEOUT_S = 15.0
 LOCAL_TIMEOUT_S = 90.0
 """The embedded server may have to load its weights before it answers."""
+DOCKER_VARIABLES = (
+    "DOCKER_API_VERSION",
+    "DOCKER_CERT_PATH",
+    "DOCKER_CONFIG",
+    "DOCKER_CONTEXT",
+    "DOCKER_HOST",
+    "DOCKER_TLS",
+    "DOCKER_TLS_VERIFY",
+    "SSH_AUTH_SOCK",  # an engine behind ssh://
+    "XDG_CONFIG_HOME",
+)
+"""What docker needs to find its engine. ``DOCKER_AUTH_CONFIG``, which holds passwords, isn't needed for that."""
 PYTHON = Component("Python")
 PANEL = Component("Panel (PySide6)")
 SETTINGS = Component("Settings")
@@ -194,9 +206,10 @@ def _embedded_state(component: Component, local: ServerState) -> Finding:
 async def _docker(core: DoctorTarget) -> Finding:
     """Look at the engine and Compose; they are needed where the local server is a container."""
     needed = chosen_kind(core.settings.current, core.settings.origin("vllm_base_url")) == "compose"
-    if shutil.which("docker") is None:
+    docker = program("docker")
+    if docker is None:
         return DOCKER.found("missing", hint="Only for vLLM in a container: install Docker", needed=needed)
-    code, out = await _run("docker", "version", "--format", "{{.Server.Version}}")
+    code, out = await _run(docker, "version", "--format", "{{.Server.Version}}")
     if code != 0:
         return DOCKER.found(
             "broken",
@@ -204,7 +217,7 @@ async def _docker(core: DoctorTarget) -> Finding:
             "Start the Docker engine" + ("" if needed else "; only vLLM in a container needs it"),
             needed=needed,
         )
-    compose_code, compose = await _run("docker", "compose", "version", "--short")
+    compose_code, compose = await _run(docker, "compose", "version", "--short")
     if compose_code != 0:
         return DOCKER.found("broken", "no Compose v2", "Install it", version=out, needed=needed)
     return DOCKER.found("works", f"Compose {compose}", version=out, needed=needed)
@@ -280,12 +293,13 @@ async def _look_at_load(base_url: str, api_key: str | None) -> ServerLoad | None
 
 
 async def _run(*command: str) -> tuple[int, str]:
-    """Run a command and return its exit code and its output, both streams together."""
+    """Run one of docker's commands and return its exit code and its output, both streams together."""
     process = await asyncio.create_subprocess_exec(
         *command,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         stdin=asyncio.subprocess.DEVNULL,
+        env=child_environment(DOCKER_VARIABLES),
     )
     try:
         async with asyncio.timeout(COMMAND_TIMEOUT_S):

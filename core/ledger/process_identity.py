@@ -106,11 +106,13 @@ def _started_windows(pid: int) -> str | None:  # pragma: no cover - needs the ke
 
 
 def _started_ps(pid: int) -> str | None:
+    from core.base.child_process import child_environment, program
+
     done = subprocess.run(
-        ["ps", "-o", "lstart=", "-p", str(pid)],
+        [program("ps") or "/bin/ps", "-o", "lstart=", "-p", str(pid)],
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "LC_ALL": "C"},
+        env=child_environment(extra={"LC_ALL": "C"}),
     )
     return done.stdout.strip() or None

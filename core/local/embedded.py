@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from core.base.child_process import child_environment, python_command
 from core.base.files import write_whole
 from core.base.observable import Observable
 from core.local import llama_log
@@ -114,8 +115,8 @@ PATIENT_THREADS = {"OMP_PROC_BIND": "true", "OMP_PLACES": "cores", "GOMP_SPINCOU
 busy neighbour, 85 to 92 tokens/s became 0.3 to 3: two of them on one core, it seems, each spinning through its
 time slice while the other waits. One core each, and sleeping after a while of spinning: 84 to 89, and 20.
 Never spinning (``OMP_WAIT_POLICY=PASSIVE``) was no faster than one thread. Only GNU's OpenMP knows all three."""
-PACKAGE_ROOT = Path(__file__).resolve().parents[2]
-SECRET_SUFFIXES = ("_API_KEY", "_TOKEN", "_PASSWORD", "_SECRET")
+COMPUTING_PREFIXES = ("CUDA_", "NVIDIA_", "HIP_", "HSA_", "ROCR_", "GGML_", "OMP_", "GOMP_", "KMP_", "VK_")
+"""What a user says to the libraries that compute, by the beginning of its name; a user's OpenMP wins over ours."""
 
 Verb = Literal["start", "stop", "restart"]
 
@@ -302,18 +303,16 @@ class EmbeddedServer:
         no_console = getattr(subprocess, "CREATE_NO_WINDOW", 0)
         with self._log.open("ab") as log_file:
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-P",  # a module in the working directory must not be taken for one of ours
-                "-m",
-                "core.local.embedded_child",
+                *python_command("core.local.embedded_child"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log_file,
-                env=_child_environment(),
+                env={**PATIENT_THREADS, **child_environment(prefixes=COMPUTING_PREFIXES)},
+                cwd=self._home,  # ggml looks for libraries in the working folder, which may be a stranger's
                 creationflags=below_normal | no_console,
             )
         config = {
-            "model_path": os.fspath(model),
+            "model_path": os.path.abspath(model),
             "alias": model_name(model),
             "context_tokens": self._context_tokens,
             "parallel": self._parallel or (OWN_MODEL_SLOTS if self._own_model else PACKAGED_SLOTS),
@@ -390,13 +389,3 @@ class EmbeddedServer:
 
     def _show(self, phase: ServerPhase, **facts: Any) -> None:
         self._state.set(replace(ServerState(phase=phase, kind="embedded"), **facts))
-
-
-def _child_environment() -> dict[str, str]:
-    """This process's environment with our package on the path and without any secret: the child needs none.
-
-    A user's own OpenMP settings win over ours.
-    """
-    environment = {name: value for name, value in os.environ.items() if not name.endswith(SECRET_SUFFIXES)}
-    paths = [str(PACKAGE_ROOT), *filter(None, [environment.get("PYTHONPATH")])]
-    return {**PATIENT_THREADS, **environment, "PYTHONPATH": os.pathsep.join(paths)}

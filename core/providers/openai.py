@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from core.base.child_process import spare_library_children
 from core.chat import ChatRequest, ProviderEvent, Side
 from core.errors import Unavailable
 from core.model_list import context_tokens, first_chat_model, listed_models
@@ -199,6 +200,7 @@ class VLLMProvider:
     def _make_client(self) -> AsyncOpenAI:
         from openai import AsyncOpenAI
 
+        spare_library_children()
         client = AsyncOpenAI(
             api_key=self._endpoint.secret or _NO_KEY,
             base_url=self._endpoint.base_url,

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 import re
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from core.base.child_process import child_environment, python_command
 from core.chat import JsonObject
 from core.errors import InvalidRequest
 from core.structured.json_repair import json_pointer
@@ -65,7 +65,6 @@ _BACKTRACKS_HERE = 10_000
 _BACKTRACKS_IN_CHILD = 1_000_000
 _CHILD_STACK_BYTES = 256 * 1024 * 1024
 _CHILD_MEMORY_BYTES = 2 * 1024 * 1024 * 1024
-_CHILD_CODE = "from core.structured.schema import main; raise SystemExit(main())"
 
 _DRAFTS = frozenset(
     {
@@ -412,14 +411,14 @@ def _check_in_child(value: Any, prepared: dict[str, Any]) -> SchemaCheck:
     question = json.dumps({"value": value, "schema": prepared})
     try:
         child = subprocess.run(
-            [sys.executable, "-P", "-c", _CHILD_CODE],
+            python_command(__name__),
             input=question,
             capture_output=True,
             text=True,
             encoding="utf-8",
             timeout=LIMIT_S,
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            env=child_environment(),
             check=False,
         )
     except subprocess.TimeoutExpired:

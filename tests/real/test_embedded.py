@@ -265,7 +265,7 @@ async def test_without_llama_cpp_it_says_what_to_install(home: Path, monkeypatch
     (home / "hidden" / "xllamacpp.py").write_text(
         "raise ModuleNotFoundError(\"No module named 'xllamacpp'\")"
     )
-    monkeypatch.setenv("PYTHONPATH", str(home / "hidden"))
+    monkeypatch.syspath_prepend(home / "hidden")
     server = EmbeddedServer(home)
     await server.start()
     assert server.state.phase == "failed"

@@ -269,7 +269,7 @@ async def test_docker_is_needed_where_the_local_server_is_a_container(
     home: Path, monkeypatch: pytest.MonkeyPatch, kind: str, needed: bool
 ) -> None:
     monkeypatch.setattr(checks, "CHECK_TIMEOUT_S", 0.5)
-    monkeypatch.setattr(checks.shutil, "which", lambda _: None)
+    monkeypatch.setenv("PATH", str(home))
     target = Patient(home)
     target.settings = SettingsStore(home, env={"LOCAL_SERVER": kind})
     docker = {each.component: each for each in await checks.examine(target)}["Docker"]
