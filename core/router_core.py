@@ -401,7 +401,7 @@ class RouterCore:
     def _local_changed(self, state: ServerState) -> None:
         if state.phase in ("ready", "stopped"):
             self._local.breakers.reset()
-        if state.phase == "stopped":
+        if state.phase in ("stopped", "starting"):  # started again after a crash, it has no warm cache either
             self._rooms.preparer.conversations.forget_side("local")
         if state.phase == "ready":
             self._spawn(self._warm_up_sdk())

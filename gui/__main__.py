@@ -13,8 +13,8 @@ COLLECT_AFTER = (50_000, 20, 20)
 def _forget_the_working_folder() -> None:
     """Take the working folder off the paths of modules and programs, unless it is our own checkout.
 
-    ``python -m`` puts it on the one, so does an empty entry of ``PYTHONPATH``, and a ``.`` in ``PATH`` on the other:
-    a stranger's ``core/``, ``json.py`` or ``docker`` would run. This comes before the first import of ours, so
+    ``python -m`` puts it on the one, so does an empty entry of ``PYTHONPATH``; a ``.`` in ``PATH`` on the other. A
+    stranger's ``core/``, ``json.py`` or ``docker`` would run. This comes before the first import of ours, so
     nothing of ours can do it.
     """
     own = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import re
+import secrets
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from typing import Any, Literal, cast
 from core.base.child_process import child_environment, python_command
 from core.base.files import write_whole
 from core.base.observable import Observable
+from core.base.redaction import remember_secret
 from core.local import llama_log
 from core.local.llama_log import Reason
 from core.local.server import ServerPhase, ServerState
@@ -95,6 +97,9 @@ log = logging.getLogger(__name__)
 PROGRESS_TICK_S = 0.25
 LEAVE_WITHIN_S = 3.0
 LOG_CHECK_S = 60.0
+CALM_S = 300.0
+"""A crash that comes so soon after another is not followed by a restart: that would go on for ever."""
+
 LOG_LIMIT_BYTES = 16_000_000
 PACKAGED_SLOTS = 2
 OWN_MODEL_SLOTS = 1
@@ -139,7 +144,9 @@ class EmbeddedServer:
     ``context_tokens`` is what one request may use, input plus output; a model trained for less gets less, and
     ``state.context_tokens`` says the truth. The packaged model answers two requests at once; a user's own
     model, whose cache may take gigabytes, one at a time (others wait in line), unless ``parallel`` says more.
-    The child ends when this process does, however that ends. All methods belong to one event loop.
+    The child ends when this process does, however that ends. After a crash it is started again once, with
+    ``on_crash`` called before where it was llama.cpp's own fault and no kill. Only who sends ``api_key`` is
+    answered. All methods belong to one event loop.
     """
 
     def __init__(
@@ -149,12 +156,18 @@ class EmbeddedServer:
         *,
         context_tokens: int = 8192,
         parallel: int | None = None,
+        on_crash: Callable[[], object] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._home = home
         self._log = home / "logs" / "embedded.log"
         self._own_model = model_path
         self._context_tokens = context_tokens
         self._parallel = parallel
+        self._on_crash = on_crash
+        self._clock = clock
+        self._crashed_s: float | None = None
+        self._api_key: str | None = None
         self._load_times = LoadTimes(home)
         model = model_path or packaged_model_path()
         self._state = Observable(
@@ -171,6 +184,11 @@ class EmbeddedServer:
     @property
     def state(self) -> ServerState:
         return self._state.value
+
+    @property
+    def api_key(self) -> str | None:
+        """The key of the child that runs, another at each start; ``None`` before the first. Never to be shown."""
+        return self._api_key
 
     def on_change(self, listener: Callable[[ServerState], None]) -> Callable[[], None]:
         return self._state.on_change(listener)
@@ -235,15 +253,28 @@ class EmbeddedServer:
         asked = asyncio.create_task(self._queue.get())
         await asyncio.wait({asked, child.exit}, timeout=LOG_CHECK_S, return_when=asyncio.FIRST_COMPLETED)
         if child.exit.done():
-            self._child = None
-            reason = llama_log.describe_exit(child.exit.result())
-            self._fail(Reason(f"llama.cpp {reason.text}", reason.hint))
+            await self._after_a_crash(child.exit.result())
         if asked.done():
             return asked.result()
         asked.cancel()
         await asyncio.wait({asked})
         self._shorten_log()
         return None if asked.cancelled() else asked.result()
+
+    async def _after_a_crash(self, returncode: int) -> None:
+        """Start it again, unless it crashed a short while ago too."""
+        self._child = None
+        reason = llama_log.describe_exit(returncode)
+        if llama_log.is_own_crash(returncode):
+            self._on_crash()
+        before_s, self._crashed_s = self._crashed_s, self._clock()
+        if before_s is not None and self._crashed_s - before_s < CALM_S:
+            twice = f"llama.cpp {reason.text}, for the second time within {CALM_S / 60:.0f} min"
+            self._fail(Reason(twice, reason.hint))
+            return
+        log.warning("embedded server: llama.cpp %s; it is started again", reason.text)
+        self._show("starting", detail=f"llama.cpp {reason.text}; starting it again", model=self.state.model)
+        await self._start_unless_stopped()
 
     async def _start_unless_stopped(self) -> None:
         if self._child is not None:
@@ -311,9 +342,14 @@ class EmbeddedServer:
                 cwd=self._home,  # ggml looks for libraries in the working folder, which may be a stranger's
                 creationflags=below_normal | no_console,
             )
+        # By standard input, as nobody else can read that: other users see a command line, and programs of the same
+        # user an environment.
+        api_key = self._api_key = secrets.token_urlsafe(32)
+        remember_secret(api_key)
         config = {
             "model_path": os.path.abspath(model),
             "alias": model_name(model),
+            "api_key": api_key,
             "context_tokens": self._context_tokens,
             "parallel": self._parallel or (OWN_MODEL_SLOTS if self._own_model else PACKAGED_SLOTS),
             # Measured with SmolLM2: 356 MB instead of 528 MB at the same speed. Not every model can do it.

@@ -1,10 +1,10 @@
 """The process that runs llama.cpp: ``python -m core.local.embedded_child``, started by ``EmbeddedServer``.
 
-Its first line of standard input is a JSON object (``model_path``, ``alias``, ``context_tokens``, ``parallel``,
-``quantized_cache``, ``sampling``). Its standard output carries one JSON object: ``{"event": "ready", ...}``
-or ``{"event": "failed", "reason": ..., "hint": ...}``; llama.cpp's own words go to standard error. The end
-of standard input means that the parent is gone or wants it to go, and it leaves at once: a model server
-has nothing to save. Only the standard library and ``xllamacpp`` are imported here.
+Its first line of standard input is a JSON object (``model_path``, ``alias``, ``api_key``, ``context_tokens``,
+``parallel``, ``quantized_cache``, ``sampling``). Its standard output carries one JSON object:
+``{"event": "ready", ...}`` or ``{"event": "failed", "reason": ..., "hint": ...}``; llama.cpp's own words go to
+standard error. The end of standard input means that the parent is gone or wants it to go, and it leaves at once:
+a model server has nothing to save. Only the standard library and ``xllamacpp`` are imported here.
 """
 
 from __future__ import annotations
@@ -29,6 +29,11 @@ PROMPT_BATCH_TOKENS = 256
 the other slot stands still for 8 s or more on two cores. 256 is as fast."""
 
 
+MEMORY_GROWTH_BYTES = 2 << 30
+"""What llama.cpp may take once it serves: the model and its cache are there by then. Without a bound, a schema of a
+few bytes whose ``minLength`` is above its ``maxLength`` takes 300 MB a second until the machine has no more."""
+
+
 def main() -> int:
     """Serve until standard input ends; returns the exit code."""
     events = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -44,6 +49,7 @@ def main() -> int:
     except _CannotServe as problem:
         _send(events, event="failed", reason=problem.reason, hint=problem.hint)
         return 3
+    _bound_memory()
     _send(events, event="ready", **ready)
     while os.read(0, 4096):
         pass
@@ -78,6 +84,8 @@ def _serve(config: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     params.hostnames = ["127.0.0.1"]
     params.port = 0  # the kernel picks a free one while binding, so nobody can take it in between
     params.cors_origins = "http://127.0.0.1"  # a web page elsewhere has no business with the local model
+    params.api_keys = [config["api_key"]]  # whoever reaches the port, other users too, is refused without it
+    params.endpoint_slots = False  # it shows prompts
     params.ui = False
     params.endpoint_metrics = True
     params.use_jinja = True
@@ -95,7 +103,11 @@ def _serve(config: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     except RuntimeError as error:
         raise _CannotServe("") from error
     address: str = server.listening_address
-    return server, {"base_url": f"{address}/v1", "slots": config["parallel"], **_served(address)}
+    return server, {
+        "base_url": f"{address}/v1",
+        "slots": config["parallel"],
+        **_served(address, config["api_key"]),
+    }
 
 
 def _import_llama() -> Any:
@@ -131,10 +143,11 @@ def _check_model_file(path: Path) -> None:
         )
 
 
-def _served(address: str) -> dict[str, Any]:
+def _served(address: str, api_key: str) -> dict[str, Any]:
     """Ask the server itself, since llama.cpp cuts a context down to what the model was trained for."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(f"{address}/v1/models", timeout=30) as answer:
+    asked = urllib.request.Request(f"{address}/v1/models", headers={"Authorization": f"Bearer {api_key}"})
+    with opener.open(asked, timeout=30) as answer:
         model = json.load(answer)["data"][0]
     trained: int = model["meta"]["n_ctx_train"]
     return {"model": model["id"], "context_tokens": min(model["meta"]["n_ctx"], trained)}
@@ -155,6 +168,22 @@ def allowed_cpus() -> int | None:
     except (OSError, ValueError):
         pass  # no cgroup v2 here: there is no quota to respect
     return allowed if allowed < total else None
+
+
+def _bound_memory() -> None:
+    """Let this process's data grow by ``MEMORY_GROWTH_BYTES`` at most, where the system counts it (Linux)."""
+    if sys.platform != "linux":
+        return
+    import resource
+
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        (now_kib,) = [int(line.split()[1]) for line in lines if line.startswith("VmData:")]
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        wanted = now_kib * 1024 + MEMORY_GROWTH_BYTES
+        resource.setrlimit(resource.RLIMIT_DATA, (wanted, most))
+    except (OSError, ValueError):
+        pass  # a container without /proc, or a limit that is lower already: it is only a second line of defence
 
 
 def _die_with_parent() -> None:

@@ -92,6 +92,15 @@ def describe_exit(returncode: int) -> Reason:
     return Reason(f"was ended by signal {-returncode} ({name})", again)
 
 
+def is_own_crash(returncode: int) -> bool:
+    """Whether the process ended by a fault of its own, not by a kill from outside, which may also be for memory."""
+    if returncode >= 0:
+        return returncode != 0
+    return -returncode not in {
+        getattr(signal, name, None) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGKILL")
+    }
+
+
 def rotate(log: Path) -> None:
     """Move ``log`` to ``log.1``, that to ``log.2`` and so on, and forget the oldest."""
     log.parent.mkdir(parents=True, exist_ok=True)

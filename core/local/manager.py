@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from core.errors import KeyHeldBack
+from core.local.crash_suspects import CrashSuspects
 from core.local.embedded import EmbeddedServer
 from core.local.external import ExternalServer
 from core.local.server import LocalServer, ServerKind, ServerState
@@ -35,7 +36,10 @@ def choice_key(
 
 
 def choose_server(
-    settings: Settings, vllm_origin: Origin, vllm_key: str | KeyHeldBack | None
+    settings: Settings,
+    vllm_origin: Origin,
+    vllm_key: str | KeyHeldBack | None,
+    on_crash: Callable[[], object] = lambda: None,
 ) -> LocalServer | None:
     """Make the server that the settings ask for; ``None`` where they ask for none.
 
@@ -47,7 +51,7 @@ def choose_server(
         case "none":
             return None
         case "embedded":
-            return EmbeddedServer(settings.home, settings.local_model_path)
+            return EmbeddedServer(settings.home, settings.local_model_path, on_crash=on_crash)
         case kind:
             return ExternalServer(settings.vllm_base_url, settings.vllm_model, vllm_key, kind=kind)
 
@@ -56,7 +60,10 @@ NONE = ServerState(phase="stopped", kind="none", detail="no local server is set 
 
 
 class LocalServerManager:
-    """``on_change`` is called with each new state of the server in use, on the core's loop."""
+    """``on_change`` is called with each new state of the server in use, on the core's loop.
+
+    ``suspects`` is what llama.cpp worked on when it died, whichever server ran it.
+    """
 
     def __init__(self, on_change: Callable[[ServerState], None]) -> None:
         self._on_change = on_change
@@ -64,10 +71,15 @@ class LocalServerManager:
         self._unsubscribe: Callable[[], None] = lambda: None
         self._choice: tuple[object, ...] | None = None
         self._replaced: list[LocalServer] = []
+        self.suspects = CrashSuspects()
 
     @property
     def server(self) -> LocalServer | None:
         return self._server
+
+    def key_for(self, vllm_key: str | None) -> str | None:
+        """Return the key for the server in use: an embedded one's own, else ``vllm_key``. Never to be shown."""
+        return self._server.api_key if isinstance(self._server, EmbeddedServer) else vllm_key
 
     @property
     def state(self) -> ServerState:
@@ -85,7 +97,7 @@ class LocalServerManager:
         self._unsubscribe()
         if self._server is not None:
             self._replaced.append(self._server)
-        self._server = choose_server(settings, vllm_origin, vllm_key)
+        self._server = choose_server(settings, vllm_origin, vllm_key, self.suspects.crashed)
         self._unsubscribe = self._server.on_change(self._on_change) if self._server else lambda: None
         return True
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from core.base.text import exact_duration
 from core.chat import ChatRequest, ChatResult, Estimate, Side, Signals
 from core.errors import AuthenticationFailed, KeyHeldBack, Unavailable
+from core.local.crash_suspects import REFUSED
 from core.local.embedded import OWN_MODEL_SLOTS, PACKAGED_SLOTS
 from core.local.manager import LocalServerManager
 from core.local.server import ServerState
@@ -282,6 +283,7 @@ class LocalBackend:
             ),
             serves_named_model=request.model is not None and request.model == server.model,
             busy=self._busy(),
+            refuses=REFUSED if self._server_manager.suspects.refuses(request) else "",
             tools_doubt=(
                 self._scoreboard.tools_doubt(provider, server.model, "local") if signals.has_tools else ""
             ),
@@ -348,7 +350,8 @@ class LocalBackend:
                 f"The local server isn't ready: {self._health(server)[1]}.",
                 hint=server.hint or "Start it, or send to the API.",
             )
-        wanted = (server.base_url, server.model, self._api_key, self._connect_timeout_s)
+        api_key = self._server_manager.key_for(self._api_key)
+        wanted = (server.base_url, server.model, api_key, self._connect_timeout_s)
         if self._provider is None or self._provider_for != wanted:
             from core.providers.openai import VLLMProvider
 
@@ -357,7 +360,7 @@ class LocalBackend:
             self._provider = VLLMProvider(
                 server.base_url,
                 server.model,
-                api_key=self._api_key,
+                api_key=api_key,
                 name=self.provider_name,
                 capabilities=_local_capabilities(server.model, server.context_tokens),
                 connect_timeout_s=self._connect_timeout_s,

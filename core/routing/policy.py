@@ -39,6 +39,7 @@ class SideState:
 
     ``detail`` finishes the sentence "Local unavailable: ..." and ``hint`` says what to do about it.
     ``model`` is the one it would use; ``serves_named_model`` is whether it serves the model the request names.
+    ``refuses`` finishes "Local ..." where the side takes no request like this one, whatever it is capable of.
     ``busy`` finishes "Local busy: ..." while its line is longer than ``LOCAL_MAX_WAIT_S``: then the other side is
     taken if it is open, and the line if not. ``tools_doubt`` finishes "Local ..." where the server takes tools but
     its model has not been seen to get them right: then they go to the other side if that is open.
@@ -52,6 +53,7 @@ class SideState:
     detail: str = ""
     hint: str = ""
     serves_named_model: bool = False
+    refuses: str = ""
     busy: str = ""
     tools_doubt: str = ""
 
@@ -236,6 +238,8 @@ def _capability_gate(side: Side, signals: Signals, state: RouterState) -> _Gate 
             "context_too_long",
             f"Capability: {needed:,} tokens with the answer, and {name} takes {can.context_tokens:,}",
         )
+    if here.refuses:
+        return _Gate("capability", "capability", f"Capability: {name} {here.refuses}")
     if signals.has_images and not can.images:
         lacking = "images"
     elif signals.has_tools and not can.tools:

@@ -60,6 +60,7 @@ from core.telemetry.logs import request_context
 if TYPE_CHECKING:
     from core.ledger.ledger import Ledger
     from core.ledger.limits import BudgetAlert
+    from core.local.crash_suspects import CrashSuspects
     from core.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -84,6 +85,7 @@ class Router:
         observers: RequestObservers,
         recovery: RecoveryPlanner,
         repeats: IdempotencyGuard,
+        suspects: CrashSuspects,
         on_change: Callable[[], None],
         on_alerts: Callable[[Sequence[BudgetAlert]], None],
     ) -> None:
@@ -96,6 +98,7 @@ class Router:
         self._checker = checker
         self._observers = observers
         self._idempotency = repeats
+        self._suspects = suspects
         self._recovery = recovery
         self._on_change = on_change
         self._on_alerts = on_alerts
@@ -362,6 +365,8 @@ class Router:
         provider = await within(
             run.deadline, self._backends[attempt.side].provider(decision.model), "reaching the provider"
         )
+        if attempt.side == "local":
+            self._suspects.began(id(attempt), run.request)
         attempt.answer.restart()
         return watched(
             provider.stream(
@@ -512,6 +517,9 @@ class Router:
 
     def _leave_local(self, attempt: Attempt) -> None:
         """Give back the place at the local server and stop counting its time."""
+        if attempt.side == "local":
+            broken = attempt.answer.ended is None
+            self._suspects.ended(id(attempt), answered=attempt.answer.first is not None, broken=broken)
         if attempt.machine_time is not None:
             attempt.machine_time.leave()
         if attempt.slot is not None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from core.local.crash_suspects import CrashSuspects
 from core.local.gpu import GpuPower
 from core.local.manager import LocalServerManager
 from core.routing.admission import AdmissionControl, Backend
@@ -95,6 +96,7 @@ def assemble(
         wait_for_local=wait_for_local,
         answers=ResponseCache(time.monotonic, keep_s=lambda: keep_s() or KEEP_S),
         kept=kept,
+        suspects=server_manager.suspects,
         on_change=on_change,
         on_alerts=on_alerts,
     )
@@ -127,6 +129,7 @@ def make_router(
     wait_for_local: Callable[[float], Awaitable[None]],
     answers: ResponseCache,
     kept: IdempotencyStore | None = None,
+    suspects: CrashSuspects | None = None,
     backoff: Backoff | None = None,
     on_change: Callable[[], None] = lambda: None,
     on_alerts: Callable[[Sequence[BudgetAlert]], None] = lambda _: None,
@@ -153,6 +156,7 @@ def make_router(
         observers=RequestObservers(metrics, tracer, checker),
         recovery=RecoveryPlanner(settings, admission, backoff),
         repeats=IdempotencyGuard(answers, kept, ledger),
+        suspects=suspects or CrashSuspects(),
         on_change=on_change,
         on_alerts=on_alerts,
     )

