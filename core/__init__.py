@@ -244,8 +244,8 @@ _HOMES = {
     "core.doctor.findings": "Finding",
     "core.errors": (
         "AnswerInvalid AuthenticationFailed BudgetExceeded ContentRefused ContextTooLong DeadlineExceeded "
-        "DuplicateRequest HomeRefused InvalidRequest KeyHeldBack LedgerUnavailable Overloaded QueueFull RateExceeded "
-        "RateLimited RunawayPaused SignalboxError TimedOut TransientFailure Unavailable"
+        "DuplicateRequest HomeRefused InvalidRequest KeyHeldBack LedgerUnavailable Overloaded QueueFull "
+        "RateExceeded RateLimited RunawayPaused SignalboxError TimedOut TransientFailure Unavailable"
     ),
     "core.keys": "BackendStatus KeyName KeyStatus",
     "core.ledger.limits": "Budget LimitUsage Unit",
