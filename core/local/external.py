@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 from core.base.net import open_client
 from core.base.observable import Observable
 from core.base.redaction import redact
+from core.base.tls import maybe_tls, tls_trouble, wants_tls
 from core.errors import KeyHeldBack
 from core.local.server import ServerPhase, ServerState
 from core.model_list import context_tokens, first_chat_model, listed_models
@@ -130,8 +131,11 @@ class ExternalServer:
         except Exception as error:
             # Whatever breaks, be it a fault of ours: a state that says so, instead of "starting" for ever.
             log.exception("probing %s cannot begin", self._url)
+            trouble = tls_trouble(error, self._url)
             self._show(
-                _Finding(
+                _Finding(phase="failed", detail=trouble.what, hint=trouble.way_out)
+                if trouble is not None
+                else _Finding(
                     phase="failed",
                     detail=f"No connection to {self._url} can be set up: {_words(error)}.",
                     hint=CLIENT_HINT,
@@ -190,12 +194,21 @@ class ExternalServer:
             )
         except httpx2.HTTPError as error:
             log.debug("%s: %r", self._url, error)
+            return self._unreachable(error)
+        return self._read_models(models)
+
+    def _unreachable(self, error: Exception) -> _Finding:
+        trouble = tls_trouble(error, self._url)
+        if trouble is not None:
+            return _Finding(phase="failed", detail=trouble.what, hint=f"{trouble.way_out} (VLLM_BASE_URL)")
+        hint = "Start it there, or change VLLM_BASE_URL; it is found by itself once it answers."
+        if "without sending a response" in str(error):
             return _Finding(
                 phase="failed",
-                detail=f"No server is reachable at {self._url}.",
-                hint="Start it there, or change VLLM_BASE_URL; it is found by itself once it answers.",
+                detail=f"The server at {self._url} closes the connection without an answer.",
+                hint=f"{maybe_tls(self._url)} {hint}".strip(),
             )
-        return self._read_models(models)
+        return _Finding(phase="failed", detail=f"No server is reachable at {self._url}.", hint=hint)
 
     def _unhealthy(self, text: str) -> _Finding:
         if "loading" in text.lower():
@@ -214,6 +227,9 @@ class ExternalServer:
                 detail=f"The server at {self._url} {refused} ({answer.status_code}).",
                 hint="Set VLLM_API_KEY to the key that the server was started with.",
             )
+        no_tls = wants_tls(answer.text, self._url) if answer.status_code == 400 else None
+        if no_tls is not None:
+            return _Finding(phase="failed", detail=no_tls.what, hint=f"{no_tls.way_out} (VLLM_BASE_URL)")
         models = _listed(answer, self._wanted_model)
         if models is None:
             return _Finding(

@@ -149,6 +149,15 @@ class LoadPoller:
         self._show(None)
 
     async def _poll_forever(self) -> None:
+        while True:
+            try:
+                await self._poll_with_a_client()
+            except OSError as error:  # the certificates that the environment names can't be read
+                log.info("%s can't be asked for its load: %s", self._url, type(error).__name__)
+                self._show(None)
+                await self._sleep(self._absent_interval_s)
+
+    async def _poll_with_a_client(self) -> None:
         async with open_client(self._url, self._api_key, self._timeout_s) as client:
             while True:
                 pause_s = self._interval_s

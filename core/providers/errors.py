@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import re
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -17,6 +17,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 from core.base.text import sentence, shortened
+from core.base.tls import causes, maybe_tls, tls_trouble, wants_tls
 from core.chat import Side
 from core.errors import (
     AuthenticationFailed,
@@ -162,6 +163,10 @@ def provider_failure(error: BaseException, endpoint: Endpoint, *, begun: bool = 
     if isinstance(error, SignalboxError):
         return error
     if hasattr(error, "body") and not _is_connection_error(error):
+        page: Any = getattr(error, "body", None)
+        no_tls = wants_tls(page, endpoint.shown_url) if isinstance(page, str) else None
+        if no_tls is not None:
+            return Unavailable(no_tls.what, hint=f"{no_tls.way_out} ({endpoint.url_setting})")
         reply = _read_reply(error, endpoint)
         failure = _from_reply(reply, endpoint)
         said = f": {sentence(reply.message)}"
@@ -477,15 +482,6 @@ def _invalid(reply: _Reply, said: str, endpoint: Endpoint) -> SignalboxError:
     )
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    current: BaseException | None = error
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
-        yield current
-        current = current.__cause__ or current.__context__
-
-
 def _from_transport(error: BaseException, endpoint: Endpoint, *, begun: bool) -> SignalboxError:
     import httpx2
 
@@ -494,7 +490,10 @@ def _from_transport(error: BaseException, endpoint: Endpoint, *, begun: bool) ->
     where = endpoint.shown_url
     check = f"Check {endpoint.url_setting} in Preferences"
     start = "start the local server" if endpoint.side == "local" else "check the network connection"
-    for cause in _causes(error):
+    trouble = tls_trouble(error, where)
+    if trouble is not None:
+        return Unavailable(trouble.what, hint=f"{trouble.way_out} ({endpoint.url_setting})")
+    for cause in causes(error):
         if isinstance(cause, httpx2.InvalidURL | httpx2.UnsupportedProtocol | httpx2.LocalProtocolError):
             return Unavailable(f"{where} is not an address that can be called.", hint=f"{check}.")
         if isinstance(cause, AnswerTooLong):
@@ -537,7 +536,7 @@ def _from_transport(error: BaseException, endpoint: Endpoint, *, begun: bool) ->
         if isinstance(cause, httpx2.RemoteProtocolError) and "without sending a response" in str(cause):
             return Unavailable(
                 f"{endpoint.who} closed the connection without an answer.",
-                hint="Try again.",
+                hint=f"Try again. {maybe_tls(where)}".strip(),
                 may_be_billed=True,
             )
         if isinstance(cause, httpx2.TransportError | OSError):

@@ -305,3 +305,13 @@ async def test_started_twice_it_asks_once_and_it_can_be_started_again() -> None:
             poller.start()
             await pace.pause_s()
             assert poller.latest == BUSY_LOAD
+
+
+async def test_certificates_that_cannot_be_read_hang_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "no-such.pem")
+    pace = Pace()
+    poller = LoadPoller("https://127.0.0.1:9/v1", "key-of-the-server", sleep=pace)
+    poller.start()
+    assert await pace.pause_s() == ABSENT_INTERVAL_S
+    assert poller.latest is None
+    await poller.stop()
