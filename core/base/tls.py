@@ -66,7 +66,7 @@ def tls_trouble(error: BaseException, url: str) -> TlsTrouble | None:
             return _of_connection(cause, url)
         if isinstance(cause, _NOT_TO_BE_READ) and (variable := _set_variable()):
             # Only the files of certificates are opened on the way to a connection.
-            return _of_files(variable)
+            return _of_files(variable, url)
     return None
 
 
@@ -111,7 +111,7 @@ def _of_connection(error: ssl.SSLError, url: str) -> TlsTrouble:
             "Turn TLS on there. On this machine or in a network that is yours, http:// in its address does.",
         )
     if any(mark in reason for mark in _UNREADABLE) and (variable := _set_variable()):
-        return _of_files(variable)
+        return _of_files(variable, url)
     said = f" ({reason.replace('_', ' ').lower()})" if reason else ""
     return TlsTrouble(
         f"No TLS connection to {url} came about{said}.",
@@ -119,9 +119,9 @@ def _of_connection(error: ssl.SSLError, url: str) -> TlsTrouble:
     )
 
 
-def _of_files(variable: str) -> TlsTrouble:
+def _of_files(variable: str, url: str) -> TlsTrouble:
     return TlsTrouble(
-        f"The certificates that {variable} names can't be read.",
+        f"No TLS connection to {url}: the certificates that {variable} names can't be read.",
         f"Correct {variable}, or unset it to trust what this computer trusts.",
     )
 
