@@ -14,12 +14,13 @@ from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 from core.errors import SignalboxError
 from gui.preferences.catalogue import SectionText
 from gui.preferences.rows import add_setting_rows
-from gui.preferences.section import Question, Section
+from gui.preferences.section import Section
 from gui.preferences.settings_model import SettingsModel
 from gui.shell.tasks import Tasks
 from gui.theme.theme import set_property
 from gui.widgets.card import Card
 from gui.widgets.labels import ResultLine, label
+from gui.widgets.question import Question
 
 if TYPE_CHECKING:
     from core import CoreStatus

@@ -15,13 +15,13 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QWidget
 
 from core.errors import AuthenticationFailed, SignalboxError
-from gui.preferences.section import Question
 from gui.shell.tasks import Tasks
 from gui.theme.theme import set_button_icon, set_property, theme
 from gui.widgets.card import Card
 from gui.widgets.fields import read_only_sheet
 from gui.widgets.labels import ResultLine, label
 from gui.widgets.origin_tag import OriginTag
+from gui.widgets.question import Question
 
 if TYPE_CHECKING:
     from core import CheckResult, KeyName, KeyStatus

@@ -1,23 +1,19 @@
-"""A section of the preferences page: a title, a sentence, a scrolling column of cards; and the question dialog."""
+"""A section of the preferences page: a title, a sentence, a scrolling column of cards."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
-    QDialog,
     QFrame,
     QHBoxLayout,
-    QPushButton,
     QScrollArea,
     QVBoxLayout,
     QWidget,
 )
 
 from gui.preferences.catalogue import SectionText
-from gui.theme.theme import set_property, theme
+from gui.theme.theme import theme
 from gui.widgets.labels import label
 
 COLUMN_PX = 760
@@ -91,48 +87,3 @@ class Section(QScrollArea):
     def _restyle(self) -> None:
         self._holder.setMaximumWidth(theme().px(COLUMN_PX))
         self.room_changed.emit(self.room_px)
-
-
-WIDTH_PX = 420
-
-
-class Question(QDialog):
-    """Shown with ``open()``: never ``exec()``, whose nested loop would stop the panel's own. Esc keeps."""
-
-    def __init__(
-        self,
-        parent: QWidget,
-        *,
-        title: str,
-        sentence: str,
-        do: str,
-        keep: str,
-        on_do: Callable[[], None],
-        danger: bool = False,
-    ) -> None:
-        super().__init__(parent)
-        self.setWindowTitle(title)
-        self.setAccessibleDescription(sentence)
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.do = QPushButton(do)
-        self.keep = QPushButton(keep)
-        set_property(self.do, danger=danger)
-        self.do.setAutoDefault(False)
-        self.keep.setDefault(True)
-        self.do.clicked.connect(self.accept)
-        self.do.clicked.connect(on_do)
-        self.keep.clicked.connect(self.reject)
-        buttons = QHBoxLayout()
-        buttons.setSpacing(8)
-        buttons.addStretch(1)
-        buttons.addWidget(self.do)
-        buttons.addWidget(self.keep)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(20, 18, 20, 16)
-        layout.setSpacing(8)
-        layout.addWidget(label(title, "title", wrap=True))
-        layout.addWidget(label(sentence, "body", level="2", wrap=True))
-        layout.addSpacing(8)
-        layout.addLayout(buttons)
-        self.setFixedWidth(theme().px(WIDTH_PX))
-        self.keep.setFocus()
