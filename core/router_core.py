@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from core.chat import ChatRequest, ChatResult, Failed, Finished, RouteDecision, Side
 from core.errors import ContentRefused, KeyHeldBack, Unavailable
 from core.keys import held_back_typed
-from core.local.manager import LocalServerManager, chosen_kind
+from core.local.manager import LocalServerManager, chosen_kind, unreadable_choice
 from core.local.server import ServerState
 from core.local.vllm_metrics import LoadPoller
 from core.routing.request_stream import RequestStream
@@ -133,6 +133,7 @@ class RouterCore:
         self._server_manager = LocalServerManager(self._local_changed)
         rooms = assemble(
             settings=lambda: self.settings.current,
+            closing=lambda: self.settings.closing_problems,
             ledger=lambda: self.ledger.current,
             prices=self.prices,
             home=self.home,
@@ -190,6 +191,8 @@ class RouterCore:
         self._unsubscribe_settings = self.settings.on_change(self._settings_changed)
         self._set_up_local(self.settings.current)
         self._monitoring.configure(self.settings.current)
+        for file in self.settings.untrusted:
+            log.warning("%s %s", file.message, file.hint)
         if self._keys_wanted:
             self._ask_for_keys()
         self._spawn(self._rooms.kept.maintain_if_due())
@@ -304,7 +307,8 @@ class RouterCore:
 
     async def _ready(self, request: ChatRequest | None = None) -> None:
         self._check_running()
-        self.settings.reload_if_changed()
+        if self.settings.reload_if_changed():
+            self._apply()  # this request is the first that it counts for
         await self._keys_known()
         await self._monitoring.settled()
         self._check_running()
@@ -376,16 +380,14 @@ class RouterCore:
         return self._server_manager.log_tail(lines)
 
     def _configure_api(self, settings: Settings) -> None:
-        bad = any(problem.name == "anthropic_base_url" for problem in self.settings.problems)
-        key = self._key_reader.key("anthropic", settings)
-        self._api.configure(settings, key, address_usable=not bad)
+        self._api.configure(settings, self._key_reader.key("anthropic", settings))
 
     def _set_up_local(self, settings: Settings) -> None:
-        origin = self.settings.origin("vllm_base_url")
+        origin = self.settings.named_at("vllm_base_url")
         asks_for_key = chosen_kind(settings, origin) in ("external", "compose")
         key = self._key_reader.key("vllm", settings) if asks_for_key else None
         self.vllm_key, self._vllm_key_held_back = (None, key) if isinstance(key, KeyHeldBack) else (key, None)
-        followed = self._server_manager.follow(settings, origin, key)
+        followed = self._server_manager.follow(settings, origin, key, unreadable_choice(self.settings))
         self._local.configure(settings, self.vllm_key)
         if followed:
             self._local.breakers.reset()
@@ -505,14 +507,10 @@ class RouterCore:
         Raises:
             SignalboxError: by kind, when it can't be reached or refuses the key.
         """
-        from core.providers.anthropic import AnthropicProvider
-
         await self._keys_known()
+        provider = self._api.checker(key)
         if key is None:
-            return await (await self._api.provider(None)).check()
-        settings = self.settings.current
-        self._api.check_address()
-        provider = AnthropicProvider(key, settings.anthropic_base_url, settings.anthropic_model)
+            return await provider.check()
         try:
             return await provider.check()
         finally:

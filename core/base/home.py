@@ -71,7 +71,7 @@ def plain_home(env: Mapping[str, str], dotenv_path: Path) -> Path | None:
     if not value.strip():
         return default_home()
     try:
-        return not_a_file(absolute_path(Path(value)))
+        return not_a_file(absolute_path(Path(value.strip())))  # as the settings take it
     except (ValueError, OSError):
         return None
 

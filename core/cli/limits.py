@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from core.ledger.limits import Limit, LimitUsage
     from core.ledger.models import ArmedLimit
     from core.services.status import LedgerCheck
-    from core.settings import Settings
+    from core.settings import SettingProblem, Settings
 
 CHECKED_DAYS = 2
 RATES = ("max_requests_per_minute", "max_api_requests_per_minute", "runaway_requests_per_minute")
@@ -26,7 +26,8 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     parser = commands.add_parser(
         "limits",
         parents=[common],
-        description="Exit code 1: the sums differ from the rows, or --test found a limit that isn't armed.",
+        description="Exit code 1: the sums differ from the rows, a limit can't be read (then nothing is sent to "
+        "the API), or --test found one that isn't armed.",
     )
     parser.add_argument(
         "--test",
@@ -38,7 +39,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 async def limits(arguments: argparse.Namespace) -> int:
-    """Exit code 1 when a limit is not armed, or the sums that limits compare with are wrong."""
+    """Exit code 1 when a limit can't be read or is not armed, or the sums that limits compare with are wrong."""
     from core.router_core import RouterCore
 
     async with RouterCore() as core:
@@ -46,12 +47,13 @@ async def limits(arguments: argparse.Namespace) -> int:
         _, standings, month = await core.ledger.standing()
         armed = await core.ledger.test_limits() if arguments.test else ()
         check = await core.ledger.check(datetime.now(UTC) - timedelta(days=CHECKED_DAYS))
+        unreadable = core.settings.closing_problems
     if arguments.json:
-        found = _json(settings, standings, armed, check)
+        found = _json(settings, standings, armed, check, unreadable)
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
     else:
-        sys.stdout.write(_words(settings, standings, month.unpriced_count, armed, check))
-    return 0 if check.ok and all(limit.armed for limit in armed) else 1
+        sys.stdout.write(_words(settings, standings, month.unpriced_count, armed, check, unreadable))
+    return 0 if check.ok and not unreadable and all(limit.armed for limit in armed) else 1
 
 
 def _words(
@@ -60,6 +62,7 @@ def _words(
     unpriced: int,
     armed: tuple[ArmedLimit, ...],
     check: LedgerCheck,
+    unreadable: tuple[SettingProblem, ...],
 ) -> str:
     lines = [
         (
@@ -75,7 +78,9 @@ def _words(
         for index, standing in enumerate(standings)
     ]
     text = table(_HEADS, lines, left=(0, 1, 7), optional=(7,))
-    text += "".join(f"{limit.limit_name}: {limit.detail}\n" for limit in armed if not limit.armed)
+    tried = armed[: len(standings)]  # after these come the ones that can't be read
+    text += "".join(f"{limit.limit_name}: {limit.detail}\n" for limit in tried if not limit.armed)
+    text += "".join(f"{problem.subject}: NOT ARMED. {problem.message}\n" for problem in unreadable)
     unresolved = max(standings, key=lambda standing: standing.unresolved_count)
     if unresolved.unresolved_count:
         one = unresolved.unresolved_count == 1
@@ -121,6 +126,7 @@ def _json(
     standings: tuple[LimitUsage, ...],
     armed: tuple[ArmedLimit, ...],
     check: LedgerCheck,
+    unreadable: tuple[SettingProblem, ...],
 ) -> dict[str, Any]:
     from core.routing.quotas import alerts_of
 
@@ -128,6 +134,7 @@ def _json(
         "limits": [
             _record(standing, armed[index] if armed else None) for index, standing in enumerate(standings)
         ],
+        "unreadable": [{"name": problem.subject, "message": problem.message} for problem in unreadable],
         "rates_per_minute": {name.upper(): getattr(settings, name) or None for name in RATES},
         "alert_percents": list(alerts_of(settings)),
         "sums": {

@@ -28,6 +28,8 @@ COMMANDS = {
     "audit": "check that nobody changed the ledger behind its back",
     "scores": "how often each model's JSON and tool calls are right",
     "keys": "API keys in the system's keyring",
+    "settings": "what is set and where, and what becomes of a settings.json that can't be read",
+    "trust": "let all of a folder's .env count",
     "doctor": "look at every component and say what to do",
 }
 """Each command, which is a module of this package, and what it does in a few words."""
@@ -83,6 +85,9 @@ async def _run(arguments: argparse.Namespace) -> int:
     for problem in settings.problems:
         sys.stderr.write(f"signalbox: {' '.join(problem.message.split())}\n")
     command: Command = arguments.command
+    if command.__name__ != "trust":  # which tells it itself
+        for file in settings.untrusted:
+            sys.stderr.write(f"signalbox: {file.message} {file.hint}\n")
     with _ended_as_by_ctrl_c():
         return await command(arguments)
 

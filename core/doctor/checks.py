@@ -19,7 +19,7 @@ from core.chat import ChatRequest
 from core.doctor import ledger_checks
 from core.doctor.findings import Component, DoctorTarget, Finding, State
 from core.errors import SignalboxError
-from core.local.manager import chosen_kind
+from core.local.manager import chosen_kind, unreadable_choice
 
 if TYPE_CHECKING:
     from core.local.server import ServerState
@@ -48,6 +48,7 @@ DOCKER_VARIABLES = (
 PYTHON = Component("Python")
 PANEL = Component("Panel (PySide6)")
 SETTINGS = Component("Settings")
+TRUST = Component("Trust in .env", needed=False)
 KEYRING = Component("Keyring", needed=False)
 API = Component("Anthropic API")
 LOCAL = Component("Local server")
@@ -65,6 +66,7 @@ async def examine(core: DoctorTarget, *, ask_local: bool = True) -> list[Finding
         (PYTHON, _python),
         (PANEL, _panel),
         (SETTINGS, _settings),
+        (TRUST, _trust),
         (ledger_checks.LEDGER, ledger_checks.ledger),
         (ledger_checks.AUDIT, ledger_checks.audit),
         (ledger_checks.LIMITS, ledger_checks.limits),
@@ -132,9 +134,21 @@ async def _settings(core: DoctorTarget) -> Finding:
         return SETTINGS.found(
             "broken",
             "; ".join(problem.message for problem in problems),
-            "Mend the value where it is set; until then the next source is used.",
+            "Mend the value where it is set; the API is closed until then."
+            if core.settings.closing_problems
+            else "Mend the value where it is set; until then the next source is used.",
         )
     return SETTINGS.found("works", str(core.home))
+
+
+async def _trust(core: DoctorTarget) -> Finding:
+    """Say what of a folder's ``.env`` does not count, because nobody has trusted it."""
+    untrusted = core.settings.untrusted
+    if not untrusted:
+        return TRUST.found("works", "nothing waits for your trust")
+    return TRUST.found(
+        "not_set_up", " ".join(file.message for file in untrusted), " ".join(file.hint for file in untrusted)
+    )
 
 
 async def _keyring(core: DoctorTarget) -> Finding:
@@ -163,10 +177,16 @@ async def _local_unasked(core: DoctorTarget) -> Finding:
 
 async def _local(core: DoctorTarget, *, ask: bool = True) -> Finding:
     settings = core.settings.current
-    kind = chosen_kind(settings, core.settings.origin("vllm_base_url"))
+    kind = chosen_kind(settings, core.settings.named_at("vllm_base_url"))
     component = Component(f"{LOCAL.name} ({kind})")
     if kind == "none":
         return component.found("not_set_up", "LOCAL_SERVER is none", needed=False)
+    if (unreadable := unreadable_choice(core.settings)) is not None:
+        return component.found(
+            "broken",
+            f"{unreadable.subject} can't be read",
+            f"Allowed is {unreadable.allowed}. Mend it where it is set.",
+        )
     if kind != "embedded":
         held_back = core.key_held_back("vllm")
         if held_back is not None:
@@ -205,7 +225,7 @@ def _embedded_state(component: Component, local: ServerState) -> Finding:
 
 async def _docker(core: DoctorTarget) -> Finding:
     """Look at the engine and Compose; they are needed where the local server is a container."""
-    needed = chosen_kind(core.settings.current, core.settings.origin("vllm_base_url")) == "compose"
+    needed = chosen_kind(core.settings.current, core.settings.named_at("vllm_base_url")) == "compose"
     docker = program("docker")
     if docker is None:
         return DOCKER.found("missing", hint="Only for vLLM in a container: install Docker", needed=needed)
@@ -248,7 +268,7 @@ def _gpu_now() -> Finding:
 async def _load(core: DoctorTarget) -> Finding:
     """Say how busy the local server is: by its own numbers where it has some."""
     settings = core.settings.current
-    kind = chosen_kind(settings, core.settings.origin("vllm_base_url"))
+    kind = chosen_kind(settings, core.settings.named_at("vllm_base_url"))
     if kind == "none":
         return LOAD.found("not_set_up", "there is no local server")
     if kind == "embedded":

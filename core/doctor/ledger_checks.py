@@ -69,10 +69,13 @@ async def limits(core: DoctorTarget) -> Finding:
     armed = await core.ledger.test_limits()
     failed = [f"{limit.limit_name}: {limit.detail}" for limit in armed if not limit.armed]
     if failed:
+        closed = core.settings.closing_problems
         return LIMITS.found(
             "broken",
             _first(failed),
-            "Until this is mended, set ROUTING_MODE=local-only, so that nothing is spent.",
+            "Mend it where it is set; the API is closed until then."
+            if len(closed) == len(failed)
+            else "Until this is mended, set ROUTING_MODE=local-only, so that nothing is spent.",
         )
     names = ", ".join(dict.fromkeys(limit.limit_name for limit in armed))
     return LIMITS.found("works", f"armed: {names}")

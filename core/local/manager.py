@@ -14,14 +14,33 @@ from core.local.external import ExternalServer
 from core.local.server import LocalServer, ServerKind, ServerState
 
 if TYPE_CHECKING:
-    from core.settings import Origin, Settings
+    from core.settings import Origin, SettingProblem, Settings, SettingsStore
+
+_SERVER_SETTINGS: dict[ServerKind, tuple[str, ...]] = {
+    "embedded": ("local_server", "local_model_path"),
+    "compose": ("local_server", "vllm_base_url", "vllm_model"),
+    "external": ("local_server", "vllm_base_url", "vllm_model"),
+    "none": (),
+}
+"""What says which model answers. Where one of these can't be read, none does: never another one in silence."""
 
 
 def chosen_kind(settings: Settings, vllm_origin: Origin) -> ServerKind:
-    """Resolve ``auto``: a vLLM address that somebody set is used, otherwise the embedded server."""
+    """Resolve ``auto``: a vLLM address that somebody set is used, otherwise the embedded server.
+
+    ``vllm_origin`` is where it is named (``SettingsStore.named_at``), if only as a text that is no address.
+    """
     if settings.local_server != "auto":
         return settings.local_server
     return "embedded" if vllm_origin == "default" else "external"
+
+
+def unreadable_choice(store: SettingsStore) -> SettingProblem | None:
+    """Return what can't be read of what says which model answers."""
+    kind = chosen_kind(store.current, store.named_at("vllm_base_url"))
+    return next(
+        (problem for name in _SERVER_SETTINGS[kind] if (problem := store.unreadable(name)) is not None), None
+    )
 
 
 def choice_key(
@@ -70,6 +89,7 @@ class LocalServerManager:
         self._server: LocalServer | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
         self._choice: tuple[object, ...] | None = None
+        self._unreadable: ServerState | None = None
         self._replaced: list[LocalServer] = []
         self.suspects = CrashSuspects()
 
@@ -83,21 +103,40 @@ class LocalServerManager:
 
     @property
     def state(self) -> ServerState:
-        return self._server.state if self._server is not None else NONE
+        return self._server.state if self._server is not None else self._unreadable or NONE
 
-    def follow(self, settings: Settings, vllm_origin: Origin, vllm_key: str | KeyHeldBack | None) -> bool:
+    def follow(
+        self,
+        settings: Settings,
+        vllm_origin: Origin,
+        vllm_key: str | KeyHeldBack | None,
+        unreadable: SettingProblem | None = None,
+    ) -> bool:
         """Take the server that ``settings`` ask for; returns whether it is another than before.
 
-        The one before goes on until ``end_replaced``.
+        The one before goes on until ``end_replaced``. Where what says which it is can't be read
+        (``unreadable_choice``) there is none, and its state says why.
         """
-        choice = choice_key(settings, vllm_origin, vllm_key)
+        choice = (*choice_key(settings, vllm_origin, vllm_key), unreadable)
         if choice == self._choice:
             return False
         self._choice = choice
         self._unsubscribe()
         if self._server is not None:
             self._replaced.append(self._server)
-        self._server = choose_server(settings, vllm_origin, vllm_key, self.suspects.crashed)
+        self._unreadable = None
+        if unreadable is None:
+            self._server = choose_server(settings, vllm_origin, vllm_key, self.suspects.crashed)
+        else:
+            from core.settings import ORIGIN_TEXT
+
+            self._server = None
+            self._unreadable = ServerState(
+                phase="failed",
+                kind=chosen_kind(settings, vllm_origin),
+                detail=f"{unreadable.subject} can't be read.",
+                hint=f"Allowed is {unreadable.allowed}. Correct it in {ORIGIN_TEXT[unreadable.origin]}.",
+            )
         self._unsubscribe = self._server.on_change(self._on_change) if self._server else lambda: None
         return True
 
@@ -112,7 +151,7 @@ class LocalServerManager:
         await self.end_replaced()
         self._unsubscribe()
         self._unsubscribe = lambda: None
-        self._server = self._choice = None
+        self._server = self._choice = self._unreadable = None
 
     async def start(self) -> None:
         """Start it and return when it is ready or has failed: a failure is a state, not an exception."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from core.routing.policy import Health, SideState
 
 if TYPE_CHECKING:
     from core.pricing.prices import PriceTable
-    from core.settings import Settings
+    from core.settings import SettingProblem, Settings
     from core.structured.scoreboard import Scoreboard
 
 LIKELY_OUTPUT_SHARE = 0.35
@@ -45,23 +45,33 @@ PACKAGED_MODEL = "SmolLM2-135M-Instruct"
 
 
 class ApiBackend:
-    """The metered API: a provider for each model, made on first use and remade when key or address change."""
+    """The metered API: a provider for each model, made on first use and remade when key or address change.
+
+    ``closing`` is asked each time for the settings that can't be read and in which a limit, or the address, stands:
+    while there is one, nothing is sent. An address that is none is not replaced by Anthropic's own: whoever set one
+    wants neither key nor prompts to go there.
+    """
 
     side: Side = "api"
 
     is_starting = False
 
     def __init__(
-        self, prices: PriceTable, scoreboard: Scoreboard, *, clock: Callable[[], float] = time.monotonic
+        self,
+        prices: PriceTable,
+        scoreboard: Scoreboard,
+        *,
+        closing: Callable[[], Sequence[SettingProblem]] = tuple,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.breakers = Breakers(clock)
+        self._closing = closing
         self._prices = prices
         self._scoreboard = scoreboard
         self._connect_timeout_s = 10.0
         self._key: str | None = None
         self._held_back: KeyHeldBack | None = None
         self._base_url: str | None = None
-        self._address_usable = True
         self._default_model = ""
         self._providers: dict[str, InferenceProvider] = {}
         self._discarded: list[InferenceProvider] = []
@@ -79,17 +89,11 @@ class ApiBackend:
     def default_model(self) -> str:
         return self._default_model
 
-    def configure(
-        self, settings: Settings, key: str | KeyHeldBack | None, *, address_usable: bool = True
-    ) -> None:
+    def configure(self, settings: Settings, key: str | KeyHeldBack | None) -> None:
         """Take new settings or a new key; requests under way keep the provider they have.
 
         A stored key that may not go to the address in ``settings`` comes as what holds it back.
-
-        An address that was set and is none (not ``address_usable``) is not replaced by Anthropic's own: whoever
-        set one wants neither key nor prompts to go there. Nothing is sent until it is corrected.
         """
-        self._address_usable = address_usable
         self._held_back, key = (key, None) if isinstance(key, KeyHeldBack) else (None, key)
         timeout_s = settings.connect_timeout_s
         if (key, settings.anthropic_base_url) != (self._key, self._base_url):
@@ -104,13 +108,13 @@ class ApiBackend:
     def state(self, request: ChatRequest, signals: Signals) -> SideState:
         model = self.model_for(request)
         context_tokens = self._prices.context_tokens(model)
-        health, detail = self._health(model)
+        health, detail, hint = self._health(model)
         return SideState(
             provider="anthropic",
             model=model,
             health=health,
             detail=detail,
-            hint=self._hint(health),
+            hint=hint,
             capabilities=_api_capabilities(context_tokens),
             estimate=self._estimate(model, signals, request),
             serves_named_model=request.model is not None and model == request.model,
@@ -138,8 +142,28 @@ class ApiBackend:
 
         Raises:
             AuthenticationFailed: no key is set, or it is held back from the address that is set.
-            Unavailable: the address that was set can't be used.
+            Unavailable: a limit or the address can't be read.
         """
+        self._check_open()
+        return self._provider(model or self._default_model)
+
+    def checker(self, key: str | None = None) -> InferenceProvider:
+        """Return a provider to ask for the list of models: that costs nothing, so it may be asked without a limit.
+
+        With a ``key`` of its own it is a new one, to be closed after.
+
+        Raises:
+            AuthenticationFailed: no key is set, or it is held back from the address that is set.
+            Unavailable: the address can't be read.
+        """
+        self._check_open(spending=False)
+        if key is None:
+            return self._provider(self._default_model)
+        from core.providers.anthropic import AnthropicProvider
+
+        return AnthropicProvider(key, self._base_url, self._default_model)
+
+    def _provider(self, wanted: str) -> InferenceProvider:
         if self._held_back is not None:
             raise self._held_back.again()
         if self._key is None:
@@ -148,8 +172,6 @@ class ApiBackend:
                 hint="Add one in Preferences, Keys, or set ANTHROPIC_API_KEY.",
                 missing=True,
             )
-        self.check_address()
-        wanted = model or self._default_model
         slot = "claude" if wanted.startswith("claude") else wanted
         if slot not in self._providers:
             from core.providers.anthropic import AnthropicProvider
@@ -163,17 +185,17 @@ class ApiBackend:
             )
         return self._providers[slot]
 
-    def check_address(self) -> None:
-        """Say so where the address that was set can't be used.
+    def closed_by(self, *, spending: bool = True) -> SettingProblem | None:
+        """Return what can't be read and closes this side; where nothing is spent only the address does."""
+        closing = self._closing()
+        if not closing:
+            return None
+        return next((each for each in closing if spending or each.name == "anthropic_base_url"), None)
 
-        Raises:
-            Unavailable: it can't.
-        """
-        if not self._address_usable:
-            raise Unavailable(
-                "ANTHROPIC_BASE_URL is no web address, so nothing was sent.",
-                hint="Correct it, or leave it empty for Anthropic's own address.",
-            )
+    def _check_open(self, *, spending: bool = True) -> None:
+        closed_by = self.closed_by(spending=spending)
+        if closed_by is not None:
+            raise Unavailable(f"API unavailable: {closed_by.subject} can't be read.", hint=closed_by.message)
 
     def learn_speed(self, result: ChatResult) -> None:
         """Nothing is estimated from it."""
@@ -183,23 +205,20 @@ class ApiBackend:
             await provider.close()
         self._providers, self._discarded = {}, []
 
-    def _health(self, model: str) -> tuple[Health, str]:
+    def _health(self, model: str) -> tuple[Health, str, str]:
+        """Return the state, why, and what to do about it."""
+        closed_by = self.closed_by()
+        if closed_by is not None:
+            return "down", f"{closed_by.subject} can't be read", closed_by.message
         if self._held_back is not None:
             reason = self._held_back.message.rstrip(".")
-            return "down", f"{reason[:1].lower()}{reason[1:]}"
+            return "down", f"{reason[:1].lower()}{reason[1:]}", f"{self._held_back.hint} Nothing was sent."
         if self._key is None:
-            return "no_key", "no key is set"
-        if not self._address_usable:
-            return "down", "ANTHROPIC_BASE_URL is no web address"
+            return "no_key", "no key is set", ""
         breaker = self.breaker(model)
         if not breaker.allows:
-            return "down", _breaker_words(breaker)
-        return "up", ""
-
-    def _hint(self, health: Health) -> str:
-        if self._held_back is not None:
-            return f"{self._held_back.hint} Nothing was sent."
-        return TRIED_AGAIN if health == "down" and self._address_usable else ""
+            return "down", _breaker_words(breaker), TRIED_AGAIN
+        return "up", "", ""
 
     def _most_output_tokens(self, model: str) -> int | None:
         """Return the longest answer that is asked of ``model``: what is held for is what may be sent."""

@@ -77,7 +77,7 @@ class KeyReader:
         async with self._lock:
             while True:
                 settings = self._settings.current
-                kind = chosen_kind(settings, self._settings.origin("vllm_base_url"))
+                kind = chosen_kind(settings, self._settings.named_at("vllm_base_url"))
                 await self._read_one("anthropic", settings, wanted=True)
                 await self._read_one("vllm", settings, wanted=kind in ("external", "compose"))
                 if settings is self._settings.current:

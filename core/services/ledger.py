@@ -298,8 +298,17 @@ class LedgerService:
         return self.last_check
 
     async def test_limits(self) -> tuple[ArmedLimit, ...]:
-        """Try each limit that is set: what is too much has to be refused. Nothing is held or recorded."""
-        return await self.current.self_test(self._limits())
+        """Try each limit that is set: what is too much has to be refused. Nothing is held or recorded.
+
+        One that is set and can't be read comes last, and is not armed.
+        """
+        from core.ledger.models import ArmedLimit
+
+        unreadable = [
+            ArmedLimit(limit_name=problem.subject, armed=False, detail=problem.message)
+            for problem in self._settings.closing_problems
+        ]
+        return (*await self.current.self_test(self._limits()), *unreadable)
 
     def _limits(self) -> tuple[Limit, ...]:
         return all_limits(self._settings.current)

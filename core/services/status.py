@@ -12,15 +12,19 @@ from core.ledger.models import PausedConversation
 from core.local.server import ServerState
 from core.routing.local_queue import QueueState
 
-ApiPhase = Literal["checking", "key_set", "no_key", "key_held_back", "breaker_open"]
+ApiPhase = Literal["checking", "key_set", "no_key", "key_held_back", "closed", "breaker_open"]
+"""``closed``: a setting in which a limit, or the address, stands can't be read."""
 ProblemKind = Literal[
     "ledger",
     "ledger_unsaved",
     "ledger_check",
     "answers",
     "local",
+    "limit",
+    "settings_file",
     "setting",
     "key",
+    "trust",
     "recovered",
     "alert",
     "prices",

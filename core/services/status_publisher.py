@@ -106,6 +106,9 @@ class StatusPublisher:
 
     def _api_status(self, settings: Settings) -> ApiStatus:
         model = settings.anthropic_model
+        closed_by = self._api.closed_by()
+        if closed_by is not None:
+            return ApiStatus(phase="closed", model=model, detail=f"{closed_by.subject} can't be read")
         if not self._keys_read.is_set():
             return ApiStatus(phase="checking", model=model, detail="reading the keyring")
         if self._api.held_back is not None:
@@ -135,18 +138,25 @@ class StatusPublisher:
                 )
             )
         found += self._other_problems()
-        from core.settings import env_name
+        return (*self._settings_problems(), *found)
 
-        for problem in self._settings.problems:
-            found.append(
-                Problem(
-                    kind="setting",
-                    title=f"{env_name(problem.name)} isn't used",
-                    message=problem.message,
-                    hint="",
-                )
+    def _settings_problems(self) -> list[Problem]:
+        """Return what is wrong with the settings, what closes the API first, then the question for trust."""
+        found: list[Problem] = []
+        for problem in sorted(self._settings.problems, key=lambda each: not each.closes):
+            is_file = problem.name == "settings.json"
+            kind = "settings_file" if is_file else "limit" if problem.closes else "setting"
+            found.append(Problem(kind=kind, title=problem.title, message=problem.message, hint=""))
+        found += [
+            Problem(
+                kind="trust",
+                title=f"You have not trusted {file.path}" if not file.changed else f"{file.path} has changed",
+                message="Not taken from it: " + "; ".join(map(str, file.missed)) + ".",
+                hint=file.hint,
             )
-        return tuple(found)
+            for file in self._settings.untrusted
+        ]
+        return found
 
     def _other_problems(self) -> list[Problem]:
         found = [

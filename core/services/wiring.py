@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from core.ledger.ledger import Ledger
     from core.ledger.limits import BudgetAlert
     from core.pricing.prices import PriceTable
-    from core.settings import Settings
+    from core.settings import SettingProblem, Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +52,7 @@ class Assembled:
 def assemble(
     *,
     settings: Callable[[], Settings],
+    closing: Callable[[], Sequence[SettingProblem]],
     ledger: Callable[[], Ledger],
     prices: PriceTable,
     home: Path,
@@ -61,11 +62,14 @@ def assemble(
     on_change: Callable[[], None],
     on_alerts: Callable[[Sequence[BudgetAlert]], None],
 ) -> Assembled:
-    """Return a router between two sides; ``settings`` and ``ledger`` are asked anew for each request."""
+    """Return a router between two sides; ``settings``, ``closing`` and ``ledger`` are asked anew for each request.
+
+    ``closing`` are the settings that can't be read and close the API side.
+    """
     scoreboard, metrics, tracer = Scoreboard(), Metrics(), Tracer()
     power = GpuPower()
     machine = CostMeter(power)
-    api = ApiBackend(prices, scoreboard)
+    api = ApiBackend(prices, scoreboard, closing=closing)
     local = LocalBackend(server_manager, machine, scoreboard, on_demand=on_demand)
     backends: dict[Side, Backend] = {"local": local, "api": api}
     preparer = RequestPreparer(

@@ -1,7 +1,16 @@
 """Every threshold, endpoint and limit, with the place its value comes from."""
 
 from core.settings.model import NAMES, SECRETS, LocalServerChoice, Settings, default_home, env_name
-from core.settings.report import ORIGIN_TEXT, InvalidSetting, Origin, SettingInfo, SettingProblem
+from core.settings.report import (
+    ORIGIN_TEXT,
+    InvalidSetting,
+    Origin,
+    SettingInfo,
+    SettingProblem,
+    UntrustedFile,
+    Withheld,
+    printable_path,
+)
 from core.settings.sources import SettingsFileError
 from core.settings.store import SettingsStore
 
@@ -17,6 +26,9 @@ __all__ = [
     "Settings",
     "SettingsFileError",
     "SettingsStore",
+    "UntrustedFile",
+    "Withheld",
     "default_home",
     "env_name",
+    "printable_path",
 ]

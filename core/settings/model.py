@@ -13,14 +13,27 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, NamedTuple, cast, get_args
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SecretStr,
+)
 
 from core.base.home import HOME_VARIABLE, absolute_path, default_home, not_a_file
+from core.base.net import is_near
 from core.chat import RoutingMode
 
 LocalServerChoice = Literal["auto", "embedded", "compose", "external", "none"]
 PromptCaching = Literal["auto", "off"]
 LogFormat = Literal["text", "json"]
+Trust = Literal["any", "lower", "trusted"]
+"""When a value counts that stands in the ``.env`` of a folder which the user has not trusted: ``any`` value does;
+only a ``lower`` one than what else is set; or it has to be ``trusted`` first, since it names an address, a path, a
+key, a port, what is run, or what is stored."""
 
 
 def _lower(value: object) -> object:
@@ -34,6 +47,13 @@ def _empty_is_none(value: object) -> object:
 def _not_bool(value: object) -> object:
     if isinstance(value, bool):
         raise ValueError("a number is needed")  # pydantic reports ValueError, not TypeError
+    return value
+
+
+def _plain_number(value: object) -> object:
+    # "1e2" for an amount of money is more likely a slip than a hundred dollars.
+    if isinstance(value, str) and "e" in value.lower():
+        raise ValueError("plain digits are needed")
     return value
 
 
@@ -51,6 +71,8 @@ def _split(value: str) -> SplitResult:
 
 
 def _http_url(value: str) -> str:
+    if "://" not in value and is_near(f"http://{value}"):
+        value = f"http://{value}"  # never to a far host: whoever forgot the "s" would send a key in the clear
     parts = _split(_plain_text(value))
     if parts.scheme not in ("http", "https") or not parts.hostname or " " in value:
         raise ValueError("an http or https address is needed")
@@ -88,10 +110,12 @@ def project_limits(text: str) -> Mapping[str, Decimal]:
     for entry in filter(None, (part.strip() for part in text.split(","))):
         name, separator, amount = (piece.strip() for piece in entry.partition("="))
         try:
-            dollars = Decimal(amount)
+            dollars = Decimal("NaN" if "e" in amount.lower() else amount)
         except ArithmeticError:
             dollars = Decimal("NaN")
-        if not separator or not name or name in limits or not 0 <= dollars <= 1_000_000_000:
+        # A NaN can't be compared: that would be an ArithmeticError, and stop the start.
+        is_amount = dollars.is_finite() and 0 <= dollars <= 1_000_000_000
+        if not separator or not name or name in limits or not is_amount:
             raise ValueError(f"{entry!r} is not like website=50")
         if dollars != round(dollars, 9):
             raise ValueError(f"{entry!r} has more than nine decimals")
@@ -137,8 +161,13 @@ _Fraction = Annotated[float, BeforeValidator(_not_bool)]
 _OptionalCount = Annotated[_Count | None, BeforeValidator(_empty_is_none)]
 _Seconds = Annotated[float, BeforeValidator(_not_bool), Field(allow_inf_nan=False)]
 _OptionalSeconds = Annotated[_Seconds | None, BeforeValidator(_empty_is_none)]
-_Dollars = Annotated[Decimal, BeforeValidator(_not_bool), Field(allow_inf_nan=False, decimal_places=9)]
-
+_Dollars = Annotated[
+    Decimal,
+    BeforeValidator(_not_bool),
+    BeforeValidator(_plain_number),
+    PlainSerializer(lambda dollars: f"{dollars:f}", return_type=str, when_used="json"),
+    Field(allow_inf_nan=False, decimal_places=9),
+]
 _OptionalDollars = Annotated[_Dollars | None, BeforeValidator(_empty_is_none)]
 _A_KEY = "a key: visible characters without spaces"
 _AN_ADDRESS = "an address such as http://127.0.0.1:8000/v1"
@@ -167,11 +196,19 @@ def _amount(low: int, high: int, unit: str, *, example: str) -> _Range:
 
 
 def _setting(
-    default: object, description: str, allowed: str | _Range, *, unit: str = "", repr: bool = True
+    default: object,
+    description: str,
+    allowed: str | _Range,
+    *,
+    trust: Trust,
+    guards: bool = False,
+    unit: str = "",
+    repr: bool = True,
 ) -> Any:
+    """Return the field. ``guards``: while a value stands that can't be read, nothing is sent to the API."""
     found = allowed if isinstance(allowed, _Range) else _Range(allowed, unit, {})
-    facts: dict[str, Any] = {"allowed": found.allowed, "unit": found.unit}
-    return Field(default, description=description, json_schema_extra=facts, repr=repr, **found.bounds)
+    extra: dict[str, Any] = {"allowed": found.allowed, "unit": found.unit, "trust": trust, "guards": guards}
+    return Field(default, description=description, json_schema_extra=extra, repr=repr, **found.bounds)
 
 
 class Settings(BaseModel):
@@ -182,170 +219,242 @@ class Settings(BaseModel):
     )
 
     anthropic_api_key: _OptionalSecret = _setting(
-        None, "Key of the Anthropic API. Without it only the local side answers.", _A_KEY
+        None,
+        "Key of the Anthropic API. Without it only the local side answers.",
+        _A_KEY,
+        trust="trusted",
     )
     anthropic_base_url: _OptionalHttpUrl = _setting(
-        None, "Another server that speaks Anthropic's wire, instead of Anthropic's own.", _AN_ADDRESS
+        None,
+        "Another server that speaks Anthropic's wire, instead of Anthropic's own.",
+        _AN_ADDRESS,
+        trust="trusted",
+        guards=True,
     )
     anthropic_model: _Text = _setting(
-        "claude-sonnet-4-6-20260501", "Model asked on the API side.", "the name of a model"
+        "claude-sonnet-4-6-20260501",
+        "Model asked on the API side.",
+        "the name of a model",
+        trust="any",
     )
     vllm_base_url: _HttpUrl = _setting(
-        "http://127.0.0.1:8000/v1", "Address of a vLLM (or other OpenAI-wire) server.", _AN_ADDRESS
+        "http://127.0.0.1:8000/v1",
+        "Address of a vLLM (or other OpenAI-wire) server.",
+        _AN_ADDRESS,
+        trust="trusted",
     )
     vllm_model: _OptionalText = _setting(
-        None, "Model asked there. Empty: the first one the server lists.", "the name of a model"
+        None,
+        "Model asked there. Empty: the first one the server lists.",
+        "the name of a model",
+        trust="any",
     )
-    vllm_api_key: _OptionalSecret = _setting(None, "Key of that server, if it wants one.", _A_KEY)
+    vllm_api_key: _OptionalSecret = _setting(
+        None, "Key of that server, if it wants one.", _A_KEY, trust="trusted"
+    )
     routing_mode: Annotated[RoutingMode, BeforeValidator(_lower)] = _setting(
-        "hybrid", "How a prompt's side is chosen.", ", ".join(get_args(RoutingMode))
+        "hybrid",
+        "How a prompt's side is chosen.",
+        ", ".join(get_args(RoutingMode)),
+        trust="any",
+        guards=True,
     )
     routing_threshold: _Count = _setting(
         3000,
         "Local requests a day at which the routing mode changes side.",
         _count(0, 1_000_000_000, "requests a day"),
+        trust="any",
     )
     complexity_threshold: _Fraction = _setting(
-        0.6, "Complexity from which a prompt counts as complex; 0 is trivial, 1 is hard.", _number(0, 1)
+        0.6,
+        "Complexity from which a prompt counts as complex; 0 is trivial, 1 is hard.",
+        _number(0, 1),
+        trust="any",
     )
     enable_fallback: bool = _setting(
         True,
         "Ask the other side once when one is overloaded, rate limited or unreachable.",
         "true or false (also yes, no, on, off, 1, 0)",
+        trust="any",
     )
     max_tokens_per_request: _Count = _setting(
-        1024, "Longest answer of a request that does not name its own limit.", _count(1, 1_000_000, "tokens")
+        1024,
+        "Longest answer of a request that does not name its own limit.",
+        _count(1, 1_000_000, "tokens"),
+        trust="any",
     )
     spend_limit_dollars: _Dollars = _setting(
         Decimal(500),
         "Most that may be spent on the API side in a calendar month, holds included.",
         _amount(0, 1_000_000_000, "dollars a month", example="500 or 12.50"),
+        trust="lower",
+        guards=True,
     )
     daily_spend_limit_dollars: _OptionalDollars = _setting(
         None,
         "Most that may be spent on the API side in a day, holds included. Empty: no daily limit.",
         _amount(0, 1_000_000_000, "dollars a day", example="20"),
+        trust="lower",
+        guards=True,
     )
     project_spend_limits: Annotated[str, AfterValidator(_project_limits)] = _setting(
         "",
         "Most that a project's requests may cost in a calendar month, by project tag.",
         "names and amounts, such as website=50, research=12.50",
         unit="dollars a month",
+        trust="lower",
+        guards=True,
     )
     daily_token_budget: _OptionalCount = _setting(
         None,
         "Most tokens the API side may be sent and may answer in a day. Empty: no token budget.",
         _count(0, 1_000_000_000_000, "tokens a day"),
+        trust="lower",
+        guards=True,
     )
     max_requests_per_minute: _OptionalCount = _setting(
         None,
         "Requests of both sides that may begin in a minute; more wait their turn. Empty: no limit.",
         _count(1, 1_000_000, "requests a minute"),
+        trust="lower",
+        guards=True,
     )
     max_api_requests_per_minute: _OptionalCount = _setting(
         None,
         "Requests to the API that may begin in a minute; more wait their turn. Empty: no limit.",
         _count(1, 1_000_000, "requests a minute"),
+        trust="lower",
+        guards=True,
     )
     rate_max_wait_s: _Seconds = _setting(
         60.0,
         "Longest that a request waits for a request rate before it is refused.",
         _number(0, 3600, "seconds"),
+        trust="any",
     )
     max_waiting_requests: _Count = _setting(
         64,
         "Requests that may wait for a request rate, and for the local server, before more are refused.",
         _count(0, 100_000, "requests"),
+        trust="any",
     )
     runaway_requests_per_minute: _Count = _setting(
         60,
         "Requests of one conversation in a minute at which it is paused and you are asked. 0: never.",
         _count(0, 1_000_000, "requests a minute"),
+        trust="lower",
+        guards=True,
     )
     spend_alert_percents: Annotated[str, AfterValidator(_alerts)] = _setting(
         "50,80,100",
         "Shares of a limit at which you are told, holds included.",
         "whole numbers from 1 to 100, such as 50,80,100",
         unit="percent",
+        trust="any",
     )
     local_max_wait_s: _Seconds = _setting(
         10.0,
         "Longest that a request waits for a busy local server before it goes to the API.",
         _number(0, 3600, "seconds"),
+        trust="any",
     )
     local_max_concurrent: _OptionalCount = _setting(
         None,
         "Requests the local server is given at once. Empty: as many as it says it takes.",
         _count(1, 10_000, "requests"),
+        trust="any",
     )
     max_retries: _Count = _setting(
         2,
         "Times a request that was turned away is sent again to the same side, after a short wait.",
         _count(0, 10, "retries"),
+        trust="any",
     )
     connect_timeout_s: _Seconds = _setting(
-        10.0, "Longest that connecting to a server may take.", _number(0.1, 300, "seconds")
+        10.0,
+        "Longest that connecting to a server may take.",
+        _number(0.1, 300, "seconds"),
+        trust="any",
     )
     first_token_timeout_s: _Seconds = _setting(
         300.0,
         "Longest wait for the first token; a long prompt on a CPU needs minutes.",
         _number(0.1, 3600, "seconds"),
+        trust="any",
     )
     between_tokens_timeout_s: _Seconds = _setting(
-        90.0, "Longest silence between two tokens of an answer.", _number(0.1, 3600, "seconds")
+        90.0,
+        "Longest silence between two tokens of an answer.",
+        _number(0.1, 3600, "seconds"),
+        trust="any",
     )
     request_deadline_s: _OptionalSeconds = _setting(
         None,
         "Longest that a whole request may take, waiting and retries included. Empty: no deadline.",
         _number(0.1, 86_400, "seconds"),
+        trust="any",
     )
     idempotency_keep_hours: _Count = _setting(
         24,
         "How long the answer of a request with an idempotency key is kept on this computer, so that a repeated "
         "request gets it from any process. 0: only in memory, and what was kept is deleted.",
         _count(0, 720, "hours"),
+        trust="trusted",
     )
     context_window_tokens: _OptionalCount = _setting(
         None,
         "Longest conversation that is sent; older turns are left out. Empty: all of it.",
         _count(256, 10_000_000, "tokens"),
+        trust="any",
     )
     compress_prompts: bool = _setting(
         False,
         "Leave out repeated context and needless whitespace; code and quoted text are never touched.",
         "true or false (also yes, no, on, off, 1, 0)",
+        trust="any",
     )
     prompt_caching: Annotated[PromptCaching, BeforeValidator(_lower)] = _setting(
         "auto",
         "Ask the API to cache long prompts that come again, where that is cheaper.",
         ", ".join(get_args(PromptCaching)),
+        trust="any",
     )
     local_server: Annotated[LocalServerChoice, BeforeValidator(_lower)] = _setting(
         "auto",
         "What answers on the local side: the embedded model, the vLLM container, a server already running "
         "at VLLM_BASE_URL, or nothing.",
         ", ".join(get_args(LocalServerChoice)),
+        trust="trusted",
     )
     local_model_path: _OptionalPath = _setting(
-        None, "A GGUF file for the embedded server. Empty: the small packaged model.", "a file path"
+        None,
+        "A GGUF file for the embedded server. Empty: the small packaged model.",
+        "a file path",
+        trust="trusted",
     )
     local_dollars_per_hour: _OptionalDollars = _setting(
         None,
         "What the local machine costs an hour to rent. Empty: what it cost to buy is spread over its life.",
         _amount(0, 1_000_000, "dollars an hour", example="0.75"),
+        trust="any",
     )
     gpu_purchase_dollars: _OptionalDollars = _setting(
         None,
         "What the local machine cost to buy. Empty, and no rent: its own cost is shown as not known.",
         _amount(0, 1_000_000_000, "dollars", example="2400"),
+        trust="any",
     )
     gpu_life_months: _Count = _setting(
-        36, "Months over which that purchase is spread.", _count(1, 600, "months")
+        36,
+        "Months over which that purchase is spread.",
+        _count(1, 600, "months"),
+        trust="any",
     )
     electricity_dollars_per_kwh: _OptionalDollars = _setting(
         None,
         "Price of electricity. Empty: power is shown as not known.",
         _amount(0, 1000, "dollars a kWh", example="0.30"),
+        trust="any",
     )
     local_watts: Annotated[
         Annotated[float, BeforeValidator(_not_bool)] | None, BeforeValidator(_empty_is_none)
@@ -353,47 +462,75 @@ class Settings(BaseModel):
         None,
         "Power the local machine draws while it answers, where its GPU does not measure it.",
         _number(0, 1_000_000, "watts", example="350"),
+        trust="any",
     )
     power_usage_effectiveness: _Fraction = _setting(
         1.0,
         "Watts at the meter for each watt of the machine (PUE): 1 on a desk, 1.1 to 1.6 in a server room.",
         _number(1, 10),
+        trust="any",
     )
     ops_hours_per_month: _Fraction = _setting(
         0.0,
         "Hours a month that somebody spends on keeping the local server running.",
         _number(0, 744, "hours a month"),
+        trust="any",
     )
     ops_dollars_per_hour: _Dollars = _setting(
-        Decimal(60), "What an hour of that time costs.", _amount(0, 100_000, "dollars an hour", example="60")
+        Decimal(60),
+        "What an hour of that time costs.",
+        _amount(0, 100_000, "dollars an hour", example="60"),
+        trust="any",
     )
     ledger_url: _OptionalLedgerUrl = _setting(
         None,
         "Database of the ledger. Empty: a SQLite file in the home folder.",
         "sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME",
         repr=False,
+        trust="trusted",
+        guards=True,
     )
     metrics_port: _OptionalCount = _setting(
-        None, "Port of this computer on which Prometheus reads the metrics. Empty: none.", _count(1, 65_535)
+        None,
+        "Port of this computer on which Prometheus reads the metrics. Empty: none.",
+        _count(1, 65_535),
+        trust="trusted",
     )
     otel_exporter_otlp_endpoint: _OptionalHttpUrl = _setting(
         None,
         "OpenTelemetry collector (OTLP over HTTP) that traces are sent to. Empty: none.",
         "an address such as http://127.0.0.1:4318",
+        trust="trusted",
     )
     log_format: Annotated[LogFormat, BeforeValidator(_lower)] = _setting(
-        "text", "How the log file is written.", ", ".join(get_args(LogFormat))
+        "text",
+        "How the log file is written.",
+        ", ".join(get_args(LogFormat)),
+        trust="any",
     )
     home: Annotated[_Path, AfterValidator(not_a_file)] = Field(
         default_factory=default_home,
         description="Folder of the ledger, conversations, logs and settings.json.",
-        json_schema_extra={"allowed": "a folder", "unit": ""},
+        json_schema_extra={"allowed": "a folder", "unit": "", "trust": "trusted", "guards": True},
     )
 
 
 NAMES: tuple[str, ...] = tuple(Settings.model_fields)
 SECRETS = frozenset({"anthropic_api_key", "vllm_api_key"})
 KEYRING_NAME = {"anthropic_api_key": "anthropic", "vllm_api_key": "vllm"}
+
+
+def _extra(name: str) -> dict[str, Any]:
+    return cast("dict[str, Any]", Settings.model_fields[name].json_schema_extra)
+
+
+GUARDS = frozenset(name for name in NAMES if _extra(name)["guards"])
+"""What keeps money, a key or prompts from going where they shall not: the limits, what counts them, and the address
+and mode of the API side. A value of these that can't be read closes the API side until it is mended."""
+
+
+LOCAL_CHOICE = frozenset({"local_server", "local_model_path", "vllm_base_url", "vllm_model"})
+"""What says which model answers on the local side: one of these that can't be read is not replaced by another."""
 
 
 def env_name(name: str) -> str:
@@ -403,7 +540,35 @@ def env_name(name: str) -> str:
 
 def facts(name: str) -> dict[str, str]:
     """Return ``allowed`` and ``unit`` of a setting, as text for a person."""
-    return cast("dict[str, str]", Settings.model_fields[name].json_schema_extra)
+    extra = _extra(name)
+    return {"allowed": extra["allowed"], "unit": extra["unit"]}
+
+
+def trust_of(name: str) -> Trust:
+    """Return when a value of an untrusted folder's ``.env`` counts."""
+    return _extra(name)["trust"]
+
+
+def lowered(name: str, value: Any, below: Any) -> Any:
+    """Return the stricter of two values of a limit (a setting whose trust is ``lower``).
+
+    ``below`` is what counts without the folder. Of project limits each project keeps the lower amount.
+    """
+    if name == "project_spend_limits":
+        merged = dict(project_limits(below))
+        for project, dollars in project_limits(value).items():
+            merged[project] = min(dollars, merged.get(project, dollars))
+        if merged == project_limits(below):
+            return below
+        return ", ".join(f"{project}={dollars:f}" for project, dollars in merged.items())
+    return min((value, below), key=lambda limit: _strictness(name, limit))
+
+
+def _strictness(name: str, limit: Any) -> Decimal:
+    # Empty is no limit, and 0 requests a minute switch the brake for runaway conversations off.
+    if limit is None or (name == "runaway_requests_per_minute" and not limit):
+        return Decimal("Infinity")
+    return Decimal(limit)
 
 
 def validate(name: str, value: object) -> Any:

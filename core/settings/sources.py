@@ -1,4 +1,4 @@
-"""Where settings are kept: ``settings.json`` in the home folder, and ``.env`` in the working folder.
+"""Where settings are kept: ``settings.json`` in the home folder, and ``.env`` there and in the working folder.
 
 ``settings.json`` is one small object that several running copies may change at once. A change is read, altered
 and written back while holding a lock on a file beside it, so two copies never lose each other's change, and the
@@ -9,16 +9,23 @@ Reading ``.env`` never fails.
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import io
 import json
 import logging
+import os
+import re
+import stat
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from core.base.files import locked, set_aside, write_whole
+from core.base.files import locked, set_aside, set_aside_files, write_whole
 from core.errors import SignalboxError
-from core.settings.report import SettingProblem, file_problem
+from core.settings.model import GUARDS, env_name
+from core.settings.report import SettingProblem, file_problem, unread_line
 
 MAX_BYTES = 1 << 20
 
@@ -33,12 +40,55 @@ class BrokenSettingsFile(SettingsFileError):
     """The content is not a JSON object. It is untouched; see ``SettingsFile.set_aside``."""
 
 
-class SettingsFile:
-    """The file ``settings.json`` in ``home``. All methods block for a few milliseconds of disk work."""
+@dataclass(frozen=True, slots=True)
+class FileContent:
+    """``doubt`` finishes "it ..." where the file is not surely the user's own: a link, somebody else's, or one that
+    others may write; ``is_foreign`` where the user can't make it theirs by a look at what it says.
+    """
 
-    def __init__(self, home: Path) -> None:
-        self.path = home / "settings.json"
-        self._lock_path = home / "settings.json.lock"
+    data: bytes
+    doubt: str = ""
+    is_foreign: bool = False
+
+
+def read_regular(path: Path) -> FileContent:
+    """Read a regular file, at most one byte more than ``MAX_BYTES``. A FIFO or device is refused, not waited for.
+
+    Raises:
+        OSError: it is no regular file, or can't be read.
+    """
+    is_link = path.is_symlink()
+    # Without O_NONBLOCK, opening a FIFO waits for whoever writes into it.
+    flags = (
+        os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
+    )
+    descriptor = os.open(path, flags)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        data = file.read(MAX_BYTES + 1)
+    if is_link:
+        return FileContent(data, "is a link", is_foreign=True)
+    if os.name == "posix":
+        if status.st_uid not in (os.geteuid(), 0):
+            return FileContent(data, "belongs to another user", is_foreign=True)
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            return FileContent(data, "may be written by others")
+    return FileContent(data)
+
+
+class SettingsFile:
+    """A JSON object in a file of the home folder, such as ``settings.json``.
+
+    All methods block for a few milliseconds of disk work.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock_path = path.with_name(path.name + ".lock")
 
     def read(self) -> dict[str, Any]:
         """Return the stored object, empty when there is no file.
@@ -48,14 +98,13 @@ class SettingsFile:
             SettingsFileError: the file is there and cannot be read.
         """
         try:
-            with self.path.open("rb") as file:
-                content = file.read(MAX_BYTES + 1)
+            content = read_regular(self.path).data
         except FileNotFoundError:
             return {}
         except OSError as error:
             raise SettingsFileError(
                 f"{self.path} cannot be read: {error.strerror or error}.",
-                hint="Settings made in the panel are not in effect until it can be.",
+                hint="What it holds is not in effect until it can be.",
             ) from error
         return self._parse(content)
 
@@ -107,19 +156,62 @@ class SettingsFile:
                 hint="Correct or delete it by hand.",
             ) from error
 
+    @property
+    def broken(self) -> tuple[Path, ...]:
+        """The broken files that were moved aside and that nobody has dealt with yet, oldest first."""
+        return set_aside_files(self.path)
+
+    def restore(self, copy: Path) -> Path:
+        """Take back what a broken copy holds, once it was mended; what has been set since stays.
+
+        Returns where the copy is then.
+
+        Raises:
+            BrokenSettingsFile: it is not mended; nothing has changed.
+            SettingsFileError: it can't be read or written.
+        """
+        try:
+            mended = self._parse(read_regular(copy).data, copy)
+        except OSError as error:
+            raise SettingsFileError(f"{copy} cannot be read: {error.strerror or error}.") from error
+
+        def alter(values: dict[str, Any]) -> None:
+            since = dict(values)
+            values.update(mended)
+            values.update(since)
+
+        self.change(alter)
+        return self._put_by(copy, "restored")
+
+    def discard(self, copy: Path) -> Path:
+        """Leave a broken copy out for good: it is renamed, so that nothing is lost. Returns where it is.
+
+        Raises:
+            SettingsFileError: it can't be renamed.
+        """
+        return self._put_by(copy, "discarded")
+
+    def _put_by(self, copy: Path, what: str) -> Path:
+        try:
+            return set_aside(copy, name=f"{self.path.name}.{what}-{{number}}")
+        except OSError as error:
+            raise SettingsFileError(f"{copy} cannot be renamed: {error.strerror or error}.") from error
+
     def fingerprint(self) -> tuple[int, int, int] | None:
         """Return a value that differs after any change of the file, ``None`` while there is none."""
         return fingerprint(self.path)
 
-    def _parse(self, content: bytes) -> dict[str, Any]:
+    def _parse(self, content: bytes, path: Path | None = None) -> dict[str, Any]:
+        path = path or self.path
         if len(content) > MAX_BYTES:
-            raise BrokenSettingsFile(f"{self.path} is larger than {MAX_BYTES} bytes.")
+            raise BrokenSettingsFile(f"{path} is larger than {MAX_BYTES} bytes.")
         try:
             parsed: object = json.loads(content.decode("utf-8-sig"))
         except (ValueError, RecursionError) as error:
-            raise BrokenSettingsFile(f"{self.path} is not valid JSON.") from error
+            where = f" (line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
+            raise BrokenSettingsFile(f"{path} is not valid JSON{where}.") from error
         if not isinstance(parsed, dict):
-            raise BrokenSettingsFile(f"{self.path} does not hold a JSON object.")
+            raise BrokenSettingsFile(f"{path} does not hold a JSON object.")
         return cast("dict[str, Any]", parsed)
 
 
@@ -132,27 +224,47 @@ def fingerprint(path: Path) -> tuple[int, int, int] | None:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-_MAX_FILE_BYTES = 1 << 20
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DotEnv:
+    """What a ``.env`` says. ``sha256`` of its bytes is empty where there is no such file, or it can't be read."""
+
+    path: Path
+    values: dict[str, str | None] = field(default_factory=dict[str, str | None])
+    problems: tuple[SettingProblem, ...] = ()
+    sha256: str = ""
+    doubt: str = ""
+    is_foreign: bool = False
 
 
-def read_dotenv(path: Path) -> tuple[dict[str, str | None], list[SettingProblem]]:
-    """Read ``.env`` as python-dotenv does: quotes, ``export``, ``${NAME}``. A folder of that name is none."""
+_GUARD_AT_LINE_START = re.compile(
+    r"^\s*(?:export\s+)?(" + "|".join(sorted(map(env_name, GUARDS))) + r")\b", re.MULTILINE
+)
+
+
+def read_dotenv(path: Path) -> DotEnv:
+    """Read ``.env`` as python-dotenv does: quotes, ``export``. A folder of that name is none.
+
+    ``${NAME}`` is left as it stands: the file may be a stranger's, and the environment holds secrets.
+    A limit may stand in what can't be read, so such a problem closes the API side.
+    """
     try:
-        if not path.is_file():
-            return {}, []
-        with path.open("rb") as file:
-            content = file.read(_MAX_FILE_BYTES + 1)
+        content = read_regular(path)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return DotEnv(path=path)
     except (OSError, ValueError) as error:
-        return {}, [file_problem(".env", f"{path} cannot be read and is not used: {error}.", ".env")]
-    if len(content) > _MAX_FILE_BYTES:
-        return {}, [file_problem(".env", f"{path} is larger than 1 MiB and is not used.", ".env")]
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        message = f"{path} cannot be read and is not used: {why}."
+        return DotEnv(path=path, problems=(file_problem(".env", message, ".env", closes=True),))
+    if len(content.data) > MAX_BYTES:
+        message = f"{path} is larger than 1 MiB and is not used."
+        return DotEnv(path=path, problems=(file_problem(".env", message, ".env", closes=True),))
     problems: list[SettingProblem] = []
     try:
         # Windows editors write UTF-16 with a mark; "utf-8-sig" also drops the mark of UTF-8.
-        utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
-        text = content.decode("utf-16" if utf16 else "utf-8-sig")
+        utf16 = content.data.startswith((b"\xff\xfe", b"\xfe\xff"))
+        text = content.data.decode("utf-16" if utf16 else "utf-8-sig")
     except UnicodeDecodeError:
-        text = content.decode("utf-8-sig", errors="replace")
+        text = content.data.decode("utf-8-sig", errors="replace")
         problems.append(file_problem(".env", f"{path} is not UTF-8 text; save it as UTF-8.", ".env"))
 
     # Most starts have no .env, so its parser is imported only when there is one.
@@ -164,4 +276,17 @@ def read_dotenv(path: Path) -> tuple[dict[str, str | None], list[SettingProblem]
             where = f"Line {binding.original.line} of {path}"
             problems.append(file_problem(".env", f"{where} is not NAME=value and is not used.", ".env"))
     logging.getLogger("dotenv.main").setLevel(logging.ERROR)  # it would say the same to standard error
-    return dict(dotenv.dotenv_values(stream=io.StringIO(text))), problems
+    values = dict(dotenv.dotenv_values(stream=io.StringIO(text), interpolate=False))
+    # A line that makes no sense, or a quote that is never closed, may have swallowed a limit.
+    lost = {
+        found[1]: text.count("\n", 0, found.start(1)) + 1 for found in _GUARD_AT_LINE_START.finditer(text)
+    }
+    problems += [unread_line(path, line, name) for name, line in lost.items() if values.get(name) is None]
+    return DotEnv(
+        path=path,
+        values=values,
+        problems=tuple(problems),
+        sha256=hashlib.sha256(content.data).hexdigest(),
+        doubt=content.doubt,
+        is_foreign=content.is_foreign,
+    )

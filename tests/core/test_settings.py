@@ -24,7 +24,7 @@ from core.settings import NAMES, SECRETS, InvalidSetting, Settings, SettingsFile
 from core.settings.model import facts, validate
 
 DATA = Path(__file__).parents[1] / "data"
-EVERY_PLACE = ("environment", ".env", "panel", "default")
+EVERY_PLACE = ("environment", ".env", "panel", "default")  # tests/core/settings has the home folder's .env
 KEY = "sk-ant-api03-ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -131,10 +131,11 @@ BAD = [
     ("SPEND_LIMIT_DOLLARS", "Infinity"),
     ("SPEND_LIMIT_DOLLARS", "1e999999"),
     ("SPEND_LIMIT_DOLLARS", "0.0000000001"),
+    ("SPEND_LIMIT_DOLLARS", "1e2"),
     ("ROUTING_MODE", "fastest"),
     ("LOCAL_SERVER", "docker"),
     ("ENABLE_FALLBACK", "perhaps"),
-    ("VLLM_BASE_URL", "127.0.0.1:8000"),
+    ("VLLM_BASE_URL", "gpu.example.com:8000"),
     ("VLLM_BASE_URL", "http://:80"),
     ("VLLM_BASE_URL", "http://h:99999/v1"),
     ("VLLM_BASE_URL", "http://[::1/v1"),
@@ -306,8 +307,11 @@ def test_a_broken_settings_json_is_kept_aside(home: Path, content: bytes) -> Non
     assert (home / "settings.json.broken-2").read_bytes() == content
     assert (home / "settings.json.broken-1").read_text() == "an older one"
     read.set("routing_threshold", 4)
-    assert store(home).current.routing_threshold == 4
-    assert read.problems == (problem,), "still said after the next change"
+    again = store(home)
+    assert again.current.routing_threshold == 4
+    assert read.problems == again.problems == (problem,), (
+        "still said after the next change, and at each start"
+    )
 
 
 def test_set_over_a_file_that_broke_meanwhile_loses_nothing(home: Path) -> None:
@@ -344,9 +348,12 @@ def test_a_failing_write_leaves_the_old_file_and_no_litter(
     assert sorted(path.name for path in home.iterdir()) == ["settings.json", "settings.json.lock"]
 
 
-def test_home_comes_from_the_environment_then_dotenv(tmp_path: Path) -> None:
+def test_home_comes_from_the_environment_then_dotenv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     dotenv = tmp_path / ".env"
     dotenv.write_text(f"SIGNALBOX_HOME={tmp_path / 'from-dotenv'}\n")
+    read = SettingsStore(env={}, dotenv_path=dotenv)
+    read.trust(read.untrusted[0])
     read = SettingsStore(env={}, dotenv_path=dotenv)
     assert read.current.home == tmp_path / "from-dotenv"
     assert read.origin("home") == ".env"
@@ -491,6 +498,7 @@ def test_garbage_in_either_file_never_stops_a_start(scratch: Path, content: byte
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_any_json_value_is_used_or_reported(scratch: Path, values: dict[str, Any]) -> None:
     (scratch / "settings.json").write_text(json.dumps(values))
+    (scratch / ".env").unlink(missing_ok=True)
     read = SettingsStore(home=scratch, env={}, dotenv_path=scratch / "none")
     reported = {problem.name for problem in read.problems}
     for name in values:
@@ -519,6 +527,7 @@ def test_what_the_panel_sets_comes_back_the_same(
         "enable_fallback": fallback,
     }
     (scratch / "settings.json").unlink(missing_ok=True)
+    (scratch / ".env").unlink(missing_ok=True)
     first = SettingsStore(home=scratch, env={}, dotenv_path=scratch / "none")
     for name, value in values.items():
         first.set(name, value)

@@ -41,8 +41,12 @@ def test_what_is_not_allowed_is_for_the_settings_to_decide(tmp_path: Path, value
     assert plain_home({"SIGNALBOX_HOME": value.format(file=file)}, tmp_path / "missing.env") is None
 
 
-def test_so_is_a_file_of_settings(tmp_path: Path) -> None:
+def test_so_is_a_file_of_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     dotenv = tmp_path / ".env"
     dotenv.write_text(f"SIGNALBOX_HOME={tmp_path / 'other'}\n", encoding="utf-8")
     assert plain_home({}, dotenv) is None
+    assert settled({}, dotenv) == default_home()
+    store = SettingsStore(env={}, dotenv_path=dotenv)
+    store.trust(store.untrusted[0])
     assert settled({}, dotenv) == tmp_path / "other"
