@@ -63,6 +63,9 @@ PAGES = PageRegistry(
     },
     problems={
         "setting": ("Open Preferences", Target("preferences")),
+        "limit": ("Open the limits", Target("preferences", "spend")),
+        "settings_file": ("Look at it", Target("preferences", "data", "settings_file")),
+        "trust": ("Look at it", Target("preferences", "data", "trust")),
         "alert": ("Show the limits", Target("spend")),
         "telemetry": ("Open Observability", Target("preferences", "observability")),
     },

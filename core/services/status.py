@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from core.chat import RoutingMode
 from core.ledger.limits import Budget, LimitUsage
 from core.ledger.models import PausedConversation
 from core.local.server import ServerState
 from core.routing.local_queue import QueueState
+
+if TYPE_CHECKING:
+    from core.settings import UntrustedFile
 
 ApiPhase = Literal["checking", "key_set", "no_key", "key_held_back", "closed", "breaker_open"]
 """``closed``: a setting in which a limit, or the address, stands can't be read."""
@@ -44,12 +47,16 @@ class ApiStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """Something the user should know: what happened, what was kept, and (``hint``) what to do."""
+    """Something the user should know: what happened, what was kept, and (``hint``) what to do.
+
+    ``file`` is the one that waits for the user's trust.
+    """
 
     kind: ProblemKind
     title: str
     message: str
     hint: str
+    file: UntrustedFile | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -150,9 +150,12 @@ class StatusPublisher:
         found += [
             Problem(
                 kind="trust",
-                title=f"You have not trusted {file.path}" if not file.changed else f"{file.path} has changed",
-                message="Not taken from it: " + "; ".join(map(str, file.missed)) + ".",
+                title=f"{file.path} has changed since you trusted it"
+                if file.changed
+                else f"{file.path} is not trusted",
+                message=f"Not taken from it: {'; '.join(map(str, file.withheld))}.",
                 hint=file.hint,
+                file=file,
             )
             for file in self._settings.untrusted
         ]

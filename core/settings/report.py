@@ -76,9 +76,9 @@ class Withheld:
     overruled: bool = False
 
     def __str__(self) -> str:
-        return f"{self.env_name}={self.value}" + (
-            f" (it is {self.instead})" if self.instead is not None else ""
-        )
+        facts = [f"it is {self.instead}"] if self.instead is not None else []
+        facts += ["the environment wins"] if self.overruled else []
+        return f"{self.env_name}={self.value}" + (f" ({', '.join(facts)})" if facts else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from core.errors import SignalboxError
 from gui.preferences.catalogue import SectionText
+from gui.preferences.file_cards import BrokenSettingsCard, TrustCard
 from gui.preferences.rows import add_setting_rows
 from gui.preferences.section import Section
 from gui.preferences.settings_model import SettingsModel
@@ -65,6 +66,10 @@ class DataSection(Section):
         self._bridge = model.bridge
         self._tasks = Tasks(self)
         self.dialog: Question | None = None
+        self.trust, self.broken_settings = TrustCard(model), BrokenSettingsCard(model)
+        self.add_card(self.trust)
+        self.add_card(self.broken_settings)
+        self.anchors |= {"trust": self.trust.not_now, "settings_file": self.broken_settings.restore}
         self._make_broken_card()
         card = Card()
         self._facts = {kept.label: label("", "small", level="2", wrap=True) for kept in KEPT}
@@ -107,6 +112,8 @@ class DataSection(Section):
             self._facts[kept.label].setText(f"{folder} (no file manager answered; the path can be copied)")
 
     def shown(self) -> None:
+        self.trust.refresh()
+        self.broken_settings.refresh()
         self._tasks.start(self._measure(), key="measure")
 
     async def _measure(self) -> None:

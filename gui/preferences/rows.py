@@ -23,7 +23,7 @@ from gui.theme.theme import theme
 from gui.widgets.card import CARD_PADDING_PX, Card
 from gui.widgets.fields import ChoiceField, Field, PathField, SwitchField, TextField
 from gui.widgets.icon_button import IconButton
-from gui.widgets.labels import ResultLine, label
+from gui.widgets.labels import ORIGIN_PLACES, ResultLine, label
 from gui.widgets.origin_tag import OriginTag
 
 if TYPE_CHECKING:
@@ -168,7 +168,9 @@ class SettingRow(Sides):
                 f"Set {info.env_name} in the environment or in .env, and start again, to keep it elsewhere."
             )
         if info.locked:
-            place = "the .env file" if info.origin == ".env" else "the environment"
+            place = ORIGIN_PLACES[info.origin]
+            if info.origin == "home .env":
+                place += f" ({self._model.current.home / '.env'})"
             return f"{info.env_name} is set in {place}, and that wins. Unset it to set the value here."
         return allowed_words(info)
 

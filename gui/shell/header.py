@@ -47,6 +47,8 @@ def api_words(status: ApiStatus) -> tuple[LampState, str, str, Tone]:
         return "ready", "Key set", short_model(status.model) or status.detail, ""
     if status.phase == "no_key":
         return "nokey", "No key", status.detail or "add one", ""
+    if status.phase == "closed":
+        return "failed", "Closed", status.detail, "danger"
     if status.phase == "breaker_open":
         return "alert", "Breaker open", status.detail, "held"
     return "busy", "Checking", status.detail, ""

@@ -30,7 +30,7 @@ class Notice:
 
 
 class NoticeBar(QFrame):
-    """Shows one notice with its first action; closing it leaves it in the bell."""
+    """Shows one notice with its first two actions; closing it leaves it in the bell."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -41,15 +41,16 @@ class NoticeBar(QFrame):
         self._text = plain_label()
         self._text.setWordWrap(True)
         self._text.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
-        self._button = QPushButton()
-        set_property(self._button, compact=True)
-        self._button.clicked.connect(self._act)
+        self._buttons = (QPushButton(), QPushButton())
+        for index, button in enumerate(self._buttons):
+            set_property(button, compact=True)
+            button.clicked.connect(partial(self._act, index))
         close = IconButton("x", "Close this notice")
-        close.clicked.connect(self._close)
+        close.clicked.connect(self.close_shown)
         row = QHBoxLayout(self)
         row.setContentsMargins(16, 6, 8, 6)
         row.setSpacing(12)
-        for widget in (self._icon, self._text, self._button, close):
+        for widget in (self._icon, self._text, *self._buttons, close):
             row.addWidget(widget)
         row.setStretchFactor(self._text, 1)
         self.hide()
@@ -72,9 +73,10 @@ class NoticeBar(QFrame):
         self._icon.setPixmap(theme().icon("warning-fill", "held_text").pixmap(16, 16))
         self._text.setText(said + more)
         self.setAccessibleName(said)
-        self._button.setVisible(bool(self._shown.actions))
-        if self._shown.actions:
-            self._button.setText(self._shown.actions[0][0])
+        actions = self._shown.actions[: len(self._buttons)]
+        for index, button in enumerate(self._buttons):
+            button.setVisible(index < len(actions))
+            button.setText(actions[index][0] if index < len(actions) else "")
 
     def say(self, words: str) -> None:
         """Add what became of the action."""
@@ -82,11 +84,12 @@ class NoticeBar(QFrame):
         self.setAccessibleName(words)
         self.show()
 
-    def _act(self) -> None:
-        if self._shown is not None and self._shown.actions:
-            self._shown.actions[0][1]()
+    def _act(self, index: int, _checked: bool = False) -> None:
+        if self._shown is not None and index < len(self._shown.actions):
+            self._shown.actions[index][1]()
 
-    def _close(self) -> None:
+    def close_shown(self) -> None:
+        """Put the notice away that is shown; the bell has it still."""
         if self._shown is not None:
             self._closed.add(self._shown.key)
         self.hide()

@@ -30,11 +30,14 @@ from gui.widgets.toast import ToastHost
 
 if TYPE_CHECKING:
     from core import CoreStatus, Problem, RouterCore
+    from core.settings import UntrustedFile
     from gui.shell.bridge import Bridge
 
 MINIMUM_SIZE = (1024, 640)
 FIRST_SIZE = (1280, 800)
 LAYOUT_VERSION = 1
+MOST_IN_NOTICE = 4
+"""A longer list of settings is not read in a bar before it is trusted."""
 
 
 class Window(QWidget):
@@ -288,12 +291,14 @@ class Window(QWidget):
         self.bell.set_notices(notices)
 
     def _notice_of(self, problem: Problem) -> Notice:
+        asked = self._trust_actions(problem.file) if problem.file is not None else ()
         action = self._action_for(problem)
         return Notice(
             key=f"{problem.kind}: {problem.message}",
             title=problem.title,
-            text=f"{problem.message} {problem.hint}".strip(),
-            actions=() if action is None else (action,),
+            # What is typed on a terminal is not for who has a button.
+            text=problem.message if asked else f"{problem.message} {problem.hint}".strip(),
+            actions=asked or (() if action is None else (action,)),
             quiet=problem.kind == "alert",  # a toast tells it once
         )
 
@@ -317,6 +322,24 @@ class Window(QWidget):
             case _:
                 leads_to = self._registry.problems.get(problem.kind)
                 return None if leads_to is None else (leads_to[0], partial(self.open, leads_to[1]))
+
+    def _trust_actions(self, file: UntrustedFile) -> tuple[Action, ...]:
+        """Ask for trust at once where all of it can be read in a notice; else Preferences asks."""
+        if file.obstacle or len(file.withheld) > MOST_IN_NOTICE:
+            return ()
+
+        async def trust(core: RouterCore) -> None:
+            try:
+                await self.bridge.run_blocking(core.settings.trust, file)
+            except SignalboxError as error:
+                self.notices.say(str(error))
+                return
+            self._toasts.show(f"{file.path} is trusted. A change of it is asked about again")
+
+        return (
+            ("Trust it", lambda: self._tasks.start(trust(self.bridge.core))),
+            ("Not now", self.notices.close_shown),
+        )
 
     def _set_ledger_aside(self) -> None:
         async def set_aside(core: RouterCore) -> None:

@@ -100,7 +100,7 @@ class SpendPopover(Popover):
             )
         self.bars.show_limits(status.limits, status.month)
         budget = status.budget
-        words: list[str] = []
+        words = [problem.title for problem in status.problems if problem.kind in ("limit", "settings_file")]
         if budget is not None and budget.unresolved_count:
             many = "s"[: budget.unresolved_count != 1]
             words.append(

@@ -452,8 +452,7 @@ def is_address(address: str) -> bool:
 
 
 def _wins(name: str, origin: str) -> str:
-    place = "the .env file" if origin == ".env" else "the environment"
-    return f"{name} is set in {place}, and that wins. Unset it there, then try again."
+    return f"{name} is set in {ORIGIN_PLACES.get(origin, origin)}, and that wins. Unset it there, then try again."
 
 
 def _listed(names: list[str]) -> str:

@@ -20,7 +20,11 @@ ICONS: dict[Tone, tuple[str, str]] = {
     "quiet": ("info", "text2"),
     "plain": ("info", "text2"),  # never shown
 }
-ORIGIN_PLACES = {"environment": "the environment", ".env": "the .env file"}
+ORIGIN_PLACES = {
+    "environment": "the environment",
+    ".env": "the .env file",
+    "home .env": "the home folder’s .env file",
+}
 
 
 def plain_label(text: str = "", parent: QWidget | None = None) -> QLabel:

@@ -13,6 +13,7 @@ from gui.widgets.painted_button import Painted, paint_box
 ORIGIN_WORDS: dict[str, str] = {
     "default": "Default",
     ".env": ".env",
+    "home .env": "Home .env",
     "environment": "Environment",
     "panel": "Set here",
     "keyring": "Keyring",

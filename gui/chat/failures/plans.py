@@ -313,7 +313,7 @@ def cause_holds(plan: Plan, error: StoredError, status: CoreStatus) -> bool | No
     if plan.facts.local_failed is not None:
         return status.local.phase != "ready"
     if error.kind in ("unavailable", "overloaded", "rate_limited", "transient"):
-        return status.api.phase == "breaker_open"
+        return status.api.phase in ("breaker_open", "closed")
     return None
 
 

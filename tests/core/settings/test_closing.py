@@ -146,9 +146,9 @@ CUT_OFF = b'{\n  "daily_spend_limit_dollars": "5",\n  "rou'
 
 def test_a_cut_off_settings_file_closes_at_every_start_until_it_is_left_out(home: Path) -> None:
     (home / "settings.json").write_bytes(CUT_OFF)
+    read = store(home)
     for _ in range(3):
-        read = store(home)
-        (problem,) = read.closing_problems
+        (problem,) = store(home).closing_problems
         assert problem.name == "settings.json"
         assert "signalbox settings restore" in problem.message
         assert "signalbox settings discard" in problem.message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QLabel, QPushButton, QToolButton, QWidget
 
 from core.ledger.models import PausedConversation
-from core.services.status import Problem
+from core.services.status import Problem, ProblemKind
+from core.settings import SettingsStore
 from gui.pages import PAGES
 from gui.shell.notices import Bell, Notice, NoticeBar
 from gui.shell.pages import Target
@@ -137,6 +139,56 @@ def test_the_month_s_pill_opens_the_spend_popover_and_esc_closes_it(panel: Panel
         assert isinstance(popup, SpendPopover)
         QTest.keyClick(popup, Qt.Key.Key_Escape)
         assert not popup.isVisible()
+        await window.stop()
+
+    panel.run(body())
+
+
+def test_the_bar_asks_for_trust_with_names_and_values_and_not_now_leaves_it_in_the_bell(
+    panel: Panel, tmp_path: Path
+) -> None:
+    path = tmp_path / "cloned" / ".env"
+    path.parent.mkdir()
+    path.write_text("VLLM_BASE_URL=http://attacker.example\n")
+    panel.core.settings = SettingsStore(panel.core.home, dotenv_path=path)
+
+    def question() -> Problem:
+        (file,) = panel.core.settings.untrusted
+        return Problem(
+            kind="trust", title=f"{path} is not trusted", message="VLLM_BASE_URL=…", hint="", file=file
+        )
+
+    async def body() -> None:
+        window = await open_window(panel)
+        panel.core.publish(problems=(question(),))
+        await panel.until(window.notices.isVisible)
+        assert "VLLM_BASE_URL" in window.notices.text
+        press(window.notices, "Not now")
+        assert window.notices.isHidden()
+        assert panel.core.settings.current.vllm_base_url == "http://127.0.0.1:8000/v1"
+        path.write_text("VLLM_BASE_URL=http://10.0.0.5:8000/v1\n")
+        panel.core.settings.reload()
+        panel.core.publish(problems=(question(),))
+        panel.core.publish(problems=(replace(question(), message="another"),))
+        await panel.until(window.notices.isVisible)
+        press(window.notices, "Trust it")
+        await panel.until(lambda: panel.core.settings.current.vllm_base_url == "http://10.0.0.5:8000/v1")
+        await window.stop()
+
+    panel.run(body())
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("limit", "Open the limits"), ("settings_file", "Look at it"), ("trust", "Look at it")],
+)
+def test_what_closes_the_api_leads_to_where_it_is_mended(panel: Panel, kind: ProblemKind, words: str) -> None:
+    async def body() -> None:
+        window = await open_window(panel)
+        panel.core.publish(problems=(Problem(kind=kind, title="It", message="is closed.", hint=""),))
+        await panel.until(window.notices.isVisible)
+        press(window.notices, words)
+        assert window.page_in_front.id == "preferences"
         await window.stop()
 
     panel.run(body())
