@@ -73,6 +73,21 @@ def test_every_setting_says_when_a_folder_may_set_it() -> None:
     }
 
 
+def test_env_example_marks_what_needs_trust() -> None:
+    blocks = (Path(__file__).parents[3] / ".env.example").read_text(encoding="utf-8").split("\n#")
+    marks = {"(T)": "trusted", "(L)": "lower"}
+    mark, found = "any", dict[str, str]()
+    for block in blocks:
+        if block.startswith(" "):
+            mark = marks.get(block[1:4], mark)
+        else:
+            found[block.partition("=")[0]] = mark
+            mark = "any"
+    assert {env_name(name): found[env_name(name)] for name in NAMES} == {
+        env_name(name): trust_of(name) for name in NAMES
+    }
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_whatever_names_an_address_a_path_or_a_port_needs_trust(name: str) -> None:
     if name.endswith(("_url", "_path", "_port", "_endpoint", "_key", "home")):

@@ -218,7 +218,9 @@ UNREADABLE = replace(CROWDED, local_requests_today=None, budget=None)
 
 
 @pytest.mark.parametrize("zoom", [0.9, 1.0, 1.1, 1.25, 1.5])
-@pytest.mark.parametrize("status", [a_status(), CROWDED, CLOSED, UNREADABLE], ids=["calm", "full", "closed", "none"])
+@pytest.mark.parametrize(
+    "status", [a_status(), CROWDED, CLOSED, UNREADABLE], ids=["calm", "full", "closed", "none"]
+)
 def test_every_pill_is_whole_in_the_smallest_window(show: Show, zoom: float, status: CoreStatus) -> None:
     unit = theme()
     unit.set_zoom(zoom)
