@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -28,6 +29,38 @@ _SIGNS: tuple[tuple[Fault, tuple[str, ...]], ...] = (
     ("locked", ("locked", "lock timeout", "busy")),
     ("damaged", ("malformed", "not a database", "corrupt")),
 )
+
+
+class OpenFile:
+    """Notices that a file was removed or replaced while connections to it are open: what is written then is gone.
+
+    Make it once they are open. The system keeps an open file under any name, or none, so every write would succeed,
+    and a reader who comes later finds another file, or one without its log.
+    """
+
+    _OPEN = ("", "-wal", "-shm")
+
+    def __init__(self, path: Path) -> None:
+        self._names = [f"{path}{ending}" for ending in self._OPEN]
+        self._known = [_identity(name) for name in self._names]
+
+    def changed(self) -> str | None:
+        """Return the name that does not mean the open file any more, ``None`` while all do. Costs microseconds."""
+        for number, name in enumerate(self._names):
+            known, found = self._known[number], _identity(name)
+            if known is None:
+                self._known[number] = found  # a log that was not there at first
+            elif found != known:
+                return name
+        return None
+
+
+def _identity(name: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(name)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 class NewerFormat(Exception):

@@ -27,7 +27,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     check = actions.add_parser(
         "verify",
         parents=[common],
-        help="check the whole chain, and every request against it",
+        help="check the whole chain, every request and sum against it, and its end against the note",
         description="Exit code 0: all is as Signalbox wrote it. 1: it is not, or it can't be read.",
     )
     check.add_argument("--expect", metavar="HASH", type=_hash, help="a head that was noted earlier")
@@ -51,6 +51,16 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     head.add_argument("--json", action="store_true", help="print a JSON object")
     head.set_defaults(command=note)
+    accept = actions.add_parser(
+        "accept-head",
+        parents=[common],
+        help="take the ledger that is there, although an earlier one had more entries",
+        description=(
+            "Signalbox notes the newest entry beside the ledger, and sends nothing to the API where it is missing, "
+            "since what was spent would not count. After a backup was put back on purpose, this accepts it."
+        ),
+    )
+    accept.set_defaults(command=accept_head)
 
 
 def _hash(text: str) -> str:
@@ -102,6 +112,22 @@ async def note(arguments: argparse.Namespace) -> int:
     return 0
 
 
+async def accept_head(arguments: argparse.Namespace) -> int:
+    ledger = await _ledger()
+    try:
+        problem = ledger.note_problem
+        head = await ledger.accept_head()
+    finally:
+        await ledger.close()
+    if head is None:
+        sys.stdout.write("The audit log has no entries.\n")
+        return 1
+    if problem is not None:
+        sys.stdout.write(f"{problem}\nWhat those entries spent counts under no limit any more.\n")
+    sys.stdout.write(f"Accepted: entry {head.seq:,}, {head.hash}\n")
+    return 0
+
+
 async def _ledger() -> Ledger:
     """Open the ledger alone: a core would first close what dead processes left, and so write to it.
 
@@ -122,7 +148,7 @@ async def _ledger() -> Ledger:
 def _words(report: AuditReport) -> str:
     read = f"{_number(report.entries, 'entry', 'entries')} and {_number(report.rows, 'attempt', 'attempts')}"
     if report.ok:
-        text = f"The audit log is whole: {read} agree.\n"
+        text = f"The audit log is whole: {read} agree, and so do the sums.\n"
         if report.expected_found:
             text += "The chain leads through the head that was noted.\n"
         return text + (f"Head {report.head_hash}\n" if report.head_hash else "")
@@ -134,6 +160,7 @@ def _words(report: AuditReport) -> str:
     if report.problem_count > SHOWN:
         text += f"- and {report.problem_count - SHOWN:,} more; --json lists up to {len(report.problems):,}\n"
     return text + (
+        "If a backup was put back on purpose: signalbox audit accept-head. "
         "Nothing was repaired. Keep a copy of the ledger as it is, and compare it with the latest backup.\n"
     )
 

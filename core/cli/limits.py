@@ -99,7 +99,7 @@ def _words(
         rate = getattr(settings, name)
         text += f"{name.upper().ljust(width)}  {f'{rate:,}' if rate else 'not set'}\n"
     text += f"{'Alerts at'.ljust(width)}  {_percents(settings)}\n"
-    days = f"the last {CHECKED_DAYS} days"
+    days = f"the last {CHECKED_DAYS} days and for each limit's window"
     if check.ok:
         return text + f"{'Sums'.ljust(width)}  checked now for {days}: they agree with the rows\n"
     text += f"{'Sums'.ljust(width)}  WRONG for {days}: {check.differences[0]}\n"

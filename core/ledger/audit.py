@@ -170,6 +170,11 @@ class Chain:
         self._known = self._begun = self._moved = False
         self._seq, self._hash, self._covered_id = 0, NO_HASH, 0
 
+    @property
+    def head(self) -> tuple[int, str] | None:
+        """The last entry's number and hash, ``None`` where it was not looked at."""
+        return (self._seq, self._hash) if self._known and self._seq else None
+
     def append(
         self,
         driver: Any,

@@ -16,6 +16,8 @@ from sqlalchemy import inspect, select, text
 
 from core.ledger import audit, schema
 from core.ledger.audit import AuditHead, AuditProblem, AuditReport
+from core.ledger.head_note import HeadNote
+from core.ledger.reconcile import check_in_transaction
 from core.ledger.sql import begin_reading
 
 if TYPE_CHECKING:
@@ -27,11 +29,13 @@ Row = Mapping[str, Any]
 Key = tuple[Any, Any]
 
 
-def verify(connection: Connection, *, expect: str | None = None) -> AuditReport:
-    """Check the whole chain and every attempt's row against it; ``expect`` is a hash noted earlier.
+def verify(connection: Connection, *, expect: str | None = None, note: HeadNote | None = None) -> AuditReport:
+    """Check the whole chain, every attempt's row against it, and the kept sums against the rows.
 
-    Reads everything once, newest first, in one read transaction. What the ledger did not write itself is a problem.
+    ``expect`` is a hash noted earlier, ``note`` the head that the program noted outside the database. Reads
+    everything once, newest first, in one read transaction. What the ledger did not write itself is a problem.
     """
+    noted = note.look() if note is not None else None
     begin_reading(connection)
     check = _Check(connection, expect.strip().lower() if expect else None)
     if not inspect(connection).has_table(schema.audit.name):
@@ -41,6 +45,11 @@ def verify(connection: Connection, *, expect: str | None = None) -> AuditReport:
     check.walk()
     check.rows_from_before()
     check.close_the_rest()
+    difference = note.compare(connection, noted) if note is not None else None
+    if difference is not None:
+        check.problem(difference)
+    for off in check_in_transaction(connection, None).differences:
+        check.problem(f"A sum is not that of its rows: {off}.")
     return check.report()
 
 

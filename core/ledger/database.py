@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from core.base.sqlite_file import Fault, connect, fault_of, use_write_ahead_log
+from core.base.sqlite_file import Fault, OpenFile, connect, fault_of, use_write_ahead_log
 from core.errors import LedgerUnavailable
 from core.ledger.sql import driver_of
 
@@ -110,9 +110,25 @@ def explain(error: BaseException, path: Path | None) -> LedgerUnavailable:
     hint = _HINTS.get(fault_of(reason))
     if hint is None and path is not None:
         hint = f"Check what is in {path.parent} and who may write there."
-    return LedgerUnavailable(
-        f"{where} cannot be used: {reason}.", hint=hint or "Check LEDGER_URL and that the server runs."
+    said = f": {reason}."
+    unavailable = LedgerUnavailable(
+        f"{where} cannot be used{said}", hint=hint or "Check LEDGER_URL and that the server runs."
     )
+    return unavailable.quoting(said)
+
+
+def check_place(file: OpenFile | None) -> None:
+    """Refuse to use a ledger whose file was taken away; ``None`` is one on a server.
+
+    Raises:
+        LedgerUnavailable: its file, or its log, was removed or replaced.
+    """
+    name = None if file is None else file.changed()
+    if name is not None:
+        raise LedgerUnavailable(
+            f"The ledger's file {name} was removed or replaced while Signalbox used it. Nothing is sent any more.",
+            hint="Put it back as it was, or end Signalbox, look at what is there now, and start it again.",
+        )
 
 
 def _sqlite_engine(path: Path) -> Engine:

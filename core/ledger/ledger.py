@@ -28,11 +28,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from core.base.files import set_aside
-from core.base.sqlite_file import SIDE_FILES
+from core.base.sqlite_file import SIDE_FILES, OpenFile
 from core.chat import RouteDecision, ScoreEntry, ScoreRow
 from core.errors import LedgerUnavailable, SignalboxError
 from core.ledger import database
 from core.ledger.database import NotNow, QuickReader
+from core.ledger.head_note import ENDING, HeadNote, NotedHead, note_path
 from core.ledger.limits import (
     Budget,
     BudgetAlert,
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
     from core.ledger.mapping import AttemptStart, Moment
     from core.ledger.operations import LedgerOperations
     from core.ledger.queries import UsageQueries
+    from core.ledger.totals import Shortfalls
 
 
 T = TypeVar("T")
@@ -86,13 +88,19 @@ def local_now() -> datetime:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Opened:
-    """What there is while a ledger is open. ``quick`` is for small reads, where the database allows them."""
+    """What there is while a ledger is open. ``quick`` is for small reads, where the database allows them.
+
+    ``file`` is watched, so that nothing is read from or written to one that was taken away; a server has none.
+    """
 
     engine: Engine
     store: LedgerOperations
     standings: UsageQueries
     writer: Writer
     quick: QuickReader | None
+    file: OpenFile | None
+    note: HeadNote
+    shortfalls: Shortfalls
 
 
 _REPRICE_PORTION = 200
@@ -125,6 +133,19 @@ class Ledger:
     def is_open(self) -> bool:
         return self._opened is not None
 
+    def check_place(self) -> None:
+        """Look whether the open file is still where it was.
+
+        Raises:
+            LedgerUnavailable: it, or its log, was removed or replaced.
+        """
+        database.check_place(self._opened.file if self._opened is not None else None)
+
+    @property
+    def note_problem(self) -> str | None:
+        """Why the ledger is not the one that was written here last, by the note of its head; ``None``: it is."""
+        return self._opened.note.problem if self._opened is not None else None
+
     @property
     def unsaved(self) -> tuple[str, ...]:
         """Correlation ids of results that could not be written yet; they are retried every few seconds."""
@@ -143,14 +164,24 @@ class Ledger:
         engine = database.open_engine(self._url, self._home)
         from core.ledger.operations import LedgerOperations
         from core.ledger.queries import UsageQueries
+        from core.ledger.totals import Shortfalls
 
-        store, path = LedgerOperations(engine.dialect), self.path
+        path, shortfalls = self.path, Shortfalls()
+        store = LedgerOperations(engine.dialect, shortfalls=shortfalls)
+        note = HeadNote(note_path(path, self._url, self._home))
+        noted = note.look()
+        with engine.connect() as connection:
+            note.compare(connection, noted)
+        file = OpenFile(path) if path is not None else None
         return Opened(
             engine,
             store,
-            UsageQueries(engine.dialect),
-            Writer(engine, path, store.books),
+            UsageQueries(engine.dialect, shortfalls),
+            Writer(engine, path, store.books, file=file, note=note),
             QuickReader.open(path) if path is not None else None,
+            file,
+            note,
+            shortfalls,
         )
 
     async def close(self) -> None:
@@ -175,7 +206,7 @@ class Ledger:
                 "A ledger on a server is not set aside from here.", hint="Give LEDGER_URL another database."
             )
         try:
-            return await self._in_thread(partial(set_aside, path, beside=SIDE_FILES))
+            return await self._in_thread(partial(set_aside, path, beside=(*SIDE_FILES, ENDING)))
         except OSError as error:
             raise database.explain(error, path) from error
 
@@ -198,6 +229,7 @@ class Ledger:
             LedgerUnavailable: it cannot be recorded, so it must not be sent.
         """
         opened = self._require()
+        _check_note(opened, record)
         start = self._start(record, hold, rates)
         operation = self._beginning(opened, start)
         try:
@@ -328,6 +360,7 @@ class Ledger:
             LedgerUnavailable: it cannot be recorded, so it must not be sent.
         """
         opened = self._require()
+        _check_note(opened, record)
         start = self._start(record, hold, rates, number=attempt + 1, failed=failed)
         return _admitted(await self._answer(opened, self._beginning(opened, start)))
 
@@ -475,6 +508,7 @@ class Ledger:
         opened, today, asked = self._require(), self._clock().date(), tuple(limits)
         standings = opened.standings
         if opened.quick is not None:
+            database.check_place(opened.file)
             with contextlib.suppress(NotNow):
                 return opened.quick.read(lambda driver: standings.read_rows(driver, asked, today))
         return await self._read(lambda connection: standings.read(connection, asked, today))
@@ -533,6 +567,19 @@ class Ledger:
 
         return await self._read(lambda connection: check(connection, since))
 
+    async def compare(self, limits: Sequence[Limit]) -> tuple[str, ...]:
+        """Compare the total of each window that ``limits`` use today with its rows; return what differs.
+
+        From then on the limits compare with the larger of the two.
+        """
+        from core.ledger.reconcile import compare_windows
+
+        asked, day, opened = tuple(limits), self._clock().date().isoformat(), self._require()
+        differences, lacking = await self._read(lambda connection: compare_windows(connection, asked, day))
+        if lacking != opened.shortfalls.amounts:
+            opened.shortfalls.amounts = lacking
+        return differences
+
     async def unresolved(self, limit: int = 100) -> list[LedgerRow]:
         """Return the newest attempts that are counted at their hold, because their true cost never came."""
         from core.ledger import queries
@@ -552,10 +599,36 @@ class Ledger:
         return await self._read(lambda connection: queries.scores(connection, since_day))
 
     async def verify_audit(self, *, expect: str | None = None) -> AuditReport:
-        """Check the whole audit chain, and every row against it; ``expect`` is a head's hash noted earlier."""
+        """Check the whole audit chain, each row and sum against it, and its end against the note.
+
+        ``expect`` is a head's hash noted earlier.
+        """
         from core.ledger.audit_check import verify
 
-        return await self._read(lambda connection: verify(connection, expect=expect))
+        note = self._require().note
+        return await self._read(lambda connection: verify(connection, expect=expect, note=note))
+
+    async def look_at_note(self) -> str | None:
+        """Compare the ledger with the note of its head again; return what is wrong."""
+        note = self._require().note
+        noted = await self._in_thread(note.look)
+        return await self._read(lambda connection: note.compare(connection, noted))
+
+    async def accept_head(self) -> AuditHead | None:
+        """Note the head of the ledger that is there, whatever was noted: a person has looked at it.
+
+        Raises:
+            LedgerUnavailable: it can't be read, or the note can't be written.
+        """
+        opened = self._require()
+        head = await self.audit_head()
+        if head is not None:
+            try:
+                await self._in_thread(lambda: opened.note.write(NotedHead(head.seq, head.hash)))
+            except OSError as error:
+                raise database.explain(error, opened.note.path) from error
+            opened.note.problem = None
+        return head
 
     async def audit_entries(self, limit: int = 100, *, before: int | None = None) -> tuple[AuditEntry, ...]:
         """Return the newest entries of the audit log, newest first; page on with the last ``seq`` as ``before``."""
@@ -596,6 +669,7 @@ class Ledger:
         opened = self._require()
 
         def read() -> T:
+            database.check_place(opened.file)
             try:
                 with opened.engine.connect() as connection:
                     return query(connection)
@@ -614,6 +688,15 @@ class Ledger:
 
     def _now(self) -> Moment:
         return moment(self._clock())
+
+
+def _check_note(opened: Opened, record: NewRequest) -> None:
+    """Keep a request from the API while the ledger may lack what was spent."""
+    if record.side == "api" and opened.note.problem is not None:
+        raise LedgerUnavailable(
+            f"{opened.note.problem} Nothing is sent to the API.",
+            hint="Put the newest ledger back, or, if this is the one you want, run: signalbox audit accept-head",
+        )
 
 
 def moment(at: datetime) -> Moment:

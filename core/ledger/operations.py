@@ -39,7 +39,7 @@ from core.ledger.models import (
 from core.ledger.process_identity import ProcessIdentity, current_process, is_alive
 from core.ledger.savings import PricedRow
 from core.ledger.sql import Sql, adding, driver_of, insert_into
-from core.ledger.totals import RateState, Row, RunningTotals
+from core.ledger.totals import RateState, Row, RunningTotals, Shortfalls
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Dialect
@@ -63,9 +63,11 @@ KEY_KEPT_US = 24 * 3600 * 1_000_000
 class LedgerOperations:
     """The statements of one database and the operations made of them, for the writer's thread."""
 
-    def __init__(self, dialect: Dialect, owner: ProcessIdentity | None = None) -> None:
+    def __init__(
+        self, dialect: Dialect, owner: ProcessIdentity | None = None, shortfalls: Shortfalls | None = None
+    ) -> None:
         self.owner = owner or current_process()
-        self.books = RunningTotals(dialect)
+        self.books = RunningTotals(dialect, shortfalls)
         attempts = schema.attempts
 
         def compiled(statement: Executable, order: Sequence[str] = ()) -> Sql:

@@ -16,7 +16,7 @@ from core.ledger.mapping import usage_of
 from core.ledger.models import LedgerRow, PausedConversation, ReportKey, ReportRow, Volume
 from core.ledger.operations import local_count
 from core.ledger.sql import Sql, begin_reading, driver_of
-from core.ledger.totals import Held, Reader, Row
+from core.ledger.totals import Held, Reader, Row, Shortfalls
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Dialect, Table
@@ -28,9 +28,10 @@ DAY_LENGTH = len("2026-11-23")
 class UsageQueries:
     """What each decision asks for: the day's counts and each limit, on compiled statements."""
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, dialect: Dialect, shortfalls: Shortfalls | None = None) -> None:
         totals = schema.totals
-        self._reader = Reader(dialect)
+        self._shortfalls = shortfalls or Shortfalls()
+        self._reader = Reader(dialect, self._shortfalls)
         whole_days = and_(totals.c.project == "", func.length(totals.c.window) == DAY_LENGTH)
         self._first_day = Sql(select(func.min(totals.c.window).label("day")).where(whole_days), dialect)
         self._days = Sql(
@@ -92,7 +93,10 @@ class UsageQueries:
     def _past_days(self, driver: Any, today: date) -> dict[str, dict[str, Any]]:
         """Return the totals of today and of the days that its mean is made of, where there are any."""
         first, last = (today - timedelta(days=_MEAN_DAYS)).isoformat(), today.isoformat()
-        return {row["window"]: row for row in self._days.rows(driver, first=first, last=last)}
+        return {
+            row["window"]: self._shortfalls.corrected(row, row["window"])
+            for row in self._days.rows(driver, first=first, last=last)
+        }
 
     def _volume(self, driver: Any, today: date, rows: Mapping[str, Mapping[str, Any]]) -> Volume:
         """Count today's requests and average the seven days before it, as far back as the ledger goes."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, func, literal, select
 
 from core.ledger import schema
+from core.ledger.limits import Limit, LimitUsage, TokenLimit, project_of, window_of
 from core.ledger.models import Check
 from core.ledger.sql import begin_reading
 from core.ledger.totals import sums_of_rows
@@ -16,6 +17,8 @@ from core.ledger.totals import sums_of_rows
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+COUNTED = ("counted_nanodollars", "counted_tokens")
+"""What limits compare with."""
 _DAY_LENGTH = len("2026-11-23")
 _ZONES_H = 48
 _Keyed = dict[tuple[Any, ...], tuple[int, ...]]
@@ -28,6 +31,11 @@ def check(connection: Connection, since: datetime | None) -> Check:
     always compared with their days.
     """
     begin_reading(connection)
+    return check_in_transaction(connection, since)
+
+
+def check_in_transaction(connection: Connection, since: datetime | None) -> Check:
+    """Do what ``check`` does, in a reading transaction that is open."""
     attempts, hours, keys = schema.attempts, schema.hours, schema.HOUR_KEYS
     from_hour = int(since.timestamp()) // 3600 if since is not None else None
     from_rows = (
@@ -48,6 +56,56 @@ def check(connection: Connection, since: datetime | None) -> Check:
     differences += _check_totals(connection, from_hour)
     differences += _check_months(connection)
     return Check(attempts=int(connection.execute(counted).scalar_one()), differences=tuple(differences))
+
+
+def compare_windows(
+    connection: Connection, limits: Sequence[Limit], day: str
+) -> tuple[tuple[str, ...], dict[tuple[str, str], dict[str, int]]]:
+    """Add up the rows of each window that a limit uses on ``day``, and compare with the total it is held against.
+
+    Returns what differs, and what the totals lack by window and project: what they have too much stays, for it only
+    closes a limit earlier.
+    """
+    begin_reading(connection)
+    differences: list[str] = []
+    lacking: dict[tuple[str, str], dict[str, int]] = {}
+    totals = schema.totals.c
+    for window, project in sorted({(window_of(limit, day), project_of(limit) or "") for limit in limits}):
+        expected = _sums_of_window(connection, window, project)
+        query = select(*(totals[name] for name in COUNTED)).where(
+            totals.window == window, totals.project == project
+        )
+        found = connection.execute(query).first()
+        kept = tuple(int(amount) for amount in found) if found is not None else (0,) * len(COUNTED)
+        off = {name: (a, b) for name, a, b in zip(COUNTED, expected, kept, strict=True) if a != b}
+        if off:
+            words = ", ".join(f"{name} {b} instead of {a}" for name, (a, b) in off.items())
+            differences.append(f"total {window}/{project}: {words}")
+        missing = {name: a - b for name, (a, b) in off.items() if a > b}
+        if missing:
+            lacking[window, project] = missing
+    return tuple(differences), lacking
+
+
+def used_by_rows(connection: Connection, standing: LimitUsage) -> int:
+    """Return what the rows of a limit's window add up to, in the limit's unit."""
+    sums = _sums_of_window(connection, standing.window_label, project_of(standing.limit) or "")
+    return sums[
+        COUNTED.index("counted_tokens" if isinstance(standing.limit, TokenLimit) else "counted_nanodollars")
+    ]
+
+
+def _sums_of_window(connection: Connection, window: str, project: str) -> tuple[int, ...]:
+    row = schema.attempts.c
+    # A day begins up to 14 hours before the same day of UTC: with that bound, an old ledger is not read as a whole.
+    first = date.fromisoformat(window if len(window) == _DAY_LENGTH else f"{window}-01")
+    from_hour = (first - date(1970, 1, 1)).days * 24 - 24
+    query: Any = select(*(func.coalesce(func.sum(row[name]), 0) for name in COUNTED)).where(
+        row.hour >= from_hour, func.substr(row.day, 1, len(window)) == window
+    )
+    if project:
+        query = query.where(row.project == project)
+    return tuple(int(amount) for amount in connection.execute(query).one())
 
 
 def _check_days_of_hours(connection: Connection, from_hour: int | None) -> list[str]:

@@ -8,17 +8,14 @@ limit that compares with a wrong sum is not armed either.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
-from typing import TYPE_CHECKING, Any
-
-from sqlalchemy import func, select
+from typing import TYPE_CHECKING
 
 from core.chat import new_correlation_id
 from core.errors import BudgetExceeded, SignalboxError
-from core.ledger import schema
 from core.ledger.admission import now_standing
 from core.ledger.limits import Limit, LimitUsage, TokenLimit, project_of
 from core.ledger.models import ArmedLimit, HoldRequest, NewRequest
+from core.ledger.reconcile import used_by_rows
 from core.pricing.money import format_amount
 
 if TYPE_CHECKING:
@@ -46,7 +43,7 @@ def self_test(
 
 def _try(connection: Connection, store: LedgerOperations, limit: Limit, now: Moment) -> ArmedLimit:
     standing = now_standing(store.books, limit, now.day)
-    used = _used_by_the_rows(connection, standing)
+    used = used_by_rows(connection, standing)
     if used != standing.used:
         return ArmedLimit(
             limit_name=limit.name,
@@ -94,21 +91,6 @@ def _passes(connection: Connection, store: LedgerOperations, limit: Limit, asked
     except BudgetExceeded as refusal:
         return refusal.limit_name != limit.name
     return not isinstance(answer, SignalboxError)
-
-
-def _used_by_the_rows(connection: Connection, standing: LimitUsage) -> int:
-    row, window = schema.attempts.c, standing.window_label
-    counted = row.counted_tokens if isinstance(standing.limit, TokenLimit) else row.counted_nanodollars
-    # A day begins up to 14 hours before the same day of UTC: with that bound, an old ledger is not read as a whole.
-    first = date.fromisoformat(window if len(window) > len("2026-11") else f"{window}-01")
-    from_hour = (first - date(1970, 1, 1)).days * 24 - 24
-    query: Any = select(func.coalesce(func.sum(counted), 0)).where(
-        row.hour >= from_hour, func.substr(row.day, 1, len(window)) == window
-    )
-    project = project_of(standing.limit)
-    if project is not None:
-        query = query.where(row.project == project)
-    return int(connection.execute(query).scalar_one())
 
 
 def _amount(standing: LimitUsage, amount: int) -> str:

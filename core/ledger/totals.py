@@ -242,10 +242,26 @@ class RateState:
     per_minute: int = 0
 
 
+class Shortfalls:
+    """What kept totals lack of the sums of their rows, by window and project: see ``reconcile.compare_windows``.
+
+    Limits compare with the larger of the two, so ``amounts`` are added to what is read. They are replaced as one.
+    """
+
+    def __init__(self) -> None:
+        self.amounts: Mapping[tuple[str, str], Mapping[str, int]] = {}
+
+    def corrected(self, total: dict[str, Any], window: str, project: str = "") -> dict[str, Any]:
+        for name, amount in self.amounts.get((window, project), {}).items():
+            total[name] += amount
+        return total
+
+
 class Reader:
     """The statements that read sums, for the writer's books and for whoever asks from another thread."""
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, dialect: Dialect, shortfalls: Shortfalls) -> None:
+        self._shortfalls = shortfalls
         attempts, totals = schema.attempts, schema.totals
 
         def many(condition: ColumnElement[bool]) -> ColumnElement[Any]:
@@ -286,15 +302,18 @@ class Reader:
     def total(self, driver: Any, window: str, project: str = "") -> dict[str, Any]:
         """Return the totals of a month or a day; all zero where nothing happened."""
         rows = self._total.rows(driver, window=window, project=project)
-        return rows[0] if rows else dict(_NOTHING)
+        total = rows[0] if rows else dict(_NOTHING)
+        return self._shortfalls.corrected(total, window, project) if self._shortfalls.amounts else total
 
 
 class RunningTotals:
     """Use from the writer's thread only: ``begin`` after the transaction began, ``flush`` before its commit."""
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, dialect: Dialect, shortfalls: Shortfalls | None = None) -> None:
         self._sqlite = dialect.name == "sqlite"
-        self._reader = Reader(dialect)
+        self._shortfalls = shortfalls or Shortfalls()
+        self._amounts = self._shortfalls.amounts
+        self._reader = Reader(dialect, self._shortfalls)
         self._chain = Chain(dialect.name)
         self._add_hours = Sql(
             adding(schema.hours, schema.HOUR_KEYS, schema.HOUR_SUMS, dialect),
@@ -359,9 +378,10 @@ class RunningTotals:
         self.driver = driver_of(connection)
         version = self.driver.execute("PRAGMA data_version").fetchone()[0] if self._sqlite else None
         crowded = max(len(self._totals), len(self._rates), len(self._told)) > _KEPT_MAX
-        if version is None or version != self._version or crowded:
+        amounts = self._shortfalls.amounts
+        if version is None or version != self._version or crowded or amounts is not self._amounts:
             self.forget()
-            self._version = version
+            self._version, self._amounts = version, amounts
         if self._held is None:
             # Now, while no operation has written a row that it will count itself.
             self._held = self._reader.held(self.driver)
@@ -369,6 +389,11 @@ class RunningTotals:
     def open_row(self, correlation_id: str) -> Row | None:
         """Return the row of the request's open attempt where it is known without asking the database."""
         return self._open_rows.get(correlation_id)
+
+    @property
+    def head(self) -> tuple[int, str] | None:
+        """The audit chain's last entry, its number and hash; ``None`` where nobody looked at it yet."""
+        return self._chain.head
 
     def append_audit(self, **entry: Any) -> None:
         """Add an entry to the audit chain (see ``audit.append``)."""

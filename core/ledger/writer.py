@@ -18,14 +18,18 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeGuard
 
+from core.base.sqlite_file import OpenFile
 from core.errors import LedgerUnavailable, SignalboxError
 from core.ledger.database import (
     begin_writing,
+    check_place,
     commit,
     explain,
     rollback,
     set_durable,
 )
+from core.ledger.head_note import HeadNote
+from core.ledger.sql import driver_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,10 +68,20 @@ class Operation:
 class Writer:
     """Owns the writing connection and ``books``. ``unsaved`` names the kept operations, oldest first."""
 
-    def __init__(self, engine: Engine, path: Path | None, books: RunningTotals) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        path: Path | None,
+        books: RunningTotals,
+        *,
+        file: OpenFile | None,
+        note: HeadNote,
+    ) -> None:
         self._engine = engine
         self._path = path
         self._books = books
+        self._file = file
+        self._note = note
         self._queue: queue.SimpleQueue[Operation | None] = queue.SimpleQueue()
         self._connection: Connection | None = None
         self._durable: bool | None = None
@@ -110,14 +124,28 @@ class Writer:
             closing = closing or last
             self._write_all([*self._kept.values(), *batch])
             self._wake()
+            self._note.write_if_due()
         if self._kept:
             log.error("The ledger closes with %d results unsaved: %s", len(self._kept), ", ".join(self._kept))
+        self._note_last()
         self._disconnect()
+
+    def _note_last(self) -> None:
+        """Note the head as it is left. What no commit has waited for is brought to the disk first."""
+        head = self._books.head
+        try:
+            if self._connection is not None and head is not None and self._file is not None:
+                check_place(self._file)
+                driver_of(self._connection).execute("PRAGMA wal_checkpoint(PASSIVE)")
+                self._note.moved(*head)
+        except Exception as error:  # noqa: BLE001 - the ledger is closed all the same
+            log.warning("The ledger's end could not be noted (%s)", type(error).__name__)
+        self._note.write_if_due(now=True)
 
     def _next_batch(self) -> tuple[list[Operation], bool]:
         batch: list[Operation] = []
         try:
-            item = self._queue.get(timeout=RETRY_S if self._kept else None)
+            item = self._queue.get(timeout=RETRY_S if self._kept else self._note.due_in_s)
             while item is not None:
                 if item.future.set_running_or_notify_cancel():
                     batch.append(item)
@@ -155,7 +183,9 @@ class Writer:
         answers: list[tuple[Any, SignalboxError | None]] = []
         committing = False
         try:
-            connection = self._connect(durable=any(operation.durable() for operation in operations))
+            check_place(self._file)
+            durable = any(operation.durable() for operation in operations)
+            connection = self._connect(durable=durable)
             begin_writing(connection)
             self._books.begin(connection)
             answers = [_run(connection, operation) for operation in operations]
@@ -165,6 +195,9 @@ class Writer:
                 self._books.flush(time.time_ns())
                 committing = self._path is None
                 commit(connection)
+                head = self._books.head
+                if head is not None and (durable or self._path is None):
+                    self._note.moved(*head)
         except Exception as error:  # noqa: BLE001 - whatever fails a commit, the thread lives and its callers hear
             self._undo()
             failure = self._explain(error)
@@ -187,7 +220,8 @@ class Writer:
         driver = self._engine.dialect.loaded_dbapi
         cause = getattr(error, "orig", None) or error
         if isinstance(cause, (driver.IntegrityError, driver.DataError, driver.ProgrammingError)):
-            return Refused(f"The ledger refused an entry: {cause}.")
+            said = f": {str(cause).strip().partition(chr(10))[0]}."
+            return Refused(f"The ledger refused an entry{said}").quoting(said)
         if isinstance(cause, (driver.Error, OSError)) or _of_sqlalchemy(error):
             return explain(error, self._path)
         return error  # a bug in one operation reaches its own caller
@@ -213,7 +247,7 @@ class Writer:
             try:
                 rollback(self._connection)
             except Exception as error:  # noqa: BLE001 - then a new connection has to do
-                log.warning("The ledger could not roll back: %s", error)
+                log.warning("The ledger could not roll back (%s)", type(error).__name__)
             else:
                 return
         self._disconnect()
@@ -230,7 +264,7 @@ class Writer:
             self._kept.pop(operation.keep_as, None)
         if operation.future.done():
             if error is not None:
-                log.error("A kept ledger entry could not be applied: %s", error)
+                log.error("A kept ledger entry could not be applied: %s", _words(error))
             return
         if error is not None:
             operation.future.set_exception(error)
@@ -243,7 +277,7 @@ class Writer:
             self._resolve(operation, None, failure)
             return
         if operation.keep_as not in self._kept:
-            log.error("Kept in memory until the ledger can be written again: %s", failure)
+            log.error("Kept in memory until the ledger can be written again: %s", _words(failure))
         self._kept[operation.keep_as] = operation
         if not operation.future.done():
             operation.future.set_result(False)
@@ -261,6 +295,11 @@ class Writer:
                 loop.call_soon_threadsafe(_set_done, waiters)
             except RuntimeError:
                 log.debug("%d ledger entries were written after their loop had ended", len(waiters))
+
+
+def _words(error: BaseException) -> str:
+    """What a log may keep of an error: what a driver says in it may quote a row."""
+    return error.own_message if isinstance(error, SignalboxError) else type(error).__name__
 
 
 def _set_done(waiters: list[asyncio.Future[None]]) -> None:

@@ -299,7 +299,7 @@ class Router:
                 )
             )
         except SignalboxError as trouble:
-            log.warning("the refusal could not be recorded: %s", trouble)
+            log.warning("the refusal could not be recorded: %s", trouble.own_message)
 
     # -- attempts -------------------------------------------------------------------------------------------
 
@@ -492,7 +492,7 @@ class Router:
             try:
                 await self._settled(run, attempt, outcome)
             except SignalboxError as trouble:
-                log.warning("could not be settled: %s", trouble)
+                log.warning("could not be settled: %s", trouble.own_message)
             except Exception:
                 # Figures that no ledger can hold: without them it is counted at its hold, never too little.
                 log.exception("settled without its usage")

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from core.base.async_tools import finish
@@ -68,6 +68,7 @@ class LedgerService:
         self._notices: list[Problem] = []
         self._alerts: dict[str, BudgetAlert] = {}
         self._next_check = 0.0
+        self._compared: tuple[tuple[Limit, ...], date] | None = None
         self._saving = asyncio.Lock()
         self.last_check: LedgerCheck | None = None
 
@@ -95,16 +96,26 @@ class LedgerService:
             await ledger.open()
             left = await ledger.recover()
             scores = await ledger.scores(self._scoreboard.since_day)
+            differences = await ledger.compare(self._limits())
         except LedgerUnavailable as error:
             await ledger.close()
             if self._error is None or self._error.message != error.message:
-                log.warning("the ledger can't be used: %s", error.message)
+                log.warning("the ledger can't be used: %s", error.own_message)
             self._error = error
             return
         self._ledger, self._error = ledger, None
         self._scoreboard.load(scores)
         self._tell_of(left)
+        if differences:
+            self._tell_of_differences(differences)
+            self.last_check = LedgerCheck(at=datetime.now(UTC), attempts=0, differences=differences)
+        if ledger.note_problem is not None:
+            log.error("the ledger is not the one that was written last: %s", ledger.note_problem)
         self._on_change()
+
+    @staticmethod
+    def _tell_of_differences(differences: Sequence[str]) -> None:
+        log.error("the ledger's sums differ from its rows: %s", "; ".join(differences[:5]))
 
     def _tell_of(self, left: Recovered) -> None:
         if left.count or left.local_count:
@@ -148,20 +159,36 @@ class LedgerService:
         if self._ledger is None:
             return
         await self.save_scores()
+        await self._compare_again()
         if time.monotonic() >= self._next_check:
             self._next_check = time.monotonic() + CHECK_INTERVAL_S
             await self._recover_late()
             try:
                 await self.check(datetime.now(UTC) - CHECKED_SPAN)
             except LedgerUnavailable as error:
-                log.warning("the ledger could not be checked: %s", error.message)
+                log.warning("the ledger could not be checked: %s", error.own_message)
+
+    async def _compare_again(self) -> None:
+        """Look at windows that no limit used before (a new limit, a new day), and at a note that did not fit."""
+        ledger, used = self.current, (self._limits(), datetime.now().astimezone().date())
+        try:
+            if used != self._compared:
+                self._compared = used
+                differences = await ledger.compare(used[0])
+                if differences and (self.last_check is None or self.last_check.ok):
+                    self._tell_of_differences(differences)
+                    self.last_check = LedgerCheck(at=datetime.now(UTC), attempts=0, differences=differences)
+            if ledger.note_problem is not None:
+                await ledger.look_at_note()
+        except LedgerUnavailable as error:
+            log.warning("the ledger could not be checked: %s", error.own_message)
 
     async def _recover_late(self) -> None:
         """Resolve what a process elsewhere left behind: at this one's start its hold had not run out yet."""
         try:
             self._tell_of(await self.current.recover(skip_live_processes=True))
         except LedgerUnavailable as error:
-            log.warning("holds that have run out wait for the ledger: %s", error.message)
+            log.warning("holds that have run out wait for the ledger: %s", error.own_message)
 
     async def save_scores(self) -> None:
         """Give the ledger the scores it doesn't have yet, each exactly once."""
@@ -172,7 +199,7 @@ class LedgerService:
                     # Cancelled, it is written all the same, and must not be written again.
                     await finish(writing, on_late=lambda _: self._scoreboard.written(1))
                 except SignalboxError as error:
-                    log.warning("scores wait for the ledger: %s", error.message)
+                    log.warning("scores wait for the ledger: %s", error.own_message)
                     return
                 self._scoreboard.written(1)
 
@@ -186,6 +213,8 @@ class LedgerService:
                     kind="ledger", title="The ledger can't be used", message=error.message, hint=error.hint
                 )
             )
+        if self._ledger is not None:
+            found.extend(_of_its_file(self._ledger))
         if self._ledger is not None and self._ledger.unsaved:
             found.append(
                 Problem(
@@ -201,7 +230,7 @@ class LedgerService:
                     kind="ledger_check",
                     title="The ledger's sums differ from its rows",
                     message=f"{len(self.last_check.differences)} sums are off: {self.last_check.differences[0]}.",
-                    hint="Run signalbox audit verify. The rows are what counts; nothing was changed.",
+                    hint="Limits hold against the larger ones. Run signalbox audit verify; nothing was changed.",
                 )
             )
         today = datetime.now().astimezone().date().isoformat()
@@ -284,17 +313,17 @@ class LedgerService:
         return await self.current.audit_head()
 
     async def check(self, since: datetime | None = None) -> LedgerCheck:
-        """Add the rows up anew (since an hour, or all) and compare with the kept sums.
+        """Add the rows up anew (since an hour, or all, and in each limit's window) and compare with the kept sums.
 
         Raises:
             LedgerUnavailable: it can't be read.
         """
         found = await self.current.check(since)
-        if not found.ok:
-            log.error("the ledger's sums differ from its rows: %s", "; ".join(found.differences[:5]))
-        self.last_check = LedgerCheck(
-            at=datetime.now(UTC), attempts=found.attempts, differences=found.differences
-        )
+        windows = await self.current.compare(self._limits())
+        differences = (*found.differences, *(off for off in windows if off not in found.differences))
+        if differences:
+            self._tell_of_differences(differences)
+        self.last_check = LedgerCheck(at=datetime.now(UTC), attempts=found.attempts, differences=differences)
         return self.last_check
 
     async def test_limits(self) -> tuple[ArmedLimit, ...]:
@@ -343,6 +372,27 @@ class LedgerService:
         """Start today's count of local requests anew."""
         await self.current.reset_local_count()
         self._on_change()
+
+
+def _of_its_file(ledger: Ledger) -> list[Problem]:
+    """Tell of a file that was taken away, and of one that is not the one that was written last."""
+    found: list[Problem] = []
+    try:
+        ledger.check_place()
+    except LedgerUnavailable as error:
+        found.append(
+            Problem(kind="ledger", title="The ledger's file is gone", message=error.message, hint=error.hint)
+        )
+    if ledger.note_problem is not None:
+        found.append(
+            Problem(
+                kind="ledger_check",
+                title="The ledger is not the one that was written last",
+                message=f"{ledger.note_problem} Nothing is sent to the API.",
+                hint="Put the newest one back; or, if this is the one you want: signalbox audit accept-head",
+            )
+        )
+    return found
 
 
 def _alert_notice(alert: BudgetAlert) -> Problem:
