@@ -1,11 +1,16 @@
-"""A JSON schema as Anthropic's SDK takes it: one type at a place."""
+"""A JSON schema as Anthropic's API takes it: which it can hold an answer to, and one type at a place.
+
+The API holds an answer to objects whose fields are all named, and the SDK closes every object to make it so. A map
+(``additionalProperties: {...}``) or a free object would become an empty one: only ``{}`` could come back.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 _BY_NAME = ("properties", "$defs", "definitions", "patternProperties")
+_DEFINITIONS = "#/$defs/"
 _VALUES = ("enum", "const", "default", "examples")
 _SAY_MORE = ("anyOf", "oneOf", "allOf", "$ref")
 """Beside one of these a list of types adds next to nothing, and the answer is checked against it all the same."""
@@ -46,6 +51,73 @@ _TYPES_OF_KEYWORD: Mapping[str, tuple[str, ...]] = {
     ),
 }
 """Keywords that say something of one kind of value only (JSON Schema 2020-12, validation, section 6)."""
+
+
+def can_be_enforced(schema: Mapping[str, Any]) -> bool:
+    """Whether the API can hold an answer to ``schema`` without making it another one."""
+    definitions: Any = schema.get("$defs")
+    named = cast("dict[str, Any]", definitions) if isinstance(definitions, dict) else {}
+    follows: dict[str, set[str]] = {}
+    whole: list[tuple[str, Any]] = [("", {key: part for key, part in schema.items() if key != "$defs"})]
+    for name, part in [*whole, *named.items()]:
+        references: set[str] = set()
+        if not all(_is_closable(inner, references) for inner in _parts(part)):
+            return False
+        follows[name] = references
+    return all(name in named for references in follows.values() for name in references) and _has_end(follows)
+
+
+def _parts(schema: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield every schema in a schema, itself first."""
+    if isinstance(schema, list | tuple):
+        for item in cast("Sequence[Any]", schema):
+            yield from _parts(item)
+    if not isinstance(schema, Mapping):
+        return
+    fields = cast("Mapping[str, Any]", schema)
+    yield fields
+    for key, value in fields.items():
+        if key in _BY_NAME and isinstance(value, Mapping):
+            for part in cast("Mapping[str, Any]", value).values():
+                yield from _parts(part)
+        elif key not in _VALUES:
+            yield from _parts(value)
+
+
+def _is_closable(part: Mapping[str, Any], references: set[str]) -> bool:
+    """Whether closing the objects of one part takes nothing away; what it refers to is added to ``references``."""
+    reference = part.get("$ref")
+    if reference is not None:
+        references.add(str(reference).removeprefix(_DEFINITIONS))
+        return str(reference).startswith(_DEFINITIONS)
+    if "enum" in part or "const" in part:
+        return True
+    fields: Any = part.get("properties")
+    names = set(cast("Mapping[str, Any]", fields)) if isinstance(fields, Mapping) else set[str]()
+    choices = [key for key in ("anyOf", "oneOf", "allOf") if key in part]
+    whole: Any = part.get("allOf", ())
+    if choices and (names or len(whole) > 1):
+        return False  # each part is closed by itself: no object has the fields of several
+    types: Any = part.get("type")
+    if types != "object" and not (isinstance(types, list | tuple) and "object" in types):
+        return True
+    more, required = part.get("additionalProperties"), part.get("required", ())
+    is_free = not names and more is not False and not choices
+    is_map = isinstance(more, Mapping) or bool(part.get("patternProperties"))
+    least = part.get("minProperties", 0)
+    return not is_free and not is_map and names.issuperset(required) and least <= len(names)
+
+
+def _has_end(follows: Mapping[str, set[str]]) -> bool:
+    """Whether no part refers to itself, however far around; the API takes no recursive schema."""
+    left = dict(follows)
+    while left:
+        ends = [name for name, references in left.items() if not references & left.keys()]
+        if not ends:
+            return False
+        for name in ends:
+            del left[name]
+    return True
 
 
 def one_type_each(schema: dict[str, Any]) -> dict[str, Any]:

@@ -16,11 +16,12 @@ from typing import Any
 from core.chat import (
     CacheMarks,
     ChatRequest,
+    JsonSchemaFormat,
     Message,
     ToolCall,
 )
 from core.errors import InvalidRequest
-from core.providers.anthropic_schema import one_type_each
+from core.providers.anthropic_schema import can_be_enforced, one_type_each
 from core.providers.usage import as_mapping
 from core.providers.wire_text import DEFAULT_MAX_TOKENS
 
@@ -84,6 +85,11 @@ def claude_family(model: str) -> ClaudeFamily:
     return max(fitting, key=lambda family: len(family.prefix), default=NEWEST)
 
 
+def enforces(family: ClaudeFamily, wanted: JsonSchemaFormat) -> bool:
+    """Whether an answer is held to a schema by the API; where not, it has to be asked for in words."""
+    return family.takes_json_schema and can_be_enforced(wanted.schema)
+
+
 MAX_TEMPERATURE = 1.0
 MAX_CACHE_MARKS = 4
 """A fifth block with ``cache_control`` is refused (Anthropic, documentation of prompt caching)."""
@@ -117,7 +123,7 @@ def anthropic_payload(
         dropped.append(f"max_tokens above {max_output_tokens}")
         wanted = max_output_tokens
     body |= {"max_tokens": wanted, "stream": True}
-    if request.response_format is not None and not family.takes_json_schema:
+    if request.response_format is not None and "output_config" not in body:
         dropped.append("response_format")
     if request.temperature is not None:
         if not family.takes_temperature:
@@ -156,7 +162,7 @@ def count_arguments(
         ]
         if marks.system and "system" not in arguments:  # the prefix runs tools, system, messages
             arguments["tools"][-1]["cache_control"] = control
-    if request.response_format is not None and family.takes_json_schema:
+    if request.response_format is not None and enforces(family, request.response_format):
         schema = one_type_each(dict(request.response_format.schema))
         try:
             schema = adapt_schema(schema)

@@ -27,7 +27,7 @@ from core.context.switching_cost import PrefillSpeed, WarmPrefix, switching_cost
 from core.context.templates import Rendered, Templates, family_of
 from core.context.tokens import estimate_text_tokens, estimate_tokens
 from core.context.trimming import trim
-from core.providers.anthropic_wire import claude_family
+from core.providers.anthropic_wire import claude_family, enforces
 from core.routing.conversations import (
     Conversations,
     LastAnswer,
@@ -178,7 +178,8 @@ class RequestPreparer:
     def _rendered(self, request: ChatRequest, side: Side, model: str | None = None) -> Rendered:
         if side == "api":
             name = model or self._api_model(request)
-            enforced = claude_family(name).takes_json_schema
+            wanted = request.response_format
+            enforced = wanted is None or enforces(claude_family(name), wanted)
         else:
             name, enforced = model or self._local_model(), True
         return self.templates.render(request, family_of(name, side), schema_enforced=enforced)

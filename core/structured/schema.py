@@ -132,11 +132,10 @@ def check_value(value: Any, schema: JsonObject) -> SchemaCheck:
 def check_schema(schema: object, what: str = "The JSON schema") -> None:
     """Check that ``schema`` is JSON and a valid JSON schema (draft 2020-12 unless it names another).
 
-    Whether its references lead anywhere is not looked at.
-
     Raises:
-        InvalidRequest: it is not, it is nested too deeply, or a length in it is one that nothing has; the message
-            begins with ``what`` and says where and why.
+        InvalidRequest: it is not, it is nested too deeply, a length in it is one that nothing has, or it refers to
+            what is not in it, so that no answer could be checked; the message begins with ``what`` and says where
+            and why.
     """
     if not isinstance(schema, dict):
         raise InvalidRequest(
@@ -145,7 +144,11 @@ def check_schema(schema: object, what: str = "The JSON schema") -> None:
     read = _as_json(cast("dict[Any, Any]", schema), what)
     problem = _malformed(read)
     if problem:
-        raise InvalidRequest(f"{what} is malformed {problem}.", hint="Mend the schema; nothing was sent.")
+        is_whole = problem.startswith(":")
+        raise InvalidRequest(
+            f"{what} is malformed{'' if is_whole else ' '}{problem}.",
+            hint="Mend the schema; nothing was sent.",
+        )
     _require_room(read, what)
 
 
@@ -206,10 +209,17 @@ def _malformed(schema: dict[str, Any]) -> str:
     try:
         _compile(_prepared(schema), _BACKTRACKS_HERE)
     except ValidationError as error:
-        return "" if isinstance(error.kind, ValidationErrorKind.Referencing) else _misplaced(error)
+        is_dead = isinstance(error.kind, ValidationErrorKind.Referencing)
+        return _dead_reference(error) if is_dead else _misplaced(error)
     except (ValueError, RecursionError) as error:
         return f"in a way that can't be told: {shortened(str(error))}"
     return ""
+
+
+def _dead_reference(error: ValidationError) -> str:
+    return (
+        f": it refers to {shortened(_reference(error.message))!r}, which is not in it, and nothing is fetched"
+    )
 
 
 def _misplaced(error: ValidationError) -> str:
@@ -230,8 +240,7 @@ def _told(check: Callable[[], SchemaCheck]) -> SchemaCheck:
         return SchemaCheck(problems=(str(error),), unchecked=True)
     except ValidationError as error:
         if isinstance(error.kind, ValidationErrorKind.Referencing):
-            reference = shortened(_reference(error.message))
-            return _at_fault(f"it refers to {reference!r}, which is not in it, and nothing is fetched")
+            return _at_fault(_dead_reference(error).removeprefix(": "))
         return _at_fault(f"it is malformed {_misplaced(error)}")
     except RecursionError:
         return _at_fault("it, or the answer, is nested too deeply to be checked")

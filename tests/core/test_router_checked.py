@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from core.chat import Failed, Finished, JsonSchemaFormat, TextDelta
 from core.errors import AnswerInvalid, LedgerUnavailable
 from tests.core.test_router_queue import posted
 from tests.support.anthropic_server import Says
+from tests.support.field_case import CASES
 from tests.support.openai_server import Streams
 from tests.support.two_sides import TwoSides, two_sides
 
@@ -46,6 +48,21 @@ async def test_what_is_mended_is_given_as_mended_and_said(home: Path) -> None:
         assert (step.kind, step.side) == ("repaired", "local")
         assert step.detail.startswith("Repaired: ")
         assert "comma" in step.detail
+
+
+async def test_a_map_which_the_api_would_close_is_asked_for_in_words_and_checked(home: Path) -> None:
+    schema = json.loads((CASES / "15-map-schema" / "map.json").read_text())
+    async with two_sides(home, ROUTING_MODE="api-only") as sides:
+        sides.api.replies += [Says('{"counts": {"a": "two"}}'), Says('{"counts": {"a": 2}}')]
+        events = await sides.events("Count.", response_format=JsonSchemaFormat(schema=schema))
+        end = events[-1]
+        assert isinstance(end, Finished)
+        assert end.result.text == '{"counts": {"a": 2}}'
+        assert end.result.schema_valid
+        assert [step.kind for step in end.result.steps] == ["invalid", "asked_again"]
+        for received in sides.api.received:
+            assert "output_config" not in received.body
+            assert '"additionalProperties"' in str(received.body["system"])
 
 
 async def test_an_answer_that_does_not_fit_is_asked_for_again(home: Path) -> None:

@@ -267,7 +267,7 @@ async def test_results_of_parallel_calls_share_one_turn_with_what_follows() -> N
 async def test_images_and_schema_travel() -> None:
     schema = {
         "type": "object",
-        "properties": {"age": {"type": "integer", "minimum": 3}, "of": {"type": "object", "properties": {}}},
+        "properties": {"age": {"type": "integer", "minimum": 3}, "of": {"type": "string"}},
     }
     message = Message(role="user", text="How old?", images=(ImagePart("image/png", "aGk="),))
     request = ChatRequest(messages=(message,), response_format=JsonSchemaFormat(schema=schema))

@@ -6,11 +6,12 @@ import json
 
 import pytest
 from anthropic import transform_schema
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from core.chat import ChatRequest, JsonSchemaFormat
-from core.providers.anthropic_wire import claude_family, count_arguments
+from core.providers.anthropic_schema import can_be_enforced
+from core.providers.anthropic_wire import anthropic_payload, claude_family, count_arguments
 from core.routing.complexity import read_signals
 
 MODEL = "claude-sonnet-4-6-20260501"
@@ -82,6 +83,66 @@ def test_each_type_keeps_what_is_said_of_it() -> None:
     }
 
 
+TEXT = {"type": "string"}
+NAMED = {"type": "object", "properties": {"a": TEXT}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "possible"),
+    [
+        (TEXT, True),
+        (NAMED, True),
+        ({**NAMED, "additionalProperties": True}, True),
+        ({"type": "object", "additionalProperties": False}, True),
+        ({"allOf": [NAMED]}, True),
+        ({"anyOf": [NAMED, {"type": "null"}]}, True),
+        ({"type": "object", "properties": {"$ref": TEXT, "patternProperties": TEXT}}, True),
+        ({"enum": ["object"], "description": "{}"}, True),
+        ({"$ref": "#/$defs/x", "$defs": {"x": NAMED}}, True),
+        (
+            {
+                "$ref": "#/$defs/x",
+                "$defs": {"x": {"type": "array", "items": {"$ref": "#/$defs/y"}}, "y": NAMED},
+            },
+            True,
+        ),
+        # Closed, an object whose fields have no names is the empty one.
+        ({"type": "object"}, False),
+        ({"type": "object", "properties": {}}, False),
+        ({"type": "object", "additionalProperties": {"type": "integer"}}, False),
+        ({**NAMED, "additionalProperties": {"type": "integer"}}, False),
+        ({**NAMED, "patternProperties": {"^x": TEXT}}, False),
+        ({"type": ["object", "null"], "additionalProperties": TEXT}, False),
+        ({"type": "array", "items": {"type": "object"}}, False),
+        ({"type": "array", "prefixItems": [{"type": "object"}]}, False),
+        ({**NAMED, "required": ["b"]}, False),
+        ({**NAMED, "minProperties": 2}, False),
+        # Closed one by one, no object is all of them.
+        ({"allOf": [NAMED, {"type": "object", "properties": {"b": TEXT}}]}, False),
+        ({**NAMED, "anyOf": [{"type": "object", "properties": {"b": TEXT}}]}, False),
+        # The API takes definitions under this name only, and none that come back to themselves.
+        ({"$ref": "#/definitions/x", "definitions": {"x": NAMED}}, False),
+        ({"$ref": "#/$defs/nowhere"}, False),
+        ({"type": "array", "items": {"$ref": "#"}}, False),
+        ({"$defs": {"x": {"type": "array", "items": {"$ref": "#/$defs/x"}}}, "$ref": "#/$defs/x"}, False),
+        (
+            {"$defs": {"x": {"anyOf": [{"$ref": "#/$defs/y"}, TEXT]}, "y": {"$ref": "#/$defs/x"}}, **NAMED},
+            False,
+        ),
+    ],
+)
+def test_what_the_api_would_make_another_schema_is_not_given_to_it(
+    schema: dict[str, object], possible: bool
+) -> None:
+    assert can_be_enforced(schema) is possible
+    request = ChatRequest.from_prompt("hi", response_format=JsonSchemaFormat(schema=schema))
+    payload = anthropic_payload(
+        request, MODEL, claude_family(MODEL), max_output_tokens=None, adapt_schema=transform_schema
+    )
+    assert ("output_config" in payload.body) is possible
+    assert payload.dropped == (() if possible else ("response_format",))
+
+
 @given(
     st.recursive(
         st.fixed_dictionaries({"type": st.sampled_from(["string", "integer", ["string", "null"]])}),
@@ -101,6 +162,7 @@ def test_each_type_keeps_what_is_said_of_it() -> None:
     )
 )
 def test_the_hold_covers_what_is_sent(schema: dict[str, object]) -> None:
+    assume(can_be_enforced(schema))
     request = ChatRequest.from_prompt("hi", response_format=JsonSchemaFormat(schema=schema))
     bound = read_signals(request, default_max_tokens=1).input_tokens_bound
     assert len(json.dumps(sent(schema), ensure_ascii=False)) <= bound
