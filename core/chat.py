@@ -439,6 +439,20 @@ class ChatResult:
         decode_ms = self.latency_ms - self.ttft_ms
         return None if decode_ms <= 0 else (self.usage.output_tokens - 1) * 1000 / decode_ms
 
+    @property
+    def empty_because(self) -> str:
+        """Say in a sentence why an answer that came to its end has neither text nor a call; empty where it has."""
+        ended = self.finish_reason in ("stop", "length", "tool_calls")
+        if self.text.strip() or self.tool_calls or not ended:
+            return ""
+        tokens = self.usage.output_tokens if self.usage is not None else 0
+        if not tokens:
+            return "The model ended its answer without a word."
+        spent = "its only token" if tokens == 1 else f"all {tokens:,} tokens"
+        if self.finish_reason == "length":
+            return f"The model spent {spent} on thinking and came to no answer: allow more (max tokens)."
+        return f"The model spent {spent} on thinking, or on what is not shown, and gave no answer."
+
 
 @dataclass(frozen=True, slots=True)
 class Started:

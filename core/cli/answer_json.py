@@ -152,6 +152,7 @@ def result_json(result: ChatResult) -> dict[str, Any]:
         "side": result.side,
         "model": result.model,
         "finish_reason": result.finish_reason,
+        "empty_because": result.empty_because or None,
         "tool_calls": [
             {"id": call.id, "name": call.name, "arguments": call.arguments_json} for call in result.tool_calls
         ],

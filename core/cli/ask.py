@@ -185,6 +185,9 @@ class Printed:
         if self._is_json:
             self._json(result_json(result), notices)
         self._end_line()
+        if result.empty_because and not self._is_json:
+            # Also where only the answer is wanted: nothing at all looks like a fault of whoever reads it.
+            sys.stderr.write(f"signalbox: {result.empty_because}\n")
         self._about(footer(result), notices)
 
     def failure(

@@ -121,7 +121,7 @@ class AnswerMessage(MessageView):
             if message.result.finish_reason == "refusal":
                 note = "The model declined to answer."
             elif not message.text.strip():
-                note = "The answer is empty."
+                note = message.result.empty_because or "The answer is empty."
         self._note.setText(note)
         self._note.setVisible(bool(note))
         self.set_plan(_plan(message, facts or Facts()))

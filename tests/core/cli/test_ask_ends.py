@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,7 @@ from core.cli.ask import Printed
 from tests.core.cli.test_cli import api as api  # the fixture
 from tests.core.cli.test_cli import run_json
 from tests.support.anthropic_server import AnthropicServer, Says
+from tests.support.full_values import FULL_RESULT
 
 SCHEMA = {"type": "object", "required": ["x"], "properties": {"x": {"type": "integer"}}}
 
@@ -41,6 +44,40 @@ def test_an_answer_that_broke_off_tells_what_it_is_counted_for_and_where_to_sett
     broken_off(api)
     assert main(["ask", "hi", "--quiet"]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("arguments", [(), ("--quiet",), ("--json",)])
+def test_an_answer_without_a_word_says_why(
+    api: AnthropicServer, arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    api.default = Says("")
+    assert main(["ask", "hi", *arguments]) == 0
+    out, err = capsys.readouterr()
+    if arguments == ("--json",):
+        assert "thinking" in json.loads(out)["empty_because"]
+        return
+    assert out == ""
+    assert err.splitlines()[0].startswith("signalbox: The model spent")
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ({}, "all 512 tokens on thinking, or on what is not shown"),
+        ({"finish_reason": "length"}, "allow more (max tokens)"),
+        ({"usage": None}, "without a word"),
+        ({"text": "Paris"}, ""),
+        ({"tool_calls": FULL_RESULT.tool_calls}, ""),
+        ({"finish_reason": "refusal"}, ""),
+        ({"finish_reason": "stopped_by_user"}, ""),
+        ({"finish_reason": "unknown"}, ""),
+    ],
+)
+def test_why_an_answer_is_empty(answer: dict[str, Any], why: str) -> None:
+    nothing = replace(FULL_RESULT, text=" \n", tool_calls=(), finish_reason="stop")
+    result = replace(nothing, **answer)
+    assert why in result.empty_because
+    assert bool(why) is bool(result.empty_because)
 
 
 def test_an_answer_that_failed_its_check_is_shown_all_the_same(

@@ -171,6 +171,31 @@ async def test_parts_that_are_no_text_are_told_by_their_size() -> None:
     assert hidden == [len("The user wants a capital.")]
 
 
+@pytest.mark.parametrize(
+    ("name", "end"), [("03f-reasoning-only", "stop"), ("03h-reasoning-length", "length")]
+)
+async def test_an_answer_of_nothing_but_thinking_is_an_empty_one_that_was_counted(
+    name: str, end: str
+) -> None:
+    drained = await through_vllm(name)
+    assert (drained.text, drained.ended.finish_reason) == ("", end)
+    assert drained.collector.hidden_output_bytes == len("Thinking...more")
+    assert drained.usages[-1].output_tokens == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [("26a-embedding-first", "qwen2.5-7b-instruct"), ("26d-models-ollama-style", "llama3:latest")],
+)
+async def test_without_a_model_the_first_that_can_chat_is_asked(name: str, model: str) -> None:
+    async with field_case(name) as case:
+        provider = VLLMProvider(f"{case.url}/v1", None)
+        drained = await drain(provider, "Capital?")
+        await provider.close()
+    assert drained.text == "Paris."
+    assert provider.model == case.asked[0]["model"] == model
+
+
 async def test_a_refusal_in_words_is_the_answer() -> None:
     drained = await through_vllm("03e-refusal-delta")
     assert drained.text == "I can't help with that."

@@ -323,8 +323,16 @@ def test_every_control_has_a_name(panel: ChatPanel) -> None:
 @pytest.mark.parametrize(
     ("text", "reason", "note"),
     [
-        ("", "stop", "The answer is empty."),
-        (" \n", "stop", "The answer is empty."),
+        (
+            "",
+            "stop",
+            "The model spent all 186 tokens on thinking, or on what is not shown, and gave no answer.",
+        ),
+        (
+            " \n",
+            "length",
+            "The model spent all 186 tokens on thinking and came to no answer: allow more (max tokens).",
+        ),
         ("", "refusal", "The model declined to answer."),
         ("I can't help", "refusal", "The model declined to answer."),
         ("Yes", "stop", ""),
