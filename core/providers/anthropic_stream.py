@@ -18,7 +18,7 @@ from core.chat import (
     UsageReported,
 )
 from core.errors import ContentRefused
-from core.providers.errors import Endpoint, broken_off
+from core.providers.errors import Endpoint, broken_off, what_it_said
 from core.providers.sse import ErrorEvent, ServerSentEvent, decode_anything, decode_error, decode_json
 from core.providers.usage import AnthropicReports, as_mapping
 from core.providers.wire_text import TextJoiner, plain_name, valid_text
@@ -274,4 +274,5 @@ class AnthropicReader:
         if isinstance(reason, str) and reason:
             self._stop_reason = reason
             self.is_ending = True
-        self._explanation = str((as_mapping(details) or {}).get("explanation") or "")
+        explanation = (as_mapping(details) or {}).get("explanation")
+        self._explanation = what_it_said(str(explanation or ""), self._endpoint)

@@ -108,6 +108,8 @@ _STARTING = re.compile(
 )
 """How a server says with HTTP 503 that it is not up yet: llama.cpp writes "Loading model"."""
 _MAX_MESSAGE_CHARS = 300
+MOST_WAIT_S = 30 * 86_400.0
+"""What a server may ask to wait at most; beyond it any number means "not today"."""
 _MOST_WORDS_CHARS = 4_000
 _NOT_ON_SIZE = (401, 402, 403, 404, 429, 503, 529)
 """Statuses that say nothing on a request's size, whatever words stand beside them."""
@@ -222,10 +224,15 @@ def went_too_far(endpoint: Endpoint, max_tokens: int) -> Unavailable:
 
 
 def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Return the seconds a server asks to wait, or ``None`` where it says nothing readable.
+    """Return the seconds a server asks to wait, ``MOST_WAIT_S`` at most; ``None`` where it says nothing readable.
 
     It may say ``retry-after-ms``, or ``retry-after`` as seconds or as an HTTP date (RFC 9110, 10.2.3).
     """
+    wait_s = _asked_wait_s(headers, now)
+    return None if wait_s is None else min(wait_s, MOST_WAIT_S)
+
+
+def _asked_wait_s(headers: Mapping[str, str], now: datetime | None) -> float | None:
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:
         return milliseconds / 1000
@@ -277,7 +284,7 @@ def _read_reply(error: Any, endpoint: Endpoint) -> _Reply:
     if status in (None, 200):  # an error event after the answer had begun
         status = _STATUS_OF_TYPE.get(kind.lower())
     words = f"{kind} {code or ''} {_plain_words(message)}"
-    return _Reply(status, kind, _clean(message, endpoint), words, headers, from_api, is_typed)
+    return _Reply(status, kind, what_it_said(message, endpoint), words, headers, from_api, is_typed)
 
 
 def refusal_of(error: Exception) -> tuple[int, str] | None:
@@ -335,8 +342,9 @@ def answer_room(words: str) -> AnswerRoom | None:
     return None
 
 
-def _clean(message: str, endpoint: Endpoint) -> str:
-    text = " ".join(message.split())
+def what_it_said(message: str, endpoint: Endpoint) -> str:
+    """Return a server's words as they may be shown: one line of bounded length, without the key."""
+    text = "".join(c if c.isprintable() else "\ufffd" for c in _plain_words(message))
     if endpoint.secret:
         text = text.replace(endpoint.secret, "[key]")
     return shortened(text, _MAX_MESSAGE_CHARS)
@@ -374,7 +382,7 @@ def _from_reply(reply: _Reply, endpoint: Endpoint) -> SignalboxError:
     if status is not None and 400 <= status < 500 and status not in (408, 409, 421, 425, 499):
         return _invalid(reply, said, endpoint)
     if status is not None and 300 <= status < 400:
-        where = f" to {reply.headers.get('location', 'another address')}."
+        where = f" to {what_it_said(reply.headers.get('location', 'another address'), endpoint)}."
         redirected = Unavailable(
             f"{endpoint.shown_url} redirects{where}",
             hint=f"Set {endpoint.url_setting} to the final address.",

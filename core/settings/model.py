@@ -245,7 +245,7 @@ class Settings(BaseModel):
     )
     vllm_model: _OptionalText = _setting(
         None,
-        "Model asked there. Empty: the first one the server lists.",
+        "Model asked there. Empty: the first of the server's list that can chat.",
         "the name of a model",
         trust="any",
     )

@@ -13,7 +13,7 @@ import pytest
 from core.base import bounded_http
 from core.base.bounded_http import MAX_ANSWER_BYTES, MAX_ERROR_BYTES
 from core.chat import ChatRequest, UsageReported
-from core.errors import AuthenticationFailed, SignalboxError, TimedOut, Unavailable
+from core.errors import AuthenticationFailed, ContentRefused, SignalboxError, TimedOut, Unavailable
 from core.providers import AnthropicProvider, InferenceProvider, VLLMProvider
 from core.providers import sse as sse_reader
 from core.providers.sse import MOST_BYTES_PER_TOKEN, SPARE_OUTPUT_BYTES
@@ -271,6 +271,31 @@ async def test_signs_of_life_without_content_do_not_hold_a_request(wire: Wire, b
                 pass
         await provider.close()
     assert type(caught.value) in (TimedOut, Unavailable)
+
+
+@both_wires
+async def test_what_a_server_says_is_one_line_of_bounded_length(wire: Wire) -> None:
+    evil = "\x1b]0;owned\x07\u202e" + "x" * 500_000
+    body = json.dumps({"error": {"type": "x", "message": evil}}).encode()
+    head = f"HTTP/1.1 {{status}} No\nconnection: close\nretry-after: 1e300\nlocation: http://x/{'y' * 50_000}"
+    for status in (301, 400, 429, 500):
+        async with hostile(head.format(status=status), body, ends=True) as server:
+            drained = await asked(wire, server)
+        said = str(drained.error)
+        assert said.isprintable()
+        assert len(said) < 800
+
+
+async def test_why_a_model_refused_is_one_line_of_bounded_length() -> None:
+    why = {"explanation": "\x1b[2J" + "x" * 500_000}
+    usage = {"input_tokens": 7, "output_tokens": 1}
+    body = sse("message_start", {"message": {"model": MODEL, "usage": usage}})
+    body += sse("message_delta", {"delta": {"stop_reason": "refusal", "stop_details": why}, "usage": usage})
+    async with hostile(STREAM, body + sse("message_stop", {}), ends=True) as server:
+        drained = await asked(anthropic, server)
+    assert type(drained.error) is ContentRefused
+    assert str(drained.error).isprintable()
+    assert len(drained.error.message) < 500
 
 
 @both_wires
