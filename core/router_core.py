@@ -186,6 +186,7 @@ class RouterCore:
             return
         if use_home(self.home):
             log.info(CLOSED)
+        self.prices.set_aside_if_broken()
         self._loop = asyncio.get_running_loop()
         self._stopping = False
         self._unsubscribe_settings = self.settings.on_change(self._settings_changed)

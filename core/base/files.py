@@ -20,7 +20,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from core.base.permissions import PRIVATE_FILE, check_only_ours
+from core.base.permissions import PRIVATE_FILE, check_only_ours, make_private
 
 _RENAME_TIMEOUT_S = 5.0
 _RETRY_S = 0.01
@@ -156,6 +156,32 @@ def _unmarked_encoding(content: bytes) -> str:
     if first == 0 and second * 2 >= pairs:
         return "utf-16-le"
     return "utf-16-be" if second == 0 and first * 2 >= pairs else "utf-8"
+
+
+def open_for_appending(path: Path) -> int:
+    """Open a log, which is made where there is none, and return its descriptor. A link is never followed.
+
+    Raises:
+        NotAFile: a folder, FIFO, device or socket stands there.
+        NotOnlyOurs: another user owns it or may write it.
+        OSError: it is a link, or can't be opened.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NO_LINK | _WITHOUT_WAITING
+    try:
+        descriptor = os.open(path, flags, PRIVATE_FILE)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a FIFO that nobody reads, or a socket
+            check_regular(path, os.lstat(path))
+        raise
+    try:
+        status = os.fstat(descriptor)
+        check_regular(path, status)
+        check_only_ours(path, status)
+        make_private(path, status)
+    except BaseException:  # raised again: whatever it was, the file is closed
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 # -- writing --------------------------------------------------------------------------------------------

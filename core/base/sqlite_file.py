@@ -12,12 +12,16 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from core.base.files import check_regular
+from core.base.permissions import PRIVATE_FILE, check_only_ours, make_private
+
 if TYPE_CHECKING:
     import sqlite3
 
 log = logging.getLogger(__name__)
 
 Fault = Literal["full", "io", "read_only", "locked", "damaged", "other"]
+IN_MEMORY = ":memory:"
 SIDE_FILES = ("-wal", "-shm", "-journal")
 """What SQLite keeps beside a file. It belongs to that file, and would be replayed into another of its name."""
 
@@ -74,12 +78,43 @@ class ForeignFile(Exception):
 def connect(path: Path, *, busy_timeout_s: float) -> sqlite3.Connection:
     """Connect to the file, which is made where there is none. ``busy_timeout_s`` is how long a lock is waited for.
 
+    The file and what SQLite puts beside it are the user's alone, whatever the umask says.
+
     Transactions begin where they are written: the driver's own BEGIN would be deferred, so that two processes
     could both read and then both write. Any thread may use the connection, one at a time.
+
+    Raises:
+        NotAFile: a folder, FIFO or device stands there.
+        NotOnlyOurs: somebody else may have written it.
+        OSError: it can't be made.
     """
     import sqlite3
 
+    if str(path) != IN_MEMORY:
+        _make_private(path)
+
     return sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False)
+
+
+def _make_private(path: Path) -> None:
+    """Make the file, or look at it. One that is there is not opened: closing it would drop SQLite's own locks."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        with contextlib.suppress(
+            FileExistsError
+        ):  # another process was faster, or it is a link that leads nowhere
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, PRIVATE_FILE))
+        return  # what SQLite puts beside it takes its mode
+    check_regular(path, status)
+    check_only_ours(path, status)
+    make_private(path, status)
+    for ending in SIDE_FILES:
+        side_file = path.with_name(path.name + ending)
+        with contextlib.suppress(FileNotFoundError):
+            status = side_file.stat()
+            check_regular(side_file, status)
+            make_private(side_file, status)
 
 
 def use_write_ahead_log(file: sqlite3.Connection) -> None:

@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from typing import NoReturn
 
 from core.cli.terminal import UsageError
@@ -75,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 async def _run(arguments: argparse.Namespace) -> int:
     from core.settings import SettingsStore
     from core.settings.home import CLOSED, use_home
+    from core.settings.left_aside import left_aside
     from core.telemetry.logs import setup_logging
 
     settings = SettingsStore()
@@ -84,12 +85,21 @@ async def _run(arguments: argparse.Namespace) -> int:
         logging.getLogger(__name__).info(CLOSED)
     for problem in settings.problems:
         sys.stderr.write(f"signalbox: {' '.join(problem.message.split())}\n")
+    told = left_aside(settings.current.home)
+    _tell(told)
     command: Command = arguments.command
     if command.__name__ != "trust":  # which tells it itself
-        for file in settings.untrusted:
-            sys.stderr.write(f"signalbox: {file.message} {file.hint}\n")
-    with _ended_as_by_ctrl_c():
-        return await command(arguments)
+        _tell(f"{file.message} {file.hint}" for file in settings.untrusted)
+    try:
+        with _ended_as_by_ctrl_c():
+            return await command(arguments)
+    finally:  # the command may have found the broken file
+        _tell(each for each in left_aside(settings.current.home) if each not in told)
+
+
+def _tell(sentences: Iterable[str]) -> None:
+    for sentence in sentences:
+        sys.stderr.write(f"signalbox: {sentence}\n")
 
 
 @contextlib.contextmanager

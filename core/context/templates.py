@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import stat
 import time
 import tomllib
 from collections.abc import Callable, Mapping
@@ -20,6 +19,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
+from core.base.files import FileTooLarge, decode_text, read_regular_file
+from core.base.permissions import check_only_ours
 from core.chat import ChatRequest, Side, Tool
 from core.errors import InvalidRequest
 
@@ -203,6 +204,7 @@ class Templates:
         """Look at the user's file, and read it if it has changed."""
         path = self._paths[family]
         try:
+            check_only_ours(path.parent, os.stat(path.parent))
             facts = os.stat(path)
         except (FileNotFoundError, NotADirectoryError):
             self._own.pop(family, None)
@@ -214,8 +216,6 @@ class Templates:
         if known is not None and known[0] == version:
             return known[1]
         try:
-            if not stat.S_ISREG(facts.st_mode):
-                raise TemplateInvalid("it is no file")
             own: _Template | TemplateProblem = self._read(path, family)
         except TemplateInvalid as error:
             own = TemplateProblem(path=path, what=str(error))
@@ -224,15 +224,12 @@ class Templates:
 
     def _read(self, path: Path, family: str) -> _Template:
         try:
-            with path.open("rb") as file:
-                content = file.read(MAX_TEMPLATE_BYTES + 1)
+            text = decode_text(read_regular_file(path, MAX_TEMPLATE_BYTES, only_ours=True))
+        except FileTooLarge as error:
+            raise TemplateInvalid(f"it is larger than {MAX_TEMPLATE_BYTES // 1024} KB") from error
         except OSError as error:
             raise TemplateInvalid(f"it can't be read: {_cause(error)}") from error
-        if len(content) > MAX_TEMPLATE_BYTES:
-            raise TemplateInvalid(f"it is larger than {MAX_TEMPLATE_BYTES // 1024} KB")
-        try:
-            text = content.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
+        except ValueError as error:
             raise TemplateInvalid("it is no UTF-8 text") from error
         return _parse(text, base=self._packaged_template(family))
 

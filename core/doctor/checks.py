@@ -78,6 +78,7 @@ async def examine(core: DoctorTarget, *, ask_local: bool = True) -> list[Finding
         (LOAD, _load),
         (DOCKER, _docker),
         (GPU, _gpu),
+        (ledger_checks.FILES, ledger_checks.files),
         (ledger_checks.PRICES, ledger_checks.prices),
         (ledger_checks.TEMPLATES, ledger_checks.templates),
         (ledger_checks.ANSWERS, ledger_checks.answers),

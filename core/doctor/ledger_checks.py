@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from core.doctor.findings import Component, DoctorTarget, Finding
 from core.pricing.money import format_cost
 from core.routing.idempotency_store import FILE_NAME
+from core.settings.left_aside import left_aside
 
 if TYPE_CHECKING:
     from core.services.status import ProblemKind
@@ -19,6 +20,7 @@ AUDIT = Component("Audit log")
 LIMITS = Component("Limits")
 UNRESOLVED = Component("Unresolved costs", needed=False)
 PAUSED = Component("Paused conversations", needed=False)
+FILES = Component("Files", needed=False)
 PRICES = Component("Prices")
 TEMPLATES = Component("Prompt templates", needed=False)
 ANSWERS = Component("Kept answers", needed=False)
@@ -105,6 +107,14 @@ async def paused(core: DoctorTarget) -> Finding:
         f"{', '.join(names)}{more} sent like a loop and may not send",
         "Look at what sends them; then: signalbox resume CONVERSATION",
     )
+
+
+async def files(core: DoctorTarget) -> Finding:
+    """Name the broken files that wait for somebody to look at them."""
+    waiting = left_aside(core.home)
+    if waiting:
+        return FILES.found("broken", _first(waiting), "Until that is done it is said at every start.")
+    return FILES.found("works", f"none of those in {core.home} is broken")
 
 
 async def prices(core: DoctorTarget) -> Finding:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from core.base.files import open_regular_file
+from core.base.permissions import make_private_folder
 from core.base.sqlite_file import Fault, OpenFile, connect, fault_of, use_write_ahead_log
 from core.errors import LedgerUnavailable
 from core.ledger.sql import driver_of
@@ -106,6 +108,8 @@ def set_durable(connection: Connection, durable: bool) -> None:
 def explain(error: BaseException, path: Path | None) -> LedgerUnavailable:
     """Say in plain words why the ledger failed, without the statement, its values or a password."""
     reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+    if isinstance(error, OSError) and error.strerror:
+        reason = error.strerror  # the path is said anyway
     where = f"The ledger {path}" if path is not None else "The ledger's database"
     hint = _HINTS.get(fault_of(reason))
     if hint is None and path is not None:
@@ -143,9 +147,9 @@ def _sqlite_engine(path: Path) -> Engine:
             hint="Use a newer Python, or give LEDGER_URL a PostgreSQL database.",
         )
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(path.parent)
         if path.exists():
-            with path.open("rb") as file:
+            with open_regular_file(path, only_ours=True) as file:
                 head = file.read(len(_SQLITE_MAGIC))
             if head and head != _SQLITE_MAGIC:
                 raise LedgerUnavailable(
@@ -259,7 +263,7 @@ class QuickReader:
             connection.execute("PRAGMA query_only = ON")
             if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
                 return QuickReader(connection)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             log.info("The ledger is read on threads only: %s", error)
         if connection is not None:
             connection.close()

@@ -7,6 +7,7 @@ import contextlib
 import importlib.util
 import json
 import logging
+import math
 import os
 import re
 import secrets
@@ -17,11 +18,19 @@ from asyncio.subprocess import Process
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from core.base.child_process import child_environment, python_command
-from core.base.files import write_whole
+from core.base.files import (
+    FileTooLarge,
+    decode_text,
+    open_for_appending,
+    read_regular_file,
+    set_aside,
+    write_whole,
+)
 from core.base.observable import Observable
+from core.base.permissions import make_private_folder
 from core.base.redaction import remember_secret
 from core.local import llama_log
 from core.local.llama_log import Reason
@@ -31,6 +40,8 @@ log = logging.getLogger(__name__)
 
 _QUANTIZATION = re.compile(r"[.-](?:UD-)?(?:I?Q\d\w*|MXFP4\w*|B?F16|F32)$", re.IGNORECASE)
 _LEARNING_RATE = 0.5
+_MOST_BYTES = 1 << 20
+LOAD_TIMES_FILE = "load_times.json"
 
 
 def packaged_model_path() -> Path | None:
@@ -48,38 +59,63 @@ def model_name(path: Path) -> str:
 
 
 class LoadTimes:
-    """Learnt load times in seconds, one for each model file and size, kept in ``<home>/load_times.json``."""
+    """Learnt load times in seconds, one for each model file and size, kept in ``<home>/load_times.json``.
+
+    A broken file is set aside, and a new one begun. None of it is an obstacle to loading: this is only a hint.
+    """
 
     def __init__(self, home: Path) -> None:
-        self._path = home / "load_times.json"
+        self._path = home / LOAD_TIMES_FILE
+
+    def set_aside_if_broken(self) -> None:
+        """At a start, so that it is told of even where no model is loaded."""
+        with contextlib.suppress(OSError):  # what can't be read is told of when it is needed
+            self._read()
 
     def expected_s(self, model: Path) -> float | None:
         """Return how long loading ``model`` is likely to take, ``None`` before the first time."""
-        return self._read().get(_key(model))
+        try:
+            return self._read().get(_key(model))
+        except OSError as error:
+            log.warning("%s can't be read: %s", self._path, error.strerror or error)
+            return None
 
     def learn(self, model: Path, seconds: float) -> None:
         """Move the expectation halfway to ``seconds``.
 
-        A file that cannot be written is logged and no more: this is only a hint.
+        A file that cannot be read or written is logged and left as it is.
         """
-        times = self._read()
-        known = times.get(_key(model))
-        times[_key(model)] = round(
-            seconds if known is None else known + _LEARNING_RATE * (seconds - known), 3
-        )
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            times = self._read()
+            known = times.get(_key(model))
+            times[_key(model)] = round(
+                seconds if known is None else known + _LEARNING_RATE * (seconds - known), 3
+            )
+            make_private_folder(self._path.parent)
             write_whole(self._path, json.dumps(times, indent=1), durable=False)
         except OSError as error:
             log.warning("the load time of %s was not kept: %s", model.name, error)
 
     def _read(self) -> dict[str, float]:
         try:
-            times: Any = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            content = read_regular_file(self._path, _MOST_BYTES, only_ours=True)
+        except FileNotFoundError:
             return {}
-        pairs = cast("dict[str, Any]", times).items() if isinstance(times, dict) else ()
-        return {key: float(s) for key, s in pairs if isinstance(s, int | float) and s > 0}
+        except FileTooLarge:
+            content = b""
+        try:
+            times: Any = json.loads(decode_text(content))
+            return {key: _positive(value) for key, value in times.items()}
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+            log.warning("%s is broken; it was set aside as %s", self._path, set_aside(self._path))
+            return {}
+
+
+def _positive(value: object) -> float:
+    seconds = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
+    if not (seconds > 0 and math.isfinite(seconds)):
+        raise ValueError("no time in seconds")
+    return seconds
 
 
 def _key(model: Path) -> str:
@@ -169,6 +205,7 @@ class EmbeddedServer:
         self._crashed_s: float | None = None
         self._api_key: str | None = None
         self._load_times = LoadTimes(home)
+        self._load_times.set_aside_if_broken()
         model = model_path or packaged_model_path()
         self._state = Observable(
             ServerState(phase="stopped", kind="embedded", model=model_name(model) if model else None),
@@ -313,7 +350,14 @@ class EmbeddedServer:
             eta_s=expected_s,
         )
         started_s = time.monotonic()
-        child = self._child = await self._spawn(model)
+        try:
+            child = self._child = await self._spawn(model)
+        except OSError as error:
+            reason = (
+                f"llama.cpp could not be started: {error.filename or self._log}: {error.strerror or error}"
+            )
+            self._fail(Reason(reason, "Mend that, then start it again."))
+            return
         event = await self._first_event(child, started_s, expected_s)
         if event is None or event.get("event") != "ready":
             self._child = None
@@ -332,7 +376,7 @@ class EmbeddedServer:
         llama_log.rotate(self._log)
         below_normal = getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0)
         no_console = getattr(subprocess, "CREATE_NO_WINDOW", 0)
-        with self._log.open("ab") as log_file:
+        with os.fdopen(open_for_appending(self._log), "ab") as log_file:
             process = await asyncio.create_subprocess_exec(
                 *python_command("core.local.embedded_child"),
                 stdin=subprocess.PIPE,
@@ -416,8 +460,9 @@ class EmbeddedServer:
         if sys.platform == "win32" or not self._log.exists() or self._log.stat().st_size < LOG_LIMIT_BYTES:
             return
         tail = "\n".join(self.log_tail(2000))
-        self._log.with_name(f"{self._log.name}.1").write_text(tail + "\n", encoding="utf-8")
-        os.truncate(self._log, 0)
+        write_whole(self._log.with_name(f"{self._log.name}.1"), tail + "\n", durable=False)
+        with os.fdopen(open_for_appending(self._log), "ab") as log_file:
+            log_file.truncate(0)
 
     def _fail(self, reason: Reason) -> None:
         log.warning("embedded server: %s", reason.text)

@@ -4,7 +4,7 @@ Its first line of standard input is a JSON object (``model_path``, ``alias``, ``
 ``parallel``, ``quantized_cache``, ``sampling``). Its standard output carries one JSON object:
 ``{"event": "ready", ...}`` or ``{"event": "failed", "reason": ..., "hint": ...}``; llama.cpp's own words go to
 standard error. The end of standard input means that the parent is gone or wants it to go, and it leaves at once:
-a model server has nothing to save. Only the standard library and ``xllamacpp`` are imported here.
+a model server has nothing to save. Only the standard library, ``core.base`` and ``xllamacpp`` are imported here.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import sys
 import urllib.request
 from pathlib import Path
 from typing import Any
+
+from core.base.files import open_regular_file
 
 NICENESS = 5
 """Below the window's own priority, so that generating never makes it stutter; the speed is the same."""
@@ -125,7 +127,7 @@ def _import_llama() -> Any:
 
 def _check_model_file(path: Path) -> None:
     try:
-        with path.open("rb") as file:
+        with open_regular_file(path) as file:
             magic = file.read(4)
     except FileNotFoundError:
         raise _CannotServe(

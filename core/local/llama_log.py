@@ -9,6 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.base.files import open_regular_file
+from core.base.permissions import make_private_folder
+
 KEPT_LOGS = 3
 
 
@@ -103,7 +106,7 @@ def is_own_crash(returncode: int) -> bool:
 
 def rotate(log: Path) -> None:
     """Move ``log`` to ``log.1``, that to ``log.2`` and so on, and forget the oldest."""
-    log.parent.mkdir(parents=True, exist_ok=True)
+    make_private_folder(log.parent)
     for number in range(KEPT_LOGS, 0, -1):
         older = log.with_name(f"{log.name}.{number}")
         newer = log.with_name(f"{log.name}.{number - 1}") if number > 1 else log
@@ -112,12 +115,14 @@ def rotate(log: Path) -> None:
 
 
 def read_tail(log: Path, lines: int, *, window_bytes: int = 256_000) -> list[str]:
-    """Return the last ``lines`` of ``log``, oldest first; empty where there is none."""
+    """Return the last ``lines`` of ``log``, oldest first; empty where there is none, or why it can't be read."""
     try:
-        with log.open("rb") as file:
+        with open_regular_file(log) as file:
             size_bytes = file.seek(0, 2)
             file.seek(max(0, size_bytes - window_bytes))
             text = file.read().decode("utf-8", errors="replace")
     except FileNotFoundError:
         return []
+    except OSError as error:
+        return [f"{log} can't be read: {error.strerror or error}"]
     return list(deque(text.splitlines(), maxlen=lines))

@@ -67,6 +67,16 @@ def is_settled(candidates: tuple[DatedTiers, ...], now: datetime | None) -> bool
     return now is not None and candidates[0].lasts and candidates[0].active(now)
 
 
+def table_name(provider: str, model: str) -> str | None:
+    """Return the name that the built-in table files ``model`` under, ``None`` where it doesn't know it."""
+    from genai_prices.data_snapshot import get_snapshot
+
+    try:
+        return get_snapshot().find_provider_model(model, None, provider, None)[1].id
+    except LookupError:
+        return None
+
+
 def compile_model(provider: str, model: str, overrides: Mapping[str, PriceOverride]) -> CompiledModel | None:
     """Compile the prices of ``model``; ``None`` where neither the table nor the user knows it.
 

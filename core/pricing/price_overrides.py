@@ -5,12 +5,14 @@
     {"claude-sonnet-4-6": {"input": "2.40", "output": "12"}, "my-model": {"input": "0.5", "output": "1.5"}}
 
 Amounts are decimals in quotes (a bare number is read exactly, too), of input and output above 0. An entry that
-cannot be used is named in ``Overrides.problems`` and its model keeps the built-in prices; the file itself is never
-altered by reading it.
+cannot be used is named in ``Overrides.problems``; its model keeps the built-in prices, and the API is not asked for
+it, since its own price may be the dearer one. Reading never alters the file; a start sets one aside that holds no
+prices at all.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -19,7 +21,16 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from core.base.files import locked, write_whole
+from core.base.files import (
+    FileTooLarge,
+    decode_text,
+    locked,
+    read_regular_file,
+    set_aside,
+    set_aside_files,
+    write_whole,
+)
+from core.base.permissions import make_private_folder
 from core.errors import InvalidRequest, SignalboxError
 
 T = TypeVar("T")
@@ -29,6 +40,7 @@ MAX_BYTES = 1 << 20
 MAX_DOLLARS_PER_MTOK = Decimal(1_000_000)
 MAX_TOKENS = 1_000_000_000
 _MAX_DECIMALS = 12
+_CLOSED = "the API side is closed, since a price of yours may be dearer than the built-in one"
 _MAX_NAME = 200
 
 
@@ -36,6 +48,10 @@ class PricesFileError(SignalboxError):
     """``prices.json`` cannot be read or written. What is there is left as it is."""
 
     kind = "prices_file"
+
+
+class BrokenPricesFile(PricesFileError):
+    """Its content holds no prices. It is untouched; see ``PriceOverridesFile.set_aside_if_broken``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,11 +79,17 @@ TOKEN_FIELDS = ("context_tokens", "max_output_tokens")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overrides:
-    """What the file says. ``digest`` names its content (8 hex digits), empty when no model is overridden."""
+    """What the file says. ``digest`` names its content (8 hex digits), empty when no model is overridden.
+
+    ``lost`` says why prices of any model may be missing (empty: none are), ``lost_models`` which models' are: their
+    own price may be dearer than the built-in one, so that no limit would hold.
+    """
 
     models: Mapping[str, PriceOverride] = field(default_factory=dict[str, PriceOverride])
     problems: tuple[str, ...] = ()
     digest: str = ""
+    lost: str = ""
+    lost_models: frozenset[str] = frozenset()
 
 
 class PriceOverridesFile:
@@ -75,32 +97,56 @@ class PriceOverridesFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock_path = path.with_name(f"{path.name}.lock")
 
     def read(self) -> Overrides:
         """Return what the file says; one that cannot be used gives no overrides, and a problem that says why."""
+        lost = f"{self.path.name} was set aside" if set_aside_files(self.path) else ""
+        problems: list[str] = []
         try:
             entries = self._entries()
         except PricesFileError as error:
-            return Overrides(problems=(str(error),))
+            return Overrides(problems=(str(error),), lost=f"{self.path.name} can't be used")
         models: dict[str, PriceOverride] = {}
-        problems: list[str] = []
+        lost_models: set[str] = set()
         for name, entry in entries.items():
             try:
                 models[_model_name(name)] = _override(entry)
             except InvalidRequest as error:
+                lost_models.add(name)
                 problems.append(
                     f"{self.path.name}, {name[:_MAX_NAME]!r}: {error.message.rstrip('.')}. "
-                    "That model keeps its built-in prices."
+                    "That model keeps its built-in prices, and the API is not asked for it until this is mended."
                 )
-        return Overrides(models=models, problems=tuple(problems), digest=_digest(models))
+        return Overrides(
+            models=models,
+            problems=tuple(problems),
+            digest=_digest(models),
+            lost=lost,
+            lost_models=frozenset(lost_models),
+        )
 
-    def fingerprint(self) -> tuple[int, int, int] | None:
-        """Return a value that differs after any change of the file, ``None`` while there is none."""
+    def fingerprint(self) -> tuple[object, ...]:
+        """Return a value that differs after any change of the file, of who may write it, and of what is aside."""
+        aside = set_aside_files(self.path)
         try:
             status = self.path.stat()
         except OSError:
-            return None
-        return status.st_ino, status.st_size, status.st_mtime_ns
+            return (aside,)
+        return aside, status.st_ino, status.st_size, status.st_mtime_ns, status.st_mode, status.st_uid
+
+    def set_aside_if_broken(self) -> None:
+        """Move a file without prices in it to ``prices.json.broken-<n>``, so that nothing of it is lost.
+
+        One that can't be moved stays, and is a problem as before.
+        """
+        with contextlib.suppress(OSError), locked(self._lock_path):
+            try:
+                self._entries()
+            except BrokenPricesFile:
+                set_aside(self.path)
+            except PricesFileError:  # it can't be read: nobody knows whether it is broken
+                pass
 
     def set(self, model: str, values: Mapping[str, Decimal | int | str]) -> PriceOverride:
         """Set ``values`` (fields of ``PriceOverride``) of ``model``, keep its others, and return them all.
@@ -132,8 +178,8 @@ class PriceOverridesFile:
 
     def _change(self, alter: Callable[[dict[str, Any]], T]) -> T:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with locked(self.path.with_name(f"{self.path.name}.lock")):
+            make_private_folder(self.path.parent)
+            with locked(self._lock_path):
                 entries = self._entries()
                 before = json.dumps(entries, default=str)
                 result = alter(entries)
@@ -147,28 +193,27 @@ class PriceOverridesFile:
             ) from error
 
     def _entries(self) -> dict[str, Any]:
+        hint = f"The built-in prices are in effect, and {_CLOSED}. Correct the file, or delete it."
         try:
-            with self.path.open("rb") as file:
-                content = file.read(MAX_BYTES + 1)
+            content = read_regular_file(self.path, MAX_BYTES, only_ours=True)
         except FileNotFoundError:
             return {}
+        except FileTooLarge as error:
+            raise BrokenPricesFile(f"{self.path} is larger than {MAX_BYTES} bytes.", hint=hint) from error
         except OSError as error:
             raise PricesFileError(
                 f"{self.path} cannot be read: {error.strerror or error}.",
-                hint="The built-in prices are in effect until it can be.",
+                hint=f"The built-in prices are in effect until it can be, and {_CLOSED}.",
             ) from error
-        hint = "The built-in prices are in effect. Correct the file, or delete it."
-        if len(content) > MAX_BYTES:
-            raise PricesFileError(f"{self.path} is larger than {MAX_BYTES} bytes.", hint=hint)
         try:
             # Numbers are kept as they are written: a float would have lost the exact amount.
             parsed: object = json.loads(
-                content.decode("utf-8-sig"), parse_float=_number, parse_int=_number, parse_constant=_number
+                decode_text(content), parse_float=_number, parse_int=_number, parse_constant=_number
             )
         except (ValueError, RecursionError) as error:
-            raise PricesFileError(f"{self.path} is not valid JSON.", hint=hint) from error
+            raise BrokenPricesFile(f"{self.path} is not valid JSON.", hint=hint) from error
         if not isinstance(parsed, dict):
-            raise PricesFileError(f"{self.path} does not hold a JSON object.", hint=hint)
+            raise BrokenPricesFile(f"{self.path} does not hold a JSON object.", hint=hint)
         return cast("dict[str, Any]", parsed)
 
 

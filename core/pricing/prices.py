@@ -19,8 +19,8 @@ from typing import Protocol
 
 from core.chat import Side, Usage
 from core.pricing import price_rates
-from core.pricing.compiled_prices import CompiledModel, compile_model, is_settled
-from core.pricing.price_overrides import Overrides, PriceOverride, PriceOverridesFile
+from core.pricing.compiled_prices import CompiledModel, compile_model, is_settled, table_name
+from core.pricing.price_overrides import FILE_NAME, Overrides, PriceOverride, PriceOverridesFile
 from core.pricing.price_rates import (
     RATE_PER_DOLLAR_A_KCOUNT,
     CacheWrite,
@@ -114,7 +114,7 @@ class PriceTable:
         self._clock = clock
         self._now = now
         self._base_version: str | None = None
-        self._seen: tuple[int, int, int] | None = None
+        self._seen: tuple[object, ...] | None = None
         self._look_at = 0.0
         self._state = _Loaded(Overrides())
         self.reload()
@@ -150,6 +150,21 @@ class PriceTable:
         if seen != self._seen:
             self._seen = seen
             self._state = _Loaded(self._file.read())
+
+    def set_aside_if_broken(self) -> None:
+        """At a start: put a file without prices in it aside; it is told of until somebody has dealt with it."""
+        if self._file is not None and self._state.overrides.lost:
+            self._file.set_aside_if_broken()
+            self.reload()
+
+    def closed_for(self, model: str, *, provider: str = "anthropic") -> str:
+        """Return why nothing may be spent on ``model``: a price of the user's own is lost. Empty where none is."""
+        overrides = self._loaded().overrides
+        if overrides.lost:
+            return overrides.lost
+        if overrides.lost_models and overrides.lost_models & {model, table_name(provider, model)}:
+            return f"its price in {FILE_NAME} can't be used"
+        return ""
 
     def cost_nanodollars(
         self,

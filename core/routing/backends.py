@@ -37,6 +37,8 @@ LEAST_PREFILL_TOKENS = 200
 
 TRIED_AGAIN = "It is tried again by itself; nothing was sent."
 
+CLOSED_HINT = "A price of yours may be dearer than the built-in one. signalbox doctor says what to mend."
+
 DEAREST_MODEL = "claude-opus-4-1"
 """$15 in, $75 out a million: no Claude model in the price table is dearer (a test holds this true)."""
 
@@ -172,6 +174,11 @@ class ApiBackend:
                 hint="Add one in Preferences, Keys, or set ANTHROPIC_API_KEY.",
                 missing=True,
             )
+        if closed := self._prices.closed_for(wanted):
+            raise Unavailable(
+                f"The API side is closed: {closed}. Nothing was sent.",
+                hint=CLOSED_HINT,
+            )
         slot = "claude" if wanted.startswith("claude") else wanted
         if slot not in self._providers:
             from core.providers.anthropic import AnthropicProvider
@@ -215,6 +222,8 @@ class ApiBackend:
             return "down", f"{reason[:1].lower()}{reason[1:]}", f"{self._held_back.hint} Nothing was sent."
         if self._key is None:
             return "no_key", "no key is set", ""
+        if closed := self._prices.closed_for(model):
+            return "down", closed, CLOSED_HINT
         breaker = self.breaker(model)
         if not breaker.allows:
             return "down", _breaker_words(breaker), TRIED_AGAIN

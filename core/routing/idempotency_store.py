@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import threading
 import time
 import uuid
@@ -27,6 +26,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from core.base import sqlite_file
 from core.base.async_tools import finish
+from core.base.permissions import make_private_folder
 from core.chat import ChatResult
 from core.errors import DuplicateRequest
 from core.ledger.process_identity import ProcessIdentity, current_process, is_alive
@@ -203,8 +203,9 @@ class IdempotencyStore:
                 self._give_back(file)
                 done = work(file)
             except (sqlite3.Error, OSError) as error:
-                self._failed(error)
-                raise KeepingFailed(str(error)) from error
+                reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+                self._failed(reason)
+                raise KeepingFailed(reason) from error
             except KeepingFailed as error:
                 self._failed(str(error))
                 raise
@@ -222,19 +223,15 @@ class IdempotencyStore:
         self._inode = _inode(self.path)
         return self._connection
 
-    def _failed(self, error: Exception | str) -> None:
-        if self.problem != str(error):
-            log.warning("answers can't be kept in %s: %s", FILE_NAME, error)
-        self.problem = str(error)
+    def _failed(self, reason: str) -> None:
+        if self.problem != reason:
+            log.warning("answers can't be kept in %s: %s", FILE_NAME, reason)
+        self.problem = reason
 
     def _open(self) -> sqlite3.Connection:
         import sqlite3
 
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileExistsError):
-            # Only a new file is opened here: closing one that SQLite has open would drop its locks.
-            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        os.chmod(self.path, 0o600)  # what SQLite puts beside it takes the same
+        make_private_folder(self.path.parent)
         file = sqlite_file.connect(self.path, busy_timeout_s=BUSY_TIMEOUT_S)
         try:
             file.row_factory = sqlite3.Row

@@ -31,6 +31,7 @@ ProblemKind = Literal[
     "recovered",
     "alert",
     "prices",
+    "set_aside",
     "templates",
     "telemetry",
 ]

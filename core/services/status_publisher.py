@@ -14,6 +14,7 @@ from core.base.text import sentence
 from core.errors import KeyHeldBack, LedgerUnavailable
 from core.keys import KEY_TITLES, KeyName
 from core.services.status import ApiStatus, CoreStatus, Problem
+from core.settings.left_aside import left_aside
 
 if TYPE_CHECKING:
     from core.ledger.limits import LimitUsage
@@ -165,6 +166,10 @@ class StatusPublisher:
         found = [
             Problem(kind="prices", title="A price of yours isn't used", message=text, hint="")
             for text in self._prices.problems
+        ]
+        found += [
+            Problem(kind="set_aside", title="A broken file was set aside", message=text, hint="")
+            for text in left_aside(self._settings.current.home)
         ]
         found += [
             Problem(

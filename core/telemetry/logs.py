@@ -20,11 +20,13 @@ import traceback
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from io import TextIOWrapper
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, cast
 
-from core.base.files import locked
+from core.base.files import locked, open_for_appending
+from core.base.permissions import make_private_folder
 from core.base.redaction import redact, remember_secret
 from core.errors import SignalboxError
 
@@ -273,7 +275,7 @@ def setup_logging(home: Path, debug: bool = False, log_format: LogFormat = "text
         handler.close()
     refused: OSError | None = None
     try:
-        log_path(home).parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(log_path(home).parent)
         lines = _JsonLines() if log_format == "json" else _text_lines()
         _add(root, _SharedLog(log_path(home)), logging.DEBUG, lines)
     except OSError as error:
@@ -314,8 +316,9 @@ class _SharedLog(logging.handlers.RotatingFileHandler):
         super().__init__(
             path, maxBytes=MAX_LOG_BYTES, backupCount=KEPT_LOGS, encoding="utf-8", errors="backslashreplace"
         )
-        with contextlib.suppress(NotImplementedError):
-            os.chmod(path, 0o600)
+
+    def _open(self) -> TextIOWrapper:
+        return os.fdopen(open_for_appending(self._path), "a", encoding=self.encoding, errors=self.errors)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

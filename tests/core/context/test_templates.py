@@ -247,7 +247,7 @@ def test_what_is_no_text_file_is_named(tmp_path: Path) -> None:
     for family in FAMILIES:
         assert templates.render(request_with(), family).template == family
     assert [(problem.path.name, problem.what) for problem in templates.problems()] == [
-        ("claude.toml", "it is no file"),
+        ("claude.toml", "it can't be read: it is a folder, not a file"),
         ("default.toml", "it is no file"),
         ("llama.toml", "it is no UTF-8 text"),
         ("qwen.toml", "there is no family of this name; the families are claude, llama, default"),

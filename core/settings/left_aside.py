@@ -1,0 +1,23 @@
+"""Broken files of the home folder that were set aside: told of at every start, until somebody deals with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from core.base.files import set_aside_files
+
+_MEANWHILE: Mapping[str, str] = {
+    "prices.json": "The API side is closed until then, since a price of yours may be dearer than the built-in one.",
+    "load_times.json": "How long a model takes to load is learnt anew.",
+}
+
+
+def left_aside(home: Path) -> tuple[str, ...]:
+    """Return a sentence or two for each file that waits: what happened, what holds meanwhile, what to do."""
+    return tuple(
+        f"{path} could not be read as {name} and was set aside. Correct it and name it {name}, or delete it. "
+        f"{meanwhile}"
+        for name, meanwhile in _MEANWHILE.items()
+        for path in set_aside_files(home / name)
+    )
