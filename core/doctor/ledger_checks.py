@@ -128,10 +128,11 @@ async def prices(core: DoctorTarget) -> Finding:
             "count at the dearest known price, and are shown as unpriced.",
             version=version,
         )
-    if problems:
+    closed = core.prices.closed_for(model)
+    if problems or closed:
         return PRICES.found(
             "broken",
-            _first(problems),
+            _first(problems or (closed,)),
             "See which prices count now with: signalbox prices list",
             version=version,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, cast
 
-from PySide6.QtCore import QBuffer, QEvent, QIODevice, QObject, Qt, QUrl, Signal
+from PySide6.QtCore import QEvent, QObject, Qt, QUrl, Signal
 from PySide6.QtGui import QDragEnterEvent, QDropEvent, QImage, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
@@ -337,14 +337,6 @@ class Composer(QFrame):
     def dropEvent(self, event: QDropEvent) -> None:
         self.edit.insertFromMimeData(event.mimeData())
         event.acceptProposedAction()
-
-
-def png_of(image: QImage) -> bytes:
-    """Return an image as PNG. Blocks; QImage may be used in a worker thread."""
-    buffer = QBuffer()
-    buffer.open(QIODevice.OpenModeFlag.WriteOnly)
-    image.save(buffer, "PNG")  # pyright: ignore[reportCallIssue, reportArgumentType]
-    return bytes(buffer.data().data())
 
 
 def local_paths(urls: list[QUrl]) -> list[str]:

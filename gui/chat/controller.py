@@ -18,10 +18,10 @@ from PySide6.QtWidgets import QFileDialog
 
 from core import shortened
 from core.chat import ChatRequest
-from gui.chat.composer import local_paths, png_of
+from gui.chat.composer import local_paths
 from gui.chat.failure_controller import FailureController
 from gui.chat.open_conversations import OpenConversations
-from gui.chat.paste import image_attachment, read_file
+from gui.chat.paste import read_file, read_image
 from gui.chat.request_builder import MalformedSchema, parse_schema
 from gui.chat.route_preview import RoutePreview
 from gui.chat.session import Session
@@ -273,13 +273,17 @@ class ChatController(QObject):
 
     def attach(self, urls: list[QUrl]) -> None:
         """Read files in a worker and put them into the box; what can't be sent is refused with a reason."""
-        self._tasks.start(self._attach(local_paths(urls)))
+        self._attach_files(local_paths(urls))
+
+    def _attach_files(self, names: list[str]) -> None:
+        self._tasks.start(self._attach(names))
 
     def _ask_what_to_attach(self) -> None:
         dialog = QFileDialog(self.view, "Attach files")
         dialog.setFileMode(QFileDialog.FileMode.ExistingFiles)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.urlsSelected.connect(self.attach)
+        # Not urlsSelected: Qt's own dialog never emits it.
+        dialog.filesSelected.connect(self._attach_files)
         dialog.open()
 
     async def _attach(self, names: list[str]) -> None:
@@ -298,8 +302,7 @@ class ChatController(QObject):
         self._tasks.start(self._attach_image(image))
 
     async def _attach_image(self, image: QImage) -> None:
-        content = await self._bridge.run_blocking(png_of, image)
-        pasted = image_attachment("Pasted image.png", content, "image/png")
+        pasted = await self._bridge.run_blocking(read_image, image)
         if pasted.attachment is not None:
             self.view.composer.add_attachment(pasted.attachment)
         self.view.composer.set_note(pasted.note)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from PySide6.QtGui import QImage
+
+from core import decode_text, open_regular_file
+from gui.chat.images import MOST_READ_BYTES, FitImage, ImageRefused, fit_file, fit_image, image_type
 from gui.chat.storage.models import Attachment, clean_text
 
 LARGE_CHARS = 20_000
 LARGE_LINES = 500
 MAX_TEXT_BYTES = 10_000_000
-MAX_IMAGE_BYTES = 5_000_000
-IMAGE_TYPES = {
-    b"\x89PNG\r\n\x1a\n": "image/png",
-    b"\xff\xd8\xff": "image/jpeg",
-    b"GIF87a": "image/gif",
-    b"GIF89a": "image/gif",
-}
 _CONTROLS = bytes(code for code in (*range(32), 127) if code not in (9, 10, 13))
 _BINARY_SHARE = 0.02
 
@@ -68,25 +67,33 @@ def read_paste(text: str, room_chars: int = LARGE_CHARS) -> Pasted:
 
 
 def read_file(path: Path) -> Pasted:
-    """Read a file to attach: an image the API takes, or text. Blocks."""
-    name = path.name
+    """Read a file to attach: an image the API takes, or text. Blocks, but never waits for a FIFO or a device."""
+    name = clean_text(path.name)
     try:
+        with open_regular_file(path) as file:
+            before = os.fstat(file.fileno())
+            content = file.read(MOST_READ_BYTES + 1)
+            after = os.fstat(file.fileno())
+    except IsADirectoryError:
+        return Pasted(note=f"{name} is a folder. Attach the files in it.")
+    except OSError as error:
         if path.is_dir():
             return Pasted(note=f"{name} is a folder. Attach the files in it.")
-        size = path.stat().st_size
-        if size > MAX_TEXT_BYTES:
-            return Pasted(
-                note=f"{name} is {size_words(size)}, and {size_words(MAX_TEXT_BYTES)} is the most that can be sent."
-            )
-        content = path.read_bytes()
-    except OSError as error:
         return Pasted(note=f"{name} can’t be read: {error.strerror or error}.")
+    if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
+        return Pasted(note=f"{name} was being written while it was read. Attach it again.")
     media_type = image_type(content)
+    most_bytes = MAX_TEXT_BYTES if media_type is None else MOST_READ_BYTES
+    if len(content) > most_bytes:
+        size = size_words(max(len(content), after.st_size))
+        return Pasted(
+            note=f"{name} is {size}, and {size_words(most_bytes)} is the most that can be attached."
+        )
     if media_type is not None:
-        return image_attachment(name, content, media_type)
+        return _image_attachment(name, lambda: fit_file(content, media_type))
     try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
+        text = _text_of(content)
+    except ValueError:
         return Pasted(note=f"{name} is neither text nor a PNG, JPEG, GIF or WebP image, so it can’t be sent.")
     pasted = read_paste(text, room_chars=0)
     if pasted.attachment is None:
@@ -95,22 +102,28 @@ def read_file(path: Path) -> Pasted:
     return Pasted(attachment=attachment, note=pasted.note.replace("what you pasted", name))
 
 
-def image_attachment(name: str, content: bytes, media_type: str) -> Pasted:
-    if len(content) > MAX_IMAGE_BYTES:
-        return Pasted(
-            note=f"{name} is {size_words(len(content))}, and an image may have {size_words(MAX_IMAGE_BYTES)}."
-        )
+def read_image(image: QImage) -> Pasted:
+    """Take a picture from the clipboard. Blocks."""
+    return _image_attachment("Pasted image", lambda: fit_image(image))
+
+
+def _image_attachment(name: str, fit: Callable[[], FitImage]) -> Pasted:
+    try:
+        image = fit()
+    except ImageRefused as refused:
+        return Pasted(note=f"{name} {refused}.")
     return Pasted(
-        attachment=Attachment(name=name, kind="image", content=content, media_type=media_type),
+        attachment=Attachment(name=name, kind="image", content=image.content, media_type=image.media_type),
+        note=f"{name} {image.note}." if image.note else "",
     )
 
 
-def image_type(content: bytes) -> str | None:
-    """Return the media type of an image that the API takes, by its first bytes."""
-    for start, media_type in IMAGE_TYPES.items():
-        if content.startswith(start):
-            return media_type
-    return "image/webp" if content[:4] == b"RIFF" and content[8:12] == b"WEBP" else None
+def _text_of(content: bytes) -> str:
+    """Return the text of a file, whatever editor wrote it; what is left out of it is for ``read_paste`` to say."""
+    try:
+        return decode_text(content)
+    except ValueError:
+        return content.decode("utf-8-sig")
 
 
 def _counted(number: int, noun: str) -> str:

@@ -248,7 +248,7 @@ def test_what_is_no_text_file_is_named(tmp_path: Path) -> None:
         assert templates.render(request_with(), family).template == family
     assert [(problem.path.name, problem.what) for problem in templates.problems()] == [
         ("claude.toml", "it can't be read: it is a folder, not a file"),
-        ("default.toml", "it is no file"),
+        ("default.toml", "it can't be read: it is a named pipe (FIFO), not a file"),
         ("llama.toml", "it is no UTF-8 text"),
         ("qwen.toml", "there is no family of this name; the families are claude, llama, default"),
     ]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QMimeData, Qt
 from PySide6.QtGui import QImage
+from PySide6.QtWidgets import QFileDialog
 
 from gui.chat.composer import Composer
 from tests.gui.chat.panel import ChatPanel
@@ -87,5 +88,21 @@ def test_files_and_pictures_are_attached_or_refused_with_a_reason(panel: ChatPan
         [message] = panel.core.requests[0].messages
         assert message.text == "Summarise\n\nnotes.md:\n````\n# Notes\n```\ncode\n```\n\n````"
         assert [image.media_type for image in message.images] == ["image/png"]
+
+    panel.run(body)
+
+
+def test_the_paper_clip_attaches_what_is_chosen(panel: ChatPanel, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("from the dialog")
+
+    async def body() -> None:
+        page = await panel.open()
+        page.view.composer.attach_asked.emit()
+        [dialog] = page.view.findChildren(QFileDialog)
+        dialog.setDirectory(str(tmp_path))
+        dialog.selectFile(str(tmp_path / "notes.txt"))
+        dialog.accept()
+        await panel.until(lambda: page.view.composer.attachments)
+        assert page.view.composer.attachments[0].text == "from the dialog"
 
     panel.run(body)
