@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         rough_duration,
         sentence,
         shortened,
+        spreadsheet_cell,
         two_decimals,
     )
     from core.chat import (
@@ -220,6 +221,7 @@ __all__ = [
     "sentence",
     "setup_logging",
     "shortened",
+    "spreadsheet_cell",
     "to_json",
     "to_plain",
     "tokens_of_length",
@@ -232,7 +234,8 @@ _HOMES = {
     "core.base.files": "check_regular decode_text open_regular_file write_whole",
     "core.base.home": "plain_home secure_home",
     "core.base.redaction": "redact",
-    "core.base.text": "age exact_duration measured_duration rough_duration sentence shortened two_decimals",
+    "core.base.text": "age exact_duration measured_duration rough_duration sentence shortened "
+    "spreadsheet_cell two_decimals",
     "core.chat": (
         "CacheMarks CachePlan CacheSwitchCost ChatRequest ChatResult ContextEconomy Estimate EventStream Failed "
         "Feature Finished FinishReason ImagePart JsonSchemaFormat Message RequestStep RouteDecision "

@@ -1,4 +1,5 @@
-"""How figures and sentences are written for people: durations, ages, shortened texts, the ends of sentences.
+"""How figures and sentences are written for people: durations, ages, shortened texts, the ends of sentences, and
+others' text where a terminal or a spreadsheet would take it for a command.
 
 Units stand after a space, thousands have a comma, and a rounded figure is never one that the next unit up would
 write otherwise: 999.96 ms is ``1.00 s``, and 119.999 s is ``2 min 0 s``. Amounts of money are written by
@@ -8,10 +9,46 @@ write otherwise: 999.96 ms is ``1.00 s``, and 119.999 s is ``2 min 0 s``. Amount
 from __future__ import annotations
 
 import math
+import re
 from decimal import Decimal
 from functools import lru_cache
 
 ENDS = (".", "!", "?", "…")
+
+
+_PICTURES = {code: chr(0x2400 + code) for code in range(0x20)} | {0x7F: "␡"}
+_BIDI = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_MARKS = _PICTURES | {code: f"<U+{code:04X}>" for code in (*range(0x80, 0xA0), 0x2028, 0x2029, *_BIDI)}
+_MARKS_BUT_LINES = {code: mark for code, mark in _MARKS.items() if chr(code) not in "\n\t"}
+_ACTED_ON = re.compile(f"[{''.join(map(chr, _MARKS))}]")
+_LINES_ACTED_ON = re.compile(f"[{''.join(map(chr, _MARKS_BUT_LINES))}]")
+_FORMULA = re.compile(r"[\s\x00]*[=+\-@\t\r\n＝＋－＠]")
+_NUMBER = re.compile(r"[+-]?(\d[\d,]*\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+def marked(text: str, *, lines: bool = False) -> str:
+    """Return ``text`` with a mark (``␛``, ``<U+202E>``) for each character that a terminal acts on, not shows.
+
+    These are the control characters and those that turn the direction of what follows: with them, somebody else's
+    text could clear the screen, write the clipboard or look like another. With ``lines``, line ends and tabs stay.
+    """
+    if not (_LINES_ACTED_ON if lines else _ACTED_ON).search(text):
+        return text
+    if lines:
+        text = text.replace("\r\n", "\n")
+    return text.translate(_MARKS_BUT_LINES if lines else _MARKS)
+
+
+def escaped_in_json(written: str) -> str:
+    """Return JSON with ``\\u009b`` for what a terminal acts on; ``json`` escapes only the first 32 of them."""
+    if not _LINES_ACTED_ON.search(written):
+        return written
+    return _LINES_ACTED_ON.sub(lambda found: f"\\u{ord(found[0]):04x}", written)
+
+
+def spreadsheet_cell(text: str) -> str:
+    """Return ``text`` as a cell that no spreadsheet takes for a formula; a number stays one."""
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 
 
 def counted(number: int, one: str, many: str = "") -> str:

@@ -13,6 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from core.base.text import escaped_in_json
 from core.chat import (
     CONTINUE_PROMPT,
     ChatRequest,
@@ -221,7 +222,7 @@ class Printed:
 
     def _json(self, record: dict[str, Any], notices: Sequence[Problem]) -> None:
         record = {**record, "notices": [asdict(notice) for notice in notices]}
-        sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
+        sys.stdout.write(escaped_in_json(json.dumps(record, ensure_ascii=False)) + "\n")
 
     def _about(self, text: str, notices: Sequence[Problem]) -> None:
         if self._is_quiet:

@@ -8,6 +8,7 @@ import sys
 from contextlib import aclosing
 from typing import Any, cast
 
+from core.base.text import escaped_in_json
 from core.chat import ChatRequest, JsonSchemaFormat, Message, Tool
 from core.cli.answer_json import decision_json
 from core.cli.terminal import read_lines
@@ -42,7 +43,8 @@ async def decide(arguments: argparse.Namespace) -> int:
                     except SignalboxError as error:
                         failed = True
                         answer = {"error": error.message, "hint": error.hint, "line": number}
-                    sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
+                    written = json.dumps(answer, ensure_ascii=False)
+                    sys.stdout.write(escaped_in_json(written) + "\n")
                 sys.stdout.flush()  # once for all that has arrived: a person and a batch both get theirs at once
     return 1 if failed else 0
 

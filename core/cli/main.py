@@ -13,7 +13,7 @@ import sys
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from typing import NoReturn
 
-from core.cli.terminal import UsageError
+from core.cli.terminal import MarkedStream, UsageError
 from core.errors import SignalboxError
 
 COMMANDS = {
@@ -41,19 +41,12 @@ EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns 0, 1 (failure), 2 (usage) or 130 (Ctrl+C)."""
     words = sys.argv[1:] if argv is None else argv
+    _prepare_streams()
     try:
         arguments = _parser(words).parse_args(words)
     except KeyboardInterrupt:  # while the modules were loading
         return EXIT_INTERRUPTED
     os.umask(0o077)  # ledger and logs are the user's own
-    for name in ("stdin", "stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by the shell: >&-
-            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
-    for stream in (sys.stdout, sys.stderr):
-        # A model may answer what this terminal's encoding lacks; a mark for it beats a traceback.
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="replace")
     try:
         return asyncio.run(_run(arguments))
     except KeyboardInterrupt:
@@ -70,6 +63,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say(error, str(error), arguments.debug)
     except Exception as error:  # noqa: BLE001  the last line of defence: one readable line, or a traceback
         return _say(error, f"{type(error).__name__}: {error}", arguments.debug)
+
+
+def _prepare_streams() -> None:
+    """Make the standard streams usable, and keep others' text from acting on the terminal."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the shell: >&-
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        # A model may answer what this terminal's encoding lacks; a mark for it beats a traceback.
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")
+        if not isinstance(stream, MarkedStream):
+            setattr(sys, name, MarkedStream(stream, is_always=name == "stderr"))
 
 
 async def _run(arguments: argparse.Namespace) -> int:

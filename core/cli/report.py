@@ -11,7 +11,7 @@ from dataclasses import asdict, fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, get_args
 
-from core.base.text import long_duration
+from core.base.text import long_duration, spreadsheet_cell
 from core.cli.terminal import EMPTY, table
 from core.ledger.models import ReportKey
 from core.ledger.savings import saved_words
@@ -86,7 +86,13 @@ async def report(arguments: argparse.Namespace) -> int:
     elif arguments.csv:
         writer = csv.DictWriter(sys.stdout, _columns(arguments.by), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(records)
+        writer.writerows(
+            {
+                name: spreadsheet_cell(value) if isinstance(value, str) else value
+                for name, value in row.items()
+            }
+            for row in records
+        )
     else:
         sys.stdout.write(_words(rows, idle, arguments.by, arguments.since))
     return 0

@@ -1,4 +1,4 @@
-"""What the commands share on a terminal: argument types, usage errors, tables, standard input, lines of waiting."""
+"""What the commands share on a terminal: its streams, argument types, usage errors, tables, lines of waiting."""
 
 from __future__ import annotations
 
@@ -9,16 +9,41 @@ import io
 import math
 import shutil
 import sys
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
 from decimal import Decimal
 from functools import partial
 from typing import Any
 
 from core.base.async_tools import in_daemon_thread
+from core.base.text import marked
 from core.chat import Waiting, WaitReason
 from core.cli.footer import waiting_line
 from core.errors import InvalidRequest
 from core.pricing.money import dollars_to_nano
+
+
+class MarkedStream:
+    """A standard stream on which nobody else's text can move the cursor, write the clipboard or clear the screen.
+
+    What a terminal would act on is shown as a mark: on ``is_always`` everywhere, else on a terminal only, so that a
+    pipe gets an answer as it is. ``unmarked`` is the stream itself. Everything else is the stream's.
+    """
+
+    def __init__(self, stream: Any, *, is_always: bool) -> None:
+        self.unmarked = stream
+        self._marks = is_always or stream.isatty()
+
+    def write(self, text: str) -> int:
+        self.unmarked.write(marked(text, lines=True) if self._marks else text)
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.unmarked, name)
+
 
 FEWER = 4
 """Off a terminal, a place in line is told again when only a fourth as many are ahead: 64, 16, 4, 1, none."""
@@ -47,9 +72,10 @@ class WaitLines:
 
     def _rewrite(self, line: str) -> None:
         # A line that wraps can't be rewritten. Blanks clear it on any terminal; not all know escape sequences.
-        line = line[: max(1, shutil.get_terminal_size().columns - 1)]
-        sys.stderr.write("\r" + line.ljust(self._width) + ("" if line else "\r"))
-        sys.stderr.flush()
+        line = marked(line)[: max(1, shutil.get_terminal_size().columns - 1)]
+        stream = sys.stderr.unmarked if isinstance(sys.stderr, MarkedStream) else sys.stderr
+        stream.write("\r" + line.ljust(self._width) + ("" if line else "\r"))
+        stream.flush()
         self._width = len(line)
 
     def _is_worth_a_line(self, waiting: Waiting) -> bool:
@@ -125,7 +151,8 @@ def table(
     optional: Collection[int] = (),
 ) -> str:
     """Return the table, each line ended. Columns in ``left`` are texts; ``optional`` ones that are ``EMPTY`` in
-    every line are left out."""
+    every line are left out. What a cell has of others' (a model's name) breaks no line and no terminal."""
+    lines = [[marked(cell) for cell in line] for line in lines]
     shown = [
         column
         for column in range(len(heads))

@@ -28,6 +28,7 @@ from typing import Literal, cast
 from core.base.files import locked, open_for_appending
 from core.base.permissions import make_private_folder
 from core.base.redaction import redact, remember_secret
+from core.base.text import marked
 from core.errors import SignalboxError
 
 __all__ = [
@@ -221,7 +222,11 @@ class _TextLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         record.request = getattr(record, "correlation_id", None) or "-"
-        return super().format(record)
+        return marked(super().format(record), lines=True)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = marked(record.message)  # what somebody else wrote begins no line of its own
+        return super().formatMessage(record)
 
 
 class _JsonLines(logging.Formatter):

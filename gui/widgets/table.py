@@ -44,6 +44,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from core import spreadsheet_cell
 from gui.theme.theme import theme
 from gui.widgets.inline_row import InlineRun, narrow, paint_runs, row_width
 from gui.widgets.marks import paint_focus_ring
@@ -254,7 +255,11 @@ def as_tsv(model: TableModel[Any], rows: Sequence[int]) -> str:
 
 
 def _tsv_field(text: str) -> str:
-    """Quote what would break the line. Python's csv leaves a lone carriage return bare (3.11)."""
+    """Quote what would break the line, and keep a formula a text: it is pasted into a spreadsheet.
+
+    Python's csv leaves a lone carriage return bare (3.11).
+    """
+    text = spreadsheet_cell(text)
     if any(mark in text for mark in '\t\n\r"'):
         return '"' + text.replace('"', '""') + '"'
     return text

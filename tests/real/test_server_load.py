@@ -43,7 +43,7 @@ async def test_others_that_fill_the_embedded_server_are_seen(home: Path) -> None
         queue.observe(load)
         heard.put_nowait(load)
 
-    poller = LoadPoller(base_url, None, 0.1, on_load=hear)
+    poller = LoadPoller(base_url, server.api_key, 0.1, on_load=hear)
     poller.start()
     others: list[asyncio.Task[None]] = []
     try:

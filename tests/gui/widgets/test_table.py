@@ -17,6 +17,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
+from core import spreadsheet_cell
 from gui.theme.theme import theme
 from gui.widgets.table import COPY_LIMIT, RAW_ROLE, Column, ListModel, Table, TableModel, as_tsv
 
@@ -148,7 +149,8 @@ def test_any_text_comes_back_from_the_tsv(texts: list[str]) -> None:
     ]
     lines = as_tsv(ListModel(columns, texts), range(len(texts)))
     read = list(csv.reader(io.StringIO(lines, newline=""), dialect="excel-tab"))
-    assert read == [["Length", "Text"], *([str(len(text)), text] for text in texts)]
+    assert read == [["Length", "Text"], *([str(len(text)), spreadsheet_cell(text)] for text in texts)]
+    assert not [text for _, text in read if text.startswith(("=", "@", "\t", "\r"))]
 
 
 @given(st.lists(st.none() | st.integers(-3, 3)), st.booleans())
