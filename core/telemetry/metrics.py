@@ -12,8 +12,6 @@ Counting is a few dictionary steps and imports nothing; ``prometheus_client`` is
 
 from __future__ import annotations
 
-import contextlib
-import socket
 import threading
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -172,7 +170,6 @@ MOST_MODELS = 32
 """Different model names that get their own time series; the rest is counted as ``other``."""
 
 NANO = 1_000_000_000
-HOST = "127.0.0.1"
 
 DURATION_BOUNDS_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 TTFT_BOUNDS_S = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
@@ -468,31 +465,23 @@ class Metrics:
     def serve(self, port: int) -> Callable[[], None]:
         """Answer scrapes on ``http://127.0.0.1:port/metrics`` from a separate thread; returns what ends it.
 
-        Only this computer is listened to. The thread never keeps the process alive.
+        Only this computer is listened to, and only who asks for it by that name. The thread never keeps the
+        process alive.
 
         Raises:
             Unavailable: the port can't be used.
         """
-        from prometheus_client import CollectorRegistry, start_http_server
+        from prometheus_client import CollectorRegistry
+
+        from core.telemetry import metrics_server
 
         registry = CollectorRegistry(auto_describe=False)
         registry.register(self)
         try:
-            server, _ = start_http_server(port, addr=HOST, registry=registry)
+            return metrics_server.serve(registry, port)
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise Unavailable(
                 f"The metrics can't be offered on port {port}: {reason}.",
                 hint="Set METRICS_PORT to another port, or end the program that uses it.",
             ) from error
-
-        def stop() -> None:
-            # The server looks up twice a second; a socket that is shut down wakes it, so this takes no time.
-            ending = threading.Thread(target=server.shutdown, name="signalbox-metrics-end", daemon=True)
-            ending.start()
-            with contextlib.suppress(OSError):  # macOS knows no such thing for a socket that listens
-                server.socket.shutdown(socket.SHUT_RDWR)
-            ending.join(timeout=1)
-            server.server_close()
-
-        return stop

@@ -75,6 +75,7 @@ async def signalbox(server: OpenAIServer, home: Path, *words: str, terminal: boo
         **os.environ,
         "PYTHONPATH": str(ROOT),
         "PYTHONUTF8": "1",
+        "PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring",
         "SIGNALBOX_HOME": str(home),
         "VLLM_BASE_URL": server.base_url,
         "MAX_RETRIES": "0",

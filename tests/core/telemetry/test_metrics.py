@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import socket
 import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from core.chat import Usage
 from core.errors import Unavailable
 from core.telemetry.metrics import MOST_MODELS, Metrics
+from core.telemetry.metrics_server import MOST_CONNECTIONS
 from core.telemetry.records import LimitGauge, MoneyGauges, QueueGauges, RequestRecord
 
 USAGE = Usage(
@@ -318,6 +321,77 @@ def test_only_this_computer_is_listened_to() -> None:
             other.bind(("127.0.0.2", port))
     finally:
         stop()
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    port = free_port()
+    stop = Metrics().serve(port)
+    yield port
+    stop()
+
+
+def asked(port: int, method: str, path: str, host: str | None, **headers: str) -> http.client.HTTPResponse:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.putrequest(method, path, skip_host=True)
+    for name, text in {"Host": host, **headers}.items():
+        if text is not None:
+            connection.putheader(name, text)
+    connection.endheaders()
+    return connection.getresponse()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:9464", "localhost", "LOCALHOST:1", "[::1]:9464"])
+def test_who_asks_for_this_computer_is_answered(port: int, host: str) -> None:
+    answer = asked(port, "GET", "/metrics", host, Origin="http://evil.example")
+    assert (answer.status, b"signalbox_requests" in answer.read()) == (200, True)
+    assert not [name for name, _ in answer.getheaders() if name.lower().startswith("access-control")]
+    head = asked(port, "HEAD", "/metrics", host)
+    assert (head.status, head.read()) == (200, b"")
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        None,
+        "",
+        "evil.example",
+        "evil.example:9464",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example",
+        "evil.example#127.0.0.1",
+        "user@127.0.0.1",
+        "127.0.0.1:9464:1",
+        "0.0.0.0",
+        "10.0.0.1",
+    ],
+)
+def test_a_rebound_name_gets_nothing(port: int, host: str | None) -> None:
+    answer = asked(port, "GET", "/metrics", host)
+    assert answer.status == 403
+    assert b"signalbox_requests" not in answer.read()
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE"])
+def test_only_reading_is_allowed(port: int, method: str) -> None:
+    assert asked(port, method, "/metrics", "localhost").status == 405
+
+
+def test_there_is_nothing_else(port: int) -> None:
+    assert asked(port, "GET", "/", "localhost").status == 404
+
+
+def test_those_who_say_nothing_keep_nobody_out(port: int) -> None:
+    silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(3 * MOST_CONNECTIONS)]
+    try:
+        for one in silent:
+            with contextlib.suppress(OSError):  # the oldest are cut off by then
+                one.sendall(b"GET /metrics HTTP/1.1\r\nX: ")
+        assert asked(port, "GET", "/metrics", "localhost").status == 200
+        assert silent[0].recv(1) == b""
+    finally:
+        for one in silent:
+            one.close()
 
 
 def test_a_port_in_use_is_an_error_that_says_so() -> None:
