@@ -32,6 +32,7 @@ from core.providers.http import (
 )
 from core.providers.usage import NOT_COUNTED_HINT, token_count
 from core.providers.wire_text import wire_safe
+from core.telemetry.logs import keep_requests_out_of_the_log_of
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
@@ -216,6 +217,7 @@ class AnthropicProvider:
     def _make_client(self) -> AsyncAnthropic:
         from anthropic import AsyncAnthropic
 
+        keep_requests_out_of_the_log_of("anthropic")
         client = AsyncAnthropic(
             api_key=self._key,
             base_url=self._endpoint.base_url,

@@ -29,6 +29,7 @@ from core.providers.http import (
 from core.providers.openai_wire import chat_messages, chat_tools, openai_body
 from core.providers.usage import NOT_COUNTED_HINT, as_mapping, token_count
 from core.providers.wire_text import plain_name, wire_safe
+from core.telemetry.logs import keep_requests_out_of_the_log_of
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -200,6 +201,7 @@ class VLLMProvider:
     def _make_client(self) -> AsyncOpenAI:
         from openai import AsyncOpenAI
 
+        keep_requests_out_of_the_log_of("openai")
         spare_library_children()
         client = AsyncOpenAI(
             api_key=self._endpoint.secret or _NO_KEY,

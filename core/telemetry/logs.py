@@ -35,6 +35,7 @@ __all__ = [
     "RedactingFilter",
     "correlation_id",
     "described",
+    "keep_requests_out_of_the_log_of",
     "log_path",
     "printable",
     "redact",
@@ -190,6 +191,8 @@ def _own_words(record: logging.LogRecord) -> str:
         return described(record.msg)
     if record.name == "py.warnings":
         return _WARNING.sub(r"\1", message)  # its category, and where; a library's text may quote
+    if record.name == "asyncio" and str(record.msg).startswith("Executing "):
+        return "a step of the loop took long (asyncio's debug mode)"  # the rest is its arguments
     if record.name == "asyncio" and record.exc_info:
         # The rest is the task's repr, with its exception's message; of a callback it says the arguments too.
         return _CALLBACK.sub(r"\1", message.partition("\n")[0])
@@ -203,6 +206,8 @@ class RedactingFilter(logging.Filter):
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING and record.name.partition(".")[0] in _TALKATIVE:
+            return False  # turned on by a variable (ANTHROPIC_LOG=debug) after we had turned it down
         if not hasattr(record, "correlation_id"):
             record.correlation_id = correlation_id.get()
         record.msg, record.args = redact(_shortened(_own_words(record))), None
@@ -215,6 +220,26 @@ class RedactingFilter(logging.Filter):
         if record.stack_info:
             record.stack_info = redact(_shortened(record.stack_info))
         return True
+
+
+class _OursStaySilent(logging.Filter):
+    """Keeps what a library says of a request of ours to warnings; a program's own requests are its own affair."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.WARNING or correlation_id.get() is None
+
+
+_OURS_STAY_SILENT = _OursStaySilent()
+
+
+def keep_requests_out_of_the_log_of(library: str) -> None:
+    """Let ``library``, which has been imported, log no request of ours, whatever ``ANTHROPIC_LOG`` says.
+
+    They make it log requests whole, on standard error where nothing else is set up.
+    """
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] == library:
+            logging.getLogger(name).addFilter(_OURS_STAY_SILENT)  # once, however often
 
 
 class _TextLines(logging.Formatter):
