@@ -29,6 +29,9 @@ from gui.widgets.labels import plain_label
 from gui.widgets.painted_button import paint_box
 
 LONG_LINE_CHARS = 2000
+SHOWN_LINES = 2_000
+"""So many lines of a block are drawn, and as many again at each press of the button below; copied are all."""
+SHOWN_CHARS = 200_000
 _SEAM = 1  # block state of a line that only goes on from the one above
 
 
@@ -108,6 +111,11 @@ class CodeBlock(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         self.language = language
         self._pieces: list[str] = []
+        self._folded: list[str] = []
+        self._folded_lines = 0
+        self._lines_left, self._chars_left = SHOWN_LINES, SHOWN_CHARS
+        self._more: QPushButton | None = None
+        self.shown_lines = 1
         self.body = CodeBody()
         self._highlighter = CodeHighlighter(self.body.document(), lexers, language)
         label = plain_label(drawable(language)[:40] or "code")
@@ -128,12 +136,12 @@ class CodeBlock(QWidget):
         inside = QVBoxLayout()
         inside.setContentsMargins(unit.px(12), unit.px(8), unit.px(8), unit.px(8))
         inside.addWidget(self.body)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(1, 1, 1, 1)
-        column.setSpacing(0)
-        column.addLayout(header)
-        column.addWidget(line)
-        column.addLayout(inside)
+        self._column = QVBoxLayout(self)
+        self._column.setContentsMargins(1, 1, 1, 1)
+        self._column.setSpacing(0)
+        self._column.addLayout(header)
+        self._column.addWidget(line)
+        self._column.addLayout(inside)
 
     @property
     def source(self) -> str:
@@ -141,9 +149,48 @@ class CodeBlock(QWidget):
 
     def append(self, text: str) -> None:
         self._pieces.append(text)
-        self.body.append_code(text)
-        if not self.body.has_seams:
-            self._highlighter.refresh()
+        self._draw(text)
+
+    def _draw(self, text: str) -> None:
+        """Draw as much of ``text`` as there is room for, and fold the rest."""
+        shown = "" if self._folded else self._fitting(text)
+        if shown:
+            lines = shown.count("\n")
+            self.shown_lines += lines
+            self._lines_left -= lines
+            self._chars_left -= len(shown)
+            self.body.append_code(shown)
+            if not self.body.has_seams:
+                self._highlighter.refresh()
+        if len(shown) < len(text):
+            rest = text[len(shown) :]
+            self._folded.append(rest)
+            self._folded_lines += rest.count("\n")
+            self._show_fold()
+
+    def _fitting(self, text: str) -> str:
+        if text.count("\n") > self._lines_left:
+            text = "\n".join(text.split("\n", self._lines_left + 1)[: self._lines_left + 1])
+        return text[: self._chars_left]
+
+    def _show_fold(self) -> None:
+        if self._more is None:
+            self._more = QPushButton()
+            set_property(self._more, flat=True, tiny=True, role="small")
+            self._more.clicked.connect(self._unfold)
+            self._column.addWidget(self._more, 0, Qt.AlignmentFlag.AlignLeft)
+        count = self._folded_lines
+        self._more.setText(f"Show {count:,} more line{'s'[: count != 1]}" if count else "Show the rest")
+        self._more.show()
+
+    def _unfold(self) -> None:
+        text = "".join(self._folded)
+        self._folded, self._folded_lines = [], 0
+        self._lines_left, self._chars_left = SHOWN_LINES, SHOWN_CHARS
+        if self._more is not None:
+            self._more.hide()
+        self._draw(text)
+        self.body.show_left()
 
     def paintEvent(self, arg__1: QPaintEvent) -> None:
         """The frame: its own style sheet would cost each block more than its text."""

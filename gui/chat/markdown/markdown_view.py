@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator
 
-from PySide6.QtCore import QPoint, QTimer, Signal
-from PySide6.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtCore import QPoint, Qt, QTimer, Signal
+from PySide6.QtWidgets import QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from gui.chat.markdown.code_block import CodeBlock
 from gui.chat.markdown.highlighter import LexerCache
+from gui.chat.markdown.literal import MAX_DEFINITIONS, definitions_in
 from gui.chat.markdown.prose import ProseBlock
 from gui.chat.markdown.text_blocks import (
     BlockEvent,
@@ -19,18 +21,26 @@ from gui.chat.markdown.text_blocks import (
     CodeOpened,
     ProseClosed,
     ProseOpen,
-    blocks_of,
+    block_slices,
 )
-from gui.theme.theme import theme
+from gui.theme.theme import set_property, theme
 
 FLUSH_MS = 33
 FULL_CHARS = 6000
 """A run of prose goes on in a new widget from here, since Qt's layout of a text slows down with its length."""
 BUSY_SHARE = 6  # after a slow flush, wait this many times its length before the next one
+SHOWN_BLOCKS = 300
+"""So many blocks of an answer are drawn, and as many again at each press of the button below them."""
+BLOCK_LINES = 50
+BLOCK_CHARS = 1000
+"""A longer block counts as more than one."""
+FEW_EVENTS = 8  # are always drawn at once
+FLUSH_S = 0.016
+FINISH_S = 0.1
 
 
 class MarkdownView(QWidget):
-    """Shows untrusted Markdown: no HTML, nothing loaded, links only reported.
+    """Shows untrusted Markdown: no HTML, nothing loaded, links only reported, and no more widgets than it takes.
 
     Signals:
         link_clicked: an address and the place on the screen where it was pressed.
@@ -49,6 +59,13 @@ class MarkdownView(QWidget):
         self._stream: BlockStream | None = None
         self._prose: ProseBlock | None = None
         self._code: CodeBlock | None = None
+        self._queue: deque[BlockEvent] = deque()  # what is not drawn yet, or folded
+        self._queued_blocks = 0
+        self._open_text: str | None = None  # the open block, where it is not drawn yet
+        self._references: dict[str, str] = {}
+        self._drawn_blocks = 0
+        self._most_blocks = SHOWN_BLOCKS
+        self._more: QPushButton | None = None
         self._column = QVBoxLayout(self)
         self._column.setContentsMargins(0, 0, 0, 0)
         self._column.setSpacing(theme().px(8))
@@ -75,10 +92,16 @@ class MarkdownView(QWidget):
         """Show a whole answer block by block; the caller decides how many steps fit into a frame."""
         self._clear()
         self._source = [text]
-        for event in blocks_of(text):
-            self._apply(event)
+        for events in block_slices(text):
+            self._take(events)
+            while self._has_room():
+                self._draw_next()
+                yield
+        self._all_drawn()
+        for pane in self._stale():
+            pane.draw_again()
             yield
-        self._drop_empty_prose()
+        self._show_fold()
         self.grown.emit()
 
     def start_stream(self, text: str = "") -> None:
@@ -100,29 +123,21 @@ class MarkdownView(QWidget):
             self._timer.start(self._interval_ms)
 
     def flush(self) -> None:
-        """Draw what has arrived."""
+        """Draw what has arrived, as much of it as a frame has time for."""
         self._timer.stop()
-        if self._stream is None or not self._waiting:
-            return
-        began = time.perf_counter()
-        text, self._waiting = "".join(self._waiting), []
-        self._apply_all(self._stream.feed(text))
-        self._move_caret()
-        self.grown.emit()
-        took_ms = (time.perf_counter() - began) * 1000
-        self._interval_ms = max(FLUSH_MS, min(250, int(took_ms * BUSY_SHARE)))
+        if self._stream is not None and self._waiting:
+            text, self._waiting = "".join(self._waiting), []
+            self._take(self._stream.feed(text))
+        self._draw(FLUSH_S)
 
     def finish(self) -> None:
         """The stream ended: close the open block."""
-        self.flush()
         if self._stream is None:
             return
-        events = self._stream.finish()
-        self._stream = None
-        self._apply_all(events)
-        self._move_caret()
-        self._drop_empty_prose()
-        self.grown.emit()
+        self._take(self._stream.feed("".join(self._waiting)))
+        self._take(self._stream.finish())
+        self._waiting, self._stream = [], None
+        self._draw(FINISH_S)
 
     def code_blocks(self) -> list[CodeBlock]:
         return [widget for widget in self._widgets() if isinstance(widget, CodeBlock)]
@@ -145,9 +160,97 @@ class MarkdownView(QWidget):
         else:
             self.set_markdown(text)
 
-    def _apply_all(self, events: list[BlockEvent]) -> None:
+    # What is drawn, and when
+
+    def _take(self, events: list[BlockEvent]) -> None:
         for event in events:
-            self._apply(event)
+            if isinstance(event, ProseOpen):
+                self._open_text = event.text
+                continue
+            self._queue.append(event)
+            if isinstance(event, ProseClosed | CodeOpened):
+                self._queued_blocks += 1
+            if isinstance(event, ProseClosed) and len(self._references) < MAX_DEFINITIONS:
+                for key, target in definitions_in(event.text):
+                    self._references.setdefault(key, target)
+
+    def _has_room(self) -> bool:
+        """Whether there is something to draw that is not folded; a code block that began goes on."""
+        if not self._queue:
+            return False
+        begins = isinstance(self._queue[0], ProseClosed | CodeOpened)
+        return not begins or self._drawn_blocks < self._most_blocks
+
+    def _draw_next(self) -> None:
+        event = self._queue.popleft()
+        if isinstance(event, ProseClosed | CodeOpened):
+            self._queued_blocks -= 1
+            if isinstance(event, ProseClosed):
+                lines = event.text.count("\n")
+                self._drawn_blocks += 1 + max(lines // BLOCK_LINES, len(event.text) // BLOCK_CHARS)
+            else:
+                self._drawn_blocks += 2  # a frame, a header and a button
+        self._apply(event)
+
+    def _draw(self, budget_s: float) -> None:
+        """Draw for ``budget_s`` at most, and the rest soon."""
+        began = time.perf_counter()
+        drawn = 0
+        while self._has_room() and (drawn < FEW_EVENTS or time.perf_counter() < began + budget_s):
+            self._draw_next()
+            drawn += 1
+        if not self._queue and self._open_text is not None:
+            text, self._open_text = self._open_text, None
+            if self._drawn_blocks < self._most_blocks:
+                self._apply(ProseOpen(text))
+                drawn += 1
+        if self._stream is None and not self._has_room():
+            self._all_drawn()
+            for pane in self._stale()[:FEW_EVENTS]:
+                pane.draw_again()
+                drawn += 1
+        self._show_fold()
+        if not drawn:
+            return
+        self._move_caret()
+        self.grown.emit()
+        took_ms = (time.perf_counter() - began) * 1000
+        self._interval_ms = max(FLUSH_MS, min(250, int(took_ms * BUSY_SHARE)))
+        if self._has_room() or (self._stream is None and self._stale()):
+            self._timer.start(self._interval_ms if self._stream is not None else 0)
+
+    def _all_drawn(self) -> None:
+        self._open_text = None
+        self._drop_empty_prose()
+
+    def _stale(self) -> list[ProseBlock]:
+        return [pane for pane in self._widgets() if isinstance(pane, ProseBlock) and pane.is_stale]
+
+    def _show_fold(self) -> None:
+        """Offer what is folded below the last block, or take the offer away."""
+        folded = self._queued_blocks if self._queue and not self._has_room() else 0
+        if not folded:
+            if self._more is not None:
+                self._more.hide()
+            return
+        if self._more is None:
+            self._more = QPushButton(self)
+            set_property(self._more, flat=True, compact=True)
+            self._more.clicked.connect(self._unfold)
+        if self._column.indexOf(self._more) != self._column.count() - 1 or not self._column.count():
+            self._column.removeWidget(self._more)
+            self._column.addWidget(self._more, 0, Qt.AlignmentFlag.AlignLeft)
+        self._more.setText(f"Show {folded:,} more block{'s'[: folded != 1]}")
+        self._more.show()
+
+    def _unfold(self) -> None:
+        self._most_blocks = self._drawn_blocks + SHOWN_BLOCKS
+        self._draw(FLUSH_S)
+
+    @property
+    def folded_blocks(self) -> int:
+        """How many blocks are not drawn."""
+        return self._queued_blocks
 
     def _apply(self, event: BlockEvent) -> None:
         match event:
@@ -172,11 +275,12 @@ class MarkdownView(QWidget):
             case CodeClosed():
                 if self._code is not None:
                     self._code.body.show_left()
+                    self._drawn_blocks += self._code.shown_lines // BLOCK_LINES
                 self._code = None
 
     def _prose_at_end(self) -> ProseBlock:
         if self._prose is None:
-            self._prose = ProseBlock(self)
+            self._prose = ProseBlock(self._references, self)
             self._prose.link_clicked.connect(self.link_clicked)
             self._column.addWidget(self._prose)
         return self._prose
@@ -211,6 +315,11 @@ class MarkdownView(QWidget):
         self._source, self._waiting = [], []
         self._stream = None
         self._prose = self._code = None
+        self._queue.clear()
+        self._queued_blocks = self._drawn_blocks = 0
+        self._open_text = None
+        self._references = {}  # another one: panes that go away keep theirs
+        self._more = None
         for widget in self._widgets():
             widget.hide()
             self._column.removeWidget(widget)

@@ -5,6 +5,7 @@ A block of prose is closed Markdown above, and below it the block that is still 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from PySide6.QtCore import QRectF, Qt
@@ -26,10 +27,24 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QWidget
 
+from gui.chat.markdown.literal import (
+    has_held,
+    hold_back,
+    labels_in,
+    put_back,
+    show_definitions,
+    with_definitions,
+)
 from gui.chat.markdown.text_pane import LoadNothingDocument, TextPane, drawable
 from gui.theme.theme import theme
 
-_FEATURES = QTextDocument.MarkdownFeature.MarkdownDialectGitHub | QTextDocument.MarkdownFeature.MarkdownNoHTML
+_STRIKETHROUGH = 0x0200
+_FRONT_MATTER = 0x100000
+"""Not named in Qt's Python; see ``QTextMarkdownImporter::Feature``. It would hide what stands between ``---``."""
+_FEATURES = (
+    QTextDocument.MarkdownFeature.MarkdownDialectGitHub.value
+    | QTextDocument.MarkdownFeature.MarkdownNoHTML.value
+) & ~_FRONT_MATTER
 _HEADING_ROLES = {1: "figure", 2: "title"}
 _FIXED = QTextBlockFormat.LineHeightTypes.FixedHeight.value
 _BOLD = QFont.Weight.DemiBold
@@ -72,14 +87,19 @@ def plain_char_format() -> QTextCharFormat:
     return format_
 
 
-def render_markdown(text: str) -> LoadNothingDocument:
-    """Return a document of one closed block (or several) in the house's style."""
+def render_markdown(text: str, references: Mapping[str, str] | None = None) -> LoadNothingDocument:
+    """Return a document of one closed block (or several) in the house's style.
+
+    ``references`` are the targets of links that are defined elsewhere, by their keys (``label_key``).
+    """
     document = LoadNothingDocument()
     document.setUndoRedoEnabled(False)
     document.setDefaultFont(theme().font("reading"))
     document.setIndentWidth(theme().px(LIST_INDENT_PX))
     # Qt's parser drops a picture without a description; an invisible one keeps its address on screen.
-    document.setMarkdown(drawable(text).replace("![](", f"![{_NO_DESCRIPTION}]("), _FEATURES)
+    source = show_definitions(hold_back(drawable(text).replace("![](", f"![{_NO_DESCRIPTION}](")))
+    features = _FEATURES if "~~" in source else _FEATURES & ~_STRIKETHROUGH
+    document.setMarkdown(with_definitions(source, references or {}), QTextDocument.MarkdownFeature(features))
     cursor = QTextCursor(document)
     _style_tables(document)
     block = document.begin()
@@ -132,31 +152,34 @@ def _style_block(block: QTextBlock, cursor: QTextCursor) -> bool:
     role = "reading" if level == 0 else _HEADING_ROLES.get(level, "reading")
     in_table = _in_table(block)
     runs = _runs(block)
-    style = QTextBlockFormat(given)
-    style.setLineHeight(unit.line_px("mono" if is_code else role), _FIXED)
-    style.setTopMargin(unit.px(8) if level else 0)
-    style.setBottomMargin(_bottom_margin(block, level, is_code, in_table))
+    holds_marks = has_held(block.text())
+    block_style = QTextBlockFormat(given)
+    block_style.setLineHeight(unit.line_px("mono" if is_code else role), _FIXED)
+    block_style.setTopMargin(unit.px(8) if level else 0)
+    block_style.setBottomMargin(_bottom_margin(block, level, is_code, in_table))
     if quote:
-        style.setLeftMargin(unit.px(16) * quote)
+        block_style.setLeftMargin(unit.px(16) * quote)
     if given.hasProperty(QTextFormat.Property.BlockTrailingHorizontalRulerWidth):
-        style.clearProperty(QTextFormat.Property.BlockTrailingHorizontalRulerWidth)
-        style.setProperty(RULE_PROPERTY, True)
-        style.setLineHeight(unit.px(9), _FIXED)
+        block_style.clearProperty(QTextFormat.Property.BlockTrailingHorizontalRulerWidth)
+        block_style.setProperty(RULE_PROPERTY, True)
+        block_style.setLineHeight(unit.px(9), _FIXED)
     elif not runs and not in_table and _beside_table_or_rule(block):
-        style.setLineHeight(1, _FIXED)  # the parser puts a paragraph there that nobody needs to see
-        style.setBottomMargin(0)
+        block_style.setLineHeight(1, _FIXED)  # the parser puts a paragraph there that nobody needs to see
+        block_style.setBottomMargin(0)
     cursor.setPosition(block.position())
-    cursor.setBlockFormat(style)
+    cursor.setBlockFormat(block_style)
     cursor.setBlockCharFormat(plain_char_format())  # a list's number or bullet is drawn in it
     for run in reversed(runs):
         cursor.setPosition(run.start)
         cursor.setPosition(run.start + run.length, QTextCursor.MoveMode.KeepAnchor)
         if run.format.isImageFormat():
             _picture_as_text(cursor, run)
+            continue
+        style = _char_format(run.format, role, bold=level > 0, is_code=is_code, quoted=quote > 0)
+        if holds_marks and has_held(words := cursor.selectedText()):
+            cursor.insertText(put_back(words), style)
         else:
-            cursor.setCharFormat(
-                _char_format(run.format, role, bold=level > 0, is_code=is_code, quoted=quote > 0)
-            )
+            cursor.setCharFormat(style)
     return any(run.format.isAnchor() or run.format.isImageFormat() for run in runs)
 
 
@@ -226,7 +249,7 @@ def _char_format(
         style.setBackground(unit.color("sunken"))
     if given.isAnchor() and given.anchorHref():
         style.setAnchor(True)
-        style.setAnchorHref(given.anchorHref())
+        style.setAnchorHref(put_back(given.anchorHref()))
         style.setForeground(unit.color("text"))
         style.setFontUnderline(True)
         style.setUnderlineColor(unit.color("control"))
@@ -235,8 +258,8 @@ def _char_format(
 
 def _picture_as_text(cursor: QTextCursor, run: _Run) -> None:
     """A picture is never fetched: its description and address are shown instead, the address as a link."""
-    source = run.format.toImageFormat().name()
-    described = run.format.stringProperty(QTextFormat.Property.ImageAltText).strip(_NO_DESCRIPTION)
+    source = put_back(run.format.toImageFormat().name())
+    described = put_back(run.format.stringProperty(QTextFormat.Property.ImageAltText)).strip(_NO_DESCRIPTION)
     unit = theme()
     style = QTextCharFormat()
     style.setFont(unit.font("reading"))
@@ -260,10 +283,16 @@ LIVE_CHARS = 1500
 
 
 class ProseBlock(TextPane):
-    """Selectable text of several Markdown blocks."""
+    """Selectable text of several Markdown blocks.
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    ``references`` are the answer's definitions of links known so far, which its view fills.
+    """
+
+    def __init__(self, references: Mapping[str, str] | None = None, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._references: Mapping[str, str] = {} if references is None else references
+        self._closed: list[str] = []
+        self._missing: set[str] = set()  # labels that had no definition when they were drawn
         document = self.document()
         document.setDefaultFont(theme().font("reading"))
         document.setIndentWidth(theme().px(LIST_INDENT_PX))
@@ -282,6 +311,22 @@ class ProseBlock(TextPane):
         self._tail_plain = None
         self._tail = ""
         self._tail_start = self.document().characterCount() - 1
+        self._closed.append(markdown)
+        self._missing |= labels_in(markdown) - self._references.keys()
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether a link could be drawn by now that could not when its block was."""
+        return not self._missing.isdisjoint(self._references)
+
+    def draw_again(self) -> None:
+        """Draw the closed blocks with the definitions that came after them."""
+        closed, tail = self._closed, self._tail
+        self._closed, self._missing = [], set()
+        self._tail, self._tail_plain, self._tail_start = "", None, 0
+        for markdown in closed:
+            self.close_block(markdown)
+        self.set_tail(tail)
 
     def set_tail(self, markdown: str) -> None:
         """Show the open block as it is so far."""
@@ -303,9 +348,15 @@ class ProseBlock(TextPane):
         self._tail_plain = shown
 
     def _replace_tail(self, markdown: str) -> None:
+        edit = QTextCursor(self.document())
+        edit.beginEditBlock()  # laid out once, not after each step
+        self._put_tail(markdown)
+        edit.endEditBlock()
+
+    def _put_tail(self, markdown: str) -> None:
         cursor = self._emptied_tail(stays_empty=not markdown)
         if markdown:
-            rendered = render_markdown(markdown)
+            rendered = render_markdown(markdown, self._references)
             start = cursor.position()
             cursor.insertFragment(QTextDocumentFragment(rendered))
             first = rendered.begin().blockFormat()  # inserting keeps the format of the paragraph it starts in

@@ -8,17 +8,20 @@ token does not grow with the answer.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 LONG_PARAGRAPH_CHARS = 2400
 LONG_LIST_CHARS = 1200
+LONGEST_BLOCK_CHARS = 20_000
+"""Where a list or a table's row that goes on and on is cut, whatever it reads like then."""
 LONG_TABLE_CELLS = 60
 """Qt lays a whole table out again for each row, at some 0.15 ms a cell; a longer one goes on in a new table."""
 
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([^`\n]*)$")
 _FENCE_START = re.compile(r"^[ \t]*(?:`+|~+|`{3,}[^`\n]*|~{3,}[^\n]*)$")
 _ITEM = re.compile(r"^ {0,3}(?:[-*+]|\d{1,9}[.)])(?:[ \t]|$)")
-_DELIMITER_ROW = re.compile(r"^ {0,3}\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-*:?[ \t]*)*\|?[ \t]*$")
+_DELIMITER_ROW = re.compile(r"^ {0,3}\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*(?::?-+:?[ \t]*)?)*\|?[ \t]*$")
 _UNDERLINE = re.compile(r"^ {0,3}(?:-+|=+)[ \t]*$")
 
 
@@ -68,6 +71,7 @@ class BlockStream:
         self._blank_after_item = False
         self._table_head: tuple[str, str] | None = None
         self._sent_of_line = 0  # characters of the unfinished code line already handed out
+        self._dropped_of_line = False  # the unfinished code line was handed out and isn't kept any more
         self._code_started = False
 
     def feed(self, text: str) -> list[BlockEvent]:
@@ -76,7 +80,7 @@ class BlockStream:
         *lines, rest = (self._line + text).replace("\r\n", "\n").split("\n")
         for line in lines:
             self._take_line(line, events)
-            self._sent_of_line = 0
+            self._sent_of_line, self._dropped_of_line = 0, False
         self._line = rest
         if self._fence is not None:
             self._take_code_rest(events)
@@ -134,7 +138,9 @@ class BlockStream:
 
     def _close_before(self, line: str, events: list[BlockEvent]) -> None:
         """Close the open block when ``line`` starts another one."""
-        if self._in_list():
+        if self._block_chars > LONGEST_BLOCK_CHARS:
+            self._close(events)
+        elif self._in_list():
             is_item = _ITEM.match(line) is not None
             is_inside = line.startswith(("  ", "\t"))
             if (self._blank_after_item and not is_item and not is_inside) or (
@@ -177,14 +183,15 @@ class BlockStream:
 
         Laying out one paragraph costs as much as it is long, at every token. Returns what is left of ``line``.
         """
-        while len(line) > LONG_PARAGRAPH_CHARS and self._table_head is None:
-            half = LONG_PARAGRAPH_CHARS // 2
-            cut = line.rfind(" ", half, LONG_PARAGRAPH_CHARS) + 1 or LONG_PARAGRAPH_CHARS
-            self._close_before(line[:cut], events)
-            self._append(line[:cut])
+        start = 0
+        while len(line) - start > (LONG_PARAGRAPH_CHARS if self._table_head is None else LONGEST_BLOCK_CHARS):
+            half, end = start + LONG_PARAGRAPH_CHARS // 2, start + LONG_PARAGRAPH_CHARS
+            cut = line.rfind(" ", half, end) + 1 or end
+            self._close_before(line[start:cut], events)
+            self._append(line[start:cut])
             self._close(events)
-            line = line[cut:]
-        return line
+            start = cut
+        return line[start:]
 
     def _open_text(self) -> str:
         """The open block as it can be drawn now: without a last line that may become something else."""
@@ -199,6 +206,10 @@ class BlockStream:
 
     def _take_code_line(self, line: str, events: list[BlockEvent]) -> None:
         assert self._fence is not None
+        if self._dropped_of_line:
+            if line:
+                events.append(CodeAppended(line))
+            return
         stripped = line.strip()
         if len(stripped) >= len(self._fence) and stripped == self._fence[0] * len(stripped):
             self._fence = None
@@ -209,12 +220,21 @@ class BlockStream:
     def _take_code_rest(self, events: list[BlockEvent]) -> None:
         """Hand out the unfinished line of a code block, unless it may be the closing fence."""
         assert self._fence is not None
+        if self._dropped_of_line:
+            if self._line:
+                held = "\r" if self._line.endswith("\r") else ""  # may be half of the line's end
+                events.append(CodeAppended(self._line.removesuffix("\r")))
+                self._line = held
+            return
         stripped = self._line.strip()
         if not stripped or stripped == self._fence[0] * len(stripped):
             return
         shown = self._without_indent(self._line).rstrip("\r")
         self._emit_code(shown[self._sent_of_line :], events)
         self._sent_of_line = len(shown)
+        if len(self._line) > LONGEST_BLOCK_CHARS:  # a line without an end would be copied at each piece
+            self._line = "\r" if self._line.endswith("\r") else ""
+            self._dropped_of_line = True
 
     def _emit_code(self, text: str, events: list[BlockEvent]) -> None:
         """Newlines are handed out with the line after them, so that a block does not end in an empty line."""
@@ -244,7 +264,13 @@ def _merged(events: list[BlockEvent]) -> list[BlockEvent]:
     return merged
 
 
-def blocks_of(text: str) -> list[BlockEvent]:
-    """Return a whole answer's blocks."""
+SLICE_CHARS = 20_000
+
+
+def block_slices(text: str) -> Iterator[list[BlockEvent]]:
+    """Yield a whole answer's blocks, some at a time."""
     stream = BlockStream()
-    return [*(event for event in stream.feed(text) if not isinstance(event, ProseOpen)), *stream.finish()]
+    for start in range(0, len(text), SLICE_CHARS):
+        events = stream.feed(text[start : start + SLICE_CHARS])
+        yield [event for event in events if not isinstance(event, ProseOpen)]
+    yield stream.finish()

@@ -26,9 +26,24 @@ from gui.theme.theme import theme
 _UNDRAWABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\u2028\u2029\ufdd0-\ufdef\ufffc\ufffe\uffff]")
 
 
+_MOST_MARKS = 8
+_MOST_JOINED = 16
+_COMBINING = "[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]"
+_STACKED = re.compile(f"({_COMBINING}{{{_MOST_MARKS}}}){_COMBINING}+")
+_JOINED = re.compile(f"(?:[^\\s\u200d]{{1,8}}\u200d){{{_MOST_JOINED}}}")
+
+
 def drawable(text: str) -> str:
-    """Return ``text`` with what a document must not hold shown as U+FFFD."""
-    return _UNDRAWABLE.sub("\ufffd", text)
+    """Return ``text`` with what a document must not hold shown as U+FFFD.
+
+    So are marks stacked on one letter beyond the eighth; an emoji joined of more than sixteen falls into several.
+    Qt lays each out as one letter, at a cost that grows with its square.
+    """
+    text = _UNDRAWABLE.sub("\ufffd", text)
+    if text.isascii():
+        return text
+    text = _STACKED.sub("\\1\ufffd", text)
+    return _JOINED.sub(lambda found: found[0][:-1], text) if "\u200d" in text else text
 
 
 _IMAGE = QTextDocument.ResourceType.ImageResource.value

@@ -372,7 +372,9 @@ def test_closed_blocks_are_rendered_once(view: MarkdownView, monkeypatch: pytest
 
     rendered: list[str] = []
     real = prose_block.render_markdown
-    monkeypatch.setattr(prose_block, "render_markdown", lambda text: rendered.append(text) or real(text))
+    monkeypatch.setattr(
+        prose_block, "render_markdown", lambda text, known: rendered.append(text) or real(text, known)
+    )
     stream(view, "".join(f"Paragraph number {number} of many.\n\n" for number in range(50)), 5)
     assert max(len(text) for text in rendered) < 60
     closed = [text for text in rendered if text.endswith("many.")]
@@ -380,7 +382,7 @@ def test_closed_blocks_are_rendered_once(view: MarkdownView, monkeypatch: pytest
 
 
 def test_a_long_open_paragraph_only_grows(view: MarkdownView) -> None:
-    pane = ProseBlock(view)
+    pane = ProseBlock(parent=view)
     text = "word " * (LIVE_CHARS // 5 + 50)
     pane.set_tail(text)
     changes: list[tuple[int, int]] = []

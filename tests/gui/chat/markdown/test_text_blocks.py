@@ -15,7 +15,7 @@ from gui.chat.markdown.text_blocks import (
     CodeOpened,
     ProseClosed,
     ProseOpen,
-    blocks_of,
+    block_slices,
 )
 
 PIECES = st.sampled_from(
@@ -25,6 +25,10 @@ PIECES = st.sampled_from(
     ]
 )
 TEXTS = st.lists(PIECES, max_size=30).map("".join)
+
+
+def blocks_of(text: str) -> list[BlockEvent]:
+    return [event for events in block_slices(text) for event in events]
 
 
 def joined(events: list[BlockEvent]) -> list[BlockEvent]:
