@@ -12,6 +12,7 @@ from PySide6.QtCore import (
     QAbstractListModel,
     QEvent,
     QModelIndex,
+    QObject,
     QPersistentModelIndex,
     QPoint,
     QRect,
@@ -21,7 +22,7 @@ from PySide6.QtCore import (
     QTimer,
     Signal,
 )
-from PySide6.QtGui import QKeyEvent, QPainter, QPainterPath
+from PySide6.QtGui import QInputMethodEvent, QKeyEvent, QPainter, QPainterPath
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
@@ -38,6 +39,7 @@ from PySide6.QtWidgets import (
 from core import format_cost
 from gui.chat.storage.models import ConversationSummary, Totals
 from gui.theme.theme import set_property, theme
+from gui.widgets.composing import Composing
 from gui.widgets.error_card import IconMark
 from gui.widgets.icon_button import IconButton
 from gui.widgets.labels import plain_label
@@ -189,6 +191,16 @@ _ROW_PX, _CAPTION_PX = 52, 28
 _SHARE_WIDTH_PX, _SHARE_LEAST_PX, _SHARE_HEIGHT_PX = 40, 16, 4
 
 
+class _TitleEdit(QLineEdit):
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.composing = Composing(self)
+
+    def inputMethodEvent(self, arg__1: QInputMethodEvent) -> None:
+        self.composing.note(arg__1)
+        super().inputMethodEvent(arg__1)
+
+
 class ConversationDelegate(QStyledItemDelegate):
     """Two lines: the title; the time, the share of Local and API, and the cost."""
 
@@ -281,7 +293,7 @@ class ConversationDelegate(QStyledItemDelegate):
             )
 
     def createEditor(self, parent: QWidget, option: QStyleOptionViewItem, index: Index) -> QWidget:
-        editor = QLineEdit(parent)
+        editor = _TitleEdit(parent)
         editor.setMaxLength(200)
         set_property(editor, compact=True, role="body")
         editor.setAccessibleName("New title")
@@ -291,6 +303,16 @@ class ConversationDelegate(QStyledItemDelegate):
         box: QRect = option.rect  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType, reportUnknownMemberType]
         unit = theme()
         editor.setGeometry(box.adjusted(unit.px(2), unit.px(4), -unit.px(2), -unit.px(20)))
+
+    def eventFilter(self, object: QObject, event: QEvent) -> bool:
+        if (
+            isinstance(object, _TitleEdit)
+            and object.composing.is_on
+            and isinstance(event, QKeyEvent)
+            and event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter)
+        ):
+            return True
+        return super().eventFilter(object, event)
 
     def setModelData(self, editor: QWidget, model: QAbstractItemModel, index: Index) -> None:
         if isinstance(editor, QLineEdit):

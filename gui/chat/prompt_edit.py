@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QMimeData, Qt, Signal
-from PySide6.QtGui import QImage, QKeyEvent, QTextBlockFormat, QTextCursor
+from PySide6.QtGui import QImage, QInputMethodEvent, QKeyEvent, QTextBlockFormat, QTextCursor
 from PySide6.QtWidgets import QFrame, QTextEdit, QWidget
 
 from gui.chat.paste import LARGE_CHARS, read_paste
 from gui.theme.theme import set_property, theme
+from gui.widgets.composing import Composing
 
 MAX_LINES = 8
 
@@ -31,6 +32,7 @@ class PromptEdit(QTextEdit):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._composing = Composing(self)
         set_property(self, bare=True, role="reading")
         self.setAcceptRichText(False)
         self.setTabChangesFocus(True)
@@ -76,13 +78,19 @@ class PromptEdit(QTextEdit):
 
     def keyPressEvent(self, e: QKeyEvent) -> None:
         if e.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
-            if e.modifiers() & Qt.KeyboardModifier.ShiftModifier:
+            if self._composing.is_on:
+                e.ignore()
+            elif e.modifiers() & Qt.KeyboardModifier.ShiftModifier:
                 self.textCursor().insertBlock()
                 self.ensureCursorVisible()
             elif not e.modifiers() & ~Qt.KeyboardModifier.KeypadModifier:
                 self.submitted.emit()
             return
         super().keyPressEvent(e)
+
+    def inputMethodEvent(self, e: QInputMethodEvent) -> None:
+        self._composing.note(e)
+        super().inputMethodEvent(e)
 
     def canInsertFromMimeData(self, source: QMimeData) -> bool:
         return source.hasText() or source.hasImage() or source.hasUrls()

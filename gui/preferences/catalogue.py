@@ -322,11 +322,11 @@ def places(setting_names: Iterable[str]) -> tuple[SearchTarget, ...]:
 
 def find(everything: Iterable[SearchTarget], query: str) -> tuple[SearchTarget, ...]:
     """The places in whose words every word of ``query`` occurs, those with it in their name first."""
-    wanted = query.lower().split()
+    wanted = query.casefold().split()
     titles = {section.id: section.title for section in SECTIONS}
     hits: list[tuple[int, SearchTarget]] = []
     for place in everything:
-        text = f"{place.label} {titles[place.section]} {place.words}".lower()
+        text = f"{place.label} {titles[place.section]} {place.words}".casefold()
         if all(word in text for word in wanted):
-            hits.append((0 if all(word in place.label.lower() for word in wanted) else 1, place))
+            hits.append((0 if all(word in place.label.casefold() for word in wanted) else 1, place))
     return tuple(place for _, place in sorted(hits, key=lambda hit: hit[0]))

@@ -96,6 +96,7 @@ class ConversationStore:
         opened = open_file(Path(IN_MEMORY) if path is None else path)
         self._connection = opened.connection
         self._connection.row_factory = sqlite3.Row
+        self._connection.create_function("casefold", 1, _casefold, deterministic=True)
         self._has_search = opened.has_search
         self.set_aside = opened.set_aside
         with self._writing() as connection:
@@ -282,12 +283,13 @@ class ConversationStore:
         if self._has_search and all(len(word) >= 3 for word in words):
             phrase = " AND ".join('"' + word.replace('"', '""') + '"' for word in words)
             return "AND c.id IN (SELECT conversation_id FROM search WHERE search MATCH ?)", [phrase]
-        likes = ["%" + _escaped(word) + "%" for word in words]
-        in_title = " AND ".join("c.title LIKE ? ESCAPE '\\'" for _ in words)
-        in_text = " AND ".join("s.text LIKE ? ESCAPE '\\'" for _ in words)
+        # SQLite's LIKE takes capitals for their small letters in ASCII only.
+        folded = [word.casefold() for word in words]
+        in_title = " AND ".join("instr(casefold(CAST(c.title AS BLOB)), ?)" for _ in words)
+        in_text = " AND ".join("instr(casefold(CAST(s.text AS BLOB)), ?)" for _ in words)
         return (
             f"AND (({in_title}) OR c.id IN (SELECT s.conversation_id FROM messages s WHERE {in_text}))",
-            likes + likes,
+            folded + folded,
         )
 
     def _save_attachments(
@@ -347,8 +349,9 @@ def open_or_memory(path: Path) -> tuple[ConversationStore, StoreTrouble | None]:
         return ConversationStore(None), problem
 
 
-def _escaped(word: str) -> str:
-    return word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+def _casefold(text: bytes | None) -> str:
+    """Return a column as a search compares it, however broken its letters are."""
+    return "" if text is None else text.decode("utf-8", "replace").casefold()
 
 
 def _summary(row: sqlite3.Row) -> ConversationSummary:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QEvent, Qt
+from PySide6.QtGui import QInputMethodEvent, QKeyEvent
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QWidget
+from PySide6.QtWidgets import QApplication, QLineEdit, QWidget
 
 from gui.chat.composer import Composer
+from gui.chat.conversation_list import ConversationList
+from gui.chat.storage.models import ConversationSummary
 from gui.theme.theme import theme
 
 
@@ -72,3 +76,58 @@ def test_a_click_on_a_side_leaves_the_focus_in_the_box(composer: Composer) -> No
     QTest.mouseClick(composer.switch.segment("api"), Qt.MouseButton.LeftButton)
     assert composer.chosen_side() == "api"
     assert composer.edit.hasFocus()
+
+
+def compose(field: QWidget, preedit: str, committed: str = "") -> None:
+    event = QInputMethodEvent(preedit, [])
+    event.setCommitString(committed)
+    QApplication.sendEvent(field, event)
+
+
+def test_enter_while_an_input_method_composes_never_sends(composer: Composer) -> None:
+    sent: list[None] = []
+    composer.submitted.connect(lambda: sent.append(None))
+    compose(composer.edit, "にほ")
+    QTest.keyClick(composer.edit, Qt.Key.Key_Return)
+    assert sent == []
+    compose(composer.edit, "", "日本")
+    press = QKeyEvent(QEvent.Type.KeyPress, Qt.Key.Key_Return, Qt.KeyboardModifier.NoModifier)
+    QApplication.sendEvent(composer.edit, press)  # the same key, which some input methods hand on
+    assert sent == []
+    assert composer.edit.text() == "日本"
+    QApplication.processEvents()
+    QTest.keyClick(composer.edit, Qt.Key.Key_Return)
+    assert sent == [None]
+
+
+def test_enter_sends_again_after_a_composition_was_given_up(composer: Composer) -> None:
+    sent: list[None] = []
+    composer.submitted.connect(lambda: sent.append(None))
+    compose(composer.edit, "x")
+    compose(composer.edit, "")
+    QApplication.processEvents()
+    QTest.keyClick(composer.edit, Qt.Key.Key_Return)
+    assert len(sent) == 1
+
+
+def test_enter_while_a_title_is_composed_does_not_save_it(themed: QApplication) -> None:
+    chats = ConversationList()
+    chats.resize(300, 400)
+    moment = datetime(2026, 6, 12, tzinfo=UTC)
+    chats.show_summaries((ConversationSummary(id="a", title="Old", updated_at=moment),))
+    chats.show()
+    renamed: list[str] = []
+    chats.renamed.connect(lambda _id, title: renamed.append(title))
+    chats.edit_title("a")
+    editor = chats.view.findChild(QLineEdit)
+    assert editor is not None
+    compose(editor, "と")
+    QTest.keyClick(editor, Qt.Key.Key_Return)
+    assert renamed == []
+    compose(editor, "", "東京")
+    QApplication.processEvents()
+    QTest.keyClick(editor, Qt.Key.Key_Return)
+    QApplication.processEvents()
+    assert len(renamed) == 1
+    assert "東京" in renamed[0]
+    chats.close()

@@ -112,6 +112,29 @@ def test_search_finds_parts_of_words_in_titles_and_messages(path: Path, query: s
     assert [item.id for item in store.search(query)] == [found.id]
 
 
+@pytest.mark.parametrize("query", ["в москву", "В", "МОСКВУ", "öl", "ÖL", "çİ".casefold(), "Ж"])
+def test_search_knows_capitals_beyond_ascii_in_words_of_any_length(path: Path, query: str) -> None:
+    store = ConversationStore(path)
+    title, message = make_conversation("Поезд В Москву: Öl, ж, Çİ"), make_conversation("Another")
+    for conversation in (title, message, make_conversation("Nothing of it")):
+        store.save_conversation(conversation)
+    store.save_message(make_message(message, "user", "поезд в МОСКВУ: öL, Ж, çi̇"))
+    assert message.id in {item.id for item in store.search(query)}
+    if len(query) < 3 or " " in query:  # titles are in the full-text search only once something was said
+        assert {item.id for item in store.search(query)} == {title.id, message.id}
+
+
+def test_a_message_whose_letters_are_broken_costs_no_search(path: Path) -> None:
+    store = ConversationStore(path)
+    found = make_conversation("Öl")
+    store.save_conversation(found)
+    store.save_message(make_message(found, "user", "x"))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE messages SET text = CAST(X'ff41c3' AS TEXT)")
+        connection.commit()
+    assert [item.id for item in store.search("öl")] == [found.id]
+
+
 @pytest.mark.parametrize(
     "query", ['"', "a AND", "NEAR(", "*", "\x00", "   ", "'; DROP TABLE messages", "\ud800"]
 )
