@@ -13,6 +13,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, TypeVar, cast
 
 from core.providers.errors import AnswerRoom, answer_room, refusal_of
@@ -45,25 +46,20 @@ _REFUSES = (
 )
 
 
-def _refused(field: str, more: str = "") -> re.Pattern[str]:
-    """A field's name near a word that refuses it."""
+def _refused(field: str, more: str = "") -> str:
+    """A pattern of a field's name near a word that refuses it."""
     words = rf"(?:{_REFUSES}{more})"
-    return re.compile(
-        rf"{words}.{{0,80}}?\b{field}\b|\b{field}\b.{{0,80}}?{words}", re.IGNORECASE | re.DOTALL
-    )
+    return rf"{words}.{{0,80}}?\b{field}\b|\b{field}\b.{{0,80}}?{words}"
 
 
-_WORDS: tuple[tuple[Concession, re.Pattern[str]], ...] = (
+_WORDS: tuple[tuple[Concession, str], ...] = (
     # The inner field first: where it is named, the outer one may stay.
     ("continuous_usage_stats", _refused("continuous_usage_stats")),
     ("stream_options", _refused("stream_options")),
     (
         "max_tokens",
-        re.compile(
-            r"use\W{1,3}max_completion_tokens|max_completion_tokens.{0,20}instead"
-            rf"|\bmax_tokens\b.{{0,30}}?{_REFUSES}|{_REFUSES}.{{0,30}}?\bmax_tokens\b",
-            re.IGNORECASE | re.DOTALL,
-        ),
+        r"use\W{1,3}max_completion_tokens|max_completion_tokens.{0,20}instead"
+        rf"|\bmax_tokens\b.{{0,30}}?{_REFUSES}|{_REFUSES}.{{0,30}}?\bmax_tokens\b",
     ),
     ("strict", _refused("strict")),
     ("temperature", _refused("temperature")),
@@ -72,22 +68,16 @@ _WORDS: tuple[tuple[Concession, re.Pattern[str]], ...] = (
     ("cache_control", _refused("cache_control")),
     (
         "turns",
-        re.compile(
-            r"must alternate|alternat\w+ (?:between )?user|first message must be|start with a user"
-            r"|roles? .{0,40}alternat",
-            re.IGNORECASE | re.DOTALL,
-        ),
+        r"must alternate|alternat\w+ (?:between )?user|first message must be|start with a user"
+        r"|roles? .{0,40}alternat",
     ),
     (
         "system",
-        re.compile(
-            r"system (?:role|message|prompt|instruction)s?\b.{0,40}(?:not|n't) (?:be )?(?:support|allow|enabled)"
-            r"|(?:not|n't) support.{0,40}\bsystem\b|only user(?:,| and) assistant"
-            r"|(?:unexpected|invalid) role\W+system",
-            re.IGNORECASE | re.DOTALL,
-        ),
+        r"system (?:role|message|prompt|instruction)s?\b.{0,40}(?:not|n't) (?:be )?(?:support|allow|enabled)"
+        r"|(?:not|n't) support.{0,40}\bsystem\b|only user(?:,| and) assistant"
+        r"|(?:unexpected|invalid) role\W+system",
     ),
-    ("call_ids", re.compile(r"tool.?call.?ids?\b.{0,200}length of 9", re.IGNORECASE | re.DOTALL)),
+    ("call_ids", r"tool.?call.?ids?\b.{0,200}length of 9"),
 )
 _TEMPLATE: tuple[Concession, ...] = ("turns", "system", "call_ids")
 """Refused by a model's chat template; llama.cpp tells a template's refusal with HTTP 500."""
@@ -95,6 +85,12 @@ OF_ANTHROPIC: frozenset[Concession] = frozenset({"temperature", "ttl", "cache_co
 OF_OPENAI: frozenset[Concession] = frozenset(
     name for name, _ in _WORDS if name != "ttl" and name != "cache_control"
 )
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """Compile a pattern when a server first refuses something: it takes longer than importing this module."""
+    return re.compile(pattern, re.IGNORECASE | re.DOTALL)
 
 
 class ServerManners:
@@ -166,7 +162,7 @@ class Negotiation:
                 continue
             if status >= 500 and concession not in _TEMPLATE:
                 continue
-            if pattern.search(words):
+            if _compiled(pattern).search(words):
                 self.concessions = self.concessions.union((concession,))
                 return True
         return False

@@ -13,6 +13,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -54,15 +55,16 @@ _STATUS_OF_TYPE = {
 _MOST_DIGITS = 12
 
 
-def _patterns(*patterns: str) -> tuple[re.Pattern[str], ...]:
-    """Compile what servers say; ``#name`` stands for a count of tokens called ``name``."""
+@cache
+def _compiled(patterns: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
+    """Compile what servers say, when a server first says something; ``#name`` stands for a count of tokens."""
     count = rf"(?P<\1>\\d{{1,{_MOST_DIGITS}}})"
     return tuple(
         re.compile(re.sub(r"#(\w+)", count, pattern), re.IGNORECASE | re.DOTALL) for pattern in patterns
     )
 
 
-_ROOM_PATTERNS = _patterns(
+_ROOM_PATTERNS = (
     # vLLM: the answer's limit alone, then with the prompt's size
     r"is too large: #asked\. This model's maximum context length is #limit tokens and your request has #input in",
     r"maximum context length is #limit tokens.{0,80}you requested #asked output tokens and your prompt contains "
@@ -86,7 +88,7 @@ _ROOM_PATTERNS = _patterns(
     r"cannot exceed|can't exceed|cannot be greater than|maximum (?:allowed |value )?(?:is|of)) [`'\"]?#most\b",
 )
 """How servers say that the limit of an answer is too large: the prompt alone would fit."""
-_CONTEXT_PATTERNS = _patterns(
+_CONTEXT_PATTERNS = (
     r"prompt is too long(?:: #input tokens > #limit)?",  # Anthropic; Ollama
     r"exceed context limit(?:: #input \+ \d+ > #limit)?",  # Anthropic, with max_tokens
     r"request \(#input tokens\) exceeds the available context size(?: \(#limit)?",  # llama.cpp
@@ -324,7 +326,7 @@ class AnswerRoom:
 
 def answer_room(words: str) -> AnswerRoom | None:
     """Return what is left for an answer where a server says that its limit is too large; else ``None``."""
-    for pattern in _ROOM_PATTERNS:
+    for pattern in _compiled(_ROOM_PATTERNS):
         found = pattern.search(words)
         if found is None:
             continue
@@ -435,7 +437,7 @@ def _answer_too_long(room: AnswerRoom, endpoint: Endpoint) -> InvalidRequest:
 
 
 def _context_too_long(reply: _Reply, endpoint: Endpoint) -> ContextTooLong | None:
-    for pattern in _CONTEXT_PATTERNS:
+    for pattern in _compiled(_CONTEXT_PATTERNS):
         found = pattern.search(reply.words)
         if found is not None:
             counts = {name: int(value) for name, value in found.groupdict().items() if value}
