@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import inspect, select, text
@@ -17,7 +17,7 @@ from sqlalchemy import inspect, select, text
 from core.ledger import audit, schema
 from core.ledger.audit import AuditHead, AuditProblem, AuditReport
 from core.ledger.head_note import HeadNote
-from core.ledger.reconcile import check_in_transaction
+from core.ledger.models import Check
 from core.ledger.sql import begin_reading
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ Key = tuple[Any, Any]
 
 
 def verify(connection: Connection, *, expect: str | None = None, note: HeadNote | None = None) -> AuditReport:
-    """Check the whole chain, every attempt's row against it, and the kept sums against the rows.
+    """Check the whole chain and every attempt's row against it.
 
     ``expect`` is a hash noted earlier, ``note`` the head that the program noted outside the database. Reads
     everything once, newest first, in one read transaction. What the ledger did not write itself is a problem.
@@ -48,9 +48,19 @@ def verify(connection: Connection, *, expect: str | None = None, note: HeadNote 
     difference = note.compare(connection, noted) if note is not None else None
     if difference is not None:
         check.problem(difference)
-    for off in check_in_transaction(connection, None).differences:
-        check.problem(f"A sum is not that of its rows: {off}.")
     return check.report()
+
+
+def with_sums(report: AuditReport, sums: Check) -> AuditReport:
+    """Add what differs between the kept sums and the rows: limits compare with those sums."""
+    if sums.ok:
+        return report
+    off = [
+        AuditProblem(seq=None, correlation_id=None, what=f"A sum is not that of its rows: {difference}.")
+        for difference in sums.differences
+    ]
+    problems = (*report.problems, *off)[:PROBLEMS_KEPT]
+    return replace(report, problems=problems, problem_count=report.problem_count + len(off))
 
 
 @dataclass(slots=True)

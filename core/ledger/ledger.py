@@ -603,10 +603,16 @@ class Ledger:
 
         ``expect`` is a head's hash noted earlier.
         """
-        from core.ledger.audit_check import verify
+        from core.ledger.audit_check import verify, with_sums
+        from core.ledger.reconcile import check_in_transaction
 
         note = self._require().note
-        return await self._read(lambda connection: verify(connection, expect=expect, note=note))
+
+        def look(connection: Connection) -> AuditReport:
+            report = verify(connection, expect=expect, note=note)
+            return with_sums(report, check_in_transaction(connection, None))
+
+        return await self._read(look)
 
     async def look_at_note(self) -> str | None:
         """Compare the ledger with the note of its head again; return what is wrong."""
