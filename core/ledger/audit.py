@@ -4,7 +4,8 @@ Each entry carries the SHA-256 of its own content and of the entry before it, so
 inserted or moved breaks the chain, and each names a digest of the row it wrote, so a row edited behind the
 ledger's back no longer matches its last entry. The head (last number and hash) is also kept in
 ``ledger_meta``: without it a cut tail would leave a shorter chain that is sound in itself. Triggers refuse
-UPDATE and DELETE, which stops mistakes and ordinary tools; ``audit_check`` finds what was done without them.
+UPDATE and DELETE, which stops mistakes and ordinary tools; ``audit_check`` finds what was done without them. Who
+sets the kept head back too is found by the note of it outside the database (``head_note.py``).
 
 What this cannot do: whoever may write the whole database may also recompute the whole chain, head included,
 and nothing inside the database can tell. The remedy lies outside it: note the head now and then where that

@@ -47,7 +47,7 @@ def test_a_whole_log_is_said_to_be_whole(home: Path, capsys: pytest.CaptureFixtu
     assert main(["audit", "verify"]) == 0
     out = capsys.readouterr()
     first, second = out.out.splitlines()
-    assert first == "The audit log is whole: 5 entries and 2 attempts agree."
+    assert first == "The audit log is whole: 5 entries and 2 attempts agree, and so do the sums."
     assert second.startswith("Head ")
     assert out.err == ""
     assert main(["audit", "verify", "--json"]) == 0
@@ -61,11 +61,12 @@ def test_an_edited_row_is_named_and_is_a_failure(home: Path, capsys: pytest.Capt
     edit(home, f"UPDATE ledger_attempts SET cost_nanodollars = 1 WHERE correlation_id = '{correlation_id}'")
     assert main(["audit", "verify"]) == 1
     out = capsys.readouterr().out
-    assert out.startswith("The ledger was changed behind its back: 1 problem, ")
+    assert out.startswith("The ledger was changed behind its back: 2 problems, ")
     assert f"cost_nanodollars is 1, the log says {COST}. (request {correlation_id})" in out
     assert "Nothing was repaired." in out
     assert main(["audit", "verify", "--json"]) == 1
-    (problem,) = json.loads(capsys.readouterr().out)["problems"]
+    problem, *sums = json.loads(capsys.readouterr().out)["problems"]
+    assert all("sum" in off["what"] for off in sums)
     assert problem["correlation_id"] == correlation_id
 
 
@@ -75,7 +76,7 @@ def test_many_problems_are_not_all_printed(home: Path, capsys: pytest.CaptureFix
     assert main(["audit", "verify"]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert len([line for line in lines if line.startswith("- ")]) == 21
-    assert "- and 10 more; --json lists up to 30" in lines
+    assert "- and 11 more; --json lists up to 31" in lines
 
 
 def test_a_noted_head_is_found_again(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
+from core.base.sqlite_file import OpenFile
 from core.chat import Usage
 from core.errors import BudgetExceeded, LedgerUnavailable
 from core.ledger import database, writer
 from core.ledger.database import LEDGER_FILE, begin_writing, open_engine
+from core.ledger.head_note import HeadNote, note_path
 from core.ledger.ledger import Admission, Ledger, Outcome, moment
 from core.ledger.mapping import AttemptStart
 from core.ledger.operations import LedgerOperations
@@ -68,9 +70,32 @@ class Gate:
         self._open.set()
 
 
+async def test_no_log_line_quotes_what_the_database_said(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may quote a row. Whoever waits hears it."""
+    engine = open_engine(None, home)
+    path = home / LEDGER_FILE
+    note = HeadNote(note_path(path, None, home))
+    writer = Writer(engine, path, RunningTotals(engine.dialect), file=OpenFile(path), note=note)
+    kept = Operation(lambda link: link.exec_driver_sql("SELECT my_secret"), keep_as="one")
+    assert writer.submit(kept).result(20) is False
+    refused = Operation(
+        lambda link: link.exec_driver_sql("INSERT INTO ledger_meta VALUES ('my_secret', NULL)")
+    )
+    with pytest.raises(LedgerUnavailable, match=r"NOT NULL.*ledger_meta\.value"):
+        writer.submit(refused).result(20)
+    writer.close()
+    assert "Kept in memory" in caplog.text
+    assert "my_secret" not in caplog.text
+    assert "no such column" not in caplog.text
+
+
 def test_a_closed_writer_has_written_what_was_queued_and_takes_nothing_more(home: Path) -> None:
     engine = open_engine(None, home)
-    closing = Writer(engine, home / LEDGER_FILE, RunningTotals(engine.dialect))
+    path = home / LEDGER_FILE
+    note = HeadNote(note_path(path, None, home))
+    closing = Writer(engine, path, RunningTotals(engine.dialect), file=OpenFile(path), note=note)
     queued = [closing.submit(Operation(lambda _, number=number: number)) for number in range(3)]
     closing.close()
     closing.close()
