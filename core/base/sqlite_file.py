@@ -42,7 +42,7 @@ class OpenFile:
     and a reader who comes later finds another file, or one without its log.
     """
 
-    _OPEN = ("", "-wal", "-shm")
+    _OPEN = ("", "-wal")
 
     def __init__(self, path: Path) -> None:
         self._names = [f"{path}{ending}" for ending in self._OPEN]

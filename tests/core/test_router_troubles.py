@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -157,3 +159,27 @@ async def test_a_fault_that_nothing_can_be_written_after_is_told_all_the_same(
         monkeypatch.setattr(sides.core.ledger.current, "settle", full)
         error = await Asked(sides, "hi", force="api").error()
         assert "LookupError" in error.message
+
+
+async def test_a_ledger_that_is_taken_away_sends_nothing_and_says_so(home: Path) -> None:
+    async with two_sides(home, ROUTING_MODE="api-only") as sides:
+        await sides.core.ask("hi")
+        (home / "ledger.sqlite3").unlink()
+        with pytest.raises(LedgerUnavailable, match="removed or replaced"):
+            await sides.core.ask("hi again")
+        assert len(sides.api.books) == 1
+        titles = [problem.title for problem in (await sides.core.status()).problems]
+        assert "The ledger's file is gone" in titles
+
+
+async def test_a_total_that_was_lowered_is_told_at_the_start_and_lifts_no_limit(home: Path) -> None:
+    async with two_sides(home, ROUTING_MODE="api-only") as sides:
+        await sides.core.ask("hi")
+    with closing(sqlite3.connect(home / "ledger.sqlite3")) as file:
+        file.execute("UPDATE ledger_totals SET counted_nanodollars = 0")
+        file.commit()
+    async with two_sides(home, ROUTING_MODE="api-only") as sides:
+        titles = [problem.title for problem in (await sides.core.status()).problems]
+        assert "The ledger's sums differ from its rows" in titles
+        _, (month, *_), _ = await sides.core.ledger.standing()
+        assert month.used > 0
