@@ -30,7 +30,7 @@ from core.chat import (
 from core.cli import terminal
 from core.cli.answer_json import failure_json, result_json, stopped_json
 from core.cli.footer import failure_footer, footer, notice_line, stopped_line
-from core.cli.terminal import UsageError, WaitLines, read_all
+from core.cli.terminal import UsageError, WaitLines, read_all, read_text_file
 from core.errors import InvalidRequest, SignalboxError
 
 if TYPE_CHECKING:
@@ -286,9 +286,9 @@ def _begun(path: Path) -> str:
     """
 
     try:
-        text = path.read_text("utf-8")
+        text = read_text_file(path)
     except (OSError, ValueError) as error:
-        raise UsageError(f"The answer to continue can't be read: {error}.") from error
+        raise UsageError(f"The answer to continue can't be read: {_why(error, path)}.") from error
     try:
         found: object = json.loads(text)
     except ValueError:
@@ -307,10 +307,14 @@ def _begun(path: Path) -> str:
     return text.rstrip()
 
 
+def _why(error: Exception, path: Path) -> str:
+    return f"{path}: {error.strerror}" if isinstance(error, OSError) and error.strerror else str(error)
+
+
 def _schema(path: Path) -> JsonSchemaFormat:
     try:
-        return JsonSchemaFormat(schema=json.loads(path.read_text("utf-8")))
+        return JsonSchemaFormat(schema=json.loads(read_text_file(path)))
     except OSError as error:
-        raise UsageError(f"The schema file can't be read: {error}.") from error
+        raise UsageError(f"The schema file can't be read: {_why(error, path)}.") from error
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} isn't valid JSON: {error}.", hint="Nothing was sent.") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import codecs
+import errno
 import io
 import math
 import shutil
@@ -12,9 +13,11 @@ import sys
 from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
 from decimal import Decimal
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from core.base.async_tools import in_daemon_thread
+from core.base.files import FileTooLarge, decode_text, marked_encoding, read_regular_file
 from core.base.text import marked
 from core.chat import Waiting, WaitReason
 from core.cli.footer import waiting_line
@@ -173,13 +176,41 @@ CHUNK_BYTES = 65_536
 NON_BLOCKING_PAUSE_S = 0.05
 
 
+MOST_FILE_BYTES = 10_000_000
+_HANDED_OVER = ("/dev/fd/", "/proc/self/fd/", "/dev/stdin")
+"""Where a shell's ``<(command)`` is: open already, and meant to be waited for."""
+
+
+def read_text_file(path: Path) -> str:
+    """Return the text of a file that an argument names, in UTF-8 or as Windows writes it.
+
+    A FIFO or device is refused at once, unless the shell handed it over.
+
+    Raises:
+        OSError: it can't be read, is no file, or is larger than 10 MB.
+        ValueError: it is no text.
+    """
+    if str(path).startswith(_HANDED_OVER):
+        with path.open("rb") as file:
+            content = file.read(MOST_FILE_BYTES + 1)
+        if len(content) > MOST_FILE_BYTES:
+            raise FileTooLarge(errno.EFBIG, f"it is larger than {MOST_FILE_BYTES:,} bytes", str(path))
+    else:
+        content = read_regular_file(path, MOST_FILE_BYTES)
+    return decode_text(content).replace("\r\n", "\n")
+
+
 async def read_all() -> str:
     """Return all of standard input.
 
     Raises:
-        UnicodeDecodeError: it is no text in the terminal's encoding.
+        UnicodeDecodeError: it is no text in the terminal's encoding, nor in the one that a byte order mark names.
+        UsageError: it holds NUL characters, so it is no text.
     """
-    return "".join([piece async for piece in _pieces()])
+    text = "".join([piece async for piece in _pieces()])
+    if "\0" in text:
+        raise UsageError("Standard input holds NUL characters, so it is no text.", hint="Nothing was sent.")
+    return text
 
 
 async def read_lines() -> AsyncGenerator[list[str], None]:
@@ -211,12 +242,29 @@ async def _pieces() -> AsyncGenerator[str, None]:
     if raw is None:  # text in memory, which never blocks
         yield stream.read()
         return
-    decode = codecs.getincrementaldecoder(stream.encoding)(stream.errors)
-    newlines = io.IncrementalNewlineDecoder(decode, translate=True)
+    newlines: io.IncrementalNewlineDecoder | None = None
+    start = b""
     while (chunk := await in_daemon_thread(partial(raw.read, CHUNK_BYTES), name="stdin")) != b"":
         if chunk is None:  # the terminal was left non-blocking by another program, and nothing is there yet
             await asyncio.sleep(NON_BLOCKING_PAUSE_S)
-        elif text := newlines.decode(chunk):
+            continue
+        if newlines is None:
+            start += chunk
+            found = marked_encoding(start, whole=False)
+            if found is None:  # the beginning of a byte order mark, so far
+                continue
+            newlines, chunk = _decoder(stream, found[0]), start[found[1] :]
+        if text := newlines.decode(chunk):
             yield text
-    if text := newlines.decode(b"", final=True):
+    if newlines is None:  # it ended before the mark did
+        newlines = _decoder(stream, "")
+    else:
+        start = b""
+    if text := newlines.decode(start, final=True):
         yield text
+
+
+def _decoder(stream: Any, marked: str) -> io.IncrementalNewlineDecoder:
+    """Return what reads ``stream`` in the encoding that a byte order mark names (empty: in its own)."""
+    name, errors = (marked, "strict") if marked else (stream.encoding, stream.errors)
+    return io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(name)(errors), translate=True)

@@ -55,6 +55,7 @@ class ChatController(QObject):
     def __init__(self, shell: Shell, tasks: Tasks, view: ChatView) -> None:
         super().__init__(view)
         self._bridge, self._tasks, self.view = shell.bridge, tasks, view
+        self._told_unreadable = 0
         self.store = WriteBehindStore(shell.bridge, shell.home, tasks, self)
         self.conversations = OpenConversations(shell.bridge, self.store, tasks, self)
         self.preview = RoutePreview(shell.bridge, tasks, view.composer.route_line, self._request_now, self)
@@ -414,10 +415,23 @@ class ChatController(QObject):
         except StoreTrouble as problem:
             self._on_trouble(problem)
             return
+        self._tell_of_unreadable()
         if session is None:
             return
         self.keep_draft()
         self._show(session)
+
+    def _tell_of_unreadable(self) -> None:
+        """Say once what was left out; the file keeps it."""
+        count = self.store.unreadable_rows
+        if count > self._told_unreadable:
+            self._told_unreadable = count
+            entries = "1 entry" if count == 1 else f"{count:,} entries"
+            left_out = "is left out" if count == 1 else "are left out"
+            self.view.toasts.show(
+                f"{entries} of your conversations’ file can’t be read and {left_out}; "
+                "the file keeps what is there"
+            )
 
     def _show(self, session: Session) -> None:
         old, self.conversations.shown = self.session, session
@@ -505,6 +519,7 @@ class ChatController(QObject):
                 nothing = "Your conversations will be here"
             self.view.list.set_current(self.session.id)
             self.view.list.show_summaries(rows, nothing)
+            self._tell_of_unreadable()
         except StoreTrouble as problem:
             self._on_trouble(problem)
         finally:

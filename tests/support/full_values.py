@@ -216,7 +216,6 @@ def full_errors() -> tuple[SignalboxError, ...]:
             asked_nanodollars=None,
             unit="tokens",
         ),
-        HomeRefused("/home/a/signalbox", "others may write it"),
         RateLimited("Slow down.", hint="Wait.", retry_after_s=12.5),
         Overloaded("Busy.", may_be_billed=True),
         Unavailable("Down.", may_be_billed=True),
@@ -232,6 +231,7 @@ def full_errors() -> tuple[SignalboxError, ...]:
         DeadlineExceeded("Over.", hint="Give it longer."),
         AnswerInvalid("No match.", problems=("a: is missing", "b: is no number")),
         LedgerUnavailable("The ledger can't be read."),
+        HomeRefused("/home/a/signalbox", "others may write it"),
     )
     for number, error in enumerate(found):
         if number % 2:

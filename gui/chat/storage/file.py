@@ -6,6 +6,7 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
+from core import make_private_folder
 from core.base import files, sqlite_file
 from core.base.sqlite_file import fault_of
 from core.errors import SignalboxError
@@ -85,7 +86,7 @@ def open_file(path: Path) -> OpenedFile:
     set_aside: Path | None = None
     try:
         if path.name != IN_MEMORY:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_private_folder(path.parent)
         try:
             connection = _connect(path)
         except sqlite3.DatabaseError as error:
@@ -157,7 +158,8 @@ def _is_broken(error: sqlite3.DatabaseError) -> bool:
 
 def trouble(error: Exception) -> StoreTrouble:
     """Say what an SQLite or file error means for the user's conversations."""
-    match fault_of(str(error)):
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    match fault_of(reason):
         case "full":
             return StoreTrouble(
                 "Your conversations can't be saved: the disk is full.",
@@ -175,6 +177,6 @@ def trouble(error: Exception) -> StoreTrouble:
             )
         case _:
             return StoreTrouble(
-                f"Your conversations can't be read or saved: {error}.",
+                f"Your conversations can't be read or saved: {reason}.",
                 hint="What is on screen stays. Export it, then restart.",
             )

@@ -11,45 +11,57 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from core import salvage_json, to_json
+from core import to_json
 from core.base.sqlite_file import transaction
-from core.chat import ChatResult, RouteDecision
+from gui.chat.storage import rows
 from gui.chat.storage.file import IN_MEMORY, StoreTrouble, open_file, trouble
 from gui.chat.storage.models import (
     Attachment,
-    ChatOptions,
     Conversation,
     ConversationSummary,
-    StoredError,
     StoredMessage,
-    Totals,
     clean_text,
 )
+
+T = TypeVar("T")
 
 DELETED_KEPT_FOR = timedelta(days=1)
 FILE_NAME = "conversations.sqlite3"
 
+# A sum of what is no amount, or of amounts past any account, fails: it would cost the whole list.
+_COST, _LOADED = (
+    f"(typeof(m.{column}) = 'integer' AND m.{column} BETWEEN -1000000000000000 AND 1000000000000000)"
+    for column in ("cost_nanodollars", "loaded_nanodollars")
+)
 # The latest are chosen first, so that the sums are made of their messages only.
-_SUMMARIES = """
+_SUMMARIES = f"""
 SELECT c.id, c.title, c.updated_at_ms,
        c.draft <> '' OR EXISTS (SELECT 1 FROM attachments a WHERE a.conversation_id = c.id AND a.message_id IS NULL)
            AS has_draft,
        COUNT(m.id) AS answers, COALESCE(SUM(m.side = 'local'), 0) AS local_answers,
        COALESCE(SUM(m.side = 'api'), 0) AS api_answers,
-       COALESCE(SUM(CASE WHEN m.side = 'local' THEN COALESCE(m.loaded_nanodollars, m.cost_nanodollars)
-                         ELSE m.cost_nanodollars END), 0) AS cost,
-       COALESCE(SUM(m.cost_nanodollars IS NULL AND m.result_json IS NOT NULL), 0) AS unpriced
-FROM (SELECT * FROM conversations c WHERE c.deleted_at_ms IS NULL {where}
+       COALESCE(SUM(CASE WHEN m.side = 'local' AND {_LOADED} THEN m.loaded_nanodollars
+                         WHEN {_COST} THEN m.cost_nanodollars END), 0) AS cost,
+       COALESCE(SUM(NOT {_COST} AND m.result_json IS NOT NULL), 0) AS unpriced
+FROM (SELECT * FROM conversations c WHERE c.deleted_at_ms IS NULL {{where}}
       ORDER BY c.updated_at_ms DESC, c.id DESC LIMIT ?) c
 LEFT JOIN messages m ON m.conversation_id = c.id AND m.role = 'assistant' AND m.side IS NOT NULL AND m.text <> ''
 GROUP BY c.id ORDER BY c.updated_at_ms DESC, c.id DESC
+"""
+
+MOST_ROW_BYTES = 50_000_000
+"""A message's row of more than this is not read: it would take the window's memory."""
+_MESSAGES = """
+SELECT * FROM messages WHERE conversation_id = ? AND COALESCE(LENGTH(CAST(text AS BLOB)), 0)
+    + COALESCE(LENGTH(decision_json), 0) + COALESCE(LENGTH(result_json), 0) + COALESCE(LENGTH(error_json), 0) <= ?
+ORDER BY created_at_ms, id
 """
 
 _SAVE_MESSAGE = """
@@ -74,15 +86,11 @@ def _ms(moment: datetime) -> int:
     return int(moment.timestamp() * 1000)
 
 
-def _moment(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
-
-
 class ConversationStore:
     """One open file. Threads may share it; one call runs at a time.
 
     ``set_aside`` is where a broken file went when this one was opened, and ``interrupted`` how many answers
-    were still streaming when the last run ended.
+    were still streaming when the last run ended. A row that can't be read is left out, and stays in the file.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -97,6 +105,8 @@ class ConversationStore:
         self._connection = opened.connection
         self._connection.row_factory = sqlite3.Row
         self._connection.create_function("casefold", 1, _casefold, deterministic=True)
+        self._connection.text_factory = rows.decode
+        self._unreadable: set[tuple[str, object]] = set()
         self._has_search = opened.has_search
         self.set_aside = opened.set_aside
         with self._writing() as connection:
@@ -111,11 +121,16 @@ class ConversationStore:
 
     # Reading
 
+    @property
+    def unreadable_rows(self) -> int:
+        """How many rows were left out so far because they can't be read."""
+        return len(self._unreadable)
+
     def summaries(self, limit: int = 2000) -> tuple[ConversationSummary, ...]:
         """Return the latest conversations, newest first."""
         with self._reading() as connection:
-            rows = connection.execute(_SUMMARIES.format(where=""), (limit,)).fetchall()
-        return tuple(_summary(row) for row in rows)
+            found = connection.execute(_SUMMARIES.format(where=""), (limit,)).fetchall()
+        return self._readable("conversation", found, rows.summary_of)
 
     def search(self, query: str, limit: int = 200) -> tuple[ConversationSummary, ...]:
         """Return conversations whose title or messages hold every word of ``query`` (in any one of them)."""
@@ -124,8 +139,8 @@ class ConversationStore:
             return self.summaries(limit)
         with self._reading() as connection:
             where, values = self._matching(words)
-            rows = connection.execute(_SUMMARIES.format(where=where), (*values, limit)).fetchall()
-        return tuple(_summary(row) for row in rows)
+            found = connection.execute(_SUMMARIES.format(where=where), (*values, limit)).fetchall()
+        return self._readable("conversation", found, rows.summary_of)
 
     def load(self, conversation_id: str) -> Conversation | None:
         """Return a conversation with every branch, or ``None`` when it is gone or deleted."""
@@ -135,27 +150,54 @@ class ConversationStore:
             ).fetchone()
             if row is None:
                 return None
-            messages = connection.execute(
-                "SELECT * FROM messages WHERE conversation_id = ? ORDER BY created_at_ms, id",
-                (conversation_id,),
-            ).fetchall()
-            attached: dict[str | None, list[Attachment]] = {}
-            for item in connection.execute(
+            kept = connection.execute(
+                "SELECT count(*) FROM messages WHERE conversation_id = ?", (conversation_id,)
+            ).fetchone()[0]
+            messages = connection.execute(_MESSAGES, (conversation_id, MOST_ROW_BYTES)).fetchall()
+            items = connection.execute(
                 "SELECT * FROM attachments WHERE conversation_id = ? ORDER BY place", (conversation_id,)
-            ):
-                attached.setdefault(item["message_id"], []).append(_attachment(item))
+            ).fetchall()
+        self._unreadable.update(
+            ("large", (conversation_id, number)) for number in range(kept - len(messages))
+        )
+        attached: dict[str | None, list[Attachment]] = {}
+        for item in items:
+            attached.setdefault(item["message_id"], []).extend(
+                self._readable("attachment", [item], rows.attachment_of)
+            )
+        try:
+            created_at, updated_at = rows.moment(row["created_at_ms"]), rows.moment(row["updated_at_ms"])
+            title, draft = rows.text(row["title"]), rows.text(row["draft"])
+        except rows.UnreadableRow:
+            self._unreadable.add(("conversation", conversation_id))
+            return None
         return Conversation(
-            id=row["id"],
-            title=row["title"],
+            id=conversation_id,
+            title=title,
             titled_by_user=bool(row["titled_by_user"]),
-            created_at=_moment(row["created_at_ms"]),
-            updated_at=_moment(row["updated_at_ms"]),
-            head_id=row["head_id"],
-            options=_options(row),
-            draft=row["draft"],
-            messages=tuple(_message(item, tuple(attached.get(item["id"], ()))) for item in messages),
+            created_at=created_at,
+            updated_at=updated_at,
+            head_id=row["head_id"] if isinstance(row["head_id"], str) else None,
+            options=rows.options_of(row),
+            draft=draft,
+            messages=self._readable(
+                "message",
+                messages,
+                lambda item: rows.message_of(item, tuple(attached.get(item["id"], ()))),
+            ),
             draft_attachments=tuple(attached.get(None, ())),
         )
+
+    def _readable(
+        self, kind: str, found: Iterable[sqlite3.Row], read: Callable[[sqlite3.Row], T]
+    ) -> tuple[T, ...]:
+        readable: list[T] = []
+        for row in found:
+            try:
+                readable.append(read(row))
+            except rows.UnreadableRow:
+                self._unreadable.add((kind, row["id"]))
+        return tuple(readable)
 
     # Writing
 
@@ -352,58 +394,6 @@ def open_or_memory(path: Path) -> tuple[ConversationStore, StoreTrouble | None]:
 def _casefold(text: bytes | None) -> str:
     """Return a column as a search compares it, however broken its letters are."""
     return "" if text is None else text.decode("utf-8", "replace").casefold()
-
-
-def _summary(row: sqlite3.Row) -> ConversationSummary:
-    return ConversationSummary(
-        id=row["id"],
-        title=row["title"],
-        updated_at=_moment(row["updated_at_ms"]),
-        has_draft=bool(row["has_draft"]),
-        totals=Totals(
-            answers=row["answers"],
-            local_answers=row["local_answers"],
-            api_answers=row["api_answers"],
-            cost_nanodollars=row["cost"],
-            unpriced=row["unpriced"],
-        ),
-    )
-
-
-def _options(row: sqlite3.Row) -> ChatOptions:
-    return ChatOptions(
-        system=row["system"],
-        max_tokens=row["max_tokens"],
-        temperature=row["temperature"],
-        schema_text=row["schema_text"],
-        force=row["force"],
-    )
-
-
-def _attachment(row: sqlite3.Row) -> Attachment:
-    return Attachment(
-        id=row["id"], name=row["name"], kind=row["kind"], media_type=row["media_type"], content=row["content"]
-    )
-
-
-def _message(row: sqlite3.Row, attachments: tuple[Attachment, ...]) -> StoredMessage:
-    result = salvage_json(ChatResult, row["result_json"])
-    return StoredMessage(
-        id=row["id"],
-        conversation_id=row["conversation_id"],
-        parent_id=row["parent_id"],
-        role=row["role"],
-        text=row["text"],
-        created_at=_moment(row["created_at_ms"]),
-        status=row["status"],
-        correlation_id=row["correlation_id"],
-        decision=salvage_json(RouteDecision, row["decision_json"]),
-        hold_nanodollars=row["hold_nanodollars"],
-        result=replace(result, text=row["text"]) if result else None,
-        error=salvage_json(StoredError, row["error_json"]),
-        attachments=attachments,
-        pinned=bool(row["pinned"]),
-    )
 
 
 def _message_values(message: StoredMessage) -> dict[str, Any]:

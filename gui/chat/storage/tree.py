@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from gui.chat.storage.models import StoredMessage
 
 
 class MessageTree:
-    """All branches, and ``head_id``: the leaf of the branch that is shown."""
+    """All branches, and ``head_id``: the leaf of the branch that is shown.
+
+    A message whose parent is missing, or is below it, begins a branch of its own.
+    """
 
     def __init__(self, messages: Iterable[StoredMessage] = (), head_id: str | None = None) -> None:
         self._messages: dict[str, StoredMessage] = {}
         self._children: dict[str | None, list[str]] = {}
-        for message in messages:
+        for message in _rooted({message.id: message for message in messages}):
             self._insert(message)
         if head_id not in self._messages:
             head_id = self._leaf_below(None)
@@ -95,3 +99,19 @@ class MessageTree:
     def _insert(self, message: StoredMessage) -> None:
         self._messages[message.id] = message
         self._children.setdefault(message.parent_id, []).append(message.id)
+
+
+def _rooted(messages: dict[str, StoredMessage]) -> Iterable[StoredMessage]:
+    """Return the messages with every way up ending at the top: a file that was damaged may have circles in it."""
+    leads_up: set[str | None] = {None}
+    begins: set[str] = set()
+    for message in messages.values():
+        way: dict[str, None] = {}
+        at: str | None = message.id
+        while at is not None and at not in leads_up and at not in way and at in messages:
+            way[at] = None
+            at = messages[at].parent_id
+        if at not in leads_up and way:
+            begins.add(at if at is not None and at in way else next(reversed(way)))
+        leads_up.update(way)
+    return [replace(each, parent_id=None) if each.id in begins else each for each in messages.values()]

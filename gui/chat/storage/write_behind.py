@@ -59,6 +59,11 @@ class WriteBehindStore(QObject):
     def is_open(self) -> bool:
         return self._store is not None
 
+    @property
+    def unreadable_rows(self) -> int:
+        """How many rows of the file were left out so far because they can't be read."""
+        return 0 if self._store is None else self._store.unreadable_rows
+
     async def read(
         self, method: Callable[Concatenate[ConversationStore, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import stat
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -10,7 +13,8 @@ import pytest
 
 from core.base import sqlite_file
 from core.base.files import set_aside
-from core.base.sqlite_file import SIDE_FILES, ForeignFile, NewerFormat, fault_of
+from core.base.permissions import NotOnlyOurs
+from core.base.sqlite_file import SIDE_FILES, ForeignFile, NewerFormat, connect, fault_of, use_write_ahead_log
 
 
 def make(file: sqlite3.Connection) -> None:
@@ -110,3 +114,26 @@ def test_broken_files_are_set_aside_one_after_the_other_with_what_belongs_to_the
     path.write_text("broken 3")
     assert set_aside(path, name="{stem}.broken-{number}{suffix}") == tmp_path / "notes.broken-1.sqlite3"
     assert not list(tmp_path.glob("notes.sqlite3-*"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
+def test_the_file_and_what_lies_beside_it_are_the_user_s_alone_whatever_the_umask(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite3"
+    before = os.umask(0)
+    try:
+        file = connect(path, busy_timeout_s=1)
+        use_write_ahead_log(file)
+        file.execute("CREATE TABLE t (x)")
+        beside = sorted(each for each in tmp_path.iterdir() if each.name.startswith(path.name))
+        assert len(beside) == 3
+        for each in beside:
+            assert stat.S_IMODE(each.stat().st_mode) == 0o600
+            each.chmod(0o644)  # as earlier versions left it
+        connect(path, busy_timeout_s=1).close()
+        assert {stat.S_IMODE(each.stat().st_mode) for each in beside} == {0o600}
+        file.close()
+    finally:
+        os.umask(before)
+    path.chmod(0o666)
+    with pytest.raises(NotOnlyOurs, match="chmod go-w"):
+        connect(path, busy_timeout_s=1)

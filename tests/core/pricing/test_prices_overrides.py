@@ -388,3 +388,43 @@ def test_prices_are_shown_as_the_tables_write_them(path: Path) -> None:
     assert (str(own.input), str(own.output), own.cache_write_1h) == ("0.25", "100", None)
     assert table.prices_of("claude-nobody-9") == ()
     assert {"new-model", "claude-sonnet-4-5"} <= set(table.models())
+
+
+@pytest.mark.parametrize("content", BAD_FILES, ids=range(len(BAD_FILES)))
+def test_while_prices_may_be_missing_nothing_is_spent(path: Path, content: bytes) -> None:
+    path.parent.mkdir()
+    path.write_bytes(content)
+    table = PriceTable(path)
+    assert table.closed_for(DATED) == "prices.json can't be used"
+    table.set_aside_if_broken()
+    aside = path.with_name("prices.json.broken-1")
+    assert aside.read_bytes() == content
+    for each in (table, PriceTable(path)):  # at every start
+        assert each.closed_for(DATED) == "prices.json was set aside"
+    aside.unlink()
+    table.reload()
+    assert table.closed_for(DATED) == ""
+
+
+@pytest.mark.parametrize("name", [DATED, FAMILY])
+def test_a_bad_entry_closes_its_model_alone(path: Path, name: str) -> None:
+    write(path, {name: {"input": "three"}})
+    table = PriceTable(path)
+    assert "can't be used" in table.closed_for(DATED)
+    assert table.closed_for("claude-opus-5") == ""
+    table.set_aside_if_broken()
+    assert path.exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
+def test_prices_that_others_may_write_are_not_used(path: Path) -> None:
+    write(path, {DATED: {"input": "0.1"}})
+    path.chmod(0o666)
+    table = PriceTable(path)
+    assert dict(table.overrides) == {}
+    assert table.closed_for(DATED)
+    assert "chmod go-w" in table.problems[0]
+    table.set_aside_if_broken()
+    path.chmod(0o600)
+    table.reload()
+    assert table.closed_for(DATED) == ""

@@ -331,7 +331,7 @@ def test_failures_that_versions_before_wrote_still_read_and_are_written_with_the
 ) -> None:
     monkeypatch.setattr(models.time, "time", lambda: 1_800_000_000.0)
     written = json.loads((WRITTEN / "conversation_errors.json").read_text())
-    for error, old in zip(full_errors(), written, strict=True):
+    for error, old in zip(full_errors()[: len(written)], written, strict=True):
         stored = StoredError.from_error(error)
         assert salvage_json(StoredError, json.dumps(old)) == stored
         assert salvage_json(StoredError, to_json(stored)) == stored
