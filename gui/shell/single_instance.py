@@ -8,7 +8,7 @@ import logging
 import sys
 from pathlib import Path
 
-from PySide6.QtCore import QLockFile, QObject, Signal
+from PySide6.QtCore import QLockFile, QObject, QTimer, Signal
 from PySide6.QtNetwork import QLocalServer, QLocalSocket
 
 from core import check_regular
@@ -83,7 +83,9 @@ class SingleInstance(QObject):
     def _connected(self) -> None:
         assert self._server is not None
         socket = self._server.nextPendingConnection()
+        socket.setReadBufferSize(len(RAISE))  # nothing else is ever asked, whatever is written
         socket.disconnected.connect(socket.deleteLater)
+        QTimer.singleShot(CONNECT_TIMEOUT_MS, socket, socket.abort)
         self.raise_requested.emit()
 
 

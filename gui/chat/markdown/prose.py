@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from PySide6.QtCore import QRectF, Qt
+from PySide6.QtCore import QMimeData, QRectF, Qt
 from PySide6.QtGui import (
     QBrush,
     QFont,
@@ -27,6 +27,7 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QWidget
 
+from gui.chat.markdown.links import encoded_address, url_to_open
 from gui.chat.markdown.literal import (
     has_held,
     hold_back,
@@ -278,6 +279,23 @@ def _picture_as_text(cursor: QTextCursor, run: _Run) -> None:
             cursor.insertText(")", style)
 
 
+def _disarm_links(document: QTextDocument) -> None:
+    cursor = QTextCursor(document)
+    block = document.begin()
+    while block.isValid():
+        for run in _runs(block):
+            if not run.format.isAnchor():
+                continue
+            url = url_to_open(run.format.anchorHref())
+            cursor.setPosition(run.start)
+            cursor.setPosition(run.start + run.length, QTextCursor.MoveMode.KeepAnchor)
+            style = QTextCharFormat(run.format)
+            style.setAnchor(url is not None)
+            style.setAnchorHref("" if url is None else encoded_address(run.format.anchorHref()))
+            cursor.setCharFormat(style)
+        block = block.next()
+
+
 LIVE_CHARS = 1500
 """An open block up to this long is rendered at every step (about 1 ms); a longer one only grows as plain text."""
 
@@ -383,6 +401,17 @@ class ProseBlock(TextPane):
 
     def extra_height(self) -> int:
         return theme().line_px("reading") if self._shows_caret else 1
+
+    def createMimeDataFromSelection(self) -> QMimeData:
+        """Text, and HTML whose links lead where a click would have led."""
+        selected = QTextDocumentFragment(self.textCursor())
+        copy = LoadNothingDocument()
+        QTextCursor(copy).insertFragment(selected)
+        _disarm_links(copy)
+        data = QMimeData()
+        data.setText(selected.toPlainText())
+        data.setHtml(copy.toHtml())
+        return data
 
     def paintEvent(self, e: QPaintEvent) -> None:
         self._paint_marks(e)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import re
 from pathlib import Path
@@ -13,30 +14,40 @@ from gui.chat.storage.models import Conversation, StoredMessage, clean_text
 from gui.chat.storage.tree import MessageTree
 
 ExportFormat = Literal["markdown", "json"]
+MAX_NAME_BYTES = 200  # file systems take 255
+_DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{name}{n}" for name in ("COM", "LPT") for n in "123456789¹²³")}
 SUFFIXES: dict[ExportFormat, str] = {"markdown": ".md", "json": ".json"}
 
 
 def file_name(title: str, kind: ExportFormat) -> str:
     """Return a name for the file that every system takes."""
-    stem = re.sub(r"[^\w\- ]+", "", title, flags=re.UNICODE).strip().replace(" ", "-")[:80]
+    stem = re.sub(r"[^\w\- ]+", "", title, flags=re.UNICODE).strip(" -").replace(" ", "-")[:80]
+    stem = stem.encode("utf-8")[:MAX_NAME_BYTES].decode("utf-8", "ignore")
+    if stem.upper() in _DEVICES:
+        stem = f"{stem}-chat"
     return (stem or "conversation") + SUFFIXES[kind]
+
+
+def _plain(words: str) -> str:
+    """Return words of a model, a server or a file on one line, with no HTML in them for whatever shows the file."""
+    return html.escape(" ".join(words.split()), quote=False)
 
 
 def to_markdown(conversation: Conversation) -> str:
     """Return the branch that is shown, each answer with its side, reason and cost."""
-    parts = [f"# {conversation.title}", ""]
+    parts = [f"# {_plain(conversation.title)}", ""]
     if conversation.options.system.strip():
         parts += ["> System prompt: " + conversation.options.system.strip().replace("\n", "\n> "), ""]
     for message in MessageTree(conversation.messages, conversation.head_id).path():
         if message.role == "user":
             parts += ["## You", "", message.text.rstrip(), ""]
             for item in message.attachments:
-                parts += [f"_Attached: {item.name}_", ""]
+                parts += [f"_Attached: {_plain(item.name)}_", ""]
         else:
             parts += ["## Answer", "", message.text.rstrip(), ""]
             note = _note(message)
             if note:
-                parts += [f"<sub>{note}</sub>", ""]
+                parts += [f"<sub>{_plain(note)}</sub>", ""]
     return clean_text("\n".join(parts).rstrip() + "\n")
 
 

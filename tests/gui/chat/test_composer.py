@@ -9,7 +9,7 @@ import pytest
 from PySide6.QtCore import QEvent, Qt
 from PySide6.QtGui import QInputMethodEvent, QKeyEvent
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QLineEdit, QWidget
+from PySide6.QtWidgets import QApplication, QLineEdit, QListView, QWidget
 
 from gui.chat.composer import Composer
 from gui.chat.conversation_list import ConversationList
@@ -124,6 +124,7 @@ def test_enter_while_a_title_is_composed_does_not_save_it(themed: QApplication) 
     compose(editor, "と")
     QTest.keyClick(editor, Qt.Key.Key_Return)
     assert renamed == []
+    assert chats.view.state() == QListView.State.EditingState
     compose(editor, "", "東京")
     QApplication.processEvents()
     QTest.keyClick(editor, Qt.Key.Key_Return)

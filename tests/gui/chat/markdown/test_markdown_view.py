@@ -307,6 +307,22 @@ def test_a_refused_link_has_no_open_button(view: MarkdownView) -> None:
     assert "isn’t opened" in popover.accessibleName()
 
 
+def test_what_is_copied_as_html_has_no_link_that_a_click_would_not_open(view: MarkdownView) -> None:
+    stream(
+        view,
+        "[a](javascript:x) [b](file:///nowhere) [c](https://u@d.e/) [d](mailto:a@b.c?attach=x) "
+        "![p](file:///nowhere.png) <img src=x>",
+    )
+    pane = view.findChildren(ProseBlock)[0]
+    pane.selectAll()
+    pane.copy()
+    data = QGuiApplication.clipboard().mimeData()
+    assert data is not None
+    assert re.findall(r'href="([^"]*)"', data.html()) == ["https://d.e/", "mailto:a@b.c"]
+    assert "<img" not in data.html()
+    assert data.text() == view.visible_text()
+
+
 def test_a_code_block_copies_exactly_what_was_written(view: MarkdownView) -> None:
     code = "def f(x):\n\treturn x  # ü\n\n\nprint(f(1))"
     stream(view, f"Look:\n\n```python\n{code}\n```\n\nDone.")
