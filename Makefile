@@ -50,7 +50,7 @@ format: setup-tests
 bench: setup-tests  ## the measured promises, as ratios in one run
 	@$(BIN)/python -m tests.bench $(ARGS)
 
-soak: setup-tests  ## the long runs: thousands of kills, a million-row ledger
+soak: setup-tests  ## the long runs: thousands of kills, a million-row ledger, 30 minutes of hostile answers (SOAK_PANEL_S)
 	@QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest -m soak --timeout 3600 $(ARGS)
 
 screenshots: setup-tests  ## every page, light and dark, into resources/screenshots
