@@ -41,6 +41,7 @@ _HEADS = (
     "Machine",
 )
 _OPTIONAL = ("Refused", "Saved", "Unresolved", "Unpriced", "Power", "Machine")
+_TOKENS = ("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens")
 _NO_KEY = {"project": "no project", "rule": "no rule"}
 
 
@@ -110,7 +111,9 @@ async def _idle(core: RouterCore, since: datetime) -> IdleCost | None:
     local = sides.get("local")
     if local is None and rates.hour_nanodollars is None:
         return None
-    begin = since.replace(minute=0, second=0, microsecond=0)  # as the rows are: by whole hours
+    # As the rows are: by whole hours, but none of the day before, which in India begins at half past.
+    midnight = since.astimezone().replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None).astimezone()
+    begin = max(since.replace(minute=0, second=0, microsecond=0), midnight)
     first = await core.ledger.oldest()
     if first is not None:
         begin = max(begin, first.started_at)
@@ -134,6 +137,8 @@ def _record(row: ReportRow, by: str) -> dict[str, Any]:
     values = asdict(row)
     if _is_unpriced(row):
         values["cost_nanodollars"] = None
+    if _tokens_unknown(row):
+        values |= dict.fromkeys(_TOKENS)
     if row.loaded_unknown and not row.loaded_nanodollars:
         values["loaded_nanodollars"] = None
     if _has_local(row) and not row.marginal_nanodollars:
@@ -201,9 +206,10 @@ def _line(row: ReportRow, by: str) -> tuple[str, ...]:
         f"{row.requests:,}",
         f"{row.failed:,}",
         f"{row.refused:,}" if row.refused else EMPTY,
-        f"{row.input_tokens:,}",
-        f"{row.cached_tokens:,}",
-        f"{row.output_tokens:,}",
+        *(
+            EMPTY if _tokens_unknown(row) else f"{tokens:,}"
+            for tokens in (row.input_tokens, row.cached_tokens, row.output_tokens)
+        ),
         format_cost(None if _is_unpriced(row) else row.cost_nanodollars),
         _saved(row),
         format_cost(row.unresolved_nanodollars) if row.unresolved else EMPTY,
@@ -252,6 +258,11 @@ def _machine_total(rows: list[ReportRow], idle: IdleCost) -> str:
 def _is_unpriced(row: ReportRow) -> bool:
     """Nothing of what the group cost is known, which is not 0."""
     return bool(row.unpriced) and not row.cost_nanodollars
+
+
+def _tokens_unknown(row: ReportRow) -> bool:
+    """No usage came for any request of the group: a prompt is never of 0 tokens."""
+    return bool(row.requests) and not (row.input_tokens or row.output_tokens)
 
 
 def _has_local(row: ReportRow) -> bool:

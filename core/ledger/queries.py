@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import and_, bindparam, case, func, literal, select
+from sqlalchemy import and_, bindparam, case, func, literal, or_, select
 
 from core.chat import Savings, ScoreRow
 from core.ledger import schema
@@ -148,11 +148,29 @@ def report(connection: Connection, since: datetime | None, by: ReportKey, daily:
         # A day is the user's, up to 14 hours ahead of UTC: after this one, no day has an hour before ``since``.
         last = (since.astimezone(UTC).date() + timedelta(days=1)).isoformat()
         first = {name: func.sum(hours.c[name]) for name in schema.HOUR_SUMS}
+        # Where midnight is no full hour of UTC (India), the hour of ``since`` begins the day before; limits don't.
+        today = since.astimezone().date().isoformat()
         parts = [
-            (hours, first, [hours.c.hour >= hour, hours.c.day <= last]),
+            (
+                hours,
+                first,
+                [
+                    or_(hours.c.hour > hour, and_(hours.c.hour == hour, hours.c.day >= today)),
+                    hours.c.day <= last,
+                ],
+            ),
             (days, closed, [days.c.day > last]),
             # The sum keeps SQLite from reading all rows since then to find the few open ones.
-            (attempts, _open_sums(), [schema.OPEN_STATE, attempts.c.hour + 0 >= hour]),
+            (
+                attempts,
+                _open_sums(),
+                [
+                    schema.OPEN_STATE,
+                    or_(
+                        attempts.c.hour + 0 > hour, and_(attempts.c.hour + 0 == hour, attempts.c.day >= today)
+                    ),
+                ],
+            ),
         ]
     groups: dict[tuple[str, str], dict[str, int]] = {}
     for table, sums, conditions in parts:

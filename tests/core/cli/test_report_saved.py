@@ -60,3 +60,21 @@ def test_report_says_what_nobody_knows_to_be_saved(home: Path, capsys: pytest.Ca
     out = capsys.readouterr().out
     assert "not known" in out.splitlines()[1]
     assert "what 1 request saved is not known" in out
+
+
+def test_tokens_that_nobody_told_are_not_0(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async def write() -> None:
+        async with open_ledger(home) as ledger:
+            request = new_request()
+            await ledger.begin(request, hold(1000))
+            await ledger.settle(request.correlation_id, 1, Outcome(status="failed", error_kind="unavailable"))
+
+    asyncio.run(write())
+    (row,) = run_json(capsys, "report", "--json")
+    assert (row["requests"], row["input_tokens"], row["output_tokens"]) == (1, None, None)
+    assert main(["report", "--csv"]) == 0
+    head, line = capsys.readouterr().out.splitlines()
+    record = dict(zip(head.split(","), line.split(","), strict=True))
+    assert (record["input_tokens"], record["cached_tokens"], record["requests"]) == ("", "", "1")
+    assert main(["report"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[2:6] == ["1", "–", "–", "–"]
