@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.trace import Span, SpanKind, StatusCode, set_span_in_context
 
 from core.base.redaction import redact, remember_secret
-from core.telemetry.logs import described
+from core.telemetry.logs import described, printable
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ class _Reporting(SpanExporter):
             log.warning(
                 "traces don't reach %s and are dropped; requests are not affected: %s",
                 self._shown,
-                redact(reason),
+                printable(redact(reason)),  # the collector's own words are in it, as long as it likes
             )
 
     def shutdown(self) -> None:

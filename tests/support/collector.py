@@ -28,10 +28,11 @@ class Span:
 
 @dataclass
 class Collector:
-    """``raw`` keeps every body as it came; ``status`` is what the next batches are answered with."""
+    """``raw`` keeps every body as it came; ``status`` and ``says`` are what the next batches are answered with."""
 
     url: str = ""
     status: int = 200
+    says: bytes = b""
     raw: list[bytes] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
@@ -69,8 +70,9 @@ def collector() -> Iterator[Collector]:
                 kept.paths.append(self.path)
                 kept.arrived.notify_all()
             self.send_response(kept.status)
-            self.send_header("Content-Length", "0")
+            self.send_header("Content-Length", str(len(kept.says)))
             self.end_headers()
+            self.wfile.write(kept.says)
 
         def log_message(self, format: str, *args: Any) -> None:
             """Quiet."""

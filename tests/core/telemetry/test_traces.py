@@ -307,17 +307,19 @@ async def test_a_collector_that_hangs_is_left_after_two_seconds_and_the_loop_is_
 async def test_a_refusing_collector_is_said_once_and_its_return_too(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     with collector() as collected:
-        collected.status = 400
+        collected.status, collected.says = 400, b"no\x1b[2J\nINFO a line of mine " + b"x" * 100_000
         async with tracing(collected.url) as tracer:
             await one_request(tracer)
             await asyncio.to_thread(collected.wait, 1)
             await one_request(tracer)
             await asyncio.to_thread(collected.wait, 2)
-            collected.status = 200
+            collected.status, collected.says = 200, b""
             await one_request(tracer)
             await asyncio.to_thread(collected.wait, 3)
     (said,) = warnings_of(caplog)
     assert "don't reach" in said
+    assert said.isprintable()
+    assert len(said) < 300
     assert "traces reach" in caplog.text
 
 
