@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from core.base.files import check_regular, decode_text, open_regular_file, write_whole
     from core.base.home import plain_home, secure_home
+    from core.base.net import is_near
     from core.base.permissions import make_private_folder
     from core.base.redaction import redact
     from core.base.text import (
@@ -207,6 +208,7 @@ __all__ = [
     "format_cost",
     "format_limit",
     "from_json",
+    "is_near",
     "log_path",
     "make_private_folder",
     "measured_duration",
@@ -235,6 +237,7 @@ __all__ = [
 _HOMES = {
     "core.base.files": "check_regular decode_text open_regular_file write_whole",
     "core.base.home": "plain_home secure_home",
+    "core.base.net": "is_near",
     "core.base.permissions": "make_private_folder",
     "core.base.redaction": "redact",
     "core.base.text": "age exact_duration measured_duration rough_duration sentence shortened "

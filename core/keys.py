@@ -59,7 +59,7 @@ class KeyStatus:
 
     ``session`` is this process's memory: the key is gone when Signalbox ends. ``belongs_to`` is the origin that the
     key was stored for (``None``: not known), ``allowed`` are the others it may go to. ``held_back`` says why it is
-    not sent to the address in use; ``None`` where it is, or where no address was asked about.
+    not sent to the ``address`` in use; ``None`` where it is, or where no address was asked about.
     """
 
     name: KeyName
@@ -70,6 +70,7 @@ class KeyStatus:
     belongs_to: str | None = None
     allowed: tuple[str, ...] = ()
     held_back: KeyHeldBack | None = None
+    address: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,6 +285,7 @@ def _status(
         belongs_to=key.belongs_to,
         allowed=key.allowed,
         held_back=None if address is None else key.held_back_from(address),
+        address=None if address is None else origin_of(address),
     )
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from core.base.net import is_readable_on_the_way, origin_of
 from core.chat import ChatRequest, ChatResult, Failed, Finished, RouteDecision, Side
 from core.errors import ContentRefused, KeyHeldBack, Unavailable
 from core.keys import held_back_typed
@@ -476,7 +477,9 @@ class RouterCore:
 
     async def key_status(self, name: KeyName) -> KeyStatus:
         """Say where the stored key is and where it may go, without showing it."""
-        return await self.keys.status(name, address_of(name, self.settings.current))
+        address = address_of(name, self.settings.current)
+        status = await self.keys.status(name, address)
+        return dataclasses.replace(status, address=origin_of(address))
 
     async def set_key(self, name: KeyName, key: str) -> KeyStatus:
         """Keep ``key`` in the keyring, or for this run only where there is none; it counts from now on.
@@ -541,12 +544,16 @@ class RouterCore:
     async def vllm_key_for(self, base_url: str) -> str | None:
         """Return the local server's key, in use or in the keyring, for a server at ``base_url``, if there is one.
 
+        One of the environment goes to another address than the one beside it only where nobody reads it on the way.
+
         Raises:
             KeyHeldBack: nobody said that it may go there.
         """
         settings = self.settings.current
         if given_key("vllm", settings) is None:
             await self._key_reader.read_stored("vllm")
+        elif is_readable_on_the_way(base_url) and origin_of(base_url) != origin_of(settings.vllm_base_url):
+            return None  # a key of the environment is for the address beside it, which this is not yet
         key = self._key_reader.key("vllm", settings, base_url)
         if isinstance(key, KeyHeldBack):
             raise key

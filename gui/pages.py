@@ -62,6 +62,7 @@ PAGES = PageRegistry(
         "spend": Target("spend"),
     },
     problems={
+        "key": ("Open Keys", Target("preferences", "keys")),
         "setting": ("Open Preferences", Target("preferences")),
         "limit": ("Open the limits", Target("preferences", "spend")),
         "settings_file": ("Look at it", Target("preferences", "data", "settings_file")),

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 LOG_LINES = 200
 ELSEWHERE: dict[Action, Target] = {
     "add_key": Target("preferences", "keys"),
+    "allow_key": Target("preferences", "keys"),
     "raise_limit": Target("preferences", "spend"),
     "show_spend": Target("spend", "held"),
     "change_rates": Target("preferences", "reliability"),

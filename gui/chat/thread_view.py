@@ -547,7 +547,7 @@ class WelcomeHint(QWidget):
 def sentence_for(status: CoreStatus) -> str:
     """One or two sentences: what Local and the API can do just now."""
     local, api = status.local, status.api
-    key = api.phase in ("key_set", "breaker_open", "closed")
+    key = api.phase in ("key_set", "breaker_open", "closed", "key_held_back")
     if local.phase == "ready":
         first = f"Local is ready: {local.model or 'a model'} on your own machine."
     elif local.phase == "starting":
@@ -561,6 +561,8 @@ def sentence_for(status: CoreStatus) -> str:
         first = "Local is stopped."
     if api.phase == "closed":
         return f"{first} The API is closed: {api.detail}."
+    if api.phase == "key_held_back":
+        return f"{first} The API’s key belongs to another address: Preferences, Keys, has the question."
     if api.phase == "no_key":
         return f"{first} Without an API key nothing leaves it." if local.phase == "ready" else first
     return f"{first} The line under the box says where a prompt goes, why, and what it costs."

@@ -1,4 +1,4 @@
-"""One key's card: what is stored (masked), and Test, Replace, Save and Delete.
+"""One key's card: what is stored (masked), where it may go, and Test, Replace, Save and Delete.
 
 A key is typed into a password field and leaves it the moment it is saved; no attribute of this class ever
 holds one.
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QWidget
 
-from core.errors import AuthenticationFailed, SignalboxError
+from core.errors import AuthenticationFailed, KeyHeldBack, SignalboxError
 from gui.shell.tasks import Tasks
 from gui.theme.theme import set_button_icon, set_property, theme
 from gui.widgets.card import Card
@@ -24,10 +24,9 @@ from gui.widgets.origin_tag import OriginTag
 from gui.widgets.question import Question
 
 if TYPE_CHECKING:
-    from core import CheckResult, KeyName, KeyStatus
+    from core import KeyName, KeyStatus
     from gui.shell.bridge import Bridge
 
-Check = Callable[[str | None], Coroutine[Any, Any, "CheckResult"]]
 State = Literal["loading", "empty", "stored", "replacing", "locked"]
 
 
@@ -45,17 +44,17 @@ class KeyText:
 
 
 class KeyCard(Card):
-    """Signals: ``changed`` after the stored key was set or deleted."""
+    """A stored key that is held back from the address in use has a button that asks whether it may go there.
+
+    Signals: ``changed`` after the stored key was set, allowed somewhere or deleted.
+    """
 
     changed = Signal()
 
-    def __init__(
-        self, bridge: Bridge, text: KeyText, check: Check | None, parent: QWidget | None = None
-    ) -> None:
+    def __init__(self, bridge: Bridge, text: KeyText, parent: QWidget | None = None) -> None:
         super().__init__(parent=parent)
         self._bridge = bridge
         self.text = text
-        self._check = check
         self._tasks = Tasks(self)
         self._state: State = "loading"
         self._working = False
@@ -84,14 +83,23 @@ class KeyCard(Card):
         line.addWidget(self.edit, 1)
         for button in (self.test, self.save, self.cancel, self.replace, self.delete):
             line.addWidget(button)
+        self.allow = self._button("Use it there", "Use the {0} at the address in use", self._ask_to_allow)
+        self.allow.hide()
+        self.place = label("", "small", level="2", wrap=True)
+        self.place.hide()
         self.result = ResultLine()
+        told = QHBoxLayout()
+        told.setSpacing(8)
+        told.addWidget(self.result, 1)
+        told.addWidget(self.allow, 0, Qt.AlignmentFlag.AlignTop)
         self.body.setSpacing(4)
         self.body.addLayout(head)
         self.body.addWidget(label(text.sentence, "small", level="2", wrap=True))
         self.body.addSpacing(6)
         self.body.addLayout(line)
         self.body.addSpacing(2)
-        self.body.addWidget(self.result)
+        self.body.addWidget(self.place)
+        self.body.addLayout(told)
         theme().changed.connect(self._restyle)
         self._restyle()
         self._enter("loading")
@@ -102,6 +110,12 @@ class KeyCard(Card):
         """Show ``status``; ``locked_by`` says where the key that wins comes from, ``None`` when ours does."""
         masked_before = self.status.masked if self.status is not None else None
         self.status = status
+        self.place.setText("" if locked_by is not None else place_words(status))
+        self.place.setVisible(bool(self.place.text()))
+        asks = locked_by is None and status.held_back is not None
+        if self.allow.hasFocus() and not asks:
+            self.edit.setFocus(Qt.FocusReason.OtherFocusReason)  # before it goes, or the next card gets it
+        self.allow.setVisible(asks)
         if locked_by is not None:
             self._enter("locked")
             self.tag.set_origin(origin, locked=True)
@@ -120,7 +134,9 @@ class KeyCard(Card):
             if self._state != "replacing" and (self._state, masked_before) != ("stored", status.masked):
                 self._enter("stored")
             self.tag.set_origin(status.stored_in)
-        if status.stored_in == "session":
+        if status.held_back is not None:
+            self.result.tell("held", "Held back.", status.held_back.message)
+        elif status.stored_in == "session":
             self.result.tell("held", "Kept for this run only.", status.message)
         elif self._state == "empty" and status.backend.state != "unlocked" and status.message:
             self.result.tell("plain", "", status.message)
@@ -151,7 +167,6 @@ class KeyCard(Card):
         theme().apply_role(self.edit)  # Qt polishes the style below the sheet once only
         self._style_edit()
         self.tag.setVisible(state != "loading")
-        self.test.setVisible(self._check is not None)
         self.save.setVisible(typing)
         self.cancel.setVisible(state == "replacing")
         self.replace.setVisible(state == "stored")
@@ -189,11 +204,15 @@ class KeyCard(Card):
         typing = self._state in ("empty", "replacing")
         self._work(self._test(self.edit.text().strip() if typing else None))
 
-    async def _test(self, key: str | None) -> None:
-        assert self._check is not None
+    async def _test(self, key: str | None, *, confirmed: bool = False) -> None:
         self.result.tell("busy", "Testing")
+        test = self._bridge.core.test_key(self.text.name, key, confirmed=confirmed)
         try:
-            found = await self._bridge.call(self._check(key))
+            found = await self._bridge.call(test)
+        except KeyHeldBack as held_back:
+            self.result.tell("held", "Not tested.", _sentences(held_back, "Nothing was sent."))
+            if key is not None:
+                self._ask_to_test_unencrypted(held_back)
         except AuthenticationFailed as refused:
             set_property(self.edit, tone="danger")
             word = "No key" if refused.missing else "Refused"
@@ -210,6 +229,58 @@ class KeyCard(Card):
                 "Works",
                 f"Tested today {now} in {found.latency_ms:,.0f} ms, {models}, nothing was charged",
             )
+        self._finish()
+
+    def _ask_to_test_unencrypted(self, held_back: KeyHeldBack) -> None:
+        self.dialog = Question(
+            self,
+            title=f"Send this key to {held_back.address} unencrypted?",
+            sentence="It is no address of this machine or of a private network, so others on the way can read "
+            "the key. With https:// in the address they can’t.",
+            do="Send it",
+            keep="Don’t send",
+            on_do=self._test_anyway,
+            danger=True,
+        )
+        self.dialog.open()
+
+    def _test_anyway(self) -> None:
+        key = self.edit.text().strip()
+        if self._state in ("empty", "replacing") and key and not self._working:
+            self._work(self._test(key, confirmed=True))
+
+    # Where it may go
+
+    def _ask_to_allow(self) -> None:
+        held_back = self.status.held_back if self.status is not None else None
+        if held_back is None or self._working:
+            return
+        self.dialog = Question(
+            self,
+            title=f"Use the {self.text.title} at {held_back.address}?",
+            sentence=allow_words(held_back),
+            do="Use it there",
+            keep="Don’t send",
+            on_do=lambda: self._allow(held_back.address),
+            danger=True,
+        )
+        self.dialog.open()
+
+    def _allow(self, address: str) -> None:
+        if not self._working:
+            self._work(self._let_it_go_to(address))
+
+    async def _let_it_go_to(self, address: str) -> None:
+        try:
+            status = await self._bridge.call(self._bridge.core.allow_key(self.text.name, address))
+        except SignalboxError as failed:
+            self.result.tell("danger", "Not changed", str(failed))
+        else:
+            self.result.clear()
+            self.show_status(status, locked_by=None, origin="")
+            if status.held_back is None:
+                self.result.tell("ok", "Allowed", f"The key goes to {address} from the next request on.")
+            self.changed.emit()
         self._finish()
 
     # Save, replace, delete
@@ -245,7 +316,7 @@ class KeyCard(Card):
             self._enter("stored" if status.stored_in is not None else "empty")
             self.result.clear()
             self.show_status(status, locked_by=None, origin="")
-            if status.stored_in == "keyring":
+            if status.stored_in == "keyring" and status.held_back is None:
                 self.result.tell("ok", "Saved", "in the system keyring. It holds from the next request on.")
             self.changed.emit()
         self._finish()
@@ -309,6 +380,27 @@ class KeyCard(Card):
     def _restyle(self) -> None:
         self._style_edit()
         set_button_icon(self.delete, "trash", "danger_text")
+
+
+def place_words(status: KeyStatus) -> str:
+    """Where the stored key goes, or where one that is typed will."""
+    if status.stored_in is None:
+        return f"A key typed here belongs to {status.address}." if status.address else ""
+    places = [place for place in (status.belongs_to, *status.allowed) if place]
+    return f"Goes to {' and '.join(dict.fromkeys(places))} only." if places else ""
+
+
+def allow_words(held_back: KeyHeldBack) -> str:
+    """What it means to let a key go to the address it is held back from."""
+    home = (
+        f"It was stored for {held_back.belongs_to}."
+        if held_back.belongs_to
+        else "It was stored for no address."
+    )
+    plain = (
+        " The connection is not encrypted, so others on the way can read it." if held_back.unencrypted else ""
+    )
+    return f"{home} Whoever runs {held_back.address} gets the key and every prompt that is sent there.{plain}"
 
 
 def _sentences(error: SignalboxError, kept: str) -> str:

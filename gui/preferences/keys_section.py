@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QHBoxLayout, QPushButton
@@ -17,7 +17,7 @@ from gui.widgets.card import Card
 from gui.widgets.labels import ORIGIN_PLACES, ResultLine, Tone
 
 if TYPE_CHECKING:
-    from core import BackendStatus, CheckResult
+    from core import BackendStatus
 
 KEYS: tuple[KeyText, ...] = (
     KeyText(
@@ -62,10 +62,9 @@ class KeysSection(Section):
         self.keyring.body.addLayout(row)
         self.add_card(self.keyring)
         self.anchors["keyring"] = self.check_again
-        checks = {"anthropic": self._check_anthropic, "vllm": self._check_vllm}
         self.cards: dict[str, KeyCard] = {}
         for key in KEYS:
-            card = KeyCard(self._bridge, key, checks.get(key.name))
+            card = KeyCard(self._bridge, key)
             card.changed.connect(self._read_backend)
             self.cards[key.name] = card
             self.anchors[key.name] = card
@@ -80,7 +79,7 @@ class KeysSection(Section):
         backend = await self._bridge.call(self._bridge.core.keys.backend())
         self._show_backend(backend)
         for card in self.cards.values():
-            status = await self._bridge.call(self._bridge.core.keys.status(card.text.name))
+            status = await self._bridge.call(self._bridge.core.key_status(card.text.name))
             origin = self._model.store.origin(card.text.setting)
             card.show_status(status, locked_by=ORIGIN_PLACES.get(origin), origin=origin)
 
@@ -96,20 +95,3 @@ class KeysSection(Section):
             return
         tone: Tone = "danger" if backend.state == "error" else "held"
         self.backend_line.tell(tone, "", " ".join(part for part in (backend.message, backend.hint) if part))
-
-    # The calls run on the core's loop; they are coroutines of the core, not of the panel.
-
-    async def _check_anthropic(self, key: str | None) -> CheckResult:
-        return await self._bridge.core.test_anthropic_key(key)
-
-    async def _check_vllm(self, key: str | None) -> CheckResult:
-        core = self._bridge.core
-        if key is None:
-            key = await effective_vllm_key(core)
-        return await core.test_vllm(core.settings.current.vllm_base_url, key)
-
-
-async def effective_vllm_key(core: Any) -> str | None:
-    """The vLLM key in force: the environment's, else the keyring's."""
-    secret = core.settings.current.vllm_api_key
-    return secret.get_secret_value() if secret is not None else await core.keys.get("vllm")

@@ -206,4 +206,6 @@ def state_sentence(state: ServerState) -> str:
         parts.append(f"{state.context_tokens:,} tokens of context a request")
     if state.base_url:
         parts.append(state.base_url)
+    if state.phase == "failed" and state.hint:
+        parts.append(state.hint)
     return " · ".join(parts)

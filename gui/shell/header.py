@@ -49,6 +49,8 @@ def api_words(status: ApiStatus) -> tuple[LampState, str, str, Tone]:
         return "nokey", "No key", status.detail or "add one", ""
     if status.phase == "closed":
         return "failed", "Closed", status.detail, "danger"
+    if status.phase == "key_held_back":
+        return "alert", "Key held back", status.detail, "held"
     if status.phase == "breaker_open":
         return "alert", "Breaker open", status.detail, "held"
     return "busy", "Checking", status.detail, ""

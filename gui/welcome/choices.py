@@ -9,11 +9,13 @@ from urllib.parse import urlsplit
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
-from core.errors import AuthenticationFailed, SignalboxError
+from core import is_near
+from core.errors import AuthenticationFailed, KeyHeldBack, SignalboxError
 from gui.shell.tasks import Tasks
 from gui.theme.theme import set_property, theme
 from gui.widgets.finding import tell_finding
 from gui.widgets.labels import ORIGIN_PLACES, ResultLine, Tone, label, plain_label
+from gui.widgets.question import Question
 
 if TYPE_CHECKING:
     from core import CoreStatus, Finding
@@ -172,6 +174,7 @@ class VllmServer(Choice):
         )
         self._bridge = bridge
         self._tasks = Tasks(self)
+        self.dialog: Question | None = None
         self.address = QLineEdit()
         self.address.setPlaceholderText("http://192.168.1.40:8000/v1")
         self.address.setAccessibleName("Address of the vLLM server")
@@ -210,11 +213,17 @@ class VllmServer(Choice):
         elif not self._tasks.runs("connect"):
             self._tasks.start(self._connect(address), key="connect")
 
-    async def _connect(self, address: str) -> None:
+    async def _connect(self, address: str, *, allow: bool = False) -> None:
+        """With ``allow`` the stored key may go to ``address``: somebody was asked."""
         self.tell("busy", "Connecting", f"to {address}")
         core = self._bridge.core
         try:
-            found = await self._bridge.call(core.test_vllm(address, None))
+            if allow:
+                await self._bridge.call(core.allow_key("vllm", address))
+            key = await self._bridge.call(core.vllm_key_for(address))
+            found = await self._bridge.call(core.test_vllm(address, key))
+        except KeyHeldBack as held_back:
+            self._ask_about_the_key(address, held_back)
         except AuthenticationFailed:
             set_property(self.address, tone="danger")
             self.tell(
@@ -225,6 +234,24 @@ class VllmServer(Choice):
             self.tell("danger", "Not connected.", str(failed))
         else:
             await self._keep(address, found.models, found.latency_ms)
+
+    def _ask_about_the_key(self, address: str, held_back: KeyHeldBack) -> None:
+        self.tell("held", "Not connected.", f"{held_back.message} Nothing was sent.")
+        plain = " It is not encrypted, so others on the way can read both." if held_back.unencrypted else ""
+        self.dialog = Question(
+            self,
+            title=f"Use the stored vLLM key at {held_back.address}?",
+            sentence=f"Whoever runs that server gets the key and every prompt that is sent there.{plain} "
+            "If it needs no key, delete the stored one under Preferences, Keys.",
+            do="Use it there",
+            keep="Don’t send",
+            on_do=lambda: self._connect_anyway(address),
+            danger=True,
+        )
+        self.dialog.open()
+
+    def _connect_anyway(self, address: str) -> None:
+        self._tasks.start(self._connect(address, allow=True), key="connect")
 
     async def _keep(self, address: str, models: tuple[str, ...], latency_ms: float) -> None:
         settings = self._bridge.core.settings
@@ -245,7 +272,10 @@ class VllmServer(Choice):
             if models
             else "It answers, but lists no model."
         )
-        self.tell("ok" if models else "held", "", listed)
+        if address.startswith("http://") and not is_near(address):
+            self.tell("held", "", f"{listed} It is not encrypted: others on the way can read what is sent.")
+        else:
+            self.tell("ok" if models else "held", "", listed)
         self.done_one.emit()
 
 
@@ -359,6 +389,10 @@ class AnthropicKey(Choice):
         limit = f"A monthly limit of ${settings.current.spend_limit_dollars:,f} is set; change it any time."
         if not self._has_key:
             self.sentence.setText(f"Stored in your system keyring. {limit}")
+        elif status.api.phase == "key_held_back":
+            self.sentence.setText(
+                "A key is set, and held back: it belongs to another address (Preferences, Keys)."
+            )
         elif place is not None:
             self.sentence.setText(f"A key is set: ANTHROPIC_API_KEY in {place}. {limit}")
         else:
@@ -398,8 +432,10 @@ class AnthropicKey(Choice):
         core = self._bridge.core
         tested = ""
         try:
-            found = await self._bridge.call(core.test_anthropic_key(key))
+            found = await self._bridge.call(core.test_key("anthropic", key))
             tested = f"{len(found.models):,} models in {found.latency_ms:,.0f} ms."
+        except KeyHeldBack as held_back:
+            tested = f"It was not tested: {held_back.message}"
         except AuthenticationFailed as refused:
             set_property(self.edit, tone="danger")
             self.tell("danger", "Refused.", f"{refused} It was not stored.")
@@ -418,7 +454,11 @@ class AnthropicKey(Choice):
         self._name_button()
         self.button.setEnabled(True)
         self.button.setFocus()
-        if status.stored_in == "keyring":
+        if status.held_back is not None:
+            self.tell(
+                "held", "Kept, but held back.", f"{tested} Preferences, Keys, asks whether it may go there."
+            )
+        elif status.stored_in == "keyring":
             self.tell("ok", "Stored.", tested)
         else:
             self.tell("held", "Kept for this run only.", f"{status.message} {tested}")

@@ -10,11 +10,13 @@ from pathlib import Path
 import keyring.backend
 import keyring.errors
 
+from core.base.net import origin_of
 from core.errors import InvalidRequest, SignalboxError
-from core.keys import KeyName, KeyStatus, KeyStore
+from core.keys import KeyName, KeyStatus, KeyStore, held_back_typed
 from core.ledger.models import ArmedLimit, LedgerRow, ReportKey, ReportRow
 from core.local.server import ServerState
 from core.providers.base import CheckResult
+from core.services.key_reader import address_of, given_key
 from core.services.status import ApiStatus, CoreStatus, Problem
 from core.settings import SettingsStore
 
@@ -102,9 +104,38 @@ class FakeCore:
     def local_log(self, lines: int = 200) -> list[str]:
         return self.log[-lines:]
 
+    async def key_status(self, name: KeyName) -> KeyStatus:
+        status = await self.keys.status(name, self._address(name))
+        return replace(status, address=origin_of(self._address(name)))
+
     async def set_key(self, name: KeyName, key: str) -> KeyStatus:
         self.calls.append(("set_key", name))
-        return await self.keys.set(name, key)
+        return await self.keys.set(name, key, self._address(name))
+
+    async def allow_key(self, name: KeyName, address: str) -> KeyStatus:
+        self.calls.append(("allow_key", name, address))
+        return await self.keys.allow(name, address)
+
+    async def test_key(
+        self, name: KeyName, key: str | None = None, *, confirmed: bool = False
+    ) -> CheckResult:
+        address = self._address(name)
+        held_back = held_back_typed(name, key, address) if key and not confirmed else None
+        if held_back is not None:
+            raise held_back
+        if name == "anthropic":
+            return await self.test_anthropic_key(key)
+        return await self.test_vllm(address, key or await self.vllm_key_for(address))
+
+    async def vllm_key_for(self, base_url: str) -> str | None:
+        given = given_key("vllm", self.settings.current)
+        stored = None if given is not None else await self.keys.read("vllm")
+        if stored is not None and (held_back := stored.held_back_from(base_url)) is not None:
+            raise held_back
+        return given.get_secret_value() if given is not None else stored.secret if stored else None
+
+    def _address(self, name: KeyName) -> str:
+        return address_of(name, self.settings.current)
 
     async def delete_key(self, name: KeyName) -> KeyStatus:
         self.calls.append(("delete_key", name))

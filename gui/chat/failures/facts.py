@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from core import sentence
 from core.chat import ChatRequest, RouteDecision, Side
 from core.errors import SignalboxError
 from gui.chat.failures.plans import Facts
@@ -38,7 +39,13 @@ async def find_facts(bridge: Bridge, error: StoredError, request: ChatRequest, *
     )
     if failed and status is not None and error.kind in ("unavailable", "transient"):
         log = await bridge.run_blocking(core.local_log, LOG_LINES)
-        facts = replace(facts, local_failed=status.local.detail, log=tuple(log))
+        told = " ".join(part for part in (sentence(status.local.detail), status.local.hint) if part)
+        facts = replace(facts, local_failed=told, log=tuple(log))
+    if status is not None and error.kind in ("unavailable", "transient", "key_held_back"):
+        held_back = [problem for problem in status.problems if problem.kind == "key"]
+        reason = error.message.lower()
+        named = (item for item in held_back if item.message.rstrip(".").lower() in reason)
+        facts = replace(facts, key_held_back=next((item.message for item in named), None))
     if error.kind == "budget_exceeded":
         facts = replace(facts, lower_to=await _fitting_tokens(bridge, error, request))
     if error.kind == "context_too_long":

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 Action = Literal[
     "add_key",
+    "allow_key",
     "raise_limit",
     "show_spend",
     "lower_max_tokens",
@@ -40,11 +41,13 @@ class Facts:
 
     ``api_cost_nanodollars`` is the estimate on the API side; ``lower_to`` the most max tokens that would fit
     under the limit. ``in_box`` says that the prompt went back to the composer.
+    ``key_held_back`` says why a stored key was not sent, where that is the cause.
     ``summary_window_tokens`` is what a request that is too long has to fit into, ``None`` without old turns.
     """
 
     in_box: bool = False
     local_failed: str | None = None
+    key_held_back: str | None = None
     log: tuple[str, ...] = ()
     month: str = "this month"
     lower_to: int | None = None
@@ -279,6 +282,8 @@ def plan_failure(error: StoredError, facts: Facts) -> Plan:
             kept=f"{kept} Nothing was sent. The old ledger is kept as a file.",
             facts=facts,
         )
+    if error.kind == "key_held_back" or facts.key_held_back is not None:
+        return _held_back(facts.key_held_back or error.message, facts, kept)
     if error.kind in ("unavailable", "overloaded", "rate_limited", "transient"):
         return _unavailable(error, facts, kept)
     if error.kind in MADE_BY_THE_CORE:
@@ -310,6 +315,8 @@ def cause_holds(plan: Plan, error: StoredError, status: CoreStatus) -> bool | No
         return any(paused.conversation == error.conversation for paused in status.paused)
     if error.kind == "queue_full":
         return None if status.queue is None else status.queue.full
+    if error.kind == "key_held_back" or plan.facts.key_held_back is not None:
+        return any(problem.kind == "key" for problem in status.problems)
     if plan.facts.local_failed is not None:
         return status.local.phase != "ready"
     if error.kind in ("unavailable", "overloaded", "rate_limited", "transient"):
@@ -418,6 +425,20 @@ def _too_long(error: StoredError, facts: Facts, kept: str) -> Plan:
         fix=fix,
         actions=(("Summarise the beginning", "", "summarise"),),
         kept=f"{kept} A summary only shortens what is sent: the conversation keeps all its turns.",
+        facts=facts,
+    )
+
+
+def _held_back(reason: str, facts: Facts, kept: str) -> Plan:
+    return Plan(
+        short=False,
+        title="The key is held back",
+        sentence=f"{sentence(reason)} A key goes to no address that you didn’t name.",
+        tone="held",
+        icon="key-fill",
+        fix=("Say where it may go", "allow_key"),
+        actions=(("Try again", "arrow-clockwise", "retry"), *elsewhere(facts)[:1]),
+        kept=f"{kept} Nothing was sent or charged.",
         facts=facts,
     )
 

@@ -297,3 +297,56 @@ def test_who_comes_to_add_a_key_can_paste_at_once(panel: Panel, memory_keyring: 
         assert page.focusWidget() is section.cards["anthropic"].edit
 
     panel.run(body())
+
+
+def test_a_key_that_is_held_back_is_asked_about_with_both_addresses(
+    panel: Panel, memory_keyring: MemoryKeyring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body() -> None:
+        memory_keyring.set_password("signalbox", "anthropic", KEY)
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://gateway.example:8080")
+        panel.core.settings.reload()
+        card = (await keys_section(panel)).cards["anthropic"]
+        assert card.allow.isVisible()
+        assert card.place.text() == "Goes to https://api.anthropic.com only."
+        for address in ("https://api.anthropic.com", "http://gateway.example:8080"):
+            assert address in card.result.text
+        card.allow.click()
+        assert card.dialog is not None
+        assert "http://gateway.example:8080" in card.dialog.windowTitle()
+        assert "not encrypted" in card.dialog.accessibleDescription()
+        QTest.keyClick(card.dialog, Qt.Key.Key_Return)  # Enter takes the safe button
+        assert not [call for call in panel.core.calls if call[0] == "allow_key"]
+        card.allow.click()
+        card.dialog.do.click()
+        await panel.until(lambda: card.result.text.startswith("Allowed"))
+        assert ("allow_key", "anthropic", "http://gateway.example:8080") in panel.core.calls
+        assert card.allow.isHidden()
+        assert card.place.text() == "Goes to https://api.anthropic.com and http://gateway.example:8080 only."
+
+    panel.run(body())
+
+
+def test_a_typed_key_is_tested_unencrypted_only_when_that_was_confirmed(
+    panel: Panel, memory_keyring: MemoryKeyring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body() -> None:
+        monkeypatch.setenv("VLLM_BASE_URL", "http://gpu.example:8000/v1")
+        panel.core.settings.reload()
+        card = (await keys_section(panel)).cards["vllm"]
+        assert card.place.text() == "A key typed here belongs to http://gpu.example:8000."
+        card.edit.setText("key-of-the-server")
+        card.test.click()
+        await panel.until(lambda: card.result.text.startswith("Not tested."))
+        assert not [call for call in panel.core.calls if call[0] == "test_vllm"]
+        assert card.dialog is not None
+        assert "http://gpu.example:8000 unencrypted?" in card.dialog.windowTitle()
+        card.dialog.do.click()
+        await panel.until(lambda: card.result.tone == "ok")
+        assert ("test_vllm", "http://gpu.example:8000/v1", "key-of-the-server") in panel.core.calls
+        card.save.click()
+        await panel.until(lambda: card.state == "stored")
+        assert card.result.text.startswith("Held back.")
+        assert card.allow.isVisible()
+
+    panel.run(body())

@@ -340,3 +340,24 @@ def test_the_pictures_words_stay_clear_of_the_points(qapp: QApplication, room: f
     lines = source_lines(room)
     assert " ".join(lines) == "from chat, your code, or the CLI"
     assert all(QFontMetricsF(font).horizontalAdvance(line) <= room for line in lines)
+
+
+def test_a_stored_key_goes_to_a_new_server_only_when_that_was_answered(panel: Panel) -> None:
+    async def body() -> None:
+        keyring.set_keyring(MemoryKeyring())
+        await panel.core.keys.set("vllm", KEY, "http://192.168.1.40:8000/v1")
+        page = await welcome(panel)
+        page.vllm.address.setText("http://gpu.example:8000/v1")
+        page.vllm.button.click()
+        await panel.until(lambda: page.vllm.result.text.startswith("Not connected."))
+        for address in ("http://192.168.1.40:8000", "http://gpu.example:8000"):
+            assert address in page.vllm.result.text
+        assert not [call for call in panel.core.calls if call[0] == "test_vllm"]
+        assert panel.core.settings.origin("vllm_base_url") == "default"
+        assert page.vllm.dialog is not None
+        page.vllm.dialog.do.click()
+        await panel.until(lambda: page.vllm.result.text.startswith("Found 1 model"))
+        assert ("test_vllm", "http://gpu.example:8000/v1", KEY) in panel.core.calls
+        assert "not encrypted" in page.vllm.result.text
+
+    panel.run(body())

@@ -33,7 +33,7 @@ from core.errors import (
 )
 from core.local.server import ServerState
 from core.pricing.prices import PriceTable
-from core.services.status import ApiStatus
+from core.services.status import ApiStatus, Problem
 from gui.chat.answer_message import AnswerMessage
 from gui.chat.failures.cards import FailureCard, LogPopover
 from gui.chat.failures.facts import largest_fit
@@ -179,6 +179,25 @@ def test_no_key_leads_to_the_keys(panel: ChatPanel) -> None:
     async def body() -> None:
         await panel.open()
         button(await fail(panel, NO_KEY), "Add a key").click()
+        assert panel.shell.opened == [Target("preferences", "keys")]
+
+    panel.run(body)
+
+
+def test_a_key_that_was_held_back_leads_to_its_question(panel: ChatPanel) -> None:
+    async def body() -> None:
+        await panel.open()
+        reason = (
+            "The stored Anthropic key belongs to https://api.anthropic.com, so it was not sent to http://h:1."
+        )
+        held_back = Problem(kind="key", title="The Anthropic key is held back", message=reason, hint="")
+        panel.core.publish(problems=(held_back,))
+        await panel.until(lambda: panel.bridge.status is panel.core.now)
+        told = f"API unavailable: {reason[:1].lower()}{reason[1:]}"
+        card = await fail(panel, Unavailable(told, hint="Allow it."))
+        assert card.plan.title == "The key is held back"
+        assert reason in card.plan.sentence
+        button(card, "Say where it may go").click()
         assert panel.shell.opened == [Target("preferences", "keys")]
 
     panel.run(body)
