@@ -130,6 +130,8 @@ class SettingsStore:
         self._home_origin: Origin
         self._home, self._home_origin, self._home_problems = self._find_home(home)
         self._home_dotenv_path = self._home / ".env"
+        is_same = real_path(self._dotenv_path) == real_path(self._home_dotenv_path)
+        self._dotenv_paths = (self._dotenv_path,) if is_same else (self._dotenv_path, self._home_dotenv_path)
         self._file = SettingsFile(self._home / "settings.json")
         self._seen = self._fingerprints()
         self._current = self._read_all()
@@ -324,8 +326,7 @@ class SettingsStore:
         # What another process does about them (signalbox trust, settings discard) counts here too.
         waiting = [*self._broken, *([self._trust] if self._untrusted else [])]
         return (
-            fingerprint(self._dotenv_path),
-            fingerprint(self._home_dotenv_path),
+            *map(fingerprint, self._dotenv_paths),
             self._file.fingerprint(),
             *(each.fingerprint() if isinstance(each, TrustStore) else fingerprint(each) for each in waiting),
         )
@@ -349,9 +350,11 @@ class SettingsStore:
         return _Place(origin, dotenv.values, is_trusted(dotenv, self._trust, is_home=is_home))
 
     def _read_all(self) -> Settings:
-        files: list[tuple[DotEnv, Origin]] = [(read_dotenv(self._dotenv_path), ".env")]
-        if real_path(self._dotenv_path) != real_path(self._home_dotenv_path):
-            files.append((read_dotenv(self._home_dotenv_path), "home .env"))
+        origins_of_files: tuple[Origin, ...] = (".env", "home .env")
+        files = [
+            (read_dotenv(path), origin)
+            for path, origin in zip(self._dotenv_paths, origins_of_files, strict=False)
+        ]
         problems = [problem for dotenv, _ in files for problem in dotenv.problems]
         places = [_Place("environment", self._env)]
         places += [self._place(dotenv, origin, self._home) for dotenv, origin in files]

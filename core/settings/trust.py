@@ -11,7 +11,7 @@ import shlex
 from pathlib import Path
 
 from core.settings.report import UntrustedFile, Withheld, printable_path
-from core.settings.sources import DotEnv, SettingsFile, SettingsFileError, fingerprint
+from core.settings.sources import DotEnv, SettingsFile, SettingsFileError, fingerprint, read_regular
 
 FILE_NAME = "trusted.json"
 _MOST_FILES = 1000
@@ -24,10 +24,15 @@ class TrustStore:
         self._file = SettingsFile(home / FILE_NAME)
 
     def trusted(self) -> dict[str, str]:
-        """Return the SHA-256 of each trusted file's content by its path; empty where the list can't be read."""
+        """Return the SHA-256 of each trusted file's content by its path.
+
+        Empty where the list can't be read, or others may have written it.
+        """
         try:
+            if read_regular(self._file.path).doubt:
+                return {}
             listed = self._file.read()
-        except SettingsFileError:
+        except (OSError, SettingsFileError):
             return {}  # then nothing is trusted, and each file is asked about again
         return {path: digest for path, digest in listed.items() if isinstance(digest, str)}
 

@@ -212,6 +212,21 @@ def test_a_broken_list_trusts_nothing(home: Path, folder: Path, content: str) ->
         assert (home / FILE_NAME).stat().st_mode & 0o777 == 0o600
 
 
+@posix_only
+@pytest.mark.parametrize("kind", ["writable", "link"])
+def test_a_list_that_others_may_write_trusts_nothing(home: Path, folder: Path, kind: str) -> None:
+    write(folder, {"METRICS_PORT": "9464"})
+    read = store(home)
+    read.trust(read.untrusted[0])
+    listed = home / FILE_NAME
+    if kind == "writable":
+        listed.chmod(0o666)
+    else:
+        listed.rename(home.parent / "forged")
+        listed.symlink_to(home.parent / "forged")
+    assert store(home).current.metrics_port is None
+
+
 # Limits
 
 
