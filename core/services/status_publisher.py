@@ -107,15 +107,16 @@ class StatusPublisher:
 
     def _api_status(self, settings: Settings) -> ApiStatus:
         model = settings.anthropic_model
-        if not self._keys_read.is_set():
-            return ApiStatus(phase="checking", model=model, detail="reading the keyring")
-        if self._api.held_back is not None:
-            return ApiStatus(phase="key_held_back", model=model, detail="belongs to another address")
-        if not self._api.has_key:
+        read = self._keys_read.is_set()
+        if read and not self._api.has_key and self._api.held_back is None:
             return ApiStatus(phase="no_key", model=model, detail="add one")
         closed_by = self._api.closed_by()
         if closed_by is not None:
             return ApiStatus(phase="closed", model=model, detail=f"{closed_by.subject} can't be read")
+        if not read:
+            return ApiStatus(phase="checking", model=model, detail="reading the keyring")
+        if self._api.held_back is not None:
+            return ApiStatus(phase="key_held_back", model=model, detail="belongs to another address")
         breaker = self._api.breaker(model)
         if not breaker.allows:
             return ApiStatus(phase="breaker_open", model=model, detail=f"retry in {breaker.retry_in_s:.0f} s")
