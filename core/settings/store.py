@@ -350,11 +350,9 @@ class SettingsStore:
         return _Place(origin, dotenv.values, is_trusted(dotenv, self._trust, is_home=is_home))
 
     def _read_all(self) -> Settings:
-        origins_of_files: tuple[Origin, ...] = (".env", "home .env")
-        files = [
-            (read_dotenv(path), origin)
-            for path, origin in zip(self._dotenv_paths, origins_of_files, strict=False)
-        ]
+        files: list[tuple[DotEnv, Origin]] = [(read_dotenv(self._dotenv_path), ".env")]
+        if len(self._dotenv_paths) > 1:
+            files.append((read_dotenv(self._home_dotenv_path), "home .env"))
         problems = [problem for dotenv, _ in files for problem in dotenv.problems]
         places = [_Place("environment", self._env)]
         places += [self._place(dotenv, origin, self._home) for dotenv, origin in files]
