@@ -28,11 +28,13 @@ from gui.theme.theme import set_property, theme
 FLUSH_MS = 33
 FULL_CHARS = 6000
 """A run of prose goes on in a new widget from here, since Qt's layout of a text slows down with its length."""
+CELL_CHARS = 10  # to lay out a cell of a table costs as much as so many characters
 BUSY_SHARE = 6  # after a slow flush, wait this many times its length before the next one
 SHOWN_BLOCKS = 300
 """So many blocks of an answer are drawn, and as many again at each press of the button below them."""
 BLOCK_LINES = 50
 BLOCK_CHARS = 1000
+BLOCK_CELLS = 30
 """A longer block counts as more than one."""
 FEW_EVENTS = 8  # are always drawn at once
 FLUSH_S = 0.016
@@ -65,6 +67,7 @@ class MarkdownView(QWidget):
         self._references: dict[str, str] = {}
         self._drawn_blocks = 0
         self._most_blocks = SHOWN_BLOCKS
+        self._cells = 0  # of tables in the last run of prose
         self._more: QPushButton | None = None
         self._column = QVBoxLayout(self)
         self._column.setContentsMargins(0, 0, 0, 0)
@@ -186,8 +189,11 @@ class MarkdownView(QWidget):
         if isinstance(event, ProseClosed | CodeOpened):
             self._queued_blocks -= 1
             if isinstance(event, ProseClosed):
-                lines = event.text.count("\n")
-                self._drawn_blocks += 1 + max(lines // BLOCK_LINES, len(event.text) // BLOCK_CHARS)
+                text = event.text
+                lines, cells = text.count("\n"), text.count("|")
+                self._drawn_blocks += 1 + max(
+                    lines // BLOCK_LINES, len(text) // BLOCK_CHARS, cells // BLOCK_CELLS
+                )
             else:
                 self._drawn_blocks += 2  # a frame, a header and a button
         self._apply(event)
@@ -257,7 +263,8 @@ class MarkdownView(QWidget):
             case ProseClosed(text=text):
                 prose = self._prose_at_end()
                 prose.close_block(text)
-                if prose.document().characterCount() > FULL_CHARS:
+                self._cells += text.count("|")
+                if prose.document().characterCount() + self._cells * CELL_CHARS > FULL_CHARS:
                     prose.set_shows_caret(False)
                     self._prose = None
             case ProseOpen(text=text):
@@ -280,6 +287,7 @@ class MarkdownView(QWidget):
 
     def _prose_at_end(self) -> ProseBlock:
         if self._prose is None:
+            self._cells = 0
             self._prose = ProseBlock(self._references, self)
             self._prose.link_clicked.connect(self.link_clicked)
             self._column.addWidget(self._prose)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 LONG_PARAGRAPH_CHARS = 2400
 LONG_LIST_CHARS = 1200
 LONGEST_BLOCK_CHARS = 20_000
+LONGEST_BLOCK_LINES = 300
 """Where a list or a table's row that goes on and on is cut, whatever it reads like then."""
 LONG_TABLE_CELLS = 60
 """Qt lays a whole table out again for each row, at some 0.15 ms a cell; a longer one goes on in a new table."""
@@ -138,7 +139,7 @@ class BlockStream:
 
     def _close_before(self, line: str, events: list[BlockEvent]) -> None:
         """Close the open block when ``line`` starts another one."""
-        if self._block_chars > LONGEST_BLOCK_CHARS:
+        if self._block_chars > LONGEST_BLOCK_CHARS or len(self._block) > LONGEST_BLOCK_LINES:
             self._close(events)
         elif self._in_list():
             is_item = _ITEM.match(line) is not None
