@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from core.settings import UntrustedFile
 
 ApiPhase = Literal["checking", "key_set", "no_key", "key_held_back", "closed", "breaker_open"]
-"""``closed``: a setting in which a limit, or the address, stands can't be read."""
+"""``closed``: a setting in which a limit or the address stands, or a price of the user's own, can't be read."""
 ProblemKind = Literal[
     "ledger",
     "ledger_unsaved",

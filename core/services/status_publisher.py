@@ -113,6 +113,8 @@ class StatusPublisher:
         closed_by = self._api.closed_by()
         if closed_by is not None:
             return ApiStatus(phase="closed", model=model, detail=f"{closed_by.subject} can't be read")
+        if price_lost := self._prices.closed_for(model):
+            return ApiStatus(phase="closed", model=model, detail=price_lost)
         if not read:
             return ApiStatus(phase="checking", model=model, detail="reading the keyring")
         if self._api.held_back is not None:
