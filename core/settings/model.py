@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from core.base.home import HOME_VARIABLE, absolute_path, default_home, not_a_file
-from core.base.net import is_near
+from core.base.net import is_near, is_private
 from core.chat import RoutingMode
 
 LocalServerChoice = Literal["auto", "embedded", "compose", "external", "none"]
@@ -70,8 +70,13 @@ def _split(value: str) -> SplitResult:
     return parts
 
 
+def _is_near_server(url: str) -> bool:
+    # A single word is a near host's name, but without a port it may as well be any other word.
+    return is_private(url) or (is_near(url) and _split(url).port is not None)
+
+
 def _http_url(value: str) -> str:
-    if "://" not in value and is_near(f"http://{value}"):
+    if "://" not in value and _is_near_server(f"http://{value}"):
         value = f"http://{value}"  # never to a far host: whoever forgot the "s" would send a key in the clear
     parts = _split(_plain_text(value))
     if parts.scheme not in ("http", "https") or not parts.hostname or " " in value:

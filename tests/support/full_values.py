@@ -188,14 +188,6 @@ def full_errors() -> tuple[SignalboxError, ...]:
         ContextTooLong("Too long.", hint="Shorten it.", input_tokens=9000, limit_tokens=8192),
         DuplicateRequest("Used before.", hint="Use a new key."),
         AuthenticationFailed("No key.", hint="Add one.", missing=True),
-        KeyHeldBack(
-            "The key belongs elsewhere.",
-            hint="Allow it.",
-            key_name="anthropic",
-            belongs_to="https://api.anthropic.com",
-            address="http://gateway.example:8080",
-            unencrypted=True,
-        ),
         ContentRefused("Declined."),
         BudgetExceeded(
             "The limit holds.",
@@ -232,6 +224,14 @@ def full_errors() -> tuple[SignalboxError, ...]:
         AnswerInvalid("No match.", problems=("a: is missing", "b: is no number")),
         LedgerUnavailable("The ledger can't be read."),
         HomeRefused("/home/a/signalbox", "others may write it"),
+        KeyHeldBack(
+            "The key belongs elsewhere.",
+            hint="Allow it.",
+            key_name="anthropic",
+            belongs_to="https://api.anthropic.com",
+            address="http://gateway.example:8080",
+            unencrypted=True,
+        ),
     )
     for number, error in enumerate(found):
         if number % 2:

@@ -198,7 +198,7 @@ def test_libraries_start_no_programs_either(home: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "PATH": str(folder), "SIGNALBOX_HOME": str(home), "PYTHONPATH": str(ROOT)}
     environment.pop("PYTHON_KEYRING_BACKEND", None)
     use = (
-        "import asyncio; from core.keys import KeyStore; asyncio.run(KeyStore().get('anthropic'))\n"
+        "import asyncio; from core.keys import KeyStore; asyncio.run(KeyStore().read('anthropic'))\n"
         "from core.providers.openai import VLLMProvider\n"
         "VLLMProvider('http://127.0.0.1:9/v1', 'm')._make_client().platform_headers()"
     )

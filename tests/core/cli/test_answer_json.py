@@ -28,7 +28,8 @@ def test_a_result_prints_as_before(name: str, result: ChatResult) -> None:
 
 
 def test_failures_print_at_least_what_they_did() -> None:
-    for number, (error, before) in enumerate(zip(full_errors(), printed("ask_failures"), strict=True)):
+    before_all = printed("ask_failures")
+    for number, (error, before) in enumerate(zip(full_errors()[: len(before_all)], before_all, strict=True)):
         found = failure_json(error, FULL_RESULT if number == 0 else None, "fallback-id")
         now = json.loads(json.dumps(found))
         assert {name: now[name] for name in before} == before

@@ -50,9 +50,7 @@ def money_settings() -> dict[str, tuple[str, str]]:
     return {name: (found[1], found[2]) for name, found in bounds.items() if found is not None}
 
 
-@pytest.mark.parametrize(
-    "shape", ["{}", "{}.000000000", "{:.1E}", " {} "], ids=["plain", "nano", "power", "spaced"]
-)
+@pytest.mark.parametrize("shape", ["{}", "{}.000000000", " {} "], ids=["plain", "nano", "spaced"])
 def test_every_amount_a_setting_may_have_is_one_that_can_be_kept(home: Path, shape: str) -> None:
     settings = money_settings()
     assert {"SPEND_LIMIT_DOLLARS", "DAILY_SPEND_LIMIT_DOLLARS", "OPS_DOLLARS_PER_HOUR"} <= settings.keys()
