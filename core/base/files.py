@@ -14,13 +14,14 @@ import os
 import re
 import stat
 import sys
-import tempfile
 import time
 from collections.abc import Generator, Sequence
-from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from core.base.permissions import PRIVATE_FILE, check_only_ours, make_private
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _RENAME_TIMEOUT_S = 5.0
 _RETRY_S = 0.01
@@ -197,6 +198,8 @@ def write_whole(path: Path, text: str, *, mode: int = PRIVATE_FILE, durable: boo
         NotAFile: a folder, FIFO, device or another user's link stands there.
         OSError: it can't be written; what was there is left as it was.
     """
+    import tempfile  # it draws much with it, and most starts write nothing whole
+
     path = _own_link_followed(path)
     with contextlib.suppress(FileNotFoundError):
         # As root even /dev/null could be renamed over.

@@ -4,13 +4,12 @@ and only used where nobody else may write it."""
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import platformdirs
 
-from core.base.permissions import check_only_ours, make_private, make_private_folder
+from core.base.permissions import check_only_ours, is_open_to_others, make_private, make_private_folder
 
 HOME_VARIABLE = "SIGNALBOX_HOME"
 
@@ -90,10 +89,12 @@ def secure_home(home: Path) -> bool:
     make_private_folder(home)
     status = home.stat()
     check_only_ours(home, status)
-    return _is_ours_alone(home) and make_private(home, status)
+    return is_open_to_others(status) and _is_ours_alone(home) and make_private(home, status)
 
 
 def _is_ours_alone(home: Path) -> bool:
+    import tempfile
+
     home = home.resolve()
     shared = [Path(os.path.expanduser("~")), Path(tempfile.gettempdir())]
     if any(folder.resolve().is_relative_to(home) for folder in shared):

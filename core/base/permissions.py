@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import errno
 import os
-import shlex
 import stat
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PRIVATE_FOLDER = 0o700
 PRIVATE_FILE = 0o600
@@ -32,19 +34,18 @@ def check_only_ours(path: Path, status: os.stat_result) -> None:
     """
     if sys.platform == "win32":
         return
-    shown = shlex.quote(str(path))
     if status.st_uid not in (os.geteuid(), 0):
         owner, user = _user_name(status.st_uid), _user_name(os.geteuid())
         raise NotOnlyOurs(
             errno.EPERM,
             f"it belongs to {owner}, not to {user}. Start Signalbox as {owner}, or, if it is yours: "
-            f"sudo chown {user} {shown}",
+            f"sudo chown {user} {_quoted(path)}",
             str(path),
         )
     if status.st_mode & _OTHERS_WRITE:
         raise NotOnlyOurs(
             errno.EPERM,
-            f"others may write it. Look at what is in it, then: chmod go-w {shown}",
+            f"others may write it. Look at what is in it, then: chmod go-w {_quoted(path)}",
             str(path),
         )
 
@@ -69,15 +70,26 @@ def make_private_folder(path: Path) -> None:
                 raise
 
 
+def is_open_to_others(status: os.stat_result) -> bool:
+    """Whether it is this user's, and others may do something with it."""
+    return sys.platform != "win32" and status.st_uid == os.geteuid() and bool(status.st_mode & _OTHERS)
+
+
 def make_private(path: Path, status: os.stat_result) -> bool:
     """Take from others what they may do with ``path``, where it is this user's; return whether that was done."""
-    if sys.platform == "win32" or status.st_uid != os.geteuid() or not status.st_mode & _OTHERS:
+    if not is_open_to_others(status):
         return False
     try:
         os.chmod(path, stat.S_IMODE(status.st_mode) & ~_OTHERS)
     except OSError:  # a file system without permissions: what matters, writing, is asked for by itself
         return False
     return True
+
+
+def _quoted(path: Path) -> str:
+    import shlex
+
+    return shlex.quote(str(path))
 
 
 def _user_name(uid: int) -> str:

@@ -13,8 +13,7 @@ import sys
 from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
 from decimal import Decimal
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.base.async_tools import in_daemon_thread
 from core.base.files import FileTooLarge, decode_text, marked_encoding, read_regular_file
@@ -23,6 +22,9 @@ from core.chat import Waiting, WaitReason
 from core.cli.footer import waiting_line
 from core.errors import InvalidRequest
 from core.pricing.money import dollars_to_nano
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class MarkedStream:

@@ -68,6 +68,10 @@ def test_help_brings_nothing(home: Path, arguments: list[str]) -> None:
     assert "core.cli.report" not in found
 
 
+def test_help_brings_no_paths_and_no_temporary_files(home: Path) -> None:
+    assert not imported(home, "--help") & {"pathlib", "tempfile"}
+
+
 def test_decide_brings_no_sdk_and_with_a_key_at_hand_no_keyring(home: Path) -> None:
     found = imported(home, "decide", stdin=PROMPT, environment=KEY)
     assert not found & (HEAVY | {"keyring"})
