@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from core.base.files import open_regular_file
 from core.base.permissions import make_private_folder
 from core.base.sqlite_file import Fault, OpenFile, connect, fault_of, use_write_ahead_log
 from core.errors import LedgerUnavailable
@@ -26,9 +25,10 @@ BUSY_TIMEOUT_S = 15.0
 SQLITE_AT_LEAST = (3, 35)
 """The first with RETURNING (March 2021)."""
 
-_SQLITE_MAGIC = b"SQLite format 3\x00"
 # Any fixed number will do; it names the one lock that all writers of a PostgreSQL ledger take in turn.
 _ADVISORY_LOCK = 0x5369676E61
+_NO_DATABASE = "file is not a database"
+_LEAST_BYTES = 512  # SQLite's smallest page
 _ASIDE = "Set it aside from the panel (or move it yourself), and Signalbox starts a new ledger."
 _HINTS: Mapping[Fault, str] = {
     "full": "Free some disk space; Signalbox goes on by itself.",
@@ -65,6 +65,9 @@ def open_engine(url: str | None, home: Path) -> Engine:
         engine.dispose()
         if isinstance(error, LedgerUnavailable):
             raise
+        if path is not None and _NO_DATABASE in str(getattr(error, "orig", "")):
+            # By SQLite's word: to open and close the file here would drop the locks of our other connections to it.
+            raise _no_database(path) from error
         raise explain(error, path) from error
     return engine
 
@@ -108,17 +111,20 @@ def set_durable(connection: Connection, durable: bool) -> None:
 def explain(error: BaseException, path: Path | None) -> LedgerUnavailable:
     """Say in plain words why the ledger failed, without the statement, its values or a password."""
     reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-    if isinstance(error, OSError) and error.strerror:
+    is_system = isinstance(error, OSError)
+    if is_system and error.strerror:
         reason = error.strerror  # the path is said anyway
     where = f"The ledger {path}" if path is not None else "The ledger's database"
-    hint = _HINTS.get(fault_of(reason))
+    fault = fault_of(reason)
+    hint = _HINTS.get(fault)
     if hint is None and path is not None:
         hint = f"Check what is in {path.parent} and who may write there."
     said = f": {reason}."
     unavailable = LedgerUnavailable(
         f"{where} cannot be used{said}", hint=hint or "Check LEDGER_URL and that the server runs."
     )
-    return unavailable.quoting(said)
+    # The system's words, and SQLite's for a fault of its file, hold no value of a row; a server's may.
+    return unavailable if is_system or (path is not None and fault != "other") else unavailable.quoting(said)
 
 
 def check_place(file: OpenFile | None) -> None:
@@ -148,19 +154,19 @@ def _sqlite_engine(path: Path) -> Engine:
         )
     try:
         make_private_folder(path.parent)
-        if path.exists():
-            with open_regular_file(path, only_ours=True) as file:
-                head = file.read(len(_SQLITE_MAGIC))
-            if head and head != _SQLITE_MAGIC:
-                raise LedgerUnavailable(
-                    f"{path} is not an SQLite database, so it cannot be the ledger. It was left as it is.",
-                    hint=_ASIDE,
-                )
+        if path.exists() and 0 < path.stat().st_size < _LEAST_BYTES:
+            raise _no_database(path)  # SQLite takes a single byte for an empty file
     except OSError as error:
         raise explain(error, path) from error
     return create_engine(
         URL.create("sqlite", database=str(path)),
         creator=lambda: connect(path, busy_timeout_s=BUSY_TIMEOUT_S),
+    )
+
+
+def _no_database(path: Path) -> LedgerUnavailable:
+    return LedgerUnavailable(
+        f"{path} is not an SQLite database, so it cannot be the ledger. It was left as it is.", hint=_ASIDE
     )
 
 

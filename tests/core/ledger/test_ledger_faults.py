@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import subprocess
 import sys
@@ -40,6 +41,35 @@ async def test_a_file_that_is_not_sqlite_is_left_untouched(home: Path, content: 
     assert str(path) in error.message
     assert path.read_bytes() == content
     assert [file.name for file in home.iterdir()] == [LEDGER_FILE]
+
+
+def _look_from_another_process(path: Path) -> None:
+    code = (
+        "import sqlite3, sys; it = sqlite3.connect(sys.argv[1]); "
+        "it.execute('SELECT * FROM sqlite_master').fetchall(); it.close()"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True)
+
+
+async def test_opening_a_ledger_again_leaves_the_locks_of_the_first(home: Path) -> None:
+    """A process that closes a file loses all its locks on it; whoever closes last then takes the log away."""
+    async with open_ledger(home) as first:
+        second = Ledger(None, home)
+        await second.open()
+        await asyncio.to_thread(_look_from_another_process, home / LEDGER_FILE)
+        assert (home / f"{LEDGER_FILE}-wal").exists()
+        await first.begin(new_request(), hold(60, 10_000))
+        await second.close()
+
+
+async def test_why_a_file_cannot_be_used_is_said_in_a_pipe_too(home: Path) -> None:
+    path = home / LEDGER_FILE
+    path.mkdir()
+    assert "it is a folder" in (await refused(home)).own_message
+    path.rmdir()
+    path.touch(0o600)
+    path.chmod(0o666)
+    assert f"chmod go-w {path}" in (await refused(home)).own_message
 
 
 async def test_a_damaged_ledger_is_refused_and_left_untouched(home: Path) -> None:
