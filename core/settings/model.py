@@ -32,8 +32,8 @@ PromptCaching = Literal["auto", "off"]
 LogFormat = Literal["text", "json"]
 Trust = Literal["any", "lower", "trusted"]
 """When a value counts that stands in the ``.env`` of a folder which the user has not trusted: ``any`` value does;
-only a ``lower`` one than what else is set; or it has to be ``trusted`` first, since it names an address, a path, a
-key, a port, what is run, or what is stored."""
+only a ``lower`` one than what else is set (a mode: where not all prompts are to stay on this machine); or it has to
+be ``trusted`` first, since it names an address, a path, a key, a port, what is run, or what is stored."""
 
 
 def _lower(value: object) -> object:
@@ -261,7 +261,7 @@ class Settings(BaseModel):
         "hybrid",
         "How a prompt's side is chosen.",
         ", ".join(get_args(RoutingMode)),
-        trust="any",
+        trust="lower",
         guards=True,
     )
     routing_threshold: _Count = _setting(
@@ -557,8 +557,11 @@ def trust_of(name: str) -> Trust:
 def lowered(name: str, value: Any, below: Any) -> Any:
     """Return the stricter of two values of a limit (a setting whose trust is ``lower``).
 
-    ``below`` is what counts without the folder. Of project limits each project keeps the lower amount.
+    ``below`` is what counts without the folder. Of project limits each project keeps the lower amount. A mode
+    counts unless ``below`` keeps every prompt on this machine.
     """
+    if name == "routing_mode":
+        return below if below == "local-only" else value
     if name == "project_spend_limits":
         merged = dict(project_limits(below))
         for project, dollars in project_limits(value).items():

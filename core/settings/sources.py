@@ -9,7 +9,6 @@ Reading ``.env`` never fails.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import json
@@ -22,7 +21,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from core.base.files import locked, set_aside, set_aside_files, write_whole
+from core.base.files import (
+    FileTooLarge,
+    NotAFile,
+    locked,
+    open_regular_file,
+    read_regular_file,
+    set_aside,
+    set_aside_files,
+    write_whole,
+)
 from core.errors import SignalboxError
 from core.settings.model import GUARDS, env_name
 from core.settings.report import SettingProblem, file_problem, unread_line
@@ -52,23 +60,14 @@ class FileContent:
 
 
 def read_regular(path: Path) -> FileContent:
-    """Read a regular file, at most one byte more than ``MAX_BYTES``. A FIFO or device is refused, not waited for.
+    """Read a plain file that may be a stranger's, at most one byte more than ``MAX_BYTES``.
 
     Raises:
-        OSError: it is no regular file, or can't be read.
+        OSError: as ``open_regular_file``, or it can't be read.
     """
     is_link = path.is_symlink()
-    # Without O_NONBLOCK, opening a FIFO waits for whoever writes into it.
-    flags = (
-        os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
-    )
-    descriptor = os.open(path, flags)
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if stat.S_ISDIR(status.st_mode):
-            raise IsADirectoryError(errno.EISDIR, "it is a folder")
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file")
+    with open_regular_file(path) as file:
+        status = os.fstat(file.fileno())
         data = file.read(MAX_BYTES + 1)
     if is_link:
         return FileContent(data, "is a link", is_foreign=True)
@@ -95,12 +94,14 @@ class SettingsFile:
 
         Raises:
             BrokenSettingsFile: the content is not a JSON object in UTF-8, or larger than 1 MiB.
-            SettingsFileError: the file is there and cannot be read.
+            SettingsFileError: the file is there and cannot be read, or somebody else may have written it.
         """
         try:
-            content = read_regular(self.path).data
+            content = read_regular_file(self.path, MAX_BYTES, only_ours=True)
         except FileNotFoundError:
             return {}
+        except FileTooLarge as error:
+            raise BrokenSettingsFile(f"{self.path} is larger than {MAX_BYTES} bytes.") from error
         except OSError as error:
             raise SettingsFileError(
                 f"{self.path} cannot be read: {error.strerror or error}.",
@@ -171,7 +172,9 @@ class SettingsFile:
             SettingsFileError: it can't be read or written.
         """
         try:
-            mended = self._parse(read_regular(copy).data, copy)
+            mended = self._parse(read_regular_file(copy, MAX_BYTES, only_ours=True), copy)
+        except FileTooLarge as error:
+            raise BrokenSettingsFile(f"{copy} is larger than {MAX_BYTES} bytes.") from error
         except OSError as error:
             raise SettingsFileError(f"{copy} cannot be read: {error.strerror or error}.") from error
 
@@ -203,8 +206,6 @@ class SettingsFile:
 
     def _parse(self, content: bytes, path: Path | None = None) -> dict[str, Any]:
         path = path or self.path
-        if len(content) > MAX_BYTES:
-            raise BrokenSettingsFile(f"{path} is larger than {MAX_BYTES} bytes.")
         try:
             parsed: object = json.loads(content.decode("utf-8-sig"))
         except (ValueError, RecursionError) as error:
@@ -249,9 +250,11 @@ def read_dotenv(path: Path) -> DotEnv:
     """
     try:
         content = read_regular(path)
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+    except (FileNotFoundError, NotADirectoryError):
         return DotEnv(path=path)
     except (OSError, ValueError) as error:
+        if isinstance(error, NotAFile) and path.is_dir():
+            return DotEnv(path=path)
         why = error.strerror if isinstance(error, OSError) and error.strerror else error
         message = f"{path} cannot be read and is not used: {why}."
         return DotEnv(path=path, problems=(file_problem(".env", message, ".env", closes=True),))

@@ -11,7 +11,7 @@ import shlex
 from pathlib import Path
 
 from core.settings.report import UntrustedFile, Withheld, printable_path
-from core.settings.sources import DotEnv, SettingsFile, SettingsFileError, fingerprint, read_regular
+from core.settings.sources import DotEnv, SettingsFile, SettingsFileError, fingerprint
 
 FILE_NAME = "trusted.json"
 _MOST_FILES = 1000
@@ -26,13 +26,13 @@ class TrustStore:
     def trusted(self) -> dict[str, str]:
         """Return the SHA-256 of each trusted file's content by its path.
 
-        Empty where the list can't be read, or others may have written it.
+        Empty where the list can't be read, is a link, or others may have written it.
         """
         try:
-            if read_regular(self._file.path).doubt:
+            if self._file.path.is_symlink():
                 return {}
             listed = self._file.read()
-        except (OSError, SettingsFileError):
+        except SettingsFileError:
             return {}  # then nothing is trusted, and each file is asked about again
         return {path: digest for path, digest in listed.items() if isinstance(digest, str)}
 

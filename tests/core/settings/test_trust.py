@@ -70,6 +70,7 @@ def test_every_setting_says_when_a_folder_may_set_it() -> None:
         "max_requests_per_minute",
         "max_api_requests_per_minute",
         "runaway_requests_per_minute",
+        "routing_mode",
     }
 
 
@@ -248,6 +249,10 @@ LIMITS = [
     ("project_spend_limits", "web=50", None, "web=50", False),
     ("project_spend_limits", "web=50", "web=20, lab=5", "web=20, lab=5", True),
     ("project_spend_limits", "web=5, x=1", "web=20, lab=5", "web=5, lab=5, x=1", True),
+    ("routing_mode", "api-only", "local-only", "local-only", True),
+    ("routing_mode", "hybrid", "local-only", "local-only", True),
+    ("routing_mode", "local-only", "api-only", "local-only", False),
+    ("routing_mode", "api-only", None, "api-only", False),
 ]
 
 
@@ -452,3 +457,40 @@ def test_whatever_a_folder_says_no_harm_is_done(
             assert there == here
         elif trust_of(name) == "lower":
             assert lowered(name, there, here) == there
+
+
+def _written_by_others(path: Path, how: str) -> None:
+    if how == "group":
+        path.chmod(0o660)
+    elif os.geteuid() == 0:
+        os.chown(path, 12345, -1)
+    else:
+        pytest.skip("only root can give a file away")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps permissions in another way")
+@pytest.mark.parametrize("how", ["group", "owner"])
+def test_settings_that_others_may_have_written_are_not_used_and_close_the_api(home: Path, how: str) -> None:
+    store(home).set("spend_limit_dollars", 9000)
+    store(home).set("vllm_base_url", "http://10.0.0.9:8000/v1")
+    path = home / "settings.json"
+    _written_by_others(path, how)
+    read = store(home)
+    assert read.current == store(home / "none").current.model_copy(update={"home": home})
+    (problem,) = read.closing_problems
+    assert str(path) in problem.message
+    assert ("chmod go-w" if how == "group" else "sudo chown") in problem.message
+    before = path.read_bytes()
+    with pytest.raises(SettingsFileError, match="chmod go-w" if how == "group" else "sudo chown"):
+        read.set("spend_limit_dollars", 10)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no FIFOs there")
+@pytest.mark.parametrize("name", ["settings.json", ".env", "trusted.json"])
+def test_a_fifo_in_the_home_is_not_waited_for(home: Path, name: str) -> None:
+    home.mkdir(exist_ok=True)
+    os.mkfifo(home / name)
+    read = store(home)
+    assert [problem.name for problem in read.closing_problems] == [name] * (name != "trusted.json")
+    assert read.trusted() == {}
