@@ -175,13 +175,13 @@ def value_problem(
 
 
 def unread_line(path: Path, line: int, key: str) -> SettingProblem:
-    """``key``, a guard's name in the environment, begins a line of ``.env`` that was not read as its value."""
+    """``key``, a guard's name in the environment, is in a line of ``.env`` that was not read as its value."""
     name = next(name for name in NAMES if env_name(name) == key)
     return SettingProblem(
         name=name,
         value=None,
         allowed=facts(name)["allowed"],
-        message=f"Line {line} of {printable_path(path)} begins with {key} and is not read as NAME=value. {CLOSED}",
+        message=f"Line {line} of {printable_path(path)} has {key} and is not read as NAME=value. {CLOSED}",
         origin=".env",
         closes=True,
     )

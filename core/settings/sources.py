@@ -23,7 +23,9 @@ from typing import Any, cast
 
 from core.base.files import (
     FileTooLarge,
+    FileTooLarge,
     NotAFile,
+    decode_text,
     locked,
     open_regular_file,
     read_regular_file,
@@ -35,7 +37,9 @@ from core.errors import SignalboxError
 from core.settings.model import GUARDS, env_name
 from core.settings.report import SettingProblem, file_problem, unread_line
 
-MAX_BYTES = 1 << 20
+MAX_BYTES = 1 << 18
+_MOST_TOLD = 5
+"""Of the lines of a ``.env`` that make no sense. A stranger's may have thousands."""
 
 
 class SettingsFileError(SignalboxError):
@@ -93,7 +97,7 @@ class SettingsFile:
         """Return the stored object, empty when there is no file.
 
         Raises:
-            BrokenSettingsFile: the content is not a JSON object in UTF-8, or larger than 1 MiB.
+            BrokenSettingsFile: the content is not a JSON object, or larger than ``MAX_BYTES``.
             SettingsFileError: the file is there and cannot be read, or somebody else may have written it.
         """
         try:
@@ -200,14 +204,14 @@ class SettingsFile:
         except OSError as error:
             raise SettingsFileError(f"{copy} cannot be renamed: {error.strerror or error}.") from error
 
-    def fingerprint(self) -> tuple[int, int, int] | None:
+    def fingerprint(self) -> tuple[int, ...] | None:
         """Return a value that differs after any change of the file, ``None`` while there is none."""
         return fingerprint(self.path)
 
     def _parse(self, content: bytes, path: Path | None = None) -> dict[str, Any]:
         path = path or self.path
         try:
-            parsed: object = json.loads(content.decode("utf-8-sig"))
+            parsed: object = json.loads(decode_text(content))
         except (ValueError, RecursionError) as error:
             where = f" (line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
             raise BrokenSettingsFile(f"{path} is not valid JSON{where}.") from error
@@ -216,13 +220,13 @@ class SettingsFile:
         return cast("dict[str, Any]", parsed)
 
 
-def fingerprint(path: Path) -> tuple[int, int, int] | None:
-    """Return inode, size in bytes and modification time in nanoseconds, ``None`` if it cannot be read."""
+def fingerprint(path: Path) -> tuple[int, ...] | None:
+    """Return what differs after a change of the content, owner or mode; ``None`` if it cannot be read."""
     try:
         status = path.stat()
     except OSError:
         return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,9 +241,12 @@ class DotEnv:
     is_foreign: bool = False
 
 
+_GUARD_NAMES = "|".join(sorted(map(env_name, GUARDS)))
+_GUARD = re.compile(rf"\b(?:{_GUARD_NAMES})\b")
 _GUARD_AT_LINE_START = re.compile(
-    r"^\s*(?:export\s+)?(" + "|".join(sorted(map(env_name, GUARDS))) + r")\b", re.MULTILINE
+    rf"(?:^|(?<=\r))[^\S\r\n]*(?:export[^\S\r\n]+)?({_GUARD_NAMES})\b", re.MULTILINE
 )
+_MANY_BLANKS = re.compile(r"[^\S\r\n]{64,}")
 
 
 def read_dotenv(path: Path) -> DotEnv:
@@ -259,31 +266,39 @@ def read_dotenv(path: Path) -> DotEnv:
         message = f"{path} cannot be read and is not used: {why}."
         return DotEnv(path=path, problems=(file_problem(".env", message, ".env", closes=True),))
     if len(content.data) > MAX_BYTES:
-        message = f"{path} is larger than 1 MiB and is not used."
+        message = f"{path} is larger than {MAX_BYTES >> 10} KiB and is not used."
         return DotEnv(path=path, problems=(file_problem(".env", message, ".env", closes=True),))
     problems: list[SettingProblem] = []
     try:
-        # Windows editors write UTF-16 with a mark; "utf-8-sig" also drops the mark of UTF-8.
-        utf16 = content.data.startswith((b"\xff\xfe", b"\xfe\xff"))
-        text = content.data.decode("utf-16" if utf16 else "utf-8-sig")
-    except UnicodeDecodeError:
+        text = decode_text(content.data)
+    except ValueError:
+        # What is read then may lack a limit, or have it under another name.
         text = content.data.decode("utf-8-sig", errors="replace")
-        problems.append(file_problem(".env", f"{path} is not UTF-8 text; save it as UTF-8.", ".env"))
+        message = f"{path} is no text in UTF-8 or UTF-16; save it as UTF-8."
+        problems.append(file_problem(".env", message, ".env", closes=b"\0" in content.data))
+    # The parser takes seconds over thousands of blanks in a row, and no value of ours has any.
+    text = _MANY_BLANKS.sub(" ", text)
 
     # Most starts have no .env, so its parser is imported only when there is one.
     import dotenv
     from dotenv.parser import parse_stream
 
-    for binding in parse_stream(io.StringIO(text)):
-        if binding.error:
-            where = f"Line {binding.original.line} of {path}"
-            problems.append(file_problem(".env", f"{where} is not NAME=value and is not used.", ".env"))
+    unread = [binding.original for binding in parse_stream(io.StringIO(text)) if binding.error]
+    for original in unread[:_MOST_TOLD]:
+        where = f"Line {original.line} of {path}"
+        problems.append(file_problem(".env", f"{where} is not NAME=value and is not used.", ".env"))
+    if len(unread) > _MOST_TOLD:
+        more = f"So are {len(unread) - _MOST_TOLD:,} more lines of {path}."
+        problems.append(file_problem(".env", more, ".env"))
     logging.getLogger("dotenv.main").setLevel(logging.ERROR)  # it would say the same to standard error
     values = dict(dotenv.dotenv_values(stream=io.StringIO(text), interpolate=False))
     # A line that makes no sense, or a quote that is never closed, may have swallowed a limit.
     lost = {
         found[1]: text.count("\n", 0, found.start(1)) + 1 for found in _GUARD_AT_LINE_START.finditer(text)
     }
+    for original in unread:
+        if (found := _GUARD.search(original.string)) is not None:
+            lost.setdefault(found[0], original.line)
     problems += [unread_line(path, line, name) for name, line in lost.items() if values.get(name) is None]
     return DotEnv(
         path=path,

@@ -21,6 +21,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeGuard
 from urllib.parse import urlsplit
@@ -490,17 +491,21 @@ def _problems_of(name: str, found: _Found) -> list[SettingProblem]:
 
 
 _LEAST_NAME = 8
+_MOST_NAMES = 500
+_MOST_HINTS = 5
 _SIMILAR = 0.86
 
 
 def _near_misses(places: Sequence[_Place]) -> list[SettingProblem]:
     """Hint at names that are most likely misspelt settings: whoever set a limit shall not believe that it holds."""
-    return [
-        near_miss(key, name, place.origin)
-        for place in places
-        for key in place.values
-        if len(key) >= _LEAST_NAME and (name := _meant(key, place.origin))
-    ]
+    found: list[SettingProblem] = []
+    for place in places:
+        unknown = (key for key in place.values if len(key) >= _LEAST_NAME)
+        # A stranger's file may have thousands of names, and each takes a millisecond.
+        meant = ((key, _meant(key, place.origin)) for key in islice(unknown, _MOST_NAMES))
+        misses = (near_miss(key, name, place.origin) for key, name in meant if name)
+        found += islice(misses, _MOST_HINTS)
+    return found
 
 
 @lru_cache(maxsize=1024)

@@ -65,7 +65,7 @@ class TrustStore:
         self._file.change(alter)
         return any(was_trusted)
 
-    def fingerprint(self) -> tuple[int, int, int] | None:
+    def fingerprint(self) -> tuple[int, ...] | None:
         return fingerprint(self._file.path)
 
 
