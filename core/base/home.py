@@ -52,9 +52,13 @@ def not_a_file(value: Path) -> Path:
     """Return a path where a folder is or can be made.
 
     Raises:
-        ValueError: a file stands there.
+        ValueError: a file stands there, or this user may not look.
     """
-    if value.exists() and not value.is_dir():
+    try:
+        is_file = value.exists() and not value.is_dir()
+    except OSError as error:  # no permission to look, or a name that is too long
+        raise ValueError(f"the folder can't be looked at: {error.strerror}") from error
+    if is_file:
         raise ValueError("a file stands where the folder should be")
     return value
 

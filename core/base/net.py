@@ -111,6 +111,14 @@ def _place(url: str) -> _Place | None:
     address = _address(host)
     if address is None and "%" in host:
         return None
+    if not host.isascii():
+        # As the clients ask for it, and so that nobody takes a letter of another alphabet for the one it looks like.
+        import idna
+
+        try:
+            host = idna.encode(host).decode("ascii")
+        except idna.IDNAError:
+            return None
     return _Place(scheme, host if address is None else str(address), port or _PORTS[scheme])
 
 

@@ -29,6 +29,9 @@ from core.providers.http import open_http_client
         ("http://127.0.0.1\\@evil.example", None),
         ("http://127.0.0.1\t.evil.example", None),
         ("http://a%2eb", None),
+        ("https://\u0430pi.anthropic.com", "https://xn--pi-6kc.anthropic.com"),  # a Cyrillic a
+        ("https://stra\u00dfe.example", "https://xn--strae-oqa.example"),
+        ("https://\u24d0pi.anthropic.com", None),
         ("http://host:99999", None),
         ("ftp://host", None),
         ("127.0.0.1:8000", None),

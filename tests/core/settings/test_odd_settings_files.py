@@ -99,3 +99,10 @@ def test_a_strangers_file_of_thousands_of_lines_is_told_of_in_a_few(tmp_path: Pa
     """Each of these took a minute, or as many lines of its own, of every command in that folder."""
     (tmp_path / ".env").write_text(text)
     assert len(store(tmp_path / "home").problems) <= 6
+
+
+def test_a_home_that_cannot_be_looked_at_is_named_and_closes_the_api(tmp_path: Path) -> None:
+    """One without permission to look raises the same kind of error as one whose name is too long."""
+    read = store(tmp_path / ("a" * 300))
+    (problem,) = read.closing_problems
+    assert (problem.name, problem.origin) == ("home", "environment")
