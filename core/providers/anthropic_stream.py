@@ -101,6 +101,7 @@ class AnthropicReader:
         self._stop_reason: str | None = None
         self._explanation = ""
         self._answered = False
+        self._begun = False
         self._text = TextJoiner()
         self._calls: dict[int, int] = {}
         self._arguments: dict[int, TextJoiner] = {}
@@ -226,10 +227,17 @@ class AnthropicReader:
     def _progress(self, hidden_bytes: int) -> OutputProgress:
         return OutputProgress(hidden_bytes, uncounted=bool(self._uncounted))
 
+    def _begin(self) -> list[ProviderEvent]:
+        """Tell once of an answer that begins without a readable usage: it is billed, whatever comes of it."""
+        if self._begun or self._reported is not None:
+            return []
+        self._begun = True
+        return [OutputProgress(0, uncounted=True)]
+
     def _block(self, index: int, block: Mapping[str, Any]) -> list[ProviderEvent]:
         kind = block.get("type")
         if kind == "text":
-            return self._say(block.get("text"))
+            return self._say(block.get("text")) or self._begin()
         if kind in ("thinking", "redacted_thinking"):
             return self._thinking(index, block.get("thinking"), block.get("signature") or block.get("data"))
         if kind != "tool_use":
@@ -260,7 +268,7 @@ class AnthropicReader:
         has_output = output_tokens is not None and (output_tokens > 0 or is_silent)
         usage, doubtful = self._reports.usage, self._reports.is_doubtful
         if usage is None:
-            return []
+            return self._begin()
         was_final = self._reported is not None and self._reported.final
         told = UsageReported(
             usage, final=not doubtful and (was_final or (ended and has_output)), doubtful=doubtful

@@ -101,8 +101,7 @@ class RecoveryPlanner:
     def _retry(self, run: RequestRun, failed: Attempt, failure: TransientFailure) -> NextAttempt | None:
         if run.retries >= self._settings().max_retries:
             return None
-        begun = failed.answer.usage is not None or failed.answer.first is not None
-        if failed.side == "api" and (failure.may_be_billed or begun):
+        if failed.side == "api" and (failure.may_be_billed or failed.answer.begun):
             return None  # it may be running there, or has been: sent again, it would be paid twice
         wait_s = self._backoff.delay_s(run.retries + 1, failure.retry_after_s)
         left_s = run.deadline.left_s

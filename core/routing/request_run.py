@@ -16,6 +16,7 @@ from core.chat import (
     ChatRequest,
     ChatResult,
     ContextEconomy,
+    OutputProgress,
     ProviderEvent,
     RequestStep,
     RouteDecision,
@@ -71,6 +72,8 @@ class ResponseBuffer(AnswerCollector):
         super().__init__()
         self.started = time.perf_counter()
         self.first: float | None = None
+        self.begun = False
+        """Something of the answer came, be it unreadable or not shown: it is billed, whatever ends it."""
         self.sent = False
         self._asked = self._caught_up = self.started
         self._live: float | None = None
@@ -111,6 +114,9 @@ class ResponseBuffer(AnswerCollector):
         self._live = self._asked if waited else None
         self._asked = now
         self.sent = True
+        if not self.begun:
+            is_ping = isinstance(event, OutputProgress) and not (event.hidden_bytes or event.uncounted)
+            self.begun = not is_ping
         if self.first is None and isinstance(event, TextDelta | ToolCallDelta):
             self.first = now
         super().add(event)

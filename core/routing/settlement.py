@@ -133,7 +133,7 @@ class Settlement:
         error: SignalboxError | None,
     ) -> Outcome:
         """Return what the ledger is told of this attempt alone."""
-        nothing_came = result.usage is None and attempt.answer.first is None
+        nothing_came = not attempt.answer.begun
         surely_unbilled = error is not None and not getattr(error, "may_be_billed", False)
         cost = result.cost_nanodollars
         # What broke off by itself is shown, not settled: only the hold is sure to cover what was generated since.

@@ -201,7 +201,8 @@ async def watched(
             token = isinstance(event, _SHOWN)
             if isinstance(event, OutputProgress):
                 token = event.hidden_bytes > 0
-                watch.enliven()
+                if token or not event.uncounted:  # a mere beginning may stand before a long prompt
+                    watch.enliven()
             if token and not began:
                 began = True
                 watch.first_token()

@@ -234,3 +234,53 @@ async def test_an_end_that_was_recognised_is_paid_once(home: Path, name: str, si
         assert (row.status, row.state) == ("done", "settled")
         assert row.cost_nanodollars == (cost(20, 5) if side == "api" else 0)
         assert not (await sides.core.status()).problems
+
+
+START_UNREAD = event("message_start", {"message": {"model": MODEL, "usage": None}})
+TEXT_BLOCK = event("content_block_start", {"index": 0, "content_block": {"type": "text", "text": ""}})
+THOUGHT = event(
+    "content_block_delta", {"index": 0, "delta": {"type": "thinking_delta", "thinking": "Paris? " * 300}}
+)
+DECLINED = event(
+    "message_delta", {"delta": {"stop_reason": "refusal"}, "usage": {"output_tokens": 3000}}
+) + event("message_stop", {})
+PING = event("ping", {})
+
+
+def fails(kind: str) -> bytes:
+    return event("error", {"error": {"type": kind, "message": "No."}})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        START_UNREAD + fails("overloaded_error"),
+        START_UNREAD + THOUGHT + fails("api_error"),
+        START_UNREAD + THOUGHT + fails("authentication_error"),
+        THOUGHT + fails("rate_limit_error"),
+        TEXT_BLOCK + fails("overloaded_error"),
+        START_UNREAD + DECLINED,
+        THOUGHT + DECLINED,
+        DECLINED,
+    ],
+)
+async def test_an_answer_that_began_is_never_free_and_never_sent_again(home: Path, body: bytes) -> None:
+    """Its usage was not readable, and none of it was shown: it is billed all the same."""
+    async with two_sides(home, MAX_RETRIES="2") as sides:
+        sides.api.replies.append(Raw(chunks=(body,)))
+        end = (await sides.events("Capital of France?", force="api"))[-1]
+        assert isinstance(end, Failed)
+        assert end.error.correlation_id is not None
+        (row,) = await sides.core.ledger.attempts(end.error.correlation_id)
+        assert row.state == "unresolved"
+        assert row.cost_nanodollars is None
+
+
+@pytest.mark.parametrize("before", [b"", PING])
+async def test_an_answer_that_never_began_is_free_and_sent_again(home: Path, before: bytes) -> None:
+    async with two_sides(home, MAX_RETRIES="1") as sides:
+        sides.api.replies += [Raw(chunks=(before + fails("overloaded_error"),)), Says("Paris.")]
+        end = (await sides.events("Capital of France?", force="api"))[-1]
+        assert isinstance(end, Finished)
+        first, second = await sides.core.ledger.attempts(end.result.correlation_id)
+        assert (first.state, second.state) == ("released", "settled")
