@@ -85,23 +85,21 @@ class _Call:
     def is_whole(self) -> bool:
         """Whether its arguments are a whole JSON value, by its brackets."""
         for piece in self.pieces[self._read :]:
-            for character in piece:
-                self._look_at(character)
+            self._look_at(piece)
         self._read = len(self.pieces)
         return self._begun and self._depth <= 0 and not self._in_text
 
-    def _look_at(self, character: str) -> None:
-        if self._in_text:
-            if self._escaped:
-                self._escaped = False
-            elif character == "\\":
-                self._escaped = True
-            else:
-                self._in_text = character != '"'
-            return
-        self._begun = self._begun or not character.isspace()
-        self._in_text = character == '"'
-        self._depth += (character in "{[") - (character in "}]")
+    def _look_at(self, piece: str) -> None:
+        """Look at a piece, not at each character: one may have megabytes."""
+        if self._escaped and piece:
+            piece, self._escaped = piece[1:], False
+        piece = piece.replace("\\\\", "")
+        self._escaped = self._escaped or piece.endswith("\\")
+        parts = piece.replace('\\"', "").split('"')
+        outside = "".join(parts[int(self._in_text) :: 2])
+        self._in_text ^= len(parts) % 2 == 0
+        self._begun = self._begun or len(parts) > 1 or bool(outside.strip())
+        self._depth += sum(outside.count(bracket) for bracket in "{[") - sum(map(outside.count, "}]"))
 
 
 class OpenAIReader:

@@ -141,6 +141,16 @@ def piece(arguments: str, name: str | None = None, **fields: Any) -> dict[str, A
         ),
         ((piece('{"a"', "f", index=0), piece(": 1}", "f", index=0)), [("call_0", "f", '{"a": 1}')]),
         ((piece("{}", "f", index=0), piece("", "f", index=0)), [("call_0", "f", "{}")]),
+        # Brackets and quotes in a text, escaped or cut anywhere, end nothing.
+        (
+            (
+                piece('{"a": "}\\', "f", index=0),
+                piece('"}\\\\\\', "f", index=0),
+                piece('"}", "b": "\\\\"}', "f", index=0),
+                piece("{}", "f", index=0),
+            ),
+            [("call_0", "f", '{"a": "}\\"}\\\\\\"}", "b": "\\\\"}'), ("call_1", "f", "{}")],
+        ),
         # No index: what has neither id nor name belongs to the newest call.
         (
             (piece("{", "f", id="x"), piece("}"), piece("{", "f", id="y"), piece("}")),
