@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from urllib.parse import quote
 
-from PySide6.QtCore import QPoint, Qt, QUrl, QUrlQuery
+from PySide6.QtCore import QPoint, QUrl, QUrlQuery
 from PySide6.QtGui import QDesktopServices, QGuiApplication
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QWidget
 
@@ -17,6 +17,8 @@ from gui.widgets.popover import Popover
 
 ALLOWED_SCHEMES = ("http", "https", "mailto")
 _SHOWN_CHARS = 300
+_HOST_CHARS = 50
+_LINE_CHARS = 56  # an address has no spaces to break it at: one line of it would leave the screen
 _ENCODED = QUrl.ComponentFormattingOption.FullyEncoded
 _SAFE = "%!$&()*+,/:;=?@[]#~'"  # what may stand in an address as it is; the rest is written as %XX
 _LINE_BREAKS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
@@ -90,10 +92,19 @@ def shown_address(target: str) -> str:
 
 
 def describe_target(target: str) -> str:
-    """One line for a tooltip: where a link goes, or that it won't."""
+    """Say for a tooltip where a link goes, or that it won't, in lines that fit on a screen."""
     if may_open(target):
-        return shown_address(target)
-    return f"This link isn’t opened: {shown_address(target)}"
+        return _in_lines(shown_address(target))
+    return f"This link isn’t opened:\n{_in_lines(shown_address(target))}"
+
+
+def _in_lines(text: str) -> str:
+    return "\n".join(text[at : at + _LINE_CHARS] for at in range(0, len(text), _LINE_CHARS))
+
+
+def _whose(name: str) -> str:
+    """Return the end of a long host or mail address: whose it is stands there, its beginning is anybody's choice."""
+    return name if len(name) <= _HOST_CHARS else "…" + name[1 - _HOST_CHARS :]
 
 
 class LinkPopover(Popover):
@@ -107,9 +118,9 @@ class LinkPopover(Popover):
         if url is None:
             heading = "This link isn’t opened"
         elif is_mail:
-            heading = f"Write to {shortened(quote(url.path(), safe=_SAFE, errors='replace'), _SHOWN_CHARS)}?"
+            heading = f"Write to {_whose(quote(url.path(), safe=_SAFE, errors='replace'))}?"
         else:
-            heading = f"Open {real_host(url)}?"
+            heading = f"Open {_whose(real_host(url))}?"
         super().__init__(heading, parent)
         self._target = target
         self._url = url
@@ -117,10 +128,7 @@ class LinkPopover(Popover):
         unit = theme()
         title = plain_label(heading)
         set_property(title, role="body", weight=600)
-        address = plain_label(shown_address(target))
-        address.setWordWrap(True)
-        address.setMaximumWidth(unit.px(420))
-        address.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        address = plain_label(_in_lines(shown_address(target)))
         set_property(address, role="mono", level="2")
         note = plain_label(
             "The model wrote this link." if url is not None else "Only web and mail addresses are opened."

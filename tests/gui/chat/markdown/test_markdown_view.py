@@ -229,6 +229,27 @@ def test_a_picture_that_reaches_the_layout_is_not_read_from_the_disk(
     pane.grab()
 
 
+LONG_HOST = "www.bank.example." + "a" * 60 + "." + "b" * 60 + ".evil.example"
+
+
+@pytest.mark.parametrize(
+    ("target", "whose"),
+    [(f"https://{LONG_HOST}/login", "evil.example"), (f"mailto:{'a' * 200}@evil.example", "@evil.example")],
+)
+def test_whose_a_long_address_is_can_be_read_without_a_wide_screen(
+    view: MarkdownView, target: str, whose: str
+) -> None:
+    """A line without a place to break ran off the screen, and its end is what tells the bank from the thief."""
+    assert whose in describe_target(target).replace("\n", "")
+    assert max(map(len, describe_target(target).split("\n"))) <= 60
+    popover = LinkPopover(target, view)
+    assert popover.accessibleName().endswith(f"{whose}?")
+    popover.show_at(QPoint(10, 10))
+    assert popover.width() < theme().px(520)
+    (address,) = [label for label in popover.findChildren(QLabel) if "\n" in label.text()]
+    assert address.text().replace("\n", "") == encoded_address(target)
+
+
 HOSTILE_TARGETS = (
     r"http://a:99999/\<img src=file:///nowhere.png\>",
     "http://a/<img src=file:///nowhere.png>",
@@ -265,7 +286,7 @@ def test_the_tooltip_of_an_invalid_address_shows_it_as_text(view: MarkdownView) 
     [tip] = [widget for widget in QApplication.topLevelWidgets() if widget.inherits("QTipLabel")]
     assert isinstance(tip, QLabel)
     assert tip.textFormat() == Qt.TextFormat.PlainText
-    assert tip.text().startswith("This link isn’t opened: http://a:99999/")
+    assert tip.text().startswith("This link isn’t opened:\nhttp://a:99999/")
     QToolTip.hideText()
 
     pressed: list[str] = []
