@@ -108,8 +108,11 @@ def _refuse(application: QApplication, reason: str) -> None:
     from PySide6.QtCore import Qt
     from PySide6.QtWidgets import QMessageBox
 
-    box = QMessageBox(QMessageBox.Icon.Critical, "Signalbox", reason)
-    box.setTextFormat(Qt.TextFormat.PlainText)
+    box = QMessageBox()
+    box.setIcon(QMessageBox.Icon.Critical)
+    box.setWindowTitle("Signalbox")
+    box.setTextFormat(Qt.TextFormat.PlainText)  # first: a text that is given with the box is read at once
+    box.setText(reason)
     box.setTextInteractionFlags(
         Qt.TextInteractionFlag.TextSelectableByMouse
     )  # the command in it is to be copied

@@ -23,7 +23,7 @@ from PySide6.QtWidgets import (
 
 from gui.chat.markdown.highlighter import CodeHighlighter, LexerCache
 from gui.chat.markdown.prose import code_font
-from gui.chat.markdown.text_pane import TextPane, drawable
+from gui.chat.markdown.text_pane import TextPane, drawable, drawable_code
 from gui.theme.theme import set_button_icon, set_property, theme
 from gui.widgets.labels import plain_label
 from gui.widgets.painted_button import paint_box
@@ -57,7 +57,7 @@ class CodeBody(TextPane):
         style = QTextCharFormat()
         style.setFont(code_font())
         style.setForeground(theme().color("text"))
-        for number, line in enumerate(drawable(text).split("\n")):
+        for number, line in enumerate(drawable_code(text).split("\n")):
             if number:
                 cursor.insertBlock(_line_format())
                 self._line_chars = 0

@@ -23,7 +23,11 @@ from gui.chat.markdown.links import describe_target
 from gui.theme.theme import theme
 
 # Qt keeps these for its own marks inside a document (frames, objects); the rest of the class can't be drawn.
-_UNDRAWABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\u2028\u2029\ufdd0-\ufdef\ufffc\ufffe\uffff]")
+# So is an override of the direction of letters, which no language needs: it shows a text that isn't there.
+_UNDRAWABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f\u2028\u2029\u202d\u202e\ufdd0-\ufdef\ufffc\ufffe\uffff]"
+)
+_DIRECTION = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
 
 _MOST_MARKS = 8
@@ -44,6 +48,15 @@ def drawable(text: str) -> str:
         return text
     text = _STACKED.sub("\\1\ufffd", text)
     return _JOINED.sub(lambda found: found[0][:-1], text) if "\u200d" in text else text
+
+
+def drawable_code(text: str) -> str:
+    """Return ``text`` as :func:`drawable` does, and what turns the direction of text shown as U+FFFD.
+
+    In prose other languages need it; in code it makes a comment look like a statement, and what is copied and run
+    is not what was read.
+    """
+    return drawable(_DIRECTION.sub("\ufffd", text))
 
 
 _IMAGE = QTextDocument.ResourceType.ImageResource.value
@@ -145,7 +158,10 @@ class TextPane(QTextBrowser):
             if anchor:
                 QToolTip.showText(e.globalPos(), describe_target(anchor), self)
                 return True
-        return super().event(e)
+        handled = super().event(e)
+        if e.type() in (QEvent.Type.Polish, QEvent.Type.StyleChange):
+            self._fit()  # the style sheet took back the height that was set before it came
+        return handled
 
     def paintEvent(self, e: QPaintEvent) -> None:
         super().paintEvent(e)

@@ -39,15 +39,15 @@ HOSTILE = '<b>&R</b><img src="file:///nowhere.png"> '
 # What makes Qt read a text as HTML, or reads one itself, with the modules that may.
 RICH = {
     "QLabel": {"gui/widgets/labels.py"},
-    "QMessageBox": set[str](),
+    "QMessageBox": {"gui/app.py"},  # before there is a window, with its format set first
     "QErrorMessage": set[str](),
     "QTextDocument": set[str](),
     "QTextBrowser": set[str](),
-    "setHtml": set[str](),
+    "setHtml": {"gui/chat/markdown/prose.py"},  # what is copied, for other programs to read
     "insertHtml": set[str](),
     "appendHtml": set[str](),
     "setMarkdown": {"gui/chat/markdown/prose.py"},  # in a document that loads nothing, without HTML
-    "setTextFormat": {"gui/widgets/labels.py", "gui/widgets/sentence.py"},
+    "setTextFormat": {"gui/app.py", "gui/widgets/labels.py", "gui/widgets/sentence.py"},
     "setOpenExternalLinks": set[str](),
 }
 

@@ -364,6 +364,29 @@ def test_a_very_long_line_of_code_is_shown_in_pieces_and_copied_whole(view: Mark
     assert block.body.createMimeDataFromSelection().text() == f"{line}\nsecond"
 
 
+@pytest.mark.parametrize("lines", [2, 30, 300])
+def test_code_that_is_drawn_before_it_is_shown_is_seen_to_its_last_line(
+    view: MarkdownView, lines: int
+) -> None:
+    """The style sheet came later and took the height back: ten lines were seen, of however many."""
+    view.set_markdown("```text\n" + "\n".join(map(str, range(lines))) + "\n```")
+    (block,) = view.code_blocks()
+    assert block.body.minimumHeight() == block.body.content_height()
+    block.body.ensurePolished()
+    assert block.body.minimumHeight() == block.body.content_height()
+    block.body.setStyleSheet("QTextBrowser { min-height: 0 }")  # as a new theme does
+    assert block.body.minimumHeight() == block.body.content_height()
+
+
+def test_code_is_read_in_the_order_in_which_it_runs(view: MarkdownView) -> None:
+    code = 'if (level != "user\u202e \u2066// admin\u2069 \u2066") {'
+    stream(view, f"```js\n{code}\n```\n\n\u202eesrever \u2067\u05d0\u2069\n\nrest")
+    (block,) = view.code_blocks()
+    assert not re.search("[\u202a-\u202e\u2066-\u2069]", block.body.toPlainText())
+    assert "\u202e" not in view.visible_text()
+    assert "\u2067\u05d0\u2069" in view.visible_text(), "a language may need it in a sentence"
+
+
 def test_code_is_coloured_in_the_tones_of_the_house(view: MarkdownView) -> None:
     stream(view, '```python\ndef go(n=5):\n    return "text"  # why\n```')
     [block] = view.code_blocks()
