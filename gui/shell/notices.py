@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QSizePolicy, QWi
 
 from gui.theme.theme import set_property, theme
 from gui.widgets.icon_button import IconButton
-from gui.widgets.labels import label, plain_label
+from gui.widgets.labels import breakable, label, plain_label
 from gui.widgets.popover import Popover
 
 POPOVER_WIDTH_PX = 380
@@ -35,6 +35,7 @@ class NoticeBar(QFrame):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._closed: set[str] = set()
+        self._notices: tuple[Notice, ...] = ()
         self._shown: Notice | None = None
         set_property(self, tint="held")
         self._icon = plain_label()
@@ -61,6 +62,7 @@ class NoticeBar(QFrame):
 
     def set_notices(self, notices: Sequence[Notice]) -> None:
         """Show the first one that was not closed yet."""
+        self._notices = tuple(notices)
         # What is over may come again, and is shown again then.
         self._closed &= {notice.key for notice in notices}
         left = [notice for notice in notices if not notice.quiet and notice.key not in self._closed]
@@ -71,7 +73,7 @@ class NoticeBar(QFrame):
         more = f" And {len(left) - 1} more." if len(left) > 1 else ""
         said = f"{self._shown.title}. {self._shown.text}".strip()
         self._icon.setPixmap(theme().icon("warning-fill", "held_text").pixmap(16, 16))
-        self._text.setText(said + more)
+        self._text.setText(breakable(said + more))
         self.setAccessibleName(said)
         actions = self._shown.actions[: len(self._buttons)]
         for index, button in enumerate(self._buttons):
@@ -80,7 +82,7 @@ class NoticeBar(QFrame):
 
     def say(self, words: str) -> None:
         """Add what became of the action."""
-        self._text.setText(words)
+        self._text.setText(breakable(words))
         self.setAccessibleName(words)
         self.show()
 
@@ -90,9 +92,15 @@ class NoticeBar(QFrame):
 
     def close_shown(self) -> None:
         """Put the notice away that is shown; the bell has it still."""
-        if self._shown is not None:
-            self._closed.add(self._shown.key)
-        self.hide()
+        if self._shown is None:
+            self.hide()
+        else:
+            self.close_notice(self._shown.key)
+
+    def close_notice(self, key: str) -> None:
+        """Put one notice away, be it shown or waiting; the next one takes its place."""
+        self._closed.add(key)
+        self.set_notices(self._notices)
 
 
 class Bell(IconButton):

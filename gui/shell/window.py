@@ -291,10 +291,11 @@ class Window(QWidget):
         self.bell.set_notices(notices)
 
     def _notice_of(self, problem: Problem) -> Notice:
-        asked = self._trust_actions(problem.file) if problem.file is not None else ()
+        key = f"{problem.kind}: {problem.message}"
+        asked = self._trust_actions(problem.file, key) if problem.file is not None else ()
         action = self._action_for(problem)
         return Notice(
-            key=f"{problem.kind}: {problem.message}",
+            key=key,
             title=problem.title,
             # What is typed on a terminal is not for who has a button.
             text=problem.message if asked else f"{problem.message} {problem.hint}".strip(),
@@ -323,7 +324,7 @@ class Window(QWidget):
                 leads_to = self._registry.problems.get(problem.kind)
                 return None if leads_to is None else (leads_to[0], partial(self.open, leads_to[1]))
 
-    def _trust_actions(self, file: UntrustedFile) -> tuple[Action, ...]:
+    def _trust_actions(self, file: UntrustedFile, key: str) -> tuple[Action, ...]:
         """Ask for trust at once where all of it can be read in a notice; else Preferences asks."""
         if file.obstacle or len(file.withheld) > MOST_IN_NOTICE:
             return ()
@@ -338,7 +339,7 @@ class Window(QWidget):
 
         return (
             ("Trust it", lambda: self._tasks.start(trust(self.bridge.core))),
-            ("Not now", self.notices.close_shown),
+            ("Not now", partial(self.notices.close_notice, key)),
         )
 
     def _set_ledger_aside(self) -> None:

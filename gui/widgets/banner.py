@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QWidget
 from gui.theme.theme import set_property, theme
 from gui.widgets.error_card import IconMark
 from gui.widgets.icon_button import IconButton
-from gui.widgets.labels import plain_label
+from gui.widgets.labels import breakable, plain_label
 
 
 class TroubleBar(QFrame):
@@ -40,14 +40,14 @@ class TroubleBar(QFrame):
         self.hide()
 
     def say(self, words: str, *, can_retry: bool) -> None:
-        self._words.setText(words)
+        self._words.setText(breakable(words))
         self.setAccessibleName(words)
         self._retry.setVisible(can_retry)
         self.show()
 
     @property
     def words(self) -> str:
-        return self._words.text() if not self.isHidden() else ""
+        return self.accessibleName() if not self.isHidden() else ""
 
     def clear(self) -> None:
         if self._retry.isVisibleTo(self):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from PySide6.QtCore import Qt
@@ -25,6 +26,20 @@ ORIGIN_PLACES = {
     ".env": "the .env file",
     "home .env": "the home folder’s .env file",
 }
+
+
+_LONG_WORD = re.compile(r"\S{90,}")
+_PLACE_TO_BREAK = "\u200b"
+
+
+def breakable(text: str) -> str:
+    """Return ``text`` with places to break a line in words no line has room for, such as a key or an address.
+
+    Qt breaks a label's lines between words only: one long word from a server made the whole page as wide.
+    """
+    return _LONG_WORD.sub(
+        lambda word: _PLACE_TO_BREAK.join(word[0][at : at + 20] for at in range(0, len(word[0]), 20)), text
+    )
 
 
 def plain_label(text: str = "", parent: QWidget | None = None) -> QLabel:
@@ -55,7 +70,7 @@ def label(
 
     ``properties`` are those of the theme: ``tone``, ``side``, ``tabular``.
     """
-    made = plain_label(text, parent)
+    made = plain_label(breakable(text) if wrap else text, parent)
     made.setWordWrap(wrap)
     if selectable:
         made.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -85,7 +100,7 @@ class ResultLine(QWidget):
     @property
     def text(self) -> str:
         """All that the line says, empty when it says nothing."""
-        return f"{self._word.text()} {self._sentence.text()}".strip()
+        return f"{self._word.text()} {self._sentence.text()}".strip().replace(_PLACE_TO_BREAK, "")
 
     @property
     def tone(self) -> Tone:
@@ -96,7 +111,7 @@ class ResultLine(QWidget):
         self._word.setText(word)
         self._word.setVisible(bool(word))
         self._icon.setVisible(tone != "plain")
-        self._sentence.setText(sentence)
+        self._sentence.setText(breakable(sentence))
         self._restyle()
         self.setAccessibleName(self.text)
         self.setVisible(True)

@@ -8,6 +8,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel, QSizePolicy, QWidget
 
 from gui.theme.theme import set_property, theme
+from gui.widgets.labels import breakable
 
 
 class Sentence(QLabel):
@@ -44,7 +45,7 @@ class Sentence(QLabel):
 
     def _lay(self) -> None:
         align = "center" if self.alignment() & Qt.AlignmentFlag.AlignHCenter else "left"
-        body = html.escape(self._words).replace("\n", "<br>")
+        body = html.escape(breakable(self._words)).replace("\n", "<br>")
         line = theme().line_px(self._role)
         self.setText(
             f'<p align="{align}" style="margin: 0; line-height: {line}px">{body}</p>' if body else ""

@@ -103,7 +103,7 @@ def _in_lines(text: str) -> str:
 
 
 def _whose(name: str) -> str:
-    """Return the end of a long host or mail address: whose it is stands there, its beginning is anybody's choice."""
+    """Return the end of a long host or mail address: whose it is stands there; its beginning is free."""
     return name if len(name) <= _HOST_CHARS else "…" + name[1 - _HOST_CHARS :]
 
 

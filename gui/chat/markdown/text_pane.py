@@ -24,9 +24,7 @@ from gui.theme.theme import theme
 
 # Qt keeps these for its own marks inside a document (frames, objects); the rest of the class can't be drawn.
 # So is an override of the direction of letters, which no language needs: it shows a text that isn't there.
-_UNDRAWABLE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f\u2028\u2029\u202d\u202e\ufdd0-\ufdef\ufffc\ufffe\uffff]"
-)
+_UNDRAWABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\u2028\u2029\u202d\u202e\ufdd0-\ufdef\ufffc\ufffe\uffff]")
 _DIRECTION = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
 

@@ -69,12 +69,22 @@ def test_the_bar_shows_the_first_and_counts_the_rest(qapp: QApplication) -> None
     press(bar, "Fix")
     assert pressed == [1]
     bar.findChildren(QToolButton)[0].click()
+    assert bar.text == "Second. It broke too."
+    bar.findChildren(QToolButton)[0].click()
     assert bar.isHidden()
     bar.set_notices([Notice(key="a", title="First", text="It broke.")])
     assert bar.isHidden()
     bar.set_notices([])
     bar.set_notices([Notice(key="a", title="First", text="It broke.")])
     assert not bar.isHidden()  # it was over, and came again
+
+
+def test_a_notice_that_waits_is_put_away_without_the_one_that_is_shown(qapp: QApplication) -> None:
+    """Its buttons stand in the bell too, where they are not about what the bar shows."""
+    bar = NoticeBar()
+    bar.set_notices([Notice(key=key, title=key.upper(), text="It broke.") for key in ("a", "b")])
+    bar.close_notice("b")
+    assert bar.text == "A. It broke."
 
 
 def test_the_bell_lists_every_notice_with_its_actions(qapp: QApplication) -> None:

@@ -27,6 +27,7 @@ from gui.widgets.empty_state import EmptyState
 from gui.widgets.error_card import ErrorCard, ShortCard
 from gui.widgets.fold import Fold
 from gui.widgets.formatting import cost_of, settled_on
+from gui.widgets.labels import label
 from gui.widgets.sentence import Sentence
 from gui.widgets.toast import LIFETIME_MS, Toast, ToastHost
 from tests.support.examples import API_RESULT, EVENTFUL, METERED, REFUSED, REPLAYED, a_decision, a_result
@@ -35,9 +36,7 @@ Show = Callable[[QWidget], QWidget]
 
 
 def words_in(widget: QWidget) -> list[str]:
-    return [
-        label.words if isinstance(label, Sentence) else label.text() for label in widget.findChildren(QLabel)
-    ]
+    return [each.words if isinstance(each, Sentence) else each.text() for each in widget.findChildren(QLabel)]
 
 
 def test_an_error_card_has_everything_in_order_and_its_buttons_work(show: Show) -> None:
@@ -375,3 +374,19 @@ def first_ink(widget: QWidget) -> int:
         x for x in range(image.width()) if any(image.pixel(x, y) != ground for y in range(image.height()))
     )
     return next(columns)
+
+
+@pytest.mark.parametrize("make", [ErrorCard, ShortCard])
+def test_one_long_word_of_a_server_does_not_widen_a_card(
+    themed: QApplication, make: type[ErrorCard | ShortCard]
+) -> None:
+    """The card stands where answers do: all of them became as wide as its word, with their buttons out of sight."""
+    card = make("It was refused", f"The server said: {'y' * 5000}.", ("Retry", lambda: None))
+    assert card.minimumSizeHint().width() < theme().px(400)
+    assert card.accessibleDescription() == f"The server said: {'y' * 5000}."
+
+
+def test_a_word_that_fits_on_a_line_is_copied_as_it_is(themed: QApplication) -> None:
+    path = "/home/somebody/" + "folder/" * 10
+    assert label(path, wrap=True, selectable=True).text() == path
+    assert "\u200b" in label("y" * 200, wrap=True).text()
