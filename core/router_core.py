@@ -135,6 +135,7 @@ class RouterCore:
         rooms = assemble(
             settings=lambda: self.settings.current,
             closing=lambda: self.settings.closing_problems,
+            ledger_problem=lambda: self.ledger.note_problem,
             ledger=lambda: self.ledger.current,
             prices=self.prices,
             home=self.home,

@@ -39,6 +39,10 @@ TRIED_AGAIN = "It is tried again by itself; nothing was sent."
 
 CLOSED_HINT = "A price of yours may be dearer than the built-in one. signalbox doctor says what to mend."
 
+OTHER_LEDGER = "the ledger is not the one that was written last"
+
+ACCEPT_HINT = "Put the newest one back; or, if this is the one you want: signalbox audit accept-head"
+
 DEAREST_MODEL = "claude-opus-4-1"
 """$15 in, $75 out a million: no Claude model in the price table is dearer (a test holds this true)."""
 
@@ -51,7 +55,8 @@ class ApiBackend:
 
     ``closing`` is asked each time for the settings that can't be read and in which a limit, or the address, stands:
     while there is one, nothing is sent. An address that is none is not replaced by Anthropic's own: whoever set one
-    wants neither key nor prompts to go there.
+    wants neither key nor prompts to go there. ``ledger_problem`` says why what was spent may not all be in the
+    ledger, ``None`` while it is: that closes the side too.
     """
 
     side: Side = "api"
@@ -64,10 +69,12 @@ class ApiBackend:
         scoreboard: Scoreboard,
         *,
         closing: Callable[[], Sequence[SettingProblem]] = tuple,
+        ledger_problem: Callable[[], str | None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.breakers = Breakers(clock)
         self._closing = closing
+        self._ledger_problem = ledger_problem
         self._prices = prices
         self._scoreboard = scoreboard
         self._connect_timeout_s = 10.0
@@ -217,6 +224,8 @@ class ApiBackend:
         closed_by = self.closed_by()
         if closed_by is not None:
             return "down", f"{closed_by.subject} can't be read", closed_by.message
+        if problem := self._ledger_problem():
+            return "down", OTHER_LEDGER, f"{problem} {ACCEPT_HINT}"
         if self._held_back is not None:
             reason = self._held_back.message.rstrip(".")
             return "down", f"{reason[:1].lower()}{reason[1:]}", f"{self._held_back.hint} Nothing was sent."

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from core.base.async_tools import finish
 from core.errors import LedgerUnavailable, SignalboxError
 from core.pricing.money import format_amount, format_cost
+from core.routing.backends import ACCEPT_HINT
 from core.routing.quotas import all_limits
 from core.services.status import LedgerCheck, Problem
 
@@ -86,6 +87,11 @@ class LedgerService:
                 "The ledger isn't open yet.", hint="Try again in a moment."
             )
         return self._ledger
+
+    @property
+    def note_problem(self) -> str | None:
+        """Why the open ledger is not the one that was written here last; ``None``: it is, or none is open."""
+        return self._ledger.note_problem if self._ledger is not None else None
 
     async def open(self) -> None:
         """Open the ledger and resolve what dead processes left behind. A failure is a problem, not an exception."""
@@ -389,7 +395,7 @@ def _of_its_file(ledger: Ledger) -> list[Problem]:
                 kind="ledger_check",
                 title="The ledger is not the one that was written last",
                 message=f"{ledger.note_problem} Nothing is sent to the API.",
-                hint="Put the newest one back; or, if this is the one you want: signalbox audit accept-head",
+                hint=ACCEPT_HINT,
             )
         )
     return found

@@ -13,6 +13,7 @@ from core.base.observable import Listeners
 from core.base.text import sentence
 from core.errors import KeyHeldBack, LedgerUnavailable
 from core.keys import KEY_TITLES, KeyName
+from core.routing.backends import OTHER_LEDGER
 from core.services.status import ApiStatus, CoreStatus, Problem
 from core.settings.left_aside import left_aside
 
@@ -113,6 +114,8 @@ class StatusPublisher:
         closed_by = self._api.closed_by()
         if closed_by is not None:
             return ApiStatus(phase="closed", model=model, detail=f"{closed_by.subject} can't be read")
+        if self._ledger.note_problem is not None:
+            return ApiStatus(phase="closed", model=model, detail=OTHER_LEDGER)
         if price_lost := self._prices.closed_for(model):
             return ApiStatus(phase="closed", model=model, detail=price_lost)
         if not read:

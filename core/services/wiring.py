@@ -53,6 +53,7 @@ def assemble(
     *,
     settings: Callable[[], Settings],
     closing: Callable[[], Sequence[SettingProblem]],
+    ledger_problem: Callable[[], str | None],
     ledger: Callable[[], Ledger],
     prices: PriceTable,
     home: Path,
@@ -64,12 +65,12 @@ def assemble(
 ) -> Assembled:
     """Return a router between two sides; ``settings``, ``closing`` and ``ledger`` are asked anew for each request.
 
-    ``closing`` are the settings that can't be read and close the API side.
+    ``closing`` are the settings that can't be read and close the API side; ``ledger_problem`` is why the ledger does.
     """
     scoreboard, metrics, tracer = Scoreboard(), Metrics(), Tracer()
     power = GpuPower()
     machine = CostMeter(power)
-    api = ApiBackend(prices, scoreboard, closing=closing)
+    api = ApiBackend(prices, scoreboard, closing=closing, ledger_problem=ledger_problem)
     local = LocalBackend(server_manager, machine, scoreboard, on_demand=on_demand)
     backends: dict[Side, Backend] = {"local": local, "api": api}
     preparer = RequestPreparer(

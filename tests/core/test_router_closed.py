@@ -147,3 +147,24 @@ async def test_what_a_folder_may_not_set_is_told_in_the_status_and_by_the_doctor
         assert "LEDGER_URL" in findings["Trust in .env"].detail
         sides.core.settings.trust(sides.core.settings.untrusted[0])
         assert [each.kind for each in (await sides.core.status()).problems if each.kind == "trust"] == []
+
+
+# A ledger that is not the one that was written last
+
+
+async def test_a_ledger_that_lacks_its_end_closes_the_api_and_local_goes_on(home: Path) -> None:
+    (home / "ledger.sqlite3.head").write_text(f"1000 {'0' * 64}\n")
+    async with two_sides(home) as sides:
+        decision = await sides.core.decide(ChatRequest.from_prompt("hi", high_stakes=True))
+        assert (decision.side, decision.rule, decision.api_available) == ("local", "unavailable", False)
+        assert (await Asked(sides, "hi", high_stakes=True).result()).decision.side == "local"
+        with pytest.raises(Unavailable, match="not the one that was written last") as caught:
+            await sides.core.ask("hi", force="api")
+        assert "signalbox audit accept-head" in caught.value.hint
+        status = await sides.core.status()
+        assert status.api.phase == "closed"
+        assert "not the one that was written last" in status.api.detail
+        assert sides.api.books == []
+        await sides.core.ledger.current.accept_head()
+        assert (await sides.core.ask("hi", force="api")).decision.side == "api"
+        assert (await sides.core.status()).api.phase == "key_set"
