@@ -112,7 +112,7 @@ def _place(url: str) -> _Place | None:
     if address is None and "%" in host:
         return None
     if not host.isascii():
-        # As the clients ask for it, and so that nobody takes a letter of another alphabet for the one it looks like.
+        # As the clients ask for it, so that nobody takes a letter of another alphabet for the one it looks like.
         import idna
 
         try:

@@ -26,8 +26,8 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     parser = commands.add_parser(
         "limits",
         parents=[common],
-        description="Exit code 1: the sums differ from the rows, a limit can't be read (then nothing is sent to "
-        "the API), or --test found one that isn't armed.",
+        description="Exit code 1: the sums differ from the rows; a limit can't be read, or the ledger isn't the "
+        "one that was written last (then nothing is sent to the API); or --test found one that isn't armed.",
     )
     parser.add_argument(
         "--test",
@@ -39,8 +39,9 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 async def limits(arguments: argparse.Namespace) -> int:
-    """Exit code 1 when a limit can't be read or is not armed, or the sums that limits compare with are wrong."""
+    """Exit code 1 when a limit can't be read or is not armed, or what limits compare with is wrong."""
     from core.router_core import RouterCore
+    from core.routing.backends import ACCEPT_HINT
 
     async with RouterCore() as core:
         settings = core.settings.current
@@ -48,12 +49,15 @@ async def limits(arguments: argparse.Namespace) -> int:
         armed = await core.ledger.test_limits() if arguments.test else ()
         check = await core.ledger.check(datetime.now(UTC) - timedelta(days=CHECKED_DAYS))
         unreadable = core.settings.closing_problems
+        lacking = core.ledger.note_problem
     if arguments.json:
-        found = _json(settings, standings, armed, check, unreadable)
+        found = _json(settings, standings, armed, check, unreadable) | {"ledger_problem": lacking}
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
     else:
         sys.stdout.write(_words(settings, standings, month.unpriced_count, armed, check, unreadable))
-    return 0 if check.ok and not unreadable and all(limit.armed for limit in armed) else 1
+        if lacking is not None:
+            sys.stdout.write(f"The API is closed. {lacking} {ACCEPT_HINT}\n")
+    return 0 if check.ok and not unreadable and lacking is None and all(limit.armed for limit in armed) else 1
 
 
 def _words(

@@ -65,7 +65,7 @@ def assemble(
 ) -> Assembled:
     """Return a router between two sides; ``settings``, ``closing`` and ``ledger`` are asked anew for each request.
 
-    ``closing`` are the settings that can't be read and close the API side; ``ledger_problem`` is why the ledger does.
+    ``closing`` are the settings that can't be read and close the API side, ``ledger_problem`` why the ledger does.
     """
     scoreboard, metrics, tracer = Scoreboard(), Metrics(), Tracer()
     power = GpuPower()

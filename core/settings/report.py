@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from core.base.redaction import redact
 from core.base.text import shortened
 from core.errors import InvalidRequest
-from core.settings.model import GUARDS, KEYRING_NAME, LOCAL_CHOICE, NAMES, SECRETS, env_name, facts
+from core.settings.model import GUARDS, KEYRING_NAME, LOCAL_CHOICE, NAMES, SECRETS, env_name, facts, trust_of
 
 Origin = Literal["environment", ".env", "home .env", "panel", "default"]
 """``.env`` is the working folder's, ``home .env`` the one in the home folder."""
@@ -174,14 +174,15 @@ def value_problem(
     )
 
 
-def unread_line(path: Path, line: int, key: str) -> SettingProblem:
-    """``key``, a guard's name in the environment, is in a line of ``.env`` that was not read as its value."""
+def unread_line(path: Path, line: int, written: str, key: str) -> SettingProblem:
+    """A line of ``.env`` has ``key``, a guard's name, as ``written``, and was not read as its value."""
     name = next(name for name in NAMES if env_name(name) == key)
     return SettingProblem(
         name=name,
         value=None,
         allowed=facts(name)["allowed"],
-        message=f"Line {line} of {printable_path(path)} has {key} and is not read as NAME=value. {CLOSED}",
+        message=f"Line {line} of {printable_path(path)} has {printable(written)} and is not read as NAME=value. "
+        + CLOSED,
         origin=".env",
         closes=True,
     )
@@ -193,14 +194,16 @@ def home_in_home(path: Path) -> SettingProblem:
 
 
 def near_miss(key: str, name: str, origin: Origin) -> SettingProblem:
-    """``key`` is no setting; most likely ``name`` is meant."""
+    """``key`` is no setting; most likely ``name`` is meant, and surely where only capitals differ."""
+    closes = trust_of(name) == "lower" and key.upper() == env_name(name)
     return SettingProblem(
         name=name,
         value=None,
         allowed=facts(name)["allowed"],
         message=f"In {ORIGIN_TEXT[origin]}, {printable(key)} is no setting and has no effect. "
-        f"Did you mean {name if origin == 'panel' else env_name(name)}?",
+        f"Did you mean {name if origin == 'panel' else env_name(name)}?" + (f" {CLOSED}" if closes else ""),
         origin=origin,
+        closes=closes,
     )
 
 

@@ -23,7 +23,6 @@ from typing import Any, cast
 
 from core.base.files import (
     FileTooLarge,
-    FileTooLarge,
     NotAFile,
     decode_text,
     locked,
@@ -243,10 +242,12 @@ class DotEnv:
 
 _GUARD_NAMES = "|".join(sorted(map(env_name, GUARDS)))
 _GUARD = re.compile(rf"\b(?:{_GUARD_NAMES})\b")
-_GUARD_AT_LINE_START = re.compile(
-    rf"(?:^|(?<=\r))[^\S\r\n]*(?:export[^\S\r\n]+)?({_GUARD_NAMES})\b", re.MULTILINE
-)
+_GUARD_IN_LINE = re.compile(rf"(?:^|(?<=\r))[^#=\r\n]*?\b({_GUARD_NAMES})\b", re.MULTILINE)
+"""A guard's name before any "=" of a line: also after ``set``, ``$env:`` or a dash, as other shells write it."""
 _MANY_BLANKS = re.compile(r"[^\S\r\n]{64,}")
+
+_LEAST_CUT = 5
+"""A name that was cut off is known by so many of its letters."""
 
 
 def read_dotenv(path: Path) -> DotEnv:
@@ -293,13 +294,12 @@ def read_dotenv(path: Path) -> DotEnv:
     logging.getLogger("dotenv.main").setLevel(logging.ERROR)  # it would say the same to standard error
     values = dict(dotenv.dotenv_values(stream=io.StringIO(text), interpolate=False))
     # A line that makes no sense, or a quote that is never closed, may have swallowed a limit.
-    lost = {
-        found[1]: text.count("\n", 0, found.start(1)) + 1 for found in _GUARD_AT_LINE_START.finditer(text)
-    }
+    lost = {found[1]: text.count("\n", 0, found.start(1)) + 1 for found in _GUARD_IN_LINE.finditer(text)}
     for original in unread:
         if (found := _GUARD.search(original.string)) is not None:
             lost.setdefault(found[0], original.line)
-    problems += [unread_line(path, line, name) for name, line in lost.items() if values.get(name) is None]
+    problems += [unread_line(path, line, key, key) for key, line in lost.items() if values.get(key) is None]
+    problems += _cut_off(path, text)
     return DotEnv(
         path=path,
         values=values,
@@ -308,3 +308,17 @@ def read_dotenv(path: Path) -> DotEnv:
         doubt=content.doubt,
         is_foreign=content.is_foreign,
     )
+
+
+def _cut_off(path: Path, text: str) -> list[SettingProblem]:
+    """Find lines that are only the beginning of a guard's name, as a file that was not written to its end has."""
+    names = sorted(map(env_name, GUARDS))
+    found: dict[str, SettingProblem] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        key = line.strip().removeprefix("export ").strip()
+        if len(key) < _LEAST_CUT:
+            continue
+        name = next((name for name in names if name != key and name.startswith(key)), None)
+        if name is not None and name not in found:
+            found[name] = unread_line(path, number, key, name)
+    return list(found.values())

@@ -130,6 +130,21 @@ def test_limits_are_armed_or_it_is_a_failure(
     assert found["sums"]["differences"]
 
 
+def test_limits_say_that_a_ledger_which_lacks_its_end_closes_the_api(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_unresolved(home)
+    (home / "ledger.sqlite3.head").write_text(f"1000 {'0' * 64}\n")
+    assert main(["limits", "--test"]) == 1
+    out = capsys.readouterr().out
+    assert "The API is closed. By the note in" in out
+    assert "signalbox audit accept-head" in out
+    assert main(["limits", "--json"]) == 1
+    assert "1,000 entries or more" in json.loads(capsys.readouterr().out)["ledger_problem"]
+    assert main(["audit", "accept-head"]) == 0
+    assert main(["limits", "--test"]) == 0
+
+
 def test_holds_lists_and_settles_what_never_came(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     name = write_unresolved(home)
     assert main(["holds"]) == 0

@@ -220,7 +220,6 @@ def test_an_amount_that_was_set_comes_back_in_plain_digits(home: Path) -> None:
         ("DAILY_SPEND_LIMIT_DOLARS", "DAILY_SPEND_LIMIT_DOLLARS"),
         ("DAILY_SPEND_LIMIT", "DAILY_SPEND_LIMIT_DOLLARS"),
         ("SPEND_LIMIT_DOLLAR", "SPEND_LIMIT_DOLLARS"),
-        ("spend_limit_dollars", "SPEND_LIMIT_DOLLARS"),
         ("PROJECT_SPEND_LIMIT", "PROJECT_SPEND_LIMITS"),
         ("VLLM_BASEURL", "VLLM_BASE_URL"),
     ],
@@ -231,7 +230,50 @@ def test_a_near_miss_of_a_name_is_hinted_at_once(home: Path, key: str, meant: st
     assert problem.message.endswith(f"Did you mean {meant}?")
     assert not problem.closes
     (home / ".env").unlink()
-    assert len(store(home, **{key: "5"}).problems) == (key.isupper() and key != "DAILY_SPEND_LIMIT")
+    assert len(store(home, **{key: "5"}).problems) == (key != "DAILY_SPEND_LIMIT")
+
+
+def test_a_limit_in_the_wrong_capitals_is_meant_and_closes(home: Path) -> None:
+    (home / ".env").write_text("daily_spend_limit_dollars=5\n")
+    (home / "settings.json").write_text('{"PROJECT_SPEND_LIMITS": "web=5", "ROUTING_MODE": "hybrid"}')
+    problems = store(home).closing_problems
+    assert [(each.name, each.origin) for each in problems] == [
+        ("daily_spend_limit_dollars", ".env"),
+        ("project_spend_limits", "panel"),
+    ]
+    assert "Did you mean DAILY_SPEND_LIMIT_DOLLARS? Until it is mended" in problems[0].message
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "set DAILY_SPEND_LIMIT_DOLLARS=5",
+        "setx DAILY_SPEND_LIMIT_DOLLARS 5",
+        "$env:DAILY_SPEND_LIMIT_DOLLARS=5",
+        "- DAILY_SPEND_LIMIT_DOLLARS=5",
+        "DAILY_SPEND_LIMIT_DOLL",
+        "export DAILY_",
+    ],
+)
+def test_a_limit_as_another_shell_writes_it_or_cut_off_closes(home: Path, line: str) -> None:
+    (home / ".env").write_text(f"ROUTING_THRESHOLD=5\n{line}")
+    (problem,) = store(home).closing_problems
+    assert problem.name == "daily_spend_limit_dollars"
+    assert "Line 2" in problem.message
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "# set DAILY_SPEND_LIMIT_DOLLARS=5",
+        "MY_DAILY_SPEND_LIMIT_DOLLARS=5",
+        "X=DAILY_SPEND_LIMIT_DOLLARS",
+        "DAIL",
+    ],
+)
+def test_a_line_that_sets_no_limit_closes_nothing(home: Path, line: str) -> None:
+    (home / ".env").write_text(f"{line}\n")
+    assert store(home).closing_problems == ()
 
 
 @pytest.mark.parametrize(
