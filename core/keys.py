@@ -603,7 +603,7 @@ def _locked(name: str) -> BackendStatus:
 
 
 def _no_keyring() -> BackendStatus:
-    hint = "To have a key at every start, set it in the environment or in .env."
+    hint = "To have a key at every start, set it in the environment or in the home folder's .env."
     if sys.platform == "linux":
         hint += " Or install GNOME Keyring or KDE Wallet, which can keep it for this user."
     return BackendStatus(name="no keyring", state="none", message="This system has no keyring.", hint=hint)

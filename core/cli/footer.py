@@ -46,6 +46,8 @@ def waiting_line(waiting: Waiting) -> str:
 def footer(result: ChatResult) -> str:
     """Say in one line where it went, why, what happened on the way, and what it cost."""
     decision = result.decision
+    # A schema that the wire could not take was asked for in words; whether the answer matches it is said.
+    dropped = [name for name in result.dropped if name != "response_format" or not result.schema_valid]
     facts = (
         SIDES[result.side],
         result.model,
@@ -58,7 +60,7 @@ def footer(result: ChatResult) -> str:
         f"template {decision.template}" if (decision.template or "").endswith("(yours)") else "",
         "matches the schema" if result.schema_valid else "",
         ENDS.get(result.finish_reason, ""),
-        f"not used: {', '.join(result.dropped)}" if result.dropped else "",
+        f"not used: {', '.join(dropped)}" if dropped else "",
     )
     return f"[{' · '.join(fact for fact in facts if fact)}]"
 

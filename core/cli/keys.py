@@ -61,7 +61,7 @@ async def keys(arguments: argparse.Namespace) -> int:
                 # A key that lives for one run is lost when this command ends.
                 sys.stderr.write(
                     f"{status.name}: The key was not kept: {status.backend.message} "
-                    f"Set {ENV_NAMES[arguments.name]} in the environment or in .env instead.\n"
+                    f"Set {ENV_NAMES[arguments.name]} in the environment or in the home folder's .env instead.\n"
                 )
                 return 1
         case "allow":

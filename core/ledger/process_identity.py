@@ -113,6 +113,6 @@ def _started_ps(pid: int) -> str | None:
         capture_output=True,
         text=True,
         check=False,
-        env=child_environment(extra={"LC_ALL": "C"}),
+        env=child_environment(extra={"LC_ALL": "C", "TZ": "UTC"}),  # every process has to hear the same words
     )
     return done.stdout.strip() or None

@@ -133,7 +133,7 @@ class PriceTable:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What of the user's file cannot be used, as sentences for a person. The built-in prices stand in."""
+        """What of the user's file cannot be used, as sentences for a person. The API is not asked for it."""
         return self._loaded().overrides.problems
 
     @property

@@ -563,7 +563,7 @@ def _checked_for_panel(name: str, value: object) -> Any:
             name=name,
             value=printable(value),
             allowed=allowed,
-            hint="Set SIGNALBOX_HOME in the environment or in .env, and start again.",
+            hint="Set SIGNALBOX_HOME in the environment, and start again.",
         )
     shown = printable(value)
     try:
@@ -583,6 +583,6 @@ def _checked_for_panel(name: str, value: object) -> Any:
             name=name,
             value=shown,
             allowed=allowed,
-            hint=f"Leave the password out, or set {env_name(name)} in the environment or in .env.",
+            hint=f"Leave it out, or set {env_name(name)} in the environment or in the home folder's .env.",
         )
     return snapshot.model_dump(mode="json", include={name})[name]

@@ -164,9 +164,7 @@ class SettingRow(Sides):
 
     def _note(self, info: SettingInfo) -> str:
         if info.name == "home":
-            return (
-                f"Set {info.env_name} in the environment or in .env, and start again, to keep it elsewhere."
-            )
+            return f"Set {info.env_name} in the environment, and start again, to keep it elsewhere."
         if info.locked:
             place = ORIGIN_PLACES[info.origin]
             if info.origin == "home .env":

@@ -91,7 +91,7 @@ async def test_without_a_key_or_a_keyring_the_status_says_so_in_plain_words() ->
         == "No key is set. This system has no keyring, so a key typed here lasts until Signalbox ends."
     )
     assert status.backend.hint.startswith(
-        "To have a key at every start, set it in the environment or in .env."
+        "To have a key at every start, set it in the environment or in the home folder's .env."
     )
     assert all(sentence[0].isupper() and ":" not in sentence for sentence in status.backend.hint.split(". "))
 

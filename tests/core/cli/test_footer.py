@@ -70,6 +70,12 @@ def test_a_plain_answer_has_a_plain_footer() -> None:
     assert told() == "[API · m · Complex · 1,500 in (500 cached), 20 out · $0.0030]"
 
 
+def test_a_schema_that_was_asked_for_in_words_is_not_used_only_where_the_answer_fails_it() -> None:
+    assert told(dropped=("response_format",), schema_valid=True).endswith("matches the schema]")
+    assert "not used: response_format]" in told(dropped=("response_format",), schema_valid=False)
+    assert "not used: temperature]" in told(dropped=("temperature", "response_format"), schema_valid=True)
+
+
 def test_the_way_is_told_with_its_waits_and_costs() -> None:
     steps = (
         RequestStep(kind="waited", detail="Waited its turn", took_ms=3000),

@@ -74,6 +74,17 @@ def test_a_system_without_proc_tells_them_apart_by_ps(monkeypatch: pytest.Monkey
     check_life_and_death()
 
 
+@needs_ps
+def test_by_ps_a_process_is_the_same_one_in_every_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_identity, "sys", SimpleNamespace(platform="darwin"))
+    found: list[bool | None] = []
+    with another() as process:
+        for zone in ("Asia/Kolkata", "America/New_York"):
+            monkeypatch.setenv("TZ", zone)
+            found.append(is_alive(process))
+    assert found == [True, True]
+
+
 @needs_proc
 def test_where_the_namespace_cannot_be_read_the_host_alone_names_the_machine(
     monkeypatch: pytest.MonkeyPatch,
