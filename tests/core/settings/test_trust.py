@@ -484,6 +484,11 @@ def test_settings_that_others_may_have_written_are_not_used_and_close_the_api(ho
     with pytest.raises(SettingsFileError, match="chmod go-w" if how == "group" else "sudo chown"):
         read.set("spend_limit_dollars", 10)
     assert path.read_bytes() == before
+    path.chmod(0o600)
+    if how == "owner":
+        os.chown(path, os.geteuid(), -1)
+    assert read.reload_if_changed()  # nobody has to start again
+    assert (read.current.spend_limit_dollars, read.closing_problems) == (9000, ())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no FIFOs there")
