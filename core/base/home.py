@@ -73,6 +73,8 @@ def plain_home(env: Mapping[str, str], dotenv_path: Path) -> Path | None:
     value = env.get(HOME_VARIABLE, "")
     if not value.strip():
         return default_home()
+    if not value.isprintable():
+        return None  # what is white space at its ends is not the same to Python and to the settings' models
     try:
         return not_a_file(absolute_path(Path(value.strip())))  # as the settings take it
     except (ValueError, OSError):

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, get_args
 
 from core.base.observable import Listeners
-from core.base.text import sentence
+from core.base.text import sentence, shortened
 from core.errors import KeyHeldBack, LedgerUnavailable
 from core.keys import KEY_TITLES, KeyName
 from core.routing.backends import OTHER_LEDGER
@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from core.services.ledger import LedgerService
     from core.services.telemetry import Monitoring
     from core.services.wiring import Assembled
-    from core.settings import Settings, SettingsStore
+    from core.settings import Settings, SettingsStore, UntrustedFile
 
 log = logging.getLogger(__name__)
 
+_MOST_SHOWN = 160
 STATUS_INTERVAL_S = 30.0
 """How often the status is read anew without a cause: midnight, another process, a file changed by hand."""
 
@@ -160,7 +161,7 @@ class StatusPublisher:
                 title=f"{file.path} has changed since you trusted it"
                 if file.changed
                 else f"{file.path} is not trusted",
-                message=f"Not taken from it: {'; '.join(map(str, file.withheld))}.",
+                message=f"Not taken from it: {_settings_of(file)}.",
                 hint=file.hint,
                 file=file,
             )
@@ -198,3 +199,8 @@ class StatusPublisher:
                 )
             )
         return found + self._monitoring.problems()
+
+
+def _settings_of(file: UntrustedFile) -> str:
+    """Return what a file would set, each cut to what can be read at a glance."""
+    return "; ".join(shortened(str(setting), _MOST_SHOWN) for setting in file.withheld)

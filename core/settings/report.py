@@ -29,6 +29,8 @@ ORIGIN_TEXT: Mapping[Origin, str] = {
     "default": "the default",
 }
 _MAX_SHOWN = 120
+_MAX_ASKED = 1000
+"""Of a value that is to be trusted: the name of a server is at most 253 characters, so both its ends are seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,6 +259,16 @@ def shown(value: object) -> object:
 def printable_path(path: Path) -> str:
     """Return all of a path, on one line, without control characters."""
     return "".join(character if character.isprintable() else "�" for character in redact(str(path)))
+
+
+def asked_about(value: object) -> str:
+    """Return a value that is to be trusted, all of it: of a long address the beginning may be a harmless one's.
+
+    What is too long even so is cut in its middle.
+    """
+    text = redact(str(shown(value)))
+    clean = "".join(character if character.isprintable() else "�" for character in text)
+    return clean if len(clean) <= _MAX_ASKED else f"{clean[: _MAX_ASKED // 2]} … {clean[-_MAX_ASKED // 2 :]}"
 
 
 def printable(value: object) -> str:

@@ -49,6 +49,7 @@ from core.settings.report import (
     SettingProblem,
     UntrustedFile,
     Withheld,
+    asked_about,
     file_problem,
     home_in_home,
     kept_aside,
@@ -418,7 +419,7 @@ class SettingsStore:
             withheld.append(
                 Withheld(
                     env_name=key,
-                    value=printable(SecretStr(raw) if name in SECRETS else raw),
+                    value=asked_about(SecretStr(raw) if name in SECRETS else raw),
                     instead=instead,
                     overruled=not _is_empty(self._env.get(key)),
                 )

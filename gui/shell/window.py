@@ -292,7 +292,7 @@ class Window(QWidget):
 
     def _notice_of(self, problem: Problem) -> Notice:
         key = f"{problem.kind}: {problem.message}"
-        asked = self._trust_actions(problem.file, key) if problem.file is not None else ()
+        asked = self._trust_actions(problem.file, problem.message, key) if problem.file is not None else ()
         action = self._action_for(problem)
         return Notice(
             key=key,
@@ -324,9 +324,10 @@ class Window(QWidget):
                 leads_to = self._registry.problems.get(problem.kind)
                 return None if leads_to is None else (leads_to[0], partial(self.open, leads_to[1]))
 
-    def _trust_actions(self, file: UntrustedFile, key: str) -> tuple[Action, ...]:
+    def _trust_actions(self, file: UntrustedFile, said: str, key: str) -> tuple[Action, ...]:
         """Ask for trust at once where all of it can be read in a notice; else Preferences asks."""
-        if file.obstacle or len(file.withheld) > MOST_IN_NOTICE:
+        is_cut = any(str(setting) not in said for setting in file.withheld)
+        if file.obstacle or is_cut or len(file.withheld) > MOST_IN_NOTICE:
             return ()
 
         async def trust(core: RouterCore) -> None:

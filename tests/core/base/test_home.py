@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core.base.home import default_home, plain_home
@@ -28,6 +28,7 @@ def test_it_is_the_settings_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert plain_home(env, missing) == default_home()
 
 
+@example("0\x1f")
 @given(value=st.text(max_size=20).filter(lambda text: "\0" not in text))
 def test_whatever_is_named_the_two_agree_or_the_settings_decide(value: str) -> None:
     env, missing = {"SIGNALBOX_HOME": value}, Path("/nonexistent/.env")

@@ -310,6 +310,17 @@ def test_no_project_gets_more_by_a_folder(there: dict[str, Decimal], own: dict[s
 # What is shown
 
 
+def test_the_end_of_a_long_address_is_seen_before_it_is_trusted(home: Path, folder: Path) -> None:
+    long = f"https://api.anthropic.com.{'a' * 200}.attacker.example"
+    write(folder, {"ANTHROPIC_BASE_URL": long, "VLLM_BASE_URL": f"http://h/{'b' * 4000}/c"})
+    (file,) = store(home).untrusted
+    (api, local) = file.withheld
+    assert api.value == long
+    assert local.value.startswith("http://h/b")
+    assert local.value.endswith("b/c")
+    assert len(local.value) < 1010
+
+
 def test_secrets_and_passwords_are_masked_and_a_path_can_play_no_tricks(home: Path, tmp_path: Path) -> None:
     folder = tmp_path / "a\x1b[2J\nb"
     folder.mkdir()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QLabel, QPushButton, QToolButton, QWidget
+from PySide6.QtWidgets import QAbstractButton, QApplication, QLabel, QPushButton, QToolButton, QWidget
 
 from core.ledger.models import PausedConversation
 from core.services.status import Problem, ProblemKind
@@ -164,12 +164,14 @@ def test_the_bar_asks_for_trust_with_names_and_values_and_not_now_leaves_it_in_t
 
     def question() -> Problem:
         (file,) = panel.core.settings.untrusted
-        return Problem(
-            kind="trust", title=f"{path} is not trusted", message="VLLM_BASE_URL=…", hint="", file=file
-        )
+        said = "; ".join(map(str, file.withheld))
+        return Problem(kind="trust", title=f"{path} is not trusted", message=said, hint="", file=file)
 
     async def body() -> None:
         window = await open_window(panel)
+        panel.core.publish(problems=(replace(question(), message="VLLM_BASE_URL=http://att…"),))
+        await panel.until(window.notices.isVisible)
+        assert "Trust it" not in [button.text() for button in window.notices.findChildren(QAbstractButton)]
         panel.core.publish(problems=(question(),))
         await panel.until(window.notices.isVisible)
         assert "VLLM_BASE_URL" in window.notices.text
@@ -179,7 +181,7 @@ def test_the_bar_asks_for_trust_with_names_and_values_and_not_now_leaves_it_in_t
         path.write_text("VLLM_BASE_URL=http://10.0.0.5:8000/v1\n")
         panel.core.settings.reload()
         panel.core.publish(problems=(question(),))
-        panel.core.publish(problems=(replace(question(), message="another"),))
+        panel.core.publish(problems=(replace(question(), message=f"{question().message}, another"),))
         await panel.until(window.notices.isVisible)
         press(window.notices, "Trust it")
         await panel.until(lambda: panel.core.settings.current.vllm_base_url == "http://10.0.0.5:8000/v1")
