@@ -40,7 +40,7 @@ class TrustStore:
         """Trust ``path`` as long as its content is this one.
 
         Raises:
-            SettingsFileError: it can't be written.
+            SettingsFileError: it can't be written, or the list is a link and so counts for nothing.
         """
 
         def alter(values: dict[str, object]) -> None:
@@ -50,6 +50,11 @@ class TrustStore:
                 del values[oldest]
 
         self._file.change(alter)
+        if self.trusted().get(str(path)) != sha256:
+            raise SettingsFileError(
+                f"{self._file.path} is a link, so what it lists is not trusted.",
+                hint="Put a file of your own there.",
+            )
 
     def remove(self, path: Path) -> bool:
         """Trust ``path`` no longer; returns whether it was.

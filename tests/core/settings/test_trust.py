@@ -225,7 +225,10 @@ def test_a_list_that_others_may_write_trusts_nothing(home: Path, folder: Path, k
     else:
         listed.rename(home.parent / "forged")
         listed.symlink_to(home.parent / "forged")
-    assert store(home).current.metrics_port is None
+    again = store(home)
+    assert again.current.metrics_port is None
+    with pytest.raises(SettingsFileError):  # it would count for nothing, which is said
+        again.trust(again.untrusted[0])
 
 
 # Limits
