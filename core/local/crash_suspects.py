@@ -17,6 +17,8 @@ from core.errors import InvalidRequest
 
 BROKEN_WITHIN_S = 5.0
 """So long after a request broke off may llama.cpp's end be noticed and still be its doing."""
+STUCK_WITHIN_S = 300.0
+"""The same where it had got stuck: who asked has long given up by the time that is sure."""
 
 _MOST_REFUSED = 1000
 REFUSED = "ended unexpectedly while it worked on this JSON schema, and isn't given it again"
@@ -60,14 +62,17 @@ class CrashSuspects:
         if work is None or not broken:
             return
         work.answered, work.broke_s = answered, self._clock()
-        self._broken = [*self._lately_broken(), work]
+        self._broken = [*self._lately_broken(STUCK_WITHIN_S), work]
 
-    def crashed(self) -> bool:
+    def crashed(self, is_stuck: bool = False) -> bool:
         """Refuse from now on what it worked on, and say whether there was anything.
+
+        ``is_stuck``: it did not crash, but was ended because it had got stuck.
 
         Grammars are made before the first token: where something waited for that, the rest is not suspected.
         """
-        works = [*self._running.values(), *self._lately_broken()]
+        within_s = STUCK_WITHIN_S if is_stuck else BROKEN_WITHIN_S
+        works = [*self._running.values(), *self._lately_broken(within_s)]
         waiting = [work for work in works if not work.answered]
         for work in waiting or works:
             self._refused.update(dict.fromkeys(work.schemas))
@@ -80,8 +85,8 @@ class CrashSuspects:
         """Say whether a schema of ``request`` has killed llama.cpp before."""
         return bool(self._refused) and any(schema in self._refused for schema in _schemas(request))
 
-    def _lately_broken(self) -> list[_Work]:
-        since_s = self._clock() - BROKEN_WITHIN_S
+    def _lately_broken(self, within_s: float) -> list[_Work]:
+        since_s = self._clock() - within_s
         return [work for work in self._broken if work.broke_s is not None and work.broke_s >= since_s]
 
 

@@ -133,6 +133,10 @@ log = logging.getLogger(__name__)
 PROGRESS_TICK_S = 0.25
 LEAVE_WITHIN_S = 3.0
 LOG_CHECK_S = 60.0
+STUCK_S = 240.0
+"""After so long without a sign of life llama.cpp is ended, as after a crash. Some grammars have more ways to go on
+than can be tried in a life; it answers nobody then, and notices no client that leaves. A machine that takes as long
+for one piece of a prompt reads a token a second, and none of its answers would begin in time."""
 CALM_S = 300.0
 """A crash that comes so soon after another is not followed by a restart: that would go on for ever."""
 
@@ -181,8 +185,9 @@ class EmbeddedServer:
     ``state.context_tokens`` says the truth. The packaged model answers two requests at once; a user's own
     model, whose cache may take gigabytes, one at a time (others wait in line), unless ``parallel`` says more.
     The child ends when this process does, however that ends. After a crash it is started again once, with
-    ``on_crash`` called before where it was llama.cpp's own fault and no kill. Only who sends ``api_key`` is
-    answered. All methods belong to one event loop.
+    ``on_crash`` called before where it was llama.cpp's own fault and no kill: with whether it was ended because it
+    gave no sign of life for ``stuck_s``. Only who sends ``api_key`` is answered. All methods belong to one event
+    loop.
     """
 
     def __init__(
@@ -192,7 +197,8 @@ class EmbeddedServer:
         *,
         context_tokens: int = 8192,
         parallel: int | None = None,
-        on_crash: Callable[[], object] = lambda: None,
+        on_crash: Callable[[bool], object] = lambda is_stuck: None,
+        stuck_s: float = STUCK_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._home = home
@@ -201,6 +207,7 @@ class EmbeddedServer:
         self._context_tokens = context_tokens
         self._parallel = parallel
         self._on_crash = on_crash
+        self._stuck_s = stuck_s
         self._clock = clock
         self._crashed_s: float | None = None
         self._api_key: str | None = None
@@ -303,7 +310,7 @@ class EmbeddedServer:
         self._child = None
         reason = llama_log.describe_exit(returncode)
         if llama_log.is_own_crash(returncode):
-            self._on_crash()
+            self._on_crash(returncode == llama_log.STUCK_EXIT)
         before_s, self._crashed_s = self._crashed_s, self._clock()
         if before_s is not None and self._crashed_s - before_s < CALM_S:
             twice = f"llama.cpp {reason.text}, for the second time within {CALM_S / 60:.0f} min"
@@ -399,6 +406,8 @@ class EmbeddedServer:
             # Measured with SmolLM2: 356 MB instead of 528 MB at the same speed. Not every model can do it.
             "quantized_cache": self._own_model is None,
             "sampling": PACKAGED_SAMPLING if self._own_model is None else {},
+            "stuck_s": self._stuck_s,
+            "stuck_exit": llama_log.STUCK_EXIT,
         }
         assert process.stdin is not None
         with contextlib.suppress(ConnectionError):  # it died at once: its exit tells

@@ -1,9 +1,9 @@
 """The process that runs llama.cpp: ``python -m core.local.embedded_child``, started by ``EmbeddedServer``.
 
 Its first line of standard input is a JSON object (``model_path``, ``alias``, ``api_key``, ``context_tokens``,
-``parallel``, ``quantized_cache``, ``sampling``). Its standard output carries one JSON object:
-``{"event": "ready", ...}`` or ``{"event": "failed", "reason": ..., "hint": ...}``; llama.cpp's own words go to
-standard error. The end of standard input means that the parent is gone or wants it to go, and it leaves at once:
+``parallel``, ``quantized_cache``, ``sampling``, ``stuck_s``, ``stuck_exit``). Its standard output carries one JSON
+object: ``{"event": "ready", ...}`` or ``{"event": "failed", "reason": ..., "hint": ...}``; llama.cpp's own words go
+to standard error. The end of standard input means that the parent is gone or wants it to go, and it leaves at once:
 a model server has nothing to save. Only the standard library, ``core.base`` and ``xllamacpp`` are imported here.
 """
 
@@ -14,6 +14,8 @@ import json
 import os
 import signal
 import sys
+import threading
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,9 @@ MEMORY_GROWTH_BYTES = 2 << 30
 """What llama.cpp may take once it serves: the model and its cache are there by then. Without a bound, a schema of a
 few bytes whose ``minLength`` is above its ``maxLength`` takes 300 MB a second until the machine has no more."""
 
+_BUSY_SHARE = 0.1
+"""Of a processor's time: below it, nothing is computed, and no sign of life is asked for."""
+
 
 def main() -> int:
     """Serve until standard input ends; returns the exit code."""
@@ -52,6 +57,9 @@ def main() -> int:
         _send(events, event="failed", reason=problem.reason, hint=problem.hint)
         return 3
     _bound_memory()
+    if "stuck_s" in config:
+        address = ready["base_url"].removesuffix("/v1")
+        threading.Thread(target=_end_where_stuck, args=(address, config), daemon=True).start()
     _send(events, event="ready", **ready)
     while os.read(0, 4096):
         pass
@@ -153,6 +161,28 @@ def _served(address: str, api_key: str) -> dict[str, Any]:
         model = json.load(answer)["data"][0]
     trained: int = model["meta"]["n_ctx_train"]
     return {"model": model["id"], "context_tokens": min(model["meta"]["n_ctx"], trained)}
+
+
+def _end_where_stuck(address: str, config: dict[str, Any]) -> None:
+    """End this process where llama.cpp computes and answers nobody for ``stuck_s``: its loop gives its metrics."""
+    stuck_s: float = config["stuck_s"]
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    headers = {"Authorization": f"Bearer {config['api_key']}"}
+    while True:
+        before_s = time.process_time()
+        time.sleep(stuck_s / 12)
+        if time.process_time() - before_s < _BUSY_SHARE * stuck_s / 12:
+            continue
+        try:
+            opener.open(
+                urllib.request.Request(f"{address}/metrics", headers=headers), timeout=stuck_s
+            ).close()
+        except TimeoutError:
+            sys.stderr.write(f"llama.cpp answers nobody for {stuck_s:g} s, and is ended\n")
+            sys.stderr.flush()
+            os._exit(config["stuck_exit"])
+        except OSError:
+            pass  # an answer of any kind, or no connection to spare: it is alive
 
 
 def allowed_cpus() -> int | None:

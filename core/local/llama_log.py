@@ -60,6 +60,10 @@ _WINDOWS_CRASHES = {
 }
 
 
+STUCK_EXIT = 4
+"""With what ``embedded_child`` ends where llama.cpp answers nobody any more."""
+
+
 def explain(lines: Iterable[str]) -> Reason | None:
     """Return why llama.cpp gave up by its log, ``None`` where the log names no error."""
     lines = list(lines)
@@ -76,6 +80,8 @@ def explain(lines: Iterable[str]) -> Reason | None:
 def describe_exit(returncode: int) -> Reason:
     """Return what an exit status means; negative is the signal that ended the process, as in ``subprocess``."""
     again = "Restart it; the log has its last words."
+    if returncode == STUCK_EXIT:
+        return Reason("got stuck, answered nobody any more and was ended", again)
     if returncode >= 0:
         crash = _WINDOWS_CRASHES.get(returncode)
         return Reason(

