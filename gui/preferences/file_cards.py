@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 class FileCard(Card):
     """Shown while there is something to decide, and while what became of it is being read."""
 
-    def __init__(self, title: str, model: SettingsModel) -> None:
+    def __init__(self, title: str, decided: str, model: SettingsModel) -> None:
         super().__init__(title)
+        self._titles = {True: title, False: decided}
         self._model = model
         self._tasks = Tasks(self)
-        set_property(self, tone="danger")
         self.words = label("", "body", wrap=True, selectable=True)
         self.buttons = QWidget()
         self._row = QHBoxLayout(self.buttons)
@@ -40,6 +40,16 @@ class FileCard(Card):
 
     def refresh(self) -> None:
         """Read the settings anew."""
+
+    def _show_waiting(self, waits: bool) -> None:
+        """Ask, or else show what became of it, under a title that is still true."""
+        assert self.title_label is not None
+        self.title_label.setText(self._titles[waits])
+        self.setAccessibleName(self._titles[waits])
+        set_property(self, tone="danger" if waits else "")
+        self.words.setVisible(waits)
+        self.buttons.setVisible(waits)
+        self.setVisible(waits or bool(self.result.text))
 
     def _add_button(self, words: str, act: Callable[[], object], *, primary: bool = False) -> QPushButton:
         button = QPushButton(words)
@@ -67,7 +77,7 @@ class TrustCard(FileCard):
     """A folder's ``.env`` sets what counts only once the file is trusted: each name and value, and the question."""
 
     def __init__(self, model: SettingsModel) -> None:
-        super().__init__("A folder’s .env waits for your trust", model)
+        super().__init__("A folder’s .env waits for your trust", "Trust", model)
         self._file: UntrustedFile | None = None
         self._refused: set[str] = set()
         self._list = QVBoxLayout()
@@ -95,9 +105,7 @@ class TrustCard(FileCard):
             for setting in file.withheld:
                 self._list.addWidget(label(str(setting), "mono", wrap=True, selectable=True))
             self.trust.setVisible(not file.obstacle)
-        self.words.setVisible(self._file is not None)
-        self.buttons.setVisible(self._file is not None)
-        self.setVisible(self._file is not None or bool(self.result.text))
+        self._show_waiting(self._file is not None)
 
     def _trust(self) -> None:
         if self._file is not None:
@@ -118,7 +126,9 @@ class BrokenSettingsCard(FileCard):
     """``settings.json`` could not be read; until the user says what becomes of it the API is closed."""
 
     def __init__(self, model: SettingsModel) -> None:
-        super().__init__("The settings could not be read, and the API is closed", model)
+        super().__init__(
+            "The settings could not be read, and the API is closed", "The settings that could not be read", model
+        )
         self.restore = self._add_button("Take the mended file back", self._restore)
         self.discard = self._add_button("Go on without it", self._discard)
         self.refresh()
@@ -132,9 +142,7 @@ class BrokenSettingsCard(FileCard):
                 "an editor and take it back (what you set since then stays), or go on without what it held: it is "
                 "renamed, not deleted."
             )
-        self.words.setVisible(bool(copies))
-        self.buttons.setVisible(bool(copies))
-        self.setVisible(bool(copies) or bool(self.result.text))
+        self._show_waiting(bool(copies))
 
     def _restore(self) -> None:
         store = self._model.store

@@ -96,5 +96,6 @@ def test_a_broken_settings_file_is_dealt_with(panel: Panel, mended: bool) -> Non
         await panel.until(lambda: panel.core.settings.closing_problems == ())
         assert panel.core.settings.current.daily_spend_limit_dollars == (5 if mended else None)
         await panel.until(card.buttons.isHidden)
+        assert "closed" not in card.accessibleName(), "what the card's title says is over"
 
     panel.run(body())
