@@ -127,7 +127,9 @@ class BrokenSettingsCard(FileCard):
 
     def __init__(self, model: SettingsModel) -> None:
         super().__init__(
-            "The settings could not be read, and the API is closed", "The settings that could not be read", model
+            "The settings could not be read, and the API is closed",
+            "The settings that could not be read",
+            model,
         )
         self.restore = self._add_button("Take the mended file back", self._restore)
         self.discard = self._add_button("Go on without it", self._discard)

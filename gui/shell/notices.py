@@ -37,6 +37,7 @@ class NoticeBar(QFrame):
         self._closed: set[str] = set()
         self._notices: tuple[Notice, ...] = ()
         self._shown: Notice | None = None
+        self._words = ""
         set_property(self, tint="held")
         self._icon = plain_label()
         self._text = plain_label()
@@ -58,7 +59,8 @@ class NoticeBar(QFrame):
 
     @property
     def text(self) -> str:
-        return self._text.text()
+        """What the bar says, as it was given."""
+        return self._words
 
     def set_notices(self, notices: Sequence[Notice]) -> None:
         """Show the first one that was not closed yet."""
@@ -73,7 +75,7 @@ class NoticeBar(QFrame):
         more = f" And {len(left) - 1} more." if len(left) > 1 else ""
         said = f"{self._shown.title}. {self._shown.text}".strip()
         self._icon.setPixmap(theme().icon("warning-fill", "held_text").pixmap(16, 16))
-        self._text.setText(breakable(said + more))
+        self._write(said + more)
         self.setAccessibleName(said)
         actions = self._shown.actions[: len(self._buttons)]
         for index, button in enumerate(self._buttons):
@@ -82,9 +84,13 @@ class NoticeBar(QFrame):
 
     def say(self, words: str) -> None:
         """Add what became of the action."""
-        self._text.setText(breakable(words))
+        self._write(words)
         self.setAccessibleName(words)
         self.show()
+
+    def _write(self, words: str) -> None:
+        self._words = words
+        self._text.setText(breakable(words))
 
     def _act(self, index: int, _checked: bool = False) -> None:
         if self._shown is not None and index < len(self._shown.actions):
