@@ -8,10 +8,10 @@ import codecs
 import errno
 import io
 import math
+import re
 import shutil
 import sys
 from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
-from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -123,11 +123,11 @@ def name(text: str) -> str:
 
 
 def nanodollars(text: str) -> int:
-    """Read an amount of dollars, 0 or more, as nano-dollars."""
+    """Read an amount of dollars in plain digits, 0 or more, as nano-dollars: "1e2" is more likely a slip."""
+    plain = text.strip().removeprefix("$")
     try:
-        amount = Decimal(text.strip().removeprefix("$"))
-        if amount.is_finite() and amount >= 0:
-            return dollars_to_nano(amount)
+        if re.fullmatch(r"[0-9]*\.?[0-9]*", plain):
+            return dollars_to_nano(plain)
     except (ArithmeticError, InvalidRequest):
         pass
     raise argparse.ArgumentTypeError(f"{text!r} is not an amount of dollars, such as 0 or 0.25")

@@ -51,8 +51,8 @@ def _not_bool(value: object) -> object:
 
 
 def _plain_number(value: object) -> object:
-    # "1e2" for an amount of money is more likely a slip than a hundred dollars.
-    if isinstance(value, str) and "e" in value.lower():
+    # "1e2" for an amount of money is more likely a slip than a hundred dollars, and "12_50" than 1250.
+    if isinstance(value, str) and ("e" in value.lower() or "_" in value):
         raise ValueError("plain digits are needed")
     return value
 
@@ -115,7 +115,7 @@ def project_limits(text: str) -> Mapping[str, Decimal]:
     for entry in filter(None, (part.strip() for part in text.split(","))):
         name, separator, amount = (piece.strip() for piece in entry.partition("="))
         try:
-            dollars = Decimal("NaN" if "e" in amount.lower() else amount)
+            dollars = Decimal("NaN" if "e" in amount.lower() or "_" in amount else amount)
         except ArithmeticError:
             dollars = Decimal("NaN")
         # A NaN can't be compared: that would be an ArithmeticError, and stop the start.

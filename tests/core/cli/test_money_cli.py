@@ -191,7 +191,7 @@ def test_what_runs_is_listed_as_held(api: AnthropicServer, capsys: pytest.Captur
     assert row["held_tokens"] > 0
 
 
-@pytest.mark.parametrize("amount", ["-1", "nan", "inf", "lots", "1e30", ""])
+@pytest.mark.parametrize("amount", ["-1", "nan", "inf", "lots", "1e30", "1e2", "12_50", ""])
 def test_an_amount_that_is_none_is_a_usage_error(amount: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["holds", "settle", "x", amount])

@@ -13,9 +13,21 @@ from core.settings import SettingsFileError, SettingsStore, env_name
 from core.settings.model import GUARDS, facts, trust_of
 
 UNREADABLE = {
-    "spend_limit_dollars": ("$5", "12,50", "5 USD", "0,0001", "1e2", "five", "-1", "nan", "true", "0x10"),
+    "spend_limit_dollars": (
+        "$5",
+        "12,50",
+        "5 USD",
+        "0,0001",
+        "1e2",
+        "12_50",
+        "five",
+        "-1",
+        "nan",
+        "true",
+        "0x10",
+    ),
     "daily_spend_limit_dollars": ("$5", "5/day", "1e2"),
-    "project_spend_limits": ("web: 5", "web=$5", "web=1e2", "web=5,web=6", "{'web': 5}"),
+    "project_spend_limits": ("web: 5", "web=$5", "web=1e2", "web=12_50", "web=5,web=6", "{'web': 5}"),
     "daily_token_budget": ("1e6", "1 million", "1.5", "10k"),
     "max_requests_per_minute": ("60/min", "0", "1e1"),
     "max_api_requests_per_minute": ("a few",),
