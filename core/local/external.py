@@ -240,8 +240,8 @@ class ExternalServer:
         if not models:
             return _Finding(
                 phase="failed",
-                detail=f"The server at {self._url} has no model.",
-                hint="Load a model in it; it is asked again by itself.",
+                detail=f"The server at {self._url} has no model that can be asked for.",
+                hint="Load one, or give the one there a plain name; it is asked again by itself.",
             )
         model = self._wanted_model or first_chat_model(models)
         if model is None:

@@ -29,7 +29,8 @@ HOSTILE: str = "".join(
     if line.startswith("data: {") and json.loads(line[6:])["choices"]
 )
 FORMULA: str = json.loads((CASES / "28-csv-model" / "opts.json").read_text())["models"][0]
-MODEL = "=ti\x1b]0;owned\x07ny\u202e\r\n2"
+MODEL = "=tiny"
+PROJECT = "=si\x1b]0;owned\x07te\u202e\r\n2"
 
 
 def acted_on(text: str, allowed: str = "\n\t") -> list[str]:
@@ -117,7 +118,7 @@ def _all_of(terminal: int) -> str:
 async def test_an_answer_never_acts_on_the_terminal(home: Path) -> None:
     async with OpenAIServer(models=(MODEL,)) as server:
         server.default = Streams("Be", HOSTILE, "\x1b", "[2J end")
-        ask = ("ask", "--force", "local", "hi")
+        ask = ("ask", "--force", "local", "--project", PROJECT, "hi")
         (shown, _), (piped, about), (written, _) = await asyncio.gather(
             signalbox(server, home, *ask, terminal=True),
             signalbox(server, home, *ask),
@@ -125,7 +126,6 @@ async def test_an_answer_never_acts_on_the_terminal(home: Path) -> None:
         )
         assert "␛]0;OWNED TITLE␇" in shown
         assert "<U+009B>31m C1 ␈␈␈ end␍ overwritten" in shown
-        assert "ti␛]0;owned␇ny<U+202E>" in shown  # the line about it names the model
         assert acted_on(shown.replace("\r", ""), "\n\t") == []
         assert HOSTILE in piped  # a pipe gets the answer as it is
         assert acted_on(about) == []
@@ -133,16 +133,18 @@ async def test_an_answer_never_acts_on_the_terminal(home: Path) -> None:
         assert acted_on(written) == []
 
         server.default = Refuses(status=400, body={"error": {"message": f"bad {HOSTILE}", "code": 400}})
-        (refused, _), (report, _), (cells, _) = await asyncio.gather(
+        (refused, _), (report, _), (cells, _), (models, _) = await asyncio.gather(
             signalbox(server, home, *ask, terminal=True),
-            signalbox(server, home, "report", "--by", "model"),
+            signalbox(server, home, "report", "--by", "project"),
+            signalbox(server, home, "report", "--by", "project", "--csv"),
             signalbox(server, home, "report", "--by", "model", "--csv"),
         )
         assert "OWNED TITLE" in refused
         assert acted_on(refused.replace("\r", "")) == []
         assert len(report.splitlines()) <= 5  # a line end in a name begins no line of the table
-        assert "ti␛]0;owned␇ny" in report
+        assert "si␛]0;owned␇te<U+202E>" in report
         assert acted_on(report) == []
-        assert next(csv.DictReader(io.StringIO(cells)))["model"].startswith("'=ti")
+        assert next(csv.DictReader(io.StringIO(cells)))["project"].startswith("'=si")
+        assert next(csv.DictReader(io.StringIO(models)))["model"] == "'=tiny"
     log = (home / "logs" / "signalbox.log").read_text(encoding="utf-8")
     assert acted_on(log) == []
