@@ -24,10 +24,11 @@ pytestmark = [
 ]
 
 
-async def ask(base_url: str) -> None:
+async def ask(base_url: str, key: str | None) -> None:
     body = {"messages": [{"role": "user", "content": "Count to a thousand."}], "max_tokens": 2000}
     async with httpx2.AsyncClient(timeout=60) as client:
-        await client.post(f"{base_url}/chat/completions", json=body)
+        headers = {"Authorization": f"Bearer {key}"}
+        (await client.post(f"{base_url}/chat/completions", json=body, headers=headers)).raise_for_status()
 
 
 async def test_others_that_fill_the_embedded_server_are_seen(home: Path) -> None:
@@ -49,7 +50,7 @@ async def test_others_that_fill_the_embedded_server_are_seen(home: Path) -> None
     try:
         assert await heard.get() == ServerLoad(running=0, waiting=0)
         assert not queue.state().busy
-        others = [asyncio.create_task(ask(base_url)) for _ in range(3)]
+        others = [asyncio.create_task(ask(base_url, server.api_key)) for _ in range(3)]
         while await heard.get() != ServerLoad(running=2, waiting=1):
             pass
         assert queue.state().busy

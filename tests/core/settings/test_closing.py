@@ -247,7 +247,9 @@ def test_a_near_miss_of_a_name_is_hinted_at_once(home: Path, key: str, meant: st
 
 def test_a_limit_in_the_wrong_capitals_is_meant_and_closes(home: Path) -> None:
     (home / ".env").write_text("daily_spend_limit_dollars=5\n")
-    (home / "settings.json").write_text('{"PROJECT_SPEND_LIMITS": "web=5", "ROUTING_MODE": "local-only", "ANTHROPIC_MODEL": "m"}')
+    (home / "settings.json").write_text(
+        '{"PROJECT_SPEND_LIMITS": "web=5", "ROUTING_MODE": "local-only", "ANTHROPIC_MODEL": "m"}'
+    )
     problems = store(home).closing_problems
     assert [(each.name, each.origin) for each in problems] == [
         ("daily_spend_limit_dollars", ".env"),
