@@ -441,7 +441,7 @@ class ChatController(QObject):
         self.view.composer.set_side(session.options.force)
         self.view.show_head(session)
         self.view.thread_view.show_session(session)
-        self.conversations.leave(old)
+        self.conversations.forget_unused()
         self._update_composer()
         self.show_options()
         self.view.list.set_current(session.id)

@@ -35,6 +35,7 @@ class OpenConversations(QObject):
         self._bridge, self._store, self._tasks = bridge, store, tasks
         self._sessions: dict[str, Session] = {}
         self.shown = self.new()
+        store.all_written.connect(self.forget_unused)  # one that is left is often still being written
 
     def new(self) -> Session:
         """Return the session of an empty conversation."""
@@ -68,12 +69,14 @@ class OpenConversations(QObject):
             return session.whole()
         return await self._store.read(ConversationStore.load, conversation_id)
 
-    def leave(self, session: Session) -> None:
-        """Only what is shown or streams stays in memory; the rest is read again when it is opened."""
-        if session is self.shown or session.is_streaming:
+    def forget_unused(self) -> None:
+        """Keep in memory what is shown, streams or isn't written yet; the rest is read again when it is opened."""
+        if not self._store.is_open:
             return
-        if self._store.is_open and not self._store.has_waiting(session.id):
-            self._sessions.pop(session.id, None)
+        for session in list(self._sessions.values()):
+            if session is self.shown or session.is_streaming or self._store.has_waiting(session.id):
+                continue
+            del self._sessions[session.id]
             session.deleteLater()
 
     def titles(self) -> dict[str, str]:

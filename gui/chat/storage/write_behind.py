@@ -28,9 +28,11 @@ class WriteBehindStore(QObject):
 
     Signals:
         trouble_changed: a ``StoreTrouble`` while something waits to be written, ``None`` when all is well.
+        all_written: nothing waits to be written any more.
     """
 
     trouble_changed = Signal(object)
+    all_written = Signal()
 
     def __init__(self, bridge: Bridge, home: Path, tasks: Tasks, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -120,6 +122,8 @@ class WriteBehindStore(QObject):
         self._writing = None
         if not task.cancelled() and task.exception() is None and task.result():
             self._begin()
+        if not self._waiting:
+            self.all_written.emit()
 
     async def _write_all(self, store: ConversationStore) -> bool:
         """Write what waits, oldest first; returns whether more has come meanwhile. Stops at a failure."""

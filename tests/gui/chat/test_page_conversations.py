@@ -31,9 +31,26 @@ def test_switching_away_keeps_an_answer_streaming(panel: ChatPanel) -> None:
         await panel.until(lambda: not streaming.is_streaming)
         page.controller.open(streaming.id)
         await panel.until(
-            lambda: page.controller.session is streaming and len(page.view.thread_view.views()) == 2
+            lambda: page.controller.session.id == streaming.id and len(page.view.thread_view.views()) == 2
         )
         assert shown(panel) == ["First chat", "Slow answer"]
+
+    panel.run(body)
+
+
+def test_a_conversation_that_is_left_while_it_is_written_goes_from_memory_afterwards(
+    panel: ChatPanel,
+) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        for number in range(3):
+            panel.core.say(Script(text="Done"))
+            page.view.composer.set_content(f"Question {number}")
+            page.controller.send()
+            await panel.until(lambda: not page.controller.session.is_streaming)
+            page.controller.new_chat()
+        opened = page.controller.conversations
+        await panel.until(lambda: list(opened.titles()) == [opened.shown.id])
 
     panel.run(body)
 
