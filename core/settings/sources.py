@@ -32,6 +32,7 @@ from core.base.files import (
     set_aside_files,
     write_whole,
 )
+from core.base.permissions import make_private_folder
 from core.errors import SignalboxError
 from core.settings.model import GUARDS, env_name
 from core.settings.report import SettingProblem, file_problem, unread_line
@@ -121,7 +122,7 @@ class SettingsFile:
             SettingsFileError: it cannot be written; the old content is still there.
         """
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_private_folder(self.path.parent)
             with locked(self._lock_path):
                 try:
                     values = self.read()

@@ -177,7 +177,7 @@ class SettingsStore:
         Raises:
             KeyError: no such setting.
         """
-        refused = next((p for p in self._problems if p.name == name and p.is_refused), None)
+        refused = self.unreadable(name)
         return self._origins[name] if refused is None else refused.origin
 
     def unreadable(self, name: str) -> SettingProblem | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 from decimal import Decimal
 from pathlib import Path
@@ -106,3 +108,13 @@ def test_a_home_that_cannot_be_looked_at_is_named_and_closes_the_api(tmp_path: P
     read = store(tmp_path / ("a" * 300))
     (problem,) = read.closing_problems
     assert (problem.name, problem.origin) == ("home", "environment")
+
+
+@posix_only
+def test_a_home_that_a_setting_makes_is_the_users_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        SettingsStore(tmp_path / "new" / "home", env={}).set("routing_threshold", 10)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "new" / "home").stat().st_mode) == 0o700
