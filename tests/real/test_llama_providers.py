@@ -108,7 +108,10 @@ async def test_a_quick_series_loses_no_request(llama: Llama) -> None:
     for provider in (llama.vllm(), llama.anthropic()):
         for _ in range(12):
             answer = await complete(provider, ChatRequest.from_prompt("Count.", max_tokens=1, temperature=0))
-            assert answer.usage is not None
+            assert answer.finish_reason in ("stop", "length")
+            # Where the one token is half a letter, llama.cpp leaves Anthropic's message_start out, and with it the
+            # input's count: unknown then.
+            assert answer.usage is not None or not answer.text
 
 
 async def test_a_streamed_and_a_completed_answer_cost_the_same(llama: Llama) -> None:
