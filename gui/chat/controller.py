@@ -1,33 +1,31 @@
-"""What a user can do on the chat page: send, stop, edit, regenerate, attach, export, open, delete, rename.
+"""What a user can do on the chat page: send, stop, edit, regenerate, attach, open.
 
 The controller hears the view's signals and acts on the models: the open conversations, their sessions, the store.
-What follows a failed answer is ``failure_controller.py``'s.
+What follows a failed answer is ``failure_controller.py``'s, what is done with the list ``list_controller.py``'s.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Qt, QTimer, QUrl
-from PySide6.QtGui import QDesktopServices, QGuiApplication, QImage
+from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QFileDialog
 
-from core import shortened
 from core.chat import ChatRequest
 from gui.chat.composer import local_paths
 from gui.chat.failure_controller import FailureController
+from gui.chat.list_controller import ListController
 from gui.chat.open_conversations import OpenConversations
 from gui.chat.paste import read_file, read_image
 from gui.chat.request_builder import MalformedSchema, parse_schema
 from gui.chat.route_preview import RoutePreview
 from gui.chat.session import Session
-from gui.chat.storage.export import ExportFormat, file_name, to_markdown, write_export
 from gui.chat.storage.file import StoreTrouble
-from gui.chat.storage.models import ChatOptions, Conversation
+from gui.chat.storage.models import ChatOptions
 from gui.chat.storage.store import ConversationStore
 from gui.chat.storage.write_behind import WriteBehindStore
 from gui.chat.view import ChatView
@@ -41,7 +39,6 @@ if TYPE_CHECKING:
 
 DRAFT_MS = 500
 MOST_FILES = 20
-SHOWN_TITLE_CHARS = 40
 LONG_CHARS = 100_000
 """A conversation of more text than this is worth giving its memory back: its widgets took 15 MiB and more."""
 RELEASE_MS = 2_000
@@ -55,16 +52,12 @@ class ChatController(QObject):
     def __init__(self, shell: Shell, tasks: Tasks, view: ChatView) -> None:
         super().__init__(view)
         self._bridge, self._tasks, self.view = shell.bridge, tasks, view
-        self._told_unreadable = 0
         self.store = WriteBehindStore(shell.bridge, shell.home, tasks, self)
         self.conversations = OpenConversations(shell.bridge, self.store, tasks, self)
         self.preview = RoutePreview(shell.bridge, tasks, view.composer.route_line, self._request_now, self)
         self.failures = FailureController(self, shell, tasks, view)
+        self.list = ListController(self, shell.bridge, tasks, view)
         self.is_started = False
-        self._is_closed = False
-        self._query = ""
-        self._is_listing = False
-        self._list_again = False
         self._draft_timer = QTimer(self)
         self._draft_timer.setSingleShot(True)
         self._draft_timer.setInterval(DRAFT_MS)
@@ -90,15 +83,7 @@ class ChatController(QObject):
         view.stop_asked.connect(self.stop)
         view.list.chosen.connect(self.open)
         view.list.new_asked.connect(self.new_chat)
-        view.list.renamed.connect(self.rename)
-        view.list.delete_asked.connect(self.delete)
-        view.list.export_asked.connect(self.export)
-        view.list.searched.connect(self.search)
         view.header.options_asked.connect(self.toggle_options)
-        view.header.export_asked.connect(self._export_shown)
-        view.header.copy_asked.connect(self.copy)
-        view.header.rename_asked.connect(lambda: view.edit_title(self.session.id))
-        view.header.delete_asked.connect(self._delete_shown)
         view.composer.submitted.connect(self.send)
         view.composer.stopped.connect(self.stop)
         view.composer.changed.connect(self._on_typed)
@@ -121,7 +106,7 @@ class ChatController(QObject):
         self.conversations.changed.connect(self._on_changed)
         self.conversations.ended.connect(self._on_ended)
         self.conversations.failed.connect(self._on_failed)
-        self.store.trouble_changed.connect(self._on_trouble)
+        self.store.trouble_changed.connect(self.tell_trouble)
         self._bridge.status_changed.connect(self._on_status)
 
     # Life
@@ -137,7 +122,7 @@ class ChatController(QObject):
         elif store.interrupted:
             answers = f"{store.interrupted} answer{'s were' if store.interrupted > 1 else ' was'}"
             self.view.toasts.show(f"{answers} cut off when Signalbox ended last time; the text is kept")
-        await self._read_list()
+        await self.list.read()
         if self.view.thread_view.session is None:
             self.view.thread_view.show_session(self.session)
         self.is_started = True
@@ -157,7 +142,7 @@ class ChatController(QObject):
     async def stop_all(self) -> None:
         """Stop what streams, write everything, and close the file."""
         self.keep_draft()
-        self._is_closed = True
+        self.list.close()
         self.view.begin_closing()
         await self.conversations.close()
         await self.store.close()
@@ -354,7 +339,7 @@ class ChatController(QObject):
         """Show an empty conversation, which goes to Auto; one that is empty already is used again."""
         if not self.session.is_blank or len(self.session.tree):
             self.keep_draft()
-            self._show(self.conversations.new())
+            self.show(self.conversations.new())
         elif self.session.options.force is not None:
             self.session.set_options(replace(self.session.options, force=None))
             self.view.composer.set_side(None)
@@ -365,47 +350,9 @@ class ChatController(QObject):
         """Show a conversation; one that is gone is left alone."""
         self._tasks.start(self._open(conversation_id))
 
-    def rename(self, conversation_id: str, title: str) -> None:
-        self.conversations.rename(conversation_id, title)
-        self._refresh_list()
-
-    def delete(self, conversation_id: str) -> None:
-        """Take a conversation away; the toast brings it back."""
-        title = self._title_of(conversation_id)
-        self.conversations.delete(conversation_id)
-        if conversation_id == self.session.id:
-            self._show(self.conversations.new())
-        self._refresh_list()
-        self.view.toasts.show(f"Deleted “{title}”", "Undo", lambda: self.restore(conversation_id), "trash")
-
-    def restore(self, conversation_id: str) -> None:
-        """Bring a deleted conversation back, and show it."""
-        self.conversations.restore(conversation_id)
-        self._refresh_list()
-        self.open(conversation_id)
-        self.focus_composer()
-
-    def search(self, query: str) -> None:
-        """List the conversations that hold every word of ``query``; all of them for an empty one."""
-        self._query = query
-        self._refresh_list()
-
-    def export(self, conversation_id: str, kind: str) -> None:
-        """Ask where a conversation should go; ``kind`` is markdown or json."""
-        self._tasks.start(self._export(conversation_id, cast("ExportFormat", kind)))
-
-    def _export_shown(self, kind: str) -> None:
-        self.export(self.session.id, kind)
-
-    def copy(self) -> None:
-        """Copy the conversation that is shown as Markdown."""
-        QGuiApplication.clipboard().setText(to_markdown(self.session.whole()))
-        self.view.toasts.show("Copied as Markdown", icon="copy")
-
     def titles(self) -> dict[str, str]:
         """Return the titles of all conversations that are listed or in memory, short enough for a button."""
-        titles = self.view.list.model.titles() | self.conversations.titles()
-        return {conversation: shortened(title, SHOWN_TITLE_CHARS) for conversation, title in titles.items()}
+        return self.list.titles()
 
     async def _open(self, conversation_id: str) -> None:
         if conversation_id == self.session.id:
@@ -413,27 +360,16 @@ class ChatController(QObject):
         try:
             session = await self.conversations.find(conversation_id)
         except StoreTrouble as problem:
-            self._on_trouble(problem)
+            self.tell_trouble(problem)
             return
-        self._tell_of_unreadable()
+        self.list.tell_of_unreadable()
         if session is None:
             return
         self.keep_draft()
-        self._show(session)
+        self.show(session)
 
-    def _tell_of_unreadable(self) -> None:
-        """Say once what was left out; the file keeps it."""
-        count = self.store.unreadable_rows
-        if count > self._told_unreadable:
-            self._told_unreadable = count
-            entries = "1 entry" if count == 1 else f"{count:,} entries"
-            left_out = "is left out" if count == 1 else "are left out"
-            self.view.toasts.show(
-                f"{entries} of your conversations’ file can’t be read and {left_out}; "
-                "the file keeps what is there"
-            )
-
-    def _show(self, session: Session) -> None:
+    def show(self, session: Session) -> None:
+        """Show a conversation that is in memory."""
         old, self.conversations.shown = self.session, session
         if sum(len(message.text) for message in old.tree.path()) >= LONG_CHARS:
             self._release_timer.start()
@@ -450,90 +386,12 @@ class ChatController(QObject):
     def _release_memory(self) -> None:
         self._tasks.start(self._bridge.run_blocking(release_free_memory))
 
-    def _delete_shown(self) -> None:
-        if not self.session.is_blank:
-            self.delete(self.session.id)
-
-    def _title_of(self, conversation_id: str) -> str:
-        model = self.view.list.model
-        row = model.row_at(model.index_of(conversation_id))
-        session = self.conversations.get(conversation_id)
-        return shortened(str(getattr(row, "title", session.title if session else "")), SHOWN_TITLE_CHARS)
-
-    async def _export(self, conversation_id: str, kind: ExportFormat) -> None:
-        try:
-            conversation = await self.conversations.whole(conversation_id)
-        except StoreTrouble as problem:
-            self._on_trouble(problem)
-            return
-        if conversation is None:
-            return
-        dialog = QFileDialog(self.view, "Export this chat")
-        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.selectFile(file_name(conversation.title, kind))
-        dialog.fileSelected.connect(partial(self._on_export_file, conversation, kind))
-        dialog.open()
-
-    def _on_export_file(self, conversation: Conversation, kind: ExportFormat, name: str) -> None:
-        self._tasks.start(self.write_export(conversation, kind, Path(name)))
-
-    async def write_export(self, conversation: Conversation, kind: ExportFormat, path: Path) -> None:
-        """Write a conversation to a file, whole or not at all, and say where it is."""
-        try:
-            await self._bridge.run_blocking(write_export, conversation, kind, path)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            self.view.show_error(
-                f"{path.name} can’t be written: {reason}. Nothing was lost; choose another folder."
-            )
-            return
-        folder = QUrl.fromLocalFile(str(path.parent))
-        show: Callable[[], object] = partial(QDesktopServices.openUrl, folder)
-        self.view.toasts.show(f"Exported to {path.name}", "Open folder", show, "check-circle-fill")
-
-    # The list: all conversations or those that a search finds, read anew when one changed
-
-    def _refresh_list(self) -> None:
-        """Read the list again; asked for while it is read, it is read once more after that."""
-        if not self.store.is_open or self._is_closed:
-            return
-        if self._is_listing:
-            self._list_again = True
-            return
-        self._is_listing = True
-        self._tasks.start(self._read_list())
-
-    async def _read_list(self) -> None:
-        """Read what the list shows, once all that waits is written."""
-        try:
-            await self.store.flush()
-            if not self.store.is_open:
-                return
-            query = self._query.strip()
-            if query:
-                rows = await self.store.read(ConversationStore.search, query)
-                nothing = f"Nothing found for “{shortened(query, SHOWN_TITLE_CHARS)}”"
-            else:
-                rows = await self.store.read(ConversationStore.summaries)
-                nothing = "Your conversations will be here"
-            self.view.list.set_current(self.session.id)
-            self.view.list.show_summaries(rows, nothing)
-            self._tell_of_unreadable()
-        except StoreTrouble as problem:
-            self._on_trouble(problem)
-        finally:
-            self._is_listing = False
-            if self._list_again:
-                self._list_again = False
-                self._refresh_list()
-
     # What the models say
 
     def _on_changed(self, session: Session) -> None:
         if session is self.session:
             self.view.show_head(session)
-        self._refresh_list()
+        self.list.refresh()
 
     def _on_ended(self, session: Session) -> None:
         """Send what waited for the end of an answer that is shown, if the answer came whole."""
@@ -556,7 +414,8 @@ class ChatController(QObject):
         if session is self.session:
             self._update_composer()
 
-    def _on_trouble(self, problem: StoreTrouble | None) -> None:
+    def tell_trouble(self, problem: StoreTrouble | None) -> None:
+        """Say what keeps the conversations from being read or written; ``None`` takes it back."""
         if problem is None:
             self.view.trouble.clear()
         else:

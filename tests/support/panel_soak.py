@@ -82,7 +82,7 @@ async def soak(panel: ChatPanel, seconds: float, seed: int, say: Callable[[dict[
             gone = controller.session.id
             controller.new_chat()
             await panel.idle()
-            controller.delete(gone)
+            controller.list.delete(gone)
             QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
         panel.core.requests.clear()
         panel.core.decided.clear()

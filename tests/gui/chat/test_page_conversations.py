@@ -139,7 +139,7 @@ def test_delete_with_undo_search_and_rename(panel: ChatPanel) -> None:
         page.view.list.search.clear()
         await panel.until(lambda: len(page.view.list.model.ids()) == 2)
 
-        page.controller.delete(metal)
+        page.controller.list.delete(metal)
         await panel.until(lambda: page.view.list.model.ids() == [fruit])
         assert page.controller.session.id != metal
         toast = page.view.toasts.current

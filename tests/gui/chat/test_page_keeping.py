@@ -23,18 +23,18 @@ def test_copy_export_and_its_failure(panel: ChatPanel, tmp_path: Path) -> None:
         assert QGuiApplication.clipboard().text() == "An **answer**"
 
         conversation = page.controller.session.whole()
-        await page.controller.write_export(conversation, "markdown", tmp_path / "out.md")
+        await page.controller.list.write_export(conversation, "markdown", tmp_path / "out.md")
         text = (tmp_path / "out.md").read_text()
         assert text.startswith("# A question\n\n## You\n\nA question\n\n## Answer\n\nAn **answer**\n")
         assert (
             "API · Complex: score 0.71 reached 0.60 · claude-sonnet-4-6 · 412 in, 186 out · $0.0167" in text
         )
-        await page.controller.write_export(conversation, "json", tmp_path / "out.json")
+        await page.controller.list.write_export(conversation, "json", tmp_path / "out.json")
         value: Any = json.loads((tmp_path / "out.json").read_text())
         assert value["messages"][1]["result"]["cost_dollars"] == "0.016700000"
         assert value["messages"][1]["decision"]["rule"] == "complex"
 
-        await page.controller.write_export(conversation, "json", tmp_path / "no" / "out.json")
+        await page.controller.list.write_export(conversation, "json", tmp_path / "no" / "out.json")
         assert "can’t be written" in page.view.trouble.words
         assert sorted(path.name for path in tmp_path.glob("*out*")) == ["out.json", "out.md"]
 

@@ -69,7 +69,7 @@ def test_the_box_has_the_focus_after_everything_that_sends(panel: ChatPanel) -> 
         QTest.keyClick(prompt.edit, Qt.Key.Key_Return)
         assert QApplication.focusWidget() is edit
         await panel.idle()
-        page.controller.delete(page.controller.session.id)
+        page.controller.list.delete(page.controller.session.id)
         click(button_saying(panel, "Undo"))
         assert QApplication.focusWidget() is edit
         await panel.idle()
