@@ -29,6 +29,7 @@ from core.chat import (
 from core.errors import SignalboxError, Unavailable
 from gui.chat.request_builder import LeftOut, build_request
 from gui.chat.storage.models import (
+    COPIED,
     Attachment,
     ChatOptions,
     Conversation,
@@ -196,11 +197,14 @@ class Session(QObject):
 
     @property
     def totals(self) -> Totals:
-        """Over all branches: what was answered was paid for."""
+        """Over all branches: what was answered was paid for, save what a duplicate only copied."""
         answers = [
             item
             for item in self.tree.all()
-            if item.role == "assistant" and item.decision and (item.text or item.id == self.running_id)
+            if item.role == "assistant"
+            and item.decision
+            and item.origin != COPIED
+            and (item.text or item.id == self.running_id)
         ]
         results = [item for item in answers if item.result is not None]
         costs = [item.cost_nanodollars for item in results]

@@ -11,7 +11,7 @@ from core.base import files, sqlite_file
 from core.base.sqlite_file import fault_of
 from core.errors import SignalboxError
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 IN_MEMORY = ":memory:"
 CHECKED_UP_TO_BYTES = (
     64_000_000  # a full check reads every page: about 0.3 s at this size, in a worker thread
@@ -51,7 +51,22 @@ CREATE TABLE search_rows (
 CREATE INDEX search_rows_by_message ON search_rows(conversation_id, message_id);
 """
 
-_UPGRADES = {1: "ALTER TABLE messages ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0", 2: _SEARCH_ROWS_SCHEMA}
+# How a conversation is ordered in the list, what it was imported from, who answered where it was not asked here,
+# and what the page shows just now.
+_ORDER_SCHEMA = """
+ALTER TABLE conversations ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE conversations ADD COLUMN folder TEXT NOT NULL DEFAULT '';
+ALTER TABLE conversations ADD COLUMN source TEXT;
+ALTER TABLE messages ADD COLUMN origin TEXT NOT NULL DEFAULT '';
+CREATE INDEX conversations_by_source ON conversations(source);
+CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+"""
+
+_UPGRADES = {
+    1: "ALTER TABLE messages ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0",
+    2: _SEARCH_ROWS_SCHEMA,
+    3: _ORDER_SCHEMA,
+}
 """What leads from a version of the file to the next."""
 
 # Trigrams find any part of a word in any script (three letters or more) while the user types.
@@ -133,7 +148,7 @@ def _upgrade(connection: sqlite3.Connection, version: int) -> None:
 
 
 def _make(connection: sqlite3.Connection) -> None:
-    _execute_all(connection, _SCHEMA + _SEARCH_ROWS_SCHEMA)
+    _execute_all(connection, _SCHEMA + _SEARCH_ROWS_SCHEMA + _ORDER_SCHEMA)
     try:
         connection.execute(_SEARCH_SCHEMA)
     except sqlite3.OperationalError as error:

@@ -12,6 +12,8 @@ import uuid_utils
 from core.chat import ChatResult, RouteDecision, Side
 from core.errors import SignalboxError
 
+COPIED = "copy"
+"""The ``origin`` of a duplicate's messages."""
 MessageRole = Literal["user", "assistant"]
 MessageStatus = Literal["done", "streaming", "stopped", "failed", "interrupted"]
 AttachmentKind = Literal["text", "image"]
@@ -119,6 +121,8 @@ class StoredMessage:
     A user message and an answer are siblings of their other versions (same ``parent_id``); an answer whose
     parent is an answer continues it. ``result`` is there once the answer ended with one; ``decision`` and
     ``hold_nanodollars`` already when it started. A ``pinned`` message is kept when the conversation is trimmed.
+    ``origin`` is empty for what was asked here, ``COPIED`` in a duplicate (paid for where it was asked), and else
+    who answered elsewhere, such as ``ChatGPT, gpt-4o``.
     """
 
     id: str
@@ -135,6 +139,7 @@ class StoredMessage:
     error: StoredError | None = None
     attachments: tuple[Attachment, ...] = ()
     pinned: bool = False
+    origin: str = ""
 
     @property
     def cost_nanodollars(self) -> int | None:
@@ -159,18 +164,43 @@ class Totals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConversationSummary:
-    """A row of the list at the left."""
+    """A row of the list at the left. ``answered_elsewhere`` means imported answers, whose cost nobody knows."""
 
     id: str
     title: str
     updated_at: datetime
     totals: Totals = Totals()
     has_draft: bool = False
+    pinned: bool = False
+    folder: str = ""
+    answered_elsewhere: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeletedConversation:
+    """One that can be restored until it goes for good at ``gone_at``."""
+
+    id: str
+    title: str
+    deleted_at: datetime
+    gone_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the page was: a conversation, and the message at the top of the view, ``offset_px`` above its top."""
+
+    conversation_id: str
+    message_id: str = ""
+    offset_px: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """A whole conversation as it was left: every branch, the leaf that was shown, options and draft."""
+    """A whole conversation as it was left: every branch, the leaf that was shown, options and draft.
+
+    ``folder`` is empty for none. ``source`` tells what it was imported from, such as ``chatgpt:<its id>``.
+    """
 
     id: str
     title: str
@@ -182,3 +212,6 @@ class Conversation:
     draft: str
     messages: tuple[StoredMessage, ...]
     draft_attachments: tuple[Attachment, ...] = ()
+    pinned: bool = False
+    folder: str = ""
+    source: str | None = None

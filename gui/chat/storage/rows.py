@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import sqlite3
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, cast, get_args
 
 from core import salvage_json
@@ -19,8 +19,10 @@ from gui.chat.storage.models import (
     AttachmentKind,
     ChatOptions,
     ConversationSummary,
+    DeletedConversation,
     MessageRole,
     MessageStatus,
+    Place,
     StoredError,
     StoredMessage,
     Totals,
@@ -59,6 +61,9 @@ def summary_of(row: sqlite3.Row) -> ConversationSummary:
         title=text(row["title"]),
         updated_at=moment(row["updated_at_ms"]),
         has_draft=bool(row["has_draft"]),
+        pinned=bool(row["pinned"]),
+        folder=_text_or_none(row["folder"]) or "",
+        answered_elsewhere=bool(row["elsewhere"]),
         totals=Totals(
             answers=row["answers"],
             local_answers=row["local_answers"],
@@ -67,6 +72,18 @@ def summary_of(row: sqlite3.Row) -> ConversationSummary:
             unpriced=row["unpriced"],
         ),
     )
+
+
+def deleted_of(row: sqlite3.Row, kept_for: timedelta) -> DeletedConversation:
+    deleted_at = moment(row["deleted_at_ms"])
+    return DeletedConversation(
+        id=text(row["id"]), title=text(row["title"]), deleted_at=deleted_at, gone_at=deleted_at + kept_for
+    )
+
+
+def place_of(written: Any) -> Place | None:
+    """Return where the page was, ``None`` where that can't be read."""
+    return _salvaged(Place, written)
 
 
 def options_of(row: sqlite3.Row) -> ChatOptions:
@@ -117,6 +134,7 @@ def message_of(row: sqlite3.Row, attachments: tuple[Attachment, ...]) -> StoredM
         error=_salvaged(StoredError, row["error_json"]),
         attachments=attachments,
         pinned=bool(row["pinned"]),
+        origin=_text_or_none(row["origin"]) or "",
     )
 
 

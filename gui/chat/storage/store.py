@@ -23,16 +23,21 @@ from core.base.sqlite_file import transaction
 from gui.chat.storage import rows
 from gui.chat.storage.file import IN_MEMORY, StoreTrouble, open_file, trouble
 from gui.chat.storage.models import (
+    COPIED,
     Attachment,
     Conversation,
     ConversationSummary,
+    DeletedConversation,
+    Place,
     StoredMessage,
     clean_text,
 )
 
 T = TypeVar("T")
 
-DELETED_KEPT_FOR = timedelta(days=1)
+DELETED_KEPT_FOR = timedelta(days=30)
+LISTED = 2000
+"""So many conversations are listed; a search finds the others."""
 FILE_NAME = "conversations.sqlite3"
 
 # A sum of what is no amount, or of amounts past any account, fails: it would cost the whole list.
@@ -42,17 +47,19 @@ _COST, _LOADED = (
 )
 # The latest are chosen first, so that the sums are made of their messages only.
 _SUMMARIES = f"""
-SELECT c.id, c.title, c.updated_at_ms,
+SELECT c.id, c.title, c.updated_at_ms, c.pinned, c.folder,
        c.draft <> '' OR EXISTS (SELECT 1 FROM attachments a WHERE a.conversation_id = c.id AND a.message_id IS NULL)
            AS has_draft,
        COUNT(m.id) AS answers, COALESCE(SUM(m.side = 'local'), 0) AS local_answers,
        COALESCE(SUM(m.side = 'api'), 0) AS api_answers,
        COALESCE(SUM(CASE WHEN m.side = 'local' AND {_LOADED} THEN m.loaded_nanodollars
                          WHEN {_COST} THEN m.cost_nanodollars END), 0) AS cost,
-       COALESCE(SUM(NOT {_COST} AND m.result_json IS NOT NULL), 0) AS unpriced
+       COALESCE(SUM(NOT {_COST} AND m.result_json IS NOT NULL), 0) AS unpriced,
+       COALESCE(c.source NOT LIKE 'signalbox:%', 0) AS elsewhere
 FROM (SELECT * FROM conversations c WHERE c.deleted_at_ms IS NULL {{where}}
-      ORDER BY c.updated_at_ms DESC, c.id DESC LIMIT ?) c
+      ORDER BY (c.pinned OR c.folder <> '') DESC, c.updated_at_ms DESC, c.id DESC LIMIT ?) c
 LEFT JOIN messages m ON m.conversation_id = c.id AND m.role = 'assistant' AND m.side IS NOT NULL AND m.text <> ''
+    AND m.origin <> '{COPIED}'
 GROUP BY c.id ORDER BY c.updated_at_ms DESC, c.id DESC
 """
 
@@ -67,10 +74,10 @@ ORDER BY created_at_ms, id
 _SAVE_MESSAGE = """
 INSERT INTO messages (id, conversation_id, parent_id, role, text, created_at_ms, status, correlation_id, side,
     provider, model, reason, usage_json, cost_nanodollars, loaded_nanodollars, hold_nanodollars, ttft_ms,
-    output_tokens_per_s, decision_json, result_json, error_json, pinned)
+    output_tokens_per_s, decision_json, result_json, error_json, pinned, origin)
 VALUES (:id, :conversation_id, :parent_id, :role, :text, :created_at_ms, :status, :correlation_id, :side,
     :provider, :model, :reason, :usage_json, :cost_nanodollars, :loaded_nanodollars, :hold_nanodollars, :ttft_ms,
-    :output_tokens_per_s, :decision_json, :result_json, :error_json, :pinned)
+    :output_tokens_per_s, :decision_json, :result_json, :error_json, :pinned, :origin)
 ON CONFLICT(id) DO UPDATE SET text = excluded.text, status = excluded.status,
     correlation_id = excluded.correlation_id, side = excluded.side, provider = excluded.provider,
     model = excluded.model, reason = excluded.reason, usage_json = excluded.usage_json,
@@ -126,8 +133,8 @@ class ConversationStore:
         """How many rows were left out so far because they can't be read."""
         return len(self._unreadable)
 
-    def summaries(self, limit: int = 2000) -> tuple[ConversationSummary, ...]:
-        """Return the latest conversations, newest first."""
+    def summaries(self, limit: int = LISTED) -> tuple[ConversationSummary, ...]:
+        """Return the latest conversations, newest first; those that are pinned or in a folder before others."""
         with self._reading() as connection:
             found = connection.execute(_SUMMARIES.format(where=""), (limit,)).fetchall()
         return self._readable("conversation", found, rows.summary_of)
@@ -186,7 +193,29 @@ class ConversationStore:
                 lambda item: rows.message_of(item, tuple(attached.get(item["id"], ()))),
             ),
             draft_attachments=tuple(attached.get(None, ())),
+            pinned=bool(row["pinned"]),
+            folder=row["folder"] if isinstance(row["folder"], str) else "",
+            source=row["source"] if isinstance(row["source"], str) else None,
         )
+
+    def deleted(self) -> tuple[DeletedConversation, ...]:
+        """Return what can still be restored, last deleted first."""
+        with self._reading() as connection:
+            found = connection.execute(
+                "SELECT id, title, deleted_at_ms FROM conversations WHERE deleted_at_ms IS NOT NULL"
+                " ORDER BY deleted_at_ms DESC, id DESC"
+            ).fetchall()
+        return self._readable("conversation", found, lambda row: rows.deleted_of(row, DELETED_KEPT_FOR))
+
+    def place(self) -> Place | None:
+        """Return what was shown last, ``None`` where that was never written."""
+        return rows.place_of(self.state("place"))
+
+    def state(self, key: str) -> str | None:
+        """Return what ``set_state`` kept."""
+        with self._reading() as connection:
+            row = connection.execute("SELECT value FROM state WHERE key = ?", (key,)).fetchone()
+        return row["value"] if row is not None and isinstance(row["value"], str) else None
 
     def _readable(
         self, kind: str, found: Iterable[sqlite3.Row], read: Callable[[sqlite3.Row], T]
@@ -202,7 +231,10 @@ class ConversationStore:
     # Writing
 
     def save_conversation(self, conversation: Conversation) -> None:
-        """Write a conversation's own row and its draft; its messages are saved one by one."""
+        """Write a conversation's own row and its draft; its messages are saved one by one.
+
+        Pin and folder are set by ``pin`` and ``move`` only, whether it is open or not.
+        """
         with self._writing() as connection:
             options = conversation.options
             connection.execute(
@@ -270,25 +302,51 @@ class ConversationStore:
             )
             self._index(connection, conversation_id, "", title)
 
+    def pin(self, conversation_id: str, pinned: bool) -> None:
+        """List a conversation above the others, or no longer."""
+        self._set(conversation_id, "pinned", pinned)
+
+    def move(self, conversation_id: str, folder: str) -> None:
+        """Put a conversation into a folder; an empty name takes it out."""
+        self._set(conversation_id, "folder", clean_text(folder))
+
+    def rename_folder(self, folder: str, name: str) -> None:
+        """Call a folder ``name``, deleted conversations' included; an empty name takes all out of it."""
+        with self._writing() as connection:
+            connection.execute(
+                "UPDATE conversations SET folder = ? WHERE folder = ?", (clean_text(name), folder)
+            )
+
+    def set_place(self, place: Place) -> None:
+        self.set_state("place", to_json(place))
+
+    def set_state(self, key: str, value: str) -> None:
+        """Keep what the page looks like."""
+        with self._writing() as connection:
+            connection.execute(
+                "INSERT INTO state VALUES (?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value",
+                (key, clean_text(value)),
+            )
+
     def forget(self, conversation_id: str) -> None:
-        """Remove a conversation that has nothing in it, at once and for good."""
+        """Remove a conversation at once and for good."""
         with self._writing() as connection:
             self._unindex(connection, "conversation_id = ?", conversation_id)
             connection.execute("DELETE FROM conversations WHERE id = ?", (conversation_id,))
 
     def delete(self, conversation_id: str) -> None:
-        """Take a conversation out of sight; ``restore`` brings it back for a day."""
-        self._set_deleted(conversation_id, _ms(datetime.now(UTC)))
+        """Take a conversation out of sight; ``restore`` brings it back for ``DELETED_KEPT_FOR``."""
+        self._set(conversation_id, "deleted_at_ms", _ms(datetime.now(UTC)))
 
     def restore(self, conversation_id: str) -> None:
-        self._set_deleted(conversation_id, None)
+        self._set(conversation_id, "deleted_at_ms", None)
 
     # Inside
 
-    def _set_deleted(self, conversation_id: str, deleted_at_ms: int | None) -> None:
+    def _set(self, conversation_id: str, column: str, value: str | int | None) -> None:
         with self._writing() as connection:
             connection.execute(
-                "UPDATE conversations SET deleted_at_ms = ? WHERE id = ?", (deleted_at_ms, conversation_id)
+                f"UPDATE conversations SET {column} = ? WHERE id = ?", (value, conversation_id)
             )
 
     def _purge(self, connection: sqlite3.Connection, before: datetime) -> None:
@@ -421,4 +479,5 @@ def _message_values(message: StoredMessage) -> dict[str, Any]:
         "result_json": to_json(replace(result, text="")) if result else None,  # the text has its own column
         "error_json": to_json(message.error) if message.error else None,
         "pinned": message.pinned,
+        "origin": clean_text(message.origin),
     }

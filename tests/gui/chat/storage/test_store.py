@@ -26,7 +26,7 @@ from core.serialization import salvage_json, to_json, to_plain
 from gui.chat.request_builder import build_request
 from gui.chat.storage import models
 from gui.chat.storage.file import StoreTrouble
-from gui.chat.storage.models import Attachment, ChatOptions, StoredError, StoredMessage, clean_text
+from gui.chat.storage.models import Attachment, ChatOptions, Place, StoredError, StoredMessage, clean_text
 from gui.chat.storage.store import ConversationStore, open_or_memory
 from tests.gui.chat.builders import make_conversation, make_message, make_result
 from tests.support.full_values import FULL_DECISION, FULL_RESULT, full_errors
@@ -144,7 +144,7 @@ def test_no_query_is_an_error(path: Path, query: str) -> None:
     store.search(query)
 
 
-def test_a_deleted_conversation_comes_back_by_undo_and_goes_for_good_a_day_later(path: Path) -> None:
+def test_a_deleted_conversation_comes_back_by_undo_and_goes_for_good_a_month_later(path: Path) -> None:
     store = ConversationStore(path)
     conversation = make_conversation("Regex for German IBANs")
     store.save_conversation(conversation)
@@ -159,7 +159,7 @@ def test_a_deleted_conversation_comes_back_by_undo_and_goes_for_good_a_day_later
     store.delete(conversation.id)
     store.close()
     with sqlite3.connect(path) as connection:
-        old = int((datetime.now(UTC) - timedelta(days=2)).timestamp() * 1000)
+        old = int((datetime.now(UTC) - timedelta(days=31)).timestamp() * 1000)
         connection.execute("UPDATE conversations SET deleted_at_ms = ?", (old,))
     ConversationStore(path).close()
     with sqlite3.connect(path) as connection:
@@ -372,8 +372,17 @@ def test_a_file_of_the_first_version_is_brought_up_and_keeps_its_messages(path: 
     store.save_message(message)
     store.close()
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("ALTER TABLE messages DROP COLUMN pinned")
-        connection.execute("DROP TABLE search_rows")
+        connection.execute("DROP INDEX conversations_by_source")
+        for table, column in (
+            ("messages", "pinned"),
+            ("messages", "origin"),
+            ("conversations", "pinned"),
+            ("conversations", "folder"),
+            ("conversations", "source"),
+        ):
+            connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        for table in ("search_rows", "state"):
+            connection.execute(f"DROP TABLE {table}")
         connection.execute("PRAGMA user_version = 1")
         connection.commit()
     store = ConversationStore(path)
@@ -424,6 +433,35 @@ def test_a_released_versions_file_opens_searches_and_saves_unchanged(path: Path)
         ("Which train is late?", "timetables", "late"),
         ("Who sets the points?", "signal-boxes", "question"),
     ]
+
+
+def test_a_file_of_version_3_keeps_its_chats_and_takes_pins_folders_and_the_place(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    shutil.copy(RELEASED.with_name("conversations-version-3.sqlite3"), path)
+    store = ConversationStore(path)
+    draft, lock = store.summaries()
+    assert (draft.title, draft.has_draft, draft.pinned, draft.folder) == ("A draft", True, False, "")
+    loaded = store.load(lock.id)
+    assert loaded is not None
+    assert [(item.text, item.origin) for item in loaded.messages] == [
+        ("Why is the database locked?", ""),
+        ("Because of a second writer.", ""),
+    ]
+    assert lock.totals.local_answers == 1
+    assert store.place() is None
+    place = Place(conversation_id=lock.id, message_id=loaded.messages[1].id, offset_px=12)
+    store.pin(lock.id, True)
+    store.move(lock.id, "Work")
+    store.set_place(place)
+    store.save_conversation(
+        replace(loaded, pinned=False, folder="elsewhere")
+    )  # as an open chat writes itself
+    store.close()
+    store = ConversationStore(path)
+    found = next(item for item in store.summaries() if item.id == lock.id)
+    assert (found.pinned, found.folder, store.place()) == (True, "Work", place)
+    store.rename_folder("Work", "Trains")
+    assert [item.folder for item in store.summaries()] == ["Trains", ""]
 
 
 def test_the_search_forgets_what_is_renamed_taken_back_or_forgotten(path: Path) -> None:
