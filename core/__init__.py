@@ -78,13 +78,16 @@ if TYPE_CHECKING:
         BudgetExceeded,
         ContentRefused,
         ContextTooLong,
+        CreditExhausted,
         DeadlineExceeded,
         DuplicateRequest,
         HomeRefused,
         InvalidRequest,
         KeyHeldBack,
         LedgerUnavailable,
+        ModelNotFound,
         Overloaded,
+        PermissionDenied,
         QueueFull,
         RateExceeded,
         RateLimited,
@@ -137,6 +140,7 @@ __all__ = [
     "ContextEconomy",
     "ContextTooLong",
     "CoreStatus",
+    "CreditExhausted",
     "DeadlineExceeded",
     "DuplicateRequest",
     "Estimate",
@@ -158,8 +162,10 @@ __all__ = [
     "LedgerUnavailable",
     "LimitUsage",
     "Message",
+    "ModelNotFound",
     "Overloaded",
     "PausedConversation",
+    "PermissionDenied",
     "Problem",
     "QueueFull",
     "RateExceeded",
@@ -252,9 +258,10 @@ _HOMES = {
     "core.context.trimming": "plan_summary",
     "core.doctor.findings": "Finding",
     "core.errors": (
-        "AnswerInvalid AuthenticationFailed BudgetExceeded ContentRefused ContextTooLong DeadlineExceeded "
-        "DuplicateRequest HomeRefused InvalidRequest KeyHeldBack LedgerUnavailable Overloaded QueueFull "
-        "RateExceeded RateLimited RunawayPaused SignalboxError TimedOut TransientFailure Unavailable"
+        "AnswerInvalid AuthenticationFailed BudgetExceeded ContentRefused ContextTooLong CreditExhausted "
+        "DeadlineExceeded DuplicateRequest HomeRefused InvalidRequest KeyHeldBack LedgerUnavailable "
+        "ModelNotFound Overloaded PermissionDenied QueueFull RateExceeded RateLimited RunawayPaused "
+        "SignalboxError TimedOut TransientFailure Unavailable"
     ),
     "core.keys": "BackendStatus KeyName KeyStatus",
     "core.ledger.limits": "Budget LimitUsage Unit",

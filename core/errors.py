@@ -6,8 +6,11 @@
       InvalidRequest         400  the caller's fault: never retried, never falls back
         ContextTooLong       400  more input than the model takes; both wires say it so
         DuplicateRequest     422  an idempotency key that was used for another request, or whose answer is gone
+        ModelNotFound        404  the server has no model of that name
       AuthenticationFailed   401  no key, or one the provider refuses
         KeyHeldBack          401  the keyring's key belongs to another address, and was not sent
+        PermissionDenied     403  the key is good, but not for this model
+      CreditExhausted        402  the account at the provider has nothing left to pay with
       ContentRefused         400  the provider declined to answer
       BudgetExceeded         402  a spend limit or the token budget holds
       RateExceeded           429  a request rate holds, and the wait for it would be too long
@@ -106,6 +109,13 @@ class DuplicateRequest(InvalidRequest):
     http_status = 422
 
 
+class ModelNotFound(InvalidRequest):
+    """A model of that name was never there, was retired, or is not for this account: servers tell these as one."""
+
+    kind = "model_not_found"
+    http_status = 404
+
+
 class AuthenticationFailed(SignalboxError):
     """``missing`` is true when there is no key at all, false when the provider refused it."""
 
@@ -155,6 +165,18 @@ class KeyHeldBack(AuthenticationFailed):
             address=self.address,
             unencrypted=self.unencrypted,
         )
+
+
+class PermissionDenied(AuthenticationFailed):
+    kind = "permission_denied"
+    http_status = 403
+
+
+class CreditExhausted(SignalboxError):
+    """The provider's own limit, not one of ours: prepaid credit, a monthly quota, or a payment that failed."""
+
+    kind = "credit_exhausted"
+    http_status = 402
 
 
 class ContentRefused(SignalboxError):

@@ -74,6 +74,7 @@ class AnthropicProvider:
             base_url=url.removesuffix("/v1"),
             key_setting="ANTHROPIC_API_KEY",
             url_setting="ANTHROPIC_BASE_URL",
+            model_setting="ANTHROPIC_MODEL",
             timeout_s=timeout_s,
             connect_timeout_s=connect_timeout_s,
             secret=self._key or None,

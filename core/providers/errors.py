@@ -23,8 +23,11 @@ from core.chat import Side
 from core.errors import (
     AuthenticationFailed,
     ContextTooLong,
+    CreditExhausted,
     InvalidRequest,
+    ModelNotFound,
     Overloaded,
+    PermissionDenied,
     RateLimited,
     SignalboxError,
     TimedOut,
@@ -109,6 +112,21 @@ _STARTING = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 """How a server says with HTTP 503 that it is not up yet: llama.cpp writes "Loading model"."""
+_NO_CREDIT = re.compile(
+    r"credit balance is too low|insufficient[_ ](?:quota|credits?|balance|funds)|exceeded your current quota"
+    r"|billing_error|reached your specified \w{0,12} ?(?:API )?usage limits|billing_hard_limit_reached",
+    re.IGNORECASE,
+)
+"""How servers say that nothing is left to pay with, whatever status they say it with: Anthropic 400 and 402,
+OpenAI 429, DeepSeek and OpenRouter 402."""
+_NO_MODEL = re.compile(
+    r"model_not_found|is not a valid model(?: id)?\b|invalid model name|unknown model\b"
+    r"|\bmodel\b.{0,80}\b(?:does not exist|not exist\b|not found)",
+    re.IGNORECASE,
+)
+"""How servers say with a 400 or a 403 that they have no such model: LiteLLM, OpenRouter, DeepSeek, OpenAI."""
+_NAMED_MODEL = re.compile(r"model: (\S{1,128})")
+"""All that Anthropic says of a model it doesn't know: its name."""
 _MAX_MESSAGE_CHARS = 300
 MOST_WAIT_S = 30 * 86_400.0
 """What a server may ask to wait at most; beyond it any number means "not today"."""
@@ -130,6 +148,7 @@ class Endpoint:
     url_setting: str
     timeout_s: float
     connect_timeout_s: float = 10.0
+    model_setting: str = ""
     secret: str | None = field(default=None, repr=False)
 
     @property
@@ -362,6 +381,8 @@ def _from_reply(reply: _Reply, endpoint: Endpoint) -> SignalboxError:
         too_long = _context_too_long(reply, endpoint)
         if too_long is not None:
             return too_long
+    if status == 402 or (status in (400, 403, 429) and _NO_CREDIT.search(reply.words)):
+        return _no_credit(said, endpoint)
     wait_s = retry_after_s(reply.headers)
     if status == 429:
         wait = "" if wait_s is None else f" It asks to wait {math.ceil(wait_s)} s."
@@ -379,7 +400,9 @@ def _from_reply(reply: _Reply, endpoint: Endpoint) -> SignalboxError:
             retry_after_s=wait_s,
             may_be_billed=_may_be_billed(reply, endpoint),
         )
-    if status in (401, 402, 403):
+    if _names_no_model(reply):
+        return _no_model(reply, said, endpoint)
+    if status in (401, 403):
         return _refused(status, said, endpoint)
     if status is not None and 400 <= status < 500 and status not in (408, 409, 421, 425, 499):
         return _invalid(reply, said, endpoint)
@@ -458,14 +481,32 @@ def _context_too_long(reply: _Reply, endpoint: Endpoint) -> ContextTooLong | Non
     return None
 
 
-def _refused(status: int, said: str, endpoint: Endpoint) -> SignalboxError:
-    if status == 402:
-        return AuthenticationFailed(
-            f"{endpoint.who} refuses the account's payment{said}",
-            hint="Add credit at the provider, or send this locally.",
-        )
+def _no_credit(said: str, endpoint: Endpoint) -> CreditExhausted:
+    other = "send this locally" if endpoint.side == "api" else "send this to the API"
+    return CreditExhausted(
+        f"{endpoint.who} says that the account has no credit left{said}",
+        hint=f"Add credit at the provider, or {other}. The key is right.",
+    )
+
+
+def _names_no_model(reply: _Reply) -> bool:
+    if reply.status == 404:
+        return reply.from_api and "model" in reply.message.lower()
+    return reply.status in (400, 403) and reply.from_api and _NO_MODEL.search(reply.words) is not None
+
+
+def _no_model(reply: _Reply, said: str, endpoint: Endpoint) -> ModelNotFound:
+    named = _NAMED_MODEL.fullmatch(reply.message.rstrip("."))
+    where = f" ({endpoint.model_setting})" if endpoint.model_setting else ""
+    return ModelNotFound(
+        f"{endpoint.who} has no model {named[1]}." if named else f"{endpoint.who} has no such model{said}",
+        hint=f"Choose another model in Preferences{where}.",
+    )
+
+
+def _refused(status: int, said: str, endpoint: Endpoint) -> AuthenticationFailed:
     if status == 403:
-        return AuthenticationFailed(
+        return PermissionDenied(
             f"{endpoint.who} does not permit this key to do that{said}",
             hint="Use a key with access to this model, or choose another model.",
         )
@@ -476,17 +517,11 @@ def _refused(status: int, said: str, endpoint: Endpoint) -> SignalboxError:
 
 
 def _invalid(reply: _Reply, said: str, endpoint: Endpoint) -> SignalboxError:
-    if reply.status in (404, 405) and (not reply.from_api or "model" not in reply.message.lower()):
+    if reply.status in (404, 405):
         return Unavailable(
             f"There is no such service at {endpoint.shown_url} (HTTP {reply.status}).",
             hint=f"Check {endpoint.url_setting} in Preferences.",
         )
-    if reply.status == 404:
-        return InvalidRequest(
-            f"{endpoint.who} has no such model{said}", hint="Choose another model in Preferences."
-        )
-    if "credit balance" in reply.message.lower():
-        return _refused(402, said, endpoint)
     return InvalidRequest(
         f"{endpoint.who} refused the request{said}", hint="Change the request and send it again."
     )

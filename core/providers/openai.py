@@ -71,6 +71,7 @@ class VLLMProvider:
             base_url=base_url.rstrip("/"),
             key_setting="VLLM_API_KEY",
             url_setting="VLLM_BASE_URL",
+            model_setting="VLLM_MODEL",
             timeout_s=timeout_s,
             connect_timeout_s=connect_timeout_s,
             secret=api_key or None,

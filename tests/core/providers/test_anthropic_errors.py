@@ -12,8 +12,11 @@ from core.errors import (
     AuthenticationFailed,
     ContentRefused,
     ContextTooLong,
+    CreditExhausted,
     InvalidRequest,
+    ModelNotFound,
     Overloaded,
+    PermissionDenied,
     RateLimited,
     SignalboxError,
     TimedOut,
@@ -40,11 +43,20 @@ REFUSALS: list[tuple[Refuses, type[SignalboxError], str]] = [
         InvalidRequest,
         "21,041",
     ),
-    (refusal(400, "invalid_request_error", "Your credit balance is too low"), AuthenticationFailed, "credit"),
+    (
+        refusal(400, "invalid_request_error", "Your credit balance is too low to access the Anthropic API."),
+        CreditExhausted,
+        "credit",
+    ),
+    (
+        refusal(400, "invalid_request_error", "You have reached your specified API usage limits."),
+        CreditExhausted,
+        "usage limits",
+    ),
     (refusal(401, "authentication_error", "invalid x-api-key"), AuthenticationFailed, "ANTHROPIC_API_KEY"),
-    (refusal(402, "billing_error"), AuthenticationFailed, "credit"),
-    (refusal(403, "permission_error"), AuthenticationFailed, "another model"),
-    (refusal(404, "not_found_error", "model: claude-nope"), InvalidRequest, "claude-nope"),
+    (refusal(402, "billing_error"), CreditExhausted, "credit"),
+    (refusal(403, "permission_error"), PermissionDenied, "another model"),
+    (refusal(404, "not_found_error", "model: claude-nope"), ModelNotFound, "has no model claude-nope."),
     (Refuses(status=404, body="<html>nginx</html>"), Unavailable, "ANTHROPIC_BASE_URL"),
     (refusal(413, "request_too_large"), ContextTooLong, "size"),
     (refusal(429, "rate_limit_error", retry_after="12"), RateLimited, "12 s"),
@@ -71,7 +83,7 @@ async def test_refusals_become_the_taxonomy(reply: Refuses, kind: type[Signalbox
 
 
 async def test_counts_and_waits_are_read_from_the_refusal() -> None:
-    async with AnthropicServer(REFUSALS[1][0], REFUSALS[10][0], REFUSALS[14][0]) as server:
+    async with AnthropicServer(REFUSALS[1][0], REFUSALS[11][0], REFUSALS[15][0]) as server:
         provider = provider_for(server)
         too_long, limited, overloaded = [(await drain(provider, "hi")).error for _ in range(3)]
     assert isinstance(too_long, ContextTooLong)

@@ -11,7 +11,9 @@ from core.chat import ChatRequest, TextDelta
 from core.errors import (
     AuthenticationFailed,
     ContextTooLong,
+    CreditExhausted,
     InvalidRequest,
+    ModelNotFound,
     Overloaded,
     RateLimited,
     SignalboxError,
@@ -24,7 +26,7 @@ from tests.support.providers import drain, silent_server, unanswering_port
 from tests.support.wire_server import Raw, Refuses
 
 REFUSALS: list[tuple[Refuses, type[SignalboxError], str]] = [
-    (vllm_error(404, "NotFoundError", "The model `nope` does not exist.", "model"), InvalidRequest, "nope"),
+    (vllm_error(404, "NotFoundError", "The model `nope` does not exist.", "model"), ModelNotFound, "nope"),
     (TOO_LONG, ContextTooLong, "2,048"),
     (vllm_error(400, "BadRequestError", "Invalid grammar"), InvalidRequest, "Invalid grammar"),
     (
@@ -56,6 +58,36 @@ REFUSALS: list[tuple[Refuses, type[SignalboxError], str]] = [
     ),
     (vllm_error(503, "ServiceUnavailableError", "busy"), Overloaded, "busy"),
     (vllm_error(429, "RateLimitError", "busy"), RateLimited, "busy"),
+    (
+        Refuses(
+            status=429,
+            body={
+                "error": {
+                    "message": "You exceeded your current quota, please check your plan and billing details.",
+                    "type": "insufficient_quota",
+                    "code": "insufficient_quota",
+                }
+            },
+        ),
+        CreditExhausted,
+        "quota",
+    ),
+    (vllm_error(402, "Error", "Insufficient Balance"), CreditExhausted, "Balance"),
+    (vllm_error(400, "BadRequestError", "nope is not a valid model ID"), ModelNotFound, "nope"),
+    (
+        Refuses(
+            status=403,
+            body={
+                "error": {
+                    "message": "Project `p` does not have access to model `nope`",
+                    "type": "invalid_request_error",
+                    "code": "model_not_found",
+                }
+            },
+        ),
+        ModelNotFound,
+        "VLLM_MODEL",
+    ),
     (vllm_error(500, "InternalServerError", "boom"), Unavailable, "boom"),
     (Refuses(status=404, body={"detail": "Not Found"}), Unavailable, "VLLM_BASE_URL"),
     (Refuses(status=502, body="<html>nginx</html>"), Unavailable, "HTTP 502"),
@@ -76,7 +108,7 @@ async def test_refusals_become_the_taxonomy(reply: Refuses, kind: type[Signalbox
 
 
 async def test_a_server_that_is_still_loading_is_told_from_a_broken_one() -> None:
-    async with OpenAIServer(REFUSALS[5][0], REFUSALS[6][0], REFUSALS[8][0]) as server:
+    async with OpenAIServer(REFUSALS[5][0], REFUSALS[6][0], REFUSALS[12][0]) as server:
         provider = provider_for(server)
         errors = [(await drain(provider, "hi")).error for _ in range(3)]
     assert [getattr(error, "booting", None) for error in errors] == [True, False, False]
@@ -148,7 +180,7 @@ async def test_a_wrong_model_and_a_wrong_key_are_told_apart() -> None:
     assert type(wrong.error) is AuthenticationFailed
     assert "wrong-key-9" not in str(wrong.error)
     assert type(none.error) is AuthenticationFailed
-    assert type(model.error) is InvalidRequest
+    assert type(model.error) is ModelNotFound
 
 
 async def test_an_engine_that_dies_after_http_200_is_unavailable() -> None:
