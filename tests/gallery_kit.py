@@ -21,6 +21,7 @@ from PySide6.QtWidgets import (
     QLineEdit,
     QPushButton,
     QRadioButton,
+    QSlider,
     QSpinBox,
     QVBoxLayout,
     QWidget,
@@ -34,6 +35,7 @@ from gui.widgets.chart import Chart
 from gui.widgets.chart_data import Band, Bars, ChartEvent, Line, Threshold
 from gui.widgets.empty_state import EmptyState
 from gui.widgets.fields import ChoiceField, PathField, SwitchField, TextField
+from gui.widgets.fold import Fold
 from gui.widgets.icon_button import IconButton
 from gui.widgets.inline_row import InlineRun
 from gui.widgets.labels import ResultLine, label
@@ -69,6 +71,13 @@ def _line_edit() -> QWidget:
 def _combo() -> QWidget:
     made = QComboBox()
     made.addItems(["hybrid", "local-first"])
+    return made
+
+
+def _slider() -> QWidget:
+    made = QSlider(Qt.Orientation.Horizontal)
+    made.setRange(9, 15)
+    made.setValue(12)
     return made
 
 
@@ -135,6 +144,7 @@ CONTROLS: tuple[tuple[str, Make], ...] = (
     ("Choice", _combo),
     ("Number", _spin),
     ("Check box", lambda: QCheckBox("Fall back once")),
+    ("Slider", _slider),
     ("Radio button", lambda: QRadioButton("System")),
     ("Segmented switch", _switch),
     ("Route badge", _badge),
@@ -534,6 +544,12 @@ def _cards() -> list[QWidget]:
         set_property(frame, **{name: True})
         QVBoxLayout(frame).addWidget(label(f"{name.capitalize()} frame"))
         made.append(frame)
+    folds = Card("Folds: closed, open")
+    for opened in (False, True):
+        key, body = f"gallery/{opened}", label("The request took 3.1 s.", "small")
+        folds.add_row(Fold("When", "at 10:04, took 3.1 s", body, key=key, opened=opened, parent=folds))
+    folds.setFixedWidth(260)
+    made.append(folds)
     return made
 
 

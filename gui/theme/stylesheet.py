@@ -33,6 +33,7 @@ def build_stylesheet(
         _buttons(c, px, image_url),
         _inputs(c, px, image_url),
         _checks(c, px, image_url),
+        _sliders(c, px),
         _frames(c, px),
         _views(c, px),
         _scroll_and_menus(c, px),
@@ -170,6 +171,29 @@ QCheckBox::indicator:disabled, QRadioButton::indicator:disabled {{ border-color:
 """
 
 
+def _sliders(c: Mapping[str, str], px: Callable[[int], int]) -> str:
+    """Groove and handle as a lever has them; Fusion's own are drawn from the ground's colour, so the dark is dark.
+
+    The handle hangs out of the groove by a negative margin: 16 px over 4.
+    """
+    handle, groove = px(16), px(4)
+    hang = (handle - groove) // 2
+    return f"""
+QSlider {{ background: transparent; border: 2px solid transparent; border-radius: {px(4)}px;
+  min-height: {px(24)}px; }}
+QSlider:focus {{ border-color: {c["focus"]}; }}
+QSlider::groove:horizontal {{ height: {groove}px; background: {c["control"]}; border-radius: {groove // 2}px; }}
+QSlider::sub-page:horizontal {{ background: {c["ink"]}; border-radius: {groove // 2}px; }}
+QSlider::handle:horizontal {{ width: {handle - 4}px; background: {c["surface"]}; border: 2px solid {c["ink"]};
+  border-radius: {handle // 2}px; margin: -{hang}px 0; }}
+QSlider::handle:hover {{ background: {c["hover"]}; }}
+QSlider::handle:pressed {{ background: {c["select"]}; }}
+QSlider::groove:disabled {{ background: {c["track"]}; }}
+QSlider::sub-page:disabled {{ background: {c["track"]}; }}
+QSlider::handle:disabled {{ background: {c["surface"]}; border-color: {c["control"]}; }}
+"""
+
+
 def _frames(c: Mapping[str, str], px: Callable[[int], int]) -> str:
     rules = [
         f"""
@@ -219,10 +243,10 @@ QScrollArea {{ background: transparent; border: none; }}
 QScrollBar {{ background: transparent; border: none; margin: 0; }}
 QScrollBar:vertical {{ width: {px(12)}px; }}
 QScrollBar:horizontal {{ height: {px(12)}px; }}
-QScrollBar::handle {{ background: {c["track"]}; border-radius: {px(3)}px; margin: {px(3)}px; }}
+QScrollBar::handle {{ background: {c["control"]}; border-radius: {px(3)}px; margin: {px(3)}px; }}
 QScrollBar::handle:vertical {{ min-height: {px(32)}px; }}
 QScrollBar::handle:horizontal {{ min-width: {px(32)}px; }}
-QScrollBar::handle:hover, QScrollBar::handle:pressed {{ background: {c["control"]}; }}
+QScrollBar::handle:hover, QScrollBar::handle:pressed {{ background: {c["text3"]}; }}
 QScrollBar::add-line, QScrollBar::sub-line {{ width: 0; height: 0; border: none; }}
 QScrollBar::add-page, QScrollBar::sub-page {{ background: transparent; }}
 QMenu {{ background: {c["raised"]}; color: {c["text"]}; border: 1px solid {c["control"]}; padding: {px(4)}px 0; }}

@@ -192,7 +192,7 @@ class _Slider(QSlider):
         painter.setPen(Qt.PenStyle.NoPen)
         off = lever.is_locked or not self.isEnabled()
         here, y = self.place_of(lever.value), groove.center().y()
-        painter.setBrush(unit.color("select"))
+        painter.setBrush(unit.color("track" if off else "control"))
         painter.drawRoundedRect(groove, groove.height() / 2, groove.height() / 2)
         painter.setBrush(unit.color("track" if off else "ink"))
         filled = QRectF(groove.left(), groove.top(), here - groove.left(), groove.height())

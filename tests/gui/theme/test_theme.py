@@ -10,13 +10,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QEvent
+from PySide6.QtCore import QEvent, Qt
 from PySide6.QtGui import QFont, QFontMetricsF, QImage, QPainter
-from PySide6.QtWidgets import QApplication, QHBoxLayout, QLabel, QLineEdit, QPushButton, QSpinBox, QWidget
+from PySide6.QtWidgets import (
+    QApplication,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QSlider,
+    QSpinBox,
+    QWidget,
+)
 
 from gui.theme.icons import known_icon
 from gui.theme.palette import DARK, LIGHT, TOKENS, palette_for
-from gui.theme.theme import set_button_icon, set_property, theme
+from gui.theme.stylesheet import build_stylesheet
+from gui.theme.theme import Scheme, set_button_icon, set_property, theme
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -302,3 +313,60 @@ assert app.styleSheet() != sheet
         timeout=100,
     )
     assert done.returncode == 0, done.stderr
+
+
+OPERABLE = ("QPushButton", "QToolButton", "QLineEdit", "QComboBox", "QCheckBox", "QRadioButton", "QSlider")
+QUIET = (":disabled", "read-only", 'flat="true"', 'painted="true"', 'bare="true"', "QAbstractItemView")
+"""What can't be operated now, what has no outline by design, and what lies inside of something that has one."""
+
+
+@pytest.mark.parametrize("colors", [LIGHT, DARK], ids=["light", "dark"])
+def test_whatever_can_be_operated_has_an_outline_that_is_seen(colors: dict[str, str]) -> None:
+    """After WCAG 2.2, 1.4.11: 3 to 1 against the card, the page and the menu it may stand on."""
+    sheet = build_stylesheet(colors, lambda length: length, lambda icon, token: f"{icon}.png")
+    lines: list[tuple[str, str]] = []
+    for selectors, body in re.findall(r"([^{}]+)\{([^{}]*)\}", sheet):
+        for selector in selectors.split(","):
+            if not any(kind in selector for kind in OPERABLE) or any(mark in selector for mark in QUIET):
+                continue
+            pattern = r"border(?:-color)?:[^;]*?(#[0-9A-F]{6})"
+            lines += [(selector.strip(), color) for color in re.findall(pattern, body)]
+            if "QSlider::" in selector:
+                ground = re.findall(r"background: (#[0-9A-F]{6})", body)
+                lines += [(selector.strip(), color) for color in ground if "handle" not in selector]
+    assert len(lines) > 15
+    faint = [
+        (selector, color, ground)
+        for selector, color in lines
+        for ground in ("window", "surface", "raised")
+        if contrast(color, colors[ground]) < 3.0
+    ]
+    assert faint == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("pressed", [False, True])
+def test_a_slider_is_seen_on_a_card_in_both_schemes(
+    scheme: Scheme, pressed: bool, qapp: QApplication
+) -> None:
+    theme().set_scheme(scheme)
+    card = QFrame()
+    set_property(card, card=True)
+    row = QHBoxLayout(card)
+    slider = QSlider(Qt.Orientation.Horizontal)
+    slider.setRange(9, 15)
+    slider.setValue(11)
+    slider.setTickPosition(QSlider.TickPosition.TicksBelow)
+    slider.setSliderDown(pressed)
+    row.addWidget(slider)
+    card.resize(300, 60)
+    card.show()
+    qapp.processEvents()
+    image = card.grab().toImage()
+    surface, middle = theme().hex("surface"), slider.geometry().center().y()
+    seen = [image.pixelColor(x, middle).name() for x in range(slider.x() + 6, slider.geometry().right() - 6)]
+    card.close()
+    faint = [color for color in seen if contrast(color, surface) < 3.0]
+    # The inside of the handle alone is the card's colour: a ring on both sides of it.
+    assert len(faint) <= 14
+    assert max(contrast(color, surface) for color in seen) > 10

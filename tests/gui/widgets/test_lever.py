@@ -170,7 +170,7 @@ def test_the_ghost_stands_where_the_applied_value_is(lever: Lever) -> None:
     picture = lever.slider.grab().toImage()
     ghost, y = round(lever.slider.place_of(Decimal("0.60"))), round(lever.slider.groove().center().y())
     assert picture.pixelColor(ghost, y) == theme().color("surface")
-    assert picture.pixelColor(ghost + 20, y) == theme().color("select")
+    assert picture.pixelColor(ghost + 20, y) == theme().color("control")
     handle = round(lever.slider.place_of(Decimal("0.20")))
     assert picture.pixelColor(handle - 20, y) == theme().color("ink")
     lever.put_back()
