@@ -325,13 +325,13 @@ def make_section(text: SectionText, model: SettingsModel) -> Section:
     from gui.preferences.about_section import AboutSection
     from gui.preferences.appearance_section import AppearanceSection
     from gui.preferences.data_section import DataSection
-    from gui.preferences.keys_section import KeysSection
+    from gui.preferences.providers_section import ProvidersSection
     from gui.preferences.local_section import LocalSection
     from gui.preferences.rows import SettingsSection
     from gui.preferences.shortcuts_section import ShortcutsSection
 
     makers: dict[str, Callable[[], Section]] = {
-        "keys": lambda: KeysSection(text, model),
+        "keys": lambda: ProvidersSection(text, model),
         "local": lambda: LocalSection(text, model),
         "appearance": lambda: AppearanceSection(text, model.current.home),
         "shortcuts": lambda: ShortcutsSection(text),

@@ -14,7 +14,7 @@ from PySide6.QtWidgets import QLineEdit
 from core.errors import AuthenticationFailed, Unavailable
 from core.keys import BackendStatus
 from gui.preferences.key_card import KeyCard
-from gui.preferences.keys_section import KeysSection
+from gui.preferences.providers_section import ProvidersSection
 from gui.preferences.page import PreferencesView
 from tests.support.fake_core import MemoryKeyring
 from tests.support.panel_loop import Panel
@@ -22,12 +22,12 @@ from tests.support.panel_loop import Panel
 KEY = "sk-ant-api03-0123456789abcdefq7XA"
 
 
-async def keys_section(panel: Panel) -> KeysSection:
+async def keys_section(panel: Panel) -> ProvidersSection:
     await panel.start()
     page = panel.show(PreferencesView(panel.bridge))
     page.show_section("keys")
     section = page.section("keys")
-    assert isinstance(section, KeysSection)
+    assert isinstance(section, ProvidersSection)
     await panel.until(lambda: all(card.state != "loading" for card in section.cards.values()))
     return section
 

@@ -39,7 +39,7 @@ KEYS: tuple[KeyText, ...] = (
 )
 
 
-class KeysSection(Section):
+class ProvidersSection(Section):
     """Reads the keyring each time it is shown; the keyring's answer may take seconds, so it never waits."""
 
     def __init__(self, text: SectionText, model: SettingsModel) -> None:
