@@ -107,8 +107,10 @@ class CacheMarks:
 class ChatRequest:
     """What a caller asks for.
 
-    ``max_tokens`` of ``None`` takes ``MAX_TOKENS_PER_REQUEST``; ``temperature`` of ``None`` takes the
-    model's own default. ``model`` is a hint: naming a model only one side serves decides the side.
+    ``max_tokens`` of ``None`` takes ``MAX_TOKENS_PER_REQUEST``; ``temperature``, ``top_p`` and ``seed`` of ``None``
+    take the model's own default. An answer ends before the first of ``stop`` that it would say. What the served
+    model does not take of these is told in ``ChatResult.dropped``.
+    ``model`` is a hint: naming a model only one side serves decides the side.
     ``force`` overrides the routing rules but never the spend limit. A ``batch`` request counts as simple,
     a ``high_stakes`` one as complex.
 
@@ -126,6 +128,9 @@ class ChatRequest:
     response_format: JsonSchemaFormat | None = None
     max_tokens: int | None = None
     temperature: float | None = None
+    top_p: float | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
     model: str | None = None
     force: Side | None = None
     batch: bool = False

@@ -57,6 +57,19 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
         metavar="T",
         help="0 to 2; dropped where the model takes none",
     )
+    parser.add_argument(
+        "--top-p", type=terminal.top_p, metavar="P", help="0 to 1; dropped where the model takes none"
+    )
+    parser.add_argument(
+        "--stop",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="end the answer before TEXT; can be given more than once",
+    )
+    parser.add_argument(
+        "--seed", type=terminal.seed, metavar="N", help="the same dice again; Local only, dropped by the API"
+    )
     parser.add_argument("--model", help="name a model; the side that serves it is taken")
     parser.add_argument("--project", help="a tag for the report and for PROJECT_SPEND_LIMITS")
     _add_care(parser)
@@ -251,6 +264,9 @@ async def _request(arguments: argparse.Namespace) -> ChatRequest:
         force=arguments.force,
         max_tokens=arguments.max_tokens,
         temperature=arguments.temperature,
+        top_p=arguments.top_p,
+        stop=tuple(arguments.stop),
+        seed=arguments.seed,
         model=arguments.model,
         project=arguments.project,
         response_format=schema,

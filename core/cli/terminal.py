@@ -115,6 +115,21 @@ def temperature(text: str) -> float:
     return value
 
 
+def top_p(text: str) -> float:
+    value = _number(text)
+    if value is None or not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0, up to 1")
+    return value
+
+
+def seed(text: str) -> int:
+    """Read a whole number from 0 on."""
+    digits = text.strip()
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 12):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
+    return int(digits)
+
+
 def name(text: str) -> str:
     """Read a name that is not empty."""
     if not text.strip():

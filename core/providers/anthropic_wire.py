@@ -31,18 +31,18 @@ class ClaudeFamily:
     """One row. ``max_output_tokens`` and ``context_tokens`` are ``None`` where not known."""
 
     prefix: str
-    takes_temperature: bool
+    takes_sampling: bool
     takes_json_schema: bool
     context_tokens: int | None
     max_output_tokens: int | None
 
 
 def _family(
-    prefix: str, context_tokens: int, max_output_tokens: int, *, temperature: bool, schema: bool
+    prefix: str, context_tokens: int, max_output_tokens: int, *, sampling: bool, schema: bool
 ) -> ClaudeFamily:
     return ClaudeFamily(
         prefix=prefix,
-        takes_temperature=temperature,
+        takes_sampling=sampling,
         takes_json_schema=schema,
         context_tokens=context_tokens,
         max_output_tokens=max_output_tokens,
@@ -50,31 +50,31 @@ def _family(
 
 
 NEWEST = ClaudeFamily(
-    prefix="", takes_temperature=False, takes_json_schema=True, context_tokens=None, max_output_tokens=None
+    prefix="", takes_sampling=False, takes_json_schema=True, context_tokens=None, max_output_tokens=None
 )
 FAMILIES: tuple[ClaudeFamily, ...] = (
     # prefix, context, output: sampling parameters left the wire with Opus 4.7, Sonnet 5 and Haiku 5.5.
-    _family("claude-3-haiku", 200_000, 4_096, temperature=True, schema=False),
-    _family("claude-3-opus", 200_000, 4_096, temperature=True, schema=False),
-    _family("claude-3-sonnet", 200_000, 4_096, temperature=True, schema=False),
-    _family("claude-3-5-", 200_000, 8_192, temperature=True, schema=False),
-    _family("claude-3-7-", 200_000, 64_000, temperature=True, schema=False),
-    _family("claude-opus-4-1", 200_000, 32_000, temperature=True, schema=True),
-    _family("claude-opus-4-5", 200_000, 64_000, temperature=True, schema=True),
-    _family("claude-opus-4-6", 1_000_000, 128_000, temperature=True, schema=True),
-    _family("claude-opus-4-7", 1_000_000, 128_000, temperature=False, schema=True),
-    _family("claude-opus-4-8", 1_000_000, 128_000, temperature=False, schema=True),
-    _family("claude-opus-4", 200_000, 32_000, temperature=True, schema=False),
-    _family("claude-4-opus", 200_000, 32_000, temperature=True, schema=False),
-    _family("claude-sonnet-4-5", 200_000, 64_000, temperature=True, schema=True),
-    _family("claude-sonnet-4-6", 1_000_000, 64_000, temperature=True, schema=True),
-    _family("claude-sonnet-4", 200_000, 64_000, temperature=True, schema=False),
-    _family("claude-haiku-4-5", 200_000, 64_000, temperature=True, schema=True),
-    _family("claude-opus-5", 1_000_000, 128_000, temperature=False, schema=True),
-    _family("claude-sonnet-5", 1_000_000, 128_000, temperature=False, schema=True),
-    _family("claude-haiku-5", 1_000_000, 128_000, temperature=False, schema=True),
-    _family("claude-fable-5", 1_000_000, 128_000, temperature=False, schema=True),
-    _family("claude-mythos", 1_000_000, 128_000, temperature=False, schema=True),
+    _family("claude-3-haiku", 200_000, 4_096, sampling=True, schema=False),
+    _family("claude-3-opus", 200_000, 4_096, sampling=True, schema=False),
+    _family("claude-3-sonnet", 200_000, 4_096, sampling=True, schema=False),
+    _family("claude-3-5-", 200_000, 8_192, sampling=True, schema=False),
+    _family("claude-3-7-", 200_000, 64_000, sampling=True, schema=False),
+    _family("claude-opus-4-1", 200_000, 32_000, sampling=True, schema=True),
+    _family("claude-opus-4-5", 200_000, 64_000, sampling=True, schema=True),
+    _family("claude-opus-4-6", 1_000_000, 128_000, sampling=True, schema=True),
+    _family("claude-opus-4-7", 1_000_000, 128_000, sampling=False, schema=True),
+    _family("claude-opus-4-8", 1_000_000, 128_000, sampling=False, schema=True),
+    _family("claude-opus-4", 200_000, 32_000, sampling=True, schema=False),
+    _family("claude-4-opus", 200_000, 32_000, sampling=True, schema=False),
+    _family("claude-sonnet-4-5", 200_000, 64_000, sampling=True, schema=True),
+    _family("claude-sonnet-4-6", 1_000_000, 64_000, sampling=True, schema=True),
+    _family("claude-sonnet-4", 200_000, 64_000, sampling=True, schema=False),
+    _family("claude-haiku-4-5", 200_000, 64_000, sampling=True, schema=True),
+    _family("claude-opus-5", 1_000_000, 128_000, sampling=False, schema=True),
+    _family("claude-sonnet-5", 1_000_000, 128_000, sampling=False, schema=True),
+    _family("claude-haiku-5", 1_000_000, 128_000, sampling=False, schema=True),
+    _family("claude-fable-5", 1_000_000, 128_000, sampling=False, schema=True),
+    _family("claude-mythos", 1_000_000, 128_000, sampling=False, schema=True),
 )
 
 
@@ -125,14 +125,37 @@ def anthropic_payload(
     body |= {"max_tokens": wanted, "stream": True}
     if request.response_format is not None and "output_config" not in body:
         dropped.append("response_format")
+    sampling, not_taken = _sampling(request, family)
+    body |= sampling
+    dropped += not_taken
+    return Payload(body, tuple(dropped))
+
+
+def _sampling(request: ChatRequest, family: ClaudeFamily) -> tuple[dict[str, Any], list[str]]:
+    """Return what steers the choice of words, and what of it the wire or the model does not take."""
+    body: dict[str, Any] = {}
+    dropped: list[str] = []
     if request.temperature is not None:
-        if not family.takes_temperature:
+        if not family.takes_sampling:
             dropped.append("temperature")
         else:
             if request.temperature > MAX_TEMPERATURE:
                 dropped.append("temperature above 1")
             body["temperature"] = min(request.temperature, MAX_TEMPERATURE)
-    return Payload(body, tuple(dropped))
+    if request.top_p is not None:
+        # From Opus 4.1 on a request with both is refused; of older models Anthropic advises against it.
+        if family.takes_sampling and "temperature" not in body:
+            body["top_p"] = request.top_p
+        else:
+            dropped.append("top_p")
+    stops = [stop for stop in request.stop if stop.strip()]  # the wire refuses those of whitespace alone
+    if stops:
+        body["stop_sequences"] = stops
+    if len(stops) < len(request.stop):
+        dropped.append("stop sequences of whitespace")
+    if request.seed is not None:
+        dropped.append("seed")
+    return body, dropped
 
 
 def count_arguments(

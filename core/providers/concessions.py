@@ -27,6 +27,9 @@ Concession = Literal[
     "max_tokens",
     "strict",
     "temperature",
+    "top_p",
+    "stop",
+    "seed",
     "response_format",
     "ttl",
     "cache_control",
@@ -34,7 +37,7 @@ Concession = Literal[
     "system",
     "call_ids",
 ]
-TOLD: tuple[Concession, ...] = ("temperature", "response_format")
+TOLD: tuple[Concession, ...] = ("temperature", "top_p", "stop", "seed", "response_format")
 """What the caller had asked for, and is told that it was left out."""
 LEAST_WORTHWHILE_TOKENS = 256
 """A limit of output is lowered by itself down to here, or to what was asked for; below, a person decides."""
@@ -52,6 +55,12 @@ def _refused(field: str, more: str = "") -> str:
     return rf"{words}.{{0,80}}?\b{field}\b|\b{field}\b.{{0,80}}?{words}"
 
 
+def _quoted_refused(field: str) -> str:
+    """As ``_refused``, of a name in quotes, for one that is also a plain word in other messages."""
+    quoted = rf"['\"`]{field}['\"`]"
+    return rf"{_REFUSES}.{{0,80}}?{quoted}|{quoted}.{{0,80}}?{_REFUSES}"
+
+
 _WORDS: tuple[tuple[Concession, str], ...] = (
     # The inner field first: where it is named, the outer one may stay.
     ("continuous_usage_stats", _refused("continuous_usage_stats")),
@@ -62,7 +71,11 @@ _WORDS: tuple[tuple[Concession, str], ...] = (
         rf"|\bmax_tokens\b.{{0,30}}?{_REFUSES}|{_REFUSES}.{{0,30}}?\bmax_tokens\b",
     ),
     ("strict", _refused("strict")),
+    # Before the temperature: a refusal of both together names both.
+    ("top_p", rf"{_refused('top_p')}|\btop_p\b.{{0,40}}?cannot both|cannot both.{{0,60}}?\btop_p\b"),
     ("temperature", _refused("temperature")),
+    ("stop", _quoted_refused("stop")),
+    ("seed", _quoted_refused("seed")),
     ("response_format", _refused("(?:response_format|json_schema)", "|must be|should be|invalid")),
     ("ttl", _refused("ttl")),
     ("cache_control", _refused("cache_control")),
@@ -81,7 +94,7 @@ _WORDS: tuple[tuple[Concession, str], ...] = (
 )
 _TEMPLATE: tuple[Concession, ...] = ("turns", "system", "call_ids")
 """Refused by a model's chat template; llama.cpp tells a template's refusal with HTTP 500."""
-OF_ANTHROPIC: frozenset[Concession] = frozenset({"temperature", "ttl", "cache_control"})
+OF_ANTHROPIC: frozenset[Concession] = frozenset({"temperature", "top_p", "ttl", "cache_control"})
 OF_OPENAI: frozenset[Concession] = frozenset(
     name for name, _ in _WORDS if name != "ttl" and name != "cache_control"
 )
@@ -188,7 +201,17 @@ class Negotiation:
 def _parts(body: Mapping[str, Any]) -> frozenset[str]:
     """Return what of a body could be conceded."""
     parts = {
-        name for name in ("stream_options", "max_tokens", "temperature", "response_format") if name in body
+        name
+        for name in (
+            "stream_options",
+            "max_tokens",
+            "temperature",
+            "top_p",
+            "stop",
+            "seed",
+            "response_format",
+        )
+        if name in body
     }
     if "continuous_usage_stats" in body.get("stream_options", {}):
         parts.add("continuous_usage_stats")
@@ -347,6 +370,9 @@ _ADAPT: Mapping[Concession, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "max_tokens": _renamed_limit,
     "strict": _without_strict,
     "temperature": lambda body: _less(body, "temperature"),
+    "top_p": lambda body: _less(body, "top_p"),
+    "stop": lambda body: _less(body, "stop"),
+    "seed": lambda body: _less(body, "seed"),
     "response_format": _schema_in_words,
     "ttl": _without_marks("ttl"),
     "cache_control": _without_marks("cache_control"),

@@ -30,6 +30,12 @@ def openai_body(
     }
     if request.temperature is not None:
         body["temperature"] = request.temperature
+    if request.top_p is not None:
+        body["top_p"] = request.top_p
+    if request.stop:
+        body["stop"] = list(request.stop)
+    if request.seed is not None:
+        body["seed"] = request.seed
     if request.tools:
         body["tools"] = chat_tools(request)
     if request.response_format is not None:

@@ -92,6 +92,7 @@ def wire_safe(request: ChatRequest) -> tuple[ChatRequest, tuple[str, ...]]:
         request,
         messages=tuple(_valid_message(message) for message in request.messages),
         system=None if request.system is None else valid_text(request.system),
+        stop=tuple(valid_text(stop) for stop in request.stop),
         tools=tuple(_valid_tool(tool) for tool in request.tools),
         response_format=None if wanted is None else replace(wanted, schema=valid_json(wanted.schema)),
     )
@@ -196,7 +197,7 @@ def _valid_tool(tool: Tool) -> Tool:
 
 def _is_broken(request: ChatRequest) -> bool:
     wanted = request.response_format
-    texts: list[object] = [request.system, None if wanted is None else wanted.schema]
+    texts: list[object] = [request.system, request.stop, None if wanted is None else wanted.schema]
     for message in request.messages:
         texts.append(message.text)
         texts.extend((call.name, call.arguments_json) for call in message.tool_calls)

@@ -6,6 +6,7 @@ from math import inf
 from types import UnionType
 from typing import cast, get_args
 
+from core.base.text import shortened
 from core.chat import ChatRequest, Role, Side
 from core.errors import InvalidRequest
 from core.routing.timeouts import is_deadline
@@ -13,6 +14,10 @@ from core.routing.timeouts import is_deadline
 ROLES: tuple[str, ...] = get_args(Role)
 SIDES: tuple[str, ...] = get_args(Side)
 
+MAX_STOPS = 16
+MAX_STOP_CHARS = 1000
+MAX_SEED = 2**32 - 2
+"""llama.cpp reads a seed as 32 bits, of which the largest means none."""
 MAX_PROMPT_BYTES = 20_000_000
 """Anthropic takes 32 MB a request; with JSON escaping this stays under it."""
 
@@ -22,8 +27,8 @@ def validated(request: ChatRequest) -> ChatRequest:
 
     Raises:
         InvalidRequest: no message, an empty or oversized prompt, a role or side that there is none of, max_tokens,
-            temperature or deadline out of range, an empty idempotency key, a malformed JSON schema or tool. Nothing
-            was sent.
+            temperature, top_p, seed or deadline out of range, stop sequences that are none, an empty idempotency
+            key, a malformed JSON schema or tool. Nothing was sent.
     """
     if not request.messages:
         raise InvalidRequest("There is no message to send.", hint="Type a prompt.")
@@ -53,6 +58,7 @@ def _check_values(request: ChatRequest) -> None:
         )
     if request.temperature is not None and not _is_number(request.temperature, int | float, at_most=2):
         raise InvalidRequest(f"temperature is {request.temperature!r}.", hint="Give a number from 0 to 2.")
+    _check_sampling(request)
     if request.deadline_s is not None and not is_deadline(request.deadline_s):
         raise InvalidRequest(
             f"deadline_s is {request.deadline_s!r}.", hint="Give seconds, more than 0, or None."
@@ -61,6 +67,30 @@ def _check_values(request: ChatRequest) -> None:
         raise InvalidRequest(
             "The idempotency key is empty.", hint="Give one that names this request, or None."
         )
+
+
+def _check_sampling(request: ChatRequest) -> None:
+    if request.top_p is not None and (
+        not _is_number(request.top_p, int | float, at_most=1) or not request.top_p
+    ):
+        raise InvalidRequest(f"top_p is {request.top_p!r}.", hint="Give a number above 0, up to 1.")
+    if request.seed is not None and not _is_number(request.seed, int, at_most=MAX_SEED):
+        raise InvalidRequest(
+            f"seed is {request.seed!r}.", hint=f"Give a whole number from 0 to {MAX_SEED:,}."
+        )
+    stops: object = request.stop
+    if not isinstance(stops, tuple | list):
+        raise InvalidRequest(f"stop is {stops!r}.", hint="Give the texts that end an answer, in a tuple.")
+    if len(request.stop) > MAX_STOPS:
+        raise InvalidRequest(
+            f"There are {len(request.stop):,} stop sequences.", hint=f"Give {MAX_STOPS} at most."
+        )
+    for stop in cast("tuple[object, ...]", request.stop):
+        if not isinstance(stop, str) or not 0 < len(stop) <= MAX_STOP_CHARS:
+            raise InvalidRequest(
+                f"A stop sequence is {shortened(repr(stop), 40)}.",
+                hint=f"Give text of 1 to {MAX_STOP_CHARS:,} characters.",
+            )
 
 
 def _is_number(value: object, kind: type | UnionType, *, at_least: float = 0, at_most: float = inf) -> bool:

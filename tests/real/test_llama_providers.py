@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -121,6 +121,19 @@ async def test_a_streamed_and_a_completed_answer_cost_the_same(llama: Llama) -> 
     assert answer.text == drained.text
     assert answer.usage is not None
     assert answer.usage.total_tokens == drained.usages[-1].total_tokens
+
+
+async def test_an_answer_ends_before_a_stop_sequence_and_a_seed_says_it_again(llama: Llama) -> None:
+    provider = llama.vllm()
+    request = ChatRequest.from_prompt(
+        "Count from one to nine.", max_tokens=24, temperature=1.5, top_p=0.9, seed=7
+    )
+    whole, again = await complete(provider, request), await complete(provider, request)
+    assert whole.text == again.text
+    stop = whole.text[len(whole.text) // 2 :][:3]
+    cut = await complete(provider, replace(request, stop=(stop,)))
+    assert cut.text == whole.text[: whole.text.index(stop)]
+    assert (cut.finish_reason, cut.dropped) == ("stop", ())
 
 
 async def test_a_second_call_reads_the_cache_and_counts_it_once(llama: Llama) -> None:

@@ -288,14 +288,29 @@ def _tool_events(index: int, tool: ToolUse) -> list[bytes]:
     ]
 
 
-def complaint_about(body: dict[str, Any]) -> str | None:
-    """Return the 400 the API would answer this request with, or ``None``."""
-    model = body.get("model", "")
+def _complaint_about_sampling(body: dict[str, Any], model: str) -> str | None:
     if "temperature" in body:
         if model.startswith(NO_SAMPLING):
             return "`temperature` is deprecated for this model."
         if not 0 <= body["temperature"] <= 1:
             return "temperature: range: 0..1"
+        if "top_p" in body:
+            return "`temperature` and `top_p` cannot both be specified for this model. Please use only one."
+    if "top_p" in body and model.startswith(NO_SAMPLING):
+        return "`top_p` is deprecated for this model."
+    if any(not stop.strip() for stop in body.get("stop_sequences", ())):
+        return "stop_sequences: each stop sequence must contain non-whitespace"
+    for name in ("seed", "stop"):
+        if name in body:
+            return f"{name}: Extra inputs are not permitted"
+    return None
+
+
+def complaint_about(body: dict[str, Any]) -> str | None:
+    """Return the 400 the API would answer this request with, or ``None``."""
+    model = body.get("model", "")
+    if wrong := _complaint_about_sampling(body, model):
+        return wrong
     if not isinstance(body.get("max_tokens"), int) or body["max_tokens"] < 1:
         return "max_tokens: Field required"
     messages = body.get("messages")

@@ -307,6 +307,31 @@ async def test_a_temperature_goes_only_to_models_that_take_it(
     assert server.received[0].body.get("temperature") == sent
 
 
+@pytest.mark.parametrize(
+    ("model", "options", "sent", "dropped"),
+    [
+        ("claude-sonnet-4-6", {"top_p": 0.9}, {"top_p": 0.9}, ()),
+        ("claude-sonnet-4-6", {"top_p": 0.9, "temperature": 0.3}, {"temperature": 0.3}, ("top_p",)),
+        ("claude-opus-5", {"top_p": 0.9}, {}, ("top_p",)),
+        (
+            "claude-opus-5",
+            {"stop": ("END", "\n")},
+            {"stop_sequences": ["END"]},
+            ("stop sequences of whitespace",),
+        ),
+        ("claude-sonnet-4-6", {"seed": 7}, {}, ("seed",)),
+    ],
+)
+async def test_what_steers_the_words_goes_to_those_who_take_it_and_the_rest_is_told(
+    model: str, options: dict[str, Any], sent: dict[str, Any], dropped: tuple[str, ...]
+) -> None:
+    async with AnthropicServer() as server:
+        drained = await drain(provider_for(server, model), "hi", **options)
+    body, names = server.received[0].body, ("temperature", "top_p", "stop_sequences", "stop", "seed")
+    assert {name: body[name] for name in names if name in body} == sent
+    assert drained.ended.dropped == dropped
+
+
 async def test_max_tokens_is_clamped_to_what_the_model_gives() -> None:
     async with AnthropicServer() as server:
         provider = provider_for(server, "claude-3-opus-tuned")

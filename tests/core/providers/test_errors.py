@@ -174,7 +174,7 @@ def test_an_unknown_exception_is_unavailable_and_says_its_kind() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "prefix", "temperature"),
+    ("model", "prefix", "sampling"),
     [
         ("claude-sonnet-4-6-20260501", "claude-sonnet-4-6", True),
         ("claude-opus-4-20250514", "claude-opus-4", True),
@@ -183,9 +183,9 @@ def test_an_unknown_exception_is_unavailable_and_says_its_kind() -> None:
         ("gpt-9", "", False),
     ],
 )
-def test_the_longest_prefix_names_the_family(model: str, prefix: str, temperature: bool) -> None:
+def test_the_longest_prefix_names_the_family(model: str, prefix: str, sampling: bool) -> None:
     family = claude_family(model)
-    assert (family.prefix, family.takes_temperature) == (prefix, temperature)
+    assert (family.prefix, family.takes_sampling) == (prefix, sampling)
 
 
 def test_no_family_stands_twice() -> None:

@@ -34,6 +34,13 @@ async def test_text_streams_with_usage_and_reason() -> None:
     assert body["stream_options"]["include_usage"] is True
 
 
+async def test_what_steers_the_words_reaches_the_server() -> None:
+    async with OpenAIServer(Streams("x")) as server:
+        await drain(provider_for(server), "hi", top_p=0.9, stop=("END", "\ud800"), seed=7)
+    body = server.received[0].body
+    assert (body["top_p"], body["stop"], body["seed"]) == (0.9, ["END", "\ufffd"], 7)
+
+
 async def test_cached_tokens_are_taken_out_of_the_fresh_ones() -> None:
     usage = {
         "prompt_tokens": 100,

@@ -77,6 +77,14 @@ async def test_a_field_of_ours_that_a_strict_server_refuses_is_left_out_and_reme
             "temperature",
             "max_tokens",
         ),
+        (refused("Unrecognized request argument supplied: 'seed'"), {"seed": 7}, "seed", "max_tokens"),
+        (refused("Unsupported parameter: 'stop'"), {"stop": ("END",)}, "'stop'", "max_tokens"),
+        (
+            refused("`temperature` and `top_p` cannot both be specified for this model. Please use only one."),
+            {"temperature": 0.5, "top_p": 0.9},
+            "top_p",
+            "'temperature': 0.5",
+        ),
         (
             refused("body.tools.0.function.strict: Extra inputs are not permitted"),
             {"tools": (WEATHER,)},
@@ -101,7 +109,7 @@ async def test_other_optional_fields_too(
     for body in (again, next_time):
         assert re.search(rf"(?<!\w){gone}(?!\w)", body) is None
         assert kept in body
-    told = {"temperature", "response_format"} & {gone}
+    told = {"temperature", "top_p", "stop", "seed", "response_format"} & {gone.strip("'")}
     assert told == set(drained.ended.dropped)
 
 
