@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from core.base.net import is_readable_on_the_way, origin_of
 from core.chat import ChatRequest, ChatResult, Failed, Finished, RouteDecision, Side
-from core.errors import ContentRefused, KeyHeldBack, Unavailable
+from core.errors import KeyHeldBack, Unavailable
 from core.keys import held_back_typed
 from core.local.manager import LocalServerManager, chosen_kind, unreadable_choice
 from core.local.server import ServerState
@@ -33,6 +33,7 @@ from core.routing.request_stream import RequestStream
 from core.routing.timeouts import Deadline
 from core.services.key_reader import KeyReader, address_of, given_key
 from core.services.ledger import LedgerService
+from core.services.side_tasks import probed, summarised
 from core.services.status_publisher import StatusPublisher
 from core.services.telemetry import Monitoring
 from core.services.wiring import assemble
@@ -45,59 +46,8 @@ if TYPE_CHECKING:
     from core.providers.base import CheckResult
     from core.services.status import CoreStatus
     from core.settings import Settings, SettingsStore
-    from core.structured.probe import ProbeProgress, Progress
-    from core.structured.scoreboard import Score, Scoreboard
-
-
-Ask = Callable[[ChatRequest], Awaitable[ChatResult]]
-
-
-async def summarised(ask: Ask, request: ChatRequest, window_tokens: int) -> ChatRequest:
-    """Return ``request`` with its oldest turns replaced by a summary; see ``RouterCore.summarised``."""
-    from core.context.trimming import plan_summary
-
-    plan = plan_summary(request, window_tokens)
-    if plan is None:
-        return request
-    asked = dataclasses.replace(
-        plan.request_to_send,
-        source=request.source,
-        project=request.project,
-        force=request.force,
-        model=request.model,
-    )
-    summary = await ask(asked)
-    if summary.finish_reason == "refusal" or not summary.text.strip():
-        raise ContentRefused(
-            "The model gave no summary of the conversation's beginning.",
-            hint="The conversation is as it was. Try again, or let its oldest turns be left out "
-            "(CONTEXT_WINDOW_TOKENS).",
-        )
-    return plan.apply(summary.text).request
-
-
-async def probed(
-    ask: Ask,
-    side: Side,
-    *,
-    provider: str,
-    model: str | None,
-    scoreboard: Scoreboard,
-    on_progress: Progress | None,
-) -> None:
-    """Ask the small set of tool and schema prompts of ``side``'s model; see ``RouterCore.probe``."""
-    from core.structured.probe import probe
-
-    async def ask_side(request: ChatRequest) -> ChatResult:
-        return await ask(dataclasses.replace(request, force=side, source="loadtest"))
-
-    def progressed(progress: ProbeProgress) -> None:
-        # At once: a probe that breaks off keeps what it has learnt, and paid for.
-        scoreboard.record(progress.entry)
-        if on_progress is not None:
-            on_progress(progress)
-
-    await probe(ask_side, progressed, provider=provider, model=model)
+    from core.structured.probe import Progress
+    from core.structured.scoreboard import Score
 
 
 log = logging.getLogger(__name__)
