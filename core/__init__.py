@@ -111,6 +111,15 @@ if TYPE_CHECKING:
         format_limit,
         nano_to_dollars,
     )
+    from core.pricing.spending import (
+        NO_CHARGE,
+        MoneyKind,
+        MoneyPart,
+        Spending,
+        likely_nanodollars,
+        own_cost_is_open,
+        unsettled_amount,
+    )
     from core.providers.base import CheckResult
     from core.router_core import RouterCore
     from core.routing.conversations import conversation_of
@@ -123,6 +132,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NANO_PER_DOLLAR",
+    "NO_CHARGE",
     "AnswerInvalid",
     "ApiStatus",
     "ArmedLimit",
@@ -163,6 +173,8 @@ __all__ = [
     "LimitUsage",
     "Message",
     "ModelNotFound",
+    "MoneyKind",
+    "MoneyPart",
     "Overloaded",
     "PausedConversation",
     "PermissionDenied",
@@ -186,6 +198,7 @@ __all__ = [
     "SignalboxError",
     "Signals",
     "Source",
+    "Spending",
     "Started",
     "Stopped",
     "StreamEnd",
@@ -215,11 +228,13 @@ __all__ = [
     "format_limit",
     "from_json",
     "is_near",
+    "likely_nanodollars",
     "log_path",
     "make_private_folder",
     "measured_duration",
     "nano_to_dollars",
     "open_regular_file",
+    "own_cost_is_open",
     "plain_home",
     "plan_summary",
     "redact",
@@ -236,6 +251,7 @@ __all__ = [
     "to_plain",
     "tokens_of_length",
     "two_decimals",
+    "unsettled_amount",
     "utf8_bytes",
     "write_whole",
 ]
@@ -270,6 +286,9 @@ _HOMES = {
     "core.local.server": "ServerState",
     "core.pricing.money": (
         "NANO_PER_DOLLAR dollars_to_nano exact_dollars format_amount format_cost format_limit nano_to_dollars"
+    ),
+    "core.pricing.spending": (
+        "NO_CHARGE MoneyKind MoneyPart Spending likely_nanodollars own_cost_is_open unsettled_amount"
     ),
     "core.providers.base": "CheckResult",
     "core.router_core": "RouterCore",

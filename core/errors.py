@@ -187,7 +187,8 @@ class ContentRefused(SignalboxError):
 class BudgetExceeded(SignalboxError):
     """All amounts in nano-dollars; ``limit_name`` is the setting, such as ``SPEND_LIMIT_DOLLARS``.
 
-    ``unit`` is ``tokens`` where a token budget holds: then the amounts are tokens.
+    ``unsettled_nanodollars`` is the part of ``spent_nanodollars`` whose true cost never came. ``unit`` is
+    ``tokens`` where a token budget holds: then the amounts are tokens.
     """
 
     kind = "budget_exceeded"
@@ -198,6 +199,7 @@ class BudgetExceeded(SignalboxError):
         "limit_nanodollars",
         "spent_nanodollars",
         "held_nanodollars",
+        "unsettled_nanodollars",
         "asked_nanodollars",
         "free_nanodollars",
         "held_count",
@@ -214,6 +216,7 @@ class BudgetExceeded(SignalboxError):
         held_nanodollars: int,
         asked_nanodollars: int | None,
         held_count: int = 0,
+        unsettled_nanodollars: int = 0,
         unit: str = "nanodollars",
     ) -> None:
         super().__init__(message, hint=hint)
@@ -224,6 +227,7 @@ class BudgetExceeded(SignalboxError):
         self.held_nanodollars = held_nanodollars
         self.asked_nanodollars = asked_nanodollars
         self.held_count = held_count
+        self.unsettled_nanodollars = unsettled_nanodollars
 
     @property
     def free_nanodollars(self) -> int:

@@ -107,6 +107,11 @@ def shortened(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 
+def sentence_case(text: str) -> str:
+    """Return ``text`` with a capital where a sentence or a label begins."""
+    return text[:1].upper() + text[1:]
+
+
 def sentence(text: str) -> str:
     """Return ``text`` with a full stop, unless it is empty or ends as a sentence does."""
     text = text.rstrip()

@@ -220,8 +220,7 @@ class Printed:
         if partial is not None:
             if partial.text.strip() and not self._has_text:
                 about.append(f"What came: {partial.text.strip()}")
-            if partial.cost_nanodollars or partial.unresolved_nanodollars:
-                about.append(failure_footer(partial))
+            about.append(failure_footer(partial))
         self._about("\n".join(about), notices)
 
     def stopped(self, result: ChatResult | None, correlation_id: str) -> None:

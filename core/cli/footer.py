@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from core.base.text import measured_duration, rough_duration, sentence
 from core.pricing.money import format_cost
+from core.pricing.spending import NO_CHARGE, Spending, likely_nanodollars
 
 if TYPE_CHECKING:
     from core.chat import ChatResult, StepKind, Waiting, WaitReason
@@ -18,6 +19,7 @@ ENDS: dict[str, str] = {
 }
 FELL_BACK: dict[str | None, str] = {"local": "fell back from Local", "api": "fell back from the API"}
 SIDES = {"local": "Local", "api": "API"}
+SETTLE_IT = "settle it: signalbox holds"
 WORTH_TELLING_MS = 100.0
 _WAITS: dict[WaitReason, str] = {
     "local_queue": "Waiting for Local",
@@ -66,13 +68,12 @@ def footer(result: ChatResult) -> str:
 
 
 def failure_footer(partial: ChatResult) -> str:
-    """Say in one line where a request failed that costs all the same, how much, and which it is in the ledger."""
-    unresolved = partial.unresolved_nanodollars
+    """Say in one line where a request failed, what it costs all the same, and which it is in the ledger."""
     facts = (
         SIDES[partial.side],
         partial.model,
-        _failed_cost(partial),
-        "settle it: signalbox holds" if unresolved else "",
+        _cost(partial),
+        SETTLE_IT if partial.unresolved_nanodollars else "",
         *_way(partial),
         f"request {partial.correlation_id}",
     )
@@ -83,27 +84,15 @@ def stopped_line(result: ChatResult | None) -> str:
     """Say what a stopped request costs; ``None``: it was not sent."""
     if result is None:
         return "[Stopped. Nothing was sent]"
-    cash, unresolved = result.cost_nanodollars, result.unresolved_nanodollars
-    facts = ["Stopped", SIDES[result.side]]
-    if unresolved:
-        facts.append(f"{format_cost(unresolved)} is counted until its true cost is known: signalbox holds")
-    if cash or not unresolved:
-        # What an API answer used before it was stopped is counted from what arrived: at most so much.
-        facts.append(format_cost(cash, estimate=result.usage_estimated) if cash else "no charge")
-    facts.append(f"request {result.correlation_id}")
-    return f"[{' · '.join(facts)}]"
+    settle = SETTLE_IT if result.unresolved_nanodollars else ""
+    facts = ("Stopped", SIDES[result.side], _cost(result), settle, f"request {result.correlation_id}")
+    return f"[{' · '.join(fact for fact in facts if fact)}]"
 
 
 def notice_line(notice: Problem) -> str:
     """Return what the user should know, in one line."""
     parts = (notice.title, notice.message, notice.hint)
     return " ".join(sentence(part) for part in parts if part)
-
-
-def _failed_cost(partial: ChatResult) -> str:
-    if partial.unresolved_nanodollars:
-        return f"{format_cost(partial.unresolved_nanodollars)} counted, since its true cost never came"
-    return _cost(partial)
 
 
 def _tokens(result: ChatResult) -> str:
@@ -119,21 +108,13 @@ def _cost(result: ChatResult) -> str:
     if result.replayed:
         paid = result.first_cost_nanodollars
         return "an earlier answer, not paid again" + (f" (it cost {format_cost(paid)})" if paid else "")
-    unresolved = ""
-    if result.unresolved_nanodollars:
-        unresolved = f" and {format_cost(result.unresolved_nanodollars)} unresolved"
-    cash = result.cost_nanodollars
-    if result.side == "api" and result.usage is None and result.unresolved_nanodollars:
-        return f"{format_cost(result.unresolved_nanodollars)} counted, since its true cost never came"
-    if result.side == "api":
-        return format_cost(cash, estimate=result.usage_estimated and cash is not None) + unresolved
-    if cash or unresolved:  # an attempt on the API that failed before may have been billed
-        return format_cost(cash) + unresolved
-    if result.loaded_nanodollars is not None:
-        return f"no charge, {format_cost(result.loaded_nanodollars)} of machine time"
-    if result.marginal_nanodollars is not None:
-        return f"no charge, {format_cost(result.marginal_nanodollars)} of power"
-    return "no charge"
+    words = Spending.of(result).brief
+    likely = likely_nanodollars(result)
+    if likely is not None:
+        words += f" (likely {format_cost(likely, estimate=True)})"
+    if words == NO_CHARGE and result.marginal_nanodollars:
+        words += f", {format_cost(result.marginal_nanodollars)} of power"
+    return words
 
 
 def _way(result: ChatResult) -> list[str]:

@@ -7,15 +7,17 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from core.base.text import counted, sentence_case
 from core.cli import terminal
 from core.cli.terminal import EMPTY, table
 from core.pricing.money import exact_dollars, format_cost
+from core.pricing.spending import Spending, unsettled_amount
 
 if TYPE_CHECKING:
     from core.ledger.models import LedgerRow
 
 SHOWN = 100
-_HEADS = ("Began", "Model", "Project", "Tokens", "Counted", "Attempt", "Request")
+_HEADS = ("Began", "Model", "Project", "Tokens", "Amount", "Attempt", "Request")
 
 
 def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -28,7 +30,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print a JSON object")
     parser.set_defaults(command=holds)
     actions = parser.add_subparsers(title="actions", metavar="ACTION")
-    settle = actions.add_parser("settle", help="give an unresolved request the cost that was billed")
+    settle = actions.add_parser("settle", help="give a request that is not settled the cost that was billed")
     settle.add_argument(
         "correlation_id", metavar="CORRELATION_ID", type=terminal.name, help="the request, as listed"
     )
@@ -68,22 +70,21 @@ async def holds(arguments: argparse.Namespace) -> int:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
         return 0
     if not held:
-        sys.stdout.write("Nothing is set aside: no request runs.\n")
+        sys.stdout.write("Nothing is held: no request runs.\n")
     else:
         amount = format_cost(sum(row.hold_nanodollars or 0 for row in held))
-        requests = "1 running request" if len(held) == 1 else f"{len(held):,} running requests"
-        sys.stdout.write(f"{amount} is set aside for {requests}:\n")
+        sys.stdout.write(f"{amount} held for {counted(len(held), 'running request')}:\n")
         sys.stdout.write(_table(held, "Held"))
     if not unresolved:
-        sys.stdout.write("Nothing is unresolved: every cost that was due has come.\n")
+        sys.stdout.write("Everything is settled: every cost that was due has come.\n")
     else:
-        amount = format_cost(sum(row.counted_nanodollars for row in unresolved))
-        count = f"{'more than ' if more else ''}{len(unresolved):,}"
-        requests = "1 request" if len(unresolved) == 1 else f"{count} requests"
+        spending = Spending.total(row.spending for row in unresolved)
+        newest = "of the newest " if more else "of "
+        requests = counted(len(unresolved), "request")
         sys.stdout.write(
-            f"\n{'The newest: ' if more else ''}{amount} is counted for {requests} whose true cost never came:\n"
+            f"\n{sentence_case(spending.words)}, {newest}{requests} whose true cost never came:\n"
         )
-        sys.stdout.write(_table(unresolved, "Counted"))
+        sys.stdout.write(_table(unresolved, "Not settled"))
         sys.stdout.write(
             "Look it up in the provider's bill: signalbox holds settle REQUEST DOLLARS (0 if it wasn't billed).\n"
         )
@@ -101,21 +102,23 @@ async def settle_by_hand(arguments: argparse.Namespace) -> int:
         sys.stdout.write(json.dumps(_record(row, row.counted_nanodollars), indent=2) + "\n")
     else:
         sys.stdout.write(
-            f"Settled at {format_cost(row.cost_nanodollars)}; {format_cost(row.hold_nanodollars or 0)} was "
-            "counted before. Both are in the audit log.\n"
+            f"Settled: {row.spending.words}; {unsettled_amount(row.hold_nanodollars or 0)} was not settled before. "
+            "Both are in the audit log.\n"
         )
     return 0
 
 
-def _table(rows: list[LedgerRow], counted: str) -> str:
-    heads = [counted if head == "Counted" else head for head in _HEADS]
+def _table(rows: list[LedgerRow], amount: str) -> str:
+    heads = [amount if head == "Amount" else head for head in _HEADS]
     lines = [
         (
             f"{row.started_at.astimezone():%Y-%m-%d %H:%M:%S}",
             row.served_model or row.model,
             row.project or EMPTY,
             f"{row.hold_tokens:,}" if row.hold_tokens else EMPTY,
-            format_cost(row.hold_nanodollars if counted == "Held" else row.counted_nanodollars),
+            format_cost(row.hold_nanodollars)
+            if amount == "Held"
+            else unsettled_amount(row.counted_nanodollars),
             EMPTY if row.attempt == 1 else str(row.attempt),
             row.correlation_id,
         )

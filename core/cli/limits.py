@@ -8,8 +8,10 @@ import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from core.cli.terminal import table
+from core.base.text import counted
+from core.cli.terminal import EMPTY, table
 from core.pricing.money import exact_dollars, format_amount
+from core.pricing.spending import unsettled_amount
 
 if TYPE_CHECKING:
     from core.ledger.limits import Limit, LimitUsage
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 CHECKED_DAYS = 2
 RATES = ("max_requests_per_minute", "max_api_requests_per_minute", "runaway_requests_per_minute")
-_HEADS = ("Limit", "Window", "Used", "Held", "Free", "Of", "Share", "Self-test")
+_HEADS = ("Limit", "Window", "Spent", "Held", "Not settled", "Free", "Of", "Share", "Self-test")
 
 
 def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -72,8 +74,9 @@ def _words(
         (
             _name(standing.limit),
             standing.window_label,
-            _amount(standing, standing.used),
+            _amount(standing, standing.settled),
             _amount(standing, standing.held),
+            unsettled_amount(standing.unresolved, standing.unit) if standing.unresolved_count else EMPTY,
             _amount(standing, standing.free),
             _amount(standing, standing.amount),
             f"{standing.share_used:.0%}",
@@ -81,21 +84,18 @@ def _words(
         )
         for index, standing in enumerate(standings)
     ]
-    text = table(_HEADS, lines, left=(0, 1, 7), optional=(7,))
+    text = table(_HEADS, lines, left=(0, 1, 8), optional=(4, 8))
     tried = armed[: len(standings)]  # after these come the ones that can't be read
     text += "".join(f"{limit.limit_name}: {limit.detail}\n" for limit in tried if not limit.armed)
     text += "".join(f"{problem.subject}: NOT ARMED. {problem.message}\n" for problem in unreadable)
     unresolved = max(standings, key=lambda standing: standing.unresolved_count)
     if unresolved.unresolved_count:
-        one = unresolved.unresolved_count == 1
-        text += (
-            f"{unresolved.unresolved_count:,} {'request is' if one else 'requests are'} counted at the worst case, "
-            "since the true cost never came: signalbox holds\n"
-        )
+        requests = counted(unresolved.unresolved_count, "request is", "requests are")
+        text += f"{requests} not settled, and counted at the worst case: signalbox holds\n"
     if unpriced:
         text += (
-            f"{'1 request of this month has' if unpriced == 1 else f'{unpriced:,} requests of this month have'} no "
-            "known price, and what was held at the dearest one stays counted: signalbox prices\n"
+            f"{counted(unpriced, 'request of this month is', 'requests of this month are')} unpriced; what was "
+            "held at the dearest price stays counted: signalbox prices\n"
         )
     text += "\n"
     width = max(map(len, RATES))

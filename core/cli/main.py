@@ -21,7 +21,7 @@ COMMANDS = {
     "decide": "say where prompts would go, without a call",
     "report": "what was sent where, and what it cost",
     "limits": "what each limit leaves, and whether it holds",
-    "holds": "what is set aside for running requests, and costs that never came",
+    "holds": "what is held for running requests, and what is not settled",
     "resume": "let a conversation go on that sent like a loop",
     "prices": "what models cost, and prices of your own",
     "metrics": "the ledger's figures for Prometheus' textfile collector",

@@ -7,7 +7,7 @@ import csv
 import json
 import re
 import sys
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -16,6 +16,7 @@ from core.cli.terminal import EMPTY, table
 from core.ledger.models import ReportKey
 from core.ledger.savings import saved_words
 from core.pricing.money import exact_dollars, format_cost
+from core.pricing.spending import Spending, unsettled_amount
 
 if TYPE_CHECKING:
     from core.ledger.models import ReportRow
@@ -33,14 +34,14 @@ _HEADS = (
     "In",
     "Cached",
     "Out",
-    "Cost",
+    "Spent",
     "Saved",
-    "Unresolved",
+    "Not settled",
     "Unpriced",
     "Power",
     "Machine",
 )
-_OPTIONAL = ("Refused", "Saved", "Unresolved", "Unpriced", "Power", "Machine")
+_OPTIONAL = ("Refused", "Saved", "Not settled", "Unpriced", "Power", "Machine")
 _TOKENS = ("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens")
 _NO_KEY = {"project": "no project", "rule": "no rule"}
 
@@ -49,9 +50,12 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     parser = commands.add_parser(
         "report",
         parents=[common],
-        description="Cost is cash. Saved is the cash that trimming, compression and prompt caching kept from being "
-        "spent. Power is the electricity of local answers, and Machine is all they cost: power, and their share of "
-        "rent or purchase and of ops time. The idle row is what the machine cost while it answered nobody.",
+        description="Spent is cash, with ~ where answers that were stopped are in it: they are settled at what "
+        "they may have cost at most. Not settled is counted for requests whose true cost never "
+        "came. Saved is the cash that trimming, compression and prompt caching kept from being "
+        "spent. Power is the electricity of local answers, and Machine is all they cost: power, and "
+        "their share of rent or purchase and of ops time. The idle row is what the machine cost "
+        "while it answered nobody.",
     )
     parser.add_argument(
         "--since", default="30d", type=_since, help="30d, 12h, 2w or a date like 2026-11-01 (30d)"
@@ -79,6 +83,9 @@ async def report(arguments: argparse.Namespace) -> int:
     async with RouterCore() as core:
         rows = await core.ledger.report(arguments.since, arguments.by)
         idle = await _idle(core, arguments.since) if rows else None
+        # A group may have local answers that were stopped, which cost no cash; the sides tell them apart.
+        sides = await core.ledger.report(arguments.since, "side") if rows else []
+        has_estimates = any(row.spending.estimated for row in sides if row.key == "api")
     records = [_record(row, arguments.by) for row in rows]
     if idle is not None:
         records.append(_idle_record(idle, arguments.by))
@@ -95,7 +102,7 @@ async def report(arguments: argparse.Namespace) -> int:
             for row in records
         )
     else:
-        sys.stdout.write(_words(rows, idle, arguments.by, arguments.since))
+        sys.stdout.write(_words(rows, idle, arguments.by, arguments.since, has_estimates))
     return 0
 
 
@@ -169,10 +176,12 @@ def _idle_record(idle: IdleCost, by: str) -> dict[str, Any]:
 # -- people -----------------------------------------------------------------------------------------------------
 
 
-def _words(rows: list[ReportRow], idle: IdleCost | None, by: str, since: datetime) -> str:
+def _words(
+    rows: list[ReportRow], idle: IdleCost | None, by: str, since: datetime, has_estimates: bool
+) -> str:
     if not rows:
         return f"Nothing was sent since {since.astimezone():%Y-%m-%d %H:%M}.\n"
-    lines = [_line(row, by) for row in rows]
+    lines = [_line(row, by, has_estimates) for row in rows]
     if idle is not None:
         lines.append(
             (
@@ -184,12 +193,10 @@ def _words(rows: list[ReportRow], idle: IdleCost | None, by: str, since: datetim
         )
     heads = (by.capitalize(), *_HEADS)
     text = table(heads, lines, optional=[heads.index(head) for head in _OPTIONAL])
-    text += f"Total {format_cost(sum(row.cost_nanodollars + row.unresolved_nanodollars for row in rows))}"
-    unpriced = sum(row.unpriced for row in rows)
-    if unpriced:
-        requests = "1 request" if unpriced == 1 else f"{unpriced:,} requests"
-        text += f", and {requests} without a known price (signalbox prices apply)"
-    text += "\n"
+    total = replace(Spending.total(row.spending for row in rows), loaded_nanodollars=0)
+    total = replace(total, estimated=total.estimated and has_estimates)
+    text += f"Total {total.words}"
+    text += " (signalbox prices apply)\n" if total.unpriced else "\n"
     if saved := saved_words(rows):
         text += f"Saved {saved}\n"
     if idle is not None:
@@ -197,7 +204,7 @@ def _words(rows: list[ReportRow], idle: IdleCost | None, by: str, since: datetim
     return text
 
 
-def _line(row: ReportRow, by: str) -> tuple[str, ...]:
+def _line(row: ReportRow, by: str, has_estimates: bool) -> tuple[str, ...]:
     power = EMPTY
     if _has_local(row):
         power = format_cost(row.marginal_nanodollars) if row.marginal_nanodollars else NOT_KNOWN
@@ -210,9 +217,11 @@ def _line(row: ReportRow, by: str) -> tuple[str, ...]:
             EMPTY if _tokens_unknown(row) else f"{tokens:,}"
             for tokens in (row.input_tokens, row.cached_tokens, row.output_tokens)
         ),
-        format_cost(None if _is_unpriced(row) else row.cost_nanodollars),
+        "Unpriced"
+        if _is_unpriced(row)
+        else format_cost(row.cost_nanodollars, estimate=has_estimates and row.spending.estimated),
         _saved(row),
-        format_cost(row.unresolved_nanodollars) if row.unresolved else EMPTY,
+        unsettled_amount(row.unresolved_nanodollars) if row.unresolved else EMPTY,
         f"{row.unpriced:,}" if row.unpriced else EMPTY,
         power,
         _loaded(row.loaded_nanodollars, row.loaded_unknown),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from core.base.text import counted
 from core.doctor.findings import Component, DoctorTarget, Finding
-from core.pricing.money import format_cost
+from core.pricing.spending import unsettled_amount
 from core.routing.idempotency_store import FILE_NAME
 from core.settings.left_aside import left_aside
 
@@ -18,7 +19,7 @@ MOST_AUDIT_ENTRIES = 100_000
 LEDGER = Component("Ledger")
 AUDIT = Component("Audit log")
 LIMITS = Component("Limits")
-UNRESOLVED = Component("Unresolved costs", needed=False)
+UNRESOLVED = Component("Costs not settled", needed=False)
 PAUSED = Component("Paused conversations", needed=False)
 FILES = Component("Files", needed=False)
 PRICES = Component("Prices")
@@ -88,10 +89,10 @@ async def unresolved(core: DoctorTarget) -> Finding:
     budget = await core.ledger.budget()
     if not budget.unresolved_count:
         return UNRESOLVED.found("works", "none this month")
-    requests = "1 request" if budget.unresolved_count == 1 else f"{budget.unresolved_count:,} requests"
+    requests = counted(budget.unresolved_count, "request")
     return UNRESOLVED.found(
         "works",
-        f"{format_cost(budget.unresolved_nanodollars)} counted for {requests} whose true cost never came",
+        f"{unsettled_amount(budget.unresolved_nanodollars)} not settled: the true cost of {requests} never came",
         "List them with: signalbox holds",
     )
 

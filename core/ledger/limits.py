@@ -12,6 +12,7 @@ from typing import Literal
 from core.chat import Side
 from core.errors import BudgetExceeded
 from core.pricing.money import format_cost
+from core.pricing.spending import Spending
 
 Window = Literal["month", "day"]
 Unit = Literal["nanodollars", "tokens"]
@@ -57,6 +58,18 @@ class Budget:
     unpriced_count: int
 
     @property
+    def spending(self) -> Spending:
+        """The same apart: what is spent, held and not settled. What unpriced requests count for is in ``spent``."""
+        spent = self.spent_nanodollars - self.unresolved_nanodollars
+        return Spending(
+            spent_nanodollars=spent,
+            estimated=bool(self.unpriced_count and spent),
+            held_nanodollars=self.held_nanodollars,
+            unsettled_nanodollars=self.unresolved_nanodollars,
+            unpriced=self.unpriced_count,
+        )
+
+    @property
     def free_nanodollars(self) -> int | None:
         """What a hold may still ask for, ``None`` without a limit."""
         if self.limit_nanodollars is None:
@@ -92,6 +105,11 @@ class LimitUsage:
     def amount(self) -> int:
         """The limit itself, in ``unit``."""
         return amount_of(self.limit)
+
+    @property
+    def settled(self) -> int:
+        """What is used for sure: without what is not settled."""
+        return self.used - self.unresolved
 
     @property
     def free(self) -> int:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from core.chat import RouteDecision, RoutingMode, Rule, Savings, Side, Source, Usage
 from core.ledger.limits import BudgetAlert, Limit
+from core.pricing.spending import Spending
 
 OutcomeStatus = Literal["done", "stopped", "failed"]
 AttemptStatus = Literal["open", "done", "stopped", "failed", "superseded", "refused", "replayed"]
@@ -236,6 +237,17 @@ class ReportRow:
             self.saved_nanodollars or self.trimmed_tokens or self.compressed_tokens or self.saved_unknown
         )
 
+    @property
+    def spending(self) -> Spending:
+        """What the group cost; an answer that was stopped is settled at most at what it may have cost."""
+        return Spending(
+            spent_nanodollars=self.cost_nanodollars,
+            estimated=bool(self.stopped and self.cost_nanodollars),
+            unsettled_nanodollars=self.unresolved_nanodollars,
+            unpriced=self.unpriced,
+            loaded_nanodollars=self.loaded_nanodollars,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerRow:
@@ -275,6 +287,21 @@ class LedgerRow:
     idempotency_key: str | None = None
     savings: Savings | None = None
     replay_of: str | None = None
+
+    @property
+    def spending(self) -> Spending:
+        """What it cost as far as that is known; a request's is the sum over its attempts."""
+        if self.side != "api":
+            return Spending(loaded_nanodollars=self.loaded_nanodollars or 0)
+        if self.state == "open":
+            return Spending(held_nanodollars=self.hold_nanodollars or 0)
+        if self.state == "unresolved":
+            return Spending(unsettled_nanodollars=self.counted_nanodollars)
+        if self.cost_nanodollars is None:
+            return Spending(unpriced=1)
+        # One that was stopped is settled by what arrived; one that was settled by hand has no usage.
+        estimated = self.status == "stopped" and self.usage is not None and self.cost_nanodollars > 0
+        return Spending(spent_nanodollars=self.cost_nanodollars, estimated=estimated)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

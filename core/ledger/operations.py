@@ -372,13 +372,13 @@ class LedgerOperations:
             rows = [row for row in rows if row["number"] == attempt]
         if not rows:
             raise InvalidRequest(
-                f"Request {correlation_id} is not unresolved.",
-                hint="Only unresolved requests are settled by hand.",
+                f"Request {correlation_id} has no cost that is not settled.",
+                hint="Only what is not settled is settled by hand: signalbox holds.",
             )
         if len(rows) > 1:
             numbers = ", ".join(str(row["number"]) for row in rows)
             raise InvalidRequest(
-                f"Request {correlation_id} has several unresolved attempts.",
+                f"Request {correlation_id} has several attempts that are not settled.",
                 hint=f"Say which one: {numbers}.",
             )
         row = rows[0]

@@ -9,6 +9,7 @@ from core.chat import ChatResult
 from core.errors import SignalboxError
 from core.ledger.models import Outcome
 from core.pricing.money import format_cost
+from core.pricing.spending import unsettled_amount
 from core.routing.request_run import Attempt, RequestObservation, RequestRun
 from core.telemetry.logs import printable
 from core.telemetry.records import RequestRecord, RequestStatus
@@ -79,7 +80,7 @@ def _log_line(record: RequestRecord) -> str:
     if record.usage is not None:
         said.append(f"{record.usage.input_tokens} in, {record.usage.output_tokens} out")
     if record.unresolved_nanodollars:
-        said.append(f"{format_cost(record.unresolved_nanodollars)} counted, unresolved")
+        said.append(f"{unsettled_amount(record.unresolved_nanodollars)} not settled")
     elif record.side == "api":
         said.append("cost not known" if record.usage is None else format_cost(record.cost_nanodollars))
     if record.latency_ms is not None:

@@ -19,6 +19,7 @@ from core.errors import (
 from core.ledger.limits import Budget, Limit, LimitUsage, SpendLimit, TokenLimit, Window
 from core.ledger.models import RateLimit, RunawayLimit
 from core.pricing.money import dollars_to_nano, format_cost
+from core.pricing.spending import unsettled_amount
 from core.settings.model import alert_percents, project_limits
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ def _over_budget(decision: RouteDecision, standing: QuotaSnapshot) -> BudgetExce
     asked = decision.api_estimate.hold_nanodollars
     return BudgetExceeded(
         f"This prompt doesn't fit under {standing.limit_label}. Its worst case is {format_cost(asked)} and "
-        f"{format_cost(tight.free)} is free: {format_cost(tight.used)} is spent{_unresolved(tight)} and "
+        f"{format_cost(tight.free)} is free: {format_cost(tight.settled)} is spent{_unsettled(tight)} and "
         f"{format_cost(tight.held)} is held{_holders(tight)}.",
         hint="Nothing was charged. Raise the limit, lower max tokens, or send it to Local.",
         limit_name=tight.limit.name,
@@ -200,6 +201,7 @@ def _over_budget(decision: RouteDecision, standing: QuotaSnapshot) -> BudgetExce
         held_nanodollars=tight.held,
         asked_nanodollars=asked,
         held_count=tight.held_count,
+        unsettled_nanodollars=tight.unresolved,
     )
 
 
@@ -218,13 +220,14 @@ def _over_tokens(asked: int, standing: QuotaSnapshot) -> BudgetExceeded:
         held_nanodollars=tight.held,
         asked_nanodollars=asked,
         held_count=tight.held_count,
+        unsettled_nanodollars=tight.unresolved,
         unit="tokens",
     )
 
 
-def _unresolved(tight: LimitUsage) -> str:
+def _unsettled(tight: LimitUsage) -> str:
     """Name what is counted under this limit although its true cost never came."""
-    return f" ({format_cost(tight.unresolved)} of it unresolved)" if tight.unresolved else ""
+    return f", {unsettled_amount(tight.unresolved)} is not settled" if tight.unresolved else ""
 
 
 def _holders(tight: LimitUsage) -> str:

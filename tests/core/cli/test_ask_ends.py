@@ -39,7 +39,8 @@ def test_an_answer_that_broke_off_tells_what_it_is_counted_for_and_where_to_sett
     about, error = capsys.readouterr().err.splitlines()
     held = run_json(capsys, "holds", "--json")["unresolved"][0]
     assert held["correlation_id"] in about
-    assert "$0.0154 counted, since its true cost never came · settle it: signalbox holds" in about
+    assert about.startswith("[API · claude-sonnet-4-6-20260501 · up to $0.0154 not settled (likely ")
+    assert "settle it: signalbox holds" in about
     assert error.startswith("signalbox: Anthropic stopped answering")
     broken_off(api)
     assert main(["ask", "hi", "--quiet"]) == 1

@@ -85,7 +85,7 @@ def test_the_way_is_told_with_its_waits_and_costs() -> None:
         RequestStep(kind="repaired", detail="A comma"),
     )
     line = told(steps=steps, queued_ms=4000.0, unresolved_nanodollars=20_000_000)
-    assert "$0.0030 and $0.0200 unresolved" in line
+    assert "$0.0030, up to $0.0200 not settled" in line
     assert "waited 4.00 s · tried again 2 times · asked again: $0.0010 of it · JSON repaired" in line
     steps = (RequestStep(kind="fell_back", detail="Local is down", side="api", cost_nanodollars=2_000_000),)
     line = told({"fell_back_from": "local"}, steps=steps)
@@ -102,7 +102,7 @@ def test_a_stopped_answer_shows_that_its_figures_are_at_most() -> None:
 def test_what_a_local_answer_cost_is_told_where_it_is_known() -> None:
     local: dict[str, Any] = {"side": "local", "cost_nanodollars": 0}
     assert "no charge]" in told(**local, loaded_nanodollars=None)
-    assert "no charge, $0.0020 of machine time]" in told(**local, loaded_nanodollars=2_000_000)
+    assert "$0.0020 loaded]" in told(**local, loaded_nanodollars=2_000_000)
     line = told(**local, loaded_nanodollars=None, marginal_nanodollars=1_000_000)
     assert "no charge, $0.0010 of power]" in line
     # An attempt on the API that failed first was billed: that is never no charge.

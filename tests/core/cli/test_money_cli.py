@@ -105,7 +105,8 @@ def test_limits_tell_what_is_used_held_and_free(
     out = capsys.readouterr().out
     assert "PROJECT_SPEND_LIMITS (website)" in out
     assert "1,000 tokens" in out
-    assert "1 request is counted at the worst case" in out
+    assert "1 request is not settled, and counted at the worst case" in out
+    assert "up to $0.2500" in out
     assert "Self-test" not in out
 
 
@@ -149,17 +150,17 @@ def test_holds_lists_and_settles_what_never_came(home: Path, capsys: pytest.Capt
     name = write_unresolved(home)
     assert main(["holds"]) == 0
     out = capsys.readouterr().out
-    assert "$0.2500 is counted for 1 request whose true cost never came" in out
+    assert "Up to $0.2500 not settled, of 1 request whose true cost never came" in out
     assert name in out
     (row,) = run_json(capsys, "holds", "--json")["unresolved"]
     assert (row["correlation_id"], row["counted"], row["cost"]) == (name, "0.250000000", None)
     assert (row["project"], row["state"], row["error"]) == ("website", "unresolved", "unavailable")
     assert main(["holds", "settle", name, "0.1"]) == 0
-    assert capsys.readouterr().out.startswith("Settled at $0.1000; $0.2500 was counted before.")
+    assert capsys.readouterr().out.startswith("Settled: $0.1000 spent; up to $0.2500 was not settled before.")
     assert main(["holds"]) == 0
-    assert "Nothing is unresolved" in capsys.readouterr().out
+    assert "Everything is settled" in capsys.readouterr().out
     assert main(["holds", "settle", name, "0.1"]) == 1  # what is settled stays as it is
-    assert "not unresolved" in capsys.readouterr().err
+    assert "has no cost that is not settled" in capsys.readouterr().err
     assert main(["audit", "verify"]) == 0
 
 
@@ -323,7 +324,7 @@ def test_what_has_no_price_did_not_cost_nothing(
     assert main(["report"]) == 0
     assert "Unpriced" in capsys.readouterr().out.splitlines()[1]
     assert main(["limits"]) == 0
-    assert "1 request of this month has no known price" in capsys.readouterr().out
+    assert "1 request of this month is unpriced" in capsys.readouterr().out
 
 
 def test_a_refusal_tells_what_is_unresolved_under_that_limit(
@@ -337,6 +338,6 @@ def test_a_refusal_tells_what_is_unresolved_under_that_limit(
     assert main(["ask", "hi", "--project", "research"]) == 1
     err = capsys.readouterr().err
     assert "$0 is spent and $0 is held." in err
-    assert "unresolved" not in err
+    assert "not settled" not in err
     assert main(["ask", "hi", "--project", "website"]) == 1
-    assert "$0.2500 is spent ($0.2500 of it unresolved) and $0 is held." in capsys.readouterr().err
+    assert "$0 is spent, up to $0.2500 is not settled and $0 is held." in capsys.readouterr().err

@@ -148,7 +148,7 @@ async def test_whole_books_are_said_to_be_whole(home: Path) -> None:
     assert "1 row, sums agree" in findings["Ledger"].detail
     assert "unbroken" in findings["Audit log"].detail
     assert findings["Limits"].detail == "armed: SPEND_LIMIT_DOLLARS, DAILY_TOKEN_BUDGET"
-    for name in ("Ledger", "Audit log", "Limits", "Unresolved costs", "Paused conversations", "Prices"):
+    for name in ("Ledger", "Audit log", "Limits", "Costs not settled", "Paused conversations", "Prices"):
         assert (findings[name].state, findings[name].hint) == ("works", "")
     assert findings["Telemetry"].state == "not_set_up"
 
@@ -184,10 +184,10 @@ async def test_what_waits_for_a_person_is_named(home: Path) -> None:
         for _ in range(2):
             await sides.events("hi", force="api", conversation_id="loop")
         findings = await found(sides.core)
-    paused, unresolved = findings["Paused conversations"], findings["Unresolved costs"]
+    paused, unresolved = findings["Paused conversations"], findings["Costs not settled"]
     assert (paused.state, paused.needed) == ("broken", False)
     assert "signalbox resume" in paused.hint
-    assert "for 1 request whose true cost never came" in unresolved.detail
+    assert "the true cost of 1 request never came" in unresolved.detail
     assert "signalbox holds" in unresolved.hint
 
 

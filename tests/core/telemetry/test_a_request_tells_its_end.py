@@ -65,7 +65,7 @@ async def test_one_that_breaks_off_says_what_is_counted(home: Path) -> None:
             await sides.core.ask(request)
         (line,) = told(home, request)
         (row,) = await sides.core.ledger.recent()
-        assert f"{format_cost(row.counted_nanodollars)} counted, unresolved" in line
+        assert f"up to {format_cost(row.counted_nanodollars)} not settled" in line
 
 
 async def test_a_replay_is_told_as_one(home: Path) -> None:
