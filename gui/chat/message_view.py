@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QSizePolicy, QWidget
 
 from gui.chat.storage.models import StoredMessage
 from gui.theme.theme import set_property
+from gui.widgets.copying import TOLD
 from gui.widgets.icon_button import IconButton
 from gui.widgets.labels import plain_label
 
@@ -62,7 +63,7 @@ class QuietButton(IconButton):
 
     @property
     def is_shown(self) -> bool:
-        return self.always or self.hasFocus() or self._message.underMouse()
+        return self.always or self.hasFocus() or self._message.underMouse() or bool(self.property(TOLD))
 
     def paintEvent(self, arg__1: QPaintEvent) -> None:
         if self.is_shown:

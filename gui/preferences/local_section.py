@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import Qt, QTimer
-from PySide6.QtGui import QGuiApplication, QHideEvent, QShowEvent, QTextOption
+from PySide6.QtGui import QHideEvent, QShowEvent, QTextOption
 from PySide6.QtWidgets import QHBoxLayout, QPlainTextEdit, QPushButton
 
 from core.errors import SignalboxError
@@ -17,6 +17,7 @@ from gui.preferences.settings_model import SettingsModel
 from gui.shell.tasks import Tasks
 from gui.theme.theme import set_button_icon, set_property, theme
 from gui.widgets.card import Card
+from gui.widgets.copying import Copier
 from gui.widgets.labels import ResultLine, label
 from gui.widgets.marks import Lamp, LampState
 
@@ -87,7 +88,7 @@ class LocalSection(Section):
         self.copy = QPushButton("Copy")
         self.copy.setAccessibleName("Copy the log")
         set_property(self.copy, tiny=True)
-        self.copy.clicked.connect(self._copy_log)
+        Copier(self.copy, lambda: "\n".join(self._lines))
         head.addWidget(self.copy)
         self.log = QPlainTextEdit()
         self.log.setReadOnly(True)
@@ -179,9 +180,6 @@ class LocalSection(Section):
         place = bar.value()
         self.log.setPlainText("\n".join(lines))
         bar.setValue(bar.maximum() if at_end else min(place, bar.maximum()))
-
-    def _copy_log(self) -> None:
-        QGuiApplication.clipboard().setText("\n".join(self._lines))
 
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)

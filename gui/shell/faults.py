@@ -15,11 +15,11 @@ from types import TracebackType
 from typing import Any
 
 from PySide6.QtCore import QObject, Qt, Signal
-from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QDialog, QDialogButtonBox, QPlainTextEdit, QVBoxLayout, QWidget
 
 from core import redacted_traceback
 from gui.theme.theme import set_property
+from gui.widgets.copying import Copier
 from gui.widgets.labels import plain_label
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class FaultReporter(QObject):
         set_property(text, role="mono")
         buttons = QDialogButtonBox()
         copy = buttons.addButton("Copy details", QDialogButtonBox.ButtonRole.ActionRole)
-        copy.clicked.connect(lambda: QGuiApplication.clipboard().setText(text.toPlainText()))
+        Copier(copy, text.toPlainText)
         buttons.addButton("Close", QDialogButtonBox.ButtonRole.RejectRole)
         buttons.rejected.connect(dialog.reject)
         layout = QVBoxLayout(dialog)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QWidget
 
 from core import format_cost
 from core.chat import ChatResult, RouteDecision, Side
 from gui.theme.theme import set_property, theme
+from gui.widgets.copying import Copier
 from gui.widgets.decision_facts import (
     Fact,
     StepRow,
@@ -196,13 +196,7 @@ class DecisionCard(Popover):
         words.setAccessibleName("Correlation id")
         words.setAccessibleDescription(correlation_id)
         copy = IconButton("copy", "Copy the correlation id", parent=self)
-
-        def put() -> None:
-            QGuiApplication.clipboard().setText(correlation_id)
-            copy.set_icon("check", "ok_text")
-            copy.setToolTip("Copied")
-
-        copy.clicked.connect(put)
+        Copier(copy, lambda: correlation_id)
         row.addWidget(words)
         row.addStretch(1)
         row.addWidget(copy)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from PySide6.QtCore import QMimeData, QRectF, Qt
 from PySide6.QtGui import (
-    QGuiApplication,
     QPainter,
     QPaintEvent,
     QTextBlockFormat,
@@ -25,6 +24,7 @@ from gui.chat.markdown.highlighter import CodeHighlighter, LexerCache
 from gui.chat.markdown.prose import code_font
 from gui.chat.markdown.text_pane import TextPane, drawable, drawable_code
 from gui.theme.theme import set_button_icon, set_property, theme
+from gui.widgets.copying import Copier
 from gui.widgets.labels import plain_label
 from gui.widgets.painted_button import paint_box
 
@@ -125,7 +125,7 @@ class CodeBlock(QWidget):
         set_button_icon(self.copy_button, "copy", "text2", 14)
         self.copy_button.setAccessibleName(f"Copy {language or 'code'}")
         self.copy_button.setToolTip("Copy this code")
-        self.copy_button.clicked.connect(self._copy)
+        Copier(self.copy_button, lambda: self.source)
         header = QHBoxLayout()
         header.setContentsMargins(unit.px(12), unit.px(1), unit.px(4), unit.px(1))
         header.addWidget(label)
@@ -198,10 +198,6 @@ class CodeBlock(QWidget):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         paint_box(painter, QRectF(self.rect()), theme().px(4), line="border")
         painter.end()
-
-    def _copy(self) -> None:
-        QGuiApplication.clipboard().setText(self.source)
-        self.copy_button.setText("Copied")
 
 
 def _line_format() -> QTextBlockFormat:
