@@ -314,6 +314,9 @@ class ProseBlock(TextPane):
         document = self.document()
         document.setDefaultFont(theme().font("reading"))
         document.setIndentWidth(theme().px(LIST_INDENT_PX))
+        cursor = QTextCursor(document)  # the caret of an empty answer stands where its first word will
+        cursor.setBlockFormat(plain_block_format())
+        cursor.setBlockCharFormat(plain_char_format())
         self._tail_start = 0
         self._tail = ""
         self._tail_plain: str | None = None  # what the tail shows as plain text, None when it is rendered
