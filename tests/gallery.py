@@ -36,6 +36,7 @@ from gui.shell.header import HeaderStrip
 from gui.shell.rail import Rail
 from gui.theme.theme import set_button_icon, set_property, theme
 from gui.widgets.budget_bar import BudgetBar, BudgetSummary
+from gui.widgets.copying import Copier
 from gui.widgets.decision_card import DecisionCard
 from gui.widgets.empty_state import EmptyState
 from gui.widgets.error_card import ErrorCard, ShortCard
@@ -146,6 +147,9 @@ class Gallery(QWidget):
                 buttons.append(button)
             buttons.append(IconButton("note-pencil", "New chat", "Ctrl+N", outlined=True))
             buttons.append(IconButton("export", "Export"))
+            copied = IconButton("copy", "Copy")
+            Copier(copied, lambda: "copied in the gallery")
+            buttons.append(copied)
             self.row(*buttons)
         line, locked, wrong = (
             QLineEdit("http://192.168.1.40:8000/v1"),
@@ -276,7 +280,9 @@ class Gallery(QWidget):
             badge = RouteBadge()
             badge.set_result(result)
             self.row(badge)
-        for badge in (streaming, waiting, failed, narrow, queued, again):
+        stopped = RouteBadge()
+        stopped.set_stopped("Stopped before the first token", COMPLEX)
+        for badge in (streaming, waiting, failed, stopped, narrow, queued, again):
             self.row(badge)
         for decision in (
             None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Signal
-from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from gui.chat.failures.cards import FailureCard
@@ -14,9 +13,12 @@ from gui.chat.message_view import BUSY_WHY, PAD_PX, MessageView, VersionSwitch, 
 from gui.chat.session import Wait
 from gui.chat.storage.models import StoredMessage
 from gui.theme.theme import set_property, theme
+from gui.widgets.copying import Copier
 from gui.widgets.icon_button import IconButton
 from gui.widgets.labels import plain_label
 from gui.widgets.route_badge import RouteBadge
+
+STOPPED_EARLY = "Stopped before the first token"
 
 
 class AnswerMessage(MessageView):
@@ -42,7 +44,7 @@ class AnswerMessage(MessageView):
         self._note = plain_label()
         set_property(self._note, role="small", level="3")
         self.copy_button = IconButton("copy", "Copy answer", size=24, icon_size=14)
-        self.copy_button.clicked.connect(lambda: QGuiApplication.clipboard().setText(self.view.source))
+        Copier(self.copy_button, lambda: self.view.source)
         self.again_button = IconButton(
             "arrow-clockwise", "Regenerate; this answer is kept", size=24, icon_size=14
         )
@@ -113,9 +115,8 @@ class AnswerMessage(MessageView):
             widget.setVisible(not streaming and bool(message.text))
         note = ""
         if message.status == "stopped":
-            early = (
-                "Stopped before it was sent" if message.decision is None else "Stopped before the first token"
-            )
+            # With a badge, that says it.
+            early = "Stopped before it was sent" if message.decision is None else ""
             note = "Stopped" if message.text else early
         elif message.status == "done" and message.result is not None:
             if message.result.finish_reason == "refusal":
@@ -149,11 +150,10 @@ class AnswerMessage(MessageView):
             self.badge.set_decision(message.decision)
         elif message.result is not None and (message.text or message.status == "done"):
             self.badge.set_result(message.result)
+        elif message.status == "stopped":
+            self.badge.set_stopped(STOPPED_EARLY, message.decision, message.result)
         else:
-            words = {
-                "stopped": "Stopped",
-                "interrupted": "Cut off",
-            }.get(message.status, "No answer")
+            words = "Cut off" if message.status == "interrupted" else "No answer"
             self.badge.set_failed(words, message.decision)
 
     def set_place(self, number: int, count: int, *, busy: bool) -> None:

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QMimeData, Qt, Signal
-from PySide6.QtGui import QImage, QInputMethodEvent, QKeyEvent, QTextBlockFormat, QTextCursor
+from PySide6.QtGui import (
+    QFontMetrics,
+    QImage,
+    QInputMethodEvent,
+    QKeyEvent,
+    QPainter,
+    QPaintEvent,
+    QPalette,
+    QTextBlockFormat,
+    QTextCursor,
+)
 from PySide6.QtWidgets import QFrame, QTextEdit, QWidget
 
 from gui.chat.paste import LARGE_CHARS, read_paste
@@ -14,7 +24,7 @@ MAX_LINES = 8
 
 
 class PromptEdit(QTextEdit):
-    """Plain text only.
+    """Plain text only. ``framed`` draws the box and the focus ring of a field, where nothing around it does.
 
     Signals:
         submitted: Enter was pressed.
@@ -30,10 +40,12 @@ class PromptEdit(QTextEdit):
     pasted_files = Signal(list)
     noted = Signal(str)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, parent: QWidget | None = None, *, framed: bool = False) -> None:
         super().__init__(parent)
         self._composing = Composing(self)
-        set_property(self, bare=True, role="reading")
+        self._framed = framed
+        self._hint = ""
+        set_property(self, bare=not framed, role="reading")
         self.setAcceptRichText(False)
         self.setTabChangesFocus(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
@@ -43,6 +55,17 @@ class PromptEdit(QTextEdit):
         self.document().documentLayout().documentSizeChanged.connect(self._fit)
         theme().changed.connect(self._restyle)
         self._restyle()
+
+    def setPlaceholderText(self, placeholderText: str) -> None:
+        """Show ``placeholderText`` while nothing is typed, on the line where the first letter will stand.
+
+        Qt's own is drawn without the line's height, 4 px higher.
+        """
+        self._hint = placeholderText
+        self.viewport().update()
+
+    def placeholderText(self) -> str:
+        return self._hint
 
     def text(self) -> str:
         return self.toPlainText()
@@ -70,11 +93,28 @@ class PromptEdit(QTextEdit):
         self.setVerticalScrollBarPolicy(
             Qt.ScrollBarPolicy.ScrollBarAsNeeded if wanted > most else Qt.ScrollBarPolicy.ScrollBarAlwaysOff
         )
-        height = max(line, min(wanted, most))
+        # The style sheet's padding and border above and below: with the focus ring it is as much.
+        frame = 2 * (theme().px(6) + 1) if self._framed else 0
+        height = max(line, min(wanted, most)) + frame
         if height != self.minimumHeight():
             self.setFixedHeight(height)
 
     # What Qt calls
+
+    def paintEvent(self, e: QPaintEvent) -> None:
+        super().paintEvent(e)
+        composed = self.document().firstBlock().layout().preeditAreaText()
+        if not self._hint or composed or not self.document().isEmpty():
+            return
+        line = self.cursorRect()
+        metrics = QFontMetrics(theme().font("reading"))
+        painter = QPainter(self.viewport())
+        painter.setFont(theme().font("reading"))
+        painter.setPen(self.palette().color(QPalette.ColorRole.PlaceholderText))
+        room = self.viewport().width() - line.x()
+        words = metrics.elidedText(self._hint, Qt.TextElideMode.ElideRight, room)
+        painter.drawText(line.x(), line.y() + metrics.ascent(), words)
+        painter.end()
 
     def keyPressEvent(self, e: QKeyEvent) -> None:
         if e.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):

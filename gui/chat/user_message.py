@@ -5,7 +5,6 @@ from __future__ import annotations
 from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtGui import (
     QEnterEvent,
-    QGuiApplication,
     QKeyEvent,
     QPainter,
     QPaintEvent,
@@ -21,6 +20,7 @@ from gui.chat.message_view import BUSY_WHY, PAD_PX, MessageView, QuietButton, Ve
 from gui.chat.prompt_edit import PromptEdit
 from gui.chat.storage.models import StoredMessage
 from gui.theme.theme import set_property, theme
+from gui.widgets.copying import Copier
 from gui.widgets.flow import FlowLayout
 
 
@@ -61,7 +61,7 @@ class UserMessage(MessageView):
         self.pane = TextPane()
         self.pane.setAccessibleName("Your prompt")
         self.copy_button = QuietButton("copy", "Copy prompt", self)
-        self.copy_button.clicked.connect(lambda: QGuiApplication.clipboard().setText(self._text))
+        Copier(self.copy_button, lambda: self._text)
         self.edit_button = QuietButton("git-branch", "Edit and branch", self)
         self.edit_button.clicked.connect(self._open_editor)
         self.pin_button = QuietButton("push-pin", "Pin", self)
@@ -102,6 +102,7 @@ class UserMessage(MessageView):
         block.setBottomMargin(0)
         cursor.setBlockFormat(block)
         cursor.insertText(drawable(self._text), plain_char_format())
+        self._place_tools()
 
     def set_pinned(self, pinned: bool) -> None:
         super().set_pinned(pinned)
@@ -110,6 +111,7 @@ class UserMessage(MessageView):
 
     def set_place(self, number: int, count: int, *, busy: bool) -> None:
         self.versions.set_place(number, count, busy=busy)
+        self._place_tools()
         self.edit_button.setEnabled(not busy)
         self.edit_button.setToolTip(
             BUSY_WHY if busy else "Edit and branch: the old prompt and answer are kept"
@@ -120,12 +122,14 @@ class UserMessage(MessageView):
             return
         unit = theme()
         self._editor = QWidget(self)
-        self.edit = PromptEdit()
+        self.edit = PromptEdit(framed=True)
         self.edit.set_text(self._text)
         self.edit.setAccessibleName("Edit prompt")
-        send = QPushButton("Send as a branch")
+        send = QPushButton("Send as a branch  Enter")
+        send.setToolTip("The old prompt and its answer are kept (Enter)")
         set_property(send, primary=True, compact=True)
-        cancel = QPushButton("Keep as it was")
+        cancel = QPushButton("Keep as it was  Esc")
+        cancel.setToolTip("Close the box and send nothing (Esc)")
         set_property(cancel, compact=True, flat=True)
         send.clicked.connect(self._send_edit)
         cancel.clicked.connect(self.keep)
@@ -136,11 +140,12 @@ class UserMessage(MessageView):
         buttons.addWidget(cancel)
         buttons.addStretch(1)
         column = QVBoxLayout(self._editor)
-        column.setContentsMargins(0, 0, unit.px(8), 0)
+        column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(unit.px(8))
         column.addWidget(self.edit)
         column.addLayout(buttons)
         self._reading.hide()
+        self._tools.hide()
         self._column.addWidget(self._editor)
         self.edit.setFocus()
 
@@ -163,6 +168,7 @@ class UserMessage(MessageView):
             self._editor.deleteLater()
             self._editor = self.edit = None
         self._reading.show()
+        self._tools.show()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         if event.key() == Qt.Key.Key_Escape and self._editor is not None:
@@ -178,8 +184,14 @@ class UserMessage(MessageView):
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
+        self._place_tools()
+
+    def _place_tools(self) -> None:
+        """At the end of the first line, or left of the switch between versions, which is used more often."""
         unit = theme()
         self._tools.adjustSize()
-        left = self.versions.width() + unit.px(4) if self.versions.isVisibleTo(self) else 0
-        self._tools.move(self.width() - self._tools.width() - unit.px(6) - left, unit.px(9))
+        # By its hint: where it has just come, the layout has not given it its width yet.
+        pager = self.versions.sizeHint().width() + unit.px(PAD_PX) if self.versions.isVisibleTo(self) else 0
+        right = self.width() - max(unit.px(6), pager)
+        self._tools.move(right - self._tools.width(), unit.px(9))
         self._tools.raise_()

@@ -142,6 +142,15 @@ class RouteBadge(PaintedButton):
             body += [self._divider(), *cost_runs(settled, gap=_PAD)]
         self._show(body, words, busy=False, tooltip=words)
 
+    def set_stopped(self, words: str, decision: RouteDecision, result: ChatResult | None = None) -> None:
+        """Show that the user ended it before anything came: no failure, but it may have cost something."""
+        self._decision = decision
+        lamp = InlineRun(kind="lamp", name="stopped", gap=_PAD)
+        body = [*self._reason(), self._divider(), lamp, InlineRun(text=words, gap=6, elide=True)]
+        if result is not None and (result.cost_nanodollars or result.unresolved_nanodollars):
+            body += self._cost(result)
+        self._show(body, words, busy=False, tooltip=words)
+
     # -- painting --------------------------------------------------------------------------------
 
     def _reason(self, side: Side | None = None) -> list[InlineRun]:
