@@ -26,6 +26,7 @@ from PySide6.QtWidgets import (
     QAbstractButton,
     QAbstractSpinBox,
     QApplication,
+    QLabel,
     QProxyStyle,
     QPushButton,
     QToolTip,
@@ -36,6 +37,7 @@ from gui.theme.fonts import PROSE_ROLES, SCALE, Families, build_font, load_famil
 from gui.theme.icons import glyph_icon
 from gui.theme.palette import TOKENS, palette_for
 from gui.theme.stylesheet import INK_FOCUS_FRAME, build_stylesheet
+from gui.theme.tooltips import WIDEST_PX, TooltipWrap, is_tooltip
 
 Scheme = Literal["system", "light", "dark"]
 ZOOM_MIN = 0.9
@@ -61,6 +63,8 @@ class _RoleStyle(QProxyStyle):
         if isinstance(target, QPushButton):
             # Enter presses the button that has the focus, as Space does; Qt does so in dialogs only.
             target.setAutoDefault(True)
+        elif isinstance(target, QLabel) and is_tooltip(target):
+            self._theme.tooltips.attend(target)
         return super().polish(target)
 
 
@@ -83,6 +87,7 @@ class Theme(QObject):
         self._icons: dict[tuple[str, str, str | None], QIcon] = {}
         self._pictures: QTemporaryDir | None = None
         self._dark = False
+        self.tooltips = TooltipWrap(self)
         self._read_scheme()
 
     # -- colours ---------------------------------------------------------------------------------
@@ -263,6 +268,7 @@ class Theme(QObject):
             ):
                 for name in names:
                     app.setFont(font, name)  # pyright: ignore[reportArgumentType]  (a str works, bytes do not)
+            self.tooltips.widest_px = self.px(WIDEST_PX)
             QToolTip.setFont(self.font("small"))
             QToolTip.setPalette(self._qt_palette())
             if not self._holds_sheet:
