@@ -50,6 +50,8 @@ _MONO_PACKAGE = "fontpkg_jetbrains_mono"
 _WEIGHT_AXIS = QFont.Tag("wght")
 _OPTICAL_AXIS = QFont.Tag("opsz")
 _TABULAR_FIGURES = QFont.Tag("tnum")
+_LIGATURES = (QFont.Tag("calt"), QFont.Tag("liga"))
+"""What is shown is what was written and is copied, letter by letter: in code, addresses and names of models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,4 +122,8 @@ def build_font(families: Families, role: str, size_px: int, weight: int, *, tabu
     elif families.bundled_text:
         font.setVariableAxis(_OPTICAL_AXIS, float(min(32, max(14, size_px))) if role in _DISPLAY else 14.0)
     font.setFeature(_TABULAR_FIGURES, 1 if tabular else 0)
+    for (
+        feature
+    ) in _LIGATURES:  # "->" would be an arrow and "8x7B" hold a multiplication sign: no address, no name
+        font.setFeature(feature, 0)
     return font

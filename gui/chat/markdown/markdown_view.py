@@ -288,7 +288,8 @@ class MarkdownView(QWidget):
     def _prose_at_end(self) -> ProseBlock:
         if self._prose is None:
             self._cells = 0
-            self._prose = ProseBlock(self._references, self)
+            room = self._column.spacing() if self._column.count() else None
+            self._prose = ProseBlock(self._references, self, room_above=room)
             self._prose.link_clicked.connect(self.link_clicked)
             self._column.addWidget(self._prose)
         return self._prose

@@ -5,6 +5,7 @@ A block of prose is closed Markdown above, and below it the block that is still 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from PySide6.QtCore import QMimeData, QRectF, Qt
 from PySide6.QtGui import (
     QBrush,
     QFont,
+    QFontMetricsF,
     QPainter,
     QPaintEvent,
     QTextBlock,
@@ -50,7 +52,16 @@ _HEADING_ROLES = {1: "figure", 2: "title"}
 _FIXED = QTextBlockFormat.LineHeightTypes.FixedHeight.value
 _BOLD = QFont.Weight.DemiBold
 _NO_DESCRIPTION = "\u200b"
-LIST_INDENT_PX = 22
+LIST_INDENT_PX = 28
+"""Room for a bullet or a number of two digits; a list with longer numbers is indented further."""
+QUOTE_INDENT_PX = 16
+HEADING_TOP_PX = {1: 20, 2: 18}
+HEADING_OTHER_TOP_PX = 14
+HEADING_BOTTOM_PX = 6
+"""A heading is nearer to what it names than to what is above it."""
+_CELL_PX = 5
+_CELL_SIDE_PX = 8
+_LOW_PX = 2  # a line's letters stand so much below its middle: Qt puts its whole leading above them
 RULE_PROPERTY = QTextFormat.Property.UserProperty.value + 1
 """Set on a paragraph that is a horizontal rule; the view paints the line."""
 
@@ -65,11 +76,8 @@ class _Run:
 
 
 def code_font(weight: int | None = None) -> QFont:
-    """The face for code without ligatures: what is shown is what is copied, letter by letter."""
-    font = theme().font("mono", weight)
-    for feature in ("calt", "liga"):
-        font.setFeature(QFont.Tag(feature), 0)
-    return font
+    """The face for code."""
+    return theme().font("mono", weight)
 
 
 def plain_block_format() -> QTextBlockFormat:
@@ -107,7 +115,31 @@ def render_markdown(text: str, references: Mapping[str, str] | None = None) -> L
     while block.isValid():
         document.has_links |= _style_block(block, cursor)
         block = block.next()
+    _make_room_for_numbers(document)
     return document
+
+
+def _make_room_for_numbers(document: QTextDocument) -> None:
+    """Indent a list further, and what is in it, whose longest number is wider than the indent: Qt would cut it."""
+    unit = theme()
+    metrics = QFontMetricsF(unit.font("reading"))
+    gap = metrics.horizontalAdvance(" ")
+    wider: dict[int, int] = {}  # by level: so many pixels more
+    block = document.begin()
+    while block.isValid():
+        items = block.textList()
+        level = items.format().indent() if items else block.blockFormat().indent()
+        wider = {depth: more for depth, more in wider.items() if depth <= level}
+        if items and items.item(0) == block:
+            wider.pop(level, None)
+            longest = "0" * len(items.itemText(items.item(items.count() - 1)))
+            if (more := math.ceil(metrics.horizontalAdvance(longest) + gap) - unit.px(LIST_INDENT_PX)) > 0:
+                wider[level] = more
+        if wider and level:
+            style = block.blockFormat()
+            style.setLeftMargin(style.leftMargin() + sum(wider.values()))
+            QTextCursor(block).setBlockFormat(style)
+        block = block.next()
 
 
 def _style_tables(document: QTextDocument) -> None:
@@ -121,13 +153,33 @@ def _style_tables(document: QTextDocument) -> None:
         style.setBorderBrush(QBrush(unit.color("border")))
         style.setBorderStyle(QTextFrameFormat.BorderStyle.BorderStyle_Solid)
         style.setBorderCollapse(True)
-        style.setCellPadding(unit.px(5))
         style.setCellSpacing(0)
         style.setTopMargin(unit.px(2))
         style.setBottomMargin(unit.px(10))
         style.clearProperty(QTextFormat.Property.FrameWidth)
         style.setWidth(QTextLength())
         frame.setFormat(style)
+        _style_cells(frame)
+
+
+def _style_cells(table: QTextTable) -> None:
+    """Centre the words between a row's lines, and align a head as its column; the parser aligns the rest only."""
+    unit = theme()
+    for row in range(table.rows()):
+        for column in range(table.columns()):
+            cell = table.cellAt(row, column)
+            style = cell.format().toTableCellFormat()
+            style.setTopPadding(unit.px(_CELL_PX - _LOW_PX))
+            style.setBottomPadding(unit.px(_CELL_PX + _LOW_PX))
+            style.setLeftPadding(unit.px(_CELL_SIDE_PX))
+            style.setRightPadding(unit.px(_CELL_SIDE_PX))
+            cell.setFormat(style)
+            if row == 0 and table.rows() > 1:
+                below = table.cellAt(1, column).firstCursorPosition().blockFormat().alignment()
+                head = cell.firstCursorPosition()
+                given = head.blockFormat()
+                given.setAlignment(below)
+                head.setBlockFormat(given)
 
 
 def _split_cells(table: QTextTable) -> None:
@@ -156,10 +208,10 @@ def _style_block(block: QTextBlock, cursor: QTextCursor) -> bool:
     holds_marks = has_held(block.text())
     block_style = QTextBlockFormat(given)
     block_style.setLineHeight(unit.line_px("mono" if is_code else role), _FIXED)
-    block_style.setTopMargin(unit.px(8) if level else 0)
+    block_style.setTopMargin(unit.px(HEADING_TOP_PX.get(level, HEADING_OTHER_TOP_PX)) if level else 0)
     block_style.setBottomMargin(_bottom_margin(block, level, is_code, in_table))
     if quote:
-        block_style.setLeftMargin(unit.px(16) * quote)
+        block_style.setLeftMargin(unit.px(QUOTE_INDENT_PX) * quote)
     if given.hasProperty(QTextFormat.Property.BlockTrailingHorizontalRulerWidth):
         block_style.clearProperty(QTextFormat.Property.BlockTrailingHorizontalRulerWidth)
         block_style.setProperty(RULE_PROPERTY, True)
@@ -169,7 +221,8 @@ def _style_block(block: QTextBlock, cursor: QTextCursor) -> bool:
         block_style.setBottomMargin(0)
     cursor.setPosition(block.position())
     cursor.setBlockFormat(block_style)
-    cursor.setBlockCharFormat(plain_char_format())  # a list's number or bullet is drawn in it
+    if not in_table:  # there it is the cell's own format
+        cursor.setBlockCharFormat(plain_char_format())  # a list's number or bullet is drawn in it
     for run in reversed(runs):
         cursor.setPosition(run.start)
         cursor.setPosition(run.start + run.length, QTextCursor.MoveMode.KeepAnchor)
@@ -192,7 +245,7 @@ def _bottom_margin(block: QTextBlock, level: int, is_code: bool, in_table: bool)
         return 0
     if _in_list(block) and following.isValid() and _in_list(following):
         return theme().px(4)
-    return theme().px(4 if level else 8)
+    return theme().px(HEADING_BOTTOM_PX if level else 8)
 
 
 def _is_code(given: QTextBlockFormat) -> bool:
@@ -303,11 +356,19 @@ LIVE_CHARS = 1500
 class ProseBlock(TextPane):
     """Selectable text of several Markdown blocks.
 
-    ``references`` are the answer's definitions of links known so far, which its view fills.
+    ``references`` are the answer's definitions of links known so far, which its view fills; ``room_above`` is the
+    space above this block in pixels, ``None`` where nothing stands above.
     """
 
-    def __init__(self, references: Mapping[str, str] | None = None, parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        references: Mapping[str, str] | None = None,
+        parent: QWidget | None = None,
+        *,
+        room_above: int | None = None,
+    ) -> None:
         super().__init__(parent)
+        self._room_above = math.inf if room_above is None else room_above
         self._references: Mapping[str, str] = {} if references is None else references
         self._closed: list[str] = []
         self._missing: set[str] = set()  # labels that had no definition when they were drawn
@@ -383,8 +444,10 @@ class ProseBlock(TextPane):
             first = rendered.begin().blockFormat()  # inserting keeps the format of the paragraph it starts in
             first.clearProperty(QTextFormat.Property.ObjectIndex)
             if start == 0:
-                first.setTopMargin(0)
+                first.setTopMargin(max(0, first.topMargin() - self._room_above))
             cursor.setPosition(start)
+            if not cursor.block().text() and _in_list(rendered.begin()):
+                cursor.deleteChar()  # a list is put below the paragraph that was to become its first item
             cursor.mergeBlockFormat(first)
             if rendered.has_links:  # only text with links is a stop for the Tab key
                 self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
@@ -431,16 +494,38 @@ class ProseBlock(TextPane):
             if box.top() > e.rect().bottom():
                 break
             given = block.blockFormat()
+            following = block.next()
+            goes_on = _quote_level(following.blockFormat()) if following.isValid() else 0
+            below = layout.blockBoundingRect(following).top() if goes_on else 0.0
+            top, bottom = box.top() + unit.px(_LOW_PX), _bottom_of_lines(block, box) + unit.px(_LOW_PX)
             marks = [
-                QRectF(unit.px(16) * step, box.top(), unit.px(3), box.height())
-                for step in range(given.intProperty(QTextFormat.Property.BlockQuoteLevel))
+                QRectF(
+                    unit.px(QUOTE_INDENT_PX) * step,
+                    top,
+                    unit.px(3),
+                    (below + unit.px(_LOW_PX) if step < goes_on else bottom) - top,
+                )
+                for step in range(_quote_level(given))
             ]
             if given.boolProperty(RULE_PROPERTY):
                 marks.append(QRectF(0, round(box.center().y()), self.viewport().width(), 1))
             if marks:
                 painter = painter or QPainter(self.viewport())
                 for mark in marks:
-                    painter.fillRect(mark, unit.color("border"))
+                    painter.fillRect(mark, unit.color("border" if mark.height() == 1 else "control"))
             block = block.next()
         if painter is not None:
             painter.end()
+
+
+def _quote_level(given: QTextBlockFormat) -> int:
+    return given.intProperty(QTextFormat.Property.BlockQuoteLevel)
+
+
+def _bottom_of_lines(block: QTextBlock, box: QRectF) -> float:
+    """Return where the last line's room ends; ``box`` has the height of letters, not of lines."""
+    layout = block.layout()
+    if not layout.lineCount():
+        return box.bottom()
+    last = layout.lineAt(layout.lineCount() - 1)
+    return box.top() + last.y() + last.height()
