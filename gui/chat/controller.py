@@ -122,6 +122,7 @@ class ChatController(QObject):
         elif store.interrupted:
             answers = f"{store.interrupted} answer{'s were' if store.interrupted > 1 else ' was'}"
             self.view.toasts.show(f"{answers} cut off when Signalbox ended last time; the text is kept")
+        await self.list.read_groups()
         await self.list.read()
         if self.view.thread_view.session is None:
             self.view.thread_view.show_session(self.session)
@@ -137,7 +138,7 @@ class ChatController(QObject):
         """A prompt that was being typed in a new chat is there again after a restart."""
         for summary in await self.store.read(ConversationStore.summaries, 1):
             if summary.has_draft:
-                await self._open(summary.id)
+                await self.open_now(summary.id)
 
     async def stop_all(self) -> None:
         """Stop what streams, write everything, and close the file."""
@@ -348,13 +349,14 @@ class ChatController(QObject):
 
     def open(self, conversation_id: str) -> None:
         """Show a conversation; one that is gone is left alone."""
-        self._tasks.start(self._open(conversation_id))
+        self._tasks.start(self.open_now(conversation_id))
 
     def titles(self) -> dict[str, str]:
         """Return the titles of all conversations that are listed or in memory, short enough for a button."""
         return self.list.titles()
 
-    async def _open(self, conversation_id: str) -> None:
+    async def open_now(self, conversation_id: str) -> None:
+        """Return once the conversation is shown, or is left alone because it is gone."""
         if conversation_id == self.session.id:
             return
         try:

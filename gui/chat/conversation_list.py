@@ -1,6 +1,8 @@
-"""The list at the left: search, new chat, conversations by day with their side share and cost."""
+"""The list at the left: search, new chat, and the conversations, by mouse and keys."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable
 
 from PySide6.QtCore import (
     QEvent,
@@ -23,8 +25,8 @@ from PySide6.QtWidgets import (
 )
 
 from gui.chat.conversation_delegate import ConversationDelegate
-from gui.chat.conversation_model import ConversationModel
-from gui.chat.storage.models import ConversationSummary
+from gui.chat.conversation_model import ConversationModel, Group
+from gui.chat.storage.models import ConversationSummary, DeletedConversation
 from gui.theme.theme import set_property, theme
 from gui.widgets.error_card import IconMark
 from gui.widgets.icon_button import IconButton
@@ -35,35 +37,65 @@ SEARCH_MS = 150
 
 
 class _View(QListView):
+    """Signals:
+    delete_pressed, entered_row (Enter).
+    toggle_pressed: Space (``None``), Left (``False``: to close) or Right (``True``).
+    """
+
     delete_pressed = Signal()
+    entered_row = Signal()
+    toggle_pressed = Signal(object)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        editing = self.state() == QAbstractItemView.State.EditingState
-        if event.key() == Qt.Key.Key_Delete and not editing:
-            self.delete_pressed.emit()
+        if self.state() == QAbstractItemView.State.EditingState:
+            super().keyPressEvent(event)
             return
-        super().keyPressEvent(event)
+        match event.key():
+            case Qt.Key.Key_Delete:
+                self.delete_pressed.emit()
+            case Qt.Key.Key_Return | Qt.Key.Key_Enter:
+                self.entered_row.emit()
+            case Qt.Key.Key_Space:
+                self.toggle_pressed.emit(None)
+            case Qt.Key.Key_Left:
+                self.toggle_pressed.emit(False)
+            case Qt.Key.Key_Right:
+                self.toggle_pressed.emit(True)
+            case _:
+                super().keyPressEvent(event)
 
 
 class ConversationList(QWidget):
     """Signals:
     chosen: the id of the conversation to show.
-    new_asked, renamed(id, title), delete_asked(id), export_asked(id, "markdown" | "json").
+    entered: the id of the conversation to show and write in.
+    new_asked, renamed(id, title), folder_renamed(folder, name), delete_asked(id).
+    menu_asked: a conversation's id, and where on the screen its menu should open.
+    restore_asked, remove_asked: of the ids of deleted conversations, back or for good.
     searched: what to look for, 150 ms after the last key; empty shows everything.
+    first_asked: Enter in the search.
+    groups_changed: which groups are closed.
     """
 
     chosen = Signal(str)
+    entered = Signal(str)
     new_asked = Signal()
     renamed = Signal(str, str)
+    folder_renamed = Signal(str, str)
     delete_asked = Signal(str)
-    export_asked = Signal(str, str)
+    menu_asked = Signal(str, QPoint)
+    restore_asked = Signal(str)
+    remove_asked = Signal(list)
     searched = Signal(str)
+    first_asked = Signal()
+    groups_changed = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         unit = theme()
         self.model = ConversationModel()
         self.model.renamed.connect(self.renamed)
+        self.model.folder_renamed.connect(self.folder_renamed)
         self._current_id: str | None = None
         self.search = QLineEdit()
         self.search.setPlaceholderText("Search")
@@ -92,6 +124,9 @@ class ConversationList(QWidget):
         self.view.customContextMenuRequested.connect(self._open_menu)
         self.view.setMouseTracking(True)
         self.view.delete_pressed.connect(self._delete_current)
+        self.view.entered_row.connect(self._enter_current)
+        self.view.toggle_pressed.connect(self._toggle_current)
+        self.view.clicked.connect(self._on_clicked)
         self.view.selectionModel().currentChanged.connect(self._on_current)
         self._nothing = plain_label()
         self._nothing.setWordWrap(True)
@@ -120,15 +155,18 @@ class ConversationList(QWidget):
         self.search.setTextMargins(unit.px(22), 0, 0, 0)
         self._lens.move(unit.px(9), (unit.px(28) - unit.px(16)) // 2)
 
-    def show_summaries(self, summaries: tuple[ConversationSummary, ...], nothing: str = "") -> None:
+    def show_summaries(
+        self,
+        summaries: tuple[ConversationSummary, ...],
+        nothing: str = "",
+        *,
+        deleted: tuple[DeletedConversation, ...] = (),
+        is_search: bool = False,
+    ) -> None:
         """Show these rows; ``nothing`` is said when there are none. Not while a title is being edited."""
         if self.view.state() == QAbstractItemView.State.EditingState:
             return
-        bar = self.view.verticalScrollBar()
-        place = bar.value()
-        self.model.set_summaries(summaries)
-        self._select(self._current_id)
-        bar.setValue(place)
+        self._laid_out(lambda: self.model.set_summaries(summaries, deleted, is_search=is_search))
         self._nothing.setText(nothing)
         self._nothing.setVisible(not summaries and bool(nothing))
 
@@ -148,10 +186,34 @@ class ConversationList(QWidget):
             self.view.scrollTo(index)
             self.view.edit(index)
 
+    def set_closed(self, keys: Iterable[str]) -> None:
+        """Close these groups and open the others."""
+        self._laid_out(lambda: self.model.set_closed(keys))
+
+    def _laid_out(self, change: Callable[[], None]) -> None:
+        """Change the rows under the reader, who stays where he is, also on a header or a deleted row."""
+        bar = self.view.verticalScrollBar()
+        place = bar.value()
+        row = self.model.row_at(self.view.currentIndex())
+        number = self.view.currentIndex().row()
+        change()
+        if isinstance(row, Group) and (there := self.model.index_of_group(row.key)).isValid():
+            self._set_current_index(there)
+        elif (
+            isinstance(row, DeletedConversation)
+            and (near := self.model.deleted_near(row.id, number)).isValid()
+        ):
+            self._set_current_index(near)
+        else:
+            self._select(self._current_id)
+        bar.setValue(place)
+
     def _select(self, conversation_id: str | None) -> None:
+        self._set_current_index(self.model.index_of(conversation_id) if conversation_id else QModelIndex())
+
+    def _set_current_index(self, index: QModelIndex) -> None:
         selection = self.view.selectionModel()
         selection.blockSignals(True)
-        index = self.model.index_of(conversation_id) if conversation_id else QModelIndex()
         self.view.setCurrentIndex(index)
         if not index.isValid():
             self.view.clearSelection()
@@ -168,24 +230,71 @@ class ConversationList(QWidget):
         row = self.model.row_at(self.view.currentIndex())
         if isinstance(row, ConversationSummary):
             self.delete_asked.emit(row.id)
+        elif isinstance(row, DeletedConversation):
+            self.remove_asked.emit([row.id])
+
+    def _enter_current(self) -> None:
+        row = self.model.row_at(self.view.currentIndex())
+        if isinstance(row, ConversationSummary):
+            self.entered.emit(row.id)
+        elif isinstance(row, DeletedConversation):
+            self.restore_asked.emit(row.id)
+        elif isinstance(row, Group):
+            self._toggle(row.key)
+
+    def _toggle_current(self, to_open: bool | None) -> None:
+        """Open or close the group that is current; Left in a group goes to its header."""
+        index = self.view.currentIndex()
+        row = self.model.row_at(index)
+        if isinstance(row, Group):
+            if to_open is None or to_open != row.is_open:
+                self._toggle(row.key)
+        elif to_open is False and (header := self.model.group_above(index)).isValid():
+            self.view.setCurrentIndex(header)
+
+    def _on_clicked(self, index: QModelIndex) -> None:
+        row = self.model.row_at(index)
+        if isinstance(row, Group):
+            self._toggle(row.key)
+
+    def _toggle(self, key: str) -> None:
+        self._laid_out(lambda: self.model.toggle(key))
+        self.groups_changed.emit()
 
     def _open_menu(self, place: QPoint) -> None:
-        row = self.model.row_at(self.view.indexAt(place))
-        if not isinstance(row, ConversationSummary):
+        index = self.view.indexAt(place)
+        if not index.isValid():
+            index = self.view.currentIndex()  # the menu key
+            place = self.view.visualRect(index).center()
+        row = self.model.row_at(index)
+        at = self.view.viewport().mapToGlobal(place)
+        if isinstance(row, ConversationSummary):
+            self.menu_asked.emit(row.id, at)
             return
         menu = QMenu(self)
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        menu.addAction("Rename\tF2", lambda: self.edit_title(row.id))
-        menu.addAction("Export as Markdown…", lambda: self.export_asked.emit(row.id, "markdown"))
-        menu.addAction("Export as JSON…", lambda: self.export_asked.emit(row.id, "json"))
-        menu.addSeparator()
-        menu.addAction("Delete\tDel", lambda: self.delete_asked.emit(row.id))
-        menu.popup(self.view.viewport().mapToGlobal(place))
+        if isinstance(row, DeletedConversation):
+            menu.addAction("Restore\tEnter", lambda: self.restore_asked.emit(row.id))
+            menu.addAction("Delete for good…\tDel", lambda: self.remove_asked.emit([row.id]))
+        elif isinstance(row, Group) and row.folder:
+            menu.addAction("Rename folder\tF2", lambda: self.view.edit(self.model.index_of_group(row.key)))
+            menu.addAction("Take the chats out of it", lambda: self.folder_renamed.emit(row.folder, ""))
+        elif isinstance(row, Group):
+            menu.addAction("Delete all for good…", lambda: self.remove_asked.emit(self.model.deleted_ids()))
+        if menu.isEmpty():
+            menu.deleteLater()
+        else:
+            menu.popup(at)
 
     def eventFilter(self, watched: object, event: QEvent) -> bool:
         if watched is self.search and isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress:
             if event.key() == Qt.Key.Key_Down:
                 self.view.setFocus(Qt.FocusReason.OtherFocusReason)
+                return True
+            if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self.search.text().strip():
+                self._search_timer.stop()
+                self.searched.emit(self.search.text())
+                self.first_asked.emit()
                 return True
             if event.key() == Qt.Key.Key_Escape and self.search.text():
                 self.search.clear()

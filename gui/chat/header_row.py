@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QPoint, Qt, Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QMenu, QSizePolicy, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QSizePolicy, QWidget
 
 from core import format_cost
 from gui.chat.storage.models import Totals
 from gui.theme.theme import set_property, theme
 from gui.widgets.icon_button import IconButton
 from gui.widgets.labels import plain_label
-from gui.widgets.painted_button import settle_after
 
 
 def totals_words(totals: Totals, held_nanodollars: int) -> tuple[str, str]:
@@ -31,15 +30,14 @@ def totals_words(totals: Totals, held_nanodollars: int) -> tuple[str, str]:
 
 class HeaderRow(QFrame):
     """Signals:
-    options_asked, list_asked (show the list again), export_asked("markdown" | "json"), rename_asked, delete_asked.
+    options_asked, list_asked (show the list again).
+    menu_asked, export_asked: open the conversation's menu, or its part that exports, at the button.
     """
 
     options_asked = Signal()
     list_asked = Signal()
-    export_asked = Signal(str)
-    rename_asked = Signal()
-    delete_asked = Signal()
-    copy_asked = Signal()
+    export_asked = Signal()
+    menu_asked = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -62,9 +60,9 @@ class HeaderRow(QFrame):
         self.options_button.setCheckable(True)
         self.options_button.clicked.connect(self.options_asked)
         self.export_button = IconButton("export", "Export this chat")
-        self.export_button.clicked.connect(self._open_export)
+        self.export_button.clicked.connect(self.export_asked)
         self.menu_button = IconButton("dots-three", "More")
-        self.menu_button.clicked.connect(self._open_menu)
+        self.menu_button.clicked.connect(self.menu_asked)
         unit = theme()
         row = QHBoxLayout(self)
         row.setSpacing(unit.px(8))
@@ -113,24 +111,6 @@ class HeaderRow(QFrame):
         self.title.setText(
             self.title.fontMetrics().elidedText(self._title, Qt.TextElideMode.ElideRight, room)
         )
-
-    def _open_export(self) -> None:
-        menu = QMenu(self)
-        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        menu.addAction("Export as Markdown…", lambda: self.export_asked.emit("markdown"))
-        menu.addAction("Export as JSON…", lambda: self.export_asked.emit("json"))
-        settle_after(menu, self.export_button)
-        menu.popup(self.export_button.mapToGlobal(QPoint(0, self.export_button.height() + 2)))
-
-    def _open_menu(self) -> None:
-        menu = QMenu(self)
-        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        menu.addAction("Rename\tF2", self.rename_asked.emit)
-        menu.addAction("Copy as Markdown", self.copy_asked.emit)
-        menu.addSeparator()
-        menu.addAction("Delete", self.delete_asked.emit)
-        settle_after(menu, self.menu_button)
-        menu.popup(self.menu_button.mapToGlobal(QPoint(0, self.menu_button.height() + 2)))
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)

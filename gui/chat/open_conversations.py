@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QObject, Signal
 
 from gui.chat.session import Session, new_conversation
+from gui.chat.storage.copying import duplicate
 from gui.chat.storage.models import Conversation
 from gui.chat.storage.store import ConversationStore
 from gui.chat.storage.write_behind import WriteBehindStore
@@ -102,6 +103,47 @@ class OpenConversations(QObject):
         if session is not None:
             session.rename(title)
         self._store.put(("renamed", conversation_id), lambda store: store.rename(conversation_id, title))
+
+    def remove(self, conversation_id: str) -> None:
+        """Take a deleted conversation away for good."""
+        session = self._sessions.get(conversation_id)
+        if session is not None:
+            session.removed = True
+        self._store.put(("deleted", conversation_id), lambda store: store.forget(conversation_id))
+
+    def pin(self, conversation_id: str, *, pinned: bool) -> None:
+        """List a conversation above the others, or no longer."""
+        session = self.get(conversation_id)
+        if session is not None:
+            session.set_order(pinned=pinned)
+        self._store.put(("order", conversation_id), lambda store: store.pin(conversation_id, pinned))
+
+    def move(self, conversation_id: str, folder: str) -> None:
+        """Put a conversation into a folder; an empty name takes it out."""
+        session = self.get(conversation_id)
+        if session is not None:
+            session.set_order(folder=folder)
+        self._store.put(("folder", conversation_id), lambda store: store.move(conversation_id, folder))
+
+    def rename_folder(self, folder: str, name: str) -> None:
+        """Call a folder ``name``; an empty name takes its conversations out of it."""
+        for session in self._sessions.values():
+            if session.folder == folder:
+                session.set_order(folder=name)
+        self._store.put(("folder", folder), lambda store: store.rename_folder(folder, name))
+
+    async def duplicate(self, conversation_id: str) -> Session | None:
+        """Return the session of a copy; None where there is no such conversation.
+
+        Raises:
+            StoreTrouble: it can't be read.
+        """
+        whole = await self.whole(conversation_id)
+        if whole is None:
+            return None
+        copy = duplicate(whole)
+        self._store.put(("added", copy.id), lambda store: store.add(copy))
+        return self._adopt(copy)
 
     async def close(self) -> None:
         """Stop what streams, and give all of it to the store."""

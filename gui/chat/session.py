@@ -163,6 +163,7 @@ class Session(QObject):
         self._window_tokens: int | None = None
         self._left_out: LeftOut | None = None
         self.deleted = False
+        self.removed = False  # for good: nothing of it is written any more
 
     # What it is
 
@@ -185,6 +186,15 @@ class Session(QObject):
     @property
     def draft_attachments(self) -> tuple[Attachment, ...]:
         return self._conversation.draft_attachments
+
+    @property
+    def pinned(self) -> bool:
+        """Whether it is listed above the others."""
+        return self._conversation.pinned
+
+    @property
+    def folder(self) -> str:
+        return self._conversation.folder
 
     @property
     def is_streaming(self) -> bool:
@@ -245,6 +255,15 @@ class Session(QObject):
     def set_draft(self, text: str, attachments: tuple[Attachment, ...]) -> None:
         if (text, attachments) != (self.draft, self.draft_attachments):
             self._change(replace(self._conversation, draft=text, draft_attachments=attachments))
+
+    def set_order(self, *, pinned: bool | None = None, folder: str | None = None) -> None:
+        """Note where the list has it; the store is told by who says so."""
+        now = self._conversation
+        self._conversation = replace(
+            now,
+            pinned=now.pinned if pinned is None else pinned,
+            folder=now.folder if folder is None else folder,
+        )
 
     def pin(self, message_id: str, *, pinned: bool) -> None:
         """Keep a message when the conversation is trimmed, or no longer."""
@@ -551,6 +570,8 @@ class Session(QObject):
             self._store.put(("conversation", self.id), lambda store: store.save_conversation(row))
 
     def _keep_message(self, message: StoredMessage) -> None:
+        if self.removed:
+            return
         self._store.forget(("progress", message.id))
         self._store.put(("message", message.id), lambda store: store.save_message(message))
 

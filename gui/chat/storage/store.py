@@ -87,6 +87,19 @@ ON CONFLICT(id) DO UPDATE SET text = excluded.text, status = excluded.status,
     result_json = excluded.result_json, error_json = excluded.error_json,
     pinned = excluded.pinned
 """
+_ADD_MESSAGE = _SAVE_MESSAGE.partition("ON CONFLICT")[0]
+
+_SAVE_CONVERSATION = """
+INSERT INTO conversations (id, title, titled_by_user, created_at_ms, updated_at_ms, head_id, draft, system,
+    max_tokens, temperature, schema_text, force, pinned, folder, source)
+VALUES (:id, :title, :titled_by_user, :created_at_ms, :updated_at_ms, :head_id, :draft, :system,
+    :max_tokens, :temperature, :schema_text, :force, :pinned, :folder, :source)
+ON CONFLICT(id) DO UPDATE SET title = excluded.title, titled_by_user = excluded.titled_by_user,
+    updated_at_ms = excluded.updated_at_ms, head_id = excluded.head_id, draft = excluded.draft,
+    system = excluded.system, max_tokens = excluded.max_tokens, temperature = excluded.temperature,
+    schema_text = excluded.schema_text, force = excluded.force
+"""
+_ADD_CONVERSATION = _SAVE_CONVERSATION.partition("ON CONFLICT")[0]
 
 
 def _ms(moment: datetime) -> int:
@@ -236,33 +249,24 @@ class ConversationStore:
         Pin and folder are set by ``pin`` and ``move`` only, whether it is open or not.
         """
         with self._writing() as connection:
-            options = conversation.options
-            connection.execute(
-                """INSERT INTO conversations (id, title, titled_by_user, created_at_ms, updated_at_ms, head_id,
-                       draft, system, max_tokens, temperature, schema_text, force)
-                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-                   ON CONFLICT(id) DO UPDATE SET title = excluded.title, titled_by_user = excluded.titled_by_user,
-                       updated_at_ms = excluded.updated_at_ms, head_id = excluded.head_id, draft = excluded.draft,
-                       system = excluded.system, max_tokens = excluded.max_tokens,
-                       temperature = excluded.temperature, schema_text = excluded.schema_text,
-                       force = excluded.force""",
-                (
-                    conversation.id,
-                    clean_text(conversation.title),
-                    conversation.titled_by_user,
-                    _ms(conversation.created_at),
-                    _ms(conversation.updated_at),
-                    conversation.head_id,
-                    clean_text(conversation.draft),
-                    clean_text(options.system),
-                    options.max_tokens,
-                    options.temperature,
-                    clean_text(options.schema_text),
-                    options.force,
-                ),
-            )
+            connection.execute(_SAVE_CONVERSATION, _conversation_values(conversation))
             self._save_attachments(connection, conversation.id, None, conversation.draft_attachments)
             self._index(connection, conversation.id, "", conversation.title)
+
+    def add(self, conversation: Conversation) -> None:
+        """Write a whole conversation that is not in the file yet, in one piece.
+
+        Raises:
+            StoreTrouble: it can't be written, or has an id that is there; then nothing of it is written.
+        """
+        with self._writing() as connection:
+            connection.execute(_ADD_CONVERSATION, _conversation_values(conversation))
+            self._save_attachments(connection, conversation.id, None, conversation.draft_attachments)
+            self._index(connection, conversation.id, "", conversation.title)
+            for message in conversation.messages:
+                connection.execute(_ADD_MESSAGE, _message_values(message))
+                self._save_attachments(connection, conversation.id, message.id, message.attachments)
+                self._index(connection, conversation.id, message.id, message.text)
 
     def save_message(self, message: StoredMessage) -> None:
         """Write a message whole. While it streams it is not yet found by a search."""
@@ -452,6 +456,27 @@ def open_or_memory(path: Path) -> tuple[ConversationStore, StoreTrouble | None]:
 def _casefold(text: bytes | None) -> str:
     """Return a column as a search compares it, however broken its letters are."""
     return "" if text is None else text.decode("utf-8", "replace").casefold()
+
+
+def _conversation_values(conversation: Conversation) -> dict[str, Any]:
+    options = conversation.options
+    return {
+        "id": conversation.id,
+        "title": clean_text(conversation.title),
+        "titled_by_user": conversation.titled_by_user,
+        "created_at_ms": _ms(conversation.created_at),
+        "updated_at_ms": _ms(conversation.updated_at),
+        "head_id": conversation.head_id,
+        "draft": clean_text(conversation.draft),
+        "system": clean_text(options.system),
+        "max_tokens": options.max_tokens,
+        "temperature": options.temperature,
+        "schema_text": clean_text(options.schema_text),
+        "force": options.force,
+        "pinned": conversation.pinned,
+        "folder": clean_text(conversation.folder),
+        "source": conversation.source,
+    }
 
 
 def _message_values(message: StoredMessage) -> dict[str, Any]:
