@@ -411,6 +411,7 @@ def _alert_notice(alert: BudgetAlert) -> Problem:
         hint="At 100 % the API is closed until the window ends; Local goes on."
         if alert.percent < 100
         else "What needs the API is refused until the window ends, or you raise the limit.",
+        setting=alert.limit_name.lower(),
     )
 
 

@@ -50,7 +50,7 @@ class ApiStatus:
 class Problem:
     """Something the user should know: what happened, what was kept, and (``hint``) what to do.
 
-    ``file`` is the one that waits for the user's trust.
+    ``file`` is the one that waits for the user's trust, ``setting`` the name of the one that mends it.
     """
 
     kind: ProblemKind
@@ -58,6 +58,7 @@ class Problem:
     message: str
     hint: str
     file: UntrustedFile | None = None
+    setting: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

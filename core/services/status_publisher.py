@@ -134,7 +134,15 @@ class StatusPublisher:
             held_back = self._key_held_back(name)
             if held_back is not None:
                 title = f"The {KEY_TITLES[name]} key is held back"
-                found.append(Problem(kind="key", title=title, message=held_back.message, hint=held_back.hint))
+                found.append(
+                    Problem(
+                        kind="key",
+                        title=title,
+                        message=held_back.message,
+                        hint=held_back.hint,
+                        setting=f"{name}_api_key",
+                    )
+                )
         local = self._local_keeper.state
         if local.phase == "failed" and self._key_held_back("vllm") is None:
             found.append(
@@ -154,7 +162,15 @@ class StatusPublisher:
         for problem in sorted(self._settings.problems, key=lambda each: not each.closes):
             is_file = problem.name == "settings.json"
             kind = "settings_file" if is_file else "limit" if problem.closes else "setting"
-            found.append(Problem(kind=kind, title=problem.title, message=problem.message, hint=""))
+            found.append(
+                Problem(
+                    kind=kind,
+                    title=problem.title,
+                    message=problem.message,
+                    hint="",
+                    setting=problem.setting,
+                )
+            )
         found += [
             Problem(
                 kind="trust",
@@ -196,6 +212,7 @@ class StatusPublisher:
                     message=sentence(f"{kept.path.name} can't be used: {kept.problem}"),
                     hint="Nothing is paid twice: a repeated request of another process is refused. Free the disk, "
                     "or move the file away; IDEMPOTENCY_KEEP_HOURS=0 keeps answers in memory only.",
+                    setting="idempotency_keep_hours",
                 )
             )
         return found + self._monitoring.problems()

@@ -51,9 +51,14 @@ class SettingProblem:
     """A value of this setting that can't be read; otherwise it is a hint, or about a file."""
 
     @property
+    def setting(self) -> str:
+        """The name of the setting that it is about, empty where it is about a file."""
+        return self.name if self.name in NAMES else ""
+
+    @property
     def subject(self) -> str:
         """What it is about, as the user knows it: a setting as the environment has it, or a file."""
-        return env_name(self.name) if self.name in NAMES else self.name
+        return env_name(self.name) if self.setting else self.name
 
     @property
     def title(self) -> str:
@@ -118,7 +123,7 @@ class SettingInfo:
     """One row of a preferences page. ``value`` of a secret is masked, and so is a password in an address.
 
     ``locked`` means that what is set in the panel has no effect now: the environment or a ``.env`` wins.
-    ``unit`` is empty where there is none.
+    ``unit`` is empty where there is none, and so are ``least`` and ``most`` (both allowed) of what is no number.
     """
 
     name: str
@@ -131,6 +136,8 @@ class SettingInfo:
     origin: Origin
     locked: bool
     secret: bool
+    least: float | None = None
+    most: float | None = None
 
 
 class InvalidSetting(InvalidRequest):

@@ -25,11 +25,16 @@ Place = Literal["top", "bottom", "cover", "popover"]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to go: a page by its id, a section of it, and a detail of that (a row, a conversation)."""
+    """Where to go: a page by its id, a section of it, and a detail of that (a row, a conversation).
+
+    ``came_from`` is the window's to say: the id of the page that was in front, where that is another one. It is
+    the way back.
+    """
 
     page: str
     section: str = ""
     detail: str = ""
+    came_from: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -151,6 +152,9 @@ class Window(QWidget):
                 self._whole.setCurrentWidget(page.widget)
             page.show(target)
             return
+        front = self.page_in_front
+        if front is not page:
+            target = replace(target, came_from=front.id)
         self._whole.setCurrentWidget(self._front)
         self._stack.setCurrentWidget(page.widget)
         self._uncover()
@@ -322,7 +326,12 @@ class Window(QWidget):
                 return "Restart", lambda: self._tasks.start(self.bridge.call(restart()))
             case _:
                 leads_to = self._registry.problems.get(problem.kind)
-                return None if leads_to is None else (leads_to[0], partial(self.open, leads_to[1]))
+                if leads_to is None:
+                    return None
+                words, target = leads_to
+                if problem.setting:
+                    target = replace(target, detail=problem.setting)
+                return words, partial(self.open, target)
 
     def _trust_actions(self, file: UntrustedFile, said: str, key: str) -> tuple[Action, ...]:
         """Ask for trust at once where all of it can be read in a notice; else Preferences asks."""
