@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
 LOG_LINES = 200
 ELSEWHERE: dict[Action, Target] = {
-    "add_key": Target("preferences", "keys"),
-    "allow_key": Target("preferences", "keys"),
+    "add_key": Target("preferences", "providers", "anthropic"),
+    "allow_key": Target("preferences", "providers", "anthropic"),
     "raise_limit": Target("preferences", "spend"),
     "show_spend": Target("spend", "held"),
     "change_rates": Target("preferences", "reliability"),
     "change_times": Target("preferences", "reliability"),
 }
-"""Actions that lead to another page, and a section of it."""
+"""Actions that lead to another page, and a section of it; a plan may name the row."""
 
 
 class ChatVerbs(Protocol):
@@ -154,7 +154,10 @@ class FailureController(QObject):
         """Do what a card offers; ``again`` sends the prompt once more."""
         self._chat.focus_composer()  # the button may go with its card
         if action in ELSEWHERE:
-            self._shell.open(ELSEWHERE[action])
+            target = ELSEWHERE[action]
+            if plan.setting and target.page == "preferences":
+                target = replace(target, detail=plan.setting)
+            self._shell.open(target)
             return
         match action:
             case "resume":

@@ -62,7 +62,8 @@ class Plan:
     """One card. A ``short`` one has at most one action; amounts are for the budget's bar.
 
     ``retry_at_ms`` is when sending again makes sense, in milliseconds since the epoch: the ``fix`` waits for it.
-    ``conversation`` is the one that is paused.
+    ``conversation`` is the one that is paused, ``setting`` the name of the one that what leads to Preferences is
+    about.
     """
 
     short: bool
@@ -78,6 +79,7 @@ class Plan:
     facts: Facts = field(default_factory=Facts)
     retry_at_ms: int | None = None
     conversation: str | None = None
+    setting: str = ""
 
 
 def elsewhere(facts: Facts) -> list[tuple[str, str, Action]]:
@@ -137,6 +139,7 @@ def _rate(error: StoredError, facts: Facts, kept: str) -> Plan:
         kept=f"{kept} Nothing was sent or charged.",
         facts=facts,
         retry_at_ms=error.retry_at_ms,
+        setting=error.limit_name.lower(),
     )
 
 
@@ -153,6 +156,7 @@ def _queue(error: StoredError, facts: Facts, kept: str) -> Plan:
         kept=f"{kept} Nothing was sent or charged.",
         facts=facts,
         retry_at_ms=error.retry_at_ms,
+        setting="max_waiting_requests",
     )
 
 
@@ -168,6 +172,7 @@ def _timed_out(error: StoredError, facts: Facts, kept: str) -> Plan:
         actions=(*elsewhere(facts)[:1], ("Change the time-outs", "", "change_times")),
         kept=f"{kept} {MAY_BE_BILLED}" if error.may_be_billed else f"{kept} Nothing was charged.",
         facts=facts,
+        setting=f"{error.phase}_timeout_s" if error.phase in PHASES else "",
     )
 
 
@@ -182,6 +187,7 @@ def _deadline(error: StoredError, facts: Facts, kept: str) -> Plan:
         actions=(("Change the deadline", "", "change_times"),),
         kept=f"{kept} {MAY_BE_BILLED}" if error.may_be_billed else kept,
         facts=facts,
+        setting="request_deadline_s",
     )
 
 
@@ -217,6 +223,7 @@ def _paused(error: StoredError, facts: Facts, kept: str) -> Plan:
         kept=f"{kept} Nothing was sent or charged.",
         facts=facts,
         conversation=error.conversation,
+        setting="runaway_requests_per_minute",
     )
 
 
@@ -383,6 +390,7 @@ def _over_budget(error: StoredError, facts: Facts, kept: str) -> Plan:
         kept=f"{kept} Nothing was charged.",
         amounts=error if error.limit_nanodollars is not None else None,
         facts=facts,
+        setting=error.limit_name.lower() or "spend_limit_dollars",
     )
 
 

@@ -179,7 +179,7 @@ def test_no_key_leads_to_the_keys(panel: ChatPanel) -> None:
     async def body() -> None:
         await panel.open()
         button(await fail(panel, NO_KEY), "Add a key").click()
-        assert panel.shell.opened == [Target("preferences", "keys")]
+        assert panel.shell.opened == [Target("preferences", "providers", "anthropic")]
 
     panel.run(body)
 
@@ -198,7 +198,7 @@ def test_a_key_that_was_held_back_leads_to_its_question(panel: ChatPanel) -> Non
         assert card.plan.title == "The key is held back"
         assert reason in card.plan.sentence
         button(card, "Say where it may go").click()
-        assert panel.shell.opened == [Target("preferences", "keys")]
+        assert panel.shell.opened == [Target("preferences", "providers", "anthropic")]
 
     panel.run(body)
 
