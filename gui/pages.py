@@ -57,12 +57,12 @@ PAGES = PageRegistry(
     ),
     pills={
         "local": Target("preferences", "local"),
-        "api": Target("preferences", "keys"),
-        "requests": Target("preferences", "routing"),
+        "api": Target("preferences", "providers", "anthropic"),
+        "requests": Target("preferences", "routing", "routing_threshold"),
         "spend": Target("spend"),
     },
     problems={
-        "key": ("Open Keys", Target("preferences", "keys")),
+        "key": ("Open Providers", Target("preferences", "providers", "anthropic")),
         "setting": ("Open Preferences", Target("preferences")),
         "limit": ("Open the limits", Target("preferences", "spend")),
         "settings_file": ("Look at it", Target("preferences", "data", "settings_file")),

@@ -181,7 +181,7 @@ async def run_through(studio: Studio) -> None:
     if popup is not None:
         popup.close()
     for section in (
-        "keys",
+        "providers",
         "routing",
         "local",
         "spend",

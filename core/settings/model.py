@@ -212,7 +212,14 @@ def _setting(
 ) -> Any:
     """Return the field. ``guards``: while a value stands that can't be read, nothing is sent to the API."""
     found = allowed if isinstance(allowed, _Range) else _Range(allowed, unit, {})
-    extra: dict[str, Any] = {"allowed": found.allowed, "unit": found.unit, "trust": trust, "guards": guards}
+    extra: dict[str, Any] = {
+        "allowed": found.allowed,
+        "unit": found.unit,
+        "least": found.bounds.get("ge"),
+        "most": found.bounds.get("le"),
+        "trust": trust,
+        "guards": guards,
+    }
     return Field(default, description=description, json_schema_extra=extra, repr=repr, **found.bounds)
 
 
@@ -547,6 +554,12 @@ def facts(name: str) -> dict[str, str]:
     """Return ``allowed`` and ``unit`` of a setting, as text for a person."""
     extra = _extra(name)
     return {"allowed": extra["allowed"], "unit": extra["unit"]}
+
+
+def bounds(name: str) -> tuple[float | None, float | None]:
+    """Return the least and the most that a number may be, both allowed; ``None`` twice for what is no number."""
+    extra = _extra(name)
+    return extra.get("least"), extra.get("most")
 
 
 def trust_of(name: str) -> Trust:

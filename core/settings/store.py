@@ -35,6 +35,7 @@ from core.settings.model import (
     NAMES,
     SECRETS,
     Settings,
+    bounds,
     default_of,
     env_name,
     facts,
@@ -303,7 +304,7 @@ class SettingsStore:
             current, origins = self._current, dict(self._origins)
         rows: list[SettingInfo] = []
         for name, stated_field in Settings.model_fields.items():
-            stated = facts(name)
+            stated, (least, most) = facts(name), bounds(name)
             rows.append(
                 SettingInfo(
                     name=name,
@@ -316,6 +317,8 @@ class SettingsStore:
                     origin=origins[name],
                     locked=name == "home" or origins[name] in ("environment", ".env", "home .env"),
                     secret=name in SECRETS,
+                    least=least,
+                    most=most,
                 )
             )
         return tuple(rows)

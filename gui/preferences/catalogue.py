@@ -6,9 +6,12 @@ is here: a short name, a section, a card, and words for the choices.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from core.settings import SettingInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,11 +23,17 @@ class SectionText:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingText:
-    """How a setting is shown. ``choices`` are (value, label, what it means); ``also`` are words to search by."""
+    """How a setting is shown. ``choices`` are (value, label, what it means); ``also`` are words to search by.
+
+    ``advanced``: few people touch it, so it is in the section's fold. ``shows_bounds``: what may be typed is not
+    plain from the unit, and stands under the field.
+    """
 
     section: str
     label: str
     card: str = ""
+    advanced: bool = False
+    shows_bounds: bool = False
     choices: tuple[tuple[str, str, str], ...] = ()
     placeholder: str = ""
     also: str = ""
@@ -34,11 +43,11 @@ SECTIONS: tuple[SectionText, ...] = tuple(
     SectionText(id=id_, title=title, sentence=sentence)
     for id_, title, sentence in (
         (
-            "keys",
-            "Keys",
-            "Keys live in your system keyring. They never reach a file, a log or a command line.",
+            "providers",
+            "Providers",
+            "Who answers on each side: its key, its address and its model. Keys live in your system keyring and "
+            "never reach a file, a log or a command line.",
         ),
-        ("providers", "Providers", "Which model answers on the API side, and where it is reached."),
         (
             "routing",
             "Routing",
@@ -47,7 +56,7 @@ SECTIONS: tuple[SectionText, ...] = tuple(
         (
             "local",
             "Local server",
-            "The model on your own machine: which one, where it answers, and how it is doing.",
+            "What answers on your own machine, and how it is doing.",
         ),
         (
             "spend",
@@ -84,10 +93,14 @@ ROUTING_MODES = (
     ("api-only", "API only", "Nothing goes to the local server, also when the API fails."),
 )
 LOCAL_SERVERS = (
-    ("auto", "Auto", "A vLLM server where an address is set, else the small model on this CPU."),
+    (
+        "auto",
+        "Auto",
+        "A vLLM server where an address is set under Providers, else the small model on this CPU.",
+    ),
     ("embedded", "Small model on this CPU", "SmolLM2-135M, or the GGUF file named below."),
     ("compose", "vLLM container", "The container of docker-compose.yml, started by you."),
-    ("external", "A server I run", "Any server that speaks OpenAI’s wire at the address below."),
+    ("external", "A server I run", "Any server that speaks OpenAI’s wire, at the address under Providers."),
     ("none", "None", "There is no local side; everything goes to the API."),
 )
 PROMPT_CACHING = (
@@ -105,10 +118,12 @@ class _Row(NamedTuple):
     also: str
     placeholder: str = ""
     choices: tuple[tuple[str, str, str], ...] = ()
+    advanced: bool = False
+    shows_bounds: bool = False
 
 
-def _card(section: str, card: str, **rows: _Row) -> dict[str, SettingText]:
-    """The rows of one card, by their settings' names."""
+def _card(section: str, card: str, *, advanced: bool = False, **rows: _Row) -> dict[str, SettingText]:
+    """The rows of one card, by their settings' names. ``advanced`` is all of it, or what a row says of itself."""
     return {
         name: SettingText(
             section=section,
@@ -117,6 +132,8 @@ def _card(section: str, card: str, **rows: _Row) -> dict[str, SettingText]:
             also=row.also,
             placeholder=row.placeholder,
             choices=row.choices,
+            advanced=advanced or row.advanced,
+            shows_bounds=row.shows_bounds,
         )
         for name, row in rows.items()
     }
@@ -133,37 +150,34 @@ SETTINGS: dict[str, SettingText] = {
     ),
     **_card(
         "providers",
-        "When a side fails",
-        enable_fallback=_Row("Fall back to the other side", "retry failover"),
+        "vLLM server",
+        vllm_model=_Row("Model", "vllm served name", placeholder="The first it serves"),
+        vllm_base_url=_Row("Address", "vllm base url endpoint host port"),
     ),
     **_card(
         "routing",
         "Rules",
         routing_mode=_Row("Mode", "hybrid local first api", choices=ROUTING_MODES),
-        complexity_threshold=_Row("Complexity threshold", "score hard simple"),
+        complexity_threshold=_Row("Complexity threshold", "score hard simple", shows_bounds=True),
         routing_threshold=_Row("Daily local requests", "volume routing threshold"),
+    ),
+    **_card(
+        "routing",
+        "When a side fails",
+        enable_fallback=_Row("Fall back to the other side", "retry failover"),
     ),
     **_card(
         "local",
         "Server",
         local_server=_Row("What runs", "embedded compose docker external vllm none", choices=LOCAL_SERVERS),
-    ),
-    **_card(
-        "local",
-        "Small model on this CPU",
         local_model_path=_Row(
             "Model file", "gguf path llama.cpp embedded", placeholder="SmolLM2-135M, included"
         ),
     ),
     **_card(
         "local",
-        "vLLM server",
-        vllm_base_url=_Row("Address", "vllm base url endpoint host port"),
-        vllm_model=_Row("Model", "vllm served name", placeholder="The first it serves"),
-    ),
-    **_card(
-        "local",
         "Busy server",
+        advanced=True,
         local_max_concurrent=_Row(
             "Requests at once", "concurrency parallel slots queue", placeholder="As it says"
         ),
@@ -174,10 +188,6 @@ SETTINGS: dict[str, SettingText] = {
         "Limits",
         spend_limit_dollars=_Row("Monthly limit", "budget cap dollars spend"),
         daily_spend_limit_dollars=_Row("Daily limit", "budget cap dollars day", placeholder="No limit"),
-        project_spend_limits=_Row(
-            "Limits of projects", "budget cap tag team", placeholder="website=50, research=12.50"
-        ),
-        daily_token_budget=_Row("Tokens a day", "budget cap quota", placeholder="No limit"),
         spend_alert_percents=_Row("Tell me at", "alert warning share threshold notify"),
         max_tokens_per_request=_Row("Longest answer", "max tokens output per request"),
     ),
@@ -188,11 +198,23 @@ SETTINGS: dict[str, SettingText] = {
             "Longest conversation", "context window trim tokens history pinned", placeholder="All of it"
         ),
         compress_prompts=_Row("Leave out what repeats", "compress compression whitespace duplicate"),
-        prompt_caching=_Row("Prompt caching", "cache_control anthropic ttl prefix", choices=PROMPT_CACHING),
+        prompt_caching=_Row(
+            "Prompt caching", "cache_control anthropic ttl prefix", choices=PROMPT_CACHING, advanced=True
+        ),
+    ),
+    **_card(
+        "spend",
+        "More limits",
+        advanced=True,
+        project_spend_limits=_Row(
+            "Limits of projects", "budget cap tag team", placeholder="website=50, research=12.50"
+        ),
+        daily_token_budget=_Row("Tokens a day", "budget cap quota", placeholder="No limit"),
     ),
     **_card(
         "spend",
         "Your own machine",
+        advanced=True,
         local_dollars_per_hour=_Row(
             "Rent", "cost of the local machine gpu rent hour loaded", placeholder="Not known"
         ),
@@ -202,45 +224,50 @@ SETTINGS: dict[str, SettingText] = {
         gpu_life_months=_Row("Life of the purchase", "gpu depreciation amortise months"),
         electricity_dollars_per_kwh=_Row("Electricity", "power kwh energy tariff", placeholder="Not known"),
         local_watts=_Row("Power while answering", "watts gpu energy draw", placeholder="Measured"),
-        power_usage_effectiveness=_Row("Cooling and losses (PUE)", "power usage effectiveness data centre"),
+        power_usage_effectiveness=_Row(
+            "Cooling and losses (PUE)", "power usage effectiveness data centre", shows_bounds=True
+        ),
         ops_hours_per_month=_Row("Hours of care", "ops operations maintenance work"),
         ops_dollars_per_hour=_Row("Price of an hour of care", "ops rate wage"),
     ),
     **_card(
         "reliability",
-        "Time-outs",
-        connect_timeout_s=_Row("Connecting", "timeout connect seconds"),
+        "When it takes long or fails",
         first_token_timeout_s=_Row("First token", "timeout ttft slow prompt seconds"),
+        max_retries=_Row("Retries on the same side", "retry backoff overloaded 429 529", shows_bounds=True),
+    ),
+    **_card(
+        "reliability",
+        "Pace",
+        max_api_requests_per_minute=_Row(
+            "API requests a minute", "rate limit rpm throttle anthropic", placeholder="No limit"
+        ),
+        runaway_requests_per_minute=_Row(
+            "Pause a conversation at", "loop agent runaway brake paused resume requests minute"
+        ),
+    ),
+    **_card(
+        "reliability",
+        "Time-outs",
+        advanced=True,
+        connect_timeout_s=_Row("Connecting", "timeout connect seconds"),
         between_tokens_timeout_s=_Row("Between two tokens", "timeout stall silence seconds"),
         request_deadline_s=_Row("The whole request", "deadline timeout seconds", placeholder="No deadline"),
     ),
     **_card(
         "reliability",
-        "Trying again",
-        max_retries=_Row("Retries on the same side", "retry backoff overloaded 429 529"),
-    ),
-    **_card(
-        "reliability",
-        "Request rates",
+        "Waiting lines",
+        advanced=True,
         max_requests_per_minute=_Row(
             "Requests a minute", "rate limit rpm throttle both sides", placeholder="No limit"
-        ),
-        max_api_requests_per_minute=_Row(
-            "API requests a minute", "rate limit rpm throttle anthropic", placeholder="No limit"
         ),
         rate_max_wait_s=_Row("Longest wait", "rate queue seconds turn"),
         max_waiting_requests=_Row("Requests that may wait", "queue line bound full"),
     ),
     **_card(
         "reliability",
-        "Runaway brake",
-        runaway_requests_per_minute=_Row(
-            "Pause a conversation at", "loop agent runaway paused resume requests minute"
-        ),
-    ),
-    **_card(
-        "reliability",
         "Repeated requests",
+        advanced=True,
         idempotency_keep_hours=_Row(
             "Keep answers for", "idempotency key replay duplicate repeat privacy disk"
         ),
@@ -265,6 +292,7 @@ SETTINGS: dict[str, SettingText] = {
     **_card(
         "data",
         "Ledger",
+        advanced=True,
         ledger_url=_Row("Ledger database", "postgresql url sql", placeholder="SQLite file"),
         home=_Row("Home folder", "signalbox_home directory path"),
     ),
@@ -275,7 +303,7 @@ def setting_text(name: str) -> SettingText:
     """How ``name`` is shown. A setting this page has no words for yet still gets its row, under Data."""
     known = SETTINGS.get(name)
     return known or SettingText(
-        section="data", card="Other settings", label=name.replace("_", " ").capitalize()
+        section="data", card="Other settings", label=name.replace("_", " ").capitalize(), advanced=True
     )
 
 
@@ -287,14 +315,24 @@ class SearchTarget:
     anchor: str
     label: str
     words: str
+    description: str = ""
+
+    def rank(self, wanted: Sequence[str], title: str) -> int | None:
+        """Return 0 where all words are in the name, 1 in what it is known by, 2 in its description, or ``None``."""
+        texts = (self.label, f"{title} {self.words}", self.description)
+        for rank in range(len(texts)):
+            text = " ".join(texts[: rank + 1]).casefold()
+            if all(word in text for word in wanted):
+                return rank
+        return None
 
 
 OTHER_PLACES: tuple[SearchTarget, ...] = tuple(
     SearchTarget(section=section, anchor=anchor, label=label, words=words)
     for section, anchor, label, words in (
-        ("keys", "keyring", "Keyring", "secret service gnome kwallet keychain"),
-        ("keys", "anthropic", "Anthropic API key", "anthropic_api_key claude sk-ant"),
-        ("keys", "vllm", "vLLM key", "vllm_api_key bearer"),
+        ("providers", "keyring", "Keyring", "secret service gnome kwallet keychain"),
+        ("providers", "anthropic", "Anthropic API key", "anthropic_api_key claude sk-ant"),
+        ("providers", "vllm", "vLLM key", "vllm_api_key bearer"),
         ("local", "control", "Start or stop the server", "restart state log embedded vllm"),
         ("appearance", "theme", "Theme", "dark light system colour color"),
         ("appearance", "zoom", "Zoom", "size font scale percent"),
@@ -307,14 +345,20 @@ OTHER_PLACES: tuple[SearchTarget, ...] = tuple(
 """What has a row without being a setting."""
 
 
-def places(setting_names: Iterable[str]) -> tuple[SearchTarget, ...]:
-    """All that can be searched for, in the order of the sections."""
+def places(settings: Iterable[SettingInfo]) -> tuple[SearchTarget, ...]:
+    """All that can be searched for, in the order of the sections; by description, unit and variable too."""
     found = [
         SearchTarget(
-            section=text.section, anchor=name, label=text.label, words=f"{name} {text.card} {text.also}"
+            section=text.section,
+            anchor=info.name,
+            label=text.label,
+            words=f"{info.env_name} {info.unit} {text.card} {text.also} {choices}",
+            description=info.description,
         )
-        for name in setting_names
-        for text in [setting_text(name)]
+        for info in settings
+        if not info.secret
+        for text in [setting_text(info.name)]
+        for choices in [" ".join(label for _, label, _ in text.choices)]
     ]
     order = [section.id for section in SECTIONS]
     return tuple(sorted([*found, *OTHER_PLACES], key=lambda place: order.index(place.section)))
@@ -324,9 +368,9 @@ def find(everything: Iterable[SearchTarget], query: str) -> tuple[SearchTarget, 
     """The places in whose words every word of ``query`` occurs, those with it in their name first."""
     wanted = query.casefold().split()
     titles = {section.id: section.title for section in SECTIONS}
-    hits: list[tuple[int, SearchTarget]] = []
-    for place in everything:
-        text = f"{place.label} {titles[place.section]} {place.words}".casefold()
-        if all(word in text for word in wanted):
-            hits.append((0 if all(word in place.label.casefold() for word in wanted) else 1, place))
+    hits = [
+        (rank, place)
+        for place in everything
+        if (rank := place.rank(wanted, titles[place.section])) is not None
+    ]
     return tuple(place for _, place in sorted(hits, key=lambda hit: hit[0]))

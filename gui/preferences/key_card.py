@@ -1,4 +1,4 @@
-"""One key's card: what is stored (masked), where it may go, and Test, Replace, Save and Delete.
+"""A provider's card begins with its key: what is stored (masked), where it may go, Test, Replace, Save and Delete.
 
 A key is typed into a password field and leaves it the moment it is saved; no attribute of this class ever
 holds one.
@@ -32,10 +32,14 @@ State = Literal["loading", "empty", "stored", "replacing", "locked"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyText:
-    """The card's words. ``setting`` is the name the key has in the environment's settings."""
+    """The card's words. ``provider`` is its title, ``title`` the key's own, for questions and screen readers.
+
+    ``setting`` is the name the key has in the environment's settings.
+    """
 
     name: KeyName
     setting: str
+    provider: str
     title: str
     sentence: str
     placeholder: str
@@ -52,7 +56,7 @@ class KeyCard(Card):
     changed = Signal()
 
     def __init__(self, bridge: Bridge, text: KeyText, parent: QWidget | None = None) -> None:
-        super().__init__(parent=parent)
+        super().__init__(text.provider, parent)
         self._bridge = bridge
         self.text = text
         self._tasks = Tasks(self)
@@ -60,10 +64,9 @@ class KeyCard(Card):
         self._working = False
         self.status: KeyStatus | None = None
         self.dialog: Question | None = None
-        self.setAccessibleName(text.title)
         self.tag = OriginTag("none")
         head = QHBoxLayout()
-        head.addWidget(label(text.title, "title"), 1)
+        head.addWidget(label("API key", "body", weight=600), 1)
         head.addWidget(self.tag)
         self.edit = QLineEdit()
         self.edit.setAccessibleName(text.title)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QEvent, QModelIndex, QObject, QPersistentModelIndex, QRect, QSize, Qt
+from PySide6.QtCore import QEvent, QModelIndex, QObject, QPersistentModelIndex, QRect, QSize, Qt, Signal
 from PySide6.QtGui import QKeyEvent, QKeySequence, QPainter, QShortcut, QShowEvent
 from PySide6.QtWidgets import (
     QFrame,
@@ -13,6 +14,7 @@ from PySide6.QtWidgets import (
     QLineEdit,
     QListWidget,
     QListWidgetItem,
+    QPushButton,
     QStackedWidget,
     QStyle,
     QStyledItemDelegate,
@@ -21,11 +23,21 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from gui.preferences.catalogue import SECTIONS, SearchTarget, SectionText, find, places
-from gui.preferences.section import Section
+from gui.preferences.catalogue import (
+    SECTIONS,
+    SETTINGS,
+    SearchTarget,
+    SectionText,
+    find,
+    places,
+    setting_text,
+)
+from gui.preferences.section import MARGIN_LEFT_PX, MARGIN_RIGHT_PX, Section
 from gui.preferences.settings_model import SettingsModel
-from gui.shell.pages import Page, Shell, Target
-from gui.theme.theme import set_property, theme
+from gui.preferences.trouble_bar import TroubleBar
+from gui.shell.notices import Notice
+from gui.shell.pages import Page, PageLamp, Shell, Target
+from gui.theme.theme import set_button_icon, set_property, theme
 from gui.widgets.labels import label
 
 if TYPE_CHECKING:
@@ -75,6 +87,9 @@ class PlaceDelegate(QStyledItemDelegate):
 
 SIDE_PX = 200
 PLACE_ROLE = Qt.ItemDataRole.UserRole
+BACK_WORDS = {"chat": "Back to the chat"}
+"""The button's words by the page it leads to."""
+BACK_KEY = "Alt+Left"
 
 
 class PreferencesPage(Page):
@@ -85,19 +100,55 @@ class PreferencesPage(Page):
     icon = "gear-six"
 
     def __init__(self, shell: Shell) -> None:
+        self._shell = shell
         self.view = PreferencesView(shell.bridge)
+        self.view.back_asked.connect(self._go_back)
+        self.view.trouble.changed.connect(shell.page_changed)
+        self._came_from = ""
 
     @property
     def widget(self) -> PreferencesView:
         return self.view
 
     def show(self, target: Target) -> None:
-        if target.section:
+        is_led = bool(target.section or target.detail)
+        # Whoever came by the rail knows the way; whoever was led here wants to go on where they were.
+        self._came_from = target.came_from if is_led else ""
+        self.view.show_way_back(BACK_WORDS.get(self._came_from, "Back") if self._came_from else "")
+        if is_led:
             self.view.show_section(target.section, target.detail)
+
+    def notices(self, *, in_front: bool) -> Sequence[Notice]:
+        """What was typed and is not in force is told where it can't be seen."""
+        refused = () if in_front else self.view.refused
+        return [
+            Notice(
+                key=f"preferences: {name}",
+                title=f"{setting_text(name).label} is not changed",
+                text="What was typed for it can’t be used.",
+                actions=(("Show it", partial(self._shell.open, Target(self.id, detail=name))),),
+            )
+            for name in refused
+        ]
+
+    @property
+    def lamp(self) -> PageLamp | None:
+        count = len(self.view.refused)
+        many = "An entry is" if count == 1 else f"{count} entries are"
+        return PageLamp("alert", f"{many} not in force") if count else None
+
+    def _go_back(self) -> None:
+        if self._came_from:
+            self._shell.open(Target(self._came_from))
 
 
 class PreferencesView(QWidget):
-    """Waits for the core, then builds each section when it is first shown."""
+    """Waits for the core, then builds each section when it is first shown.
+
+    Signals: ``back_asked`` to return to where the user was led here from.
+    """
+
+    back_asked = Signal()
 
     def __init__(self, bridge: Bridge, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -151,7 +202,15 @@ class PreferencesView(QWidget):
         layout.setSpacing(0)
         layout.addWidget(self._side)
         layout.addWidget(self._edge)
-        layout.addWidget(self.stack, 1)
+        right = QVBoxLayout()
+        right.setContentsMargins(0, 0, 0, 0)
+        right.setSpacing(0)
+        self._add_way_back(right)
+        self.trouble = TroubleBar()
+        self.trouble.asked.connect(self._show_row)
+        right.addWidget(self.trouble)
+        right.addWidget(self.stack, 1)
+        layout.addLayout(right, 1)
         self.setFocusProxy(self.list)
         self._find_shortcut = QShortcut(QKeySequence.StandardKey.Find, self)
         self._find_shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
@@ -161,14 +220,42 @@ class PreferencesView(QWidget):
         self._restyle()
         bridge.status_changed.connect(self._core_is_there)
 
+    def _add_way_back(self, column: QVBoxLayout) -> None:
+        self.back = QPushButton()
+        set_button_icon(self.back, "arrow-left")
+        set_property(self.back, compact=True, flat=True)
+        self.back.setToolTip(f"Back to where you were ({BACK_KEY})")
+        self.back.clicked.connect(self.back_asked)
+        self._way_back = QWidget()
+        line = QHBoxLayout(self._way_back)
+        line.setContentsMargins(MARGIN_LEFT_PX - 8, 8, MARGIN_RIGHT_PX, 0)
+        line.addWidget(self.back)
+        line.addStretch(1)
+        self._way_back.hide()
+        column.addWidget(self._way_back)
+        shortcut = QShortcut(QKeySequence(BACK_KEY), self)
+        shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+        shortcut.activated.connect(self.back_asked)
+
+    def _show_row(self, setting: str) -> None:
+        self.show_section(self.current_section, setting)
+
     # Sections
 
+    def show_way_back(self, words: str) -> None:
+        """Offer the way back as a button with ``words``; empty takes it away."""
+        self.back.setText(words)
+        self._way_back.setVisible(bool(words))
+
     def show_section(self, section: str, anchor: str = "") -> None:
-        """Bring ``section`` to the front and, when named, give the row of ``anchor`` the focus."""
+        """Bring ``section`` to the front and, when named, give the row of ``anchor`` the focus.
+
+        A setting's row is in its own section, whichever is named.
+        """
+        if anchor in SETTINGS:
+            section = setting_text(anchor).section
         if section not in {text.id for text in SECTIONS}:
             section = SECTIONS[0].id
-        if section == "keys" and not anchor:
-            anchor = "anthropic"  # who comes here by "Add a key" has it in the clipboard
         self._wanted = (section, anchor)
         if self.search.text():
             self.search.clear()
@@ -191,11 +278,23 @@ class PreferencesView(QWidget):
             self.stack.addWidget(built)
         return self._sections[section]
 
+    @property
+    def refused(self) -> tuple[str, ...]:
+        """The settings whose entry was typed here and is not in force."""
+        return () if self._model is None else self._model.refused
+
+    def _show_trouble(self) -> None:
+        if self._model is not None:
+            self.trouble.show_names(self._model.not_in_force)
+
     def _connect(self) -> bool:
         if self._bridge.status is None:
             return False
         self._model = SettingsModel(self._bridge, self)
-        self._places = places(info.name for info in self._model.infos().values() if not info.secret)
+        self._model.changed.connect(self._show_trouble)
+        self._model.troubled.connect(self._show_trouble)
+        self._show_trouble()
+        self._places = places(self._model.infos().values())
         return True
 
     def _core_is_there(self) -> None:
@@ -213,6 +312,8 @@ class PreferencesView(QWidget):
                 built.shown()
         if anchor:
             built.reveal(anchor)
+            if self.isVisible():
+                self._wanted = (section, "")  # led there once; later the page opens as it was left
 
     # The list: sections, or what a search found
 
@@ -325,13 +426,13 @@ def make_section(text: SectionText, model: SettingsModel) -> Section:
     from gui.preferences.about_section import AboutSection
     from gui.preferences.appearance_section import AppearanceSection
     from gui.preferences.data_section import DataSection
-    from gui.preferences.providers_section import ProvidersSection
     from gui.preferences.local_section import LocalSection
+    from gui.preferences.providers_section import ProvidersSection
     from gui.preferences.rows import SettingsSection
     from gui.preferences.shortcuts_section import ShortcutsSection
 
     makers: dict[str, Callable[[], Section]] = {
-        "keys": lambda: ProvidersSection(text, model),
+        "providers": lambda: ProvidersSection(text, model),
         "local": lambda: LocalSection(text, model),
         "appearance": lambda: AppearanceSection(text, model.current.home),
         "shortcuts": lambda: ShortcutsSection(text),

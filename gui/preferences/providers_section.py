@@ -1,4 +1,4 @@
-"""The keys: how the system's keyring is doing, and one card a key."""
+"""The providers: how the system's keyring is doing, and one card a provider with its key, address and model."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QHBoxLayout, QPushButton
 
 from gui.preferences.catalogue import SectionText
 from gui.preferences.key_card import KeyCard, KeyText
+from gui.preferences.rows import add_setting_row
 from gui.preferences.section import Section
 from gui.preferences.settings_model import SettingsModel
 from gui.shell.tasks import Tasks
@@ -23,6 +24,7 @@ KEYS: tuple[KeyText, ...] = (
     KeyText(
         name="anthropic",
         setting="anthropic_api_key",
+        provider="Anthropic",
         title="Anthropic API key",
         sentence="Sends prompts to the metered API.",
         placeholder="Paste a key that starts with sk-ant-",
@@ -32,11 +34,17 @@ KEYS: tuple[KeyText, ...] = (
     KeyText(
         name="vllm",
         setting="vllm_api_key",
+        provider="vLLM or another local server",
         title="vLLM key",
         sentence="For a local server that asks for one.",
         placeholder="Paste the server’s key",
     ),
 )
+ROWS: dict[str, tuple[str, ...]] = {
+    "anthropic": ("anthropic_model", "anthropic_base_url"),
+    "vllm": ("vllm_model", "vllm_base_url"),
+}
+"""What stands below each key. A provider's settings are in one card, in the order in which they are needed."""
 
 
 class ProvidersSection(Section):
@@ -67,7 +75,9 @@ class ProvidersSection(Section):
             card = KeyCard(self._bridge, key)
             card.changed.connect(self._read_backend)
             self.cards[key.name] = card
-            self.anchors[key.name] = card
+            self.anchors[key.name] = self.anchors[key.setting] = card.edit
+            for setting in ROWS[key.name]:
+                add_setting_row(card, self, model, setting)
             self.add_card(card)
         model.changed.connect(self.shown)
 

@@ -7,8 +7,7 @@ beside their control, or above it where the column is too narrow for both.
 from __future__ import annotations
 
 import asyncio
-import re
-from decimal import Decimal
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
@@ -18,10 +17,20 @@ from core.errors import SignalboxError
 from gui.preferences.catalogue import SETTINGS, SectionText, setting_text
 from gui.preferences.section import COLUMN_PX, Section
 from gui.preferences.settings_model import SettingsModel
+from gui.preferences.words import (
+    describe_value,
+    is_number,
+    note_words,
+    problem_words,
+    refusal_words,
+    shown_value,
+    tooltip_words,
+)
 from gui.shell.tasks import Tasks
 from gui.theme.theme import theme
 from gui.widgets.card import CARD_PADDING_PX, Card
 from gui.widgets.fields import ChoiceField, Field, PathField, SwitchField, TextField
+from gui.widgets.fold import Fold
 from gui.widgets.icon_button import IconButton
 from gui.widgets.labels import ORIGIN_PLACES, ResultLine, label
 from gui.widgets.origin_tag import OriginTag
@@ -101,6 +110,7 @@ class SettingRow(Sides):
         super().__init__(section, text.label, info.description, self._make_control(), control_px=CONTROL_PX)
         self._model = model
         self._tasks = Tasks(self)
+        self._is_refused = False
         self._turn = asyncio.Lock()  # two quick changes are written in the order they were made
         self.name_label.setBuddy(self.field)
         self.field.set_names(text.label, info.description)
@@ -146,7 +156,7 @@ class SettingRow(Sides):
     def _show(self) -> None:
         info = self._model.infos()[self.name]
         # A refused entry is kept until it is corrected or given up, whatever else changes meanwhile.
-        if not self.problem_text or self.sender() is self.field:
+        if not self._is_refused or self.sender() is self.field:
             self.field.show_value(shown_value(info.value))
             self._clear_problem()
         self.field.set_locked(info.locked)
@@ -159,8 +169,10 @@ class SettingRow(Sides):
         )
         self.note.setText(self._note(info))
         self.note.setVisible(bool(self.note.text()) and not self.problem_text)
-        if stored := next((p for p in self._model.store.problems if p.name == self.name), None):
-            self.problem.tell("held", "", stored.message)
+        self.field.setToolTip(tooltip_words(info))
+        stored = next((p for p in self._model.store.problems if p.name == self.name), None)
+        if stored is not None and not self._is_refused:
+            self.problem.tell("held", "", problem_words(info, stored))
 
     def _note(self, info: SettingInfo) -> str:
         if info.name == "home":
@@ -170,7 +182,7 @@ class SettingRow(Sides):
             if info.origin == "home .env":
                 place += f" ({self._model.current.home / '.env'})"
             return f"{info.env_name} is set in {place}, and that wins. Unset it to set the value here."
-        return allowed_words(info)
+        return note_words(info)
 
     def _apply(self, value: object) -> None:
         self._tasks.start(self._put(value))
@@ -186,7 +198,7 @@ class SettingRow(Sides):
                 else:
                     await self._model.put(self.name, "" if value is None else value)
         except SignalboxError as refused:
-            self._refuse(refused)
+            self._refuse(refused, value)
         else:
             self._clear_problem()
             self._show()
@@ -202,14 +214,22 @@ class SettingRow(Sides):
             self._show()
             self.field.setFocus(Qt.FocusReason.OtherFocusReason)
 
-    def _refuse(self, error: SignalboxError) -> None:
-        self.problem.tell("danger", "", with_thousands(str(error)))
+    def _refuse(self, error: SignalboxError, typed: object = "") -> None:
+        info = self._model.infos()[self.name]
+        self._is_refused = True
+        self.problem.tell("danger", "", refusal_words(info, error, str(typed or "")))
         self.note.hide()
         self.field.set_invalid(True)
+        self._tell_state()
 
     def _clear_problem(self) -> None:
+        self._is_refused = False
         self.problem.clear()
         self.field.set_invalid(False)
+        self._tell_state()
+
+    def _tell_state(self) -> None:
+        self._model.report(self.name, is_refused=self._is_refused)
 
     def set_narrow(self, *, narrow: bool) -> None:
         """Side by side, the tags of all rows begin in one line; in a narrow row the field has that room."""
@@ -227,23 +247,66 @@ class SettingsSection(Section):
 
 
 def add_setting_rows(section: Section, model: SettingsModel) -> dict[str, SettingRow]:
-    """Give ``section`` a card for each group of its settings, in the catalogue's order."""
-    cards: dict[str, Card] = {}
+    """Give ``section`` a card for each group of its settings, in the catalogue's order.
+
+    What few people touch comes last, folded.
+    """
     rows: dict[str, SettingRow] = {}
+    cards: dict[tuple[str, bool], Card] = {}
+    for name in names_of(section.text.id, model):
+        text = setting_text(name)
+        group = text.card, text.advanced
+        if group not in cards:
+            cards[group] = Card(text.card)
+        rows[name] = add_setting_row(cards[group], section, model, name)
+    folded = [card for (_, advanced), card in cards.items() if advanced]
+    for (_, advanced), card in cards.items():
+        if not advanced:
+            section.add_card(card)
+    if folded:
+        names = [name for name in rows if setting_text(name).advanced]
+        section.add_card(AdvancedFold(section, model, folded, names))
+    return rows
+
+
+def names_of(section: str, model: SettingsModel) -> list[str]:
+    """The settings of a section that have a row, in the catalogue's order; the unknown ones last."""
     infos = model.infos()
     order = [*(name for name in SETTINGS if name in infos), *(name for name in infos if name not in SETTINGS)]
-    for name in order:
-        info, text = infos[name], setting_text(name)
-        if info.secret or text.section != section.text.id:
-            continue
-        if text.card not in cards:
-            cards[text.card] = Card(text.card)
-            section.add_card(cards[text.card])
-        row = SettingRow(section, model, info)
-        cards[text.card].add_row(row)
-        rows[name] = row
-        section.anchors[name] = row
-    return rows
+    return [name for name in order if not infos[name].secret and setting_text(name).section == section]
+
+
+def add_setting_row(card: Card, section: Section, model: SettingsModel, name: str) -> SettingRow:
+    """Put the row of ``name`` at the end of ``card``, where a search and a jump find it."""
+    row = SettingRow(section, model, model.infos()[name])
+    card.add_row(row)
+    section.anchors[name] = row
+    return row
+
+
+class AdvancedFold(Fold):
+    """The cards of a section that few people touch; closed, it says how many settings, and what is set of them."""
+
+    def __init__(
+        self, section: Section, model: SettingsModel, cards: Sequence[Card], names: Sequence[str]
+    ) -> None:
+        body = QWidget()
+        column = QVBoxLayout(body)
+        column.setContentsMargins(0, 6, 0, 0)
+        column.setSpacing(16)
+        for card in cards:
+            column.addWidget(card)
+        key = f"preferences/{section.text.id}"
+        super().__init__("Advanced", "", body, key=key, opened=False, parent=section)
+        self._model, self._names = model, names
+        model.changed.connect(self._count)
+        self._count()
+
+    def _count(self) -> None:
+        infos = self._model.infos()
+        changed = sum(infos[name].origin != "default" for name in self._names)
+        many = f"{len(self._names)} setting{'s'[: len(self._names) != 1]}"
+        self.set_summary(f"{many}, {changed} changed" if changed else many)
 
 
 def make_field(info: SettingInfo) -> Field:
@@ -256,47 +319,3 @@ def make_field(info: SettingInfo) -> Field:
     if info.name.endswith("_path"):
         return PathField(patterns="GGUF models (*.gguf)", placeholder=text.placeholder)
     return TextField(placeholder=text.placeholder, number=is_number(info), unit=info.unit)
-
-
-def is_number(info: SettingInfo) -> bool:
-    number = isinstance(info.default, int | float | Decimal) and not isinstance(info.default, bool)
-    return number or info.allowed.startswith(("a number", "a whole number", "an amount"))
-
-
-def shown_value(value: object) -> object:
-    """A value as its field shows it: numbers without an exponent or a tail of zeros."""
-    if isinstance(value, float):
-        value = Decimal(repr(value))
-    if isinstance(value, Decimal):
-        plain = format(value, "f")
-        return plain.rstrip("0").rstrip(".") if "." in plain else plain
-    return value
-
-
-def describe_value(value: object) -> str:
-    if value is None:
-        return "not set"
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return str(shown_value(value))
-
-
-def allowed_words(info: SettingInfo) -> str:
-    """The line under a field: the range and the default, or what the choice means."""
-    meanings = {value: meaning for value, _, meaning in setting_text(info.name).choices}
-    if meanings:
-        return meanings.get(str(info.value), "")
-    parts: list[str] = []
-    if is_number(info):
-        parts.append(with_thousands(info.allowed))
-    elif info.unit:  # a text that is read, such as a list of amounts: its form has to be seen
-        parts.append(f"{info.allowed} ({info.unit})")
-    if info.default is not None and info.origin != "default" and not isinstance(info.default, bool):
-        parts.append(f"default {describe_value(info.default)}")
-    words = ", ".join(parts)
-    return words[:1].upper() + words[1:]
-
-
-def with_thousands(text: str) -> str:
-    """``1000000`` as ``1,000,000``; a number that is part of a name or an address stays as it is."""
-    return re.sub(r"(?<![\w./:'-])\d{5,}(?![\w/:'-])", lambda found: f"{int(found[0]):,}", text)

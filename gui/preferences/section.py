@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
+    QLineEdit,
     QScrollArea,
     QVBoxLayout,
     QWidget,
 )
 
 from gui.preferences.catalogue import SectionText
+from gui.preferences.row_mark import RowMark
 from gui.theme.theme import theme
+from gui.widgets.fold import Fold
 from gui.widgets.labels import label
 
 COLUMN_PX = 760
@@ -55,6 +58,12 @@ class Section(QScrollArea):
         self.column.addLayout(heading)
         self.column.addStretch(1)
         self.setWidget(page)
+        self.mark = RowMark(page)
+        # When all that is new, was folded or grew has its height, and the scroll bar knows it.
+        self._settle = QTimer(self)
+        self._settle.setSingleShot(True)
+        self._settle.timeout.connect(self._keep_in_sight)
+        self.mark.moved.connect(self._settle.start)
         theme().changed.connect(self._restyle)
         self._restyle()
 
@@ -63,13 +72,34 @@ class Section(QScrollArea):
         self.column.insertWidget(self.column.count() - 1, card)
 
     def reveal(self, anchor: str) -> None:
-        """Scroll to the row of ``anchor`` and give it the focus; an unknown one is the section's top."""
+        """Scroll to the row of ``anchor``, mark it, and give it the focus, with what stands there selected.
+
+        An unknown one is the section's top.
+        """
         target = self.anchors.get(anchor)
         if target is None:
             self.verticalScrollBar().setValue(0)
             return
-        self.ensureWidgetVisible(target, 0, theme().px(48))
+        self._open_folds_around(target)
+        self._scroll_to(target)
         target.setFocus(Qt.FocusReason.ShortcutFocusReason)
+        focused = target.focusWidget() or target
+        if isinstance(focused, QLineEdit):
+            focused.selectAll()  # so that typing replaces it
+        self.mark.put_on(target)
+        self._settle.start()
+
+    def _keep_in_sight(self) -> None:
+        if self.mark.row is not None:
+            self._scroll_to(self.mark.row)
+
+    def _scroll_to(self, target: QWidget) -> None:
+        self.ensureWidgetVisible(target, 0, theme().px(48))
+
+    def _open_folds_around(self, target: QWidget) -> None:
+        for fold in self.findChildren(Fold):
+            if fold.isAncestorOf(target):
+                fold.set_open(True)
 
     def shown(self) -> None:
         """Called when the section comes to the front: the place to read what may have changed."""

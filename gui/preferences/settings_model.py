@@ -16,13 +16,16 @@ class SettingsModel(QObject):
 
     Signals:
         changed: some setting has a new value or origin, whoever changed it.
+        troubled: the rows whose entry was refused are others than before.
     """
 
     changed = Signal()
+    troubled = Signal()
 
     def __init__(self, bridge: Bridge, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.bridge = bridge
+        self._refused: list[str] = []
         # The store calls on the thread that changed it; the signal crosses to the panel's by itself.
         stop_listening = self.store.on_change(self._announce)
         self.destroyed.connect(lambda: stop_listening())
@@ -34,6 +37,27 @@ class SettingsModel(QObject):
     @property
     def current(self) -> Settings:
         return self.store.current
+
+    @property
+    def refused(self) -> tuple[str, ...]:
+        """The settings whose entry was typed here and refused; the oldest first."""
+        return tuple(self._refused)
+
+    @property
+    def not_in_force(self) -> tuple[str, ...]:
+        """Those, and the ones of which a value stands in a file or the environment that can't be used."""
+        stored = [problem.setting for problem in self.store.problems if problem.is_refused]
+        return tuple(dict.fromkeys([*self._refused, *stored]))
+
+    def report(self, name: str, *, is_refused: bool) -> None:
+        """A row says whether what was typed into it was refused."""
+        if is_refused == (name in self._refused):
+            return
+        if is_refused:
+            self._refused.append(name)
+        else:
+            self._refused.remove(name)
+        self.troubled.emit()
 
     def infos(self) -> dict[str, SettingInfo]:
         """Every setting by its name, in the store's order."""

@@ -14,8 +14,8 @@ from PySide6.QtWidgets import QLineEdit
 from core.errors import AuthenticationFailed, Unavailable
 from core.keys import BackendStatus
 from gui.preferences.key_card import KeyCard
-from gui.preferences.providers_section import ProvidersSection
 from gui.preferences.page import PreferencesView
+from gui.preferences.providers_section import ProvidersSection
 from tests.support.fake_core import MemoryKeyring
 from tests.support.panel_loop import Panel
 
@@ -25,8 +25,8 @@ KEY = "sk-ant-api03-0123456789abcdefq7XA"
 async def keys_section(panel: Panel) -> ProvidersSection:
     await panel.start()
     page = panel.show(PreferencesView(panel.bridge))
-    page.show_section("keys")
-    section = page.section("keys")
+    page.show_section("providers")
+    section = page.section("providers")
     assert isinstance(section, ProvidersSection)
     await panel.until(lambda: all(card.state != "loading" for card in section.cards.values()))
     return section
@@ -293,6 +293,8 @@ def test_who_comes_to_add_a_key_can_paste_at_once(panel: Panel, memory_keyring: 
     async def body() -> None:
         section = await keys_section(panel)
         page = section.window()
+        assert isinstance(page, PreferencesView)
+        page.show_section("providers", "anthropic")
         await panel.settle()
         assert page.focusWidget() is section.cards["anthropic"].edit
 

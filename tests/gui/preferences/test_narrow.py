@@ -14,6 +14,7 @@ from gui.preferences.rows import SettingRow
 from gui.preferences.shortcuts_section import ShortcutsSection
 from gui.theme.theme import theme
 from gui.widgets.fields import TextField
+from gui.widgets.fold import Fold
 from tests.support.panel_loop import Panel
 
 SECTIONS = ("providers", "routing", "local", "spend", "reliability", "observability", "data")
@@ -30,6 +31,10 @@ async def smallest(panel: Panel, section: str, zoom: float) -> PreferencesView:
     theme().set_zoom(zoom)
     page = panel.show(PreferencesView(panel.bridge), 1024 - theme().px(80), 640 - theme().px(48))
     page.show_section(section)
+    built = page.section(section)
+    assert built is not None
+    for fold in built.findChildren(Fold):
+        fold.set_open(True)
     await panel.settle()
     return page
 

@@ -50,7 +50,7 @@ def test_searching_finds_a_setting_and_enter_goes_to_its_field(panel: Panel) -> 
         page = panel.show(PreferencesView(panel.bridge))
         page.search.setFocus()
         QTest.keyClicks(page.search, "budget dollars")
-        assert [page.list.item(i).text() for i in range(page.list.count())] == [
+        assert [page.list.item(i).text() for i in range(page.list.count())][:2] == [
             "Monthly limit",
             "Daily limit",
         ]
@@ -92,7 +92,7 @@ def test_searching_for_nothing_known_says_so(panel: Panel) -> None:
 def test_settings_are_found_by_their_words_and_variables(query: str, first: str, home: Path) -> None:
     from core.settings import SettingsStore
 
-    everything = places(info.name for info in SettingsStore(home).describe() if not info.secret)
+    everything = places(SettingsStore(home).describe())
     assert find(everything, query)[0].label == first
 
 

@@ -12,14 +12,15 @@ from PySide6.QtTest import QTest
 from core.settings import SettingsStore
 from gui.preferences.catalogue import SETTINGS
 from gui.preferences.page import PreferencesView
-from gui.preferences.rows import SettingRow, with_thousands
+from gui.preferences.rows import SettingRow
+from gui.preferences.words import with_thousands
 from gui.theme.theme import theme
 from gui.widgets.fields import ChoiceField, PathField, SwitchField, TextField
 from tests.support.panel_loop import Panel
 
 
 def row_of(page: PreferencesView, name: str) -> SettingRow:
-    page.show_section(SETTINGS[name].section)
+    page.show_section(SETTINGS[name].section, name)
     section = page.section(SETTINGS[name].section)
     assert section is not None
     row = section.anchors[name]
@@ -75,7 +76,8 @@ def test_a_refused_entry_stays_typed_and_says_why_under_the_field(panel: Panel, 
         await panel.until(lambda: bool(row.problem_text))
         assert isinstance(row.field, TextField)
         assert row.field.edit.text() == bad
-        assert name.upper() in row.problem_text
+        assert row.problem_text.startswith(f"{SETTINGS[name].label} must be ")
+        assert name.upper() not in row.problem_text
         assert row.problem.isVisible()
         assert getattr(panel.core.settings.current, name) == before
         # Another change elsewhere must not wipe what is being corrected here.
@@ -227,7 +229,7 @@ def test_every_setting_has_a_row_or_a_key_card(panel: Panel) -> None:
         page = panel.show(PreferencesView(panel.bridge))
         for info in panel.core.settings.describe():
             if info.secret:
-                section = page.section("keys")
+                section = page.section("providers")
                 assert section is not None
                 cards = [card.text.setting for card in section.cards.values()]  # type: ignore[attr-defined]
                 assert info.name in cards
