@@ -102,6 +102,7 @@ if TYPE_CHECKING:
     from core.ledger.models import ArmedLimit, LedgerRow, PausedConversation, ReportRow
     from core.ledger.savings import saved_words
     from core.local.server import ServerState
+    from core.model_list import ListedModel, ModelList
     from core.pricing.money import (
         NANO_PER_DOLLAR,
         dollars_to_nano,
@@ -171,10 +172,12 @@ __all__ = [
     "LedgerRow",
     "LedgerUnavailable",
     "LimitUsage",
+    "ListedModel",
     "Message",
     "ModelNotFound",
     "MoneyKind",
     "MoneyPart",
+    "ModelList",
     "Overloaded",
     "PausedConversation",
     "PermissionDenied",
@@ -284,6 +287,7 @@ _HOMES = {
     "core.ledger.models": "ArmedLimit LedgerRow PausedConversation ReportRow",
     "core.ledger.savings": "saved_words",
     "core.local.server": "ServerState",
+    "core.model_list": "ListedModel ModelList",
     "core.pricing.money": (
         "NANO_PER_DOLLAR dollars_to_nano exact_dollars format_amount format_cost format_limit nano_to_dollars"
     ),

@@ -1,4 +1,4 @@
-"""Reads the list of models that a server gives on the OpenAI wire, whatever it holds, and tells which can chat.
+"""Reads the list of models that a server gives, whatever it holds, and tells which can chat.
 
 LM Studio, Ollama and others list embedding models, rerankers and speech models beside those that chat. Some say
 what a model is for (``type``, ``task``, ``capabilities``); where they don't, its name does.
@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, cast
+
+from core.chat import Side
 
 MOST_MODELS = 5_000
 """As many as are read of a list; the models of the largest catalogues are a few thousand."""
 MOST_ID_CHARS = 256
+MOST_NAME_CHARS = 80
 MOST_TOKENS = 2**40
 
 _NOT_CHAT_KINDS = re.compile(
@@ -28,6 +33,69 @@ _NOT_CHAT_NAMES = re.compile(
 _CHAT_KINDS = frozenset(
     {"llm", "vlm", "chat", "completion", "generate", "text-generation", "text-to-text", "image-text-to-text"}
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedModel:
+    """A model that can be asked for. ``name`` is what its server calls it for people, empty where it does not.
+
+    ``context_tokens`` is the input and the answer together, ``None`` where nobody says. Prices are cash in
+    nano-dollars a million tokens; ``None`` is unpriced, and on the local side always. ``dearer_above_tokens`` is
+    the input from which on a higher price holds.
+    """
+
+    id: str
+    name: str = ""
+    context_tokens: int | None = None
+    max_output_tokens: int | None = None
+    input_nanodollars_per_mtok: int | None = None
+    output_nanodollars_per_mtok: int | None = None
+    dearer_above_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelList:
+    """What one side can be asked for, as it was last read; ``default_model`` is the one it takes for itself.
+
+    ``read_at`` of ``None``: it was never read. Where it could not be read now, ``problem`` says why and ``hint``
+    what to do; ``models`` are then those of the last time.
+    """
+
+    side: Side
+    models: tuple[ListedModel, ...] = ()
+    default_model: str | None = None
+    read_at: datetime | None = None
+    problem: str = ""
+    hint: str = ""
+
+    def find(self, model: str) -> ListedModel | None:
+        return next((listed for listed in self.models if listed.id == model), None)
+
+    def lacks(self, model: str) -> bool:
+        """Whether the side is known not to have ``model``: a list that can't be read now says nothing of it."""
+        return self.read_at is not None and not self.problem and self.find(model) is None
+
+
+def chat_models(
+    models: Mapping[str, Mapping[str, Any]], wanted: str | None = None
+) -> tuple[ListedModel, ...]:
+    """Return those that can chat, in the order of the list, and ``wanted`` whatever it is said to be."""
+    return tuple(
+        ListedModel(
+            id=model,
+            name=_shown_name(fields.get("display_name")),
+            context_tokens=context_tokens(fields),
+            max_output_tokens=count_of(fields.get("max_tokens")),
+        )
+        for model, fields in models.items()
+        if model == wanted or _can_chat(model, fields)
+    )
+
+
+def _shown_name(value: object) -> str:
+    if not isinstance(value, str) or not value.isprintable():
+        return ""
+    return value.strip()[:MOST_NAME_CHARS]
 
 
 def listed_models(body: object, wanted: str | None = None) -> dict[str, dict[str, Any]] | None:
@@ -57,10 +125,14 @@ def first_chat_model(models: Mapping[str, Mapping[str, Any]]) -> str | None:
 
 
 def context_tokens(model: Mapping[str, Any]) -> int | None:
-    """Read vLLM's ``max_model_len``, or llama.cpp's ``meta.n_ctx``; ``None`` where the server does not say."""
+    """Read vLLM's ``max_model_len``, llama.cpp's ``meta.n_ctx``, or Anthropic's ``max_input_tokens``.
+
+    ``None`` where the server does not say.
+    """
     meta: Any = model.get("meta")
     meta = cast("dict[str, Any]", meta) if isinstance(meta, dict) else {}
-    return count_of(model.get("max_model_len")) or count_of(meta.get("n_ctx"))
+    own = count_of(model.get("max_model_len")) or count_of(meta.get("n_ctx"))
+    return own or count_of(model.get("max_input_tokens"))
 
 
 def count_of(value: object) -> int | None:

@@ -33,6 +33,7 @@ from core.routing.request_stream import RequestStream
 from core.routing.timeouts import Deadline
 from core.services.key_reader import KeyReader, address_of, given_key
 from core.services.ledger import LedgerService
+from core.services.model_lists import ModelLists
 from core.services.side_tasks import probed, summarised
 from core.services.status_publisher import StatusPublisher
 from core.services.telemetry import Monitoring
@@ -100,6 +101,7 @@ class RouterCore:
         self.ledger: LedgerService = LedgerService(
             self.settings, self.prices, rooms.scoreboard, self._changed
         )
+        self.models: ModelLists = ModelLists(rooms.api, self._server_manager, self.prices, self._keys_known)
         self._poller: LoadPoller | None = None
         self._monitoring = Monitoring(rooms.metrics, rooms.tracer, (rooms.api.breakers, rooms.local.breakers))
         self._key_reader = KeyReader(self.settings, self.keys, self._take_keys)

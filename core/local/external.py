@@ -18,7 +18,7 @@ from core.base.redaction import redact
 from core.base.tls import maybe_tls, tls_trouble, wants_tls
 from core.errors import KeyHeldBack
 from core.local.server import ServerPhase, ServerState
-from core.model_list import context_tokens, first_chat_model, listed_models
+from core.model_list import ListedModel, chat_models, context_tokens, first_chat_model, listed_models
 
 if TYPE_CHECKING:
     import httpx2
@@ -43,6 +43,7 @@ class _Finding:
     hint: str = ""
     model: str | None = None
     context_tokens: int | None = None
+    models: tuple[ListedModel, ...] = ()
 
 
 class ExternalServer:
@@ -256,7 +257,12 @@ class ExternalServer:
                 detail=f"The server at {self._url} does not serve {model}, but {', '.join(list(models)[:5])}.",
                 hint="Set VLLM_MODEL to one of these, or leave it empty to take the first that can chat.",
             )
-        return _Finding(phase="ready", model=model, context_tokens=context_tokens(models[model]))
+        return _Finding(
+            phase="ready",
+            model=model,
+            context_tokens=context_tokens(models[model]),
+            models=chat_models(models, model),
+        )
 
     def _show(self, finding: _Finding) -> None:
         self._state.set(
@@ -268,6 +274,7 @@ class ExternalServer:
                 model=finding.model or self._wanted_model,
                 base_url=self._url if finding.phase == "ready" else None,
                 context_tokens=finding.context_tokens,
+                models=finding.models or self._state.value.models,
             )
         )
 

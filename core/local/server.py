@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from core.model_list import ListedModel
+
 ServerPhase = Literal["stopped", "starting", "ready", "stopping", "failed"]
 ServerKind = Literal["embedded", "compose", "external", "none"]
 
@@ -20,7 +22,8 @@ class ServerState:
     ``detail`` is a short fact for a person (``loading weights``, ``exited with code 1``). ``progress`` is 0
     to 1 and ``eta_s`` the seconds left by the learnt load time, both ``None`` where not known.
     ``base_url`` ends in ``/v1`` and is set only while ready. ``context_tokens`` is what one request may use,
-    input plus output. ``hint`` says what to do next about a failure (may be empty).
+    input plus output. ``hint`` says what to do next about a failure (may be empty). ``models`` are all that it can
+    be asked for, where it lists more than ``model`` or says more of it; a server that is away has those it had.
     """
 
     phase: ServerPhase
@@ -33,6 +36,14 @@ class ServerState:
     progress: float | None = None
     eta_s: float | None = None
     pid: int | None = None
+    models: tuple[ListedModel, ...] = ()
+
+    def find(self, model: str) -> ListedModel | None:
+        """Return what is known of a model that it can be asked for, ``None`` where it does not have it."""
+        found = next((listed for listed in self.models if listed.id == model), None)
+        if found is None and model == self.model:
+            return ListedModel(id=model, context_tokens=self.context_tokens)
+        return found
 
 
 class LocalServer(Protocol):

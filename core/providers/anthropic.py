@@ -6,11 +6,12 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from core.chat import ChatRequest, ProviderEvent, Side
 from core.errors import AuthenticationFailed, Unavailable
-from core.model_list import count_of, listed_models
+from core.model_list import MOST_MODELS, chat_models, count_of, listed_models
 from core.providers.anthropic_wire import (
     ClaudeFamily,
     anthropic_payload,
@@ -30,13 +31,14 @@ from core.providers.http import (
     open_stream,
     tracing_headers,
 )
-from core.providers.usage import NOT_COUNTED_HINT, token_count
+from core.providers.usage import NOT_COUNTED_HINT, as_mapping, token_count
 from core.providers.wire_text import wire_safe
 from core.telemetry.logs import keep_requests_out_of_the_log_of
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
 
+MODELS_A_PAGE = 1_000
 DEFAULT_BASE_URL = "https://api.anthropic.com"
 
 
@@ -164,19 +166,35 @@ class AnthropicProvider:
         client = await self._open()
         timeout, endpoint = call_timeout(self._endpoint)
         began = time.perf_counter()
-        with told_as_failure(endpoint):
-            # The SDK's own call makes a typed model of each entry, of which a server may send millions.
-            page = await client.get("/v1/models?limit=1000", cast_to=object, options={"timeout": timeout})
-        latency_ms = (time.perf_counter() - began) * 1000
-        models = listed_models(page)
-        if models is None:
-            raise Unavailable(
-                f"{endpoint.shown_url} gives no list of models.",
-                hint=f"Something else may be listening there: check {endpoint.url_setting} in Preferences.",
-            )
+        latency_ms = 0.0
+        models: dict[str, dict[str, Any]] = {}
+        after = ""
+        while len(models) < MOST_MODELS:
+            with told_as_failure(endpoint):
+                # The SDK's own call makes a typed model of each entry, of which a server may send millions.
+                page = await client.get(
+                    f"/v1/models?limit={MODELS_A_PAGE}{after}", cast_to=object, options={"timeout": timeout}
+                )
+            latency_ms = latency_ms or (time.perf_counter() - began) * 1000
+            found = listed_models(page)
+            if found is None:
+                raise Unavailable(
+                    f"{endpoint.shown_url} gives no list of models.",
+                    hint=f"Something else may be listening there: check {endpoint.url_setting} in Preferences.",
+                )
+            is_new = bool(found.keys() - models.keys())
+            models |= found
+            last = _next_after(page)
+            if (
+                last is None or not is_new
+            ):  # a server that tells of more and sends none would be asked for ever
+                break
+            after = f"&after_id={quote(last, safe='')}"
         for name, card in models.items():
             self._limits[name] = (count_of(card.get("max_input_tokens")), count_of(card.get("max_tokens")))
-        return CheckResult(models=tuple(models), latency_ms=latency_ms)
+        return CheckResult(
+            models=tuple(models), latency_ms=latency_ms, listed=chat_models(models, self._model)
+        )
 
     async def close(self) -> None:
         client, self._client = self._client, None
@@ -233,6 +251,13 @@ class AnthropicProvider:
         )
         forget_environment_headers(client)
         return client
+
+
+def _next_after(page: object) -> str | None:
+    """Return the id after which the next page begins, ``None`` behind the last one."""
+    fields = as_mapping(page) or {}
+    last = fields.get("last_id")
+    return last if fields.get("has_more") is True and isinstance(last, str) and last else None
 
 
 def _load_sdk() -> None:

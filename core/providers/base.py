@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from core.chat import ChatRequest, ProviderEvent, Side
+from core.model_list import ListedModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,11 +23,15 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckResult:
-    """The outcome of a cheap, unbilled probe. ``latency_ms`` is its round trip."""
+    """The outcome of a cheap, unbilled probe. ``latency_ms`` is its round trip.
+
+    ``models`` are the names of all that the server lists, ``listed`` those that can chat with what it says of them.
+    """
 
     models: tuple[str, ...]
     latency_ms: float
     server: str | None = None
+    listed: tuple[ListedModel, ...] = ()
 
 
 class InferenceProvider(Protocol):

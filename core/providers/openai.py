@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from core.base.child_process import spare_library_children
 from core.chat import ChatRequest, ProviderEvent, Side
 from core.errors import Unavailable
-from core.model_list import context_tokens, first_chat_model, listed_models
+from core.model_list import chat_models, context_tokens, first_chat_model, listed_models
 from core.providers.base import Capabilities, CheckResult
 from core.providers.concessions import OF_OPENAI, Negotiation, ServerManners, adapted_messages
 from core.providers.errors import Endpoint, told_as_failure
@@ -58,12 +58,13 @@ class VLLMProvider:
         api_key: str | None = None,
         name: str = "vllm-local",
         capabilities: Capabilities | None = None,
+        served: Collection[str] = (),
         timeout_s: float = STREAM_TIMEOUT_S,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
     ) -> None:
         self.name = name
         self._model = model
-        self._models: frozenset[str] = frozenset()
+        self._models = frozenset(served)
         self._capabilities = capabilities or DEFAULT_CAPABILITIES
         self._endpoint = Endpoint(
             who="The local server",
@@ -162,6 +163,7 @@ class VLLMProvider:
             models=tuple(models),
             latency_ms=latency_ms,
             server=plain_name(owner) if isinstance(owner, str) else None,
+            listed=chat_models(models, self._model),
         )
 
     async def close(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -84,6 +84,7 @@ class ApiBackend:
         self._default_model = ""
         self._providers: dict[str, InferenceProvider] = {}
         self._discarded: list[InferenceProvider] = []
+        self._listed: frozenset[str] = frozenset()
 
     @property
     def has_key(self) -> bool:
@@ -111,6 +112,8 @@ class ApiBackend:
         if wanted != (self._key, self._base_url, self._connect_timeout_s):
             self._discarded += self._providers.values()
             self._providers = {}
+        if (key, settings.anthropic_base_url) != (self._key, self._base_url):
+            self._listed = frozenset()
         self._key, self._base_url, self._connect_timeout_s = wanted
         self._default_model = settings.anthropic_model
 
@@ -133,10 +136,19 @@ class ApiBackend:
     def breaker(self, model: str | None) -> Breaker:
         return self.breakers.of("anthropic", model)
 
+    @property
+    def source(self) -> tuple[object, ...]:
+        """What a list of models is read from: two equal ones have the same list."""
+        return self._key, self._base_url, self._held_back is None
+
+    def learn_models(self, listed: Iterable[str]) -> None:
+        """Take what its server lists: those can be asked for by name, whatever they are called."""
+        self._listed = frozenset(listed)
+
     def model_for(self, request: ChatRequest) -> str:
         """Return the model that the API would serve ``request`` with."""
         named = request.model
-        if named and (named == self._default_model or named.startswith("claude")):
+        if named and (named == self._default_model or named.startswith("claude") or named in self._listed):
             return named
         return self._default_model
 
@@ -306,24 +318,25 @@ class LocalBackend:
 
     def state(self, request: ChatRequest, signals: Signals) -> SideState:
         server = self.server_state
-        health, detail = self._health(server)
+        named = server.find(request.model) if request.model is not None else None
+        model = server.model if named is None else named.id
+        health, detail = self._health(server, model)
         provider = "embedded" if server.kind == "embedded" else "vllm-local"
+        context_tokens = server.context_tokens if named is None else named.context_tokens
         return SideState(
             provider=provider,
-            model=server.model,
+            model=model,
             health=health,
             detail=detail,
             hint=server.hint or (TRIED_AGAIN if server.phase == "ready" and health == "down" else ""),
-            capabilities=_local_capabilities(server.model, server.context_tokens),
+            capabilities=_local_capabilities(model, context_tokens),
             estimate=Estimate(
-                model=server.model, cost_nanodollars=self._estimated_cost(signals), hold_nanodollars=0
+                model=model, cost_nanodollars=self._estimated_cost(signals), hold_nanodollars=0
             ),
-            serves_named_model=request.model is not None and request.model == server.model,
+            serves_named_model=named is not None,
             busy=self._busy(),
             refuses=REFUSED if self._server_manager.suspects.refuses(request) else "",
-            tools_doubt=(
-                self._scoreboard.tools_doubt(provider, server.model, "local") if signals.has_tools else ""
-            ),
+            tools_doubt=(self._scoreboard.tools_doubt(provider, model, "local") if signals.has_tools else ""),
         )
 
     def breaker(self, model: str | None) -> Breaker:
@@ -378,17 +391,18 @@ class LocalBackend:
         Raises:
             Unavailable: none is ready.
         """
-        del model  # a local server serves its own
+        del model  # one client asks for each of a server's models, by the name in the request
         if self._on_demand and self.server_state.phase in ("stopped", "starting"):
             await self._server_manager.start()
         server = self.server_state
         if server.base_url is None:
             raise Unavailable(
-                f"The local server isn't ready: {self._health(server)[1]}.",
+                f"The local server isn't ready: {self._health(server, server.model)[1]}.",
                 hint=server.hint or "Start it, or send to the API.",
             )
         api_key = self._server_manager.key_for(self._api_key)
-        wanted = (server.base_url, server.model, api_key, self._connect_timeout_s)
+        served = frozenset(listed.id for listed in server.models)
+        wanted = (server.base_url, server.model, api_key, self._connect_timeout_s, served)
         if self._provider is None or self._provider_for != wanted:
             from core.providers.openai import VLLMProvider
 
@@ -400,6 +414,7 @@ class LocalBackend:
                 api_key=api_key,
                 name=self.provider_name,
                 capabilities=_local_capabilities(server.model, server.context_tokens),
+                served=served,
                 connect_timeout_s=self._connect_timeout_s,
             )
             self._provider_for = wanted
@@ -431,7 +446,7 @@ class LocalBackend:
     def _estimated_cost(self, signals: Signals) -> int | None:
         return self._machine.estimated_nanodollars(1000 * likely_output_tokens(signals) / self._tokens_per_s)
 
-    def _health(self, server: ServerState) -> tuple[Health, str]:
+    def _health(self, server: ServerState, model: str | None) -> tuple[Health, str]:
         if self._on_demand and self._server_manager.server is not None:
             # A server of ours is up in a second or two; how long somebody else's still loads, nobody knows.
             soon = ("stopped",) if self._is_elsewhere else ("stopped", "starting")
@@ -439,7 +454,7 @@ class LocalBackend:
                 return "up", ""
         match server.phase:
             case "ready":
-                breaker = self.breaker(server.model)
+                breaker = self.breaker(model)
                 return ("up", "") if breaker.allows else ("down", _breaker_words(breaker))
             case "starting":
                 left = "" if server.eta_s is None else f", {exact_duration(max(1.0, server.eta_s))} left"

@@ -142,6 +142,9 @@ class AnthropicServer(WireServer):
         self.default: Says | Refuses | Raw = Says("Hello", " there")
         self.counts: Refuses | None = None
         """What it answers when it is asked to count, where that is not its own count."""
+        self.models: list[dict[str, Any]] = [_card(*each) for each in MODELS]
+        self.models_a_page = 1_000
+        self.list_refusal: Refuses | None = None
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -255,21 +258,27 @@ class AnthropicServer(WireServer):
     async def _models(self, request: web.Request) -> web.StreamResponse:
         if self.replies and isinstance(self.replies[0], Refuses):
             return self.replies.popleft().response()
-        data = [
-            {
-                "type": "model",
-                "id": name,
-                "display_name": name,
-                "created_at": "2026-05-01T00:00:00Z",
-                "lifecycle": "active",
-                "max_input_tokens": context,
-                "max_tokens": output,
-            }
-            for name, context, output in MODELS
-        ]
-        return web.json_response(
-            {"data": data, "has_more": False, "first_id": MODELS[0][0], "last_id": MODELS[-1][0]}
-        )
+        if self.list_refusal is not None:
+            return self.list_refusal.response()
+        names = [card["id"] for card in self.models]
+        after = request.query.get("after_id")
+        begin = 0 if after is None else names.index(after) + 1
+        page = self.models[begin : begin + self.models_a_page]
+        has_more = begin + len(page) < len(self.models)
+        first, last = (page[0]["id"], page[-1]["id"]) if page else (None, None)
+        return web.json_response({"data": page, "has_more": has_more, "first_id": first, "last_id": last})
+
+
+def _card(name: str, context_tokens: int, output_tokens: int) -> dict[str, Any]:
+    return {
+        "type": "model",
+        "id": name,
+        "display_name": name,
+        "created_at": "2026-05-01T00:00:00Z",
+        "lifecycle": "active",
+        "max_input_tokens": context_tokens,
+        "max_tokens": output_tokens,
+    }
 
 
 def _tool_events(index: int, tool: ToolUse) -> list[bytes]:

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from core.local.external import ExternalServer
 from core.local.server import ServerState
+from core.model_list import ListedModel
 from tests.support.hostile_server import hostile
 
 
@@ -88,7 +89,12 @@ async def until(server: ExternalServer, wanted: Callable[[ServerState], bool]) -
 async def test_learns_model_and_context_of_vllm(elsewhere: Elsewhere) -> None:
     state = await look(elsewhere.base_url)
     assert state == ServerState(
-        phase="ready", kind="external", model="qwen", base_url=elsewhere.base_url, context_tokens=2048
+        phase="ready",
+        kind="external",
+        model="qwen",
+        base_url=elsewhere.base_url,
+        context_tokens=2048,
+        models=(ListedModel(id="qwen", context_tokens=2048),),
     )
 
 
