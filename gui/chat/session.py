@@ -374,6 +374,7 @@ class Session(QObject):
             created_at=datetime.now(UTC),
             status="streaming",
             correlation_id=request.correlation_id,
+            options=self.options,
         )
         self.tree.add(answer)
         self.running_id = answer.id

@@ -62,10 +62,19 @@ CREATE INDEX conversations_by_source ON conversations(source);
 CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 
+_MORE_OPTIONS_SCHEMA = """
+ALTER TABLE conversations ADD COLUMN model TEXT;
+ALTER TABLE conversations ADD COLUMN top_p REAL;
+ALTER TABLE conversations ADD COLUMN stop_json TEXT;
+ALTER TABLE conversations ADD COLUMN seed INTEGER;
+ALTER TABLE messages ADD COLUMN options_json TEXT;
+"""
+
 _UPGRADES = {
     1: "ALTER TABLE messages ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0",
     2: _SEARCH_ROWS_SCHEMA,
     3: _ORDER_SCHEMA,
+    4: _MORE_OPTIONS_SCHEMA,
 }
 """What leads from a version of the file to the next."""
 
@@ -148,7 +157,7 @@ def _upgrade(connection: sqlite3.Connection, version: int) -> None:
 
 
 def _make(connection: sqlite3.Connection) -> None:
-    _execute_all(connection, _SCHEMA + _SEARCH_ROWS_SCHEMA + _ORDER_SCHEMA)
+    _execute_all(connection, _SCHEMA + _SEARCH_ROWS_SCHEMA + _ORDER_SCHEMA + _MORE_OPTIONS_SCHEMA)
     try:
         connection.execute(_SEARCH_SCHEMA)
     except sqlite3.OperationalError as error:

@@ -37,8 +37,9 @@ def clean_text(text: str) -> str:
 class ChatOptions:
     """What the drawer and the switch under the composer set, per conversation.
 
-    ``max_tokens`` and ``temperature`` of ``None`` take the setting's and the model's own default.
-    ``schema_text`` is what the user typed, valid or not; ``force`` of ``None`` is Auto.
+    ``max_tokens`` of ``None`` takes the setting's default, ``temperature``, ``top_p`` and ``seed`` the model's own.
+    ``schema_text`` is what the user typed, valid or not; ``force`` of ``None`` is Auto. ``model`` of ``None`` lets
+    the side take its own.
     """
 
     system: str = ""
@@ -46,6 +47,10 @@ class ChatOptions:
     temperature: float | None = None
     schema_text: str = ""
     force: Side | None = None
+    model: str | None = None
+    top_p: float | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,9 +125,10 @@ class StoredMessage:
 
     A user message and an answer are siblings of their other versions (same ``parent_id``); an answer whose
     parent is an answer continues it. ``result`` is there once the answer ended with one; ``decision`` and
-    ``hold_nanodollars`` already when it started. A ``pinned`` message is kept when the conversation is trimmed.
-    ``origin`` is empty for what was asked here, ``COPIED`` in a duplicate (paid for where it was asked), and else
-    who answered elsewhere, such as ``ChatGPT, gpt-4o``.
+    ``hold_nanodollars`` already when it started. ``options`` are those that an answer was asked with, ``None`` for
+    a prompt and for what was asked before they were kept. A ``pinned`` message is kept when the conversation is
+    trimmed. ``origin`` is empty for what was asked here, ``COPIED`` in a duplicate (paid for where it was asked),
+    and else who answered elsewhere, such as ``ChatGPT, gpt-4o``.
     """
 
     id: str
@@ -140,6 +146,7 @@ class StoredMessage:
     attachments: tuple[Attachment, ...] = ()
     pinned: bool = False
     origin: str = ""
+    options: ChatOptions | None = None
 
     @property
     def cost_nanodollars(self) -> int | None:

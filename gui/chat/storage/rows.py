@@ -6,6 +6,7 @@ can't be without (an id, a moment, who wrote it) raises ``UnreadableRow``, which
 
 from __future__ import annotations
 
+import json
 import math
 import sqlite3
 from dataclasses import replace
@@ -87,15 +88,17 @@ def place_of(written: Any) -> Place | None:
 
 
 def options_of(row: sqlite3.Row) -> ChatOptions:
-    max_tokens, temperature = row["max_tokens"], row["temperature"]
+    max_tokens, seed = row["max_tokens"], row["seed"]
     return ChatOptions(
         system=_text_or_none(row["system"]) or "",
         max_tokens=max_tokens if isinstance(max_tokens, int) and max_tokens > 0 else None,
-        temperature=temperature
-        if isinstance(temperature, int | float) and math.isfinite(temperature)
-        else None,
+        temperature=_number_or_none(row["temperature"]),
         schema_text=_text_or_none(row["schema_text"]) or "",
         force=row["force"] if row["force"] in get_args(Side) else None,
+        model=_text_or_none(row["model"]) or None,
+        top_p=_number_or_none(row["top_p"]),
+        stop=_texts(row["stop_json"]),
+        seed=seed if isinstance(seed, int) and seed >= 0 else None,
     )
 
 
@@ -135,7 +138,21 @@ def message_of(row: sqlite3.Row, attachments: tuple[Attachment, ...]) -> StoredM
         attachments=attachments,
         pinned=bool(row["pinned"]),
         origin=_text_or_none(row["origin"]) or "",
+        options=_salvaged(ChatOptions, row["options_json"]),
     )
+
+
+def _number_or_none(value: Any) -> float | None:
+    return value if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _texts(written: Any) -> tuple[str, ...]:
+    try:
+        found: Any = json.loads(_text_or_none(written) or "[]")
+    except (ValueError, RecursionError):
+        return ()
+    items: list[Any] = found if isinstance(found, list) else []
+    return tuple(item for item in items if isinstance(item, str) and item)
 
 
 def _text_or_none(value: Any) -> str | None:

@@ -9,6 +9,7 @@ without its details is better than a conversation that does not open. The text s
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 from collections.abc import Callable, Generator, Iterable
@@ -67,17 +68,18 @@ MOST_ROW_BYTES = 50_000_000
 """A message's row of more than this is not read: it would take the window's memory."""
 _MESSAGES = """
 SELECT * FROM messages WHERE conversation_id = ? AND COALESCE(LENGTH(CAST(text AS BLOB)), 0)
-    + COALESCE(LENGTH(decision_json), 0) + COALESCE(LENGTH(result_json), 0) + COALESCE(LENGTH(error_json), 0) <= ?
+    + COALESCE(LENGTH(decision_json), 0) + COALESCE(LENGTH(result_json), 0) + COALESCE(LENGTH(error_json), 0)
+    + COALESCE(LENGTH(options_json), 0) <= ?
 ORDER BY created_at_ms, id
 """
 
 _SAVE_MESSAGE = """
 INSERT INTO messages (id, conversation_id, parent_id, role, text, created_at_ms, status, correlation_id, side,
     provider, model, reason, usage_json, cost_nanodollars, loaded_nanodollars, hold_nanodollars, ttft_ms,
-    output_tokens_per_s, decision_json, result_json, error_json, pinned, origin)
+    output_tokens_per_s, decision_json, result_json, error_json, pinned, origin, options_json)
 VALUES (:id, :conversation_id, :parent_id, :role, :text, :created_at_ms, :status, :correlation_id, :side,
     :provider, :model, :reason, :usage_json, :cost_nanodollars, :loaded_nanodollars, :hold_nanodollars, :ttft_ms,
-    :output_tokens_per_s, :decision_json, :result_json, :error_json, :pinned, :origin)
+    :output_tokens_per_s, :decision_json, :result_json, :error_json, :pinned, :origin, :options_json)
 ON CONFLICT(id) DO UPDATE SET text = excluded.text, status = excluded.status,
     correlation_id = excluded.correlation_id, side = excluded.side, provider = excluded.provider,
     model = excluded.model, reason = excluded.reason, usage_json = excluded.usage_json,
@@ -85,19 +87,20 @@ ON CONFLICT(id) DO UPDATE SET text = excluded.text, status = excluded.status,
     hold_nanodollars = excluded.hold_nanodollars, ttft_ms = excluded.ttft_ms,
     output_tokens_per_s = excluded.output_tokens_per_s, decision_json = excluded.decision_json,
     result_json = excluded.result_json, error_json = excluded.error_json,
-    pinned = excluded.pinned
+    pinned = excluded.pinned, options_json = excluded.options_json
 """
 _ADD_MESSAGE = _SAVE_MESSAGE.partition("ON CONFLICT")[0]
 
 _SAVE_CONVERSATION = """
 INSERT INTO conversations (id, title, titled_by_user, created_at_ms, updated_at_ms, head_id, draft, system,
-    max_tokens, temperature, schema_text, force, pinned, folder, source)
+    max_tokens, temperature, schema_text, force, pinned, folder, source, model, top_p, stop_json, seed)
 VALUES (:id, :title, :titled_by_user, :created_at_ms, :updated_at_ms, :head_id, :draft, :system,
-    :max_tokens, :temperature, :schema_text, :force, :pinned, :folder, :source)
+    :max_tokens, :temperature, :schema_text, :force, :pinned, :folder, :source, :model, :top_p, :stop_json, :seed)
 ON CONFLICT(id) DO UPDATE SET title = excluded.title, titled_by_user = excluded.titled_by_user,
     updated_at_ms = excluded.updated_at_ms, head_id = excluded.head_id, draft = excluded.draft,
     system = excluded.system, max_tokens = excluded.max_tokens, temperature = excluded.temperature,
-    schema_text = excluded.schema_text, force = excluded.force
+    schema_text = excluded.schema_text, force = excluded.force, model = excluded.model, top_p = excluded.top_p,
+    stop_json = excluded.stop_json, seed = excluded.seed
 """
 _ADD_CONVERSATION = _SAVE_CONVERSATION.partition("ON CONFLICT")[0]
 
@@ -476,6 +479,10 @@ def _conversation_values(conversation: Conversation) -> dict[str, Any]:
         "pinned": conversation.pinned,
         "folder": clean_text(conversation.folder),
         "source": conversation.source,
+        "model": None if options.model is None else clean_text(options.model),
+        "top_p": options.top_p,
+        "stop_json": clean_text(json.dumps(options.stop, ensure_ascii=False)) if options.stop else None,
+        "seed": options.seed,
     }
 
 
@@ -505,4 +512,5 @@ def _message_values(message: StoredMessage) -> dict[str, Any]:
         "error_json": to_json(message.error) if message.error else None,
         "pinned": message.pinned,
         "origin": clean_text(message.origin),
+        "options_json": to_json(message.options) if message.options else None,
     }

@@ -89,6 +89,7 @@ COLUMNS = (
     "hold_nanodollars",
     "pinned",
     "correlation_id",
+    "options_json",
 )
 
 
@@ -115,6 +116,10 @@ def test_a_bad_value_costs_at_most_its_row(path: Path, column: str) -> None:
         "draft",
         "max_tokens",
         "temperature",
+        "model",
+        "top_p",
+        "stop_json",
+        "seed",
         "force",
         "system",
         "head_id",

@@ -44,7 +44,15 @@ def path(tmp_path: Path) -> Path:
 
 def test_a_conversation_reads_the_same_after_a_restart(path: Path) -> None:
     options = ChatOptions(
-        system="Be brief.", max_tokens=900, temperature=0.2, schema_text='{"type":', force="api"
+        system="Be brief.",
+        max_tokens=900,
+        temperature=0.2,
+        schema_text='{"type":',
+        force="api",
+        model="claude-opus-5",
+        top_p=0.9,
+        stop=("END", "\n\n"),
+        seed=7,
     )
     conversation = make_conversation("Lock errors", options=options, draft="and then")
     question = make_message(
@@ -61,6 +69,7 @@ def test_a_conversation_reads_the_same_after_a_restart(path: Path) -> None:
         hold_nanodollars=5,
         correlation_id="c",
         error=StoredError(kind="unavailable", message="m", hint="h"),
+        options=options,
     )
     conversation = replace(conversation, head_id=answer.id)
     store = ConversationStore(path)
@@ -376,9 +385,14 @@ def test_a_file_of_the_first_version_is_brought_up_and_keeps_its_messages(path: 
         for table, column in (
             ("messages", "pinned"),
             ("messages", "origin"),
+            ("messages", "options_json"),
             ("conversations", "pinned"),
             ("conversations", "folder"),
             ("conversations", "source"),
+            ("conversations", "model"),
+            ("conversations", "top_p"),
+            ("conversations", "stop_json"),
+            ("conversations", "seed"),
         ):
             connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         for table in ("search_rows", "state"):
