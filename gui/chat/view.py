@@ -39,6 +39,8 @@ from gui.widgets.toast import ToastHost
 LIST_MIN_PX, LIST_MAX_PX = 200, 320
 LIST_ENOUGH_PX = 240
 """Not zoomed: as wide as the list has to be at most."""
+NARROW_PX = 700
+"""Below this width the list hides, so that the messages keep their room; Ctrl+B shows it all the same."""
 BESIDE_PX = 880
 """From this width on the drawer stands beside the messages, so that it hides neither badges nor Send."""
 
@@ -58,6 +60,8 @@ class ChatView(QWidget):
         super().__init__(parent)
         lexers.setParent(self)
         self._is_closing = False
+        self._is_narrow = False
+        self._list_wanted = True
         self.list = ConversationList()
         self.header = HeaderRow()
         self.trouble = TroubleBar()
@@ -71,7 +75,6 @@ class ChatView(QWidget):
         self._build()
         self._connect()
         self._shortcuts = self._add_shortcuts()
-        self.setFocusProxy(self.composer.edit)
         self.focus_composer()
 
     def _build(self) -> None:
@@ -115,6 +118,7 @@ class ChatView(QWidget):
         self.thread_view.link_clicked.connect(self._open_link)
         self.thread_view.kept.connect(self.focus_composer)
         theme().changed.connect(self._size_list)
+        theme().changed.connect(self._fit_list)
         theme().changed.connect(self.respace)
 
     def _size_list(self) -> None:
@@ -177,9 +181,21 @@ class ChatView(QWidget):
 
     def toggle_list(self) -> None:
         """Ctrl+B."""
-        shown = not self.list.isVisible()
+        shown = self.list.isHidden()
+        if not self._is_narrow:
+            self._list_wanted = shown
+        self._set_list_shown(shown)
+
+    def _set_list_shown(self, shown: bool) -> None:
         self.list.setVisible(shown)
         self.header.list_button.setVisible(not shown)
+
+    def _fit_list(self) -> None:
+        """Hide the list where the page becomes narrow, and show it again, if it was wanted, where it is wide."""
+        is_narrow = self.width() < theme().px(NARROW_PX)
+        if is_narrow != self._is_narrow:
+            self._is_narrow = is_narrow
+            self._set_list_shown(self._list_wanted and not is_narrow)
 
     def focus_search(self) -> None:
         self._show_list()
@@ -291,5 +307,6 @@ class ChatView(QWidget):
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
+        self._fit_list()
         if self.drawer.isVisible():
             self._place_options()

@@ -179,3 +179,24 @@ def test_escape_closes_what_is_on_top_before_it_stops_the_answer(panel: ChatPane
         assert page.controller.session.tree.path()[-1].status == "stopped"
 
     panel.run(body)
+
+
+def test_the_list_hides_where_the_page_is_narrow_and_comes_back(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        view, control = page.view, Qt.KeyboardModifier.ControlModifier
+        view.setMinimumSize(1, 1)  # as in the window, whose smallest size is not its contents'
+        view.activateWindow()
+        view.resize(680, 380)
+        assert not view.list.isVisible()
+        assert view.header.list_button.isVisible()
+        press(panel, Qt.Key.Key_B, control)
+        assert view.list.isVisible(), "who asks for it gets it"
+        view.resize(1200, 752)
+        assert view.list.isVisible()
+        press(panel, Qt.Key.Key_B, control)
+        view.resize(680, 380)
+        view.resize(1200, 752)
+        assert not view.list.isVisible(), "who hid it does not get it back"
+
+    panel.run(body)
