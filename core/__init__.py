@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         ImagePart,
         JsonSchemaFormat,
         Message,
+        PromptProgress,
         RequestStep,
         RouteDecision,
         RoutingMode,
@@ -182,6 +183,7 @@ __all__ = [
     "PausedConversation",
     "PermissionDenied",
     "Problem",
+    "PromptProgress",
     "QueueFull",
     "RateExceeded",
     "RateLimited",
@@ -269,7 +271,7 @@ _HOMES = {
     "spreadsheet_cell two_decimals",
     "core.chat": (
         "CacheMarks CachePlan CacheSwitchCost ChatRequest ChatResult ContextEconomy Estimate EventStream Failed "
-        "Feature Finished FinishReason ImagePart JsonSchemaFormat Message RequestStep RouteDecision "
+        "Feature Finished FinishReason ImagePart JsonSchemaFormat Message PromptProgress RequestStep RouteDecision "
         "RoutingMode Rule Savings Side Signals Source Started Stopped StreamEnd StreamEvent TextDelta Tool "
         "ToolCall ToolCallDelta Usage UsageReported Waiting"
     ),

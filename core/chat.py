@@ -483,6 +483,22 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class PromptProgress:
+    """The server reads the prompt: it has read ``read_tokens`` of the ``total_tokens`` that it has to read.
+
+    What it had in its cache counts in neither. Told by servers that tell it (llama.cpp), before the first token.
+    """
+
+    read_tokens: int
+    total_tokens: int
+
+    @property
+    def share(self) -> float:
+        """From 0 to 1."""
+        return min(1.0, self.read_tokens / self.total_tokens) if self.total_tokens > 0 else 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class TextDelta:
     text: str
 
@@ -581,9 +597,9 @@ class Stopped:
     result: ChatResult | None
 
 
-ProviderEvent = TextDelta | ToolCallDelta | OutputProgress | UsageReported | AnswerEnded
+ProviderEvent = PromptProgress | TextDelta | ToolCallDelta | OutputProgress | UsageReported | AnswerEnded
 StreamEnd = Finished | Stopped | Failed
-StreamEvent = Waiting | Started | TextDelta | ToolCallDelta | UsageReported | StreamEnd
+StreamEvent = Waiting | Started | PromptProgress | TextDelta | ToolCallDelta | UsageReported | StreamEnd
 """What a request's stream yields. It ends in exactly one ``Finished``, ``Stopped`` or ``Failed``."""
 
 

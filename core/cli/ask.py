@@ -22,6 +22,8 @@ from core.chat import (
     Finished,
     JsonSchemaFormat,
     Message,
+    PromptProgress,
+    Started,
     Stopped,
     StreamEnd,
     TextDelta,
@@ -144,6 +146,10 @@ async def ask(arguments: argparse.Namespace) -> int:
                             printed.text(text)
                         case Waiting():
                             printed.waiting(event)
+                        case Started():
+                            printed.sent()
+                        case PromptProgress():
+                            printed.reading(event)
                         case Finished() | Failed() | Stopped():
                             ended = event
                         case _:
@@ -189,6 +195,13 @@ class Printed:
     def waiting(self, event: Waiting) -> None:
         if not self._is_quiet:
             self._waits.show(event)
+
+    def sent(self) -> None:
+        if not self._is_quiet:
+            self._waits.sent()
+
+    def reading(self, event: PromptProgress) -> None:
+        self._waits.reading(event)
 
     def end_wait(self) -> None:
         """Nobody waits any more, whatever comes now."""

@@ -9,7 +9,7 @@ from core.pricing.money import format_cost
 from core.pricing.spending import NO_CHARGE, Spending, likely_nanodollars
 
 if TYPE_CHECKING:
-    from core.chat import ChatResult, StepKind, Waiting, WaitReason
+    from core.chat import ChatResult, PromptProgress, StepKind, Waiting, WaitReason
     from core.services.status import Problem
 
 ENDS: dict[str, str] = {
@@ -43,6 +43,13 @@ def waiting_line(waiting: Waiting) -> str:
     if waiting.expected_s is not None:
         facts.append(f"about {rough_duration(waiting.expected_s)}")
     return ", ".join(facts)
+
+
+def first_token_line(progress: PromptProgress | None, elapsed_s: float) -> str:
+    """Say what a sent request waits for: ``Reading the prompt, 42 %``, or for how long nothing has come."""
+    if progress is not None and progress.share < 1:
+        return f"Reading the prompt, {progress.share * 100:.0f} %"
+    return f"Waiting for the first token, {elapsed_s:.0f} s"
 
 
 def footer(result: ChatResult) -> str:

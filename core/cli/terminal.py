@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from core.base.async_tools import in_daemon_thread
 from core.base.files import FileTooLarge, decode_text, marked_encoding, read_regular_file
 from core.base.text import marked
-from core.chat import Waiting, WaitReason
-from core.cli.footer import waiting_line
+from core.chat import PromptProgress, Waiting, WaitReason
+from core.cli.footer import first_token_line, waiting_line
 from core.errors import InvalidRequest
 from core.pricing.money import dollars_to_nano
 
@@ -54,11 +54,20 @@ FEWER = 4
 """Off a terminal, a place in line is told again when only a fourth as many are ahead: 64, 16, 4, 1, none."""
 
 
+FIRST_TOKEN_AFTER_S = 2.0
+"""So long is a first token waited for before that is told."""
+
+
 class WaitLines:
-    """``show`` each ``Waiting``; ``end`` before anything else is printed."""
+    """``show`` each ``Waiting``; ``end`` before anything else is printed.
+
+    Once the request is ``sent``, a terminal is told how far its prompt is read, or for how long nothing came.
+    """
 
     def __init__(self) -> None:
         self._rewrites = sys.stderr.isatty()
+        self._progress: PromptProgress | None = None
+        self._ticking: asyncio.Task[None] | None = None
         self._width = 0
         self._told: tuple[WaitReason, str] | None = None
         self._ahead = 0
@@ -70,8 +79,28 @@ class WaitLines:
             sys.stderr.write(waiting_line(waiting) + "\n")
             sys.stderr.flush()
 
+    def sent(self) -> None:
+        """Begin to tell, on a terminal, that the first token is waited for."""
+        self.end()
+        if self._rewrites:
+            self._ticking = asyncio.get_running_loop().create_task(self._tick())
+
+    def reading(self, progress: PromptProgress) -> None:
+        self._progress = progress
+
+    async def _tick(self) -> None:
+        clock = asyncio.get_running_loop().time
+        since_s = clock()
+        await asyncio.sleep(FIRST_TOKEN_AFTER_S)
+        while True:
+            self._rewrite(first_token_line(self._progress, clock() - since_s))
+            await asyncio.sleep(1.0)
+
     def end(self) -> None:
         """Take a line that would be rewritten away: the wait is over, and the footer says how long it was."""
+        if self._ticking is not None:
+            self._ticking.cancel()
+            self._ticking = self._progress = None
         if self._width:
             self._rewrite("")
 

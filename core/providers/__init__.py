@@ -12,6 +12,7 @@ from core.chat import (
     ChatRequest,
     FinishReason,
     OutputProgress,
+    PromptProgress,
     ProviderEvent,
     Side,
     TextDelta,
@@ -96,6 +97,8 @@ class AnswerCollector:
                 self.usage, self.usage_final, self.usage_doubtful = usage, final, doubtful
             case AnswerEnded():
                 self.ended = event
+            case PromptProgress():
+                pass  # nothing of the answer
 
     def add_all(self, events: Iterable[ProviderEvent]) -> None:
         for event in events:

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 Concession = Literal[
+    "return_progress",
     "continuous_usage_stats",
     "stream_options",
     "max_tokens",
@@ -62,6 +63,7 @@ def _quoted_refused(field: str) -> str:
 
 
 _WORDS: tuple[tuple[Concession, str], ...] = (
+    ("return_progress", _refused("return_progress")),
     # The inner field first: where it is named, the outer one may stay.
     ("continuous_usage_stats", _refused("continuous_usage_stats")),
     ("stream_options", _refused("stream_options")),
@@ -203,6 +205,7 @@ def _parts(body: Mapping[str, Any]) -> frozenset[str]:
     parts = {
         name
         for name in (
+            "return_progress",
             "stream_options",
             "max_tokens",
             "temperature",
@@ -365,6 +368,7 @@ def _less(fields: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 _ADAPT: Mapping[Concession, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "return_progress": lambda body: _less(body, "return_progress"),
     "continuous_usage_stats": _without_continuous_usage,
     "stream_options": lambda body: _less(body, "stream_options"),
     "max_tokens": _renamed_limit,

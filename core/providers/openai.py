@@ -32,6 +32,7 @@ from core.providers.wire_text import plain_name, wire_safe
 from core.telemetry.logs import keep_requests_out_of_the_log_of
 
 if TYPE_CHECKING:
+    import httpx2
     from openai import AsyncOpenAI
 
 _NO_KEY = "none"  # the SDK insists on a key; a server without one ignores it
@@ -79,6 +80,8 @@ class VLLMProvider:
         )
         self._client: AsyncOpenAI | None = None
         self._manners = ServerManners()
+        self._tells_progress = name == "embedded"
+        """Whether it says how far it has read a prompt. Of another server the first answer shows whose it is."""
 
     @property
     def model(self) -> str | None:
@@ -95,7 +98,12 @@ class VLLMProvider:
         request, repaired = wire_safe(request)
         client = await self._open()
         model = await self._model_for(request)
-        body, dropped = openai_body(request, model, max_output_tokens=self._capabilities.max_output_tokens)
+        body, dropped = openai_body(
+            request,
+            model,
+            max_output_tokens=self._capabilities.max_output_tokens,
+            wants_progress=self._tells_progress,
+        )
         negotiation = Negotiation(body, OF_OPENAI, self._manners.of(model))
         with told_as_failure(self._endpoint):
             from core.providers.openai_stream import OpenAIReader
@@ -105,6 +113,7 @@ class VLLMProvider:
             send = partial(open_stream, client, "/chat/completions", headers=headers, on_sent=on_sent)
             response = await negotiation.taken(send)
         self._manners.learn(model, negotiation.concessions)
+        self._tells_progress = self._tells_progress or _is_llama(response)
         reader = OpenAIReader(model, self._endpoint)
         async with AnswerStream(response, reader, self._endpoint, max_tokens=body["max_tokens"]) as answer:
             while events := await answer.read():
@@ -222,6 +231,10 @@ class VLLMProvider:
         client.organization = client.project = client.admin_api_key = None
         forget_environment_headers(client)
         return client
+
+
+def _is_llama(response: httpx2.Response) -> bool:
+    return response.headers.get("server", "").lower().startswith("llama.cpp")
 
 
 def _load_sdk() -> None:

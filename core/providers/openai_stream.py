@@ -13,6 +13,7 @@ from core.chat import (
     AnswerEnded,
     FinishReason,
     OutputProgress,
+    PromptProgress,
     ProviderEvent,
     TextDelta,
     ToolCallDelta,
@@ -20,7 +21,7 @@ from core.chat import (
 )
 from core.providers.errors import Endpoint, broken_off
 from core.providers.sse import ErrorEvent, ServerSentEvent, decode_anything, decode_error, decode_json
-from core.providers.usage import OpenAIReports
+from core.providers.usage import OpenAIReports, token_count
 from core.providers.wire_text import TextJoiner, plain_name
 
 _FINISH: Mapping[str, FinishReason] = {
@@ -61,6 +62,7 @@ class _Chunk(msgspec.Struct):
     choices: list[_Choice] | None = None
     usage: Any = None
     error: Any = None
+    prompt_progress: Any = None
 
 
 _DECODER = msgspec.json.Decoder(_Chunk)
@@ -172,6 +174,8 @@ class OpenAIReader:
         events: list[ProviderEvent] = []
         if isinstance(chunk.model, str) and chunk.model:
             self._model = plain_name(chunk.model)
+        if chunk.prompt_progress is not None:
+            _read_progress(chunk.prompt_progress, events)
         choices = chunk.choices or ()
         for choice in choices:
             delta = choice.delta or choice.message
@@ -272,6 +276,17 @@ def _is_another(call: _Call, call_id: str, name: str, arguments: str) -> bool:
     if call_id and call_id != call.id:
         return True
     return not call_id and bool(arguments or name != call.name) and call.is_whole()
+
+
+def _read_progress(told: Any, events: list[ProviderEvent]) -> None:
+    """Read llama.cpp's ``prompt_progress``; what makes no sense is no progress."""
+    if not isinstance(told, dict):
+        return
+    fields = cast("dict[str, Any]", told)
+    total, read = token_count(fields.get("total")), token_count(fields.get("processed"))
+    if total is not None and read is not None:
+        cached = token_count(fields.get("cache")) or 0
+        events.append(PromptProgress(max(0, read - cached), max(0, total - cached)))
 
 
 def _word(value: Any) -> str:

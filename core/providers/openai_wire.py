@@ -13,9 +13,12 @@ from core.providers.wire_text import DEFAULT_MAX_TOKENS
 
 
 def openai_body(
-    request: ChatRequest, model: str, *, max_output_tokens: int | None
+    request: ChatRequest, model: str, *, max_output_tokens: int | None, wants_progress: bool = False
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return the body for a request that ``wire_safe`` has passed, and what was dropped of the request."""
+    """Return the body for a request that ``wire_safe`` has passed, and what was dropped of the request.
+
+    ``wants_progress`` asks how far the prompt is read: llama.cpp's own field, for a server that is known to be one.
+    """
     dropped: list[str] = []
     wanted = DEFAULT_MAX_TOKENS if request.max_tokens is None else request.max_tokens
     if max_output_tokens is not None and wanted > max_output_tokens:
@@ -28,6 +31,8 @@ def openai_body(
         "stream": True,
         "stream_options": {"include_usage": True, "continuous_usage_stats": True},
     }
+    if wants_progress:
+        body["return_progress"] = True
     if request.temperature is not None:
         body["temperature"] = request.temperature
     if request.top_p is not None:

@@ -22,6 +22,7 @@ import msgspec
 from core.chat import (
     AnswerEnded,
     OutputProgress,
+    PromptProgress,
     ProviderEvent,
     TextDelta,
     ToolCallDelta,
@@ -367,8 +368,10 @@ class AnswerStream:
         if self._left_wire_bytes < 0:
             raise went_too_far(self._endpoint, self._max_tokens)
         for event in parser.feed(chunk):
-            self._begun = True
-            told.extend(reader.read(event))
+            news = reader.read(event)
+            # While the prompt is read the answer has not begun: a silence is then one before the first token.
+            self._begun = self._begun or not news or not isinstance(news[0], PromptProgress)
+            told.extend(news)
             if reader.is_complete:
                 told.extend(reader.last_events())
                 return

@@ -11,6 +11,7 @@ import logging
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
 from core.base.async_tools import finish
@@ -64,6 +65,10 @@ class Backend(Protocol):
         ...
 
     async def start(self) -> None: ...
+
+    def telling_start(self, on_wait: OnWait) -> AbstractContextManager[None]:
+        """Tell ``on_wait`` that the server starts, and each phase that it comes to while this is open."""
+        ...
 
     async def provider(self, model: str | None) -> InferenceProvider:
         """Return the provider for ``model``, the one that was decided and held for."""
@@ -186,8 +191,8 @@ class AdmissionControl:
         decision = self.decide(prepared, signals, standing)
         run.decision = decision
         if decision.side == "local" and self._backends["local"].needs_start():
-            on_wait(Waiting("local_start", "The local server is starting."))
-            await within(run.deadline, self._backends["local"].start(), "the local server was starting")
+            with self._backends["local"].telling_start(on_wait):
+                await within(run.deadline, self._backends["local"].start(), "the local server was starting")
             standing = await self.standing(project)
             decision = self.decide(prepared, signals, standing)
         if decision.side is None and await self._waited_for_local(run, signals, standing, on_wait):
@@ -481,8 +486,10 @@ class AdmissionControl:
         once_up = dataclasses.replace(state, local=dataclasses.replace(state.local, health="up"))
         if decide(signals, once_up, self._policy()).side != "local":
             return False
-        on_wait(Waiting("local_start", "The local server is starting."))
-        await within(run.deadline, self._wait_for_local(LOCAL_BOOT_WAIT_S), "the local server was starting")
+        with self._backends["local"].telling_start(on_wait):
+            await within(
+                run.deadline, self._wait_for_local(LOCAL_BOOT_WAIT_S), "the local server was starting"
+            )
         return True
 
     async def _counted_by_local(self, run: RequestRun, decision: RouteDecision, signals: Signals) -> Signals:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from core.base.text import exact_duration
-from core.chat import ChatRequest, ChatResult, Estimate, Side, Signals
+from core.chat import ChatRequest, ChatResult, Estimate, Side, Signals, Waiting
 from core.errors import AuthenticationFailed, KeyHeldBack, Unavailable
 from core.local.crash_suspects import REFUSED
 from core.local.embedded import OWN_MODEL_SLOTS, PACKAGED_SLOTS
@@ -20,6 +21,7 @@ from core.routing.circuit_breaker import Breaker, Breakers
 from core.routing.local_queue import LocalQueue
 from core.routing.machine_time import CostMeter
 from core.routing.policy import Health, SideState
+from core.routing.waiting import OnWait
 
 if TYPE_CHECKING:
     from core.pricing.prices import PriceTable
@@ -157,6 +159,11 @@ class ApiBackend:
 
     async def start(self) -> None:
         """Nothing to start."""
+
+    def telling_start(self, on_wait: OnWait) -> AbstractContextManager[None]:
+        """Nothing to tell."""
+        del on_wait
+        return nullcontext()
 
     async def provider(self, model: str | None) -> InferenceProvider:
         """Return the provider for ``model``; one serves every Claude model, by the name in the request.
@@ -384,6 +391,30 @@ class LocalBackend:
 
     async def start(self) -> None:
         await self._server_manager.start()
+
+    @contextmanager
+    def telling_start(self, on_wait: OnWait) -> Generator[None]:
+        """Tell of the phases and how long they may take; the time left alone, which runs down, is no news."""
+        told = ""
+
+        def tell(state: ServerState) -> None:
+            nonlocal told
+            if state.phase not in ("stopped", "starting"):
+                return
+            is_news = state.phase == "starting" and not state.detail.startswith("starting")
+            doing = state.detail if is_news else ""
+            words = f"The local server is starting{': ' if doing else ''}{doing}."
+            if words != told:
+                told = words
+                on_wait(Waiting("local_start", words, state.eta_s))
+
+        tell(self.server_state)
+        server = self._server_manager.server
+        unsubscribe = server.on_change(tell) if server is not None else lambda: None
+        try:
+            yield
+        finally:
+            unsubscribe()
 
     async def provider(self, model: str | None) -> InferenceProvider:
         """Return the provider of the server that is ready now, or, on demand, once it is.

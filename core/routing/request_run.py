@@ -17,6 +17,7 @@ from core.chat import (
     ChatResult,
     ContextEconomy,
     OutputProgress,
+    PromptProgress,
     ProviderEvent,
     RequestStep,
     RouteDecision,
@@ -116,7 +117,7 @@ class ResponseBuffer(AnswerCollector):
         self.sent = True
         if not self.begun:
             is_ping = isinstance(event, OutputProgress) and not (event.hidden_bytes or event.uncounted)
-            self.begun = not is_ping
+            self.begun = not (is_ping or isinstance(event, PromptProgress))
         if self.first is None and isinstance(event, TextDelta | ToolCallDelta):
             self.first = now
         super().add(event)

@@ -20,6 +20,7 @@ from core.chat import (
     ChatResult,
     Failed,
     Finished,
+    PromptProgress,
     ProviderEvent,
     RequestStep,
     RouteDecision,
@@ -323,7 +324,7 @@ class Router:
                 async for event in upstream:
                     answer.add(event)
                     if isinstance(event, shown):
-                        attempt.shown = attempt.shown or not isinstance(event, UsageReported)
+                        attempt.shown = attempt.shown or not isinstance(event, UsageReported | PromptProgress)
                         yield cast("StreamEvent", event)
                         answer.ask()
             if answer.ended is None:
@@ -543,7 +544,7 @@ def _fault(run: RequestRun, fault: Exception) -> SignalboxError:
 
 def _shown_kinds(request: ChatRequest) -> tuple[type[Any], ...]:
     """Return the kinds of events that the caller sees at once; the others wait for their check."""
-    kinds: list[type[Any]] = [UsageReported]
+    kinds: list[type[Any]] = [UsageReported, PromptProgress]
     if request.response_format is None:
         kinds.append(TextDelta)
     if not request.tools:

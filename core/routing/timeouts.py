@@ -5,7 +5,9 @@ Two clocks run, and only while the provider is waited for; a slow reader is not 
 - *Tokens* are text, pieces of tool calls, and output that is not shown (thinking). The first one must come
   within ``first_token_s``.
 - *Signs of life* are tokens and pings. Once there was one, a silence of ``between_tokens_s`` ends the stream.
-  Before that, silence is normal: llama.cpp and vLLM say nothing while they read a long prompt.
+  Before that, silence is normal: vLLM says nothing while it reads a long prompt.
+- *Progress of the prompt* (llama.cpp) gives the first token its time anew, and is no sign of life beyond that: a
+  slow machine may take long for the next piece.
 
 So a model that thinks for minutes and pings has ``first_token_s``, before its first token and again between two
 of them, and a server that stops even pinging is cut after ``between_tokens_s``.
@@ -21,6 +23,7 @@ from typing import Literal
 from core.chat import (
     ChatRequest,
     OutputProgress,
+    PromptProgress,
     ProviderEvent,
     Side,
     TextDelta,
@@ -210,7 +213,7 @@ async def watched(
                 break
             yield event
             now = watch.wait()
-            if token:
+            if token or isinstance(event, PromptProgress):
                 watch.token_at = now
             if watch.phase is not None:
                 break

@@ -13,7 +13,7 @@ from gui.chat.failures.plans import paused_sentence
 from gui.chat.markdown.highlighter import LexerCache
 from gui.chat.view import ChatView
 from gui.shell.notices import Notice
-from gui.shell.pages import Page, Shell, Target
+from gui.shell.pages import FocusArea, Page, Shell, Target
 from gui.shell.tasks import Tasks
 
 
@@ -33,6 +33,21 @@ class ChatPage(Page):
     @property
     def widget(self) -> ChatView:
         return self.view
+
+    @property
+    def areas(self) -> Sequence[FocusArea]:
+        view = self.view
+        return (
+            FocusArea(view.list, view.list.view),
+            FocusArea(view.hint),
+            FocusArea(view.thread_view, view.thread_view),
+            FocusArea(view.composer, view.composer.edit),
+            FocusArea(view.drawer),
+        )
+
+    @property
+    def home(self) -> QWidget:
+        return self.view.composer.edit
 
     async def start(self) -> None:
         await self.controller.start()

@@ -18,6 +18,7 @@ from gui.chat.answer_message import AnswerMessage
 from gui.chat.failures.cards import FailureCard
 from gui.chat.failures.plans import Plan
 from gui.chat.markdown.highlighter import LexerCache
+from gui.chat.message_keys import MessageKeys
 from gui.chat.message_view import MessageView
 from gui.chat.session import Session
 from gui.chat.storage.models import StoredMessage
@@ -102,8 +103,9 @@ class ThreadView(QScrollArea):
         self._tabs_due = QTimer(self)
         self._tabs_due.setSingleShot(True)
         self._tabs_due.setInterval(TABS_MS)
-        self._tabs_due.timeout.connect(self._order_tabs)
+        self._tabs_due.timeout.connect(self.order_tabs)
         self._ring = _Ring(self)
+        self._keys = MessageKeys(self, self.views)
         bar = self.verticalScrollBar()
         bar.rangeChanged.connect(self._on_range)
         bar.valueChanged.connect(self._on_value)
@@ -186,7 +188,7 @@ class ThreadView(QScrollArea):
             await self._add(session, message, pause)
             await pause.if_due()
         self._update_places()
-        self._order_tabs()  # at once, since an answer that streams lays out all the time
+        self.order_tabs()  # at once, since an answer that streams lays out all the time
 
     def _common_start(self, wanted: list[str]) -> int:
         count = 0
@@ -204,6 +206,7 @@ class ThreadView(QScrollArea):
             view.kept.connect(self.kept)
         else:
             view = self._new_answer(message)
+        self._keys.watch(view)
         view.stepped.connect(self.stepped)
         view.link_clicked.connect(self.link_clicked)
         view.pin_asked.connect(self.pin_asked)
@@ -326,7 +329,7 @@ class ThreadView(QScrollArea):
 
     # Keyboard
 
-    def _order_tabs(self) -> None:
+    def order_tabs(self) -> None:
         """Lead Tab from the head through the messages downwards to the composer.
 
         Qt puts what is made later after everything else in the window, and the last message is made first.

@@ -36,7 +36,7 @@ from gui.preferences.section import MARGIN_LEFT_PX, MARGIN_RIGHT_PX, Section
 from gui.preferences.settings_model import SettingsModel
 from gui.preferences.trouble_bar import TroubleBar
 from gui.shell.notices import Notice
-from gui.shell.pages import Page, PageLamp, Shell, Target
+from gui.shell.pages import FocusArea, Page, PageLamp, Shell, Target
 from gui.theme.theme import set_button_icon, set_property, theme
 from gui.widgets.labels import label
 
@@ -109,6 +109,14 @@ class PreferencesPage(Page):
     @property
     def widget(self) -> PreferencesView:
         return self.view
+
+    @property
+    def areas(self) -> Sequence[FocusArea]:
+        return (FocusArea(self.view.list, self.view.list), FocusArea(self.view.stack))
+
+    @property
+    def home(self) -> QWidget:
+        return self.view.list
 
     def show(self, target: Target) -> None:
         is_led = bool(target.section or target.detail)
@@ -211,7 +219,6 @@ class PreferencesView(QWidget):
         right.addWidget(self.trouble)
         right.addWidget(self.stack, 1)
         layout.addLayout(right, 1)
-        self.setFocusProxy(self.list)
         self._find_shortcut = QShortcut(QKeySequence.StandardKey.Find, self)
         self._find_shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
         self._find_shortcut.activated.connect(self._start_search)

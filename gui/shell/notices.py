@@ -47,12 +47,12 @@ class NoticeBar(QFrame):
         for index, button in enumerate(self._buttons):
             set_property(button, compact=True)
             button.clicked.connect(partial(self._act, index))
-        close = IconButton("x", "Close this notice")
-        close.clicked.connect(self.close_shown)
+        self._close = IconButton("x", "Close this notice")
+        self._close.clicked.connect(self.close_shown)
         row = QHBoxLayout(self)
         row.setContentsMargins(16, 6, 8, 6)
         row.setSpacing(12)
-        for widget in (self._icon, self._text, *self._buttons, close):
+        for widget in (self._icon, self._text, *self._buttons, self._close):
             row.addWidget(widget)
         row.setStretchFactor(self._text, 1)
         self.hide()
@@ -61,6 +61,11 @@ class NoticeBar(QFrame):
     def text(self) -> str:
         """What the bar says, as it was given."""
         return self._words
+
+    @property
+    def stops(self) -> tuple[QWidget, ...]:
+        """Its buttons, in Tab's order."""
+        return (*self._buttons, self._close)
 
     def set_notices(self, notices: Sequence[Notice]) -> None:
         """Show the first one that was not closed yet."""

@@ -38,6 +38,14 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class FocusArea:
+    """A part of a page that F6 stops at: the focus goes to ``target`` (where it has none, to the first control)."""
+
+    root: QWidget
+    target: QWidget | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PageLamp:
     """A page wants attention: the lamp at its icon in the rail, and why, for screen readers."""
 
@@ -81,8 +89,18 @@ class Page(Protocol):
 
     @property
     def widget(self) -> QWidget:
-        """What the window shows; its focus proxy takes the focus when the page comes to the front."""
+        """What the window shows. No focus proxy: Tab would jump to it, over all that stands before it."""
         ...
+
+    @property
+    def areas(self) -> Sequence[FocusArea]:
+        """The parts that F6 goes through, from the top left; those that are hidden are passed over."""
+        return (FocusArea(self.widget),)
+
+    @property
+    def home(self) -> QWidget:
+        """What takes the focus when the page comes to the front."""
+        return self.widget
 
     async def start(self) -> None:
         """The core runs: load what needs it. Called once."""

@@ -112,22 +112,33 @@ class Rail(QWidget):
             self._add(page_id, label, icon)
         if self._items:
             next(iter(self._items.values())).setChecked(True)
+        self._lead_tab()
         theme().changed.connect(self._restyle)
         self._restyle()
 
     def set_page(self, page_id: str) -> None:
         """Show a page as the chosen one, without a signal."""
         self._items[page_id].setChecked(True)
+        self._lead_tab()
+
+    def _lead_tab(self) -> None:
+        """Tab comes to the chosen page's item, and arrows go on from there; Qt sees to that for clicks only."""
+        for item in self._items.values():
+            item.setFocusPolicy(Qt.FocusPolicy.StrongFocus if item.isChecked() else Qt.FocusPolicy.ClickFocus)
 
     def set_lamp(self, page_id: str, state: LampState | None, words: str = "") -> None:
         """Put a lamp at a page's icon when it needs attention; ``words`` say why, for screen readers."""
         self._items[page_id].set_lamp(state, words)
 
-    def focus_current(self) -> None:
-        """Move the keyboard focus to the chosen page's item (F6)."""
-        for item in self._items.values():
-            if item.isChecked():
-                item.setFocus(Qt.FocusReason.ShortcutFocusReason)
+    @property
+    def items(self) -> list[QWidget]:
+        """The pages' items, from the top."""
+        return list(self._items.values())
+
+    @property
+    def current_item(self) -> QWidget:
+        """The item of the page in front."""
+        return next(item for item in self._items.values() if item.isChecked())
 
     def _add(self, page_id: str, label: str, icon: str) -> None:
         item = _RailItem(label, icon, self)

@@ -9,18 +9,28 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QByteArray, QPoint, QSize, Qt, QUrl, Signal
 from PySide6.QtGui import QCloseEvent, QDesktopServices, QKeySequence, QShortcut
-from PySide6.QtWidgets import QHBoxLayout, QMenu, QSplitter, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QApplication,
+    QHBoxLayout,
+    QMenu,
+    QSplitter,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
 
 from core import log_path
 from core.errors import SignalboxError
 from gui.shell.header import HeaderStrip
 from gui.shell.notices import Action, Bell, Notice, NoticeBar
-from gui.shell.pages import Page, PageEntry, PageRegistry, Target
+from gui.shell.pages import FocusArea, Page, PageEntry, PageRegistry, Target
+from gui.shell.placement import Placement
 from gui.shell.rail import Rail
 from gui.shell.tasks import Tasks
 from gui.theme.appearance import panel_file
@@ -34,7 +44,8 @@ if TYPE_CHECKING:
     from core.settings import UntrustedFile
     from gui.shell.bridge import Bridge
 
-MINIMUM_SIZE = (1024, 640)
+MINIMUM_SIZE = (760, 420)
+"""Leaves room for a frame and a taskbar where a 1080p screen at 200 % has 960 x 540."""
 FIRST_SIZE = (1280, 800)
 LAYOUT_VERSION = 1
 MOST_IN_NOTICE = 4
@@ -78,11 +89,12 @@ class Window(QWidget):
         bridge.status_changed.connect(self._show_status)
         theme().changed.connect(self._restyle)
         self._add_shortcuts()
+        self._placement = Placement(self)
         self._restore()
 
     def _build(self) -> None:
-        help_button = IconButton("question", "Help", "F1")
-        help_button.clicked.connect(lambda: self._open_help(help_button))
+        self._help = IconButton("question", "Help", "F1")
+        self._help.clicked.connect(lambda: self._open_help(self._help))
         top = QHBoxLayout()
         top.setContentsMargins(0, 0, 0, 0)
         top.setSpacing(0)
@@ -93,7 +105,7 @@ class Window(QWidget):
         corner.setContentsMargins(0, 0, 10, 0)
         corner.setSpacing(2)
         corner.addWidget(self.bell)
-        corner.addWidget(help_button)
+        corner.addWidget(self._help)
         top.addWidget(self._corner)
         right = QVBoxLayout()
         right.setContentsMargins(0, 0, 0, 0)
@@ -112,6 +124,7 @@ class Window(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._whole)
+        self._order_tabs()
         self._restyle()
 
     def _restyle(self) -> None:
@@ -123,7 +136,8 @@ class Window(QWidget):
     def _add_shortcuts(self) -> None:
         keys: list[tuple[str, Callable[[], object]]] = [
             ("Ctrl+Q", self.close),
-            ("F6", self._cycle_focus),
+            ("F6", partial(self._cycle_focus, 1)),
+            ("Shift+F6", partial(self._cycle_focus, -1)),
             ("Ctrl+=", lambda: theme().set_zoom(theme().zoom + 0.1)),
             ("Ctrl++", lambda: theme().set_zoom(theme().zoom + 0.1)),
             ("Ctrl+-", lambda: theme().set_zoom(theme().zoom - 0.1)),
@@ -160,7 +174,7 @@ class Window(QWidget):
         self._uncover()
         self.rail.set_page(entry.id)
         self.header.set_title(page.title)
-        page.widget.setFocus(Qt.FocusReason.OtherFocusReason)
+        page.home.setFocus(Qt.FocusReason.OtherFocusReason)
         page.show(target)
         self._show_notices()
 
@@ -240,14 +254,37 @@ class Window(QWidget):
     def _open_log(self) -> None:
         QDesktopServices.openUrl(QUrl.fromLocalFile(str(log_path(self.home))))
 
-    def _cycle_focus(self) -> None:
-        page = self._stack.currentWidget()
-        if self.rail.isAncestorOf(self.focusWidget() or self):
-            if page is not None:
-                page.setFocus(Qt.FocusReason.ShortcutFocusReason)
-                page.focusNextChild()
-        else:
-            self.rail.focus_current()
+    # Keyboard
+
+    def _order_tabs(self) -> None:
+        """Lead Tab through the header, the rail and the notice, and then through the page."""
+        stops = [*self.header.pills.values(), self.bell, self._help, *self.rail.items, *self.notices.stops]
+        for before, after in pairwise(stops):
+            QWidget.setTabOrder(before, after)
+
+    def _cycle_focus(self, by: int) -> None:
+        """F6: from the rail through the parts of the page in front and back; Shift+F6 the other way."""
+        page = self.page_in_front if self._cover is None else self._pages[self._cover]
+        areas = [area for area in page.areas if area.root.isVisible()]
+        if self._cover is None:
+            areas.insert(0, FocusArea(self.rail, self.rail.current_item))
+        focused = QApplication.focusWidget()
+        here = next(
+            (
+                number
+                for number, area in enumerate(areas)
+                if focused is not None and (area.root is focused or area.root.isAncestorOf(focused))
+            ),
+            None,
+        )
+        if here is None:
+            here = 0 if by > 0 else len(areas)  # from the header, as if from the rail
+        for step in range(1, len(areas) + 1):
+            area = areas[(here + by * step) % len(areas)]
+            target = area.target or _first_stop(area.root)
+            if target is not None and target.isVisible():
+                target.setFocus(Qt.FocusReason.ShortcutFocusReason)
+                return
 
     # Life
 
@@ -265,7 +302,7 @@ class Window(QWidget):
             if key:
                 page.restore(str(self._kept.value(f"window/{key}", "")))
         if self._cover is None:
-            self.page_in_front.widget.setFocus(Qt.FocusReason.OtherFocusReason)
+            self.page_in_front.home.setFocus(Qt.FocusReason.OtherFocusReason)
 
     async def stop(self) -> None:
         """End what is under way and keep it, before the core stops."""
@@ -379,7 +416,7 @@ class Window(QWidget):
             restored, page = False, ""
         self._kept.endGroup()
         if not restored:
-            self.resize(QSize(*FIRST_SIZE).boundedTo(self.screen().availableGeometry().size()))
+            self._placement.begin(QSize(*FIRST_SIZE))
         in_rail = [entry.id for entry in self._registry.at("top", "bottom")]
         self.open(Target(page if page in in_rail else in_rail[0]))
 
@@ -409,6 +446,21 @@ class Window(QWidget):
         self._keep_place()
         event.accept()
         self.closed.emit()
+
+
+def _first_stop(root: QWidget) -> QWidget | None:
+    """The first control in ``root`` that Tab would come to."""
+    widget = root.nextInFocusChain()
+    while widget is not None and widget is not root:
+        if (
+            root.isAncestorOf(widget)
+            and widget.focusPolicy() & Qt.FocusPolicy.TabFocus
+            and widget.isEnabled()
+            and widget.isVisible()
+        ):
+            return widget
+        widget = widget.nextInFocusChain()
+    return None
 
 
 def _rail_items(entries: Sequence[PageEntry]) -> list[tuple[str, str, str]]:

@@ -38,6 +38,10 @@ class WelcomePage(Page):
     def widget(self) -> WelcomeView:
         return self.view
 
+    @property
+    def home(self) -> QWidget:
+        return self.view.try_now.button
+
     def _leave(self) -> None:
         panel_file(self._shell.home).setValue("welcome/seen", True)
         self._shell.open(Target("chat"))

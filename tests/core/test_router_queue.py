@@ -11,7 +11,18 @@ from typing import Any
 
 import pytest
 
-from core.chat import ChatRequest, ChatResult, Failed, Finished, StreamEvent, Waiting
+from core.chat import (
+    ChatRequest,
+    ChatResult,
+    Failed,
+    Finished,
+    PromptProgress,
+    Started,
+    StreamEvent,
+    TextDelta,
+    UsageReported,
+    Waiting,
+)
 from core.errors import DuplicateRequest, Overloaded, QueueFull, RateExceeded, RunawayPaused, SignalboxError
 from core.ledger.database import LEDGER_FILE
 from core.ledger.sliding_window import from_text, to_text
@@ -638,3 +649,27 @@ async def test_a_fallback_is_the_same_request_and_waits_for_no_other_turn(home: 
         assert end.result.side == "api"
         with pytest.raises(RateExceeded):
             await sides.core.ask("another request")
+
+
+async def test_how_far_the_prompt_is_read_is_told_between_the_start_and_the_first_token(home: Path) -> None:
+    progress = ({"total": 50, "cache": 0, "processed": 20}, {"total": 50, "cache": 0, "processed": 50})
+    async with two_sides(home) as sides:
+        sides.local.named = "llama.cpp"
+        sides.local.replies.extend([Streams("One"), Streams("Two", prompt_progress=progress)])
+        await sides.events("first", force="local")
+        events = await sides.events("second", force="local")
+    kinds = [type(event) for event in events if not isinstance(event, UsageReported)]
+    assert kinds == [Started, PromptProgress, PromptProgress, TextDelta, Finished]
+    assert [event.share for event in events if isinstance(event, PromptProgress)] == [0.4, 1.0]
+
+
+async def test_a_server_that_dies_while_it_reads_the_prompt_is_fallen_back_from(home: Path) -> None:
+    dying = Streams("never", prompt_progress=({"total": 50, "cache": 0, "processed": 20},), cut_after=0)
+    async with two_sides(home) as sides:
+        sides.local.named = "llama.cpp"
+        sides.local.replies.extend([Streams("One"), dying])
+        await sides.events("first", force="local")
+        events = await sides.events("second")
+    end = events[-1]
+    assert isinstance(end, Finished), "progress of the prompt is no piece of the answer"
+    assert end.result.side == "api"

@@ -13,7 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from core.chat import ChatRequest, JsonSchemaFormat, Message, TextDelta, Tool
+from core.chat import (
+    ChatRequest,
+    JsonSchemaFormat,
+    Message,
+    PromptProgress,
+    TextDelta,
+    Tool,
+    UsageReported,
+)
 from core.errors import ContextTooLong, Unavailable
 from core.local.embedded import packaged_model_path
 from core.providers import AnthropicProvider, VLLMProvider, complete
@@ -112,6 +120,17 @@ async def test_a_quick_series_loses_no_request(llama: Llama) -> None:
             # Where the one token is half a letter, llama.cpp leaves Anthropic's message_start out, and with it the
             # input's count: unknown then.
             assert answer.usage is not None or not answer.text
+
+
+async def test_it_tells_how_far_it_has_read_the_prompt(llama: Llama) -> None:
+    provider = llama.vllm()
+    drained = await drain(provider, "Count the signals: " + "signal " * 600, max_tokens=2)
+    shares = [event.share for event in drained.events if isinstance(event, PromptProgress)]
+    assert shares == sorted(shares)
+    assert len(shares) >= 2
+    assert shares[-1] == 1.0
+    assert isinstance(drained.events[len(shares)], TextDelta | UsageReported), "before the first token"
+    await provider.close()
 
 
 async def test_a_streamed_and_a_completed_answer_cost_the_same(llama: Llama) -> None:

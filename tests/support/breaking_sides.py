@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,6 +40,7 @@ from core.routing.preparation import RequestPreparer
 from core.routing.recovery import Backoff
 from core.routing.router import Router
 from core.routing.timeouts import Deadline
+from core.routing.waiting import OnWait
 from core.services.wiring import make_router
 from core.settings import Settings
 from core.structured.scoreboard import Scoreboard
@@ -194,6 +195,10 @@ class BreakingTrack:
 
     async def start(self) -> None:
         """Nothing to start."""
+
+    def telling_start(self, on_wait: OnWait) -> AbstractContextManager[None]:
+        del on_wait
+        return nullcontext()
 
     async def provider(self, model: str | None) -> InferenceProvider:
         return self._provider

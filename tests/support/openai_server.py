@@ -78,6 +78,7 @@ class Streams:
         cut_after: int | None = None,
         hold_after: int | None = None,
         engine_dies_after: int | None = None,
+        prompt_progress: tuple[Any, ...] = (),
     ) -> None:
         self.deltas = [{"content": delta} if isinstance(delta, str) else delta for delta in deltas]
         self.finish = finish
@@ -87,6 +88,7 @@ class Streams:
         self.cut_after = cut_after
         self.hold_after = hold_after
         self.engine_dies_after = engine_dies_after
+        self.prompt_progress = prompt_progress
 
 
 @dataclass(kw_only=True)
@@ -180,6 +182,8 @@ class OpenAIServer(WireServer):
         self.metrics_hold = False
         self.loading = False
         self.tokenize: Refuses | None = None
+        self.named = ""
+        """What it calls itself in its ``Server`` header."""
 
     @property
     def base_url(self) -> str:
@@ -212,8 +216,11 @@ class OpenAIServer(WireServer):
         return await self._stream(request, reply, body)
 
     async def _stream(self, request: web.Request, reply: Streams, body: dict[str, Any]) -> web.StreamResponse:
-        response = await self.open_stream(request)
+        response = await self.open_stream(request, {"server": self.named} if self.named else {})
         model = body["model"]
+        for told in reply.prompt_progress if body.get("return_progress") else ():
+            beginning = chunk(model, {"role": "assistant", "content": None})
+            await response.write(data({**beginning, "prompt_progress": told}))
         await response.write(data(chunk(model, {"role": "assistant", "content": ""})))
         for position in range(len(reply.deltas) + 1):
             if reply.hold_after == position:

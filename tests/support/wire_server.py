@@ -124,8 +124,8 @@ class WireServer:
         self.cancelled += 1
         self.lost.set()
 
-    async def open_stream(self, request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+    async def open_stream(self, request: web.Request, headers: Mapping[str, str] = {}) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream", **headers})
         await response.prepare(request)
         return response
 

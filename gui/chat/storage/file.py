@@ -11,7 +11,7 @@ from core.base import files, sqlite_file
 from core.base.sqlite_file import fault_of
 from core.errors import SignalboxError
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 IN_MEMORY = ":memory:"
 CHECKED_UP_TO_BYTES = (
     64_000_000  # a full check reads every page: about 0.3 s at this size, in a worker thread

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import io
 import re
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +17,7 @@ from core.chat import (
     ChatResult,
     ContextEconomy,
     Estimate,
+    PromptProgress,
     RequestStep,
     RouteDecision,
     Savings,
@@ -24,6 +28,8 @@ from core.chat import (
 from core.cli.answer_json import result_json
 from core.cli.ask import Printed
 from core.cli.footer import footer, waiting_line
+from core.cli.terminal import WaitLines
+from tests.support import virtual_time
 
 NOTHING = Estimate(model=None, cost_nanodollars=None, hold_nanodollars=None)
 DECISION = RouteDecision(
@@ -234,3 +240,53 @@ def test_an_amount_that_is_not_known_is_null() -> None:
     )
     assert (found["cost"], found["loaded_cost"], found["marginal_cost"]) == (None, None, None)
     assert found["steps"][0]["cost"] is None
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+    @property
+    def line(self) -> str:
+        """What stands on its last line."""
+        return self.getvalue().rstrip("\r").rpartition("\r")[2].rstrip()
+
+
+def test_a_terminal_is_told_how_far_the_prompt_is_read_and_how_long_nothing_comes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+
+    async def body() -> None:
+        lines = WaitLines()
+        lines.sent()
+        await asyncio.sleep(1.5)
+        assert screen.line == "", "who is answered at once sees nothing flash by"
+        await asyncio.sleep(5)
+        assert screen.line == "Waiting for the first token, 6 s"
+        lines.reading(PromptProgress(42, 100))
+        await asyncio.sleep(1)
+        assert screen.line == "Reading the prompt, 42 %"
+        lines.reading(PromptProgress(100, 100))
+        await asyncio.sleep(1)
+        assert screen.line == "Waiting for the first token, 8 s"
+        lines.end()
+        assert screen.line == ""
+
+    virtual_time.run(body())
+
+
+def test_a_pipe_is_told_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", pipe)
+
+    async def body() -> None:
+        lines = WaitLines()
+        lines.sent()
+        lines.reading(PromptProgress(42, 100))
+        await asyncio.sleep(10)
+        lines.end()
+
+    virtual_time.run(body())
+    assert pipe.getvalue() == ""

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from core.chat import ChatRequest, ImagePart, JsonSchemaFormat, Message, Tool, ToolCall, Usage
+from core.chat import ChatRequest, ImagePart, JsonSchemaFormat, Message, PromptProgress, Tool, ToolCall, Usage
 from core.errors import Unavailable
 from core.providers import PROVIDERS, Capabilities, complete, provider_side
 from core.providers.wire_text import REPAIRED_TEXT
 from core.telemetry.logs import traceparent
-from tests.support.openai_server import OpenAIServer, Streams, provider_for
+from tests.support.openai_server import OpenAIServer, Refuses, Streams, provider_for
 from tests.support.providers import TRACE, WEATHER, drain
 
 
@@ -246,3 +246,54 @@ def test_the_registry_names_the_three_providers() -> None:
         ("vllm-local", "local"),
         ("embedded", "local"),
     ]
+
+
+LLAMA_PROGRESS = (
+    {"total": 110, "cache": 10, "processed": 10, "time_ms": 0},
+    {"total": 110, "cache": 10, "processed": 52, "time_ms": 400},
+    {"total": 110, "cache": 10, "processed": 110, "time_ms": 900},
+)
+
+
+async def test_llama_tells_how_far_it_has_read_the_prompt() -> None:
+    async with OpenAIServer(Streams("Par", "is", prompt_progress=LLAMA_PROGRESS)) as server:
+        drained = await drain(provider_for(server, name="embedded"), "Capital?")
+    progress = [event for event in drained.events if isinstance(event, PromptProgress)]
+    assert progress == [PromptProgress(0, 100), PromptProgress(42, 100), PromptProgress(100, 100)]
+    assert [one.share for one in progress] == [0.0, 0.42, 1.0]
+    assert drained.events[:3] == progress, "all of it before the first token"
+    assert drained.text == "Paris"
+
+
+async def test_only_a_server_that_is_known_to_take_it_is_asked_for_progress() -> None:
+    async with OpenAIServer(
+        Streams("a"), Streams("b"), Streams("c", prompt_progress=LLAMA_PROGRESS)
+    ) as server:
+        provider = provider_for(server)
+        await drain(provider, "One")
+        await drain(provider, "Two")
+        server.named = "llama.cpp"
+        await drain(provider, "Three")
+        await drain(provider, "Four")
+        await provider.close()
+    assert ["return_progress" in asked.body for asked in server.received] == [False, False, False, True]
+
+
+async def test_a_server_that_refuses_to_tell_progress_is_asked_without() -> None:
+    refused = Refuses(status=400, body={"error": {"message": "Unknown field: return_progress", "code": 400}})
+    async with OpenAIServer(refused, Streams("a"), Streams("b")) as server:
+        provider = provider_for(server, name="embedded")
+        assert (await drain(provider, "One")).text == "a"
+        assert (await drain(provider, "Two")).text == "b"
+        await provider.close()
+    assert ["return_progress" in asked.body for asked in server.received] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    "told", [None, [], "half", {"total": -1, "processed": 2}, {"total": 5}, {"total": "x"}]
+)
+async def test_progress_that_makes_no_sense_is_none(told: Any) -> None:
+    async with OpenAIServer(Streams("a", prompt_progress=(told,))) as server:
+        drained = await drain(provider_for(server, name="embedded"), "hi")
+    assert drained.text == "a"
+    assert not [event for event in drained.events if isinstance(event, PromptProgress)]

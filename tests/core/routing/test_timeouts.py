@@ -10,7 +10,16 @@ from typing import Any
 
 import pytest
 
-from core.chat import AnswerEnded, ChatRequest, OutputProgress, ProviderEvent, TextDelta, Usage, UsageReported
+from core.chat import (
+    AnswerEnded,
+    ChatRequest,
+    OutputProgress,
+    PromptProgress,
+    ProviderEvent,
+    TextDelta,
+    Usage,
+    UsageReported,
+)
 from core.errors import DeadlineExceeded, Overloaded, TimedOut
 from core.providers import AnthropicProvider, InferenceProvider, VLLMProvider
 from core.routing.timeouts import Deadline, watched
@@ -107,6 +116,18 @@ async def test_thinking_for_minutes_with_pings_survives_up_to_the_first_token_ti
     with pytest.raises(TimedOut) as raised:
         await read(script)
     assert raised.value.phase == "first_token", "pings don't put the first token off"
+
+
+@skipping
+async def test_a_prompt_that_is_read_piece_by_piece_may_take_longer_than_the_first_token_may() -> None:
+    pieces: list[float | ProviderEvent] = []
+    for piece in range(1, 6):
+        pieces += [FIRST_S - 1, PromptProgress(piece * 256, 1280)]
+    assert (await read(Script(*pieces, FIRST_S - 1, TextDelta("a"), ENDED)))[-1] is ENDED
+    script = Script(*pieces, FIRST_S + 1, TextDelta("late"))
+    with pytest.raises(TimedOut) as raised:
+        await read(script)
+    assert (raised.value.phase, script.closed) == ("first_token", True)
 
 
 @skipping
