@@ -25,11 +25,12 @@ from gui.chat.composer import Composer
 from gui.chat.conversation_list import ConversationList
 from gui.chat.failures.cards import PausedCards
 from gui.chat.header_row import HeaderRow
+from gui.chat.hint import WelcomeHint
 from gui.chat.markdown.highlighter import LexerCache
 from gui.chat.markdown.links import LinkPopover
 from gui.chat.options import WIDTH_PX, OptionsDrawer
 from gui.chat.session import Session
-from gui.chat.thread_view import ThreadView, WelcomeHint
+from gui.chat.thread_view import ThreadView
 from gui.chat.user_message import UserMessage
 from gui.theme.theme import theme
 from gui.widgets.banner import TroubleBar
