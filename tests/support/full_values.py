@@ -191,9 +191,6 @@ def full_errors() -> tuple[SignalboxError, ...]:
         ContextTooLong("Too long.", hint="Shorten it.", input_tokens=9000, limit_tokens=8192),
         DuplicateRequest("Used before.", hint="Use a new key."),
         AuthenticationFailed("No key.", hint="Add one.", missing=True),
-        ModelNotFound("Anthropic has no model claude-nope.", hint="Choose another."),
-        PermissionDenied("Not with this key.", hint="Use another."),
-        CreditExhausted("No credit left.", hint="Add some."),
         ContentRefused("Declined."),
         BudgetExceeded(
             "The limit holds.",
@@ -238,6 +235,9 @@ def full_errors() -> tuple[SignalboxError, ...]:
             address="http://gateway.example:8080",
             unencrypted=True,
         ),
+        ModelNotFound("Anthropic has no model claude-nope.", hint="Choose another."),
+        PermissionDenied("Not with this key.", hint="Use another."),
+        CreditExhausted("No credit left.", hint="Add some."),
     )
     for number, error in enumerate(found):
         if number % 2:

@@ -15,9 +15,9 @@ from core.chat import AnswerEnded, OutputProgress, TextDelta, ToolCall
 from core.errors import (
     ContentRefused,
     ContextTooLong,
-    InvalidRequest,
+    CreditExhausted,
+    ModelNotFound,
     Overloaded,
-    RateLimited,
     SignalboxError,
     Unavailable,
 )
@@ -215,9 +215,9 @@ async def test_a_refusal_in_words_is_the_answer() -> None:
 @pytest.mark.parametrize(
     ("name", "kind", "says"),
     [
-        ("05b-openai-error-json-200", InvalidRequest, "Model tiny is not loaded"),
+        ("05b-openai-error-json-200", ModelNotFound, "Model tiny is not loaded"),
         ("05c-openai-html-200", Unavailable, "web page"),
-        ("05g-openai-error-in-sse", RateLimited, "quota exceeded"),
+        ("05g-openai-error-in-sse", CreditExhausted, "quota exceeded"),
         ("05h-openai-vllm-old-error-in-sse", ContextTooLong, "4,096 tokens"),
         ("05j-llamacpp-error-field", Unavailable, "context shift is disabled"),
         ("19c-empty-finish-broken-off", Unavailable, "stopped answering before the end"),
