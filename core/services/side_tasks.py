@@ -1,4 +1,4 @@
-"""What is asked of a model beside the user's own requests: a conversation's summary, and how good it is with tools."""
+"""What is asked of a model beside the user's own requests: a summary, and how good it is with tools."""
 
 from __future__ import annotations
 

@@ -6,7 +6,8 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from gui.chat.failures.cards import FailureCard
-from gui.chat.failures.plans import Facts, Plan, plan_break_off, plan_failure
+from gui.chat.failures.plan import Facts, Plan
+from gui.chat.failures.plans import plan_break_off, plan_failure
 from gui.chat.markdown.highlighter import LexerCache
 from gui.chat.markdown.markdown_view import MarkdownView
 from gui.chat.message_view import BUSY_WHY, PAD_PX, MessageView, VersionSwitch, show_pin

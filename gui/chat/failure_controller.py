@@ -16,7 +16,8 @@ from core.errors import LedgerUnavailable, SignalboxError
 from gui.chat.answer_message import AnswerMessage
 from gui.chat.failures.cards import FailureCard, LogPopover, chat_hash
 from gui.chat.failures.facts import find_facts
-from gui.chat.failures.plans import Action, Plan, cause_holds, plan_failure
+from gui.chat.failures.plan import Action, Plan
+from gui.chat.failures.plans import cause_holds, plan_failure
 from gui.chat.request_builder import build_request
 from gui.chat.route_preview import RoutePreview
 from gui.chat.session import Session

@@ -12,7 +12,8 @@ from PySide6.QtWidgets import QPlainTextEdit, QVBoxLayout, QWidget
 
 from core import exact_duration
 from core.chat import ChatRequest
-from gui.chat.failures.plans import Action, Plan, paused_sentence
+from gui.chat.failures.plan import Action, Plan
+from gui.chat.failures.plans import paused_sentence
 from gui.chat.markdown.prose import code_font
 from gui.theme.theme import set_property, theme
 from gui.widgets.budget_bar import BudgetSummary

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from core import sentence
 from core.chat import ChatRequest, RouteDecision, Side
 from core.errors import SignalboxError
-from gui.chat.failures.plans import Facts
+from gui.chat.failures.plan import Facts
 from gui.chat.request_builder import has_beginning, window_for
 from gui.chat.storage.models import StoredError
 

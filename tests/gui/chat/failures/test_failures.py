@@ -37,7 +37,8 @@ from core.services.status import ApiStatus, Problem
 from gui.chat.answer_message import AnswerMessage
 from gui.chat.failures.cards import FailureCard, LogPopover
 from gui.chat.failures.facts import largest_fit
-from gui.chat.failures.plans import Facts, Plan, plan_failure
+from gui.chat.failures.plan import Facts, Plan
+from gui.chat.failures.plans import plan_failure
 from gui.chat.markdown.text_pane import TextPane
 from gui.chat.storage.models import StoredError
 from gui.shell.pages import Target

@@ -1,0 +1,87 @@
+"""A failure's card as data: its words and actions, and the facts that they were made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from gui.chat.storage.models import StoredError
+
+Action = Literal[
+    "add_key",
+    "allow_key",
+    "raise_limit",
+    "show_spend",
+    "lower_max_tokens",
+    "send_local",
+    "send_api",
+    "shorten",
+    "summarise",
+    "restart_local",
+    "show_log",
+    "retry",
+    "set_ledger_aside",
+    "continue",
+    "change_rates",
+    "change_times",
+    "resume",
+    "keep_paused",
+]
+Tone = Literal["held", "danger"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What the page found out around a failure; ``None`` where it did not.
+
+    ``api_cost_nanodollars`` is the estimate on the API side; ``lower_to`` the most max tokens that would fit
+    under the limit. ``in_box`` says that the prompt went back to the composer.
+    ``key_held_back`` says why a stored key was not sent, where that is the cause.
+    ``summary_window_tokens`` is what a request that is too long has to fit into, ``None`` without old turns.
+    """
+
+    in_box: bool = False
+    local_failed: str | None = None
+    key_held_back: str | None = None
+    log: tuple[str, ...] = ()
+    month: str = "this month"
+    lower_to: int | None = None
+    can_send_local: bool = False
+    can_send_api: bool = False
+    api_cost_nanodollars: int | None = None
+    summary_window_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One card. A ``short`` one has at most one action; amounts are for the budget's bar.
+
+    ``retry_at_ms`` is when sending again makes sense, in milliseconds since the epoch: the ``fix`` waits for it.
+    ``conversation`` is the one that is paused, ``setting`` the name of the one that what leads to Preferences is
+    about.
+    """
+
+    short: bool
+    title: str
+    sentence: str
+    tone: Tone
+    icon: str
+    fix: tuple[str, Action] | None = None
+    actions: tuple[tuple[str, str, Action], ...] = ()
+    kept: str = ""
+    log: tuple[str, ...] = ()
+    amounts: StoredError | None = None
+    facts: Facts = field(default_factory=Facts)
+    retry_at_ms: int | None = None
+    conversation: str | None = None
+    setting: str = ""
+
+
+def elsewhere(facts: Facts) -> list[tuple[str, str, Action]]:
+    """Return the sides that would take the prompt now."""
+    found: list[tuple[str, str, Action]] = []
+    if facts.can_send_api:
+        found.append(("Send to API", "cloud", "send_api"))
+    if facts.can_send_local:
+        found.append(("Send to Local", "cpu", "send_local"))
+    return found
