@@ -31,6 +31,7 @@ from core.local.server import ServerState
 from core.local.vllm_metrics import LoadPoller
 from core.routing.request_stream import RequestStream
 from core.routing.timeouts import Deadline
+from core.services.api_check import ApiCheck
 from core.services.key_reader import KeyReader, address_of, given_key
 from core.services.ledger import LedgerService
 from core.services.model_lists import ModelLists
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
     from core.settings import Settings, SettingsStore
     from core.structured.probe import Progress
     from core.structured.scoreboard import Score
-
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +98,7 @@ class RouterCore:
         )
         self._rooms = rooms
         self._api, self._local, self._router = rooms.api, rooms.local, rooms.router
+        self._api_check = ApiCheck(rooms.api, self._changed)
         self.ledger: LedgerService = LedgerService(
             self.settings, self.prices, rooms.scoreboard, self._changed
         )
@@ -440,6 +441,8 @@ class RouterCore:
         It belongs to the address in use, and goes to no other one until ``allow_key``.
         """
         status = await self.keys.set(name, key, address_of(name, self.settings.current))
+        if name == "anthropic":
+            self._api.begin_anew()  # also where it is the same one: whoever sets it says that it is good
         await self._read_keys()
         return status
 
@@ -465,13 +468,18 @@ class RouterCore:
             SignalboxError: by kind, when it can't be reached or refuses the key.
         """
         await self._keys_known()
-        provider = self._api.checker(key)
-        if key is None:
-            return await provider.check()
-        try:
-            return await provider.check()
-        finally:
-            await provider.close()
+        self._configure_api(self.settings.current)  # what was set a moment ago counts
+        return await self._api_check.check(key)
+
+    async def try_api_again(self) -> CheckResult:
+        """Forget that the API turned a request away, and ask it for nothing whether it is well.
+
+        Raises:
+            SignalboxError: by kind, when it can't be reached, refuses the key or has no such model.
+        """
+        await self._keys_known()
+        self._configure_api(self.settings.current)
+        return await self._api_check.try_again()
 
     async def test_key(
         self, name: KeyName, key: str | None = None, *, confirmed: bool = False

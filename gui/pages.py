@@ -63,6 +63,8 @@ PAGES = PageRegistry(
     },
     problems={
         "key": ("Open Providers", Target("preferences", "providers", "anthropic")),
+        "api_key": ("Replace the key", Target("preferences", "providers", "anthropic")),
+        "api_model": ("Choose a model", Target("preferences", "providers", "anthropic_model")),
         "setting": ("Open Preferences", Target("preferences")),
         "limit": ("Open the limits", Target("preferences", "spend")),
         "settings_file": ("Look at it", Target("preferences", "data", "settings_file")),

@@ -228,7 +228,7 @@ class Gallery(QWidget):
             ),
             a_status(
                 ServerState(phase="stopped", kind="embedded"),
-                ApiStatus(phase="breaker_open", model="x", detail="retry in 22 s"),
+                ApiStatus(phase="rate_limited", model="x", detail="until 14:32"),
                 today=3000,
             ),
             a_status(

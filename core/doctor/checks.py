@@ -169,7 +169,11 @@ async def _api(core: DoctorTarget) -> Finding:
             "not_set_up", "no key", "signalbox keys set anthropic, or ANTHROPIC_API_KEY", needed=False
         )
     result = await core.test_anthropic_key()
-    return API.found("works", f"{len(result.models)} models in {result.latency_ms:.0f} ms")
+    reached = f"{len(result.models)} models in {result.latency_ms:.0f} ms"
+    said = next((each for each in (await core.status()).problems if each.kind.startswith("api_")), None)
+    if said is not None:  # the key is good, and still something stands in the way: the credit, or the model
+        return API.found("broken", f"{reached}, but {said.message}", said.hint)
+    return API.found("works", reached)
 
 
 async def _local_unasked(core: DoctorTarget) -> Finding:

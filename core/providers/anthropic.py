@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from core.chat import ChatRequest, ProviderEvent, Side
-from core.errors import AuthenticationFailed, Unavailable
+from core.errors import AuthenticationFailed, ModelNotFound, Unavailable
 from core.model_list import MOST_MODELS, chat_models, count_of, listed_models
 from core.providers.anthropic_wire import (
     ClaudeFamily,
@@ -195,6 +195,25 @@ class AnthropicProvider:
         return CheckResult(
             models=tuple(models), latency_ms=latency_ms, listed=chat_models(models, self._model)
         )
+
+    async def find_model(self, model: str) -> bool:
+        """Return whether there is a model of this name; unlike the list, this knows names without a date too.
+
+        Raises:
+            SignalboxError: by kind; ``Unavailable`` also where the server has no such question.
+        """
+        client = await self._open()
+        timeout, endpoint = call_timeout(self._endpoint)
+        try:
+            with told_as_failure(endpoint):
+                found: object = await client.get(
+                    f"/v1/models/{quote(model, safe='')}", cast_to=object, options={"timeout": timeout}
+                )
+        except ModelNotFound:
+            return False
+        if not isinstance(found, dict) or "id" not in found:
+            raise Unavailable(f"{endpoint.shown_url} says nothing of single models.", hint="")
+        return True
 
     async def close(self) -> None:
         client, self._client = self._client, None

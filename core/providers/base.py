@@ -26,12 +26,14 @@ class CheckResult:
     """The outcome of a cheap, unbilled probe. ``latency_ms`` is its round trip.
 
     ``models`` are the names of all that the server lists, ``listed`` those that can chat with what it says of them.
+    ``has_model`` is whether the model in use is there, ``None`` where that was not asked or the server doesn't say.
     """
 
     models: tuple[str, ...]
     latency_ms: float
     server: str | None = None
     listed: tuple[ListedModel, ...] = ()
+    has_model: bool | None = None
 
 
 class InferenceProvider(Protocol):

@@ -74,6 +74,10 @@ class Backend(Protocol):
         """Return the provider for ``model``, the one that was decided and held for."""
         ...
 
+    def heard(self, model: str | None, error: SignalboxError | None, *, era: int) -> None:
+        """Take note of what its server said: how a request that was sent ended, or (``None``) that it answers."""
+        ...
+
     def learn_speed(self, result: ChatResult) -> None:
         """Take note of how long a whole answer took, where estimates go by that."""
         ...

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 from core.base.text import exact_duration
 from core.chat import ChatRequest, ChatResult, Estimate, Side, Signals, Waiting
-from core.errors import AuthenticationFailed, KeyHeldBack, Unavailable
+from core.errors import AuthenticationFailed, KeyHeldBack, SignalboxError, Unavailable
 from core.local.crash_suspects import REFUSED
 from core.local.embedded import OWN_MODEL_SLOTS, PACKAGED_SLOTS
 from core.local.manager import LocalServerManager
 from core.local.server import ServerState
 from core.providers.anthropic_wire import claude_family
 from core.providers.base import Capabilities, InferenceProvider
+from core.routing.api_condition import ApiCondition, ApiTrouble
 from core.routing.circuit_breaker import Breaker, Breakers
 from core.routing.local_queue import LocalQueue
 from core.routing.machine_time import CostMeter
@@ -25,6 +26,7 @@ from core.routing.waiting import OnWait
 
 if TYPE_CHECKING:
     from core.pricing.prices import PriceTable
+    from core.providers.anthropic import AnthropicProvider
     from core.settings import SettingProblem, Settings
     from core.structured.scoreboard import Scoreboard
 
@@ -75,6 +77,7 @@ class ApiBackend:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.breakers = Breakers(clock)
+        self.condition = ApiCondition(clock)
         self._closing = closing
         self._ledger_problem = ledger_problem
         self._prices = prices
@@ -84,8 +87,8 @@ class ApiBackend:
         self._held_back: KeyHeldBack | None = None
         self._base_url: str | None = None
         self._default_model = ""
-        self._providers: dict[str, InferenceProvider] = {}
-        self._discarded: list[InferenceProvider] = []
+        self._providers: dict[str, AnthropicProvider] = {}
+        self._discarded: list[AnthropicProvider] = []
         self._listed: frozenset[str] = frozenset()
 
     @property
@@ -109,7 +112,7 @@ class ApiBackend:
         self._held_back, key = (key, None) if isinstance(key, KeyHeldBack) else (None, key)
         timeout_s = settings.connect_timeout_s
         if (key, settings.anthropic_base_url) != (self._key, self._base_url):
-            self.breakers.reset()
+            self.begin_anew()
         wanted = (key, settings.anthropic_base_url, timeout_s)
         if wanted != (self._key, self._base_url, self._connect_timeout_s):
             self._discarded += self._providers.values()
@@ -117,7 +120,22 @@ class ApiBackend:
         if (key, settings.anthropic_base_url) != (self._key, self._base_url):
             self._listed = frozenset()
         self._key, self._base_url, self._connect_timeout_s = wanted
+        if settings.anthropic_model != self._default_model:
+            self.condition.forget_model(settings.anthropic_model)
         self._default_model = settings.anthropic_model
+
+    def begin_anew(self) -> None:
+        """Forget what the API said: the key is new, or is said to be good now, or the address is another."""
+        self.condition.forget()
+        self.breakers.reset()
+
+    def try_again(self) -> None:
+        """Let the next request find out whether it still holds what the API said last."""
+        self.condition.try_again()
+        self.breakers.reset()
+
+    def heard(self, model: str | None, error: SignalboxError | None, *, era: int) -> None:
+        self.condition.heard(model or self._default_model, error, era=era)
 
     def state(self, request: ChatRequest, signals: Signals) -> SideState:
         model = self.model_for(request)
@@ -129,6 +147,7 @@ class ApiBackend:
             health=health,
             detail=detail,
             hint=hint,
+            last_said=last_said_words(self.condition.closes(model), model),
             capabilities=_api_capabilities(context_tokens),
             estimate=self._estimate(model, signals, request),
             serves_named_model=request.model is not None and model == request.model,
@@ -175,7 +194,7 @@ class ApiBackend:
         self._check_open()
         return self._provider(model or self._default_model)
 
-    def checker(self, key: str | None = None) -> InferenceProvider:
+    def checker(self, key: str | None = None) -> AnthropicProvider:
         """Return a provider to ask for the list of models: that costs nothing, so it may be asked without a limit.
 
         With a ``key`` of its own it is a new one, to be closed after.
@@ -191,7 +210,7 @@ class ApiBackend:
 
         return AnthropicProvider(key, self._base_url, self._default_model)
 
-    def _provider(self, wanted: str) -> InferenceProvider:
+    def _provider(self, wanted: str) -> AnthropicProvider:
         if self._held_back is not None:
             raise self._held_back.again()
         if self._key is None:
@@ -254,7 +273,13 @@ class ApiBackend:
             return "down", closed, CLOSED_HINT
         breaker = self.breaker(model)
         if not breaker.allows:
-            return "down", _breaker_words(breaker), TRIED_AGAIN
+            trouble = self.condition.trouble(model)
+            limited = trouble is not None and trouble.kind == "rate_limited"
+            return (
+                "down",
+                _breaker_words(breaker, "it limits the rate" if limited else "it failed"),
+                TRIED_AGAIN,
+            )
         return "up", "", ""
 
     def _most_output_tokens(self, model: str) -> int | None:
@@ -348,6 +373,9 @@ class LocalBackend:
 
     def breaker(self, model: str | None) -> Breaker:
         return self.breakers.of(self.provider_name, model)
+
+    def heard(self, model: str | None, error: SignalboxError | None, *, era: int) -> None:
+        """Nothing is kept: a server here is looked at every few seconds, and that finds a refused key or model."""
 
     @property
     def is_starting(self) -> bool:
@@ -515,7 +543,22 @@ def likely_output_tokens(signals: Signals) -> int:
     return max(1, round(signals.max_output_tokens * LIKELY_OUTPUT_SHARE))
 
 
-def _breaker_words(breaker: Breaker) -> str:
+def last_said_words(trouble: ApiTrouble | None, model: str) -> str:
+    """Finish "API unavailable: ..." with what keeps prompts away from it; empty for nothing."""
+    match trouble.kind if trouble is not None else None:
+        case "key_refused":
+            return "it refused the key"
+        case "no_credit":
+            return "the account has no credit"
+        case "not_permitted":
+            return f"the key may not use {model}"
+        case "model_unknown":
+            return f"it has no model {model}"
+        case _:
+            return ""
+
+
+def _breaker_words(breaker: Breaker, what: str = "it failed") -> str:
     if breaker.phase == "half_open":
-        return "it failed, and one request is trying it again"
-    return f"it failed, and is tried again in {exact_duration(max(1.0, breaker.retry_in_s))}"
+        return f"{what}, and one request is trying it again"
+    return f"{what}, and is tried again in {exact_duration(max(1.0, breaker.retry_in_s))}"

@@ -24,6 +24,11 @@ MAX_ENDS = 1000
 _generations = itertools.count(1)
 
 
+def new_generation() -> int:
+    """Return a number above that of every ticket that was given so far."""
+    return next(_generations)
+
+
 @dataclass(frozen=True, slots=True)
 class Ticket:
     """One request as the breaker knows it; ``generation`` is new with each opening and closing of any breaker."""
@@ -73,7 +78,7 @@ class Breaker:
         self._failed = 0
         self._open_until: float | None = None
         self._probe: Ticket | None = None
-        self._generation = next(_generations)
+        self._generation = new_generation()
 
     @property
     def phase(self) -> BreakerPhase:
@@ -156,7 +161,7 @@ class Breaker:
     def _turn(self, open_until: float | None) -> None:
         self._open_until = open_until
         self._probe = None
-        self._generation = next(_generations)
+        self._generation = new_generation()
 
     def _remember(self, *, failed: bool) -> None:
         now = self._clock()

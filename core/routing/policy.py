@@ -42,7 +42,10 @@ class SideState:
     ``refuses`` finishes "Local ..." where the side takes no request like this one, whatever it is capable of.
     ``busy`` finishes "Local busy: ..." while its line is longer than ``LOCAL_MAX_WAIT_S``: then the other side is
     taken if it is open, and the line if not. ``tools_doubt`` finishes "Local ..." where the server takes tools but
-    its model has not been seen to get them right: then they go to the other side if that is open.
+    its model has not been seen to get them right: then they go to the other side if that is open. ``last_said``
+    finishes "API unavailable: ..." where its server turned the last request away for what somebody has to mend (the
+    key, the credit, the model): then the other side is taken if it is open. What may only go here is sent all the
+    same: that is how it is found out that it was mended.
     """
 
     provider: str
@@ -56,6 +59,7 @@ class SideState:
     refuses: str = ""
     busy: str = ""
     tools_doubt: str = ""
+    last_said: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +141,7 @@ def decide(signals: Signals, state: RouterState, policy: Policy) -> RouteDecisio
         local_requests_today=state.local_requests_today,
         routing_threshold=policy.routing_threshold,
         local_available=state.local.health == "up",
-        api_available=state.api.health == "up",
+        api_available=state.api.health == "up" and not state.api.last_said,
         local_context_tokens=state.local.capabilities.context_tokens,
         template=None if chosen is None else state.api_template if on_api else state.local_template,
         cache=state.cache if on_api else None,
@@ -161,6 +165,8 @@ def _choose(signals: Signals, state: RouterState, policy: Policy) -> _Choice:
         return _Choice(
             None, "unavailable", f"{local_gate.reason}. {api_gate.reason}", "unavailable", local_gate.hint
         )
+    if state.api.last_said and local_gate is None and (api_gate is None or api_gate.rule == "budget"):
+        return _Choice("local", "unavailable", f"API unavailable: {state.api.last_said}")
     closed = _closed_side(gates)
     if closed is not None:
         side, gate = closed

@@ -142,8 +142,8 @@ class RecoveryPlanner:
         second = self._admission.decide(run.prepared, signals, standing)
         if second.refusal == "budget":
             signals, second = await self._admission.decided_near_limit(run, signals, standing)
-        if second.side is None:
-            return None
+        if second.side is None or (other == "api" and not second.api_available):
+            return None  # what is known to turn it away would only hide why it failed here
         message = failure.own_message.rstrip(".")  # it is kept in the ledger
         second = dataclasses.replace(
             second,

@@ -319,10 +319,16 @@ class Router:
         self._on_change()
         yield Started(attempt.decision, run.correlation_id, attempt.hold_nanodollars)
         answer, shown = attempt.answer, _shown_kinds(attempt.request)
+        asked = False
         try:
-            async with aclosing(await self._upstream(run, attempt)) as upstream:
+            upstream = await self._upstream(run, attempt)
+            asked = True
+            async with aclosing(upstream):
                 async for event in upstream:
+                    was_begun = answer.begun
                     answer.add(event)
+                    if answer.begun and not was_begun:
+                        self._heard(attempt, None)
                     if isinstance(event, shown):
                         attempt.shown = attempt.shown or not isinstance(event, UsageReported | PromptProgress)
                         yield cast("StreamEvent", event)
@@ -333,7 +339,11 @@ class Router:
                     hint="The text that arrived is kept; continue or try again.",
                     may_be_billed=True,
                 )
-        except TransientFailure as error:
+        except SignalboxError as error:
+            if asked:
+                self._heard(attempt, error)
+            if not isinstance(error, TransientFailure):
+                raise
             attempt.failure = error
         self._leave_local(attempt)
         booting = self._backends[attempt.side].is_starting
@@ -346,6 +356,12 @@ class Router:
                 yield event
         else:
             attempt.failure = self._invalid(run, attempt, attempt.check_result)
+
+    def _heard(self, attempt: Attempt, error: SignalboxError | None) -> None:
+        """Tell the side what its server said; the status may be another then."""
+        backend = self._backends[attempt.side]
+        backend.heard(attempt.decision.model, error, era=attempt.ticket.generation)
+        self._on_change()
 
     async def _next_attempt(
         self, run: RequestRun, failed: Attempt, failure: SignalboxError

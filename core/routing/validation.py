@@ -78,7 +78,7 @@ def _check_sampling(request: ChatRequest) -> None:
         raise InvalidRequest(
             f"seed is {request.seed!r}.", hint=f"Give a whole number from 0 to {MAX_SEED:,}."
         )
-    stops: object = request.stop
+    stops = cast("object", request.stop)
     if not isinstance(stops, tuple | list):
         raise InvalidRequest(f"stop is {stops!r}.", hint="Give the texts that end an answer, in a tuple.")
     if len(request.stop) > MAX_STOPS:

@@ -1,4 +1,4 @@
-"""What is asked of a model beside the user's own requests: a summary, and how good it is with tools."""
+"""What a model is asked beside the user's requests: to sum a conversation up, and how good it is with tools."""
 
 from __future__ import annotations
 

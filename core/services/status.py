@@ -15,8 +15,24 @@ from core.routing.local_queue import QueueState
 if TYPE_CHECKING:
     from core.settings import UntrustedFile
 
-ApiPhase = Literal["checking", "key_set", "no_key", "key_held_back", "closed", "breaker_open"]
-"""``closed``: a setting in which a limit or the address stands, or a price of the user's own, can't be read."""
+ApiPhase = Literal[
+    "checking",
+    "no_key",
+    "key_held_back",
+    "closed",
+    "key_set",
+    "reachable",
+    "key_refused",
+    "no_credit",
+    "not_permitted",
+    "model_unknown",
+    "rate_limited",
+    "overloaded",
+    "unreachable",
+]
+"""``closed``: a setting in which a limit or the address stands, or a price of the user's own, can't be read.
+``key_set``: nothing was heard of the API yet. From ``reachable`` on it is what the API last said
+(``not_permitted``: that the key may not use the model)."""
 ProblemKind = Literal[
     "ledger",
     "ledger_unsaved",
@@ -34,12 +50,17 @@ ProblemKind = Literal[
     "set_aside",
     "templates",
     "telemetry",
+    "api_key",
+    "api_credit",
+    "api_model",
+    "api_pause",
+    "api_unreachable",
 ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiStatus:
-    """``detail`` is a short fact beside the state ("retry in 22 s")."""
+    """``detail`` is a short fact beside the state ("until 14:32")."""
 
     phase: ApiPhase
     model: str

@@ -14,6 +14,7 @@ from core.base.text import sentence, shortened
 from core.errors import KeyHeldBack, LedgerUnavailable
 from core.keys import KEY_TITLES, KeyName
 from core.routing.backends import OTHER_LEDGER
+from core.services.api_status import heard_problem, heard_status
 from core.services.status import ApiStatus, CoreStatus, Problem
 from core.settings.left_aside import left_aside
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _MOST_SHOWN = 160
+_A_MOMENT_S = 0.05
+"""By how much the clock's end is waited over, so that what is over is seen to be."""
 STATUS_INTERVAL_S = 30.0
 """How often the status is read anew without a cause: midnight, another process, a file changed by hand."""
 
@@ -86,7 +89,7 @@ class StatusPublisher:
         """Publish the status when something changed, at most ten times a second."""
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(STATUS_INTERVAL_S):
+                async with asyncio.timeout(self._wait_s()):
                     await self.wanted.wait()
             self.wanted.clear()
             try:
@@ -95,6 +98,12 @@ class StatusPublisher:
                 # It is read from every room: whatever breaks in one of them, the next round tries again.
                 log.exception("the status could not be published")
             await asyncio.sleep(0.1)
+
+    def _wait_s(self) -> float:
+        """Return how long the status stays what it is, as far as is known: a pause of the API ends by itself."""
+        model = self._settings.current.anthropic_model
+        ends_s = (self._api.condition.changes_in_s(model), self._api.breaker(model).retry_in_s)
+        return min([STATUS_INTERVAL_S, *(left_s + _A_MOMENT_S for left_s in ends_s if left_s)])
 
     async def _publish(self) -> None:
         await asyncio.to_thread(self._settings.reload_if_changed)
@@ -123,10 +132,14 @@ class StatusPublisher:
             return ApiStatus(phase="checking", model=model, detail="reading the keyring")
         if self._api.held_back is not None:
             return ApiStatus(phase="key_held_back", model=model, detail="belongs to another address")
-        breaker = self._api.breaker(model)
-        if not breaker.allows:
-            return ApiStatus(phase="breaker_open", model=model, detail=f"retry in {breaker.retry_in_s:.0f} s")
-        return ApiStatus(phase="key_set", model=model)
+        return heard_status(self._api, model)
+
+    def _api_problems(self) -> list[Problem]:
+        """Return what the API itself said, where nothing here keeps it from being asked."""
+        if self._api.closed_by() is not None or self._api.held_back is not None or not self._api.has_key:
+            return []
+        problem = heard_problem(self._api, self._settings.current.anthropic_model)
+        return [] if problem is None else [problem]
 
     def _problems(self) -> tuple[Problem, ...]:
         found = self._ledger.problems()
@@ -143,6 +156,7 @@ class StatusPublisher:
                         setting=f"{name}_api_key",
                     )
                 )
+        found += self._api_problems()
         local = self._local_keeper.state
         if local.phase == "failed" and self._key_held_back("vllm") is None:
             found.append(

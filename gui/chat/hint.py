@@ -77,7 +77,7 @@ class WelcomeHint(QWidget):
 def sentence_for(status: CoreStatus) -> str:
     """One or two sentences: what Local and the API can do just now."""
     local, api = status.local, status.api
-    key = api.phase in ("key_set", "breaker_open", "closed", "key_held_back")
+    key = api.phase not in ("no_key", "checking")
     if local.phase == "ready":
         first = f"Local is ready: {local.model or 'a model'} on your own machine."
     elif local.phase == "starting":
@@ -95,4 +95,7 @@ def sentence_for(status: CoreStatus) -> str:
         return f"{first} The API’s key belongs to another address: Preferences, Keys, has the question."
     if api.phase == "no_key":
         return f"{first} Without an API key nothing leaves it." if local.phase == "ready" else first
+    of_api = next((problem.title for problem in status.problems if problem.kind.startswith("api_")), None)
+    if of_api is not None:
+        return f"{first} {of_api}."
     return f"{first} The line under the box says where a prompt goes, why, and what it costs."

@@ -43,17 +43,34 @@ def local_words(state: ServerState) -> tuple[LampState, str, str, Tone]:
 
 def api_words(status: ApiStatus) -> tuple[LampState, str, str, Tone]:
     """Return lamp, state word, detail and border of the API pill."""
-    if status.phase == "key_set":
-        return "ready", "Key set", short_model(status.model) or status.detail, ""
-    if status.phase == "no_key":
-        return "nokey", "No key", status.detail or "add one", ""
-    if status.phase == "closed":
-        return "failed", "Closed", status.detail, "danger"
-    if status.phase == "key_held_back":
-        return "alert", "Key held back", status.detail, "held"
-    if status.phase == "breaker_open":
-        return "alert", "Breaker open", status.detail, "held"
-    return "busy", "Checking", status.detail, ""
+    model = short_model(status.model)
+    match status.phase:
+        case "key_set":
+            return "ready", "Key set", model or status.detail, ""
+        case "reachable":
+            return "ready", "Ready", model or status.detail, ""
+        case "no_key":
+            return "nokey", "No key", status.detail or "add one", ""
+        case "closed":
+            return "failed", "Closed", status.detail, "danger"
+        case "key_held_back":
+            return "alert", "Key held back", status.detail, "held"
+        case "key_refused":
+            return "failed", "Key refused", status.detail, "danger"
+        case "no_credit":
+            return "failed", "No credit", status.detail, "danger"
+        case "not_permitted":
+            return "failed", "Not permitted", model, "danger"
+        case "model_unknown":
+            return "failed", "Model unknown", model, "danger"
+        case "rate_limited":
+            return "alert", "Rate limited", status.detail, "held"
+        case "overloaded":
+            return "alert", "Overloaded", status.detail, "held"
+        case "unreachable":
+            return "alert", "Not answering", status.detail, "held"
+        case "checking":
+            return "busy", "Checking", status.detail, ""
 
 
 def short_model(model: str | None) -> str:

@@ -27,6 +27,7 @@ from PySide6.QtWidgets import (
 
 from core import log_path
 from core.errors import SignalboxError
+from gui.shell.api_notices import PASSING, ApiNotices
 from gui.shell.header import HeaderStrip
 from gui.shell.notices import Action, Bell, Notice, NoticeBar
 from gui.shell.pages import FocusArea, Page, PageEntry, PageRegistry, Target
@@ -82,6 +83,7 @@ class Window(QWidget):
             if entry.eager:
                 self.page(entry.id)
         self._toasts = ToastHost(self._stack, clear_of=self._toasts_above)
+        self._api_notices = ApiNotices(bridge, self._tasks, self._toasts)
         self._told_alerts: set[str] = set()
         self._build()
         self.rail.page_chosen.connect(self._open_chosen)
@@ -340,8 +342,8 @@ class Window(QWidget):
             title=problem.title,
             # What is typed on a terminal is not for who has a button.
             text=problem.message if asked else f"{problem.message} {problem.hint}".strip(),
-            actions=asked or (() if action is None else (action,)),
-            quiet=problem.kind == "alert",  # a toast tells it once
+            actions=asked or self._api_notices.actions(problem, action),
+            quiet=problem.kind == "alert" or problem.kind in PASSING,  # a toast tells the first once
         )
 
     def _tell_alerts(self, status: CoreStatus) -> None:

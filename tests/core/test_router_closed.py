@@ -167,4 +167,4 @@ async def test_a_ledger_that_lacks_its_end_closes_the_api_and_local_goes_on(home
         assert sides.api.books == []
         await sides.core.ledger.current.accept_head()
         assert (await sides.core.ask("hi", force="api")).decision.side == "api"
-        assert (await sides.core.status()).api.phase == "key_set"
+        assert (await sides.core.status()).api.phase == "reachable"

@@ -151,6 +151,7 @@ class AnthropicServer(WireServer):
             web.post("/v1/messages", self._messages),
             web.post("/v1/messages/count_tokens", self._count),
             web.get("/v1/models", self._models),
+            web.get("/v1/models/{name}", self._model),
         ]
 
     def wrong_key(self) -> web.Response:
@@ -268,17 +269,13 @@ class AnthropicServer(WireServer):
         first, last = (page[0]["id"], page[-1]["id"]) if page else (None, None)
         return web.json_response({"data": page, "has_more": has_more, "first_id": first, "last_id": last})
 
-
-def _card(name: str, context_tokens: int, output_tokens: int) -> dict[str, Any]:
-    return {
-        "type": "model",
-        "id": name,
-        "display_name": name,
-        "created_at": "2026-05-01T00:00:00Z",
-        "lifecycle": "active",
-        "max_input_tokens": context_tokens,
-        "max_tokens": output_tokens,
-    }
+    async def _model(self, request: web.Request) -> web.StreamResponse:
+        """Tell of one model, which may be named without its date."""
+        name = request.match_info["name"]
+        for card in self.models:
+            if name in (card["id"], card["id"].rpartition("-")[0]):
+                return web.json_response(card)
+        return web.json_response(error_body("not_found_error", f"model: {name}"), status=404)
 
 
 def _tool_events(index: int, tool: ToolUse) -> list[bytes]:
@@ -358,3 +355,15 @@ def _open_object(schema: Any) -> bool:
 
 def provider_for(server: AnthropicServer, model: str = MODEL, **options: Any) -> AnthropicProvider:
     return AnthropicProvider(KEY, server.url, model, **options)
+
+
+def _card(name: str, context_tokens: int, output_tokens: int) -> dict[str, Any]:
+    return {
+        "type": "model",
+        "id": name,
+        "display_name": name,
+        "created_at": "2026-05-01T00:00:00Z",
+        "lifecycle": "active",
+        "max_input_tokens": context_tokens,
+        "max_tokens": output_tokens,
+    }

@@ -200,6 +200,9 @@ class BreakingTrack:
         del on_wait
         return nullcontext()
 
+    def heard(self, model: str | None, error: SignalboxError | None, *, era: int) -> None:
+        """Nothing is kept."""
+
     async def provider(self, model: str | None) -> InferenceProvider:
         return self._provider
 

@@ -145,6 +145,10 @@ class FakeCore:
         self.calls.append(("test_anthropic_key", key))
         return _found(self.anthropic)
 
+    async def try_api_again(self) -> CheckResult:
+        self.calls.append(("try_api_again",))
+        return _found(self.anthropic)
+
     async def test_vllm(self, base_url: str, api_key: str | None = None) -> CheckResult:
         self.calls.append(("test_vllm", base_url, api_key))
         return _found(self.vllm)

@@ -247,7 +247,7 @@ def cause_holds(plan: Plan, error: StoredError, status: CoreStatus) -> bool | No
     if plan.facts.local_failed is not None:
         return status.local.phase != "ready"
     if error.kind in ("unavailable", "overloaded", "rate_limited", "transient"):
-        return status.api.phase in ("breaker_open", "closed")
+        return status.api.phase in ("rate_limited", "overloaded", "unreachable", "closed")
     return None
 
 

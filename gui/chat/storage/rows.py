@@ -151,7 +151,7 @@ def _texts(written: Any) -> tuple[str, ...]:
         found: Any = json.loads(_text_or_none(written) or "[]")
     except (ValueError, RecursionError):
         return ()
-    items: list[Any] = found if isinstance(found, list) else []
+    items = cast("list[Any]", found) if isinstance(found, list) else []
     return tuple(item for item in items if isinstance(item, str) and item)
 
 

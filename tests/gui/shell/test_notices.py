@@ -204,3 +204,65 @@ def test_what_closes_the_api_leads_to_where_it_is_mended(panel: Panel, kind: Pro
         await window.stop()
 
     panel.run(body())
+
+
+def api_problem(kind: ProblemKind) -> Problem:
+    return Problem(kind=kind, title="The API said no", message="It said so.", hint="Mend it.")
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("api_key", ["Replace the key", "Try again"]),
+        ("api_credit", ["Open the billing page", "Try again"]),
+        ("api_model", ["Choose a model", "Try again"]),
+        ("api_pause", ["Try again"]),
+        ("api_unreachable", ["Try again"]),
+    ],
+)
+def test_what_the_api_said_has_its_button_and_what_passes_interrupts_nobody(
+    panel: Panel, kind: ProblemKind, words: list[str]
+) -> None:
+    async def body() -> None:
+        window = await open_window(panel)
+        panel.core.publish(problems=(api_problem(kind),))
+        await panel.until(lambda: window.bell.accessibleName() == "Notices: 1")
+        assert window.notices.isHidden() == (kind in ("api_pause", "api_unreachable"))
+        window.bell.click()
+        popup = QApplication.activePopupWidget()
+        assert popup is not None
+        assert [button.text() for button in popup.findChildren(QPushButton)] == words
+        press(popup, "Try again")
+        await panel.until(lambda: ("try_api_again",) in panel.core.calls)
+        await window.stop()
+
+    panel.run(body())
+
+
+def test_a_gateway_s_credit_is_not_bought_at_anthropic(panel: Panel) -> None:
+    panel.core.settings.set("anthropic_base_url", "https://gateway.example")
+
+    async def body() -> None:
+        window = await open_window(panel)
+        panel.core.publish(problems=(api_problem("api_credit"),))
+        await panel.until(window.notices.isVisible)
+        words = [button.text() for button in window.notices.findChildren(QPushButton) if button.isVisible()]
+        assert words == ["Try again"]
+        await window.stop()
+
+    panel.run(body())
+
+
+def test_choose_a_model_opens_preferences_at_the_model(panel: Panel) -> None:
+    async def body() -> None:
+        window = await open_window(panel)
+        panel.core.publish(problems=(api_problem("api_model"),))
+        await panel.until(window.notices.isVisible)
+        press(window.notices, "Choose a model")
+        await panel.settle()
+        focus = QApplication.focusWidget()
+        assert focus is not None
+        assert focus.accessibleName() == "Model"
+        await window.stop()
+
+    panel.run(body())

@@ -14,7 +14,7 @@ from PySide6.QtWidgets import QApplication, QVBoxLayout, QWidget
 
 from core.chat import Estimate
 from core.local.server import ServerState
-from core.services.status import ApiStatus, CoreStatus
+from core.services.status import ApiPhase, ApiStatus, CoreStatus
 from gui.shell.header import HeaderStrip, short_model
 from gui.shell.rail import Rail
 from gui.theme.theme import theme
@@ -203,7 +203,7 @@ def test_the_strip_narrows_names_first_then_bars_never_states_or_figures(show: S
 CROWDED = replace(
     a_status(
         ServerState(phase="starting", kind="embedded", progress=0.62, eta_s=70),
-        ApiStatus(phase="breaker_open", model="m", detail="retry in 22 s"),
+        ApiStatus(phase="rate_limited", model="m", detail="until 14:32"),
         today=3000,
         spent=1_312_400_000_000,
     ),
@@ -262,7 +262,7 @@ def test_states_set_the_border_and_the_words() -> None:
     strip.set_status(
         a_status(
             ServerState(phase="failed", kind="embedded", detail="out of memory"),
-            ApiStatus(phase="breaker_open", model="m", detail="retry in 22 s"),
+            ApiStatus(phase="rate_limited", model="m", detail="until 14:32"),
             spent=494_100_000_000,
         )
     )
@@ -528,3 +528,28 @@ def test_the_focus_given_to_a_switch_is_on_its_chosen_segment(show: Show) -> Non
     QTest.keyClick(switch.segment("api"), Qt.Key.Key_Left)
     assert switch.value == "local"
     assert switch.segment("local").hasFocus()
+
+
+@pytest.mark.parametrize(
+    ("phase", "lamp", "word", "tone"),
+    [
+        ("key_set", "ready", "Key set", ""),
+        ("reachable", "ready", "Ready", ""),
+        ("key_refused", "failed", "Key refused", "danger"),
+        ("no_credit", "failed", "No credit", "danger"),
+        ("not_permitted", "failed", "Not permitted", "danger"),
+        ("model_unknown", "failed", "Model unknown", "danger"),
+        ("rate_limited", "alert", "Rate limited", "held"),
+        ("overloaded", "alert", "Overloaded", "held"),
+        ("unreachable", "alert", "Not answering", "held"),
+    ],
+)
+def test_each_state_of_the_api_has_its_word_and_its_lamp(
+    phase: ApiPhase, lamp: str, word: str, tone: str
+) -> None:
+    strip = HeaderStrip()
+    strip.set_status(a_status(api=ApiStatus(phase=phase, model="claude-sonnet-4-6")))
+    pill = strip.pills["api"]
+    assert pill.accessibleName() == f"API: {word}"
+    assert [run.name for run in pill.shown() if run.kind == "lamp"] == [lamp]
+    assert pill.tone == tone

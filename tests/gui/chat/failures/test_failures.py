@@ -359,7 +359,7 @@ OVER_AND_BACK: dict[str, tuple[SignalboxError, dict[str, object], dict[str, obje
     "ledger": (LedgerUnavailable("Not a ledger."), {"problems": (ledger_problem(),)}, {"problems": ()}),
     "breaker": (
         Unavailable("The API is paused.", hint="Retry in 22 s."),
-        {"api": ApiStatus(phase="breaker_open", model="claude", detail="retry in 22 s")},
+        {"api": ApiStatus(phase="unreachable", model="claude")},
         {"api": ApiStatus(phase="key_set", model="claude")},
     ),
 }

@@ -1,0 +1,95 @@
+"""The API's state in words: a phase with a short fact for a pill, and the problem that somebody should know of."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from core.base.text import sentence
+from core.routing.api_condition import ApiTrouble
+from core.services.status import ApiStatus, Problem, ProblemKind
+
+if TYPE_CHECKING:
+    from core.routing.api_condition import TroubleKind
+    from core.routing.backends import ApiBackend
+
+_KINDS: dict[TroubleKind, ProblemKind] = {
+    "key_refused": "api_key",
+    "no_credit": "api_credit",
+    "not_permitted": "api_model",
+    "model_unknown": "api_model",
+    "rate_limited": "api_pause",
+    "overloaded": "api_pause",
+    "unreachable": "api_unreachable",
+}
+_MEANWHILE = "Until then Auto sends to Local where it can."
+
+
+def heard_status(api: ApiBackend, model: str) -> ApiStatus:
+    """Return the state of an API that may be asked: what it said last."""
+    trouble = api.condition.trouble(model)
+    breaker = api.breaker(model)
+    if trouble is None and breaker.allows:
+        return ApiStatus(phase="reachable" if api.condition.answered else "key_set", model=model)
+    phase = "unreachable" if trouble is None else trouble.kind
+    return ApiStatus(phase=phase, model=model, detail=_detail(api, model, trouble))
+
+
+def heard_problem(api: ApiBackend, model: str) -> Problem | None:
+    """Return what somebody should know of it; ``None``: nothing stands in the way of ``model``."""
+    trouble = api.condition.trouble(model)
+    if trouble is None:
+        return None
+    return Problem(
+        kind=_KINDS[trouble.kind],
+        title=_title(trouble, model),
+        message=f"{sentence(trouble.message)} {_what_follows(trouble)}".strip(),
+        hint=trouble.hint,
+    )
+
+
+def local_time(moment: datetime) -> str:
+    """Return ``14:32`` for a moment of today, ``4 Dec, 14:32`` for another day's."""
+    day = "" if moment.date() == datetime.now().astimezone().date() else f"{moment.day} {moment:%b}, "
+    return f"{day}{moment:%H:%M}"
+
+
+def _detail(api: ApiBackend, model: str, trouble: ApiTrouble | None) -> str:
+    if trouble is not None and trouble.kind == "rate_limited" and trouble.until is not None:
+        return f"until {local_time(trouble.until)}"
+    if trouble is not None and trouble.kind in ("key_refused", "no_credit"):
+        return "replace it" if trouble.kind == "key_refused" else "add some"
+    breaker = api.breaker(model)
+    if not breaker.allows:
+        return f"retry in {breaker.retry_in_s:.0f} s" if breaker.retry_in_s else "trying again"
+    return ""
+
+
+def _title(trouble: ApiTrouble, model: str) -> str:
+    match trouble.kind:
+        case "key_refused":
+            return "The API refused the key"
+        case "no_credit":
+            return "The API account has no credit"
+        case "not_permitted":
+            return f"The API key may not use {model}"
+        case "model_unknown":
+            return f"The API has no model {model}"
+        case "rate_limited":
+            until = "" if trouble.until is None else f" until {local_time(trouble.until)}"
+            return f"The API wants a pause{until}"
+        case "overloaded":
+            return "The API is overloaded"
+        case "unreachable":
+            return "The API doesn't answer"
+
+
+def _what_follows(trouble: ApiTrouble) -> str:
+    match trouble.kind:
+        case "key_refused" | "not_permitted" | "model_unknown":
+            return _MEANWHILE
+        case "no_credit":
+            until = "" if trouble.until is None else f"It is tried again after {local_time(trouble.until)}. "
+            return f"{until}{_MEANWHILE}"
+        case "rate_limited" | "overloaded" | "unreachable":
+            return ""
