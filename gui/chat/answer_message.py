@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
@@ -171,4 +173,7 @@ def _plan(message: StoredMessage, facts: Facts) -> Plan | None:
         return None
     if message.text:
         return plan_break_off(message)
-    return plan_failure(message.error, facts) if message.error is not None else None
+    if message.error is None:
+        return None
+    side = message.decision.side if message.decision is not None else None
+    return plan_failure(message.error, replace(facts, side=side))

@@ -54,7 +54,7 @@ class ChatController(QObject):
         self._bridge, self._tasks, self.view = shell.bridge, tasks, view
         self.store = WriteBehindStore(shell.bridge, shell.home, tasks, self)
         self.conversations = OpenConversations(shell.bridge, self.store, tasks, self)
-        self.preview = RoutePreview(shell.bridge, tasks, view.composer.route_line, self._request_now, self)
+        self.preview = RoutePreview(shell.bridge, tasks, view.composer.route_line, self.request_now, self)
         self.failures = FailureController(self, shell, tasks, view)
         self.list = ListController(self, shell.bridge, tasks, view)
         self.is_started = False
@@ -235,12 +235,14 @@ class ChatController(QObject):
 
     def _on_typed(self) -> None:
         self._draft_timer.start()
+        self.failures.prompt_changed()
         if self.view.composer.is_empty:
             self.preview.clear()
         else:
             self.preview.changed()
 
-    def _request_now(self) -> ChatRequest | None:
+    def request_now(self) -> ChatRequest | None:
+        """Return what sending would ask now; ``None`` for an empty box. Raises ``MalformedSchema``."""
         if self.view.composer.is_empty or not self.is_started:
             return None
         return self.session.request_after(self.view.composer.text, self.view.composer.attachments)
@@ -303,6 +305,7 @@ class ChatController(QObject):
         if self.view.composer.note.startswith(SCHEMA_NOTE) and _is_usable(options.schema_text):
             self.view.composer.set_note("")
         self.preview.changed()
+        self.failures.options_changed()
 
     def show_options(self) -> None:
         """Show the conversation's options in the drawer and under the box."""
@@ -333,6 +336,7 @@ class ChatController(QObject):
         side = self.view.composer.chosen_side()
         self.session.set_options(replace(self.session.options, force=side))
         self.preview.changed()
+        self.failures.options_changed()
 
     # Conversations
 

@@ -6,16 +6,16 @@ It also asks about paused conversations, by their titles where they are chats of
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, cast
 
-from PySide6.QtCore import QObject, QPoint
+from PySide6.QtCore import QObject, QPoint, QTimer
 
 from core.chat import ChatRequest, Side
 from core.errors import LedgerUnavailable, SignalboxError
 from gui.chat.answer_message import AnswerMessage
 from gui.chat.failures.cards import FailureCard, LogPopover, chat_hash
-from gui.chat.failures.facts import find_facts
+from gui.chat.failures.facts import find_facts, refused_now
 from gui.chat.failures.plan import Action, Plan
 from gui.chat.failures.plans import cause_holds, plan_failure
 from gui.chat.request_builder import build_request
@@ -23,6 +23,7 @@ from gui.chat.route_preview import RoutePreview
 from gui.chat.session import Session
 from gui.chat.storage.models import StoredError
 from gui.chat.view import ChatView
+from gui.shell.api_notices import browse
 from gui.shell.pages import Shell, Target
 from gui.shell.tasks import Tasks
 from gui.theme.theme import theme
@@ -31,8 +32,13 @@ if TYPE_CHECKING:
     from core import CoreStatus
 
 LOG_LINES = 200
+FOLLOW_MS = 200
+"""How long after the last key the cards look at what they would send now."""
 ELSEWHERE: dict[Action, Target] = {
     "add_key": Target("preferences", "providers", "anthropic"),
+    "add_local_key": Target("preferences", "providers", "vllm"),
+    "choose_model": Target("preferences", "providers", "anthropic_model"),
+    "choose_local_model": Target("preferences", "local", "vllm_model"),
     "allow_key": Target("preferences", "providers", "anthropic"),
     "raise_limit": Target("preferences", "spend"),
     "show_spend": Target("spend", "held"),
@@ -51,6 +57,8 @@ class ChatVerbs(Protocol):
     @property
     def preview(self) -> RoutePreview: ...
 
+    def request_now(self) -> ChatRequest | None: ...
+
     def send(self) -> None: ...
 
     def regenerate(self, answer_id: str) -> None: ...
@@ -64,6 +72,16 @@ class ChatVerbs(Protocol):
     def titles(self) -> dict[str, str]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Loose:
+    """The card of a prompt that went back to the box: what failed where, and the request as it was then."""
+
+    card: FailureCard
+    error: StoredError
+    side: Side | None
+    request: ChatRequest
+
+
 class FailureController(QObject):
     """Acts on what the cards offer, through the verbs of the chat that is shown."""
 
@@ -71,8 +89,14 @@ class FailureController(QObject):
         super().__init__(view)
         self._chat, self._shell, self._bridge, self._tasks = chat, shell, shell.bridge, tasks
         self._view, self._thread, self._composer = view, view.thread_view, view.composer
-        self._loose: tuple[FailureCard, StoredError] | None = None
+        self._loose: _Loose | None = None
         self._cause_seen = False
+        self._sides: tuple[str, str] | None = None
+        self._answers_too = False
+        self._follow_timer = QTimer(self)
+        self._follow_timer.setSingleShot(True)
+        self._follow_timer.setInterval(FOLLOW_MS)
+        self._follow_timer.timeout.connect(self._follow)
         self._thread.acted.connect(self._on_answer_action)
         self._thread.card_acted.connect(self._on_card_action)
         self._thread.card_changed.connect(self._show_paused)
@@ -86,11 +110,12 @@ class FailureController(QObject):
         assert answer.error is not None
         options = replace(session.options, schema_text="")  # it may be half typed by now
         request = build_request(session.tree.path(answer.parent_id), options, session.id)
+        side = answer.decision.side if answer.decision is not None else None
         goes_back = self._goes_back(session, answer_id)
         if goes_back:
             text, attachments = session.take_back(answer_id)
             self._composer.set_content(text, attachments)
-        self._tasks.start(self._tell(session, answer_id, answer.error, request, in_box=goes_back))
+        self._tasks.start(self._tell(session, answer_id, answer.error, request, side, in_box=goes_back))
 
     def _goes_back(self, session: Session, answer_id: str) -> bool:
         """Only a prompt that was just sent, has no other version, and finds the box empty."""
@@ -106,27 +131,98 @@ class FailureController(QObject):
         )
 
     async def _tell(
-        self, session: Session, answer_id: str, error: StoredError, request: ChatRequest, *, in_box: bool
+        self,
+        session: Session,
+        answer_id: str,
+        error: StoredError,
+        request: ChatRequest,
+        side: Side | None,
+        *,
+        in_box: bool,
     ) -> None:
-        facts = await find_facts(self._bridge, error, request, in_box=in_box)
+        facts = await find_facts(self._bridge, error, request, in_box=in_box, side=side)
         if session is not self._chat.session:
             return
         if in_box:
             self._thread.set_loose_plan(plan_failure(error, facts))
             card, status = self._thread.loose_card, self._bridge.status
             if card is not None and status is not None:
-                self._loose = card, error
+                self._loose = _Loose(card, error, side, request)
                 self._cause_seen = cause_holds(card.plan, error, status) is True
+                self.prompt_changed()  # it may be another than the one that failed by now
             return
         view = self._thread.view_of(answer_id)
         if isinstance(view, AnswerMessage):
             view.show_state(session.tree[answer_id], facts)
 
+    def prompt_changed(self) -> None:
+        """What is in the box is another prompt: so is what the card of the one that failed offers."""
+        self._follow_timer.start()
+
+    def options_changed(self) -> None:
+        """What prompts are sent with, or who would take them, changed: so did what every card offers."""
+        self._answers_too = True
+        self._follow_timer.start()
+
+    def _follow(self) -> None:
+        self._tasks.start(self._follow_prompt(), key="follow the prompt")
+
+    async def _follow_prompt(self) -> None:
+        """Let the cards offer what their buttons would send now, and name its price."""
+        session, loose = self._chat.session, self._loose
+        if loose is not None and loose.card is self._thread.loose_card:
+            await self._follow_loose(loose)
+        if not self._answers_too:
+            return
+        self._answers_too = False
+        for view in self._thread.views():
+            if isinstance(view, AnswerMessage) and view.card is not None and view.message_id in session.tree:
+                await self._follow_answer(session, view, view.card)
+
+    async def _follow_answer(self, session: Session, view: AnswerMessage, card: FailureCard) -> None:
+        answer = session.tree[view.message_id]
+        if answer.error is None or answer.text:
+            return
+        options = replace(session.options, schema_text="")
+        request = build_request(session.tree.path(answer.parent_id), options, session.id)
+        side = answer.decision.side if answer.decision is not None else None
+        facts = await find_facts(self._bridge, answer.error, request, in_box=False, side=side)
+        plan = plan_failure(answer.error, facts)
+        if session is self._chat.session and view.card is card and card.plan != plan:
+            view.set_plan(plan)
+
+    async def _follow_loose(self, loose: _Loose) -> None:
+        try:
+            request = self._chat.request_now()
+        except SignalboxError:
+            return  # a schema that is half typed
+        loose.card.set_can_send(request is not None)
+        if request is None:
+            return
+        error: StoredError | None = loose.error
+        changed = request.messages != loose.request.messages or request.max_tokens != loose.request.max_tokens
+        if changed and loose.error.kind == "budget_exceeded":
+            error = await refused_now(self._bridge, loose.error, request)
+        plan = None
+        if error is not None:
+            facts = await find_facts(
+                self._bridge, error, request, in_box=True, side=loose.side, changed=changed
+            )
+            plan = plan_failure(error, facts)
+        if self._loose is not loose or loose.card is not self._thread.loose_card or plan == loose.card.plan:
+            return
+        self._thread.set_loose_plan(plan)
+        card = self._thread.loose_card
+        self._loose = None if card is None else replace(loose, card=card)
+
     def on_status(self, status: CoreStatus) -> None:
         """Take the card at the end away once its cause, which the status told, is over."""
+        before, self._sides = self._sides, (status.local.phase, status.api.phase)
+        if self._sides != before:
+            self.options_changed()  # another side may take it now, or none
         if self._loose is None:
             return
-        card, error = self._loose
+        card, error = self._loose.card, self._loose.error
         if card is not self._thread.loose_card:
             self._loose = None
             return
@@ -173,6 +269,8 @@ class FailureController(QObject):
                 self._send_to("api", again)
             case "summarise":
                 self._summarise(again, plan.facts.summary_window_tokens)
+            case "open_billing":
+                browse(plan.facts.billing_page)
             case "shorten":
                 pass  # the box has the focus
             case "restart_local":

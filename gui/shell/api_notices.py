@@ -15,7 +15,7 @@ from gui.shell.tasks import Tasks
 from gui.widgets.toast import ToastHost
 
 if TYPE_CHECKING:
-    from core import Problem
+    from core import Problem, Settings
     from gui.shell.bridge import Bridge
 
 BILLING_PAGE = "https://platform.claude.com/settings/billing"
@@ -34,13 +34,10 @@ class ApiNotices:
         if not problem.kind.startswith("api_"):
             return () if leads_to is None else (leads_to,)
         found = [] if leads_to is None else [leads_to]
-        if problem.kind == "api_credit" and self._is_anthropics_own():
-            found.append(("Open the billing page", partial(_browse, BILLING_PAGE)))
+        page = billing_page(self._bridge.core.settings.current)
+        if problem.kind == "api_credit" and page is not None:
+            found.append(("Open the billing page", partial(browse, page)))
         return (*found, ("Try again", self._start_trying))
-
-    def _is_anthropics_own(self) -> bool:
-        url = self._bridge.core.settings.current.anthropic_base_url
-        return url is None or (urlsplit(url).hostname or "").endswith(".anthropic.com")
 
     def _start_trying(self) -> None:
         self._tasks.start(self._try_again(), key="try the API again")
@@ -55,5 +52,13 @@ class ApiNotices:
             self._toasts.show("The API answers and takes the key", icon="cloud")
 
 
-def _browse(url: str) -> None:
+def billing_page(settings: Settings) -> str | None:
+    """Return where the API's account is topped up; ``None`` for a gateway, whose account is somewhere else."""
+    url = settings.anthropic_base_url
+    is_anthropics = url is None or (urlsplit(url).hostname or "").endswith(".anthropic.com")
+    return BILLING_PAGE if is_anthropics else None
+
+
+def browse(url: str) -> None:
+    """Open ``url`` in the user's browser."""
     QDesktopServices.openUrl(QUrl(url))

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QPoint, QTimer, Signal
-from PySide6.QtWidgets import QPlainTextEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
 
 from core import exact_duration
 from core.chat import ChatRequest
-from gui.chat.failures.plan import Action, Plan
+from gui.chat.failures.plan import SENDING, Action, Plan
 from gui.chat.failures.plans import paused_sentence
 from gui.chat.markdown.prose import code_font
 from gui.theme.theme import set_property, theme
@@ -56,6 +56,7 @@ class FailureCard(QWidget):
                 body=self._budget(plan),
             )
         column.addWidget(self.card)
+        self._can_send = True
         self._clock = QTimer(self)
         self._clock.setInterval(COUNT_MS)
         self._clock.timeout.connect(self._count_down)
@@ -64,17 +65,38 @@ class FailureCard(QWidget):
 
     def _count_down(self) -> None:
         """Keep the first button off until it is time, and say how long that is."""
-        button = self.card.button if isinstance(self.card, ShortCard) else self.card.buttons[0]
-        assert button is not None
+        button = self.buttons[0]
         assert self.plan.fix is not None
         assert self.plan.retry_at_ms is not None
         left_s = math.ceil(self.plan.retry_at_ms / 1000 - time.time())
-        button.setEnabled(left_s <= 0)
+        button.setEnabled(left_s <= 0 and self._can_send)
         button.setText(self.plan.fix[0] if left_s <= 0 else f"{self.plan.fix[0]} in {exact_duration(left_s)}")
         if left_s > 0:
             self._clock.start()
         else:
             self._clock.stop()
+
+    def set_can_send(self, can_send: bool) -> None:
+        """Say whether there is a prompt to send: without one, the buttons that send it are off."""
+        if can_send == self._can_send:
+            return
+        self._can_send = can_send
+        for button, action in zip(self.buttons, self._offered(), strict=True):
+            if action in SENDING:
+                button.setEnabled(can_send)
+        if self._clock.isActive():
+            self._count_down()
+
+    @property
+    def buttons(self) -> list[QPushButton]:
+        """The card's buttons, the first is the fix."""
+        if isinstance(self.card, ErrorCard):
+            return self.card.buttons
+        return [] if self.card.button is None else [self.card.button]
+
+    def _offered(self) -> list[Action]:
+        offered: list[Action] = [] if self.plan.fix is None else [self.plan.fix[1]]
+        return offered if self.plan.short else [*offered, *(action for _, _, action in self.plan.actions)]
 
     def _act(self, action: Action) -> Callable[[], object]:
         return lambda: self.acted.emit(action)

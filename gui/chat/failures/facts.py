@@ -14,6 +14,7 @@ from core.errors import SignalboxError
 from gui.chat.failures.plan import Facts
 from gui.chat.request_builder import has_beginning, window_for
 from gui.chat.storage.models import StoredError
+from gui.shell.api_notices import billing_page
 
 if TYPE_CHECKING:
     from core import RouterCore
@@ -23,8 +24,19 @@ LOG_LINES = 4
 LEAST_TOKENS = 16
 
 
-async def find_facts(bridge: Bridge, error: StoredError, request: ChatRequest, *, in_box: bool) -> Facts:
-    """Ask the core; nothing is sent, held or charged. What can't be found out is left out."""
+async def find_facts(
+    bridge: Bridge,
+    error: StoredError,
+    request: ChatRequest,
+    *,
+    in_box: bool,
+    side: Side | None = None,
+    changed: bool = False,
+) -> Facts:
+    """Ask the core; nothing is sent, held or charged. What can't be found out is left out.
+
+    ``request`` is what the buttons would send: the one that failed on ``side``, or what it has ``changed`` into.
+    """
     core = bridge.core
     local = await _would_go(core, bridge, request, "local")
     api = await _would_go(core, bridge, request, "api")
@@ -32,6 +44,9 @@ async def find_facts(bridge: Bridge, error: StoredError, request: ChatRequest, *
     failed = status is not None and status.local.phase == "failed"
     facts = Facts(
         in_box=in_box,
+        side=side,
+        changed=changed,
+        billing_page=billing_page(core.settings.current) or "",
         month=status.month if status is not None else "this month",
         can_send_local=local is not None and request.force != "local",
         can_send_api=api is not None and request.force != "api",
@@ -51,6 +66,20 @@ async def find_facts(bridge: Bridge, error: StoredError, request: ChatRequest, *
     if error.kind == "context_too_long":
         facts = replace(facts, summary_window_tokens=await _summary_window(bridge, error, request))
     return facts
+
+
+async def refused_now(bridge: Bridge, error: StoredError, request: ChatRequest) -> StoredError | None:
+    """Return ``error``, a spend limit's, as it is for ``request``; ``None`` where that fits under the limit."""
+    try:
+        decision = await bridge.call(bridge.core.decide(request))
+    except SignalboxError:
+        return error
+    if decision.refusal != "budget":
+        return None
+    asked = decision.api_estimate.hold_nanodollars
+    if error.unit == "tokens":
+        asked = decision.signals.input_tokens_bound + decision.signals.max_output_tokens
+    return replace(error, asked_nanodollars=asked)
 
 
 async def _would_go(

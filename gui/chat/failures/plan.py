@@ -5,10 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from core.chat import Side
 from gui.chat.storage.models import StoredError
 
 Action = Literal[
     "add_key",
+    "add_local_key",
+    "choose_model",
+    "choose_local_model",
+    "open_billing",
     "allow_key",
     "raise_limit",
     "show_spend",
@@ -38,6 +43,9 @@ class Facts:
     under the limit. ``in_box`` says that the prompt went back to the composer.
     ``key_held_back`` says why a stored key was not sent, where that is the cause.
     ``summary_window_tokens`` is what a request that is too long has to fit into, ``None`` without old turns.
+    ``side`` is where it failed, ``None`` where it was not sent. ``billing_page`` is where the account of the API
+    is topped up, empty where that is not known. ``changed`` says that the prompt in the box is not the one that
+    failed any more.
     """
 
     in_box: bool = False
@@ -50,6 +58,9 @@ class Facts:
     can_send_api: bool = False
     api_cost_nanodollars: int | None = None
     summary_window_tokens: int | None = None
+    side: Side | None = None
+    billing_page: str = ""
+    changed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,3 +96,9 @@ def elsewhere(facts: Facts) -> list[tuple[str, str, Action]]:
     if facts.can_send_local:
         found.append(("Send to Local", "cpu", "send_local"))
     return found
+
+
+SENDING: frozenset[Action] = frozenset(
+    {"retry", "send_local", "send_api", "lower_max_tokens", "summarise", "resume"}
+)
+"""What sends the prompt: of no use while there is none."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from core import format_amount, format_cost, format_limit, sentence
+from gui.chat.failures.api_plans import TURNED_AWAY, plan_of_turned_away
 from gui.chat.failures.plan import Action, Facts, Plan, Tone, elsewhere
 from gui.chat.storage.models import StoredError, StoredMessage
 
@@ -185,14 +186,8 @@ def plan_failure(error: StoredError, facts: Facts) -> Plan:
             ("Add a key", "add_key"),
             icon="key-fill",
         )
-    if error.kind == "authentication_failed":
-        return _short(
-            "The API refused the key",
-            f"{error.message} {kept}",
-            ("Change the key", "add_key"),
-            "danger",
-            "key-fill",
-        )
+    if error.kind in TURNED_AWAY:
+        return plan_of_turned_away(error, facts, kept)
     if error.kind == "budget_exceeded":
         return _over_budget(error, facts, kept)
     if error.kind == "context_too_long":
@@ -213,6 +208,8 @@ def plan_failure(error: StoredError, facts: Facts) -> Plan:
         return _held_back(facts.key_held_back or error.message, facts, kept)
     if error.kind in ("unavailable", "overloaded", "rate_limited", "transient"):
         return _unavailable(error, facts, kept)
+    if error.kind == "home_refused":
+        return _home_refused(error, facts, kept)
     if error.kind in MADE_BY_THE_CORE:
         return plan_of_the_core(error, facts, kept)
     if error.kind == "content_refused":
@@ -232,10 +229,21 @@ def plan_failure(error: StoredError, facts: Facts) -> Plan:
     )
 
 
+_PHASES = {
+    "authentication_failed": "key_refused",
+    "permission_denied": "not_permitted",
+    "credit_exhausted": "no_credit",
+    "model_not_found": "model_unknown",
+}
+"""The state that the API is in as long as such a failure's cause stands."""
+
+
 def cause_holds(plan: Plan, error: StoredError, status: CoreStatus) -> bool | None:
     """Return whether a failure's cause still stands; ``None`` where the status doesn't tell."""
     if error.kind == "authentication_failed" and error.key_missing:
         return None if status.api.phase == "checking" else status.api.phase == "no_key"
+    if error.kind in _PHASES and plan.facts.side != "local":
+        return None if status.api.phase == "checking" else status.api.phase == _PHASES[error.kind]
     if error.kind == "ledger_unavailable":
         return any(problem.kind in ("ledger", "ledger_unsaved") for problem in status.problems)
     if error.kind == "runaway_paused":
@@ -295,9 +303,11 @@ def _over_budget(error: StoredError, facts: Facts, kept: str) -> Plan:
         actions.append(("Send to Local", "cpu", "send_local"))
     sentence, are = error.message, "are" if error.unit == "tokens" else "is"
     if error.asked_nanodollars is not None and free is not None:
+        worst, room = _amount(error, error.asked_nanodollars), f"{_amount(error, free)} {are} free"
         sentence = (
-            f"Its worst case is {_amount(error, error.asked_nanodollars)}, and {_amount(error, free)} {are} free, "
-            "so it was not sent."
+            f"Its worst case is {worst} as it is now, and {room}."
+            if facts.changed
+            else f"Its worst case is {worst}, and {room}, so it was not sent."
         )
     return Plan(
         short=False,
@@ -334,6 +344,8 @@ def _too_long(error: StoredError, facts: Facts, kept: str) -> Plan:
     counts = ""
     if error.input_tokens is not None and error.limit_tokens is not None:
         counts = f"{error.input_tokens:,} tokens, and the model takes {error.limit_tokens:,}. "
+    if facts.changed:
+        counts = f"It has changed since. As it was sent: {counts or error.message + ' '}"
     if facts.can_send_api:
         price = f", {format_cost(facts.api_cost_nanodollars)}" if facts.api_cost_nanodollars else ""
         fix: tuple[str, Action] = (f"Send to API{price}", "send_api")
@@ -371,6 +383,19 @@ def _held_back(reason: str, facts: Facts, kept: str) -> Plan:
     )
 
 
+def _home_refused(error: StoredError, facts: Facts, kept: str) -> Plan:
+    return Plan(
+        short=False,
+        title="The home folder can’t be trusted",
+        sentence=f"{sentence(error.message)} Make it yours alone, then start Signalbox again.",
+        tone="danger",
+        icon="warning-octagon-fill",
+        fix=("Try again", "retry"),
+        kept=f"{kept} Nothing was sent or charged.",
+        facts=facts,
+    )
+
+
 def _unavailable(error: StoredError, facts: Facts, kept: str) -> Plan:
     actions: list[tuple[str, str, Action]] = []
     if facts.local_failed is not None:
@@ -390,10 +415,21 @@ def _unavailable(error: StoredError, facts: Facts, kept: str) -> Plan:
             log=facts.log,
             facts=facts,
         )
-    titles = {
-        "rate_limited": "The API wants a pause",
-        "overloaded": "The API is overloaded",
-    }
+    who = "Local" if facts.side == "local" else "The API"
+    if error.kind == "rate_limited" and error.retry_at_ms is not None:
+        return Plan(
+            short=False,
+            title=f"{who} wants a pause",
+            sentence=sentence(error.message),
+            tone="held",
+            icon="hourglass-medium",
+            fix=("Try again", "retry"),
+            actions=tuple(elsewhere(facts)[:1]),
+            kept=f"{kept} Nothing was charged.",
+            facts=facts,
+            retry_at_ms=error.retry_at_ms,
+        )
+    titles = {"rate_limited": f"{who} wants a pause", "overloaded": f"{who} is overloaded"}
     actions.append(("Try again", "arrow-clockwise", "retry"))
     actions += elsewhere(facts)
     return Plan(

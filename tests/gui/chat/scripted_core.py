@@ -48,7 +48,7 @@ class Gate:
 class Script:
     """What one request answers. ``error`` ends it; a ``gate`` holds it up after ``before`` pieces until opened.
 
-    ``waits`` are told before it leaves (``after_start`` once it left), and end when ``wait_gate`` opens.
+    ``waits`` are told before it leaves (``after_start`` once it left, as an error then is); ``wait_gate`` ends them.
     """
 
     text: str = "Paris is the capital of France."
@@ -130,6 +130,8 @@ class ScriptedCore(FakeCore):
             if script.error is not None and script.before == 0:
                 if script.gate is not None:
                     await script.gate.wait()
+                if script.after_start:
+                    yield Started(decision, request.correlation_id, 0)
                 yield Failed(script.error)
                 return
             hold = 16_700_000 if decision.side == "api" else 0

@@ -18,11 +18,15 @@ from core.errors import (
     BudgetExceeded,
     ContentRefused,
     ContextTooLong,
+    CreditExhausted,
     DeadlineExceeded,
     DuplicateRequest,
+    HomeRefused,
     InvalidRequest,
     LedgerUnavailable,
+    ModelNotFound,
     Overloaded,
+    PermissionDenied,
     QueueFull,
     RateExceeded,
     RateLimited,
@@ -62,7 +66,11 @@ OVER = BudgetExceeded(
 )
 BUTTONS = {
     "no key": (NO_KEY, "Add a key"),
-    "wrong key": (AuthenticationFailed("Anthropic refused the key."), "Change the key"),
+    "wrong key": (AuthenticationFailed("Anthropic refused the key."), "Replace the key"),
+    "no permission": (PermissionDenied("Not with this key."), "Choose a model"),
+    "no credit": (CreditExhausted("Your credit is used up."), "Open the billing page"),
+    "no model": (ModelNotFound("Anthropic has no model claude-nope."), "Choose a model"),
+    "home": (HomeRefused("/home/a", "others may write it"), "Try again"),
     "too long": (
         ContextTooLong("Too long.", input_tokens=41_208, limit_tokens=32_768),
         "Send to API, $0.0047",
@@ -515,5 +523,137 @@ def test_a_broken_off_answer_and_its_card_are_whole(panel: ChatPanel, width: int
         for pane in answer.view.findChildren(TextPane):
             assert pane.height() >= pane.content_height()
             assert pane.mapTo(answer, pane.rect().bottomLeft()).y() < answer.badge.y()
+
+    panel.run(body)
+
+
+TURNED_AWAY: dict[str, tuple[SignalboxError, str, Target | None]] = {
+    "key": (
+        AuthenticationFailed("Anthropic refused the key."),
+        "Replace the key",
+        Target("preferences", "keys"),
+    ),
+    "model": (
+        ModelNotFound("Anthropic has no model claude-nope."),
+        "Choose a model",
+        Target("preferences", "providers", "anthropic_model"),
+    ),
+    "credit": (CreditExhausted("No credit is left."), "Open the billing page", None),
+}
+
+
+@pytest.mark.parametrize("name", list(TURNED_AWAY))
+def test_what_the_api_turned_away_is_mended_or_sent_to_local(panel: ChatPanel, name: str) -> None:
+    error, words, leads_to = TURNED_AWAY[name]
+
+    async def body() -> None:
+        await panel.open()
+        panel.core.decide_with = lambda request: make_decision(request.force or "api")
+        panel.core.say(Script(error=error, side="api"))
+        await panel.ask("My long prompt")
+        await panel.until(lambda: panel.page.view.thread_view.loose_card is not None)
+        card = card_of(panel)
+        assert button(card, words).isVisible()
+        if leads_to is not None:
+            button(card, words).click()
+            assert panel.shell.opened == [leads_to]
+        button(card, "Send to Local").click()
+        await panel.idle()
+        assert panel.core.requests[-1].force == "local"
+
+    panel.run(body)
+
+
+def test_a_local_server_that_refuses_is_not_told_as_the_api(panel: ChatPanel) -> None:
+    async def body() -> None:
+        await panel.open()
+        refused = AuthenticationFailed("The local server refused the key.")
+        panel.core.say(Script(error=refused, side="local", after_start=True))
+        await panel.ask("My long prompt")
+        await panel.until(lambda: panel.page.view.thread_view.loose_card is not None)
+        card = card_of(panel)
+        assert card.plan.title == "The local server refused the key"
+        button(card, "Replace the key").click()
+        assert panel.shell.opened == [Target("preferences", "keys", "vllm")]
+
+    panel.run(body)
+
+
+def priced(request: ChatRequest) -> RouteDecision:
+    """A decision that costs a cent a letter on the API, of which 20 cents are free."""
+    cents = len(request.messages[-1].text)
+    estimate = replace(
+        make_decision().api_estimate, cost_nanodollars=cents * 10**7, hold_nanodollars=cents * 10**7
+    )
+    over = cents > 20 and request.force is None
+    decision = make_decision(request.force or "api", api_estimate=estimate)
+    return replace(decision, side=None, rule="budget", refusal="budget") if over else decision
+
+
+def test_a_card_offers_the_price_of_the_prompt_that_is_in_the_box_now(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        panel.core.decide_with = priced
+        too_long = ContextTooLong("Too long.", input_tokens=41_208, limit_tokens=32_768)
+        card = await fail(panel, too_long, "x" * 13)
+        assert button(card, "Send to API, $0.1300").isEnabled()
+        page.view.composer.set_content("x" * 5)
+        await panel.until(lambda: card_of(panel) is not card)
+        card = card_of(panel)
+        assert card.plan.sentence.startswith("It has changed since. As it was sent: 41,208 tokens")
+        page.view.composer.set_content("")
+        api = button(card, "Send to API, $0.0500")
+        await panel.until(lambda: not api.isEnabled())
+        page.view.composer.set_content("x" * 5)
+        await panel.until(api.isEnabled)
+        api.click()
+        await panel.idle()
+        assert panel.core.requests[-1].messages[-1].text == "x" * 5
+
+    panel.run(body)
+
+
+def test_a_prompt_that_fits_under_the_limit_by_now_needs_no_card(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        panel.core.decide_with = priced
+        card = await fail(panel, OVER, "x" * 40)
+        assert "$2.71" in card.plan.sentence
+        page.view.composer.set_content("x" * 30)
+        await panel.until(lambda: card_of(panel) is not card)
+        assert card_of(panel).plan.sentence.startswith("Its worst case is $0.3000 as it is now")
+        page.view.composer.set_content("x" * 20)
+        await panel.until(lambda: page.view.thread_view.loose_card is None)
+        assert page.view.composer.text == "x" * 20
+
+    panel.run(body)
+
+
+def test_a_card_in_the_thread_goes_by_the_options_of_the_chat(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+
+        def by_max_tokens(request: ChatRequest) -> RouteDecision:
+            estimate = replace(
+                make_decision().api_estimate, cost_nanodollars=(request.max_tokens or 1000) * 10**7
+            )
+            return make_decision(request.force or "api", api_estimate=estimate)
+
+        panel.core.decide_with = by_max_tokens
+        panel.core.say(Script(error=ContextTooLong("Too long.")))
+        page.view.composer.set_content("First prompt")
+        page.controller.send()
+        page.view.composer.set_content("Already typing the next")
+        await panel.idle()
+        await panel.until(lambda: len(page.view.thread_view.views()) == 2)
+        view = page.view.thread_view.views()[1]
+        assert isinstance(view, AnswerMessage)
+
+        def words() -> list[str]:
+            return [] if view.card is None else [item.text() for item in view.card.buttons]
+
+        await panel.until(lambda: words()[:1] == ["Send to API, $10.00"])
+        page.controller.set_options(replace(page.controller.session.options, max_tokens=100))
+        await panel.until(lambda: words()[:1] == ["Send to API, $1.00"])
 
     panel.run(body)
