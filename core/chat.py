@@ -386,6 +386,10 @@ class RequestStep:
     cost_nanodollars: int | None = 0
 
 
+LEAST_GENERATION_MS = 20.0
+"""Output that came within less than this came at once: its speed is that of a buffer."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatResult:
     """A finished, stopped or broken-off answer.
@@ -406,7 +410,8 @@ class ChatResult:
     earlier request with the same idempotency key, which was not paid again: ``replay_of`` names that request and
     ``first_cost_nanodollars`` is what it paid (``None``: not known); decision, usage and times are its own.
     ``schema_valid`` is whether the answer matches the schema asked for, ``None`` where none was. ``savings`` is of
-    the attempt that answered, ``None`` without usage.
+    the attempt that answered, ``None`` without usage. ``generation_ms`` is the time between the first and the last
+    piece of its output, thinking included.
     """
 
     text: str
@@ -435,14 +440,24 @@ class ChatResult:
     savings: Savings | None = None
     replay_of: str | None = None
     first_cost_nanodollars: int | None = None
+    generation_ms: float | None = None
 
     @property
     def output_tokens_per_s(self) -> float | None:
-        """Decode speed after the first token, or ``None`` when it cannot be known."""
-        if self.usage is None or self.ttft_ms is None or self.usage.output_tokens < 2:
+        """Measured speed after the first token: what the server counted over the time it came in.
+
+        ``None`` where that is not known: the output was counted by us (an answer that ended early), or it came at
+        once, as from a server that does not stream.
+        """
+        usage = self.usage
+        if usage is None or self.usage_estimated or usage.output_tokens < 2:
             return None
-        decode_ms = self.latency_ms - self.ttft_ms
-        return None if decode_ms <= 0 else (self.usage.output_tokens - 1) * 1000 / decode_ms
+        took_ms = self.generation_ms
+        if took_ms is None and self.ttft_ms is not None and not usage.thinking_tokens:
+            took_ms = self.latency_ms - self.ttft_ms  # of a result that was kept before this was measured
+        if took_ms is None or took_ms < LEAST_GENERATION_MS:
+            return None
+        return (usage.output_tokens - 1) * 1000 / took_ms
 
     @property
     def empty_because(self) -> str:

@@ -118,6 +118,7 @@ def _record(
         else run.unresolved_nanodollars,
         latency_ms=result.latency_ms if result is not None else None,
         ttft_ms=result.ttft_ms if result is not None else None,
+        output_tokens_per_s=result.output_tokens_per_s if result is not None else None,
         queued_ms=sum(step.took_ms for step in run.steps),
         wait_reasons=tuple(sorted(run.wait_reasons)),
         fell_back_from=decision.fell_back_from if decision is not None else None,

@@ -73,6 +73,8 @@ class ResponseBuffer(AnswerCollector):
         super().__init__()
         self.started = time.perf_counter()
         self.first: float | None = None
+        self._first_output: float | None = None
+        self._last_output = 0.0
         self.begun = False
         """Something of the answer came, be it unreadable or not shown: it is billed, whatever ends it."""
         self.sent = False
@@ -92,6 +94,11 @@ class ResponseBuffer(AnswerCollector):
     def seconds(self) -> float:
         """How long the answer has taken so far."""
         return time.perf_counter() - self.started
+
+    @property
+    def generation_s(self) -> float | None:
+        """How long its output took from the first piece to the last, thinking included; ``None`` without any."""
+        return None if self._first_output is None else self._last_output - self._first_output
 
     @property
     def unseen_s(self) -> float:
@@ -118,8 +125,13 @@ class ResponseBuffer(AnswerCollector):
         if not self.begun:
             is_ping = isinstance(event, OutputProgress) and not (event.hidden_bytes or event.uncounted)
             self.begun = not (is_ping or isinstance(event, PromptProgress))
-        if self.first is None and isinstance(event, TextDelta | ToolCallDelta):
+        shown = isinstance(event, TextDelta | ToolCallDelta)
+        if self.first is None and shown:
             self.first = now
+        if shown or (isinstance(event, OutputProgress) and (event.hidden_bytes or event.uncounted)):
+            self._last_output = now
+            if self._first_output is None:
+                self._first_output = now
         super().add(event)
 
 

@@ -104,6 +104,7 @@ class Settlement:
             marginal_nanodollars=marginal,
             schema_valid=attempt.schema_valid,
             savings=None if usage is None else self._savings(attempt, usage, priced),
+            generation_ms=None if answer.generation_s is None else answer.generation_s * 1000,
         )
 
     def _savings(self, attempt: Attempt, usage: Usage, priced: Priced | None) -> Savings:

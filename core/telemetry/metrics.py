@@ -351,9 +351,8 @@ class Metrics:
         if record.status != "done" or record.ttft_ms is None or not record.streamed:
             return
         self._ttft.observe(gen_ai, record.ttft_ms / 1000)
-        if record.usage is not None and record.usage.output_tokens > 1:
-            decode_s = (record.latency_ms - record.ttft_ms) / 1000
-            self._tpot.observe(gen_ai, decode_s / (record.usage.output_tokens - 1))
+        if record.output_tokens_per_s is not None:
+            self._tpot.observe(gen_ai, 1 / record.output_tokens_per_s)
 
     def _count_tokens(
         self, record: RequestRecord, gen_ai: tuple[str, str, str, str], by_model: tuple[str, str]

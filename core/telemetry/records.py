@@ -18,8 +18,9 @@ class RequestRecord:
     refused before it left. ``model`` is the one asked for and ``served_model`` the one that answered.
     ``cost_nanodollars`` is the cash of all attempts (``None``: unpriced), ``unresolved_nanodollars`` what is
     counted at its hold because the true cost never came. ``loaded_nanodollars`` is the local machine's own cost.
-    ``latency_ms`` is from the moment the last attempt was sent; ``queued_ms`` is what the request waited before.
-    ``wait_reasons`` names each wait once. ``local_overflow`` is a local queue that was full or too slow.
+    ``latency_ms`` is from the moment the last attempt was sent, and ``output_tokens_per_s`` was measured of it;
+    ``queued_ms`` is what the request waited before. ``wait_reasons`` names each wait once. ``local_overflow`` is a
+    local queue that was full or too slow.
     """
 
     correlation_id: str
@@ -40,6 +41,7 @@ class RequestRecord:
     unresolved_count: int = 0
     latency_ms: float | None = None
     ttft_ms: float | None = None
+    output_tokens_per_s: float | None = None
     queued_ms: float = 0.0
     wait_reasons: tuple[str, ...] = ()
     fell_back_from: Side | None = None

@@ -46,7 +46,7 @@ def test_the_ledgers_decisions_are_the_same_bytes(name: str, decision: RouteDeci
     ("name", "result"), [("kept_answer_full", FULL_RESULT), ("kept_answer_plain", PLAIN_RESULT)]
 )
 def test_a_kept_answer_still_reads(name: str, result: ChatResult) -> None:
-    assert from_json(ChatResult, written(name)) == result
+    assert from_json(ChatResult, written(name)) == dataclasses.replace(result, generation_ms=None)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_kept_answer_still_reads(name: str, result: ChatResult) -> None:
     [("conversation_result_full", FULL_RESULT), ("conversation_result_plain", PLAIN_RESULT)],
 )
 def test_a_conversations_answer_still_reads(name: str, result: ChatResult) -> None:
-    assert salvage_json(ChatResult, written(name)) == dataclasses.replace(result, text="")
+    assert salvage_json(ChatResult, written(name)) == dataclasses.replace(result, text="", generation_ms=None)
 
 
 def test_a_conversations_decision_still_reads() -> None:

@@ -163,6 +163,7 @@ FULL_RESULT = ChatResult(
     ),
     replay_of="0197a3c2-7d41-7c55-9b1e-2f6f0a3f9e0f",
     first_cost_nanodollars=3,
+    generation_ms=1020.5,
 )
 
 PLAIN_RESULT = ChatResult(

@@ -54,6 +54,7 @@ def record(**changes: object) -> RequestRecord:
         "cost_nanodollars": 1_234_567,
         "latency_ms": 1500.0,
         "ttft_ms": 500.0,
+        "output_tokens_per_s": 50.0,
     }
     return RequestRecord(**(values | changes))  # type: ignore[arg-type]
 
@@ -135,6 +136,7 @@ def test_a_failure_a_fallback_retries_waits_and_repairs_are_counted() -> None:
             saved_nanodollars=210_000,
             usage=None,
             ttft_ms=None,
+            output_tokens_per_s=None,
         )
     )
     outcome = {"status": "failed", "error_type": "timed_out"}
