@@ -6,10 +6,10 @@ from PySide6.QtCore import QEasingCurve, QRectF, QSize, QVariantAnimation
 from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
-from core import format_cost
+from core import format_cost, sentence
 from core.chat import RouteDecision, Side
 from gui.theme.theme import theme
-from gui.widgets.formatting import NO_CHARGE, NO_CHARGE_WHY, SIDE_ICONS, side_word
+from gui.widgets.formatting import NO_CHARGE, NO_CHARGE_WHY, SIDE_ICONS, refused_why, side_word
 from gui.widgets.inline_row import InlineRun, paint_runs, row_width, text_width
 from gui.widgets.marks import paint_points
 from gui.widgets.painted_button import Painted
@@ -46,7 +46,7 @@ class RouteLine(Painted):
             self._announce("Route", self._note, "")
         else:
             costs = ", ".join(f"{side_word(side)} {self._estimate(side)}" for side in ("local", "api"))
-            self._announce(f"{side_word(decision.side)}: {decision.reason}", costs, self._tooltip(decision))
+            self._announce(f"{self._where(decision)}: {decision.reason}", costs, self._tooltip(decision))
             if decision.side is not None and decision.side != before:
                 self._move_blade(1.0 if decision.side == "api" else 0.0, at_once=before is None)
         self.update()
@@ -59,12 +59,20 @@ class RouteLine(Painted):
         self.setToolTip(tooltip)
 
     @staticmethod
+    def _where(decision: RouteDecision) -> str:
+        """Say what would happen: nothing was sent yet, so nothing was refused."""
+        return "Would be refused" if decision.side is None else side_word(decision.side)
+
+    @staticmethod
     def _tooltip(decision: RouteDecision) -> str:
-        lines = [decision.reason]
+        lines = [" ".join(part for part in (sentence(decision.reason), decision.refusal_hint) if part)]
         for side in ("local", "api"):
             estimate = decision.estimate(side)
             model = f" ({estimate.model})" if estimate.model else ""
-            if side == "local" and estimate.cost_nanodollars is None:
+            if (why := refused_why(decision, side)) is not None:
+                if why != decision.reason:
+                    lines.append(f"{side_word(side)}{model}: {why}")
+            elif side == "local" and estimate.cost_nanodollars is None:
                 lines.append(f"Local{model}: {NO_CHARGE_WHY}")
             else:
                 worst = estimate.hold_nanodollars
@@ -77,6 +85,8 @@ class RouteLine(Painted):
     def _estimate(self, side: Side) -> str:
         if self._decision is None:
             return ""
+        if refused_why(self._decision, side) is not None:
+            return "–"
         cost = self._decision.estimate(side).cost_nanodollars
         if cost is None:
             return NO_CHARGE if side == "local" else "Unpriced"
@@ -108,9 +118,9 @@ class RouteLine(Painted):
         decision = self._decision
         if decision is None:
             return [InlineRun(text=self._note, token="text3", elide=True)]
-        token = "danger_text" if decision.side is None else f"{decision.side}_text"
+        token = "held_text" if decision.side is None else f"{decision.side}_text"
         return [
-            InlineRun(text=side_word(decision.side), token=token, weight=600),
+            InlineRun(text=self._where(decision), token=token, weight=600),
             InlineRun(text=decision.reason, elide=True),
         ]
 
