@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from core.base.redaction import redact
     from core.base.text import (
         age,
+        counted,
         exact_duration,
         measured_duration,
         rough_duration,
         sentence,
+        sentence_case,
         shortened,
         spreadsheet_cell,
         two_decimals,
@@ -223,6 +225,7 @@ __all__ = [
     "check_regular",
     "check_schema",
     "conversation_of",
+    "counted",
     "decode_text",
     "dollars_to_nano",
     "estimate_tokens",
@@ -249,6 +252,7 @@ __all__ = [
     "saved_words",
     "secure_home",
     "sentence",
+    "sentence_case",
     "setup_logging",
     "shortened",
     "spreadsheet_cell",
@@ -267,8 +271,8 @@ _HOMES = {
     "core.base.net": "is_near",
     "core.base.permissions": "make_private_folder",
     "core.base.redaction": "redact",
-    "core.base.text": "age exact_duration measured_duration rough_duration sentence shortened "
-    "spreadsheet_cell two_decimals",
+    "core.base.text": "age counted exact_duration measured_duration rough_duration sentence sentence_case "
+    "shortened spreadsheet_cell two_decimals",
     "core.chat": (
         "CacheMarks CachePlan CacheSwitchCost ChatRequest ChatResult ContextEconomy Estimate EventStream Failed "
         "Feature Finished FinishReason ImagePart JsonSchemaFormat Message PromptProgress RequestStep RouteDecision "

@@ -29,6 +29,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from core import Spending
 from core.chat import Estimate
 from core.local.server import ServerState
 from core.services.status import ApiStatus
@@ -187,7 +188,7 @@ class Gallery(QWidget):
             (20_000, "settled"),
             (None, "unpriced"),
             (1_900_000, "loaded"),
-            (0, "cash"),
+            (0, "settled"),
             (None, "loaded"),
         ]
         labels: list[QWidget] = []
@@ -195,7 +196,13 @@ class Gallery(QWidget):
             label = MoneyLabel()
             label.set_cost(nano, kind)  # type: ignore[arg-type]
             labels.append(label)
-        self.row(*labels)
+        odd = MoneyLabel()
+        odd.set_spending(
+            Spending(
+                spent_nanodollars=120_000_000, estimated=True, unsettled_nanodollars=15_400_000, unpriced=1
+            )
+        )
+        self.row(*labels, odd)
         bar = BudgetBar()
         bar.set_amounts(187_420_000_000, 1_860_000_000, 500 * NANO)
         bar.setFixedWidth(400)
@@ -260,7 +267,7 @@ class Gallery(QWidget):
         streaming.set_decision(replace(COMPLEX, reason="Complex: score 0.71 reached 0.60"))
         streaming.set_streaming(214, 74, 16_700_000)
         waiting.set_decision(a_decision())
-        failed.set_failed("Broke off after 214 tokens", COMPLEX, 3_900_000)
+        failed.set_failed("Broke off after 214 tokens", COMPLEX, Spending(unsettled_nanodollars=3_900_000))
         narrow.set_result(API_RESULT)
         narrow.setFixedWidth(360)
         queued, again = RouteBadge(), RouteBadge()
@@ -364,7 +371,7 @@ class Gallery(QWidget):
             ),
             ShortCard(
                 "The answer broke off after 214 tokens",
-                "The connection closed. The text is kept, $0.0039 settled.",
+                "The connection closed. The text is kept, up to $0.0039 not settled.",
                 ("Continue", nothing),
                 "danger",
                 "link-break",

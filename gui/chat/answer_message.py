@@ -130,6 +130,13 @@ class AnswerMessage(MessageView):
         self._note.setVisible(bool(note))
         self.set_plan(_plan(message, facts or Facts()))
 
+    def show_cost(self, message: StoredMessage) -> None:
+        """Show what the ledger learned of its cost; the failure's card of an answer without text stays."""
+        self._message = message
+        self._show_badge(message)
+        if message.text:
+            self.set_plan(plan_break_off(message))
+
     def set_plan(self, plan: Plan | None) -> None:
         """Show a failure's card, or take it away."""
         if self.card is not None:
@@ -152,12 +159,12 @@ class AnswerMessage(MessageView):
         if message.status == "streaming":
             self.badge.set_decision(message.decision)
         elif message.result is not None and (message.text or message.status == "done"):
-            self.badge.set_result(message.result)
+            self.badge.set_result(message.result, message.settled_later)
         elif message.status == "stopped":
-            self.badge.set_stopped(STOPPED_EARLY, message.decision, message.result)
+            self.badge.set_stopped(STOPPED_EARLY, message.decision, message.spending)
         else:
             words = "Cut off" if message.status == "interrupted" else "No answer"
-            self.badge.set_failed(words, message.decision)
+            self.badge.set_failed(words, message.decision, message.spending)
 
     def set_place(self, number: int, count: int, *, busy: bool) -> None:
         self.versions.set_place(number, count, busy=busy)

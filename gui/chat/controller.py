@@ -18,6 +18,7 @@ from PySide6.QtWidgets import QFileDialog
 from core.chat import ChatRequest
 from gui.chat.composer import local_paths
 from gui.chat.failure_controller import FailureController
+from gui.chat.late_settlement import LateSettlement
 from gui.chat.list_controller import ListController
 from gui.chat.open_conversations import OpenConversations
 from gui.chat.paste import read_file, read_image
@@ -54,6 +55,7 @@ class ChatController(QObject):
         self._bridge, self._tasks, self.view = shell.bridge, tasks, view
         self.store = WriteBehindStore(shell.bridge, shell.home, tasks, self)
         self.conversations = OpenConversations(shell.bridge, self.store, tasks, self)
+        self.late = LateSettlement(shell.bridge, tasks, self.store, self.conversations, self)
         self.preview = RoutePreview(shell.bridge, tasks, view.composer.route_line, self.request_now, self)
         self.failures = FailureController(self, shell, tasks, view)
         self.list = ListController(self, shell.bridge, tasks, view)
@@ -108,6 +110,7 @@ class ChatController(QObject):
         self.conversations.failed.connect(self._on_failed)
         self.store.trouble_changed.connect(self.tell_trouble)
         self._bridge.status_changed.connect(self._on_status)
+        self.late.changed.connect(self.list.refresh)
 
     # Life
 
@@ -129,6 +132,7 @@ class ChatController(QObject):
         self.is_started = True
         if self._bridge.status is not None:
             self._on_status(self._bridge.status)
+            self.late.on_status(self._bridge.status)
         self._update_composer()
         if self.session.is_blank and not self.view.composer.text:
             await self._reopen_draft()
@@ -436,10 +440,7 @@ class ChatController(QObject):
                 self.preview.changed()
 
     def _open_decision(self, answer_id: str) -> None:
-        message = self.session.tree[answer_id]
-        shown = message.result or message.decision
-        if shown is not None:
-            self.view.open_decision(answer_id, shown)
+        self.late.look_up(self.session.tree[answer_id], self.view.open_decision)
 
     def _waiting_words(self) -> str:
         status = self._bridge.status

@@ -16,7 +16,6 @@ from PySide6.QtCore import (
     Signal,
 )
 
-from core import format_cost
 from gui.chat.storage.models import ConversationSummary, DeletedConversation, Totals
 from gui.chat.storage.store import LISTED
 
@@ -78,13 +77,7 @@ def when(moment: datetime, now: datetime) -> str:
 
 def cost_words(totals: Totals) -> str:
     """Return what a conversation cost so far; nothing for one without an answer, and unknown never as zero."""
-    if not totals.answers:
-        return ""
-    if totals.unpriced and totals.cost_nanodollars == 0:
-        return "Unpriced"
-    if totals.cost_nanodollars == 0:
-        return "No charge" if not totals.api_answers else ""
-    return format_cost(totals.cost_nanodollars) + (" +" if totals.unpriced else "")
+    return totals.cost_figure
 
 
 class ConversationModel(QAbstractListModel):

@@ -6,26 +6,10 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QSizePolicy, QWidget
 
-from core import format_cost
 from gui.chat.storage.models import Totals
 from gui.theme.theme import set_property, theme
 from gui.widgets.icon_button import IconButton
 from gui.widgets.labels import plain_label
-
-
-def totals_words(totals: Totals, held_nanodollars: int) -> tuple[str, str]:
-    """Return ``("2 answers", "$0.0186")``; what is held for a running answer counts, with a tilde."""
-    answers = f"{totals.answers:,} answer{'s'[: totals.answers != 1]}" if totals.answers else ""
-    sum_nanodollars = totals.cost_nanodollars + held_nanodollars
-    if sum_nanodollars:
-        cost = format_cost(sum_nanodollars, estimate=held_nanodollars > 0)
-        if totals.unpriced:
-            cost += f" and {totals.unpriced:,} unpriced"
-    elif totals.unpriced:
-        cost = f"{totals.unpriced:,} unpriced"
-    else:
-        cost = "No charge" if totals.answers and not totals.api_answers else ""
-    return answers, cost
 
 
 class HeaderRow(QFrame):
@@ -94,10 +78,12 @@ class HeaderRow(QFrame):
         self.title.setToolTip(title)
         self._elide()
 
-    def set_totals(self, totals: Totals, held_nanodollars: int = 0) -> None:
-        answers, cost = totals_words(totals, held_nanodollars)
-        self.answers.setText(answers)
+    def set_totals(self, totals: Totals) -> None:
+        """Show ``2 answers · ~$0.0186 so far``; the tooltip has what that is made of."""
+        answers, cost = totals.answers, totals.cost_figure
+        self.answers.setText(f"{answers:,} answer{'s'[: answers != 1]}" if answers else "")
         self.cost.setText(cost)
+        self.cost.setToolTip(totals.spending.words if totals.spending.parts else "")
         self._dot.setVisible(bool(answers and cost))
         self.cost.setVisible(bool(cost))
         self.so_far.setVisible(cost.startswith(("$", "~", "<")))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from PySide6.QtCore import QObject, Signal
 
-from core import tokens_of_length, utf8_bytes
+from core import Spending, tokens_of_length, utf8_bytes
 from core.chat import (
     ChatRequest,
     ChatResult,
@@ -127,6 +127,7 @@ class Session(QObject):
         text_arrived: a message's id and the text that is new.
         answer_ended: an answer is done, stopped or failed.
         failed_before_text: instead of ``answer_ended``, when there is nothing to show but the failure.
+        answer_settled: the ledger learned later what an answer cost.
         summary_changed: title, totals or draft changed.
     """
 
@@ -136,6 +137,7 @@ class Session(QObject):
     text_arrived = Signal(str, str)
     answer_ended = Signal(str)
     failed_before_text = Signal(str)
+    answer_settled = Signal(str)
     summary_changed = Signal()
 
     def __init__(
@@ -208,23 +210,18 @@ class Session(QObject):
     @property
     def totals(self) -> Totals:
         """Over all branches: what was answered was paid for, save what a duplicate only copied."""
-        answers = [
+        asked = [
             item
             for item in self.tree.all()
-            if item.role == "assistant"
-            and item.decision
-            and item.origin != COPIED
-            and (item.text or item.id == self.running_id)
+            if item.role == "assistant" and item.decision and item.origin != COPIED
         ]
-        results = [item for item in answers if item.result is not None]
-        costs = [item.cost_nanodollars for item in results]
+        answers = [item for item in asked if item.text or item.id == self.running_id]
         sides = [item.result.side if item.result else item.decision.side for item in answers if item.decision]
         return Totals(
             answers=len(answers),
             local_answers=sides.count("local"),
             api_answers=sides.count("api"),
-            cost_nanodollars=sum(cost for cost in costs if cost is not None),
-            unpriced=sum(1 for item in results if item.result and item.result.cost_nanodollars is None),
+            spending=Spending.total(item.spending for item in asked),
         )
 
     @property
@@ -528,6 +525,14 @@ class Session(QObject):
         )
 
     # Keeping
+
+    def settle(self, message_id: str, spending: Spending) -> None:
+        """Take what the ledger says of an answer's cost since it ended."""
+        message = replace(self.tree[message_id], settled_later=spending)
+        self.tree.replace(message)
+        self._keep_message(message)
+        self.answer_settled.emit(message_id)
+        self.summary_changed.emit()
 
     def _user_message(
         self, text: str, attachments: tuple[Attachment, ...], parent_id: str | None

@@ -127,6 +127,7 @@ class ThreadView(QScrollArea):
             self._session.answer_waits.disconnect(self._on_waits)
             self._session.answer_ended.disconnect(self._on_ended)
             self._session.failed_before_text.disconnect(self._on_ended)
+            self._session.answer_settled.disconnect(self._on_settled)
         self._session = session
         session.path_changed.connect(self._on_path)
         session.text_arrived.connect(self._on_text)
@@ -134,6 +135,7 @@ class ThreadView(QScrollArea):
         session.answer_waits.connect(self._on_waits)
         session.answer_ended.connect(self._on_ended)
         session.failed_before_text.connect(self._on_ended)
+        session.answer_settled.connect(self._on_settled)
         self.set_loose_plan(None)
         self._shown = SHOWN_MESSAGES
         self.following = True
@@ -278,6 +280,11 @@ class ThreadView(QScrollArea):
             view.finish(self._session.tree[answer_id])
         self._update_places()
         self._update_jump()
+
+    def _on_settled(self, answer_id: str) -> None:
+        view = self._views.get(answer_id)
+        if isinstance(view, AnswerMessage) and self._session is not None:
+            view.show_cost(self._session.tree[answer_id])
 
     def _show_progress(self) -> None:
         session = self._session

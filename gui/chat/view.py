@@ -19,7 +19,6 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QApplication, QHBoxLayout, QSplitter, QVBoxLayout, QWidget
 
-from core.chat import ChatResult, RouteDecision
 from gui.chat.answer_message import AnswerMessage
 from gui.chat.composer import Composer
 from gui.chat.conversation_list import ConversationList
@@ -30,6 +29,7 @@ from gui.chat.markdown.highlighter import LexerCache
 from gui.chat.markdown.links import LinkPopover
 from gui.chat.options import WIDTH_PX, OptionsDrawer
 from gui.chat.session import Session
+from gui.chat.storage.models import StoredMessage
 from gui.chat.thread_view import ThreadView
 from gui.chat.user_message import UserMessage
 from gui.theme.theme import theme
@@ -216,8 +216,7 @@ class ChatView(QWidget):
     def show_head(self, session: Session) -> None:
         """Show a conversation's title and totals, and its messages or, where there are none, the hint."""
         self.header.set_title(session.title)
-        held = session.tree[session.running_id].hold_nanodollars if session.running_id else 0
-        self.header.set_totals(session.totals, held)
+        self.header.set_totals(session.totals)
         has_messages = len(session.tree) > 0
         self.header.set_has_content(has_messages)
         shows_thread = has_messages or self.thread_view.loose_card is not None
@@ -266,11 +265,12 @@ class ChatView(QWidget):
 
     # What opens over an answer
 
-    def open_decision(self, answer_id: str, shown: ChatResult | RouteDecision) -> None:
+    def open_decision(self, message: StoredMessage) -> None:
         """Say under an answer's badge why it went where it went."""
-        view = self.thread_view.view_of(answer_id)
-        if isinstance(view, AnswerMessage):
-            card = DecisionCard(shown, self)
+        view, shown = self.thread_view.view_of(message.id), message.result or message.decision
+        if isinstance(view, AnswerMessage) and shown is not None:
+            spending = message.settled_later if message.result is not None else message.spending
+            card = DecisionCard(shown, self, spending=spending)
             card.destroyed.connect(self._on_popover_closed)
             card.popup_at(view.badge)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QRectF, QSize, Signal
@@ -162,25 +163,30 @@ class HeaderStrip(QWidget):
         if budget is None:
             self._show_unknown("spend", status.month)
             return
-        spent, held, limit = budget.spent_nanodollars, budget.held_nanodollars, budget.limit_nanodollars
+        spending, limit = budget.spending, budget.limit_nanodollars
+        spent = spending.spent_nanodollars
+        open_nanodollars = spending.held_nanodollars + spending.unsettled_nanodollars
+        # As in a chat's total, but for what is held: the bar has it, and the figure need not jump at each request.
+        gone = replace(spending, held_nanodollars=0)
+        figure = gone.figure or format_cost(0)
         runs = [
             InlineRun(text=status.month, short=status.month[:3], token="text3"),
-            InlineRun(text=format_cost(spent), token="text", weight=600),
+            InlineRun(
+                text=figure, short=replace(gone, unpriced=0).figure or figure, token="text", weight=600
+            ),
         ]
         tone: Tone = ""
-        name = f"{status.month}: {format_cost(spent)}"
-        said = f"{format_cost(spent)} spent, {format_cost(held)} held by {count(budget.held_count)}"
+        name = f"{status.month}: {figure}"
+        said = spending.words if spending.parts else f"{format_cost(0)} spent"
         if limit is not None:
             share = spent / limit if limit else float(spent > 0)
-            held_share = held / limit if limit else 0.0
+            held_share = open_nanodollars / limit if limit else 0.0
             runs.append(InlineRun(text=f"of {format_limit(limit)}", gap=4, drop=LIMIT_DROP))
             runs.append(InlineRun(kind="bar", share=share, held=held_share, token="api", drop=BAR_DROP))
             name += f" of {format_limit(limit)}"
-            said += f", {format_cost(max(0, limit - spent - held))} free of {format_limit(limit)}"
+            said += f", {format_cost(budget.free_nanodollars)} free of {format_limit(limit)}"
             if limit and share + held_share >= _BUDGET_WARNING:
                 tone = "danger"
-        if budget.unpriced_count:
-            said += f", {count(budget.unpriced_count)} unpriced and not counted"
         self.pills["spend"].set_runs(runs, tone=tone, name=name, description=said)
 
     def _show_unknown(self, pill: str, label: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
-from core import LedgerRow, dollars_to_nano, format_cost
+from core import LedgerRow, dollars_to_nano, format_cost, sentence_case
 from core.errors import InvalidRequest, SignalboxError
 from gui.shell.tasks import Tasks
 from gui.theme.theme import set_property, theme
@@ -71,7 +71,7 @@ class UnresolvedRow(QWidget):
         words = QVBoxLayout()
         words.setSpacing(0)
         words.addWidget(label(row_words(row), "small", wrap=True))
-        held = label(f"{format_cost(row.counted_nanodollars)} counted", "caption")
+        held = label(sentence_case(row.spending.words), "caption")
         set_property(held, tone="held")
         held.setToolTip(row.correlation_id)
         words.addWidget(held)
@@ -116,7 +116,7 @@ class UnresolvedRow(QWidget):
         set_property(self.button, primary=True)
         more = ""
         if self._nanodollars > self.row.counted_nanodollars:
-            more = f"That is more than the {format_cost(self.row.counted_nanodollars)} counted so far. "
+            more = f"That is more than the {format_cost(self.row.counted_nanodollars)} held for it. "
         self.result.tell("held" if more else "quiet", "", f"{more}It can't be changed afterwards.")
         self.resized.emit()
 

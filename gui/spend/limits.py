@@ -63,9 +63,10 @@ class LimitBars(QWidget):
             self._key = key
         for bar, standing in zip(self._bars, standings, strict=True):
             bar.set_amounts(
-                standing.used,
+                standing.settled,
                 standing.held,
                 standing.amount,
+                unsettled=standing.unresolved,
                 held_count=standing.held_count,
                 unit=standing.unit,
             )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QTimer, Signal
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QWidget
 
-from core import format_cost, saved_words
+from core import counted, saved_words, sentence_case, unsettled_amount
 from core.errors import SignalboxError
 from gui.shell.tasks import Tasks
 from gui.spend.held import SHOWN_ROWS, HeldList
@@ -102,13 +102,10 @@ class SpendPopover(Popover):
         budget = status.budget
         words = [problem.title for problem in status.problems if problem.kind in ("limit", "settings_file")]
         if budget is not None and budget.unresolved_count:
-            many = "s"[: budget.unresolved_count != 1]
-            words.append(
-                f"{budget.unresolved_count:,} request{many} not settled, "
-                f"{format_cost(budget.unresolved_nanodollars)} counted for {'them' if many else 'it'}"
-            )
+            amount = sentence_case(unsettled_amount(budget.unresolved_nanodollars))
+            words.append(f"{amount} not settled, of {counted(budget.unresolved_count, 'request')}")
         if budget is not None and budget.unpriced_count:
-            words.append(f"{budget.unpriced_count:,} unpriced and not counted")
+            words.append(f"{budget.unpriced_count:,} unpriced, counted at what was held")
         self.unsettled.setText(". ".join(words))
         self.unsettled.setVisible(bool(words))
         self._show_checked()
@@ -155,7 +152,7 @@ class SpendPopover(Popover):
             self.bars.show_armed(armed)
             failed = sum(not found.armed for found in armed)
             if failed:
-                self.result.tell("danger", "Not armed", f"{failed} of {len(armed)} limits did not hold.")
+                self.result.tell("danger", "Not armed", f"{failed:,} of {len(armed):,} limits did not hold.")
             else:
                 self.result.tell("ok", "Armed", "Every limit was seen to refuse what is too much.")
         self.fit_soon()

@@ -1,4 +1,4 @@
-"""The budget: spent, held (hatched, always visible) and free, as a bar and as a bar with its legend."""
+"""The budget: spent, held and not settled (hatched, always visible) and free, as a bar and with its legend."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from PySide6.QtCore import QRectF, QSize
 from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
-from core import format_amount, format_limit
+from core import format_amount, format_limit, unsettled_amount
 from gui.theme.theme import theme
 from gui.widgets.inline_row import InlineRun, narrow, paint_runs, row_width
 from gui.widgets.marks import paint_bar
@@ -30,14 +30,25 @@ class BudgetBar(Painted):
         self._limit: int | None = None
         self.setAccessibleName("Budget")
 
-    def set_amounts(self, spent: int, held: int, limit: int | None, *, unit: Unit = "nanodollars") -> None:
-        self._spent, self._held, self._limit = spent, held, limit
+    def set_amounts(
+        self,
+        spent: int,
+        held: int,
+        limit: int | None,
+        *,
+        unsettled: int = 0,
+        unit: Unit = "nanodollars",
+    ) -> None:
+        """Show what is taken of ``limit``: ``spent``, ``held`` and ``unsettled`` are disjoint."""
+        self._spent, self._held, self._limit = spent, held + unsettled, limit
         words = f"{format_amount(spent, unit)} {_SPENT[unit]}, {format_amount(held, unit)} held"
+        if unsettled:
+            words += f", {unsettled_amount(unsettled, unit)} not settled"
         if limit is None:
             words += ", no limit"
         else:
             of = format_limit(limit) if unit == "nanodollars" else format_amount(limit, unit)
-            words += f", {format_amount(max(0, limit - spent - held), unit)} free of {of}"
+            words += f", {format_amount(max(0, limit - spent - self._held), unit)} free of {of}"
         self.setAccessibleDescription(words)
         self.setToolTip(words)
         self.update()
@@ -126,11 +137,12 @@ class BudgetSummary(QWidget):
         limit: int | None,
         *,
         held_count: int = 0,
+        unsettled: int = 0,
         asked: int | None = None,
         unit: Unit = "nanodollars",
     ) -> None:
-        """Show amounts in ``unit``; ``asked`` is what one more request would hold at worst."""
-        self._bar.set_amounts(spent, held, limit, unit=unit)
+        """Show disjoint amounts in ``unit``; ``asked`` is what one more request would hold at worst."""
+        self._bar.set_amounts(spent, held, limit, unsettled=unsettled, unit=unit)
         groups = [
             [
                 InlineRun(kind="swatch", token="api"),
@@ -143,7 +155,15 @@ class BudgetSummary(QWidget):
                 InlineRun(text=f"held by {held_count:,}" if held_count else "held", gap=6),
             ],
         ]
-        free = None if limit is None else max(0, limit - spent - held)
+        if unsettled:
+            groups.append(
+                [
+                    InlineRun(kind="hatch", gap=16),
+                    InlineRun(text=unsettled_amount(unsettled, unit), token="held_text", weight=600, gap=6),
+                    InlineRun(text="not settled", gap=6),
+                ]
+            )
+        free = None if limit is None else max(0, limit - spent - held - unsettled)
         if asked is not None:
             words = "asked for" if free is None else f"asked for, {format_amount(free, unit)} free"
             groups.append(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QWidget
 
-from core import format_cost
+from core import Spending, format_cost
 from core.chat import ChatResult, RouteDecision, Side
 from gui.theme.theme import set_property, theme
 from gui.widgets.copying import Copier
@@ -24,7 +25,15 @@ from gui.widgets.decision_facts import (
 )
 from gui.widgets.error_card import IconMark
 from gui.widgets.fold import Fold
-from gui.widgets.formatting import NO_CHARGE_WHY, cost_tooltip, settled_on, side_word
+from gui.widgets.formatting import (
+    NO_CHARGE_WHY,
+    NOT_SETTLED_WHY,
+    SETTLED_LATER_WHY,
+    cost_tooltip,
+    refused_why,
+    side_spending,
+    side_word,
+)
 from gui.widgets.icon_button import IconButton
 from gui.widgets.labels import label
 from gui.widgets.money_label import MoneyLabel
@@ -36,12 +45,22 @@ _WIDTH = 440
 
 
 class DecisionCard(Popover):
-    """With a ``ChatResult`` it also has what happened, settled costs and times."""
+    """With a ``ChatResult`` it also has what happened, what it cost and times.
 
-    def __init__(self, shown: ChatResult | RouteDecision, parent: QWidget | None = None) -> None:
+    ``spending`` is what the ledger said since of an answer that had ended without a known cost.
+    """
+
+    def __init__(
+        self,
+        shown: ChatResult | RouteDecision,
+        parent: QWidget | None = None,
+        *,
+        spending: Spending | None = None,
+    ) -> None:
         super().__init__("Decision", parent, width_px=_WIDTH, may_cover=True)
         self._result = shown if isinstance(shown, ChatResult) else None
         self._decision = shown.decision if isinstance(shown, ChatResult) else shown
+        self._spending = spending
         self._grids: list[QGridLayout] = []
         self.setAccessibleDescription(self._decision.reason)
         self._fill()
@@ -161,7 +180,7 @@ class DecisionCard(Popover):
 
     def _costs_grid(self) -> QGridLayout:
         head = [
-            label(word, parent=self.inside, role="caption", level="3") for word in ("", "Estimate", "Settled")
+            label(word, parent=self.inside, role="caption", level="3") for word in ("", "Estimate", "Spent")
         ]
         return self._grid([list(head), self._cost_row("local"), self._cost_row("api")], 0, 1)
 
@@ -171,23 +190,41 @@ class DecisionCard(Popover):
         name = label(
             f"{side_word(side)}{model}", parent=self, role="small", side=side, weight=500, tabular=False
         )
-        guess = MoneyLabel(self)
+        guess: QWidget
         hold = estimate.hold_nanodollars
-        if estimate.cost_nanodollars is None and side == "local":
-            guess.set_cost(None, "loaded", NO_CHARGE_WHY)
+        if (why := refused_why(self._decision, side)) is not None:
+            guess = self._nothing(why)
         else:
-            worst = f"At worst {format_cost(hold)}." if hold else ""
-            guess.set_cost(estimate.cost_nanodollars, "estimate", worst)
-        settled: QWidget
-        amount = None if self._result is None else settled_on(self._result, side)
-        if self._result is not None and amount is not None:
-            money = MoneyLabel(self)
-            money.set_cost(*amount, cost_tooltip(self._result))
-            settled = money
-        else:
-            settled = label("–", parent=self, role="small", level="3")
-            settled.setAccessibleName(f"Nothing settled on {side_word(side)}")
-        return [name, guess, settled]
+            money = guess = MoneyLabel(self)
+            if estimate.cost_nanodollars is None and side == "local":
+                money.set_cost(None, "loaded", NO_CHARGE_WHY)
+            else:
+                worst = f"At worst {format_cost(hold)}." if hold else ""
+                money.set_cost(estimate.cost_nanodollars, "estimate", worst)
+        spending = self._spending_on(side)
+        if spending is None:
+            return [name, guess, self._nothing(f"Nothing spent on {side_word(side)}")]
+        spent = MoneyLabel(self)
+        spent.set_spending(spending, self._spending_why())
+        return [name, guess, spent]
+
+    def _spending_on(self, side: Side) -> Spending | None:
+        """Return what the request cost on a side, by the ledger's last word; ``None`` for nothing."""
+        if self._spending is not None and side == "api":
+            cash = replace(self._spending, loaded_nanodollars=0)
+            return cash if cash.parts or self._decision.side == "api" else None
+        return None if self._result is None else side_spending(self._result, side)
+
+    def _spending_why(self) -> str:
+        if self._spending is not None:
+            return NOT_SETTLED_WHY if self._spending.unsettled_nanodollars else SETTLED_LATER_WHY
+        return "" if self._result is None else cost_tooltip(self._result)
+
+    def _nothing(self, why: str) -> QLabel:
+        dash = label("–", parent=self, role="small", level="3")
+        dash.setAccessibleName(why)
+        dash.setToolTip(why)
+        return dash
 
     def _id_row(self, correlation_id: str) -> QHBoxLayout:
         row = QHBoxLayout()

@@ -11,6 +11,7 @@ from typing import Literal
 
 from core import (
     format_cost,
+    likely_nanodollars,
     two_decimals,  # cut as in the reason, lest one score read as two
 )
 from core.chat import (
@@ -237,19 +238,15 @@ def _schema_fact(decision: RouteDecision, result: ChatResult | None) -> Fact | N
 
 
 def money_facts(result: ChatResult) -> list[Fact]:
-    """Return what stands beside the settled cost: earlier attempts, amounts not settled, electricity."""
+    """Return what stands beside the cost: earlier attempts, what is only likely, electricity."""
     facts: list[Fact] = []
     earlier = sum(step.cost_nanodollars or 0 for step in result.steps)
     if earlier:
         facts.append(Fact(name="Of it earlier attempts", value=format_cost(earlier)))
-    if result.unresolved_nanodollars:
-        facts.append(
-            Fact(
-                name="Not settled yet, counted at most",
-                value=format_cost(result.unresolved_nanodollars),
-                tone="held",
-            )
-        )
+    likely = likely_nanodollars(result)
+    if likely is not None:
+        value = format_cost(likely, estimate=True)
+        facts.append(Fact(name="Likely, by what arrived", value=value, tone="held"))
     cache = result.savings.cache_nanodollars if result.savings is not None else None
     if cache and not result.replayed:
         name = "Saved by the cache" if cache > 0 else "The cache cost more, so far"
@@ -289,12 +286,12 @@ def time_facts(result: ChatResult) -> list[Fact]:
     started = result.started_at.astimezone()
     first = "Not available" if result.ttft_ms is None else f"after {duration(result.ttft_ms)}"
     rate = result.output_tokens_per_s
-    tail = f", {speed(rate)}" if rate is not None else ""
     facts = [Fact(name="Sent", value=f"{started:%H:%M:%S}")]
     if result.queued_ms >= 1:
         facts.append(Fact(name="Waited before", value=duration(result.queued_ms)))
     facts.append(Fact(name="First token", value=first))
-    facts.append(Fact(name="Last token", value=f"after {duration(result.latency_ms)}{tail}"))
+    facts.append(Fact(name="Last token", value=f"after {duration(result.latency_ms)}"))
+    facts.append(Fact(name="Speed", value="Not available" if rate is None else speed(rate)))
     if result.usage is not None:
         facts.append(Fact(name="Tokens", value=usage_words(result.usage)))
     if result.dropped:

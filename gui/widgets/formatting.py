@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
-from core import exact_duration, format_cost, measured_duration, rough_duration
-from core.chat import ChatResult, Side, Usage
+from core import (
+    Spending,
+    exact_duration,
+    format_cost,
+    likely_nanodollars,
+    measured_duration,
+    own_cost_is_open,
+    rough_duration,
+)
+from core.chat import ChatResult, RouteDecision, Rule, Side, Usage
 
-CostKind = Literal["settled", "estimate", "held", "unpriced", "cash", "loaded"]
+CostKind = Literal["settled", "estimate", "held", "unpriced", "loaded"]
 SIDE_WORDS: dict[Side, str] = {"local": "Local", "api": "API"}
 SIDE_ICONS: dict[Side, str] = {"local": "cpu", "api": "cloud"}
 NO_CHARGE = "No charge"
 NO_CHARGE_WHY = (
     "No money leaves for a local answer. The machine's own cost isn't set; set it in Preferences, Spend."
+)
+_CLOSING_RULES: frozenset[Rule] = frozenset({"capability", "unavailable", "budget"})
+SETTLED_LATER_WHY = "Settled after the answer had ended, as the ledger has it now."
+NOT_SETTLED_WHY = (
+    "The true cost never came, so it counts as if it had cost all that was held for it, until it is settled with "
+    "the provider's bill (Spend, Show what is held)."
 )
 
 
@@ -71,52 +86,58 @@ def timing(result: ChatResult) -> str:
     return " · ".join(parts)
 
 
-def cost_of(result: ChatResult) -> tuple[int | None, CostKind]:
-    """Return what a result shows as its cost, and how: the cash on the API side, the machine's own on Local.
+def refused_why(decision: RouteDecision, side: Side) -> str | None:
+    """Return why a side can't take a request, ``None`` where it can: then its price means something."""
+    available = decision.local_available if side == "local" else decision.api_available
+    if decision.side is None:
+        forced = decision.signals.force
+        if forced in (None, side):
+            return decision.reason
+    elif decision.side != side and decision.rule in _CLOSING_RULES:
+        return decision.reason
+    return None if available else f"{SIDE_WORDS[side]} is not available"
 
-    A local answer after an attempt that the API billed shows the cash that left.
+
+def side_spending(result: ChatResult, side: Side) -> Spending | None:
+    """Return what a request cost on one side, ``None`` for nothing: cash is the API's, ``loaded`` is Local's.
+
+    A local answer after an attempt that the API billed cost something on both.
     """
-    if result.side == "api":
-        if result.cost_nanodollars is None:
-            return None, "unpriced"
-        return result.cost_nanodollars, "estimate" if result.usage_estimated else "settled"
-    if result.cost_nanodollars:
-        return result.cost_nanodollars, "cash"
-    return result.loaded_nanodollars, "loaded"
-
-
-def settled_on(result: ChatResult, side: Side) -> tuple[int | None, CostKind] | None:
-    """Return what settled on one side, ``None`` for nothing: cash is the API's, the machine's own cost Local's."""
+    spending = Spending.of(result)
     if side == "local":
-        return (result.loaded_nanodollars, "loaded") if result.side == "local" else None
-    if result.side == "api":
-        return cost_of(result)
-    return (result.cost_nanodollars, "cash") if result.cost_nanodollars else None
+        own = Spending(loaded_nanodollars=spending.loaded_nanodollars)
+        return own if result.side == "local" else None
+    cash = replace(spending, loaded_nanodollars=0)
+    return cash if result.side == "api" or cash.parts else None
 
 
 def cost_tooltip(result: ChatResult) -> str:
-    """Return the other figure, the price version and how the cost came about."""
+    """Return how the cost came about, the likely one where it is not settled, and the price version."""
     if result.side == "api":
+        if result.replayed:
+            return "An earlier answer with the same key. It was not paid again."
+        if own_cost_is_open(result):
+            likely = likely_nanodollars(result)
+            if likely is None:
+                return NOT_SETTLED_WHY
+            return f"{NOT_SETTLED_WHY} By what arrived it likely cost {format_cost(likely, estimate=True)}."
         if result.usage is None:
             return "The provider reported no usage, so what it charges is not known."
         if result.cost_nanodollars is None:
             return f"No price is known for {result.model}. The answer is counted apart, never as $0."
         if result.usage_estimated:
-            if result.unresolved_nanodollars:
-                most, why = "At least", "the provider's own count never came, or can't be right"
-            else:
-                most, why = "At most", "the answer ended early"
             return (
-                f"{most} this: {why}. Input as the provider counted it, output counted from what "
+                "At most this: the answer was stopped. Input as the provider counted it, output counted from what "
                 "arrived and what may have been written since."
             )
         return (
             f"Settled from the reported tokens at the prices of {result.price_version or 'an unknown table'}."
         )
-    paid = f"Cash: {format_cost(result.cost_nanodollars)}, for an attempt on the API before it. "
+    spending = replace(Spending.of(result), loaded_nanodollars=0)
+    paid = f"For an attempt on the API before it: {spending.words}. " if spending.parts else ""
     if result.loaded_nanodollars is None:
-        return f"{paid}The machine's own cost isn't set." if result.cost_nanodollars else NO_CHARGE_WHY
+        return f"{paid}The machine's own cost isn't set." if paid else NO_CHARGE_WHY
     return (
-        f"{paid if result.cost_nanodollars else 'Cash: $0. '}Loaded: the machine's hourly cost over the "
+        f"{paid or 'No money left for it. '}Loaded: the machine's hourly cost over the "
         f"{duration(result.latency_ms)} that this answer kept it busy."
     )

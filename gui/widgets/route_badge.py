@@ -8,13 +8,13 @@ from PySide6.QtCore import QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QPainter, QPainterPath, QPaintEvent, QPen
 from PySide6.QtWidgets import QWidget
 
-from core import format_cost
+from core import Spending
 from core.chat import ChatResult, RouteDecision, Side
 from gui.theme.theme import theme
 from gui.widgets.decision_facts import steps_summary
 from gui.widgets.formatting import (
+    SETTLED_LATER_WHY,
     SIDE_ICONS,
-    cost_of,
     cost_tooltip,
     count,
     side_word,
@@ -24,7 +24,7 @@ from gui.widgets.formatting import (
 )
 from gui.widgets.inline_row import InlineRun, narrow, paint_runs, row_width
 from gui.widgets.marks import BusyTurn, paint_focus_ring
-from gui.widgets.money_label import cost_runs, spoken_cost
+from gui.widgets.money_label import spending_runs, spoken_spending
 from gui.widgets.painted_button import PaintedButton
 
 _TIMING_DROP = 3
@@ -66,8 +66,12 @@ class RouteBadge(PaintedButton):
 
     def set_streaming(self, tokens: int, tok_s: float | None, held: int | None) -> None:
         """Show the tokens so far, their rate if known, and the nano-dollars held for the request."""
-        words = "Waiting for the first token" if tokens == 0 else f"Streaming · {count(tokens)} tokens"
-        if tok_s is not None:
+        is_counted = self._decision is None or self._decision.side != "api"
+        mark = (
+            "" if is_counted else "~"
+        )  # an API's pieces are several tokens long: how many is known at the end
+        words = "Waiting for the first token" if tokens == 0 else f"Streaming · {mark}{count(tokens)} tokens"
+        if tok_s is not None and is_counted:
             words += f" · {speed(tok_s)}"
         body = [
             *self._reason(),
@@ -76,28 +80,31 @@ class RouteBadge(PaintedButton):
             InlineRun(text=words, gap=6),
         ]
         if held:
-            body.append(self._divider())
-            body.append(InlineRun(text=format_cost(held), token="held_text", weight=600, gap=_PAD))
-            body.append(InlineRun(text="held", gap=4))
+            body += [self._divider(), *spending_runs(Spending(held_nanodollars=held), gap=_PAD)]
         # The description stays the same while tokens arrive: a screen reader hears it once, not per token.
         self._show(body, "Streaming", busy=True, tooltip="")
 
-    def set_result(self, result: ChatResult) -> None:
-        """Show a finished (or stopped, or broken-off) answer."""
+    def set_result(self, result: ChatResult, spending: Spending | None = None) -> None:
+        """Show a finished (or stopped, or broken-off) answer.
+
+        ``spending`` is what the ledger said of its cost since, ``None`` where the result's own word stands.
+        """
         self._decision = result.decision
-        cost, kind = cost_of(result)
+        how = cost_tooltip(result) if spending is None else SETTLED_LATER_WHY
+        spending = spending or Spending.of(result)
         tokens, times = token_counts(result.usage, estimated=result.usage_estimated), timing(result)
         body = [*self._reason(result.side), *self._steps(result)]
         body += [self._divider(_TOKENS_DROP), InlineRun(text=tokens, gap=_PAD, drop=_TOKENS_DROP)]
-        body += self._cost(result)
+        body.append(self._divider())
+        if result.replayed:
+            body.append(InlineRun(text="Not paid again", token="text", weight=600, gap=_PAD))
+        else:
+            body += spending_runs(spending, gap=_PAD)
         if times:
             body += [self._divider(_TIMING_DROP), InlineRun(text=times, gap=_PAD, drop=_TIMING_DROP)]
-        paid = "replayed, not paid again" if result.replayed else spoken_cost(cost, kind)
-        if result.unresolved_nanodollars:
-            unsettled = f"{format_cost(result.unresolved_nanodollars)} not settled yet"
-            paid = f"{paid}, {unsettled}" if result.usage else unsettled
+        paid = "replayed, not paid again" if result.replayed else spoken_spending(spending)
         spoken = ", ".join(part for part in (steps_summary(result), tokens, paid, times) if part)
-        self._show(body, spoken, busy=False, tooltip=f"{spoken}\n{cost_tooltip(result)}", side=result.side)
+        self._show(body, spoken, busy=False, tooltip=f"{spoken}\n{how}", side=result.side)
 
     @staticmethod
     def _steps(result: ChatResult) -> list[InlineRun]:
@@ -115,22 +122,10 @@ class RouteBadge(PaintedButton):
             runs.append(InlineRun(text=words, gap=4, drop=_STEPS_DROP))
         return runs
 
-    def _cost(self, result: ChatResult) -> list[InlineRun]:
-        """What was paid, and beside it what is counted but not settled."""
-        cost, kind = cost_of(result)
-        if result.replayed:
-            return [self._divider(), InlineRun(text="Not paid again", token="text", weight=600, gap=_PAD)]
-        # Without a usage the price says nothing: what is counted is all that is known.
-        shown = cost_runs(cost, kind, gap=_PAD) if result.usage or not result.unresolved_nanodollars else []
-        runs = [self._divider(), *shown]
-        if result.unresolved_nanodollars:
-            runs += cost_runs(result.unresolved_nanodollars, "held", gap=_PAD)
-        return runs
-
     def set_failed(
-        self, words: str, decision: RouteDecision | None = None, settled: int | None = None
+        self, words: str, decision: RouteDecision | None = None, spending: Spending | None = None
     ) -> None:
-        """Show that the answer failed; ``words`` is a short fact, ``settled`` the nano-dollars it cost anyway."""
+        """Show that the answer failed; ``words`` is a short fact, ``spending`` what it cost anyway."""
         self._decision = decision or self._decision
         body = [
             *self._reason(),
@@ -138,17 +133,19 @@ class RouteBadge(PaintedButton):
             InlineRun(kind="lamp", name="failed", gap=_PAD),
             InlineRun(text=words, token="danger_text", gap=6, elide=True),
         ]
-        if settled:
-            body += [self._divider(), *cost_runs(settled, gap=_PAD)]
+        if spending is not None and spending.parts:
+            body += [self._divider(), *spending_runs(spending, gap=_PAD)]
+            words = f"{words}, {spoken_spending(spending)}"
         self._show(body, words, busy=False, tooltip=words)
 
-    def set_stopped(self, words: str, decision: RouteDecision, result: ChatResult | None = None) -> None:
+    def set_stopped(self, words: str, decision: RouteDecision, spending: Spending | None = None) -> None:
         """Show that the user ended it before anything came: no failure, but it may have cost something."""
         self._decision = decision
         lamp = InlineRun(kind="lamp", name="stopped", gap=_PAD)
         body = [*self._reason(), self._divider(), lamp, InlineRun(text=words, gap=6, elide=True)]
-        if result is not None and (result.cost_nanodollars or result.unresolved_nanodollars):
-            body += self._cost(result)
+        if spending is not None and spending.parts:
+            body += [self._divider(), *spending_runs(spending, gap=_PAD)]
+            words = f"{words}, {spoken_spending(spending)}"
         self._show(body, words, busy=False, tooltip=words)
 
     # -- painting --------------------------------------------------------------------------------

@@ -108,10 +108,11 @@ class FailureCard(QWidget):
             return None
         summary = BudgetSummary()
         summary.set_amounts(
-            amounts.spent_nanodollars or 0,
+            (amounts.spent_nanodollars or 0) - amounts.unsettled_nanodollars,
             amounts.held_nanodollars or 0,
             amounts.limit_nanodollars,
             held_count=amounts.held_count,
+            unsettled=amounts.unsettled_nanodollars,
             asked=amounts.asked_nanodollars,
             unit="tokens" if amounts.unit == "tokens" else "nanodollars",
         )

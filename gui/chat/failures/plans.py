@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from core import format_amount, format_cost, format_limit, sentence
@@ -262,11 +263,11 @@ def cause_holds(plan: Plan, error: StoredError, status: CoreStatus) -> bool | No
 def plan_break_off(message: StoredMessage) -> Plan | None:
     """Return the card under an answer that has text but no proper end, ``None`` for one that has."""
     tokens = _tokens(message)
-    settled = _settled(message)
+    cost = _cost(message)
     if message.status == "interrupted":
         return _short(
             "The answer was cut off when Signalbox ended",
-            f"The text is kept{settled}.",
+            f"The text is kept{cost}.",
             ("Continue", "continue"),
             "danger",
             "link-break",
@@ -274,7 +275,7 @@ def plan_break_off(message: StoredMessage) -> Plan | None:
     if message.status == "failed" and message.error is not None:
         return _short(
             f"The answer broke off{tokens}",
-            f"{sentence(message.error.message)} The text is kept{settled}.",
+            f"{sentence(message.error.message)} The text is kept{cost}.",
             ("Continue", "continue"),
             "danger",
             "link-break",
@@ -455,8 +456,6 @@ def _tokens(message: StoredMessage) -> str:
     return f" after {usage.output_tokens:,} tokens" if usage is not None and usage.output_tokens else ""
 
 
-def _settled(message: StoredMessage) -> str:
-    result = message.result
-    if result is None or result.side != "api" or not result.cost_nanodollars:
-        return ""
-    return f", {format_cost(result.cost_nanodollars)} settled"
+def _cost(message: StoredMessage) -> str:
+    spending = replace(message.spending, loaded_nanodollars=0)
+    return f", {spending.words}" if spending.parts else ""

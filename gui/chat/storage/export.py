@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from core import exact_dollars, format_cost, to_plain, write_whole
+from core import exact_dollars, to_plain, write_whole
 from gui.chat.storage.models import Conversation, StoredMessage, clean_text
 from gui.chat.storage.tree import MessageTree
 
@@ -59,11 +59,11 @@ def _note(message: StoredMessage) -> str:
     if result is not None:
         parts.append(result.model)
         if result.usage is not None:
-            parts.append(f"{result.usage.input_tokens:,} in, {result.usage.output_tokens:,} out")
-        if result.side == "api":
-            parts.append(format_cost(result.cost_nanodollars))
-        elif result.loaded_nanodollars is not None:
-            parts.append(f"{format_cost(result.loaded_nanodollars)} loaded")
+            mark = "~" if result.usage_estimated else ""
+            parts.append(f"{result.usage.input_tokens:,} in, {mark}{result.usage.output_tokens:,} out")
+        parts.append("not paid again" if result.replayed else message.spending.brief)
+    elif decision is not None and message.spending.parts:
+        parts.append(message.spending.brief)
     if message.status != "done":
         parts.append({"stopped": "stopped", "failed": "broke off"}.get(message.status, message.status))
     return " · ".join(parts)
@@ -120,7 +120,13 @@ def _message(message: StoredMessage) -> dict[str, Any]:
             for item in message.attachments
         ]
     if message.role == "assistant":
-        result = message.result
+        result, spending = message.result, message.spending
+        value["cost"] = {
+            "spent_dollars": None if spending.unpriced else exact_dollars(spending.spent_nanodollars),
+            "estimated": spending.estimated,
+            "not_settled_dollars": exact_dollars(spending.unsettled_nanodollars),
+            "loaded_dollars": exact_dollars(spending.loaded_nanodollars),
+        }
         value["decision"] = to_plain(message.decision) if message.decision else None
         value["error"] = to_plain(message.error) if message.error else None
         value["result"] = None
@@ -131,6 +137,7 @@ def _message(message: StoredMessage) -> dict[str, Any]:
                 "model": result.model,
                 "finish_reason": result.finish_reason,
                 "usage": to_plain(result.usage) if result.usage else None,
+                "usage_estimated": result.usage_estimated,
                 "cost_dollars": exact_dollars(result.cost_nanodollars),
                 "loaded_dollars": exact_dollars(result.loaded_nanodollars),
                 "price_version": result.price_version,

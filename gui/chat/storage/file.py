@@ -6,12 +6,13 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
-from core import make_private_folder
+from core import Spending, make_private_folder, salvage_json
 from core.base import files, sqlite_file
 from core.base.sqlite_file import fault_of
+from core.chat import ChatResult
 from core.errors import SignalboxError
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 IN_MEMORY = ":memory:"
 CHECKED_UP_TO_BYTES = (
     64_000_000  # a full check reads every page: about 0.3 s at this size, in a worker thread
@@ -69,12 +70,30 @@ ALTER TABLE conversations ADD COLUMN stop_json TEXT;
 ALTER TABLE conversations ADD COLUMN seed INTEGER;
 ALTER TABLE messages ADD COLUMN options_json TEXT;
 """
+# What an answer counts for, as StoredMessage.spending has it: the list adds these up. ``settled_json`` is what the
+# ledger said of it later.
+_SPENDING_SCHEMA = """
+ALTER TABLE messages ADD COLUMN spent_nanodollars INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE messages ADD COLUMN spent_estimated INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE messages ADD COLUMN unsettled_nanodollars INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE messages ADD COLUMN unpriced INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE messages ADD COLUMN settled_json TEXT
+"""
+_SPENDING_OF_BEFORE = f"""
+{_SPENDING_SCHEMA};
+UPDATE messages SET spent_nanodollars = cost_nanodollars WHERE typeof(cost_nanodollars) = 'integer';
+UPDATE messages SET unpriced = 1 WHERE result_json IS NOT NULL AND cost_nanodollars IS NULL;
+UPDATE messages SET unsettled_nanodollars = hold_nanodollars
+WHERE result_json IS NULL AND status NOT IN ('streaming', 'done') AND typeof(hold_nanodollars) = 'integer'
+"""
+"""Of answers whose end was not a plain one (few), ``_amend_spending`` reads the rest from their result."""
 
 _UPGRADES = {
     1: "ALTER TABLE messages ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0",
     2: _SEARCH_ROWS_SCHEMA,
     3: _ORDER_SCHEMA,
     4: _MORE_OPTIONS_SCHEMA,
+    5: _SPENDING_OF_BEFORE,
 }
 """What leads from a version of the file to the next."""
 
@@ -154,10 +173,38 @@ def _upgrade(connection: sqlite3.Connection, version: int) -> None:
         _execute_all(connection, _UPGRADES[step])
     if version < 3 and _has_table(connection, "search"):
         connection.execute("INSERT INTO search_rows SELECT rowid, conversation_id, message_id FROM search")
+    if version < 6:
+        _amend_spending(connection)
+
+
+def _amend_spending(connection: sqlite3.Connection) -> None:
+    """Write what those old answers count for that did not simply cost what they say."""
+    odd = connection.execute(
+        "SELECT id, CAST(result_json AS BLOB) FROM messages WHERE typeof(result_json) = 'text' AND"
+        " (instr(result_json, '\"unresolved_nanodollars\"') OR instr(result_json, '\"usage_estimated\"'))"
+    ).fetchall()
+    for message_id, written in odd:
+        result = salvage_json(ChatResult, written.decode("utf-8", "replace"))
+        if result is not None:
+            found = Spending.of(result)
+            connection.execute(
+                "UPDATE messages SET spent_nanodollars = ?, spent_estimated = ?, unsettled_nanodollars = ?,"
+                " unpriced = ? WHERE id = ?",
+                (
+                    found.spent_nanodollars,
+                    found.estimated,
+                    found.unsettled_nanodollars,
+                    found.unpriced,
+                    message_id,
+                ),
+            )
 
 
 def _make(connection: sqlite3.Connection) -> None:
-    _execute_all(connection, _SCHEMA + _SEARCH_ROWS_SCHEMA + _ORDER_SCHEMA + _MORE_OPTIONS_SCHEMA)
+    _execute_all(
+        connection,
+        _SCHEMA + _SEARCH_ROWS_SCHEMA + _ORDER_SCHEMA + _MORE_OPTIONS_SCHEMA + _SPENDING_SCHEMA,
+    )
     try:
         connection.execute(_SEARCH_SCHEMA)
     except sqlite3.OperationalError as error:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import uuid_utils
 
+from core import Spending
 from core.chat import ChatResult, RouteDecision, Side
 from core.errors import SignalboxError
 
@@ -90,6 +91,7 @@ class StoredError:
     limit_nanodollars: int | None = None
     spent_nanodollars: int | None = None
     held_nanodollars: int | None = None
+    unsettled_nanodollars: int = 0
     asked_nanodollars: int | None = None
     held_count: int = 0
     unit: str = "nanodollars"
@@ -128,7 +130,8 @@ class StoredMessage:
     ``hold_nanodollars`` already when it started. ``options`` are those that an answer was asked with, ``None`` for
     a prompt and for what was asked before they were kept. A ``pinned`` message is kept when the conversation is
     trimmed. ``origin`` is empty for what was asked here, ``COPIED`` in a duplicate (paid for where it was asked),
-    and else who answered elsewhere, such as ``ChatGPT, gpt-4o``.
+    and else who answered elsewhere, such as ``ChatGPT, gpt-4o``. ``settled_later`` is what the ledger said of its
+    cost after it had ended without a known one.
     """
 
     id: str
@@ -147,26 +150,33 @@ class StoredMessage:
     pinned: bool = False
     origin: str = ""
     options: ChatOptions | None = None
+    settled_later: Spending | None = None
 
     @property
-    def cost_nanodollars(self) -> int | None:
-        """What this answer cost, the local machine's own cost included; ``None`` while not known."""
-        if self.result is None:
-            return None
-        if self.result.side == "local" and self.result.loaded_nanodollars is not None:
-            return self.result.loaded_nanodollars
-        return self.result.cost_nanodollars
+    def spending(self) -> Spending:
+        """What this answer cost as far as it is known."""
+        if self.settled_later is not None:
+            return self.settled_later
+        if self.result is not None:
+            return Spending.of(self.result)
+        if self.status == "streaming":
+            return Spending(held_nanodollars=self.hold_nanodollars)
+        return Spending(unsettled_nanodollars=self.hold_nanodollars)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """What a conversation's answers add up to. ``unpriced`` answers are not in ``cost_nanodollars``."""
+    """What a conversation's answers add up to. ``spending`` has those, too, that failed before their first word."""
 
     answers: int = 0
     local_answers: int = 0
     api_answers: int = 0
-    cost_nanodollars: int = 0
-    unpriced: int = 0
+    spending: Spending = field(default_factory=Spending)
+
+    @property
+    def cost_figure(self) -> str:
+        """All that the answers cost, in one figure; empty where there is none to tell of."""
+        return self.spending.figure or ("No charge" if self.answers and not self.api_answers else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, cast, get_args
 
-from core import salvage_json
+from core import Spending, salvage_json
 from core.chat import ChatResult, RouteDecision, Side
 from gui.chat.storage.models import (
     Attachment,
@@ -69,8 +69,13 @@ def summary_of(row: sqlite3.Row) -> ConversationSummary:
             answers=row["answers"],
             local_answers=row["local_answers"],
             api_answers=row["api_answers"],
-            cost_nanodollars=row["cost"],
-            unpriced=row["unpriced"],
+            spending=Spending(
+                spent_nanodollars=row["spent"],
+                estimated=bool(row["estimated"]),
+                unsettled_nanodollars=row["unsettled"],
+                unpriced=row["unpriced"],
+                loaded_nanodollars=row["loaded"],
+            ),
         ),
     )
 
@@ -139,6 +144,7 @@ def message_of(row: sqlite3.Row, attachments: tuple[Attachment, ...]) -> StoredM
         pinned=bool(row["pinned"]),
         origin=_text_or_none(row["origin"]) or "",
         options=_salvaged(ChatOptions, row["options_json"]),
+        settled_later=_salvaged(Spending, row["settled_json"]),
     )
 
 

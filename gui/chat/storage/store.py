@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from core import to_json
+from core import Spending, to_json
 from core.base.sqlite_file import transaction
 from gui.chat.storage import rows
 from gui.chat.storage.file import IN_MEMORY, StoreTrouble, open_file, trouble
@@ -42,24 +42,28 @@ LISTED = 2000
 FILE_NAME = "conversations.sqlite3"
 
 # A sum of what is no amount, or of amounts past any account, fails: it would cost the whole list.
-_COST, _LOADED = (
-    f"(typeof(m.{column}) = 'integer' AND m.{column} BETWEEN -1000000000000000 AND 1000000000000000)"
-    for column in ("cost_nanodollars", "loaded_nanodollars")
+_SPENT, _UNSETTLED, _UNPRICED = (
+    f"COALESCE(SUM(CASE WHEN typeof(m.{column}) = 'integer' AND m.{column} BETWEEN -1000000000000000 AND "
+    f"1000000000000000 THEN m.{column} END), 0)"
+    for column in ("spent_nanodollars", "unsettled_nanodollars", "unpriced")
 )
 # The latest are chosen first, so that the sums are made of their messages only.
 _SUMMARIES = f"""
 SELECT c.id, c.title, c.updated_at_ms, c.pinned, c.folder,
        c.draft <> '' OR EXISTS (SELECT 1 FROM attachments a WHERE a.conversation_id = c.id AND a.message_id IS NULL)
            AS has_draft,
-       COUNT(m.id) AS answers, COALESCE(SUM(m.side = 'local'), 0) AS local_answers,
-       COALESCE(SUM(m.side = 'api'), 0) AS api_answers,
-       COALESCE(SUM(CASE WHEN m.side = 'local' AND {_LOADED} THEN m.loaded_nanodollars
-                         WHEN {_COST} THEN m.cost_nanodollars END), 0) AS cost,
-       COALESCE(SUM(NOT {_COST} AND m.result_json IS NOT NULL), 0) AS unpriced,
+       COALESCE(SUM(m.text <> ''), 0) AS answers,
+       COALESCE(SUM(m.text <> '' AND m.side = 'local'), 0) AS local_answers,
+       COALESCE(SUM(m.text <> '' AND m.side = 'api'), 0) AS api_answers,
+       {_SPENT} AS spent, {_UNSETTLED} AS unsettled, {_UNPRICED} AS unpriced,
+       COALESCE(MAX(m.spent_estimated = 1), 0) AS estimated,
+       COALESCE(SUM(CASE WHEN m.side = 'local' AND typeof(m.loaded_nanodollars) = 'integer'
+                          AND m.loaded_nanodollars BETWEEN 0 AND 1000000000000000
+                         THEN m.loaded_nanodollars END), 0) AS loaded,
        COALESCE(c.source NOT LIKE 'signalbox:%', 0) AS elsewhere
 FROM (SELECT * FROM conversations c WHERE c.deleted_at_ms IS NULL {{where}}
       ORDER BY (c.pinned OR c.folder <> '') DESC, c.updated_at_ms DESC, c.id DESC LIMIT ?) c
-LEFT JOIN messages m ON m.conversation_id = c.id AND m.role = 'assistant' AND m.side IS NOT NULL AND m.text <> ''
+LEFT JOIN messages m ON m.conversation_id = c.id AND m.role = 'assistant' AND m.side IS NOT NULL
     AND m.origin <> '{COPIED}'
 GROUP BY c.id ORDER BY c.updated_at_ms DESC, c.id DESC
 """
@@ -76,10 +80,12 @@ ORDER BY created_at_ms, id
 _SAVE_MESSAGE = """
 INSERT INTO messages (id, conversation_id, parent_id, role, text, created_at_ms, status, correlation_id, side,
     provider, model, reason, usage_json, cost_nanodollars, loaded_nanodollars, hold_nanodollars, ttft_ms,
-    output_tokens_per_s, decision_json, result_json, error_json, pinned, origin, options_json)
+    output_tokens_per_s, decision_json, result_json, error_json, pinned, origin, options_json, spent_nanodollars,
+    spent_estimated, unsettled_nanodollars, unpriced, settled_json)
 VALUES (:id, :conversation_id, :parent_id, :role, :text, :created_at_ms, :status, :correlation_id, :side,
     :provider, :model, :reason, :usage_json, :cost_nanodollars, :loaded_nanodollars, :hold_nanodollars, :ttft_ms,
-    :output_tokens_per_s, :decision_json, :result_json, :error_json, :pinned, :origin, :options_json)
+    :output_tokens_per_s, :decision_json, :result_json, :error_json, :pinned, :origin, :options_json,
+    :spent_nanodollars, :spent_estimated, :unsettled_nanodollars, :unpriced, :settled_json)
 ON CONFLICT(id) DO UPDATE SET text = excluded.text, status = excluded.status,
     correlation_id = excluded.correlation_id, side = excluded.side, provider = excluded.provider,
     model = excluded.model, reason = excluded.reason, usage_json = excluded.usage_json,
@@ -87,7 +93,9 @@ ON CONFLICT(id) DO UPDATE SET text = excluded.text, status = excluded.status,
     hold_nanodollars = excluded.hold_nanodollars, ttft_ms = excluded.ttft_ms,
     output_tokens_per_s = excluded.output_tokens_per_s, decision_json = excluded.decision_json,
     result_json = excluded.result_json, error_json = excluded.error_json,
-    pinned = excluded.pinned, options_json = excluded.options_json
+    pinned = excluded.pinned, options_json = excluded.options_json, spent_nanodollars = excluded.spent_nanodollars,
+    spent_estimated = excluded.spent_estimated, unsettled_nanodollars = excluded.unsettled_nanodollars,
+    unpriced = excluded.unpriced, settled_json = excluded.settled_json
 """
 _ADD_MESSAGE = _SAVE_MESSAGE.partition("ON CONFLICT")[0]
 
@@ -134,7 +142,8 @@ class ConversationStore:
         self.set_aside = opened.set_aside
         with self._writing() as connection:
             self.interrupted = connection.execute(
-                "UPDATE messages SET status = 'interrupted' WHERE status = 'streaming'"
+                "UPDATE messages SET status = 'interrupted', unsettled_nanodollars = hold_nanodollars"
+                " WHERE status = 'streaming'"
             ).rowcount
             self._purge(connection, datetime.now(UTC) - DELETED_KEPT_FOR)
 
@@ -233,6 +242,22 @@ class ConversationStore:
             row = connection.execute("SELECT value FROM state WHERE key = ?", (key,)).fetchone()
         return row["value"] if row is not None and isinstance(row["value"], str) else None
 
+    def not_settled(self, limit: int = 200) -> tuple[tuple[str, str, str, Spending], ...]:
+        """Return the newest answers whose cost the ledger may know by now: id, conversation, request and cost."""
+        with self._reading() as connection:
+            found = connection.execute(
+                "SELECT * FROM messages WHERE (unsettled_nanodollars <> 0 OR unpriced <> 0)"
+                f" AND origin <> '{COPIED}' AND correlation_id IS NOT NULL AND status <> 'streaming'"
+                " ORDER BY created_at_ms DESC LIMIT ?",
+                (limit,),
+            ).fetchall()
+        messages = self._readable("message", found, lambda row: rows.message_of(row, ()))
+        return tuple(
+            (item.id, item.conversation_id, item.correlation_id, item.spending)
+            for item in messages
+            if item.correlation_id is not None
+        )
+
     def _readable(
         self, kind: str, found: Iterable[sqlite3.Row], read: Callable[[sqlite3.Row], T]
     ) -> tuple[T, ...]:
@@ -284,6 +309,16 @@ class ConversationStore:
         """Write the text of a streaming answer so far; cheap enough for once a second."""
         with self._writing() as connection:
             connection.execute("UPDATE messages SET text = ? WHERE id = ?", (clean_text(text), message_id))
+
+    def settle(self, message_id: str, spending: Spending) -> None:
+        """Write what the ledger says of an answer's cost since it ended."""
+        with self._writing() as connection:
+            connection.execute(
+                "UPDATE messages SET spent_nanodollars = :spent_nanodollars, spent_estimated = :spent_estimated,"
+                " unsettled_nanodollars = :unsettled_nanodollars, unpriced = :unpriced,"
+                " settled_json = :settled_json WHERE id = :id",
+                {"id": message_id, "settled_json": to_json(spending), **_spending_values(spending)},
+            )
 
     def remove_messages(self, message_ids: tuple[str, ...]) -> None:
         """Forget messages that were never sent (their prompt went back to the box)."""
@@ -513,4 +548,15 @@ def _message_values(message: StoredMessage) -> dict[str, Any]:
         "pinned": message.pinned,
         "origin": clean_text(message.origin),
         "options_json": to_json(message.options) if message.options else None,
+        "settled_json": to_json(message.settled_later) if message.settled_later else None,
+        **_spending_values(message.spending),
+    }
+
+
+def _spending_values(spending: Spending) -> dict[str, int]:
+    return {
+        "spent_nanodollars": spending.spent_nanodollars,
+        "spent_estimated": spending.estimated,
+        "unsettled_nanodollars": spending.unsettled_nanodollars,
+        "unpriced": spending.unpriced,
     }

@@ -83,7 +83,7 @@ def test_every_limit_has_its_words_and_its_bar(panel: Panel) -> None:
             bars[3].accessibleDescription()
             == "1,000 tokens used, 200 tokens held, 98,800 tokens free of 100,000 tokens"
         )
-        assert popover.unsettled.text() == "3 requests not settled, $0.0600 counted for them"
+        assert popover.unsettled.text() == "Up to $0.0600 not settled, of 3 requests"
         panel.core.publish(limits=(standing(MONTH),))
         await panel.until(
             lambda: len([bar for bar in popover.findChildren(BudgetBar) if bar.isVisible()]) == 1

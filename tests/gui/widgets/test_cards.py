@@ -12,6 +12,7 @@ from PySide6.QtGui import QEnterEvent, QGuiApplication
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QLabel, QToolButton, QVBoxLayout, QWidget
 
+from core import Spending
 from core.chat import CacheSwitchCost, ContextEconomy, Savings
 from gui.theme.theme import theme
 from gui.widgets.decision_card import DecisionCard
@@ -26,8 +27,9 @@ from gui.widgets.decision_facts import (
 from gui.widgets.empty_state import EmptyState
 from gui.widgets.error_card import ErrorCard, ShortCard
 from gui.widgets.fold import Fold
-from gui.widgets.formatting import cost_of, settled_on
+from gui.widgets.formatting import side_spending
 from gui.widgets.labels import label
+from gui.widgets.money_label import spoken_spending
 from gui.widgets.sentence import Sentence
 from gui.widgets.toast import LIFETIME_MS, Toast, ToastHost
 from tests.support.examples import API_RESULT, EVENTFUL, METERED, REFUSED, REPLAYED, a_decision, a_result
@@ -230,8 +232,6 @@ def test_the_card_tells_each_step_with_its_time_and_cost() -> None:
     assert {"8.14 s", "480 ms", "$0.0013", "Cost not known"} <= set(told)
     assert "The answer matches it" in told
     assert "6 old turns: about 2,400 tokens, saves $0.0072" in told
-    assert "Not settled yet, counted at most" in told
-    assert "$0.0167" in told
 
 
 def test_quiet_answers_have_no_rows_that_say_nothing() -> None:
@@ -239,7 +239,7 @@ def test_quiet_answers_have_no_rows_that_say_nothing() -> None:
     for heading in (
         "What happened",
         "The prompt",
-        "Not settled yet, counted at most",
+        "Likely, by what arrived",
         "Schema",
         "Waited before",
     ):
@@ -308,16 +308,19 @@ def test_a_section_opens_and_stays_as_it_was_left(show: Show) -> None:
 
 def test_a_local_answer_after_a_billed_attempt_shows_the_cash_that_left() -> None:
     paid = a_result(cost_nanodollars=1_300_000)
-    assert cost_of(paid) == (1_300_000, "cash")
-    assert settled_on(paid, "api") == (1_300_000, "cash")
-    assert settled_on(paid, "local") == (1_900_000, "loaded")
+    on_api, on_local = side_spending(paid, "api"), side_spending(paid, "local")
+    assert (on_api, on_local) == (
+        Spending(spent_nanodollars=1_300_000),
+        Spending(loaded_nanodollars=1_900_000),
+    )
+    assert spoken_spending(Spending.of(paid)) == "$0.0013, $0.0019 loaded"
 
 
 def test_a_refusal_has_no_settled_cost_and_no_timeline() -> None:
     words = words_in(DecisionCard(REFUSED))
     assert words[0].startswith("Not sent. Budget:")
     assert "First token" not in words
-    assert words.count("–") == 2
+    assert words.count("–") == 4, "no side could take it, so neither has a price"
 
 
 def test_an_unknown_time_is_not_available() -> None:

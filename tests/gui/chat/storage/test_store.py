@@ -21,6 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core import Spending
 from core.errors import AnswerInvalid, RateExceeded, RunawayPaused, SignalboxError, TimedOut
 from core.serialization import salvage_json, to_json, to_plain
 from gui.chat.request_builder import build_request
@@ -33,6 +34,7 @@ from tests.support.full_values import FULL_DECISION, FULL_RESULT, full_errors
 
 WRITTEN = Path(__file__).parents[3] / "data" / "serialization"
 
+SPENDING = ("spent_nanodollars", "spent_estimated", "unsettled_nanodollars", "unpriced", "settled_json")
 RELEASED = Path(__file__).parents[3] / "data" / "conversations-version-2.sqlite3"
 """Written by the version before the map of the search's rows, by its own code."""
 
@@ -82,7 +84,7 @@ def test_a_conversation_reads_the_same_after_a_restart(path: Path) -> None:
     assert again.load(conversation.id) == replace(conversation, messages=(question, answer))
     [summary] = again.summaries()
     assert summary.totals.api_answers == 1
-    assert summary.totals.cost_nanodollars == 16_700_000
+    assert summary.totals.spending.words == "$0.0167 spent"
     assert summary.has_draft
 
 
@@ -101,8 +103,8 @@ def test_local_answers_count_at_the_machines_own_cost_and_unpriced_ones_are_coun
         )
     totals = store.summaries()[0].totals
     assert (totals.answers, totals.local_answers, totals.api_answers) == (3, 2, 1)
-    assert totals.cost_nanodollars == 1_900_000
-    assert totals.unpriced == 1
+    assert totals.spending == Spending(loaded_nanodollars=1_900_000, unpriced=1)
+    assert totals.cost_figure == "1 unpriced"
 
 
 @pytest.mark.parametrize(
@@ -344,7 +346,7 @@ def test_failures_that_versions_before_wrote_still_read_and_are_written_with_the
         stored = StoredError.from_error(error)
         assert salvage_json(StoredError, json.dumps(old)) == stored
         assert salvage_json(StoredError, to_json(stored)) == stored
-        assert to_plain(stored) == old
+        assert to_plain(stored) == old | {"unsettled_nanodollars": 0}
 
 
 @pytest.mark.parametrize(
@@ -386,6 +388,7 @@ def test_a_file_of_the_first_version_is_brought_up_and_keeps_its_messages(path: 
             ("messages", "pinned"),
             ("messages", "origin"),
             ("messages", "options_json"),
+            *(("messages", column) for column in SPENDING),
             ("conversations", "pinned"),
             ("conversations", "folder"),
             ("conversations", "source"),
