@@ -60,7 +60,7 @@ class Budget:
     @property
     def spending(self) -> Spending:
         """The same apart: what is spent, held and not settled. What unpriced requests count for is in ``spent``."""
-        spent = self.spent_nanodollars - self.unresolved_nanodollars
+        spent = max(0, self.spent_nanodollars - self.unresolved_nanodollars)
         return Spending(
             spent_nanodollars=spent,
             estimated=bool(self.unpriced_count and spent),

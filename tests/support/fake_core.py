@@ -174,6 +174,9 @@ class FakeLedger:
         del before
         return self.rows[:limit]
 
+    async def attempts(self, correlation_id: str) -> list[LedgerRow]:
+        return [row for row in self.rows if row.correlation_id == correlation_id]
+
     async def holds(self) -> list[LedgerRow]:
         self._core.calls.append(("holds",))
         if self.error is not None:
