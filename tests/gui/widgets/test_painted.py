@@ -411,6 +411,26 @@ def test_the_route_line_speaks_and_swings_at_once_when_motion_is_reduced(show: S
     assert "Type a prompt" in line.accessibleDescription()
 
 
+def test_the_route_line_says_what_would_happen_and_prices_only_a_side_that_can_take_it() -> None:
+    line = RouteLine()
+    line.set_decision(REFUSED)
+    assert line.accessibleName() == f"Would be refused: {REFUSED.reason}"
+    assert line.accessibleDescription() == "Local –, API –"
+    no_key = "Unavailable: API has no key"
+    line.set_decision(a_decision(rule="unavailable", reason=no_key, api_available=False))
+    assert line.accessibleDescription() == "Local ~$0.0006, API –"
+    line.set_decision(a_decision(local_available=False, side="api", rule="complex"))
+    assert line.accessibleDescription() == "Local –, API ~$0.0047"
+    assert "Local is not available" in line.toolTip().replace(" (SmolLM2-135M)", "")
+    forced = replace(
+        REFUSED, signals=replace(REFUSED.signals, force="local"), reason="Local unavailable: stopped"
+    )
+    line.set_decision(forced)
+    assert line.accessibleDescription() == "Local –, API ~$0.0047"
+    for said in (line.accessibleName(), line.accessibleDescription(), line.toolTip()):
+        assert "Not sent" not in said
+
+
 def test_typing_never_moves_the_figures_of_the_route_line() -> None:
     line = RouteLine()
     line.resize(800, 34)
