@@ -165,7 +165,7 @@ def test_a_duplicate_has_every_branch_and_costs_nothing_again(panel: ChatPanel) 
         assert copy.totals.answers == 0
         summary = page.view.list.model.summary(copy.id)
         assert summary is not None
-        assert summary.totals.cost_nanodollars == 0
+        assert summary.totals.spending.parts == ()
         await panel.ask("And now?")
         assert copy.totals.answers == 1
         page = await panel.again()

@@ -98,7 +98,7 @@ def test_stopped_before_the_first_token_is_no_failure(panel: ChatPanel) -> None:
             answer = last_answer(panel)
             assert answer.card is None
             drawn = answer.badge.grab().toImage()
-            assert answer.badge.toolTip() == "Stopped before the first token"
+            assert answer.badge.toolTip() == "Stopped before the first token, $0.0039, $0.0019 loaded"
             assert answer.note == ""
             assert theme().color("danger").name() not in colours_of(drawn)
             assert theme().color("danger_text").name() not in colours_of(drawn)

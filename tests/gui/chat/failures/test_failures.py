@@ -531,7 +531,7 @@ TURNED_AWAY: dict[str, tuple[SignalboxError, str, Target | None]] = {
     "key": (
         AuthenticationFailed("Anthropic refused the key."),
         "Replace the key",
-        Target("preferences", "keys"),
+        Target("preferences", "providers", "anthropic"),
     ),
     "model": (
         ModelNotFound("Anthropic has no model claude-nope."),
@@ -574,7 +574,7 @@ def test_a_local_server_that_refuses_is_not_told_as_the_api(panel: ChatPanel) ->
         card = card_of(panel)
         assert card.plan.title == "The local server refused the key"
         button(card, "Replace the key").click()
-        assert panel.shell.opened == [Target("preferences", "keys", "vllm")]
+        assert panel.shell.opened == [Target("preferences", "providers", "vllm")]
 
     panel.run(body)
 
