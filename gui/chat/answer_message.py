@@ -171,6 +171,10 @@ class AnswerMessage(MessageView):
         self.again_button.setEnabled(not busy)
         self.again_button.setToolTip(BUSY_WHY if busy else "Regenerate; this answer is kept")
 
+    @property
+    def is_in_use(self) -> bool:
+        return self.card is not None
+
     def restyle(self) -> None:
         self.view.restyle()
 

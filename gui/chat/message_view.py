@@ -107,6 +107,11 @@ class MessageView(QFrame):
     def ask_pin(self) -> None:
         self.pin_asked.emit(self.message_id, not self._pinned)
 
+    @property
+    def is_in_use(self) -> bool:
+        """Whether it shows what the conversation does not hold: an open editor, what the reader unfolded."""
+        return False
+
     def restyle(self) -> None:
         """Draw again in a new theme or zoom."""
 

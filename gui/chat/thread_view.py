@@ -6,25 +6,36 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from PySide6.QtCore import QEvent, QObject, QPoint, QRectF, Qt, QTimer, Signal
-from PySide6.QtGui import QFocusEvent, QKeyEvent, QPainter, QPaintEvent, QResizeEvent
-from PySide6.QtWidgets import QFrame, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtCore import QCoreApplication, QEvent, QObject, QPoint, QRect, Qt, QTimer, Signal
+from PySide6.QtGui import QFocusEvent, QKeyEvent, QResizeEvent
+from PySide6.QtWidgets import (
+    QApplication,
+    QFrame,
+    QPushButton,
+    QScrollArea,
+    QWidget,
+)
 
 from gui.chat.answer_message import AnswerMessage
 from gui.chat.failures.cards import FailureCard
 from gui.chat.failures.plans import Plan
 from gui.chat.markdown.highlighter import LexerCache
+from gui.chat.message_column import MessageColumn, likely_height
 from gui.chat.message_keys import MessageKeys
 from gui.chat.message_view import MessageView
+from gui.chat.pauses import Pauses
 from gui.chat.session import Session
 from gui.chat.storage.models import StoredMessage
 from gui.chat.user_message import UserMessage
 from gui.theme.theme import set_button_icon, set_property, theme
-from gui.widgets.marks import paint_focus_ring
+from gui.widgets.marks import FocusRing
 
 COLUMN_PX = 800
 SHOWN_MESSAGES = 40
-SLICE_S = 0.006
+MOST_VIEWS = 60
+"""So many messages have widgets at most, the nearest to what is read; ``NEAR_MESSAGES`` around it always have."""
+NEAR_MESSAGES = 15
+FILL_MS = 30
 PROGRESS_MS = 250
 AT_BOTTOM_PX = 6
 TABS_MS = 150
@@ -58,22 +69,23 @@ class ThreadView(QScrollArea):
         super().__init__(parent)
         self._lexers = lexers
         self._session: Session | None = None
-        self._views: dict[str, MessageView] = {}
-        self._order: list[str] = []
         self._shown = SHOWN_MESSAGES
         self._building: asyncio.Task[None] | None = None
-        self._restyling: asyncio.Task[None] | None = None
+        self._filling: asyncio.Task[None] | None = None
+        self._zoom = theme().zoom
+        self._held: tuple[MessageView, int] | None = None
+        self._target = ""
         self._loose_card: FailureCard | None = None
         self.waiting_words: Callable[[], str] = str
         self.following = True
-        self._range_moves = False
+        self._range_moves = self._is_placing = False
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setWidgetResizable(True)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setAccessibleName("Conversation")
         self._inside = QWidget()
         self._inside.setObjectName("thread")
-        self._column = QVBoxLayout(self._inside)
+        self._column = MessageColumn(self._inside)
         self._earlier = QPushButton()
         set_property(self._earlier, flat=True, compact=True)
         self._earlier.clicked.connect(self._show_earlier)
@@ -94,11 +106,16 @@ class ThreadView(QScrollArea):
         self._tabs_due.setSingleShot(True)
         self._tabs_due.setInterval(TABS_MS)
         self._tabs_due.timeout.connect(self.order_tabs)
-        self._ring = _Ring(self)
+        self._fill_due = QTimer(self)
+        self._fill_due.setSingleShot(True)
+        self._fill_due.setInterval(FILL_MS)
+        self._fill_due.timeout.connect(self._fill_soon)
+        self._ring = FocusRing(self)
         self._keys = MessageKeys(self, self.views)
         bar = self.verticalScrollBar()
         bar.rangeChanged.connect(self._on_range)
         bar.valueChanged.connect(self._on_value)
+        theme().about_to_change.connect(self._thin_out)
         theme().changed.connect(self._restyle)
         self._respace()
 
@@ -110,13 +127,16 @@ class ThreadView(QScrollArea):
 
     @property
     def is_building(self) -> bool:
-        return self._building is not None and not self._building.done()
+        """Whether widgets are being made."""
+        return _runs(self._building) or _runs(self._filling)
 
     def view_of(self, message_id: str) -> MessageView | None:
-        return self._views.get(message_id)
+        """The widget of a message; ``None`` where it has none just now. ``reveal`` makes one."""
+        return self._column.views.get(message_id)
 
     def views(self) -> list[MessageView]:
-        return [self._views[item] for item in self._order if item in self._views]
+        """The widgets there are, from above: at most some ``MOST_VIEWS`` around what is read."""
+        return [self._column.views[item] for item in self._column.order if item in self._column.views]
 
     def show_session(self, session: Session) -> None:
         """Show another conversation, from its end upwards, a few milliseconds at a time."""
@@ -139,21 +159,22 @@ class ThreadView(QScrollArea):
         self.set_loose_plan(None)
         self._shown = SHOWN_MESSAGES
         self.following = True
-        self._drop(list(self._order))
-        self._order = []
+        self._held, self._target = None, ""
+        self._drop(list(self._column.order))
+        self._column.order = []
         self._restart_build()
 
     def _on_path(self) -> None:
         self._restart_build()
 
     def _restart_build(self) -> None:
-        if self._building is not None:
-            self._building.cancel()
+        self.stop_building()
         self._building = asyncio.get_running_loop().create_task(self._build())
 
     def stop_building(self) -> None:
-        """The page closes."""
-        for task in (self._building, self._restyling):
+        """No more widgets are made for now."""
+        self._fill_due.stop()
+        for task in (self._building, self._filling):
             if task is not None:
                 task.cancel()
 
@@ -169,28 +190,35 @@ class ThreadView(QScrollArea):
         self._earlier.setVisible(hidden > 0)
         wanted = [message.id for message in path]
         kept = self._common_start(wanted)
-        gone = [item for item in self._order if item not in wanted]
-        self._drop(gone)
-        self._order = wanted
-        missing = [message for message in path if message.id not in self._views]
+        still = set(wanted)
+        self._drop([item for item in self._column.order if item not in still])
+        self._column.order = wanted
+        missing = [message for message in path if not self._column.has(message.id)]
         if not kept:
             missing.reverse()  # the end of a long conversation is what its reader wants to see first
-        pause = _Pauses()
+        if len(missing) > MOST_VIEWS:
+            center = self._center()
+            missing.sort(key=lambda message: abs(wanted.index(message.id) - center))
+            for message in missing[SHOWN_MESSAGES:]:
+                self._column.reserve(message.id, likely_height(message))
+            del missing[SHOWN_MESSAGES:]
+        pause = Pauses()
         for message in missing:
             await self._add(session, message, pause)
             await pause.if_due()
         self._update_places()
         self.order_tabs()  # at once, since an answer that streams lays out all the time
+        self._fill_due.start()
 
     def _common_start(self, wanted: list[str]) -> int:
         count = 0
-        for old, new in zip(self._order, wanted, strict=False):
-            if old != new or old not in self._views:
+        for old, new in zip(self._column.order, wanted, strict=False):
+            if old != new or not self._column.has(old):
                 break
             count += 1
         return count
 
-    async def _add(self, session: Session, message: StoredMessage, pause: _Pauses) -> None:
+    async def _add(self, session: Session, message: StoredMessage, pause: Pauses) -> None:
         view: MessageView
         if message.role == "user":
             view = UserMessage(message)
@@ -202,10 +230,8 @@ class ThreadView(QScrollArea):
         view.stepped.connect(self.stepped)
         view.link_clicked.connect(self.link_clicked)
         view.pin_asked.connect(self.pin_asked)
-        place = self._order.index(message.id)
-        before = sum(1 for item in self._order[:place] if item in self._views)
-        self._views[message.id] = view
-        self._column.insertWidget(1 + before, view)
+        self._column.put(message.id, view)
+        self._update_place(view)
         if isinstance(view, AnswerMessage):
             if session.running_id == message.id:
                 view.start(session.text_of(message.id))
@@ -213,9 +239,13 @@ class ThreadView(QScrollArea):
                 self._progress.start()
             else:
                 view.show_state(session.tree[message.id])
-                if message.text:
-                    for _ in view.view.render_steps(message.text):
+                try:
+                    for _ in view.view.render_steps(message.text) if message.text else ():
                         await pause.if_due()
+                except asyncio.CancelledError:
+                    if self._column.views.get(message.id) is view:
+                        self._drop([message.id])  # half of an answer would stay half
+                    raise
 
     def _new_answer(self, message: StoredMessage) -> AnswerMessage:
         view = AnswerMessage(message, self._lexers)
@@ -225,56 +255,153 @@ class ThreadView(QScrollArea):
         return view
 
     def _drop(self, message_ids: list[str]) -> None:
-        for message_id in message_ids:
-            view = self._views.pop(message_id, None)
-            if view is not None:
-                self._column.removeWidget(view)
-                view.hide()
-                view.deleteLater()
+        for view in self._column.forget(message_ids):
+            view.hide()
+            view.deleteLater()
 
     def _show_earlier(self) -> None:
-        bar = self.verticalScrollBar()
-        from_end = bar.maximum() - bar.value()
         self.following = False
+        self._hold_place()
         self._shown += SHOWN_MESSAGES
         self._restart_build()
-        assert self._building is not None
-        self._building.add_done_callback(
-            lambda _: QTimer.singleShot(0, lambda: bar.setValue(bar.maximum() - from_end))
-        )
 
     def _update_places(self) -> None:
+        for view in self._column.views.values():
+            self._update_place(view)
+
+    def _update_place(self, view: MessageView) -> None:
+        session = self._session
+        if session is None or view.message_id not in session.tree:
+            return
+        number, count = session.tree.place(view.message_id)
+        view.set_place(number, count, busy=session.is_streaming)
+        if isinstance(view, AnswerMessage) and session.tree.has_continuation(view.message_id):
+            view.set_plan(None)
+
+    # Which messages have widgets
+
+    def _may_go(self, view: MessageView) -> bool:
+        """Whether a widget can be made anew from the conversation alone."""
+        session, focus = self._session, QApplication.focusWidget()
+        if (session is not None and session.running_id == view.message_id) or view.is_in_use:
+            return False
+        return focus is None or not view.isAncestorOf(focus)
+
+    def _center(self) -> int:
+        """The place in the order of what is read."""
+        order = self._column.order
+        if self._target in order:
+            return order.index(self._target)
+        if self.following:
+            return len(order) - 1
+        held = self._held
+        if held is not None and held[0].message_id in self._column.views:
+            return order.index(held[0].message_id)
+        found = self._column.at(self.verticalScrollBar().value() + self.viewport().height() // 2)
+        return len(order) - 1 if found is None else found
+
+    def _shed(self) -> None:
+        """Let go of the widgets farthest from what is read, where there are too many."""
+        too_many = len(self._column.views) - MOST_VIEWS
+        if too_many <= 0:
+            return
+        center, order = self._center(), self._column.order
+        farthest = sorted(range(len(order)), key=lambda index: -abs(index - center))
+        for index in farthest:
+            view = self._column.views.get(order[index])
+            if abs(index - center) <= NEAR_MESSAGES or too_many <= 0:
+                break
+            if view is not None and self._may_go(view):
+                self._column.empty(view.message_id)
+                view.hide()
+                view.deleteLater()
+                too_many -= 1
+
+    def _next_gap(self) -> str | None:
+        has_room = len(self._column.views) < MOST_VIEWS
+        return self._column.next_gap(self._center(), None if has_room else NEAR_MESSAGES)
+
+    def _fill_soon(self) -> None:
+        """Make widgets for what is read now, a few milliseconds at a time."""
+        if self._session is None or self.is_building:
+            return
+        if self._next_gap() is not None:
+            try:
+                loop = asyncio.get_running_loop()
+            except RuntimeError:  # it begins, or has ended
+                return
+            self._filling = loop.create_task(self._fill(self._session))
+        else:
+            self._shed()
+
+    async def _fill(self, session: Session) -> None:
+        pause = Pauses()
+        if not self._target:
+            self._hold_place()
+        while (message_id := self._next_gap()) is not None:
+            await self._add(session, session.tree[message_id], pause)
+            await pause.if_due()
+        self.order_tabs()
+        self._fill_due.start()  # what is too much goes once all is laid out: its gap has its height
+
+    async def reveal(self, message_id: str) -> MessageView | None:
+        """Scroll to a message of the shown path, and return its widget, made if it had none."""
         session = self._session
         if session is None:
-            return
-        for message_id, view in self._views.items():
-            if message_id in session.tree:
-                number, count = session.tree.place(message_id)
-                view.set_place(number, count, busy=session.is_streaming)
-                if isinstance(view, AnswerMessage) and session.tree.has_continuation(message_id):
-                    view.set_plan(None)
+            return None
+        path = [message.id for message in session.tree.path()]
+        if message_id not in path:
+            return None
+        self.following = False
+        self._target = message_id  # until the reader goes on, what is made and kept is what is around it
+        from_end = len(path) - path.index(message_id)
+        if from_end > self._shown:
+            self._shown = from_end + NEAR_MESSAGES
+            self._restart_build()
+        if self._building is not None:
+            await asyncio.wait({self._building})
+        if self._session is not session or message_id not in self._column.order:
+            return None
+        if message_id not in self._column.views:
+            await self._add(session, session.tree[message_id], Pauses())
+        view = self._column.views[message_id]
+        self._held = view, theme().px(16)
+        await asyncio.sleep(0)  # laid out
+        self._place_held()
+        self._fill_due.start()
+        return view
+
+    def _hold_place(self) -> None:
+        """Remember what is read: it stays where it is while what is above it gets its height."""
+        self._held = None
+        top = self.verticalScrollBar().value()
+        if not self.following:
+            for view in self.views():
+                if view.geometry().bottom() >= top and view.y() < top + self.viewport().height():
+                    self._held = view, view.y() - top
+                    return
 
     # What arrives
 
     def _on_started(self, answer_id: str) -> None:
-        view = self._views.get(answer_id)
+        view = self._column.views.get(answer_id)
         if isinstance(view, AnswerMessage) and self._session is not None:
             view.show_state(self._session.tree[answer_id])
             self._show_progress()
             self._progress.start()
 
     def _on_waits(self, answer_id: str) -> None:
-        if answer_id in self._views:
+        if answer_id in self._column.views:
             self._show_progress()
             self._progress.start()
 
     def _on_text(self, answer_id: str, text: str) -> None:
-        view = self._views.get(answer_id)
+        view = self._column.views.get(answer_id)
         if isinstance(view, AnswerMessage) and view.view.is_streaming:
             view.append(text)
 
     def _on_ended(self, answer_id: str) -> None:
-        view = self._views.get(answer_id)
+        view = self._column.views.get(answer_id)
         self._progress.stop()
         if isinstance(view, AnswerMessage) and self._session is not None and answer_id in self._session.tree:
             view.finish(self._session.tree[answer_id])
@@ -282,7 +409,7 @@ class ThreadView(QScrollArea):
         self._update_jump()
 
     def _on_settled(self, answer_id: str) -> None:
-        view = self._views.get(answer_id)
+        view = self._column.views.get(answer_id)
         if isinstance(view, AnswerMessage) and self._session is not None:
             view.show_cost(self._session.tree[answer_id])
 
@@ -291,7 +418,7 @@ class ThreadView(QScrollArea):
         if session is None or session.running_id is None:
             self._progress.stop()
             return
-        view = self._views.get(session.running_id)
+        view = self._column.views.get(session.running_id)
         if not isinstance(view, AnswerMessage):
             return
         speed: float | None = None
@@ -366,13 +493,28 @@ class ThreadView(QScrollArea):
         self._range_moves = bar.value() > maximum
         if self.following:
             bar.setValue(maximum)
+        else:
+            self._place_held()
         self._update_jump()
+
+    def _place_held(self) -> None:
+        if self._held is not None and self._held[0].message_id in self._column.views:
+            view, offset = self._held
+            self._is_placing = True
+            self.verticalScrollBar().setValue(view.y() - offset)
+            self._is_placing = False
 
     def _on_value(self, value: int) -> None:
         if self._range_moves:
             self._range_moves = False
             return
+        self._fill_due.start()
+        if self._is_placing:
+            return
         self.following = value >= self.verticalScrollBar().maximum() - AT_BOTTOM_PX
+        self._target = ""
+        if self._held is not None:
+            self._hold_place()  # the reader went on
         self._update_jump()
 
     def _update_jump(self) -> None:
@@ -403,36 +545,32 @@ class ThreadView(QScrollArea):
         if self._column.spacing() != unit.px(13):
             self._column.setSpacing(unit.px(13))
 
-    def _restyle(self) -> None:
-        """Draw what is on screen again at once, and the rest a few milliseconds at a time."""
-        self._respace()
-        if self._restyling is not None:
-            self._restyling.cancel()
-        hidden: list[MessageView] = []
+    def _thin_out(self) -> None:
+        """The theme changes: what is out of sight goes now, and is made anew a few milliseconds at a time."""
+        self._hold_place()
+        seen = QRect(0, self.verticalScrollBar().value(), self.width(), self.viewport().height())
         for view in self.views():
-            if view.visibleRegion().isEmpty():
-                hidden.append(view)
-            else:
-                view.restyle()
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:  # the theme is set before the loop runs
-            for view in hidden:
-                view.restyle()
-        else:
-            self._restyling = loop.create_task(self._restyle_hidden(hidden))
+            if not view.geometry().intersects(seen) and self._may_go(view):
+                self._column.empty(view.message_id)
+                view.hide()
+                view.deleteLater()
+                # At once, else the style sheet is applied to it all the same.
+                QCoreApplication.sendPostedEvents(view, QEvent.Type.DeferredDelete)
 
-    async def _restyle_hidden(self, views: list[MessageView]) -> None:
-        pause = _Pauses()
-        for view in reversed(views):
-            if self._views.get(view.message_id) is not view:
-                continue
-            if isinstance(view, AnswerMessage) and not view.view.is_streaming:
-                for _ in view.view.render_steps(view.view.source):
-                    await pause.if_due()
-            else:
-                view.restyle()
-            await pause.if_due()
+    def _restyle(self) -> None:
+        """Draw what is on screen again at once; what went comes again."""
+        was_building = _runs(self._building)
+        self.stop_building()
+        self._respace()
+        if theme().zoom != self._zoom:
+            self._column.scale_gaps(theme().zoom / self._zoom)
+            self._zoom = theme().zoom
+        for view in self.views():
+            view.restyle()
+        if was_building:
+            self._restart_build()
+        else:
+            self._fill_due.start()
 
     def resizeEvent(self, arg__1: QResizeEvent) -> None:
         super().resizeEvent(arg__1)
@@ -444,6 +582,8 @@ class ThreadView(QScrollArea):
         handled = super().eventFilter(arg__1, arg__2)
         if arg__2.type() == QEvent.Type.LayoutRequest and arg__1 is self.widget():
             self._respace()
+            if not self.following:
+                self._place_held()  # what is above it may have another height, and what is below it too
             self._tabs_due.start()  # something may have come; again from the start while an answer streams
         return handled
 
@@ -457,28 +597,5 @@ class ThreadView(QScrollArea):
             super().keyPressEvent(arg__1)
 
 
-class _Ring(QWidget):
-    """Shows that the keys scroll the messages; the messages themselves would cover a border."""
-
-    def __init__(self, parent: QWidget) -> None:
-        super().__init__(parent)
-        self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
-        self.hide()
-
-    def paintEvent(self, event: QPaintEvent) -> None:
-        painter = QPainter(self)
-        paint_focus_ring(painter, QRectF(self.rect()), theme().px(4))
-        painter.end()
-
-
-class _Pauses:
-    """Gives the window its turn whenever a slice of work has taken its time."""
-
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
-        self._clock = clock
-        self._began = clock()
-
-    async def if_due(self) -> None:
-        if self._clock() - self._began > SLICE_S:
-            await asyncio.sleep(0)
-            self._began = self._clock()
+def _runs(task: asyncio.Task[None] | None) -> bool:
+    return task is not None and not task.done()

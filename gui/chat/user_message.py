@@ -94,6 +94,10 @@ class UserMessage(MessageView):
         self.set_pinned(message.pinned)
         self.restyle()
 
+    @property
+    def is_in_use(self) -> bool:
+        return self.edit is not None
+
     def restyle(self) -> None:
         self.pane.document().setDefaultFont(theme().font("reading"))
         self.pane.clear()

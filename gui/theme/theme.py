@@ -69,8 +69,14 @@ class _RoleStyle(QProxyStyle):
 
 
 class Theme(QObject):
-    """One per process, from :func:`theme`. ``changed`` fires after colours, zoom or motion changed."""
+    """One per process, from :func:`theme`.
 
+    Signals:
+        about_to_change: colours or zoom change now, which takes as long as there are widgets.
+        changed: colours, zoom or motion changed.
+    """
+
+    about_to_change = Signal()
     changed = Signal()
 
     def __init__(self) -> None:
@@ -253,6 +259,7 @@ class Theme(QObject):
         self._colors.clear()
 
     def _apply(self) -> None:
+        self.about_to_change.emit()
         self._read_scheme()
         app = self._app
         if app is not None:

@@ -341,3 +341,17 @@ class Lamp(Painted):
         painter = QPainter(self)
         paint_lamp(painter, box, self._state, self._turn.phase)
         painter.end()
+
+
+class FocusRing(QWidget):
+    """The ring over a widget whose children would cover a border; shown and placed by that widget."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        self.hide()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        painter = QPainter(self)
+        paint_focus_ring(painter, QRectF(self.rect()), theme().px(4))
+        painter.end()

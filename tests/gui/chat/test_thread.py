@@ -119,10 +119,10 @@ def test_a_new_theme_reaches_every_message_and_loses_none(panel: ChatPanel) -> N
         theme().set_scheme("dark")
         try:
             dark = theme().color("text")
-            panes = [view.view.findChildren(ProseBlock)[0] for view in answers(panel)]
-            await panel.until(lambda: all(colour_of(pane) == dark for pane in current(panel)))
-            await panel.until(lambda: shown(panel) == before)  # the last one's later paragraphs follow
-            assert len(panes) == 12
+            assert all(colour_of(pane) == dark for pane in current(panel)), "what is seen, at once"
+            await panel.until(lambda: shown(panel) == before)
+            assert len(current(panel)) == 12
+            assert all(colour_of(pane) == dark for pane in current(panel))
             gate = Gate()
             panel.core.say(Script(text="abcdef", pieces=6, before=3, gate=gate))
             page.view.composer.set_content("Go")
