@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         age,
         counted,
         exact_duration,
+        marked,
         measured_duration,
         rough_duration,
         sentence,
@@ -239,6 +240,7 @@ __all__ = [
     "likely_nanodollars",
     "log_path",
     "make_private_folder",
+    "marked",
     "measured_duration",
     "nano_to_dollars",
     "open_regular_file",
@@ -273,6 +275,8 @@ _HOMES = {
     "core.base.redaction": "redact",
     "core.base.text": "age counted exact_duration measured_duration rough_duration sentence sentence_case "
     "shortened spreadsheet_cell two_decimals",
+    "core.base.text": "age exact_duration marked measured_duration rough_duration sentence shortened "
+    "spreadsheet_cell two_decimals",
     "core.chat": (
         "CacheMarks CachePlan CacheSwitchCost ChatRequest ChatResult ContextEconomy Estimate EventStream Failed "
         "Feature Finished FinishReason ImagePart JsonSchemaFormat Message PromptProgress RequestStep RouteDecision "
