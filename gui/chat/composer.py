@@ -9,55 +9,16 @@ from PySide6.QtGui import QDragEnterEvent, QDropEvent, QImage, QPaintEvent, QRes
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from core.chat import Side
-from gui.chat.paste import size_words
+from gui.chat.attachment_chip import AttachmentChip
+from gui.chat.pictures import Pictures
 from gui.chat.prompt_edit import PromptEdit
 from gui.chat.storage.models import Attachment
 from gui.theme.theme import set_button_icon, set_property, theme
-from gui.widgets.error_card import IconMark
 from gui.widgets.flow import FlowLayout
 from gui.widgets.icon_button import IconButton
 from gui.widgets.labels import plain_label
 from gui.widgets.route_line import RouteLine
 from gui.widgets.segmented import SegmentedSwitch
-
-NAME_PX = 220
-
-
-class AttachmentChip(QFrame):
-    """Signals:
-    removed: the attachment's id, when its cross was pressed.
-    """
-
-    removed = Signal(str)
-
-    def __init__(
-        self, attachment: Attachment, *, removable: bool = False, parent: QWidget | None = None
-    ) -> None:
-        super().__init__(parent)
-        unit = theme()
-        set_property(self, inset=True)
-        icon = "image" if attachment.kind == "image" else "file-text"
-        name = plain_label()
-        set_property(name, role="small", weight=600)
-        shown = name.fontMetrics().elidedText(attachment.name, Qt.TextElideMode.ElideMiddle, unit.px(NAME_PX))
-        name.setText(shown)
-        size = plain_label(size_words(attachment.size_bytes))
-        set_property(size, role="small", level="3")
-        row = QHBoxLayout(self)
-        row.setContentsMargins(unit.px(8), unit.px(2), unit.px(2 if removable else 8), unit.px(2))
-        row.setSpacing(unit.px(6))
-        row.addWidget(IconMark(icon, "text2", 14, self))
-        row.addWidget(name)
-        row.addWidget(size)
-        if removable:
-            cross = IconButton("x", f"Remove {attachment.name}", size=24, icon_size=12)
-            cross.clicked.connect(lambda: self.removed.emit(attachment.id))
-            row.addWidget(cross)
-        else:
-            self.setFixedHeight(unit.px(26))
-        self.setToolTip(attachment.name)
-        self.setAccessibleName(f"Attached: {attachment.name}, {size.text()}")
-
 
 State = Literal["idle", "streaming", "queued", "starting"]
 
@@ -92,6 +53,7 @@ class Composer(QFrame):
     attach_asked: the paper clip was pressed.
     files_given: local ``QUrl``\\ s were dropped or pasted.
     image_given: a ``QImage`` was pasted.
+    attachment_opened: an ``Attachment`` in the box was pressed.
     """
 
     submitted = Signal()
@@ -102,12 +64,14 @@ class Composer(QFrame):
     attach_asked = Signal()
     files_given = Signal(list)
     image_given = Signal(QImage)
+    attachment_opened = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("composer")
         self._state: State = "idle"
         self._attachments: list[Attachment] = []
+        self.pictures: Pictures | None = None
         self.edit = PromptEdit()
         self.edit.setPlaceholderText("Ask anything")
         self.edit.setAccessibleName("Prompt")
@@ -308,7 +272,8 @@ class Composer(QFrame):
     def _show_chips(self) -> None:
         self._chip_flow.clear()
         for attachment in self._attachments:
-            chip = AttachmentChip(attachment, removable=True)
+            chip = AttachmentChip(attachment, self.pictures)
+            chip.opened.connect(self.attachment_opened)
             chip.removed.connect(self._remove)
             self._chip_flow.addWidget(chip)
         self._chips.setVisible(bool(self._attachments))

@@ -16,6 +16,7 @@ from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QFileDialog
 
 from core.chat import ChatRequest
+from gui.chat.attachment_viewer import AttachmentViewer
 from gui.chat.composer import local_paths
 from gui.chat.failure_controller import FailureController
 from gui.chat.late_settlement import LateSettlement
@@ -59,6 +60,7 @@ class ChatController(QObject):
         self.preview = RoutePreview(shell.bridge, tasks, view.composer.route_line, self.request_now, self)
         self.failures = FailureController(self, shell, tasks, view)
         self.list = ListController(self, shell.bridge, tasks, view)
+        self.viewer = AttachmentViewer(shell.bridge, tasks, view)
         self.is_started = False
         self._draft_timer = QTimer(self)
         self._draft_timer.setSingleShot(True)
@@ -94,6 +96,9 @@ class ChatController(QObject):
         view.composer.attach_asked.connect(self._ask_what_to_attach)
         view.composer.files_given.connect(self.attach)
         view.composer.image_given.connect(self._on_image)
+        for place in (view.composer, view.thread_view):
+            place.pictures = self.viewer.pictures
+            place.attachment_opened.connect(self.viewer.open)
         view.drawer.changed.connect(self.set_options)
         view.thread_view.stepped.connect(self.show_version)
         view.thread_view.edited.connect(self.edit)
@@ -149,6 +154,7 @@ class ChatController(QObject):
         self.keep_draft()
         self.list.close()
         self.view.begin_closing()
+        self.viewer.close_all()
         await self.conversations.close()
         await self.store.close()
         await self._tasks.close()

@@ -61,11 +61,7 @@ def fit_file(content: bytes, media_type: str) -> FitImage:
     """
     buffer = QBuffer()
     buffer.setData(QByteArray(content))
-    buffer.open(QIODevice.OpenModeFlag.ReadOnly)
-    # Only the format that its first bytes name: others may draw what other files hold.
-    reader = QImageReader(buffer, QByteArray(media_type.removeprefix("image/").encode()))
-    reader.setAutoDetectImageFormat(False)
-    reader.setAutoTransform(True)
+    reader = _reader(buffer, media_type)
     size = reader.size()
     if size.isEmpty():
         raise ImageRefused("is damaged, so it can’t be sent")
@@ -82,6 +78,40 @@ def fit_file(content: bytes, media_type: str) -> FitImage:
     if is_fit and not any(mark in content for mark in _METADATA[media_type]):
         return FitImage(content=content, media_type=media_type)
     return _encoded(image, size, is_photo=media_type == "image/jpeg")
+
+
+def _reader(buffer: QBuffer, media_type: str) -> QImageReader:
+    """A reader of one format only, that which the first bytes name: others may draw what other files hold."""
+    buffer.open(QIODevice.OpenModeFlag.ReadOnly)
+    reader = QImageReader(buffer, QByteArray(media_type.removeprefix("image/").encode()))
+    reader.setAutoDetectImageFormat(False)
+    reader.setAutoTransform(True)
+    return reader
+
+
+def read_fitted(content: bytes, most_side_px: int) -> QImage:
+    """Return an attached image to show, no side longer than ``most_side_px``. It comes from the disk: nothing in
+    it is believed that was not when it was attached.
+
+    Raises:
+        ImageRefused: it is damaged, no image, or larger than can be opened safely.
+    """
+    media_type = image_type(content)
+    if media_type is None:
+        raise ImageRefused("is no image")
+    buffer = QBuffer()
+    buffer.setData(QByteArray(content))
+    reader = _reader(buffer, media_type)
+    size = reader.size()
+    if size.isEmpty():
+        raise ImageRefused("is damaged")
+    if max(size.width(), size.height()) > most_side_px:
+        fitting = size.scaled(most_side_px, most_side_px, Qt.AspectRatioMode.KeepAspectRatio)
+        reader.setScaledSize(fitting.expandedTo(QSize(1, 1)))
+    image = reader.read()
+    if image.isNull():
+        raise ImageRefused("is damaged, or more than can be opened safely")
+    return image
 
 
 def fit_image(image: QImage) -> FitImage:

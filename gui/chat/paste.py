@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PySide6.QtGui import QImage
 
-from core import decode_text, open_regular_file
+from core import decode_text, marked, open_regular_file
 from gui.chat.images import MOST_READ_BYTES, FitImage, ImageRefused, fit_file, fit_image, image_type
 from gui.chat.storage.models import Attachment, clean_text
 
@@ -69,37 +69,38 @@ def read_paste(text: str, room_chars: int = LARGE_CHARS) -> Pasted:
 def read_file(path: Path) -> Pasted:
     """Read a file to attach: an image the API takes, or text. Blocks, but never waits for a FIFO or a device."""
     name = clean_text(path.name)
+    told = marked(name)
     try:
         with open_regular_file(path) as file:
             before = os.fstat(file.fileno())
             content = file.read(MOST_READ_BYTES + 1)
             after = os.fstat(file.fileno())
     except IsADirectoryError:
-        return Pasted(note=f"{name} is a folder. Attach the files in it.")
+        return Pasted(note=f"{told} is a folder. Attach the files in it.")
     except OSError as error:
         if path.is_dir():
-            return Pasted(note=f"{name} is a folder. Attach the files in it.")
-        return Pasted(note=f"{name} can’t be read: {error.strerror or error}.")
+            return Pasted(note=f"{told} is a folder. Attach the files in it.")
+        return Pasted(note=f"{told} can’t be read: {error.strerror or error}.")
     if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
-        return Pasted(note=f"{name} was being written while it was read. Attach it again.")
+        return Pasted(note=f"{told} was being written while it was read. Attach it again.")
     media_type = image_type(content)
     most_bytes = MAX_TEXT_BYTES if media_type is None else MOST_READ_BYTES
     if len(content) > most_bytes:
         size = size_words(max(len(content), after.st_size))
         return Pasted(
-            note=f"{name} is {size}, and {size_words(most_bytes)} is the most that can be attached."
+            note=f"{told} is {size}, and {size_words(most_bytes)} is the most that can be attached."
         )
     if media_type is not None:
         return _image_attachment(name, lambda: fit_file(content, media_type))
     try:
         text = _text_of(content)
     except ValueError:
-        return Pasted(note=f"{name} is neither text nor a PNG, JPEG, GIF or WebP image, so it can’t be sent.")
+        return Pasted(note=f"{told} is neither text nor a PNG, JPEG, GIF or WebP image, so it can’t be sent.")
     pasted = read_paste(text, room_chars=0)
     if pasted.attachment is None:
-        return Pasted(note=pasted.note or f"{name} is empty.")
+        return Pasted(note=pasted.note or f"{told} is empty.")
     attachment = Attachment(name=name, kind="text", content=pasted.attachment.content)
-    return Pasted(attachment=attachment, note=pasted.note.replace("what you pasted", name))
+    return Pasted(attachment=attachment, note=pasted.note.replace("what you pasted", told))
 
 
 def read_image(image: QImage) -> Pasted:
@@ -111,10 +112,10 @@ def _image_attachment(name: str, fit: Callable[[], FitImage]) -> Pasted:
     try:
         image = fit()
     except ImageRefused as refused:
-        return Pasted(note=f"{name} {refused}.")
+        return Pasted(note=f"{marked(name)} {refused}.")
     return Pasted(
         attachment=Attachment(name=name, kind="image", content=image.content, media_type=image.media_type),
-        note=f"{name} {image.note}." if image.note else "",
+        note=f"{marked(name)} {image.note}." if image.note else "",
     )
 
 

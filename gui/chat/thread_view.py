@@ -24,6 +24,7 @@ from gui.chat.message_column import MessageColumn, likely_height
 from gui.chat.message_keys import MessageKeys
 from gui.chat.message_view import MessageView
 from gui.chat.pauses import Pauses
+from gui.chat.pictures import Pictures
 from gui.chat.session import Session
 from gui.chat.storage.models import StoredMessage
 from gui.chat.user_message import UserMessage
@@ -49,7 +50,7 @@ _BY_KEY = (
 class ThreadView(QScrollArea):
     """Signals:
     stepped(id, by), edited(id, text), kept(), regenerate_asked(id), badge_opened(id), acted(id, action),
-    link_clicked, pin_asked(id, pinned).
+    link_clicked, pin_asked(id, pinned), attachment_opened(attachment).
     card_changed: that card came or went.
     card_acted: the action of the card that stands at the end, for a prompt that went back to the box.
     """
@@ -64,6 +65,7 @@ class ThreadView(QScrollArea):
     card_changed = Signal()
     link_clicked = Signal(str, QPoint)
     pin_asked = Signal(str, bool)
+    attachment_opened = Signal(object)
 
     def __init__(self, lexers: LexerCache, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -77,6 +79,7 @@ class ThreadView(QScrollArea):
         self._target = ""
         self._loose_card: FailureCard | None = None
         self.waiting_words: Callable[[], str] = str
+        self.pictures: Pictures | None = None
         self.following = True
         self._range_moves = self._is_placing = False
         self.setFrameShape(QFrame.Shape.NoFrame)
@@ -221,7 +224,8 @@ class ThreadView(QScrollArea):
     async def _add(self, session: Session, message: StoredMessage, pause: Pauses) -> None:
         view: MessageView
         if message.role == "user":
-            view = UserMessage(message)
+            view = UserMessage(message, self.pictures)
+            view.attachment_opened.connect(self.attachment_opened)
             view.edited.connect(self.edited)
             view.kept.connect(self.kept)
         else:

@@ -13,10 +13,11 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
-from gui.chat.composer import AttachmentChip
+from gui.chat.attachment_chip import AttachmentButton
 from gui.chat.markdown.prose import plain_block_format, plain_char_format
 from gui.chat.markdown.text_pane import TextPane, drawable
 from gui.chat.message_view import BUSY_WHY, PAD_PX, MessageView, QuietButton, VersionSwitch, show_pin
+from gui.chat.pictures import Pictures
 from gui.chat.prompt_edit import PromptEdit
 from gui.chat.storage.models import StoredMessage
 from gui.theme.theme import set_property, theme
@@ -47,12 +48,16 @@ class UserMessage(MessageView):
     """Signals:
     edited: the message's id and its new text.
     kept: the editor was closed, and the prompt is as it was.
+    attachment_opened: an ``Attachment`` was pressed.
     """
 
     edited = Signal(str, str)
     kept = Signal()
+    attachment_opened = Signal(object)
 
-    def __init__(self, message: StoredMessage, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, message: StoredMessage, pictures: Pictures | None = None, parent: QWidget | None = None
+    ) -> None:
         super().__init__(message, parent)
         unit = theme()
         set_property(self, sunken=True)
@@ -85,7 +90,9 @@ class UserMessage(MessageView):
             chips = QWidget()
             flow = FlowLayout(chips, gap=6)
             for attachment in message.attachments:
-                flow.addWidget(AttachmentChip(attachment))
+                button = AttachmentButton(attachment, pictures, large=True)
+                button.opened.connect(self.attachment_opened)
+                flow.addWidget(button)
             reading.addWidget(chips)
         self._column = QVBoxLayout(self)
         self._column.setContentsMargins(unit.px(PAD_PX), unit.px(10), unit.px(PAD_PX), unit.px(10))
