@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from core.base.child_process import child_environment, python_command
     from core.base.files import check_regular, decode_text, open_regular_file, write_whole
     from core.base.home import plain_home, secure_home
     from core.base.net import is_near
@@ -225,6 +226,7 @@ __all__ = [
     "age",
     "check_regular",
     "check_schema",
+    "child_environment",
     "conversation_of",
     "counted",
     "decode_text",
@@ -247,6 +249,7 @@ __all__ = [
     "own_cost_is_open",
     "plain_home",
     "plan_summary",
+    "python_command",
     "redact",
     "redacted_traceback",
     "rough_duration",
@@ -268,6 +271,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "core.base.child_process": "child_environment python_command",
     "core.base.files": "check_regular decode_text open_regular_file write_whole",
     "core.base.home": "plain_home secure_home",
     "core.base.net": "is_near",

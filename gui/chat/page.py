@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QWidget
 from gui.chat.controller import ChatController
 from gui.chat.failures.cards import paused_title
 from gui.chat.failures.plans import paused_sentence
+from gui.chat.markdown.formulas import FormulaDrawer
 from gui.chat.markdown.highlighter import LexerCache
 from gui.chat.view import ChatView
 from gui.shell.notices import Notice
@@ -27,7 +28,8 @@ class ChatPage(Page):
     def __init__(self, shell: Shell) -> None:
         self._bridge = shell.bridge
         tasks = Tasks()
-        self.view = ChatView(LexerCache(shell.bridge.run_blocking, tasks))
+        self._formulas = FormulaDrawer()
+        self.view = ChatView(LexerCache(shell.bridge.run_blocking, tasks, formulas=self._formulas))
         self.controller = ChatController(shell, tasks, self.view)
 
     @property
@@ -53,6 +55,7 @@ class ChatPage(Page):
         await self.controller.start()
 
     async def stop(self) -> None:
+        self._formulas.close()
         await self.controller.stop_all()
 
     def show(self, target: Target) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from PySide6.QtCore import QObject, QTimer, Signal
 from PySide6.QtGui import QSyntaxHighlighter, QTextCharFormat, QTextDocument
 
+from gui.chat.markdown.formulas import FormulaDrawer
 from gui.chat.markdown.prose import code_font
 from gui.shell.tasks import Tasks
 from gui.theme.theme import theme
@@ -77,7 +78,7 @@ def load_lexer(name: str) -> Any:
 
 
 class LexerCache(QObject):
-    """The lexers loaded so far; ``loaded`` names each new one."""
+    """The lexers loaded so far; ``loaded`` names each new one. ``formulas`` draws what code is not: maths."""
 
     loaded = Signal(str)
 
@@ -86,8 +87,11 @@ class LexerCache(QObject):
         run_blocking: Callable[..., Awaitable[Any]] | None,
         tasks: Tasks,
         parent: QObject | None = None,
+        *,
+        formulas: FormulaDrawer | None = None,
     ) -> None:
         super().__init__(parent)
+        self.formulas = formulas
         self._run_blocking = run_blocking
         self._tasks = tasks
         self._lexers: dict[str, Any] = {}

@@ -1,4 +1,8 @@
-"""What of a model's Markdown Qt's parser would lose or misread: formulas, single tildes, definitions of links.
+r"""What of a model's Markdown Qt's parser would lose or misread: formulas, single tildes, definitions of links.
+
+A formula is found as pandoc finds it: the opening ``$`` has no space to its right, the closing one none to its left
+and no figure to its right. So prices are none ("$5 and $10"), nor are names ("$HOME/$USER"), nor is code, nor are
+brackets that were only escaped ("\[citation needed\]").
 
 Marks that are to be read as letters are exchanged, one for one, for noncharacters that no document can hold
 (``drawable`` takes them out of what a model wrote) before the parser sees them, and put back afterwards. So they
@@ -18,20 +22,25 @@ MAX_COLUMNS = 40
 """Qt needs some 0.15 ms a cell; a wider table can't be read on a screen, and is shown as it was written."""
 _MAX_LABELS = 500
 
-_MARKS = "\\`*_[]<>#+-.)|~=&:@"
+_MARKS = "\\`*_[]<>#+-.)|~=&:@\n"
 _HELD = {ord(mark): chr(0xFDD2 + place) for place, mark in enumerate(_MARKS)}  # 0xFDD0 and 0xFDD1 are Qt's
 _PUT_BACK = {ord(held): chr(mark) for mark, held in _HELD.items()}
+FORMULA_BEGINS, FORMULA_ENDS = "\ufdee", "\ufdef"
+_FORMULA_MARKS = re.compile(f"[{FORMULA_BEGINS}{FORMULA_ENDS}]")
 _ANY_HELD = re.compile(f"[{''.join(_HELD.values())}]")
 
-# A code span or an address is skipped, so that what is inside of it begins nothing.
+# Code and addresses are skipped, so that what is inside of them begins nothing.
 _FORMULA = re.compile(
-    r"(?P<skipped>(?<!`)(?P<ticks>`+)(?!`)(?:(?!`{2}).){0,2000}?(?<!`)(?P=ticks)(?!`))"
-    r"|(?<!\\)(?P<shown>\$\$(?:(?!\$\$).)+?\$\$|\\\[(?:(?!\\\]).)+?\\\])"
-    r"|(?<!\\)(?P<inline>\\\((?:(?!\\\)).)+?\\\)|\$(?![\s$])(?:[^$`\\]|\\.)*?(?<![\s\\])\$(?!\d))",
-    re.DOTALL,
+    r"(?P<skipped>(?<!`)(?P<ticks>`+)(?!`)(?:(?!`{2}).){0,2000}?(?<!`)(?P=ticks)(?!`)|\b(?:https?://|mailto:)\S+"
+    r"|\]\([^()\s]*\))"
+    r"|(?<!\\)(?P<shown>\$\$(?:(?!\$\$).)+?\$\$|\\\[(?:\\[^\[\]]|[^\\])+?\\\])"
+    r"|(?<!\\)(?P<inline>\\\((?:\\[^()]|[^\\])+?\\\)"
+    r"|(?<![$\w])\$(?![\s$])(?:[^$`\\\n]|\\.|\n(?![ \t]*\n))*?(?<![\s\\])\$"
+    r"(?!\d)(?!(?!(?:th|st|nd|rd|s|D|d)\b)[\w{]))"
+    r"|^[ \t]*(?P<open>(?:\$\$|\\\[)(?:\\[^\[\]]|(?!\$\$)[^\\])*\\?)\Z",
+    re.DOTALL | re.MULTILINE,
 )
 _SINGLE_TILDE = re.compile(r"(?P<skipped>\bhttps?://\S+)|(?<!~)~(?!~)")
-_BLANK_LINES = re.compile(r"[ \t]*\n\s*")
 _DEFINITION = re.compile(
     r"""^(?P<before>[ ]{0,3}(?:>[ \t]?|[-*+][ \t]+|\d{1,9}[.)][ \t]+)*)
         \[(?P<label>(?:[^\[\]\\\n]|\\.){1,300})\]:[ \t]*
@@ -57,19 +66,54 @@ def hold_back(markdown: str) -> str:
 
 
 def _formula(found: re.Match[str]) -> str:
-    if found["skipped"] is not None:
-        return found["skipped"]
-    held = found[0].translate(_HELD)
-    return _BLANK_LINES.sub("  \n", held) if found["shown"] else held  # a formula keeps its lines
+    if found["skipped"] is not None or not _is_maths(found[0]):
+        return found[0]
+    if found["open"] is not None:  # its end may still come, or never will
+        return found[0].translate(_HELD)
+    source = found[0]
+    if found["shown"] is None:
+        return FORMULA_BEGINS + source.translate(_HELD) + FORMULA_ENDS
+    before = found.string[: found.start()].rpartition("\n")[2]
+    if before.lstrip().startswith(">"):
+        source = _QUOTED_LINE.sub("\n", source)
+    source = _BLANK_LINES.sub("\n", source)
+    return FORMULA_BEGINS + source.translate(_HELD) + FORMULA_ENDS
+
+
+_BLANK_LINES = re.compile(r"[ \t]*\n[ \t\n]*")
+_SIGN = re.compile(r"[\\^_=+<>{}/]")
+_WORD = re.compile(r"[A-Za-z]{3}")
+_WORD_BETWEEN = re.compile(r"\s[A-Za-z]{2,}\s")
+
+
+def _is_maths(source: str) -> bool:
+    """Whether what stands between marks is a formula, and not words, a number or what lies between two prices."""
+    marks, inside = source[:2], source[2:-2]
+    if marks == "\\[":
+        return _SIGN.search(inside) is not None
+    words = _WORD if marks in ("\\(", "$$") else _WORD_BETWEEN
+    return _SIGN.search(inside) is not None or words.search(inside) is None
+
+
+_QUOTED_LINE = re.compile(r"\n[ \t]*(?:>[ \t]?)+")
 
 
 def put_back(text: str) -> str:
-    """Return ``text`` with the marks that were held back."""
-    return text.translate(_PUT_BACK)
+    """Return ``text`` with the marks that were held back, and a formula's ends of lines."""
+    return _FORMULA_MARKS.sub("", text).translate(_PUT_BACK)
+
+
+def parts_put_back(text: str) -> list[tuple[str, bool]]:
+    """Return ``text`` with its marks put back, in parts: whether each is a whole formula."""
+    parts: list[tuple[str, bool]] = []
+    for number, part in enumerate(re.split(f"{FORMULA_BEGINS}([^{FORMULA_ENDS}]*){FORMULA_ENDS}", text)):
+        if part:
+            parts.append((put_back(part), number % 2 == 1))
+    return parts
 
 
 def has_held(text: str) -> bool:
-    return _ANY_HELD.search(text) is not None
+    return _ANY_HELD.search(text) is not None or FORMULA_BEGINS in text
 
 
 def label_key(label: str) -> str:

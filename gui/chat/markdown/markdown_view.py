@@ -28,7 +28,7 @@ from gui.theme.theme import set_property, theme
 FLUSH_MS = 33
 FULL_CHARS = 6000
 """A run of prose goes on in a new widget from here, since Qt's layout of a text slows down with its length."""
-CELL_CHARS = 10  # to lay out a cell of a table costs as much as so many characters
+COSTLY_CHARS = 10  # to lay out a cell of a table, or half a formula, costs as much as so many characters
 BUSY_SHARE = 6  # after a slow flush, wait this many times its length before the next one
 SHOWN_BLOCKS = 300
 """So many blocks of an answer are drawn, and as many again at each press of the button below them."""
@@ -67,7 +67,7 @@ class MarkdownView(QWidget):
         self._references: dict[str, str] = {}
         self._drawn_blocks = 0
         self._most_blocks = SHOWN_BLOCKS
-        self._cells = 0  # of tables in the last run of prose
+        self._costly = 0  # cells, and marks of formulas, in the last run of prose
         self._more: QPushButton | None = None
         self._column = QVBoxLayout(self)
         self._column.setContentsMargins(0, 0, 0, 0)
@@ -152,7 +152,7 @@ class MarkdownView(QWidget):
             if isinstance(widget, CodeBlock):
                 parts.append(widget.body.toPlainText())
             elif isinstance(widget, ProseBlock):
-                parts.append(widget.toPlainText())
+                parts.append(widget.visible_text())
         return "\n".join(parts)
 
     def restyle(self) -> None:
@@ -263,8 +263,8 @@ class MarkdownView(QWidget):
             case ProseClosed(text=text):
                 prose = self._prose_at_end()
                 prose.close_block(text)
-                self._cells += text.count("|")
-                if prose.document().characterCount() + self._cells * CELL_CHARS > FULL_CHARS:
+                self._costly += text.count("|") + text.count("$") + 2 * text.count("\\(")
+                if prose.document().characterCount() + self._costly * COSTLY_CHARS > FULL_CHARS:
                     prose.set_shows_caret(False)
                     self._prose = None
             case ProseOpen(text=text):
@@ -287,9 +287,9 @@ class MarkdownView(QWidget):
 
     def _prose_at_end(self) -> ProseBlock:
         if self._prose is None:
-            self._cells = 0
+            self._costly = 0
             room = self._column.spacing() if self._column.count() else None
-            self._prose = ProseBlock(self._references, self, room_above=room)
+            self._prose = ProseBlock(self._references, self, room_above=room, formulas=self._lexers.formulas)
             self._prose.link_clicked.connect(self.link_clicked)
             self._column.addWidget(self._prose)
         return self._prose

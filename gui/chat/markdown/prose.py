@@ -29,11 +29,20 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QWidget
 
+from gui.chat.markdown.formula_text import (
+    FormulaObjects,
+    as_formula,
+    formulas_as_text,
+    insert_lines,
+    set_formulas_apart,
+)
+from gui.chat.markdown.formulas import FormulaDrawer
 from gui.chat.markdown.links import encoded_address, url_to_open
 from gui.chat.markdown.literal import (
     has_held,
     hold_back,
     labels_in,
+    parts_put_back,
     put_back,
     show_definitions,
     with_definitions,
@@ -116,6 +125,7 @@ def render_markdown(text: str, references: Mapping[str, str] | None = None) -> L
         document.has_links |= _style_block(block, cursor)
         block = block.next()
     _make_room_for_numbers(document)
+    set_formulas_apart(document)
     return document
 
 
@@ -231,7 +241,8 @@ def _style_block(block: QTextBlock, cursor: QTextCursor) -> bool:
             continue
         style = _char_format(run.format, role, bold=level > 0, is_code=is_code, quoted=quote > 0)
         if holds_marks and has_held(words := cursor.selectedText()):
-            cursor.insertText(put_back(words), style)
+            for part, is_formula in parts_put_back(words):
+                insert_lines(cursor, part, as_formula(style, part) if is_formula else style)
         else:
             cursor.setCharFormat(style)
     return any(run.format.isAnchor() or run.format.isImageFormat() for run in runs)
@@ -332,6 +343,13 @@ def _picture_as_text(cursor: QTextCursor, run: _Run) -> None:
             cursor.insertText(")", style)
 
 
+def _text_of(fragment: QTextDocumentFragment) -> str:
+    copy = LoadNothingDocument()
+    QTextCursor(copy).insertFragment(fragment)
+    formulas_as_text(copy)
+    return copy.toPlainText()
+
+
 def _disarm_links(document: QTextDocument) -> None:
     cursor = QTextCursor(document)
     block = document.begin()
@@ -357,7 +375,8 @@ class ProseBlock(TextPane):
     """Selectable text of several Markdown blocks.
 
     ``references`` are the answer's definitions of links known so far, which its view fills; ``room_above`` is the
-    space above this block in pixels, ``None`` where nothing stands above.
+    space above this block in pixels, ``None`` where nothing stands above. Without ``formulas`` a formula is shown
+    as it was written.
     """
 
     def __init__(
@@ -366,6 +385,7 @@ class ProseBlock(TextPane):
         parent: QWidget | None = None,
         *,
         room_above: int | None = None,
+        formulas: FormulaDrawer | None = None,
     ) -> None:
         super().__init__(parent)
         self._room_above = math.inf if room_above is None else room_above
@@ -378,6 +398,9 @@ class ProseBlock(TextPane):
         cursor = QTextCursor(document)  # the caret of an empty answer stands where its first word will
         cursor.setBlockFormat(plain_block_format())
         cursor.setBlockCharFormat(plain_char_format())
+        self._formulas = FormulaObjects(document, formulas, self) if formulas is not None else None
+        if formulas is not None:
+            formulas.drawn.connect(self._show_drawn)
         self._tail_start = 0
         self._tail = ""
         self._tail_plain: str | None = None  # what the tail shows as plain text, None when it is rendered
@@ -429,10 +452,25 @@ class ProseBlock(TextPane):
             cursor.insertText(shown, plain_char_format())
         self._tail_plain = shown
 
+    def visible_text(self) -> str:
+        """What a reader sees, with each formula as it was written."""
+        return _text_of(QTextDocumentFragment(self.document()))
+
+    def _show_drawn(self) -> None:
+        """Put pictures that are there by now in the places of their formulas."""
+        if self._formulas is not None and self._formulas.can_go_on:
+            edit = QTextCursor(self.document())
+            edit.beginEditBlock()
+            self._tail_start -= self._formulas.show(0, self._tail_start)
+            edit.endEditBlock()
+            self.setAccessibleDescription(self.visible_text())  # for a screen reader a picture is no text
+
     def _replace_tail(self, markdown: str) -> None:
         edit = QTextCursor(self.document())
         edit.beginEditBlock()  # laid out once, not after each step
         self._put_tail(markdown)
+        if self._formulas is not None and self._formulas.show(self._tail_start, self._tail_start):
+            self.setAccessibleDescription(self.visible_text())
         edit.endEditBlock()
 
     def _put_tail(self, markdown: str) -> None:
@@ -470,12 +508,12 @@ class ProseBlock(TextPane):
 
     def createMimeDataFromSelection(self) -> QMimeData:
         """Text, and HTML whose links lead where a click would have led."""
-        selected = QTextDocumentFragment(self.textCursor())
         copy = LoadNothingDocument()
-        QTextCursor(copy).insertFragment(selected)
+        QTextCursor(copy).insertFragment(QTextDocumentFragment(self.textCursor()))
+        formulas_as_text(copy)
         _disarm_links(copy)
         data = QMimeData()
-        data.setText(selected.toPlainText())
+        data.setText(QTextDocumentFragment(copy).toPlainText())
         data.setHtml(copy.toHtml())
         return data
 
