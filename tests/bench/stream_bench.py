@@ -12,6 +12,7 @@ from tests.bench.measure import Figure
 TOKENS, TOKENS_PER_S = 10_000, 200
 KINDS = {
     "mixed": "prose, lists, tables and code",
+    "maths": "formulas and code",
     "paragraph": "one paragraph without an end",
     "code": "one code block",
     "table": "one table",

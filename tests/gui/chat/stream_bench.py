@@ -1,7 +1,7 @@
 """How long the window stalls while a long answer streams into the chat page.
 
-``python -m tests.gui.chat.stream_bench [mixed|paragraph|code|table|list] [tokens] [tokens/s]`` prints one JSON
-line. The page is the real one in an offscreen window that paints; only the core is scripted. A probe ticks every
+``python -m tests.gui.chat.stream_bench [mixed|maths|paragraph|code|table|list] [tokens] [tokens/s]`` prints one
+JSON line. The page is the real one in an offscreen window that paints; only the core is scripted. A probe ticks every
 4 ms on Qt's loop: what a tick is late is time in which no key and no click would have been seen.
 """
 
@@ -92,6 +92,41 @@ def tokens_of(kind: str, count: int) -> list[str]:
         while len(items) < count:
             items += ["- ", "an ", "item ", "of ", "**some** ", "words\n"]
         return items[:count]
+    if kind == "maths":
+        pieces: list[str] = []
+        while len(pieces) < count:
+            number = len(pieces)
+            pieces += [WORDS[i % len(WORDS)] + " " for i in range(20)]
+            pieces += [
+                "where ",
+                f"$x_{{{number}}}",
+                " = \\frac{a}",
+                "{b}$ ",
+                "and ",
+                "\\(y",
+                "^2",
+                "\\) ",
+                "is ",
+                "so.\n\n",
+            ]
+            pieces += [
+                "$$\n",
+                "\\int_0^\\infty ",
+                f"x^{{{number}}} ",
+                "\\, dx",
+                " = \\sqrt{\\pi}",
+                "\n$$\n\n",
+            ]
+            pieces += [
+                "- item ",
+                f"$a_{{{number}}}",
+                " \\to b$",
+                "\n",
+                "\n",
+                *tokens_of("code", 30),
+                "\n```\n\n",
+            ]
+        return pieces[:count]
     mixed: list[str] = []
     while len(mixed) < count:
         mixed += ["## ", "A ", "heading\n\n"]
