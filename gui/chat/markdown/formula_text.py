@@ -23,6 +23,7 @@ _SOURCE = QTextFormat.Property.UserProperty.value + 2
 _PICTURE = QTextFormat.ObjectTypes.UserObject.value + 1
 _OBJECT = "\ufffc"
 _LINE_END = "\u2028"
+_IN_LINE = QTextCharFormat.VerticalAlignment.AlignMiddle
 _AROUND_PX = 10
 _EM = 1.1
 """The letters of formulas are smaller than Inter's of the same size."""
@@ -77,6 +78,25 @@ def _set_apart(block: QTextBlock, fragment: QTextFragment) -> None:
         cursor.insertBlock(beside, style)
 
 
+def text_as_written(document: QTextDocument) -> str:
+    """Return the text of ``document`` with what was written in the places of pictures."""
+    lines: list[str] = []
+    block = document.begin()
+    while block.isValid():
+        text = block.text()
+        if _OBJECT in text:
+            parts = ((fragment, fragment.charFormat()) for fragment in _fragments(block))
+            text = "".join(
+                style.stringProperty(_SOURCE) * fragment.length()
+                if style.objectType() == _PICTURE
+                else fragment.text()
+                for fragment, style in parts
+            )
+        lines.append(text.replace(_LINE_END, "\n"))
+        block = block.next()
+    return "\n".join(lines)
+
+
 def formulas_as_text(document: QTextDocument) -> None:
     """Put what was written in the places of the pictures, for copies."""
     cursor = QTextCursor(document)
@@ -103,6 +123,11 @@ class FormulaObjects(QPyTextObject):
         self._drawings: dict[str, Drawing] = {}
         self._awaited: set[Formula] = set()
         document.documentLayout().registerHandler(_PICTURE, self)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether there are pictures, and none to wait for."""
+        return bool(self._drawings) and not self._awaited
 
     @property
     def can_go_on(self) -> bool:
@@ -151,28 +176,24 @@ class FormulaObjects(QPyTextObject):
             given.setTopMargin(max(given.topMargin(), theme().px(_AROUND_PX)))
             given.setBottomMargin(theme().px(_AROUND_PX))
         else:
-            style.setVerticalAlignment(QTextCharFormat.VerticalAlignment.AlignMiddle)
-        ascent, depth = self._extent(style)
+            style.setVerticalAlignment(_IN_LINE)
+        drawing = self._drawings[style.stringProperty(_SOURCE)]
+        em = self._em_px(drawing, style)
         cursor.insertText(_OBJECT * times, style)
         if given.lineHeightType() == QTextBlockFormat.LineHeightTypes.FixedHeight.value and (
-            ascent > line * 0.8 or depth > line * 0.2
+            drawing.ascent * em > line * 0.8 or drawing.depth * em > line * 0.2
         ):
             given.setLineHeight(line, QTextBlockFormat.LineHeightTypes.MinimumHeight.value)
         cursor.setBlockFormat(given)
         return length - times
 
-    def _extent(self, style: QTextFormat, position: int | None = None) -> tuple[float, float]:
-        """Return how far the picture goes above and below the baseline, in pixels."""
-        drawing = self._drawings[style.stringProperty(_SOURCE)]
-        em = _em_px(style.toCharFormat()) * self._scale(drawing, style, position)
-        return drawing.ascent * em, drawing.depth * em
-
-    def _scale(self, drawing: Drawing, style: QTextFormat, position: int | None) -> float:
-        width = self._document.textWidth()
-        if width <= 0 or position is None:
-            return 1.0
-        room = width - _indent(self._document.findBlock(position))
-        return max(0.1, min(1.0, room / (drawing.width * _em_px(style.toCharFormat()))))
+    def _em_px(self, drawing: Drawing, style: QTextCharFormat, position: int | None = None) -> float:
+        """Return the size of the picture's em in pixels: as the text's, less where the column is too narrow."""
+        em = style.font().pixelSize() * _EM
+        column = self._document.textWidth()
+        if column <= 0 or position is None or drawing.width * em < column / 2:
+            return em
+        return min(em, max(1.0, column - _indent(self._document.findBlock(position))) / drawing.width)
 
     # What Qt calls
 
@@ -180,14 +201,14 @@ class FormulaObjects(QPyTextObject):
         drawing = self._drawings.get(format.stringProperty(_SOURCE))
         if drawing is None:
             return QSizeF(0, 0)
-        scale = self._scale(drawing, format, posInDocument)
-        ascent, depth = self._extent(format, posInDocument)
-        if format.toCharFormat().verticalAlignment() != QTextCharFormat.VerticalAlignment.AlignMiddle:
-            return QSizeF(drawing.width * _em_px(format.toCharFormat()) * scale, ascent + depth)
+        style = format.toCharFormat()
+        em = self._em_px(drawing, style, posInDocument)
+        ascent, depth = drawing.ascent * em, drawing.depth * em
+        if style.verticalAlignment() != _IN_LINE:
+            return QSizeF(drawing.width * em, ascent + depth)
         # Qt puts the box's middle above the baseline by some quarter of the font's size, and asks no more about it.
-        middle = format.toCharFormat().font().pixelSize() / 4
-        height = 2 * max(ascent - middle, depth + middle)
-        return QSizeF(drawing.width * _em_px(format.toCharFormat()) * scale, height)
+        middle = style.font().pixelSize() / 4
+        return QSizeF(drawing.width * em, 2 * max(ascent - middle, depth + middle))
 
     def drawObject(
         self,
@@ -200,19 +221,16 @@ class FormulaObjects(QPyTextObject):
         drawing = self._drawings.get(format.stringProperty(_SOURCE))
         if drawing is None:
             return
-        ascent, depth = self._extent(format, posInDocument)
-        rect = QRectF(rect)
+        style = format.toCharFormat()
+        em = self._em_px(drawing, style, posInDocument)
         top = rect.top()
-        if format.toCharFormat().verticalAlignment() == QTextCharFormat.VerticalAlignment.AlignMiddle:
+        if style.verticalAlignment() == _IN_LINE:
             block = doc.findBlock(posInDocument)
             line = block.layout().lineForTextPosition(posInDocument - block.position())
-            top = doc.documentLayout().blockBoundingRect(block).top() + line.y() + line.ascent() - ascent
-        place = QRectF(rect.left(), top, rect.width(), ascent + depth)
-        drawing.paint(painter, place, format.toCharFormat().foreground().color())
-
-
-def _em_px(style: QTextCharFormat) -> float:
-    return style.font().pixelSize() * _EM
+            baseline = doc.documentLayout().blockBoundingRect(block).top() + line.y() + line.ascent()
+            top = baseline - drawing.ascent * em
+        place = QRectF(rect.left(), top, rect.width(), (drawing.ascent + drawing.depth) * em)
+        drawing.paint(painter, place, style.foreground().color())
 
 
 def _indent(block: QTextBlock) -> float:

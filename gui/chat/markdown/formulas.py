@@ -41,7 +41,8 @@ START_S, FORMULA_S = 20.0, 6.0
 """The child ends itself after a formula's 2 s; this is for one that is stuck otherwise."""
 IDLE_S = 60
 CLOSE_MS = 200
-TELL_MS = 40
+TELL_MS, TELL_MANY_MS, MANY = 40, 300, 50
+"""Where many wait, a paragraph is laid out less often, with more of its pictures at once."""
 MAX_DEATHS, DEATHS_S = 5, 60.0
 """After so many formulas in so long a time have ended the child, none is asked for until they are forgotten."""
 MAX_LINE_BYTES = 1_000_000
@@ -233,7 +234,7 @@ class FormulaDrawer(QObject):
         while len(self._kept) > MAX_KEPT or self._kept_bytes > MAX_KEPT_BYTES:
             self._kept_bytes -= _weight(*self._kept.popitem(last=False))
         if not self._tell.isActive():
-            self._tell.start(TELL_MS)
+            self._tell.start(TELL_MS if len(self._waiting) < MANY else TELL_MANY_MS)
 
     def _give_up(self) -> None:
         if self._child is not None:

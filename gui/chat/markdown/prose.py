@@ -35,6 +35,7 @@ from gui.chat.markdown.formula_text import (
     formulas_as_text,
     insert_lines,
     set_formulas_apart,
+    text_as_written,
 )
 from gui.chat.markdown.formulas import FormulaDrawer
 from gui.chat.markdown.links import encoded_address, url_to_open
@@ -343,13 +344,6 @@ def _picture_as_text(cursor: QTextCursor, run: _Run) -> None:
             cursor.insertText(")", style)
 
 
-def _text_of(fragment: QTextDocumentFragment) -> str:
-    copy = LoadNothingDocument()
-    QTextCursor(copy).insertFragment(fragment)
-    formulas_as_text(copy)
-    return copy.toPlainText()
-
-
 def _disarm_links(document: QTextDocument) -> None:
     cursor = QTextCursor(document)
     block = document.begin()
@@ -417,6 +411,7 @@ class ProseBlock(TextPane):
         self._tail = ""
         self._tail_start = self.document().characterCount() - 1
         self._closed.append(markdown)
+        self._describe()
         self._missing |= labels_in(markdown) - self._references.keys()
 
     @property
@@ -454,7 +449,7 @@ class ProseBlock(TextPane):
 
     def visible_text(self) -> str:
         """What a reader sees, with each formula as it was written."""
-        return _text_of(QTextDocumentFragment(self.document()))
+        return text_as_written(self.document())
 
     def _show_drawn(self) -> None:
         """Put pictures that are there by now in the places of their formulas."""
@@ -463,14 +458,19 @@ class ProseBlock(TextPane):
             edit.beginEditBlock()
             self._tail_start -= self._formulas.show(0, self._tail_start)
             edit.endEditBlock()
-            self.setAccessibleDescription(self.visible_text())  # for a screen reader a picture is no text
+            self._describe()
+
+    def _describe(self) -> None:
+        """Tell a screen reader, for which a picture is no text, what the text is with its formulas as written."""
+        if self._formulas is not None and self._formulas.is_complete:
+            self.setAccessibleDescription(self.visible_text())
 
     def _replace_tail(self, markdown: str) -> None:
         edit = QTextCursor(self.document())
         edit.beginEditBlock()  # laid out once, not after each step
         self._put_tail(markdown)
-        if self._formulas is not None and self._formulas.show(self._tail_start, self._tail_start):
-            self.setAccessibleDescription(self.visible_text())
+        if self._formulas is not None:
+            self._formulas.show(self._tail_start, self._tail_start)
         edit.endEditBlock()
 
     def _put_tail(self, markdown: str) -> None:

@@ -1,8 +1,8 @@
 """How long the window stalls while a long answer streams into the chat page.
 
 ``python -m tests.gui.chat.stream_bench [mixed|maths|paragraph|code|table|list] [tokens] [tokens/s]`` prints one
-JSON line. The page is the real one in an offscreen window that paints; only the core is scripted. A probe ticks every
-4 ms on Qt's loop: what a tick is late is time in which no key and no click would have been seen.
+JSON line. The page is the real one in an offscreen window that paints; only the core is scripted. A probe ticks
+every 4 ms on Qt's loop: what a tick is late is time in which no key and no click would have been seen.
 """
 
 from __future__ import annotations
