@@ -105,7 +105,9 @@ class CodeBody(TextPane):
 class CodeBlock(QWidget):
     """Header and body. ``source`` is the code as the model wrote it."""
 
-    def __init__(self, language: str, lexers: LexerCache, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, language: str, lexers: LexerCache, parent: QWidget | None = None, *, lines: int = SHOWN_LINES
+    ) -> None:
         super().__init__(parent)
         unit = theme()
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
@@ -113,7 +115,7 @@ class CodeBlock(QWidget):
         self._pieces: list[str] = []
         self._folded: list[str] = []
         self._folded_lines = 0
-        self._lines_left, self._chars_left = SHOWN_LINES, SHOWN_CHARS
+        self._lines_left, self._chars_left = lines, SHOWN_CHARS
         self._more: QPushButton | None = None
         self.shown_lines = 1
         self.body = CodeBody()
@@ -126,7 +128,7 @@ class CodeBlock(QWidget):
         self.copy_button.setAccessibleName(f"Copy {language or 'code'}")
         self.copy_button.setToolTip("Copy this code")
         Copier(self.copy_button, lambda: self.source)
-        header = QHBoxLayout()
+        header = self._header = QHBoxLayout()
         header.setContentsMargins(unit.px(12), unit.px(1), unit.px(4), unit.px(1))
         header.addWidget(label)
         header.addStretch(1)
@@ -142,6 +144,15 @@ class CodeBlock(QWidget):
         self._column.addLayout(header)
         self._column.addWidget(line)
         self._column.addLayout(inside)
+
+    def add_button(self, words: str, name: str) -> QPushButton:
+        """Return a new button beside the one that copies."""
+        button = QPushButton(words)
+        set_property(button, flat=True, tiny=True, role="small")
+        button.setAccessibleName(name)
+        button.setToolTip(name)
+        self._header.insertWidget(self._header.count() - 1, button)
+        return button
 
     @property
     def source(self) -> str:

@@ -9,8 +9,16 @@ from collections.abc import Iterator
 from PySide6.QtCore import QPoint, Qt, QTimer, Signal
 from PySide6.QtWidgets import QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
-from gui.chat.markdown.code_block import CodeBlock
+from gui.chat.markdown.code_block import SHOWN_LINES, CodeBlock
 from gui.chat.markdown.highlighter import LexerCache
+from gui.chat.markdown.json_answer import (
+    SHOWN_JSON_LINES,
+    SURE_CHARS,
+    JsonStream,
+    begins_like_json,
+    is_json,
+    laid_out,
+)
 from gui.chat.markdown.literal import MAX_DEFINITIONS, definitions_in
 from gui.chat.markdown.prose import ProseBlock
 from gui.chat.markdown.text_blocks import (
@@ -58,7 +66,10 @@ class MarkdownView(QWidget):
         self._lexers = lexers
         self._source: list[str] = []
         self._waiting: list[str] = []
-        self._stream: BlockStream | None = None
+        self._stream: BlockStream | JsonStream | None = None
+        self._is_json = False
+        self._json_as_written = False
+        self._json_switch: QPushButton | None = None
         self._prose: ProseBlock | None = None
         self._code: CodeBlock | None = None
         self._queue: deque[BlockEvent] = deque()  # what is not drawn yet, or folded
@@ -95,7 +106,8 @@ class MarkdownView(QWidget):
         """Show a whole answer block by block; the caller decides how many steps fit into a frame."""
         self._clear()
         self._source = [text]
-        for events in block_slices(text):
+        self._is_json = is_json(text)
+        for events in self._json_events(text) if self._is_json else block_slices(text):
             self._take(events)
             while self._has_room():
                 self._draw_next()
@@ -107,9 +119,28 @@ class MarkdownView(QWidget):
         self._show_fold()
         self.grown.emit()
 
+    def _json_events(self, text: str) -> list[list[BlockEvent]]:
+        shown = text.strip() if self._json_as_written else laid_out(text)
+        return [[CodeOpened("json"), CodeAppended(shown), CodeClosed()]]
+
+    def _offer_as_written(self, code: CodeBlock) -> None:
+        """Put a button on JSON that was laid out, which shows it as the model wrote it, and back."""
+        if laid_out(self.source) != self.source.strip():
+            written = self._json_as_written
+            name = "Show this JSON over lines" if written else "Show this JSON as the model wrote it"
+            button = self._json_switch = code.add_button("Lay out" if written else "As written", name)
+            button.clicked.connect(self._switch_json)
+
+    def _switch_json(self) -> None:
+        self._json_as_written = not self._json_as_written
+        self.set_markdown(self.source)
+        if self._json_switch is not None:
+            self._json_switch.setFocus()  # the one that was pressed is gone
+
     def start_stream(self, text: str = "") -> None:
         """Begin an answer that arrives in pieces; ``text`` is what came before this view was made."""
         self._clear()
+        self._is_json = False
         self._stream = BlockStream()
         self._prose_at_end().set_shows_caret(True)
         if text:
@@ -129,18 +160,40 @@ class MarkdownView(QWidget):
         """Draw what has arrived, as much of it as a frame has time for."""
         self._timer.stop()
         if self._stream is not None and self._waiting:
+            self._choose_stream()
             text, self._waiting = "".join(self._waiting), []
             self._take(self._stream.feed(text))
         self._draw(FLUSH_S)
+
+    def _choose_stream(self) -> None:
+        """Read an answer as JSON as long as it begins so, else as Markdown; what was drawn is drawn anew then."""
+        came = sum(len(piece) for piece in self._source[:SURE_CHARS])
+        fresh = len(self._source) == len(self._waiting)
+        if not fresh and (not self._is_json or came > SURE_CHARS):
+            return
+        looks = begins_like_json(self.source)
+        if looks == self._is_json:
+            return
+        source = list(self._source)
+        if not fresh:
+            self._clear()
+        self._source, self._waiting = source, list(source)
+        self._is_json = looks
+        self._stream = JsonStream() if looks else BlockStream()
 
     def finish(self) -> None:
         """The stream ended: close the open block."""
         if self._stream is None:
             return
+        self._choose_stream()
         self._take(self._stream.feed("".join(self._waiting)))
         self._take(self._stream.finish())
         self._waiting, self._stream = [], None
-        self._draw(FINISH_S)
+        source = self.source
+        if is_json(source) != self._is_json or (self._is_json and laid_out(source) != source.strip()):
+            self.set_markdown(source)  # it broke off, or came on one line
+        else:
+            self._draw(FINISH_S)
 
     def code_blocks(self) -> list[CodeBlock]:
         return [widget for widget in self._widgets() if isinstance(widget, CodeBlock)]
@@ -273,7 +326,10 @@ class MarkdownView(QWidget):
             case CodeOpened(language=language):
                 self._drop_empty_prose()
                 self._prose = None
-                self._code = CodeBlock(language, self._lexers, self)
+                lines = SHOWN_JSON_LINES if self._is_json else SHOWN_LINES
+                self._code = CodeBlock(language, self._lexers, self, lines=lines)
+                if self._is_json and self._stream is None:
+                    self._offer_as_written(self._code)
                 self._code.body.link_clicked.connect(self.link_clicked)
                 self._column.addWidget(self._code)
             case CodeAppended(text=text):
@@ -323,7 +379,7 @@ class MarkdownView(QWidget):
         self._timer.stop()
         self._source, self._waiting = [], []
         self._stream = None
-        self._prose = self._code = None
+        self._prose = self._code = self._json_switch = None
         self._queue.clear()
         self._queued_blocks = self._drawn_blocks = 0
         self._open_text = None
