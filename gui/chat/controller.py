@@ -27,9 +27,10 @@ from gui.chat.request_builder import MalformedSchema, parse_schema
 from gui.chat.route_preview import RoutePreview
 from gui.chat.session import Session
 from gui.chat.storage.file import StoreTrouble
-from gui.chat.storage.models import ChatOptions
+from gui.chat.storage.models import ChatOptions, Place
 from gui.chat.storage.store import ConversationStore
 from gui.chat.storage.write_behind import WriteBehindStore
+from gui.chat.thread_place import go_to_place, place_in
 from gui.chat.view import ChatView
 from gui.shell.memory import release_free_memory
 from gui.shell.pages import Shell
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from core import CoreStatus
 
 DRAFT_MS = 500
+PLACE_MS = 500
 MOST_FILES = 20
 LONG_CHARS = 100_000
 """A conversation of more text than this is worth giving its memory back: its widgets took 15 MiB and more."""
@@ -66,6 +68,13 @@ class ChatController(QObject):
         self._draft_timer.setSingleShot(True)
         self._draft_timer.setInterval(DRAFT_MS)
         self._draft_timer.timeout.connect(self.keep_draft)
+        self.knows_place = False
+        """Whether the conversations' file says what was shown last."""
+        self._kept_place: Place | None = None
+        self._place_timer = QTimer(self)
+        self._place_timer.setSingleShot(True)
+        self._place_timer.setInterval(PLACE_MS)
+        self._place_timer.timeout.connect(self._keep_place)
         self._release_timer = QTimer(self)
         self._release_timer.setSingleShot(True)
         self._release_timer.setInterval(RELEASE_MS)
@@ -100,6 +109,7 @@ class ChatController(QObject):
             place.pictures = self.viewer.pictures
             place.attachment_opened.connect(self.viewer.open)
         view.drawer.changed.connect(self.set_options)
+        view.thread_view.verticalScrollBar().valueChanged.connect(lambda: self._place_timer.start())
         view.thread_view.stepped.connect(self.show_version)
         view.thread_view.edited.connect(self.edit)
         view.thread_view.regenerate_asked.connect(self.regenerate)
@@ -140,18 +150,33 @@ class ChatController(QObject):
             self.late.on_status(self._bridge.status)
         self._update_composer()
         if self.session.is_blank and not self.view.composer.text:
-            await self._reopen_draft()
+            await self._reopen()
         self.preview.changed()
 
-    async def _reopen_draft(self) -> None:
-        """A prompt that was being typed in a new chat is there again after a restart."""
-        for summary in await self.store.read(ConversationStore.summaries, 1):
-            if summary.has_draft:
-                await self.open_now(summary.id)
+    async def _reopen(self) -> None:
+        """Show what was shown last, also after a kill: a chat at its place, or a prompt that was being typed."""
+        place = await self.store.read(ConversationStore.place)
+        if place is None:
+            return
+        self.knows_place = True
+        await self.open_now(place.conversation_id)
+        if self.session.id == place.conversation_id and place.message_id:
+            self._kept_place = place
+            self._tasks.start(go_to_place(self.view.thread_view, place.message_id, place.offset_px))
+
+    def _keep_place(self) -> None:
+        """Write what is shown when that changes: a run that is killed writes nothing at its end."""
+        self._place_timer.stop()
+        message_id, offset_px = place_in(self.view.thread_view)
+        place = Place(conversation_id=self.session.id, message_id=message_id, offset_px=offset_px)
+        if self.is_started and place != self._kept_place:
+            self._kept_place = place
+            self.store.put(("state", "place"), lambda store: store.set_place(place))
 
     async def stop_all(self) -> None:
         """Stop what streams, write everything, and close the file."""
         self.keep_draft()
+        self._keep_place()
         self.list.close()
         self.view.begin_closing()
         self.viewer.close_all()
@@ -393,6 +418,7 @@ class ChatController(QObject):
         self.view.composer.set_side(session.options.force)
         self.view.show_head(session)
         self.view.thread_view.show_session(session)
+        self._keep_place()
         self.conversations.forget_unused()
         self._update_composer()
         self.show_options()

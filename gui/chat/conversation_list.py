@@ -186,6 +186,10 @@ class ConversationList(QWidget):
             self.view.scrollTo(index)
             self.view.edit(index)
 
+    def take_away(self, conversation_id: str) -> None:
+        """Take a row away at once; the list is read anew after that."""
+        self._laid_out(lambda: self.model.take_away(conversation_id))
+
     def set_closed(self, keys: Iterable[str]) -> None:
         """Close these groups and open the others."""
         self._laid_out(lambda: self.model.set_closed(keys))

@@ -112,6 +112,10 @@ class ConversationModel(QAbstractListModel):
         self._summaries, self._deleted, self._is_search = tuple(summaries), tuple(deleted), is_search
         self._lay_out()
 
+    def take_away(self, conversation_id: str) -> None:
+        self._summaries = tuple(row for row in self._summaries if row.id != conversation_id)
+        self._lay_out()
+
     def toggle(self, key: str) -> None:
         """Open or close a group."""
         self.closed ^= {key}

@@ -195,6 +195,7 @@ class ListController(QObject):
         title = self._title_of(conversation_id)
         near = self.view.list.model.beside(conversation_id)
         self.conversations.delete(conversation_id)
+        self.view.list.take_away(conversation_id)
         if conversation_id == self.session.id:
             self._tasks.start(self._show_instead(near))
         self.refresh()

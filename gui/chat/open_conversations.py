@@ -53,7 +53,7 @@ class OpenConversations(QObject):
         """
         session = self.get(conversation_id)
         if session is not None:
-            return session
+            return None if session.deleted else session
         conversation = await self._store.read(ConversationStore.load, conversation_id)
         if conversation is None:
             return None

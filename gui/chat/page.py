@@ -71,7 +71,8 @@ class ChatPage(Page):
         return self.controller.session.id
 
     def restore(self, place: str) -> None:
-        if self.controller.session.is_blank:  # else a prompt that was being typed is shown
+        """Only where the conversations' file doesn't know: an earlier version left the place with the window."""
+        if self.controller.session.is_blank and not self.controller.knows_place:
             self.controller.open(place)
 
     def notices(self, *, in_front: bool) -> Sequence[Notice]:

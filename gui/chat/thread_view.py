@@ -167,6 +167,26 @@ class ThreadView(QScrollArea):
         self._column.order = []
         self._restart_build()
 
+    async def built(self, message_id: str) -> MessageView | None:
+        """Return a message's view once it is made, with all below it; None where it is not on the path."""
+        path = [] if self._session is None else [message.id for message in self._session.tree.path()]
+        if message_id not in path:
+            return None
+        if len(path) - path.index(message_id) > self._shown:
+            self._shown = len(path) - path.index(message_id) + SHOWN_MESSAGES // 2
+            self.following = False
+            self._restart_build()
+        while self._building is not None and not self._building.done():
+            await asyncio.wait({self._building})
+        return self._views.get(message_id)
+
+    def lay_out(self) -> None:
+        """Lay out at once what was made."""
+        self._column.activate()
+        self._inside.resize(
+            self._inside.width(), max(self.viewport().height(), self._column.sizeHint().height())
+        )
+
     def _on_path(self) -> None:
         self._restart_build()
 

@@ -141,7 +141,7 @@ def test_delete_with_undo_search_and_rename(panel: ChatPanel) -> None:
 
         page.controller.list.delete(metal)
         await panel.until(lambda: page.view.list.model.ids() == [fruit])
-        assert page.controller.session.id != metal
+        await panel.until(lambda: page.controller.session.id == fruit)
         toast = page.view.toasts.current
         assert toast is not None
         assert toast.text == "Deleted “Metal”"
