@@ -19,6 +19,7 @@ from core.chat import ChatRequest
 from gui.chat.attachment_viewer import AttachmentViewer
 from gui.chat.composer import local_paths
 from gui.chat.failure_controller import FailureController
+from gui.chat.find_controller import FindController
 from gui.chat.late_settlement import LateSettlement
 from gui.chat.list_controller import ListController
 from gui.chat.open_conversations import OpenConversations
@@ -61,6 +62,7 @@ class ChatController(QObject):
         self.late = LateSettlement(shell.bridge, tasks, self.store, self.conversations, self)
         self.preview = RoutePreview(shell.bridge, tasks, view.composer.route_line, self.request_now, self)
         self.failures = FailureController(self, shell, tasks, view)
+        self.find = FindController(tasks, view)
         self.list = ListController(self, shell.bridge, tasks, view)
         self.viewer = AttachmentViewer(shell.bridge, tasks, view)
         self.is_started = False
@@ -94,7 +96,6 @@ class ChatController(QObject):
         view = self.view
         view.new_asked.connect(self.new_chat)
         view.stop_asked.connect(self.stop)
-        view.list.chosen.connect(self.open)
         view.list.new_asked.connect(self.new_chat)
         view.header.options_asked.connect(self.toggle_options)
         view.composer.submitted.connect(self.send)
@@ -414,6 +415,7 @@ class ChatController(QObject):
         old, self.conversations.shown = self.session, session
         if sum(len(message.text) for message in old.tree.path()) >= LONG_CHARS:
             self._release_timer.start()
+        self.find.conversation_changed()
         self.view.composer.set_content(session.draft, session.draft_attachments)
         self.view.composer.set_side(session.options.force)
         self.view.show_head(session)

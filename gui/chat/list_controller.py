@@ -29,6 +29,7 @@ from gui.widgets.painted_button import settle_after
 from gui.widgets.question import Question
 
 if TYPE_CHECKING:
+    from gui.chat.find_controller import FindController
     from gui.chat.open_conversations import OpenConversations
     from gui.chat.storage.write_behind import WriteBehindStore
     from gui.shell.bridge import Bridge
@@ -49,6 +50,9 @@ class ShownChat(Protocol):
     @property
     def store(self) -> WriteBehindStore: ...
 
+    @property
+    def find(self) -> FindController: ...
+
     def open(self, conversation_id: str) -> None: ...
 
     async def open_now(self, conversation_id: str) -> None: ...
@@ -66,12 +70,14 @@ class ListController(QObject):
     def __init__(self, chat: ShownChat, bridge: Bridge, tasks: Tasks, view: ChatView) -> None:
         super().__init__(view)
         self._chat, self._bridge, self._tasks, self.view = chat, bridge, tasks, view
-        self.store, self.conversations = chat.store, chat.conversations
+        self.store, self.conversations, self._find = chat.store, chat.conversations, chat.find
         self._told_unreadable = 0
         self._is_closed = False
         self._query = ""
         self._is_listing = False
         self._list_again = False
+        view.list.chosen.connect(self.choose)
+        view.list.first_asked.connect(self._open_first)
         view.list.renamed.connect(self.rename)
         view.list.folder_renamed.connect(self.rename_folder)
         view.list.delete_asked.connect(self.delete)
@@ -150,10 +156,34 @@ class ListController(QObject):
             )
         self.view.edit_title(conversation_id)
 
+    def choose(self, conversation_id: str) -> None:
+        """Show a conversation; one that a search found at what was found."""
+        self._tasks.start(self._open_at(conversation_id, self._query), key="choose")
+
+    def _open_first(self) -> None:
+        self._tasks.start(self._open_found(self._query), key="choose")
+
+    async def _open_found(self, query: str) -> None:
+        """Show the first conversation that a search finds, at what was found."""
+        try:
+            await self.store.flush()
+            found = await self.store.read(ConversationStore.search, query, 1)
+        except StoreTrouble as problem:
+            self._chat.tell_trouble(problem)
+            return
+        for row in found:
+            await self._open_at(row.id, query, take_focus=True)
+
+    async def _open_at(self, conversation_id: str, query: str, *, take_focus: bool = False) -> None:
+        await self._chat.open_now(conversation_id)
+        if query.strip() and self.session.id == conversation_id:
+            await self._find.show_query(query, take_focus=take_focus)
+
     def _enter(self, conversation_id: str) -> None:
-        """Show a conversation, and go on in its box."""
-        self._chat.open(conversation_id)
-        self._chat.focus_composer()
+        """Show a conversation, and go on in its box; one that a search found at what was found."""
+        self.choose(conversation_id)
+        if not self._query.strip():
+            self._chat.focus_composer()
 
     def pin(self, conversation_id: str, *, pinned: bool) -> None:
         """List a conversation above the others, or no longer."""

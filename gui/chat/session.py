@@ -323,6 +323,12 @@ class Session(QObject):
             self._keep()
             self.path_changed.emit()
 
+    def show_message(self, message_id: str) -> None:
+        """Show a branch that a message is on."""
+        self.tree.show(message_id)
+        self._keep()
+        self.path_changed.emit()
+
     def take_back(self, answer_id: str) -> tuple[str, tuple[Attachment, ...]]:
         """Remove a prompt that was never answered together with its failure, and return it for the box."""
         answer = self.tree[answer_id]

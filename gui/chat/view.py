@@ -23,6 +23,7 @@ from gui.chat.answer_message import AnswerMessage
 from gui.chat.composer import Composer
 from gui.chat.conversation_list import ConversationList
 from gui.chat.failures.cards import PausedCards
+from gui.chat.find_bar import FindBar
 from gui.chat.header_row import HeaderRow
 from gui.chat.hint import WelcomeHint
 from gui.chat.markdown.highlighter import LexerCache
@@ -52,10 +53,14 @@ class ChatView(QWidget):
     Signals:
         new_asked: Ctrl+N.
         stop_asked: Esc, where nothing was open that it closes.
+        find_asked, find_stepped(by), find_closed: Ctrl+F, F3 and Shift+F3, Esc.
     """
 
     new_asked = Signal()
     stop_asked = Signal()
+    find_asked = Signal()
+    find_stepped = Signal(int)
+    find_closed = Signal()
 
     def __init__(self, lexers: LexerCache, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -66,6 +71,7 @@ class ChatView(QWidget):
         self.list = ConversationList()
         self.header = HeaderRow()
         self.trouble = TroubleBar()
+        self.find_bar = FindBar()
         self.paused = PausedCards()
         self.thread_view = ThreadView(lexers)
         self.hint = WelcomeHint()
@@ -88,6 +94,7 @@ class ChatView(QWidget):
         self._composer_row.addWidget(self.composer)
         main.addWidget(self.header)
         main.addWidget(self.trouble)
+        main.addWidget(self.find_bar)
         self._paused_row = QHBoxLayout()
         self._paused_row.addWidget(self.paused)
         main.addLayout(self._paused_row)
@@ -144,6 +151,9 @@ class ChatView(QWidget):
             ("Ctrl+N", self.new_asked.emit),
             ("Ctrl+K", self.focus_search),
             ("Ctrl+B", self.toggle_list),
+            ("Ctrl+F", self.find_asked.emit),
+            ("F3", lambda: self.find_stepped.emit(1)),
+            ("Shift+F3", lambda: self.find_stepped.emit(-1)),
             ("Esc", self._on_escape),
         )
         shortcuts: list[QShortcut] = []
@@ -161,11 +171,16 @@ class ChatView(QWidget):
         if popup is not None:
             popup.close()
             return
+        if self.find_bar.isVisible() and self.find_bar.isAncestorOf(QApplication.focusWidget() or self):
+            self.find_closed.emit()
+            return
         editors = [view for view in self.thread_view.views() if isinstance(view, UserMessage) and view.edit]
         if editors:
             focus = QApplication.focusWidget()
             focused = [view for view in editors if focus is not None and view.isAncestorOf(focus)]
             (focused or editors)[-1].keep()
+        elif self.find_bar.isVisible():
+            self.find_closed.emit()
         elif self.list.isVisible() and self.list.search.text():
             self.list.search.clear()
             self.focus_composer()

@@ -188,13 +188,18 @@ class CodeBlock(QWidget):
         if self._more is None:
             self._more = QPushButton()
             set_property(self._more, flat=True, tiny=True, role="small")
-            self._more.clicked.connect(self._unfold)
+            self._more.clicked.connect(self.unfold)
             self._column.addWidget(self._more, 0, Qt.AlignmentFlag.AlignLeft)
         count = self._folded_lines
         self._more.setText(f"Show {count:,} more line{'s'[: count != 1]}" if count else "Show the rest")
         self._more.show()
 
-    def _unfold(self) -> None:
+    @property
+    def is_folded(self) -> bool:
+        return bool(self._folded)
+
+    def unfold(self) -> None:
+        """Draw the next lines that are folded."""
         text = "".join(self._folded)
         self._folded, self._folded_lines = [], 0
         self._lines_left, self._chars_left = SHOWN_LINES, SHOWN_CHARS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -305,6 +306,21 @@ class MarkdownView(QWidget):
     def _unfold(self) -> None:
         self._most_blocks = self._drawn_blocks + SHOWN_BLOCKS
         self._draw(FLUSH_S)
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether all that has arrived can be seen: nothing is folded, and nothing waits to be drawn."""
+        return not self._queue and not any(block.is_folded for block in self.code_blocks())
+
+    def unfold_all(self) -> None:
+        """Draw what is folded, however long that takes."""
+        self._most_blocks = sys.maxsize
+        while self._has_room():
+            self._draw_next()
+        for block in self.code_blocks():
+            while block.is_folded:
+                block.unfold()
+        self._show_fold()
 
     @property
     def folded_blocks(self) -> int:

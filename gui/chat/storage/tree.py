@@ -82,6 +82,11 @@ class MessageTree:
         self.head_id = self._leaf_below(versions[index])
         return True
 
+    def show(self, message_id: str) -> None:
+        """Show a branch that a message is on: the one shown now, or the newest."""
+        if message_id not in {message.id for message in self.path()}:
+            self.head_id = self._leaf_below(message_id)
+
     def _versions(self, message_id: str) -> list[str]:
         message = self._messages[message_id]
         return [
