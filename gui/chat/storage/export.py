@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from core import exact_dollars, to_plain, write_whole
-from gui.chat.storage.models import Conversation, StoredMessage, clean_text
+from gui.chat.storage.models import Attachment, Conversation, StoredMessage, clean_text
 from gui.chat.storage.tree import MessageTree
 
+FORMAT = "signalbox-conversation"
+VERSION = 2
+"""Of the JSON. ``imports/own.py`` reads it and the versions before it."""
 ExportFormat = Literal["markdown", "json"]
 MAX_NAME_BYTES = 200  # file systems take 255
 _DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{name}{n}" for name in ("COM", "LPT") for n in "123456789¹²³")}
@@ -73,10 +76,14 @@ def to_json(conversation: Conversation) -> str:
     """Return every branch, losslessly: costs as exact decimal strings, unknown as null, images in base64."""
     options = conversation.options
     value = {
-        "format": "signalbox-conversation",
-        "version": 1,
+        "format": FORMAT,
+        "version": VERSION,
         "id": conversation.id,
+        "source": conversation.source,
         "title": conversation.title,
+        "titled_by_user": conversation.titled_by_user,
+        "pinned": conversation.pinned,
+        "folder": conversation.folder,
         "created_at": conversation.created_at.isoformat(),
         "updated_at": conversation.updated_at.isoformat(),
         "shown_leaf_id": conversation.head_id,
@@ -92,6 +99,7 @@ def to_json(conversation: Conversation) -> str:
             "side": options.force or "auto",
         },
         "draft": conversation.draft,
+        "draft_attachments": [_attachment(item) for item in conversation.draft_attachments],
         "messages": [_message(item) for item in conversation.messages],
     }
     return clean_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
@@ -105,20 +113,12 @@ def _message(message: StoredMessage) -> dict[str, Any]:
         "created_at": message.created_at.isoformat(),
         "status": message.status,
         "text": message.text,
+        "pinned": message.pinned,
+        "origin": message.origin,
+        "correlation_id": message.correlation_id,
     }
     if message.attachments:
-        value["attachments"] = [
-            {
-                "name": item.name,
-                "media_type": item.media_type,
-                **(
-                    {"text": item.text}
-                    if item.kind == "text"
-                    else {"base64": base64.b64encode(item.content).decode()}
-                ),
-            }
-            for item in message.attachments
-        ]
+        value["attachments"] = [_attachment(item) for item in message.attachments]
     if message.role == "assistant":
         result, spending = message.result, message.spending
         value["cost"] = {
@@ -129,24 +129,25 @@ def _message(message: StoredMessage) -> dict[str, Any]:
         }
         value["decision"] = to_plain(message.decision) if message.decision else None
         value["error"] = to_plain(message.error) if message.error else None
+        value["hold_nanodollars"] = message.hold_nanodollars
         value["result"] = None
         if result is not None:
-            value["result"] = {
-                "provider": result.provider,
-                "side": result.side,
-                "model": result.model,
-                "finish_reason": result.finish_reason,
-                "usage": to_plain(result.usage) if result.usage else None,
-                "usage_estimated": result.usage_estimated,
+            whole = to_plain(result)
+            for told in ("text", "decision"):  # of the message
+                del whole[told]
+            value["result"] = whole | {
                 "cost_dollars": exact_dollars(result.cost_nanodollars),
                 "loaded_dollars": exact_dollars(result.loaded_nanodollars),
-                "price_version": result.price_version,
-                "latency_ms": result.latency_ms,
-                "ttft_ms": result.ttft_ms,
                 "output_tokens_per_s": result.output_tokens_per_s,
-                "correlation_id": result.correlation_id,
             }
     return value
+
+
+def _attachment(item: Attachment) -> dict[str, Any]:
+    content = (
+        {"text": item.text} if item.kind == "text" else {"base64": base64.b64encode(item.content).decode()}
+    )
+    return {"name": item.name, "media_type": item.media_type, **content}
 
 
 def write_export(conversation: Conversation, kind: ExportFormat, path: Path) -> None:

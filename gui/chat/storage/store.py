@@ -232,6 +232,19 @@ class ConversationStore:
             ).fetchall()
         return self._readable("conversation", found, lambda row: rows.deleted_of(row, DELETED_KEPT_FOR))
 
+    def sources(self) -> dict[str, bool]:
+        """Return what each conversation was imported from and is exported as, and whether it is deleted."""
+        with self._reading() as connection:
+            found = connection.execute(
+                "SELECT id, source, deleted_at_ms IS NOT NULL AS is_deleted FROM conversations"
+            ).fetchall()
+        here: dict[str, bool] = {}
+        for row in found:
+            here[f"signalbox:{row['id']}"] = bool(row["is_deleted"])
+            if isinstance(row["source"], str):
+                here[row["source"]] = bool(row["is_deleted"])
+        return here
+
     def place(self) -> Place | None:
         """Return what was shown last, ``None`` where that was never written."""
         return rows.place_of(self.state("place"))
