@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from core.base.child_process import child_environment, python_command
     from core.base.files import check_regular, decode_text, open_regular_file, write_whole
+    from core.base.files import check_regular, decode_text, open_regular_file, write_whole, writing_whole
     from core.base.home import plain_home, secure_home
     from core.base.net import is_near
     from core.base.permissions import make_private_folder
@@ -268,11 +269,13 @@ __all__ = [
     "unsettled_amount",
     "utf8_bytes",
     "write_whole",
+    "writing_whole",
 ]
 
 _HOMES = {
     "core.base.child_process": "child_environment python_command",
     "core.base.files": "check_regular decode_text open_regular_file write_whole",
+    "core.base.files": "check_regular decode_text open_regular_file write_whole writing_whole",
     "core.base.home": "plain_home secure_home",
     "core.base.net": "is_near",
     "core.base.permissions": "make_private_folder",

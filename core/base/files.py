@@ -198,6 +198,17 @@ def write_whole(path: Path, text: str, *, mode: int = PRIVATE_FILE, durable: boo
         NotAFile: a folder, FIFO, device or another user's link stands there.
         OSError: it can't be written; what was there is left as it was.
     """
+    with writing_whole(path, mode=mode, durable=durable) as file:
+        file.write(text.encode("utf-8"))
+
+
+@contextlib.contextmanager
+def writing_whole(path: Path, *, mode: int = PRIVATE_FILE, durable: bool = True) -> Generator[BinaryIO]:
+    """As ``write_whole``, for bytes that come piece by piece: give them to the file that the block is handed.
+
+    Raises:
+        NotAFile, OSError: as ``write_whole``; an error of the block leaves what was there as it was, too.
+    """
     import tempfile  # it draws much with it, and most starts write nothing whole
 
     path = _own_link_followed(path)
@@ -206,8 +217,8 @@ def write_whole(path: Path, text: str, *, mode: int = PRIVATE_FILE, durable: boo
         check_regular(path, os.lstat(path) if path.is_symlink() else os.stat(path))
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".new")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "w+b") as file:
+            yield file
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
