@@ -126,6 +126,8 @@ class AnswerMessage(MessageView):
                 note = "The model declined to answer."
             elif not message.text.strip():
                 note = message.result.empty_because or "The answer is empty."
+        elif message.origin and message.decision is None:
+            note = f"From {message.origin}"
         self._note.setText(note)
         self._note.setVisible(bool(note))
         self.set_plan(_plan(message, facts or Facts()))

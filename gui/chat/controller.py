@@ -32,6 +32,7 @@ from gui.chat.storage.models import ChatOptions, Place
 from gui.chat.storage.store import ConversationStore
 from gui.chat.storage.write_behind import WriteBehindStore
 from gui.chat.thread_place import go_to_place, place_in
+from gui.chat.transfer_controller import TransferController
 from gui.chat.view import ChatView
 from gui.shell.memory import release_free_memory
 from gui.shell.pages import Shell
@@ -65,6 +66,7 @@ class ChatController(QObject):
         self.find = FindController(tasks, view)
         self.list = ListController(self, shell.bridge, tasks, view)
         self.viewer = AttachmentViewer(shell.bridge, tasks, view)
+        self.transfer = TransferController(self.store, tasks, view, self.list.refresh)
         self.is_started = False
         self._draft_timer = QTimer(self)
         self._draft_timer.setSingleShot(True)
@@ -181,6 +183,7 @@ class ChatController(QObject):
         self.list.close()
         self.view.begin_closing()
         self.viewer.close_all()
+        await self.transfer.close()
         await self.conversations.close()
         await self.store.close()
         await self._tasks.close()

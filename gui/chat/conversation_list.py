@@ -31,6 +31,7 @@ from gui.theme.theme import set_property, theme
 from gui.widgets.error_card import IconMark
 from gui.widgets.icon_button import IconButton
 from gui.widgets.labels import plain_label
+from gui.widgets.painted_button import settle_after
 
 WIDTH_PX = 236
 SEARCH_MS = 150
@@ -75,6 +76,7 @@ class ConversationList(QWidget):
     searched: what to look for, 150 ms after the last key; empty shows everything.
     first_asked: Enter in the search.
     groups_changed: which groups are closed.
+    import_asked, export_all_asked("markdown" | "json"): of all chats.
     """
 
     chosen = Signal(str)
@@ -89,6 +91,8 @@ class ConversationList(QWidget):
     searched = Signal(str)
     first_asked = Signal()
     groups_changed = Signal()
+    import_asked = Signal()
+    export_all_asked = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -113,6 +117,8 @@ class ConversationList(QWidget):
         self.search.installEventFilter(self)
         self.new_button = IconButton("note-pencil", "New chat (Ctrl+N)", outlined=True, size=28)
         self.new_button.clicked.connect(self.new_asked)
+        self.more_button = IconButton("dots-three", "Import and export chats", outlined=True, size=28)
+        self.more_button.clicked.connect(self._open_more)
         self.view = _View()
         self.view.setModel(self.model)
         self.view.setItemDelegate(ConversationDelegate(self.view))
@@ -138,6 +144,7 @@ class ConversationList(QWidget):
         top.setSpacing(unit.px(8))
         top.addWidget(self.search, 1)
         top.addWidget(self.new_button)
+        top.addWidget(self.more_button)
         column = QVBoxLayout(self)
         column.setContentsMargins(unit.px(8), unit.px(12), unit.px(8), unit.px(8))
         column.setSpacing(unit.px(8))
@@ -264,6 +271,16 @@ class ConversationList(QWidget):
     def _toggle(self, key: str) -> None:
         self._laid_out(lambda: self.model.toggle(key))
         self.groups_changed.emit()
+
+    def _open_more(self) -> None:
+        menu = QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        menu.addAction("Import chats…", self.import_asked.emit)
+        menu.addSeparator()
+        menu.addAction("Export all as JSON…", lambda: self.export_all_asked.emit("json"))
+        menu.addAction("Export all as Markdown, in a zip…", lambda: self.export_all_asked.emit("markdown"))
+        settle_after(menu, self.more_button)
+        menu.popup(self.more_button.mapToGlobal(QPoint(0, self.more_button.height() + 2)))
 
     def _open_menu(self, place: QPoint) -> None:
         index = self.view.indexAt(place)

@@ -89,6 +89,15 @@ class HeaderRow(QFrame):
         self.so_far.setVisible(cost.startswith(("$", "~", "<")))
         self._elide()
 
+    def set_unknown_cost(self, answers: int) -> None:
+        """Show that answers were imported, whose cost nobody knows."""
+        self.answers.setText(f"{answers:,} answer{'s'[: answers != 1]}")
+        self.cost.setText("–")
+        self.cost.setToolTip("Imported: what these answers cost is not known")
+        for widget in (self._dot, self.cost):
+            widget.show()
+        self._elide()
+
     def set_has_content(self, has_content: bool) -> None:
         self.export_button.setEnabled(has_content)
 

@@ -225,6 +225,13 @@ class Session(QObject):
         )
 
     @property
+    def answers_elsewhere(self) -> int:
+        """How many answers were imported from another program."""
+        return sum(
+            1 for item in self.tree.all() if item.role == "assistant" and item.origin not in ("", COPIED)
+        )
+
+    @property
     def summary(self) -> ConversationSummary:
         return ConversationSummary(
             id=self.id,

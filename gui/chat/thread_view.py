@@ -178,7 +178,7 @@ class ThreadView(QScrollArea):
             self._restart_build()
         while self._building is not None and not self._building.done():
             await asyncio.wait({self._building})
-        return self._views.get(message_id)
+        return self._column.views.get(message_id)
 
     def lay_out(self) -> None:
         """Lay out at once what was made."""

@@ -32,6 +32,7 @@ from gui.chat.options import WIDTH_PX, OptionsDrawer
 from gui.chat.session import Session
 from gui.chat.storage.models import StoredMessage
 from gui.chat.thread_view import ThreadView
+from gui.chat.transfer_card import TransferCard
 from gui.chat.user_message import UserMessage
 from gui.theme.theme import theme
 from gui.widgets.banner import TroubleBar
@@ -72,6 +73,7 @@ class ChatView(QWidget):
         self.header = HeaderRow()
         self.trouble = TroubleBar()
         self.find_bar = FindBar()
+        self.transfer = TransferCard()
         self.paused = PausedCards()
         self.thread_view = ThreadView(lexers)
         self.hint = WelcomeHint()
@@ -95,6 +97,9 @@ class ChatView(QWidget):
         main.addWidget(self.header)
         main.addWidget(self.trouble)
         main.addWidget(self.find_bar)
+        self._transfer_row = QHBoxLayout()
+        self._transfer_row.addWidget(self.transfer)
+        main.addLayout(self._transfer_row)
         self._paused_row = QHBoxLayout()
         self._paused_row.addWidget(self.paused)
         main.addLayout(self._paused_row)
@@ -140,6 +145,8 @@ class ChatView(QWidget):
         unit = theme()
         left = self.thread_view.column_margin_for(self._main.width())
         self._composer_row.setContentsMargins(left, 0, left, unit.px(16))
+        above = unit.px(12) if self.transfer.isVisibleTo(self._main) else 0
+        self._transfer_row.setContentsMargins(left, above, left, 0)
         above = unit.px(12) if self.paused.isVisibleTo(self._main) else 0
         self._paused_row.setContentsMargins(left, above, left, above // 2)
 
@@ -232,6 +239,8 @@ class ChatView(QWidget):
         """Show a conversation's title and totals, and its messages or, where there are none, the hint."""
         self.header.set_title(session.title)
         self.header.set_totals(session.totals)
+        if session.answers_elsewhere and not session.totals.answers:
+            self.header.set_unknown_cost(session.answers_elsewhere)
         has_messages = len(session.tree) > 0
         self.header.set_has_content(has_messages)
         shows_thread = has_messages or self.thread_view.loose_card is not None

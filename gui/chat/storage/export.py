@@ -67,6 +67,8 @@ def _note(message: StoredMessage) -> str:
         parts.append("not paid again" if result.replayed else message.spending.brief)
     elif decision is not None and message.spending.parts:
         parts.append(message.spending.brief)
+    if message.origin and decision is None:
+        parts.append(f"from {message.origin}")
     if message.status != "done":
         parts.append({"stopped": "stopped", "failed": "broke off"}.get(message.status, message.status))
     return " · ".join(parts)

@@ -232,6 +232,14 @@ class ConversationStore:
             ).fetchall()
         return self._readable("conversation", found, lambda row: rows.deleted_of(row, DELETED_KEPT_FOR))
 
+    def ids(self) -> list[str]:
+        """Return every conversation that is not deleted, newest first."""
+        with self._reading() as connection:
+            found = connection.execute(
+                "SELECT id FROM conversations WHERE deleted_at_ms IS NULL ORDER BY updated_at_ms DESC, id DESC"
+            ).fetchall()
+        return [str(row["id"]) for row in found]
+
     def sources(self) -> dict[str, bool]:
         """Return what each conversation was imported from and is exported as, and whether it is deleted."""
         with self._reading() as connection:
