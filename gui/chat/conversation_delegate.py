@@ -70,7 +70,7 @@ class ConversationDelegate(QStyledItemDelegate):
             else:
                 if model.is_inside(row):
                     box = box.adjusted(theme().px(_INSIDE_PX), 0, 0, 0)
-                self._paint_row(painter, box, selected, row, when(row.updated_at, model.now))
+                self._paint_row(painter, box, selected, row, model.time_of(row))
         painter.restore()
 
     def _paint_caption(self, painter: QPainter, box: QRect, row: Caption) -> None:
@@ -130,7 +130,7 @@ class ConversationDelegate(QStyledItemDelegate):
         line = self._paint_title(painter, box, row.title, "text2")
         painter.setFont(unit.font("small"))
         painter.setPen(unit.color("text2" if selected else "text3"))
-        painter.drawText(line, _LEFT, f"Deleted {when(row.deleted_at, now)}")
+        painter.drawText(line, _LEFT, f"Deleted {when(row.deleted_at, now, under_its_day=False)}")
         painter.drawText(
             line, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight, days_left(row, now)
         )

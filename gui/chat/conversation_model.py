@@ -65,9 +65,11 @@ def group_of(day: date, today: date) -> str:
     return f"{day:%B %Y}" if day.year != today.year else f"{day:%B}"
 
 
-def when(moment: datetime, now: datetime) -> str:
+def when(moment: datetime, now: datetime, *, under_its_day: bool = True) -> str:
     """Return the time, the weekday or the date, whichever says most in few letters."""
     local, today = moment.astimezone(), now.astimezone().date()
+    if local.date() == today - timedelta(days=1) and not under_its_day:
+        return "Yesterday"
     if local.date() >= today - timedelta(days=1):
         return f"{local:%H:%M}"
     if local.date() > today - timedelta(days=7):
@@ -205,6 +207,11 @@ class ConversationModel(QAbstractListModel):
         """Whether it stands under its folder's header."""
         return bool(row.folder) and not row.pinned and not self._is_search
 
+    def time_of(self, row: ConversationSummary) -> str:
+        """Return when it was last used: the time alone only where a caption above names the day."""
+        under_its_day = self._is_search or not (row.pinned or row.folder)
+        return when(row.updated_at, self.now, under_its_day=under_its_day)
+
     def summary(self, conversation_id: str) -> ConversationSummary | None:
         """Return a conversation of the list, shown or in a closed folder."""
         return next((row for row in self._summaries if row.id == conversation_id), None)
@@ -302,9 +309,9 @@ def spoken(row: ConversationSummary | DeletedConversation | Group, now: datetime
         state = "open" if row.is_open else "closed"
         return f"{row.text}, {'folder, ' if row.folder else ''}{row.count:,} chat{'s'[: row.count != 1]}, {state}"
     if isinstance(row, DeletedConversation):
-        return f"{row.title}, deleted {when(row.deleted_at, now)}, {days_left(row, now)}"
+        return f"{row.title}, deleted {when(row.deleted_at, now, under_its_day=False)}, {days_left(row, now)}"
     totals = row.totals
-    parts = [row.title, when(row.updated_at, now)]
+    parts = [row.title, when(row.updated_at, now, under_its_day=False)]
     if row.pinned:
         parts.append("pinned")
     if totals.answers:

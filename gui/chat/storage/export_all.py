@@ -47,7 +47,10 @@ def export_all(store: ConversationStore, kind: ExportFormat, path: Path, run: Ex
     except StoreTrouble as problem:
         run.failed_because = f"{problem.message} No file was written."
     except OSError as error:
-        run.failed_because = f"{path.name} can’t be written: {error.strerror or error}. Nothing was lost; choose another folder."
+        reason = error.strerror or error
+        run.failed_because = (
+            f"{path.name} can’t be written: {reason}. Nothing was lost; choose another folder."
+        )
 
 
 def _conversations(store: ConversationStore, ids: list[str], run: ExportRun) -> Iterator[Conversation]:

@@ -79,7 +79,7 @@ def _role(message: dict[str, Any], left_out: LeftOut) -> MessageRole | None:
     if not message or role == "system":
         return None
     if role == "tool" or as_text(message.get("recipient")) not in ("", "all"):
-        left_out["calls of tools and their results"] += 1
+        left_out["tool calls and results"] += 1
     elif kind in _THOUGHTS:
         left_out["thoughts"] += 1
     elif kind in _INSTRUCTIONS:

@@ -22,8 +22,8 @@ ROLES: dict[str, MessageRole] = {"human": "user", "user": "user", "assistant": "
 NAMELESS = "pasted.txt"
 _LEFT_OUT = {
     "thinking": "thoughts",
-    "tool_use": "calls of tools and their results",
-    "tool_result": "calls of tools and their results",
+    "tool_use": "tool calls and results",
+    "tool_result": "tool calls and results",
 }
 
 

@@ -14,6 +14,11 @@ from gui.chat.storage.imports.parts import LeftOut, Unusable, as_dict
 from gui.chat.storage.models import Conversation
 from gui.chat.storage.store import ConversationStore
 
+_ONE = {
+    "tool calls and results": "tool call or result",
+    "messages of an unknown author": "message of an unknown author",
+}
+
 
 class Reader(Protocol):
     """A format of exports."""
@@ -111,12 +116,16 @@ def report_of(run: ImportRun) -> list[str]:
         lines.append(f"{which} under “Recently deleted”: restore from there.")
     for why, count in run.unusable.most_common():
         lines.append(f"Left out: {_counted(count, 'chat')}, since {'it' if count == 1 else 'each'} {why}.")
-    parts = [f"{count:,} {what}" for what, count in sorted(run.left_out.items()) if count]
+    parts = [f"{count:,} {_named(what, count)}" for what, count in sorted(run.left_out.items()) if count]
     if parts:
         lines.append(f"Left out of the chats: {', '.join(parts)}.")
     if run.imported and set(run.formats) != {own.NAME}:
         lines.append("What their answers cost is not known, so they count as “–”.")
     return lines
+
+
+def _named(what: str, count: int) -> str:
+    return what if count != 1 else _ONE.get(what, what.removesuffix("s"))
 
 
 def _counted(count: int, what: str) -> str:

@@ -89,7 +89,7 @@ def test_a_chatgpt_export_keeps_its_branches_and_says_what_was_left_out(
     assert (summary.totals.answers, summary.answered_elsewhere) == (0, True)
     assert report_of(found) == [
         "1 chat from ChatGPT imported, with 5 messages.",
-        "Left out of the chats: 2 calls of tools and their results, 1 pictures.",
+        "Left out of the chats: 2 tool calls and results, 1 picture.",
         "What their answers cost is not known, so they count as “–”.",
     ]
 
@@ -106,7 +106,7 @@ def test_a_claude_export_keeps_what_was_pasted(store: ConversationStore, tmp_pat
     assert conversation.messages[0].attachments[0].text == "09:15"
     assert conversation.created_at.isoformat() == "2025-02-03T10:00:00.123000+00:00"
     assert found.unusable == {"has no message that can be kept": 1}
-    assert dict(found.left_out) == {"thoughts": 1, "calls of tools and their results": 1, "files": 1}
+    assert dict(found.left_out) == {"thoughts": 1, "tool calls and results": 1, "files": 1}
 
 
 def test_claudes_branches_and_sentinel_parents(store: ConversationStore, tmp_path: Path) -> None:
