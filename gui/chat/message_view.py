@@ -37,7 +37,9 @@ class VersionSwitch(QWidget):
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(0)
-        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)  # an answer without a badge has room
+        self.setSizePolicy(
+            QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed
+        )  # an answer without a badge has room
         for widget in (self.back, self._words, self.forward):
             row.addWidget(widget)
         self.set_place(1, 1)

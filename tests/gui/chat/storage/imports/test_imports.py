@@ -89,7 +89,7 @@ def test_a_chatgpt_export_keeps_its_branches_and_says_what_was_left_out(
     assert (summary.totals.answers, summary.answered_elsewhere) == (0, True)
     assert report_of(found) == [
         "1 chat from ChatGPT imported, with 5 messages.",
-        "Left out of the chats: 2 tool calls and results, 1 picture.",
+        "Left out of the chats: 1 picture, 2 tool calls and results.",
         "What their answers cost is not known, so they count as “–”.",
     ]
 
