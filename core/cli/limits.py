@@ -29,19 +29,19 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
         "limits",
         parents=[common],
         description="Exit code 1: the sums differ from the rows; a limit can't be read, or the ledger isn't the "
-        "one that was written last (then nothing is sent to the API); or --test found one that isn't armed.",
+        "one that was written last (then nothing is sent to the API); or --test found one that doesn't hold.",
     )
     parser.add_argument(
         "--test",
         action="store_true",
-        help="try each limit: a nano-dollar too much has to be refused; nothing is recorded or sent",
+        help="try each limit: the least too much has to be refused; nothing is recorded or sent",
     )
     parser.add_argument("--json", action="store_true", help="print a JSON object")
     parser.set_defaults(command=limits)
 
 
 async def limits(arguments: argparse.Namespace) -> int:
-    """Exit code 1 when a limit can't be read or is not armed, or what limits compare with is wrong."""
+    """Exit code 1 when a limit can't be read or does not hold, or what limits compare with is wrong."""
     from core.router_core import RouterCore
     from core.routing.backends import ACCEPT_HINT
 
@@ -80,14 +80,14 @@ def _words(
             _amount(standing, standing.free),
             _amount(standing, standing.amount),
             f"{standing.share_used:.0%}",
-            ("armed" if armed[index].armed else "NOT ARMED") if armed else "–",
+            ("tested" if armed[index].armed else "DOES NOT HOLD") if armed else "–",
         )
         for index, standing in enumerate(standings)
     ]
     text = table(_HEADS, lines, left=(0, 1, 8), optional=(4, 8))
     tried = armed[: len(standings)]  # after these come the ones that can't be read
     text += "".join(f"{limit.limit_name}: {limit.detail}\n" for limit in tried if not limit.armed)
-    text += "".join(f"{problem.subject}: NOT ARMED. {problem.message}\n" for problem in unreadable)
+    text += "".join(f"{problem.subject}: DOES NOT HOLD. {problem.message}\n" for problem in unreadable)
     unresolved = max(standings, key=lambda standing: standing.unresolved_count)
     if unresolved.unresolved_count:
         requests = counted(unresolved.unresolved_count, "request is", "requests are")

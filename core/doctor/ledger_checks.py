@@ -81,7 +81,7 @@ async def limits(core: DoctorTarget) -> Finding:
             else "Until this is mended, set ROUTING_MODE=local-only, so that nothing is spent.",
         )
     names = ", ".join(dict.fromkeys(limit.limit_name for limit in armed))
-    return LIMITS.found("works", f"armed: {names}")
+    return LIMITS.found("works", f"tested, and they hold: {names}")
 
 
 async def unresolved(core: DoctorTarget) -> Finding:

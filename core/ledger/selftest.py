@@ -67,7 +67,7 @@ def _try(connection: Connection, store: LedgerOperations, limit: Limit, now: Mom
     return ArmedLimit(
         limit_name=limit.name,
         armed=True,
-        detail=f"{_amount(standing, standing.free)} is free; one {_least(limit)} more was refused.",
+        detail=f"{_amount(standing, standing.free)} is free; a little more was refused.",
     )
 
 
@@ -95,7 +95,3 @@ def _passes(connection: Connection, store: LedgerOperations, limit: Limit, asked
 
 def _amount(standing: LimitUsage, amount: int) -> str:
     return format_amount(amount, standing.unit)
-
-
-def _least(limit: Limit) -> str:
-    return "token" if isinstance(limit, TokenLimit) else "nano-dollar"

@@ -216,7 +216,7 @@ class ApiBackend:
         if self._key is None:
             raise AuthenticationFailed(
                 "No Anthropic key is set.",
-                hint="Add one in Preferences, Keys, or set ANTHROPIC_API_KEY.",
+                hint="Add one in Preferences, Providers, or set ANTHROPIC_API_KEY.",
                 missing=True,
             )
         if closed := self._prices.closed_for(wanted):

@@ -173,7 +173,7 @@ def _choose(signals: Signals, state: RouterState, policy: Policy) -> _Choice:
         return _take(_other(side), gates, gate.rule, gate.reason)
     doubted = _doubted_side(signals, state)
     if doubted is not None:
-        reason = f"Capability: {NAMES[doubted]} {state.side(doubted).tools_doubt}"
+        reason = f"Can't serve: {NAMES[doubted]} {state.side(doubted).tools_doubt}"
         return _Choice(_other(doubted), "capability", reason)
     if state.local.busy and not (signals.in_tool_loop and signals.conversation_side == "local"):
         by_rules = _stay(_by_mode(signals, state, policy), signals, state)
@@ -210,7 +210,7 @@ def _stay(choice: _Choice, signals: Signals, state: RouterState) -> _Choice:
     return _Choice(
         last,
         "affinity",
-        f"Affinity: {lost.cached_tokens:,} tokens are warm on {NAMES[last]}; leaving costs "
+        f"Affinity: {lost.cached_tokens:,} tokens are cached on {NAMES[last]}; leaving costs "
         f"{format_cost(lost.nanodollars)} and saves {format_cost(saving)}",
     )
 
@@ -236,16 +236,16 @@ def _capability_gate(side: Side, signals: Signals, state: RouterState) -> _Gate 
     if signals.model is not None and not here.serves_named_model:
         other = state.side(_other(side))
         by = NAMES[_other(side)] if other.serves_named_model else "neither side"
-        return _Gate("capability", "capability", f"Capability: {signals.model} is served by {by}")
+        return _Gate("capability", "capability", f"Can't serve: {signals.model} is served by {by}")
     needed = room_needed(signals, signals.input_tokens)
     if can.context_tokens is not None and needed > can.context_tokens:
         return _Gate(
             "capability",
             "context_too_long",
-            f"Capability: {needed:,} tokens with the answer, and {name} takes {can.context_tokens:,}",
+            f"Can't serve: {needed:,} tokens with the answer, and {name} takes {can.context_tokens:,}",
         )
     if here.refuses:
-        return _Gate("capability", "capability", f"Capability: {name} {here.refuses}")
+        return _Gate("capability", "capability", f"Can't serve: {name} {here.refuses}")
     if signals.has_images and not can.images:
         lacking = "images"
     elif signals.has_tools and not can.tools:
@@ -254,7 +254,7 @@ def _capability_gate(side: Side, signals: Signals, state: RouterState) -> _Gate 
         lacking = "a JSON schema"
     else:
         return None
-    return _Gate("capability", "capability", f"Capability: {name} doesn't take {lacking}")
+    return _Gate("capability", "capability", f"Can't serve: {name} doesn't take {lacking}")
 
 
 def room_needed(signals: Signals, input_tokens: int) -> int:

@@ -161,7 +161,7 @@ def refusal_error(decision: RouteDecision, standing: QuotaSnapshot) -> Signalbox
                 "This prompt needs the API, and no Anthropic key is set."
                 if decision.local_available
                 else "Local isn't available, and no Anthropic key is set.",
-                hint="Set ANTHROPIC_API_KEY, run signalbox keys set anthropic, or add it in Preferences, Keys. "
+                hint="Set ANTHROPIC_API_KEY, run signalbox keys set anthropic, or add it in Preferences, Providers. "
                 "Nothing was sent.",
                 missing=True,
             )
@@ -179,7 +179,7 @@ def refusal_error(decision: RouteDecision, standing: QuotaSnapshot) -> Signalbox
             return Unavailable(
                 reason,
                 hint=decision.refusal_hint
-                or "Start the local server, or add an API key (ANTHROPIC_API_KEY, or Preferences, Keys).",
+                or "Start the local server, or add an API key (ANTHROPIC_API_KEY, or Preferences, Providers).",
             )
 
 

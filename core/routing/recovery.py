@@ -193,7 +193,7 @@ class RecoveryPlanner:
         if other is None:
             return []
         decision = dataclasses.replace(
-            other.decision, rule="capability", reason="Capability: Local's answers didn't match the schema"
+            other.decision, rule="capability", reason="Can't serve: Local's answers didn't match the schema"
         )
         return [dataclasses.replace(other, decision=decision)]
 

@@ -36,10 +36,10 @@ def amount_words(standing: LimitUsage) -> str:
 def checked_words(checked: LedgerCheck | None, now: datetime) -> str:
     """Return when the ledger's sums were last compared with its rows."""
     if checked is None:
-        return "Sums not checked yet"
+        return "Not yet compared with every request"
     ago = age((now - checked.at).total_seconds())
     if checked.ok:
-        return f"Sums checked {ago} ago"
+        return f"Compared with every request {ago} ago"
     differ = f"{count(len(checked.differences))} sum{'s'[: len(checked.differences) != 1]}"
     return f"{differ} differ{'s'[: len(checked.differences) == 1]} from the rows, seen {ago} ago"
 
@@ -75,7 +75,7 @@ class LimitBars(QWidget):
         """Say of each limit whether it was seen to hold; both are in the order of the settings."""
         for (name, line), found in zip(self._lines, armed, strict=False):
             if name == found.limit_name:  # else the limits were changed meanwhile
-                word = "Armed" if found.armed else "Not armed"
+                word = "Tested" if found.armed else "Doesn’t hold"
                 line.tell("ok" if found.armed else "danger", word, found.detail)
 
     def _rebuild(self, standings: Sequence[LimitUsage], month: str) -> None:

@@ -152,9 +152,11 @@ class SpendPopover(Popover):
             self.bars.show_armed(armed)
             failed = sum(not found.armed for found in armed)
             if failed:
-                self.result.tell("danger", "Not armed", f"{failed:,} of {len(armed):,} limits did not hold.")
+                self.result.tell(
+                    "danger", "Not all hold", f"{failed:,} of {len(armed):,} limits let too much through."
+                )
             else:
-                self.result.tell("ok", "Armed", "Every limit was seen to refuse what is too much.")
+                self.result.tell("ok", "Tested", "Every limit was seen to refuse what is too much.")
         self.fit_soon()
 
     def _toggle_held(self) -> None:

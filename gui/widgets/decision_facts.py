@@ -162,7 +162,8 @@ def prompt_facts(
         at = result.started_at if result is not None else None
         facts.append(
             Fact(
-                name="Warm", value=switching_cost_words(decision.switching_cost, at, now or datetime.now(UTC))
+                name="Switching sides",
+                value=switching_cost_words(decision.switching_cost, at, now or datetime.now(UTC)),
             )
         )
     schema = _schema_fact(decision, result)
@@ -219,12 +220,12 @@ def switching_cost_words(lost: CacheSwitchCost, at: datetime | None, now: dateti
         left_s -= max(0.0, (now - at) / timedelta(seconds=1))
     minutes, seconds = divmod(round(max(0.0, left_s)), 60)
     if lost.nanodollars is None:
-        warm = "were warm" if left_s <= 0 else f"warm for {minutes}:{seconds:02}"
+        warm = "were cached" if left_s <= 0 else f"cached for {minutes}:{seconds:02}"
         return f"{tokens} tokens {warm} on {where}; what leaving costs is not known"
     cost = format_cost(lost.nanodollars)
     if left_s <= 0:
-        return f"{tokens} tokens were warm on {where}; leaving would have cost {cost}"
-    return f"{tokens} tokens warm on {where}; leaving costs {cost}, free in {minutes}:{seconds:02}"
+        return f"{tokens} tokens were cached on {where}; leaving would have cost {cost}"
+    return f"{tokens} tokens cached on {where}; leaving costs {cost}, free in {minutes}:{seconds:02}"
 
 
 def _schema_fact(decision: RouteDecision, result: ChatResult | None) -> Fact | None:

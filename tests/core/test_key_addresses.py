@@ -223,7 +223,7 @@ async def test_no_part_of_the_core_sends_a_key_elsewhere(memory: MemoryKeyring, 
                 if prompt_to != "api":
                     assert "belongs to http://192.168.1.40:8000" in refused.value.message
                 assert "signalbox keys allow" in refused.value.hint
-                assert "Preferences, Keys" in refused.value.hint
+                assert "Preferences, Providers" in refused.value.hint
             names: tuple[KeyName, ...] = ("anthropic", "vllm")
             for name in names:
                 with pytest.raises(KeyHeldBack):

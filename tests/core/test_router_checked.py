@@ -85,7 +85,7 @@ async def test_the_api_gets_what_the_local_model_cannot_do(home: Path) -> None:
         assert isinstance(end, Finished)
         assert (end.result.side, end.result.text) == ("api", '{"a": 1}')
         assert end.result.decision.rule == "capability"
-        assert end.result.decision.reason == "Capability: Local's answers didn't match the schema"
+        assert end.result.decision.reason == "Can't serve: Local's answers didn't match the schema"
         assert [step.kind for step in end.result.steps] == ["invalid", "asked_again", "invalid", "fell_back"]
 
 

@@ -46,7 +46,7 @@ async def test_what_local_counts_as_too_long_goes_to_the_api(home: Path) -> None
         assert isinstance(events[-1], Finished), events[-1]
         assert events[-1].result.side == "api"
         reason = events[-1].result.decision.reason
-        assert reason.startswith("Capability: ")
+        assert reason.startswith("Can't serve: ")
         assert reason.endswith("Local takes 2,048")
         posts = [request for request in sides.local.received if request.path.endswith("completions")]
         assert len(posts) == 1, "only the first one was sent there"

@@ -117,13 +117,13 @@ def test_limits_are_armed_or_it_is_a_failure(
     write_unresolved(home)
     assert main(["limits", "--test"]) == 0
     out = capsys.readouterr().out
-    assert out.count(" armed\n") == 2
+    assert out.count(" tested\n") == 2
     with sqlite3.connect(home / "ledger.sqlite3") as database:
         database.execute("UPDATE ledger_attempts SET counted_nanodollars = counted_nanodollars - 1")
     database.close()
     assert main(["limits", "--test"]) == 1
     out = capsys.readouterr().out
-    assert out.count("NOT ARMED") == 2
+    assert out.count("DOES NOT HOLD") == 2
     assert "WRONG" in out
     assert main(["limits", "--test", "--json"]) == 1
     found = json.loads(capsys.readouterr().out)

@@ -147,7 +147,7 @@ async def test_whole_books_are_said_to_be_whole(home: Path) -> None:
         findings = await found(sides.core)
     assert "1 row, sums agree" in findings["Ledger"].detail
     assert "unbroken" in findings["Audit log"].detail
-    assert findings["Limits"].detail == "armed: SPEND_LIMIT_DOLLARS, DAILY_TOKEN_BUDGET"
+    assert findings["Limits"].detail == "tested, and they hold: SPEND_LIMIT_DOLLARS, DAILY_TOKEN_BUDGET"
     for name in ("Ledger", "Audit log", "Limits", "Costs not settled", "Paused conversations", "Prices"):
         assert (findings[name].state, findings[name].hint) == ("works", "")
     assert findings["Telemetry"].state == "not_set_up"

@@ -138,7 +138,7 @@ def test_capability_comes_before_availability() -> None:
         "capability",
     )
     long = decide(signals(input_tokens=41_208), state(local=local(capabilities=SMALL)), Policy())
-    assert long.reason == "Capability: 42,232 tokens with the answer, and Local takes 8,192"
+    assert long.reason == "Can't serve: 42,232 tokens with the answer, and Local takes 8,192"
 
 
 def test_a_named_model_decides_the_side() -> None:
@@ -146,7 +146,7 @@ def test_a_named_model_decides_the_side() -> None:
     assert outcome(signals(model="claude-x"), at, Policy(mode="local-first")) == ("api", "capability")
     unknown = decide(signals(model="nobody-serves-this"), state(), Policy())
     assert (unknown.side, unknown.refusal) == (None, "capability")
-    assert unknown.reason == "Capability: nobody-serves-this is served by neither side"
+    assert unknown.reason == "Can't serve: nobody-serves-this is served by neither side"
 
 
 def test_unpriced_goes_through_while_anything_is_free() -> None:

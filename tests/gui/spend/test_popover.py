@@ -96,9 +96,9 @@ def test_every_limit_has_its_words_and_its_bar(panel: Panel) -> None:
 @pytest.mark.parametrize(
     ("ago", "words"),
     [
-        (timedelta(seconds=12), "Sums checked 12 s ago"),
-        (timedelta(minutes=42), "Sums checked 42 min ago"),
-        (timedelta(hours=5), "Sums checked 5 h ago"),
+        (timedelta(seconds=12), "Compared with every request 12 s ago"),
+        (timedelta(minutes=42), "Compared with every request 42 min ago"),
+        (timedelta(hours=5), "Compared with every request 5 h ago"),
     ],
 )
 def test_when_the_sums_were_checked(ago: timedelta, words: str) -> None:
@@ -106,7 +106,7 @@ def test_when_the_sums_were_checked(ago: timedelta, words: str) -> None:
 
 
 def test_sums_that_differ_and_sums_never_checked_are_said() -> None:
-    assert checked_words(None, NOW) == "Sums not checked yet"
+    assert checked_words(None, NOW) == "Not yet compared with every request"
     broken = LedgerCheck(at=NOW, attempts=9, differences=("a", "b"))
     assert checked_words(broken, NOW) == "2 sums differ from the rows, seen 0 s ago"
 
@@ -146,10 +146,10 @@ def test_the_limits_can_be_tested(panel: Panel) -> None:
         ]
         popover.test_button.click()
         await panel.until(lambda: bool(popover.result.text))
-        assert popover.result.text == "Not armed 1 of 4 limits did not hold."
+        assert popover.result.text == "Not all hold 1 of 4 limits let too much through."
         lines = [line.text for _, line in popover.bars._lines]  # pyright: ignore[reportPrivateUsage]
-        assert lines[0] == "Armed SPEND_LIMIT_DOLLARS seen"
-        assert lines[1].startswith("Not armed")
+        assert lines[0] == "Tested SPEND_LIMIT_DOLLARS seen"
+        assert lines[1].startswith("Doesn’t hold")
         popover.close()
 
     panel.run(body())

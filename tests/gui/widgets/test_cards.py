@@ -284,11 +284,11 @@ def test_a_warm_cache_counts_down_and_is_past_after_its_end() -> None:
     lost = CacheSwitchCost(side="api", cached_tokens=9_000, nanodollars=20_000_000, expires_in_s=200.0)
     then = datetime(2026, 6, 18, 12, 0, tzinfo=UTC)
     now = switching_cost_words(lost, then, then + timedelta(seconds=10))
-    assert now == "9,000 tokens warm on the API; leaving costs $0.0200, free in 3:10"
+    assert now == "9,000 tokens cached on the API; leaving costs $0.0200, free in 3:10"
     later = switching_cost_words(lost, then, then + timedelta(minutes=9))
-    assert later == "9,000 tokens were warm on the API; leaving would have cost $0.0200"
+    assert later == "9,000 tokens were cached on the API; leaving would have cost $0.0200"
     unpriced = switching_cost_words(replace(lost, nanodollars=None), None, then)
-    assert unpriced == "9,000 tokens warm for 3:20 on the API; what leaving costs is not known"
+    assert unpriced == "9,000 tokens cached for 3:20 on the API; what leaving costs is not known"
 
 
 def test_a_section_opens_and_stays_as_it_was_left(show: Show) -> None:
