@@ -73,6 +73,7 @@ class AnswerMessage(MessageView):
     def set_pinned(self, pinned: bool) -> None:
         super().set_pinned(pinned)
         show_pin(self.pin_button, pinned=pinned)
+        self._show_tools()
 
     def start(self, text: str) -> None:
         """Begin to stream; ``text`` is what arrived before this widget was made."""
@@ -112,10 +113,7 @@ class AnswerMessage(MessageView):
         streaming = message.status == "streaming"
         self._show_badge(message)
         self.view.setVisible(streaming or bool(message.text.strip()))
-        for widget in (self.copy_button, self.again_button):
-            widget.setVisible(not streaming)
-        for widget in (self.copy_button, self.pin_button):
-            widget.setVisible(not streaming and bool(message.text))
+        self._show_tools()
         note = ""
         if message.status == "stopped":
             # With a badge, that says it.
@@ -138,6 +136,12 @@ class AnswerMessage(MessageView):
         self._show_badge(message)
         if message.text:
             self.set_plan(plan_break_off(message))
+
+    def _show_tools(self) -> None:
+        has_ended, has_text = self._message.status != "streaming", bool(self._message.text)
+        self.again_button.setVisible(has_ended)
+        self.copy_button.setVisible(has_ended and has_text)
+        self.pin_button.setVisible(has_ended and has_text and self.shows_pin)
 
     def set_plan(self, plan: Plan | None) -> None:
         """Show a failure's card, or take it away."""

@@ -24,7 +24,7 @@ from gui.chat.late_settlement import LateSettlement
 from gui.chat.list_controller import ListController
 from gui.chat.open_conversations import OpenConversations
 from gui.chat.paste import read_file, read_image
-from gui.chat.request_builder import MalformedSchema, parse_schema
+from gui.chat.request_builder import MalformedSchema
 from gui.chat.route_preview import RoutePreview
 from gui.chat.session import Session
 from gui.chat.storage.file import StoreTrouble
@@ -49,7 +49,6 @@ LONG_CHARS = 100_000
 """A conversation of more text than this is worth giving its memory back: its widgets took 15 MiB and more."""
 RELEASE_MS = 2_000
 """By then the widgets of a conversation that was left are gone, and the next one is shown."""
-SCHEMA_NOTE = "The JSON schema can’t be used."
 
 
 class ChatController(QObject):
@@ -257,8 +256,7 @@ class ChatController(QObject):
         """Begin an answer; a malformed schema is shown where it is, and nothing moves."""
         try:
             act()
-        except MalformedSchema as error:
-            self.view.composer.set_note(f"{SCHEMA_NOTE} {error.message} Mend it or empty it.")
+        except MalformedSchema:
             self._open_options()
             self.view.drawer.focus_schema()
             return False
@@ -341,8 +339,6 @@ class ChatController(QObject):
         """Take what the drawer says; where prompts go is the switch's business."""
         self.session.set_options(replace(options, force=self.session.options.force))
         self._show_max_tokens()
-        if self.view.composer.note.startswith(SCHEMA_NOTE) and _is_usable(options.schema_text):
-            self.view.composer.set_note("")
         self.preview.changed()
         self.failures.options_changed()
 
@@ -367,6 +363,9 @@ class ChatController(QObject):
 
     def _show_max_tokens(self) -> None:
         self.view.composer.set_max_tokens(self.session.options.max_tokens or self._default_max_tokens())
+
+    def _trims(self) -> bool:
+        return self._bridge.core.settings.current.context_window_tokens is not None
 
     def _default_max_tokens(self) -> int | None:
         return self._bridge.core.settings.current.max_tokens_per_request if self.is_started else None
@@ -473,6 +472,7 @@ class ChatController(QObject):
         self.failures.on_status(status)
         if self.is_started:
             self._show_max_tokens()
+            self.view.thread_view.offer_pins(self._trims())
             if not self.view.composer.is_empty:
                 self.preview.changed()
 
@@ -485,11 +485,3 @@ class ChatController(QObject):
             return "Deciding"
         left = f", {time_left(status.local.eta_s)}" if status.local.eta_s else ""
         return f"Waiting for Local: {status.local.detail or 'starting'}{left}"
-
-
-def _is_usable(schema_text: str) -> bool:
-    try:
-        parse_schema(schema_text)
-    except MalformedSchema:
-        return False
-    return True

@@ -90,6 +90,7 @@ class MessageView(QFrame):
         super().__init__(parent)
         self.message_id = message.id
         self._pinned = message.pinned
+        self._offers_pin = True
         # Not Maximum: that caps the height at the hint, which takes a card's sentence for unwrapped.
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
 
@@ -106,6 +107,15 @@ class MessageView(QFrame):
     def set_pinned(self, pinned: bool) -> None:
         """Show whether the message is kept when the conversation is trimmed."""
         self._pinned = pinned
+
+    def offer_pin(self, offered: bool) -> None:
+        """Say whether conversations are trimmed: else a pin changes nothing, and only one that is set is shown."""
+        self._offers_pin = offered
+        self.set_pinned(self._pinned)
+
+    @property
+    def shows_pin(self) -> bool:
+        return self._offers_pin or self._pinned
 
     def ask_pin(self) -> None:
         self.pin_asked.emit(self.message_id, not self._pinned)

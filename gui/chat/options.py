@@ -88,7 +88,10 @@ class OptionsDrawer(QFrame):
         column.setSpacing(unit.px(4))
         self._field(column, "System prompt", "Goes before every prompt", self.system, 88)
         self._field(
-            column, "Max tokens", "The longest answer allowed; it bounds what is held", self.max_tokens
+            column,
+            "Max tokens",
+            "The longest answer allowed, and so the most that it can cost",
+            self.max_tokens,
         )
         self._field(column, "Temperature", "0 to 2; higher is more varied", self.temperature)
         column.addWidget(self._small(self.temperature_note))
@@ -174,6 +177,8 @@ class OptionsDrawer(QFrame):
         self._show_notes()
 
     def focus_schema(self) -> None:
+        """Say at once what is wrong with the schema, since a prompt could not be sent for it, and go there."""
+        self._check_schema()
         self.schema.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def focus_max_tokens(self) -> None:
@@ -244,7 +249,7 @@ class OptionsDrawer(QFrame):
             if parse_schema(text) is not None:
                 note = "A valid JSON schema."
         except MalformedSchema as error:
-            note, tone = error.message, "danger"
+            note, tone = f"{error.message} Nothing is sent until it is mended or emptied.", "danger"
         self.schema_note.setText(note)
         self.schema_note.setVisible(bool(note))
         set_property(self.schema_note, tone=tone, level="" if tone else "3")

@@ -71,6 +71,7 @@ class ThreadView(QScrollArea):
         super().__init__(parent)
         self._lexers = lexers
         self._session: Session | None = None
+        self._offers_pins = True
         self._shown = SHOWN_MESSAGES
         self._building: asyncio.Task[None] | None = None
         self._filling: asyncio.Task[None] | None = None
@@ -233,6 +234,13 @@ class ThreadView(QScrollArea):
         self.order_tabs()  # at once, since an answer that streams lays out all the time
         self._fill_due.start()
 
+    def offer_pins(self, offered: bool) -> None:
+        """Show a pin at each message, or only where one is set."""
+        if offered != self._offers_pins:
+            self._offers_pins = offered
+            for view in self.views():
+                view.offer_pin(offered)
+
     def _common_start(self, wanted: list[str]) -> int:
         count = 0
         for old, new in zip(self._column.order, wanted, strict=False):
@@ -254,6 +262,7 @@ class ThreadView(QScrollArea):
         view.stepped.connect(self.stepped)
         view.link_clicked.connect(self.link_clicked)
         view.pin_asked.connect(self.pin_asked)
+        view.offer_pin(self._offers_pins)
         self._column.put(message.id, view)
         self._update_place(view)
         if isinstance(view, AnswerMessage):

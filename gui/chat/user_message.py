@@ -118,6 +118,7 @@ class UserMessage(MessageView):
     def set_pinned(self, pinned: bool) -> None:
         super().set_pinned(pinned)
         show_pin(self.pin_button, pinned=pinned)
+        self.pin_button.setVisible(self.shows_pin)
         self._tools.update()
 
     def set_place(self, number: int, count: int, *, busy: bool) -> None:

@@ -216,10 +216,11 @@ def test_a_malformed_schema_says_where_and_nothing_is_sent(panel: ChatPanel) -> 
         page.controller.send()
         assert panel.core.requests == []
         assert page.view.composer.text == "Hi"
-        assert "schema" in page.view.composer.note
         assert page.view.drawer.isVisible()
+        assert page.view.drawer.schema.hasFocus()
+        assert "Nothing is sent until" in page.view.drawer.schema_note.text()
+        assert page.view.composer.note == "", "it is told once, where it is mended"
         page.view.drawer.schema.setPlainText('{"type": "object"}')
-        await panel.until(lambda: page.view.composer.note == "")
         page.controller.send()
         await panel.idle()
         sent = panel.core.requests[0].response_format
