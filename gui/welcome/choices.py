@@ -227,7 +227,7 @@ class VllmServer(Choice):
         except AuthenticationFailed:
             set_property(self.address, tone="danger")
             self.tell(
-                "held", "It asks for a key.", "Put it under Preferences, Keys, vLLM key, then connect again."
+                "held", "It asks for a key.", "Put it under Preferences, Providers, vLLM key, then connect again."
             )
         except SignalboxError as failed:
             set_property(self.address, tone="danger")
@@ -242,7 +242,7 @@ class VllmServer(Choice):
             self,
             title=f"Use the stored vLLM key at {held_back.address}?",
             sentence=f"Whoever runs that server gets the key and every prompt that is sent there.{plain} "
-            "If it needs no key, delete the stored one under Preferences, Keys.",
+            "If it needs no key, delete the stored one under Preferences, Providers.",
             do="Use it there",
             keep="Don’t send",
             on_do=lambda: self._connect_anyway(address),
@@ -391,7 +391,7 @@ class AnthropicKey(Choice):
             self.sentence.setText(f"Stored in your system keyring. {limit}")
         elif status.api.phase == "key_held_back":
             self.sentence.setText(
-                "A key is set, and held back: it belongs to another address (Preferences, Keys)."
+                "A key is set, and held back: it belongs to another address (Preferences, Providers)."
             )
         elif place is not None:
             self.sentence.setText(f"A key is set: ANTHROPIC_API_KEY in {place}. {limit}")
@@ -456,7 +456,7 @@ class AnthropicKey(Choice):
         self.button.setFocus()
         if status.held_back is not None:
             self.tell(
-                "held", "Kept, but held back.", f"{tested} Preferences, Keys, asks whether it may go there."
+                "held", "Kept, but held back.", f"{tested} Preferences, Providers, asks whether it may go there."
             )
         elif status.stored_in == "keyring":
             self.tell("ok", "Stored.", tested)
