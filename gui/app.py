@@ -52,12 +52,17 @@ def main() -> int:
         )
         return 1
     from core import plain_home
+    from core.errors import SignalboxError
 
     home = plain_home(os.environ, Path(".env"))
     if home is None:
         from core.settings import SettingsStore
 
-        home = SettingsStore().current.home
+        try:
+            home = SettingsStore().current.home
+        except SignalboxError as error:
+            _refuse(QApplication(sys.argv[:1]), str(error))
+            return 1
     application = QApplication(sys.argv[:1])
     application.setApplicationName("Signalbox")
     application.setDesktopFileName("signalbox")
@@ -83,6 +88,10 @@ def main() -> int:
         return 1
     try:
         return _run(application, instance, home)
+    except SignalboxError as error:
+        log.exception("the panel could not start")
+        _refuse(application, str(error))
+        return 1
     except Exception as error:
         # The last line of defence: whatever it is, the user is told where to read of it.
         log.exception("the panel could not start")

@@ -251,6 +251,21 @@ _LEAST_CUT = 5
 """A name that was cut off is known by so many of its letters."""
 
 
+def absolute(path: Path) -> Path:
+    """Return ``path`` from the root.
+
+    Raises:
+        SettingsFileError: it is relative, and the working directory is gone.
+    """
+    try:
+        return path.absolute()
+    except FileNotFoundError:
+        raise SettingsFileError(
+            "The folder you are in no longer exists: it was deleted or moved.",
+            hint="Nothing was done. Go to one that exists, such as with: cd",
+        ) from None
+
+
 def read_dotenv(path: Path) -> DotEnv:
     """Read ``.env`` as python-dotenv does: quotes, ``export``. A folder of that name is none.
 

@@ -66,6 +66,7 @@ from core.settings.sources import (
     DotEnv,
     SettingsFile,
     SettingsFileError,
+    absolute,
     fingerprint,
     read_dotenv,
 )
@@ -110,6 +111,9 @@ class SettingsStore:
     ``home`` given here wins over ``SIGNALBOX_HOME`` and stays for the life of the store. ``env`` defaults to
     ``os.environ`` and ``dotenv_path`` to ``.env`` in the working directory. Safe to use from any thread;
     ``set``, ``reset`` and ``reload`` block for a few milliseconds of disk work.
+
+    Raises:
+        SettingsFileError: the working directory is gone, so nobody can say what its ``.env`` had limited.
     """
 
     def __init__(
@@ -119,7 +123,7 @@ class SettingsStore:
         dotenv_path: Path | None = None,
     ) -> None:
         self._env: Mapping[str, str] = os.environ if env is None else env
-        self._dotenv_path = (Path(".env") if dotenv_path is None else dotenv_path).absolute()
+        self._dotenv_path = absolute(Path(".env") if dotenv_path is None else dotenv_path)
         self._lock = threading.RLock()
         self._listeners = Listeners[Settings](log, "the settings")
         self._origins: dict[str, Origin] = {}
@@ -131,13 +135,15 @@ class SettingsStore:
         self._base_home = self._find_base_home(home)
         self._trust = TrustStore(self._base_home)
         self._home_origin: Origin
-        self._home, self._home_origin, self._home_problems = self._find_home(home)
+        folder_print, folder_dotenv = fingerprint(self._dotenv_path), read_dotenv(self._dotenv_path)
+        self._home, self._home_origin, self._home_problems = self._find_home(home, folder_dotenv)
         self._home_dotenv_path = self._home / ".env"
         is_same = real_path(self._dotenv_path) == real_path(self._home_dotenv_path)
         self._dotenv_paths = (self._dotenv_path,) if is_same else (self._dotenv_path, self._home_dotenv_path)
         self._file = SettingsFile(self._home / "settings.json")
         self._seen = self._fingerprints()
-        self._current = self._read_all()
+        # The folder's .env may name the home folder, so it has been read already.
+        self._current = self._read_all(folder_dotenv if self._seen[0] == folder_print else None)
 
     @property
     def current(self) -> Settings:
@@ -341,10 +347,9 @@ class SettingsStore:
             return given.expanduser().absolute()
         return _resolve("home", [_Place("environment", self._env)]).value
 
-    def _find_home(self, given: Path | None) -> tuple[Path, Origin, list[SettingProblem]]:
+    def _find_home(self, given: Path | None, dotenv: DotEnv) -> tuple[Path, Origin, list[SettingProblem]]:
         if given is not None:
             return self._base_home, "default", []
-        dotenv = read_dotenv(self._dotenv_path)
         found = _resolve(
             "home", [_Place("environment", self._env), self._place(dotenv, ".env", self._base_home)]
         )
@@ -354,8 +359,8 @@ class SettingsStore:
         is_home = real_path(dotenv.path) == real_path(home / ".env")
         return _Place(origin, dotenv.values, is_trusted(dotenv, self._trust, is_home=is_home))
 
-    def _read_all(self) -> Settings:
-        files: list[tuple[DotEnv, Origin]] = [(read_dotenv(self._dotenv_path), ".env")]
+    def _read_all(self, folder_dotenv: DotEnv | None = None) -> Settings:
+        files: list[tuple[DotEnv, Origin]] = [(folder_dotenv or read_dotenv(self._dotenv_path), ".env")]
         if len(self._dotenv_paths) > 1:
             files.append((read_dotenv(self._home_dotenv_path), "home .env"))
         problems = [problem for dotenv, _ in files for problem in dotenv.problems]

@@ -542,3 +542,49 @@ def test_importing_settings_brings_no_heavy_package() -> None:
     code = "import sys, core.settings; print(' '.join(sys.modules))"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert heavy & set(output.split()) <= {"asyncio"}
+
+
+def test_a_working_folder_that_is_gone_is_told_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(SettingsFileError, match="folder you are in no longer exists") as told:
+        SettingsStore(tmp_path / "home", env={})
+    assert "Errno" not in str(told.value)
+    assert told.value.hint
+    assert SettingsStore(tmp_path / "home", env={}, dotenv_path=tmp_path / ".env").problems == ()
+
+
+def test_the_folders_env_is_read_once_at_the_start_unless_it_changes_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from core.settings import store
+
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("ROUTING_THRESHOLD=5\n")
+    read: list[Path] = []
+    whole_read = store.read_dotenv
+
+    def counted(path: Path, *, then: str = "") -> object:
+        read.append(path)
+        found = whole_read(path)
+        if then:
+            dotenv.write_text(then)
+        return found
+
+    monkeypatch.setattr(store, "read_dotenv", counted)
+    env = {"SIGNALBOX_HOME": str(tmp_path / "home")}
+    assert SettingsStore(env=env, dotenv_path=dotenv).current.routing_threshold == 5
+    assert read.count(dotenv) == 1
+
+    def changes_it(path: Path) -> object:
+        first = path == dotenv and not changed
+        changed.append(path)
+        return counted(path, then="ROUTING_THRESHOLD=777\n" if first else "")
+
+    changed: list[Path] = []
+    monkeypatch.setattr(store, "read_dotenv", changes_it)
+    assert SettingsStore(env=env, dotenv_path=dotenv).current.routing_threshold == 777
