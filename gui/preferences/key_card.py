@@ -21,6 +21,7 @@ from gui.widgets.card import Card
 from gui.widgets.fields import read_only_sheet
 from gui.widgets.labels import ResultLine, label
 from gui.widgets.origin_tag import OriginTag
+from gui.widgets.panel_words import without_commands
 from gui.widgets.question import Question
 
 if TYPE_CHECKING:
@@ -409,4 +410,4 @@ def allow_words(held_back: KeyHeldBack) -> str:
 
 
 def _sentences(error: SignalboxError, kept: str) -> str:
-    return " ".join(part for part in (error.message, kept, error.hint) if part)
+    return without_commands(" ".join(part for part in (error.message, kept, error.hint) if part))

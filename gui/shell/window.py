@@ -38,6 +38,7 @@ from gui.theme.appearance import panel_file
 from gui.theme.theme import theme
 from gui.widgets.icon_button import IconButton
 from gui.widgets.painted_button import settle_after
+from gui.widgets.panel_words import named, without_commands
 from gui.widgets.toast import ToastHost
 
 if TYPE_CHECKING:
@@ -337,11 +338,16 @@ class Window(QWidget):
         key = f"{problem.kind}: {problem.message}"
         asked = self._trust_actions(problem.file, problem.message, key) if problem.file is not None else ()
         action = self._action_for(problem)
+        title, message, hint = problem.title, problem.message, "" if asked else problem.hint
+        if problem.kind == "alert":  # what is wrong with a setting names it as the user wrote it
+            title, message, hint = named(title), named(message), named(hint)
+        if action is not None:
+            hint = without_commands(hint)
+            message = without_commands(message) if problem.kind == "settings_file" else message
         return Notice(
             key=key,
-            title=problem.title,
-            # What is typed on a terminal is not for who has a button.
-            text=problem.message if asked else f"{problem.message} {problem.hint}".strip(),
+            title=title,
+            text=f"{message} {hint}".strip(),
             actions=asked or self._api_notices.actions(problem, action),
             quiet=problem.kind == "alert" or problem.kind in PASSING,  # a toast tells the first once
         )
@@ -354,7 +360,7 @@ class Window(QWidget):
         if new:
             leads_to = self._registry.problems.get("alert")
             show = None if leads_to is None else partial(self.open, leads_to[1])
-            self._toasts.show(new[-1], "Show" if show else None, show, "wallet")
+            self._toasts.show(named(new[-1]), "Show" if show else None, show, "wallet")
 
     def _action_for(self, problem: Problem) -> Action | None:
         match problem.kind:

@@ -9,6 +9,7 @@ from core import format_amount, format_cost, format_limit, sentence
 from gui.chat.failures.api_plans import TURNED_AWAY, plan_of_turned_away
 from gui.chat.failures.plan import Action, Facts, Plan, Tone, elsewhere
 from gui.chat.storage.models import StoredError, StoredMessage
+from gui.widgets.panel_words import named
 
 if TYPE_CHECKING:
     from core import CoreStatus
@@ -53,7 +54,7 @@ def _rate(error: StoredError, facts: Facts, kept: str) -> Plan:
     return Plan(
         short=False,
         title="Too many API requests this minute" if of_api else "Too many requests this minute",
-        sentence=error.message,
+        sentence=named(error.message),
         tone="held",
         icon="hourglass-medium",
         fix=("Try again", "retry"),
@@ -302,7 +303,7 @@ def _over_budget(error: StoredError, facts: Facts, kept: str) -> Plan:
         actions.append((f"Lower max tokens to {facts.lower_to:,}", "", "lower_max_tokens"))
     if facts.can_send_local:
         actions.append(("Send to Local", "cpu", "send_local"))
-    sentence, are = error.message, "are" if error.unit == "tokens" else "is"
+    sentence, are = named(error.message), "are" if error.unit == "tokens" else "is"
     if error.asked_nanodollars is not None and free is not None:
         worst, room = _amount(error, error.asked_nanodollars), f"{_amount(error, free)} {are} free"
         sentence = (

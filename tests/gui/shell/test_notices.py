@@ -110,7 +110,7 @@ def test_an_alert_is_a_toast_once_and_stays_in_the_bell(panel: Panel) -> None:
         await panel.until(lambda: toasts.current is not None)
         toast = toasts.current
         assert toast is not None
-        assert toast.text == ALERT.title
+        assert toast.text == "80 % of the monthly limit is used or held"
         assert window.notices.isHidden()
         assert window.bell.accessibleName() == "Notices: 1"
         toast.close_now()
@@ -264,5 +264,27 @@ def test_choose_a_model_opens_preferences_at_the_model(panel: Panel) -> None:
         assert focus is not None
         assert focus.accessibleName() == "Model"
         await window.stop()
+
+    panel.run(body())
+
+
+def test_a_notice_with_a_button_names_no_command_and_a_strangers_file_is_shown_whole(panel: Panel) -> None:
+    async def body() -> None:
+        window = await open_window(panel)
+        broken = Problem(
+            kind="settings_file",
+            title="The settings could not be read",
+            message="It is kept as a.json. Mend that copy, then: signalbox settings restore.",
+            hint="",
+        )
+        checked = Problem(
+            kind="ledger_check", title="Sums differ", message="2 are off.", hint="Run signalbox audit verify."
+        )
+        panel.core.publish(problems=(broken, checked))
+        await panel.until(lambda: "Notices: 2" in window.bell.accessibleName())
+        assert window.notices.text.startswith("The settings could not be read. It is kept as a.json.")
+        assert "signalbox settings" not in window.notices.text
+        window.notices.close_shown()
+        assert "signalbox audit verify" in window.notices.text, "there is no button that does it"
 
     panel.run(body())
