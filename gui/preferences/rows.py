@@ -19,11 +19,11 @@ from gui.preferences.section import COLUMN_PX, Section
 from gui.preferences.settings_model import SettingsModel
 from gui.preferences.words import (
     describe_value,
+    field_value,
     is_number,
     note_words,
     problem_words,
     refusal_words,
-    shown_value,
     tooltip_words,
 )
 from gui.shell.tasks import Tasks
@@ -157,16 +157,12 @@ class SettingRow(Sides):
         info = self._model.infos()[self.name]
         # A refused entry is kept until it is corrected or given up, whatever else changes meanwhile.
         if not self._is_refused or self.sender() is self.field:
-            self.field.show_value(shown_value(info.value))
+            self.field.show_value(field_value(info))
             self._clear_problem()
         self.field.set_locked(info.locked)
         wins = f"{info.env_name} is set there and wins" if info.locked and info.name != "home" else ""
         self.tag.set_origin(info.origin, locked=info.locked, tooltip=wins)
-        self.put_back.setEnabled(info.origin == "panel")
-        default = describe_value(info.default)
-        self.put_back.setToolTip(
-            f"Put back: {default}" if info.origin == "panel" else "Nothing set here to put back"
-        )
+        self._show_put_back(info)
         self.note.setText(self._note(info))
         self.note.setVisible(bool(self.note.text()) and not self.problem_text)
         self.field.setToolTip(tooltip_words(info))
@@ -188,6 +184,10 @@ class SettingRow(Sides):
         self._tasks.start(self._put(value))
 
     def _start_put_back(self) -> None:
+        if self._is_refused:
+            self.field.give_up()
+            self.field.setFocus(Qt.FocusReason.OtherFocusReason)
+            return
         self._tasks.start(self._put_back())
 
     async def _put(self, value: object) -> None:
@@ -230,6 +230,14 @@ class SettingRow(Sides):
 
     def _tell_state(self) -> None:
         self._model.report(self.name, is_refused=self._is_refused)
+        self._show_put_back(self._model.infos()[self.name])
+
+    def _show_put_back(self, info: SettingInfo) -> None:
+        can, what = info.origin == "panel", describe_value(info.default)
+        if self._is_refused:  # first what was typed goes, then what is set here
+            can, what = True, describe_value(info.value)
+        self.put_back.setEnabled(can)
+        self.put_back.setToolTip(f"Put back: {what}" if can else "Nothing set here to put back")
 
     def set_narrow(self, *, narrow: bool) -> None:
         """Side by side, the tags of all rows begin in one line; in a narrow row the field has that room."""

@@ -9,6 +9,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QWidget
 
 from gui.preferences.catalogue import setting_text
+from gui.preferences.section import MARGIN_LEFT_PX, MARGIN_RIGHT_PX
 from gui.theme.theme import set_property, theme
 from gui.widgets.flow import FlowLayout
 from gui.widgets.labels import label, plain_label
@@ -35,7 +36,7 @@ class TroubleBar(QFrame):
         holder = QWidget()
         self._flow = FlowLayout(holder)
         row = QHBoxLayout(self)
-        row.setContentsMargins(16, 6, 16, 6)
+        row.setContentsMargins(MARGIN_LEFT_PX, 6, MARGIN_RIGHT_PX, 6)
         row.setSpacing(8)
         row.addWidget(self._icon, 0, Qt.AlignmentFlag.AlignTop)
         row.addWidget(self._words, 0, Qt.AlignmentFlag.AlignTop)

@@ -117,12 +117,21 @@ def shown_value(value: object) -> object:
     return value
 
 
+def field_value(info: SettingInfo) -> object:
+    """The value in force as its field shows it: a count with thousands commas, which it takes too."""
+    value = info.value
+    # A port has no unit, and is a name rather than a count.
+    if isinstance(value, int) and not isinstance(value, bool) and info.unit:
+        return f"{value:,}"
+    return shown_value(value)
+
+
 def describe_value(value: object) -> str:
     if value is None:
         return "not set"
     if isinstance(value, bool):
         return "on" if value else "off"
-    return str(shown_value(value))
+    return f"{value:,}" if isinstance(value, int) else str(shown_value(value))
 
 
 def with_thousands(text: str) -> str:

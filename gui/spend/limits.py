@@ -36,10 +36,10 @@ def amount_words(standing: LimitUsage) -> str:
 def checked_words(checked: LedgerCheck | None, now: datetime) -> str:
     """Return when the ledger's sums were last compared with its rows."""
     if checked is None:
-        return "Not yet compared with every request"
+        return "Not yet added up anew"
     ago = age((now - checked.at).total_seconds())
     if checked.ok:
-        return f"Compared with every request {ago} ago"
+        return f"Added up anew {ago} ago, and it agrees"
     differ = f"{count(len(checked.differences))} sum{'s'[: len(checked.differences) != 1]}"
     return f"{differ} differ{'s'[: len(checked.differences) == 1]} from the rows, seen {ago} ago"
 

@@ -22,7 +22,9 @@ class SpendPage(Page):
         """The popover; another one each time it is opened, since it goes when it is closed."""
         if self._popover is None:
             self._popover = SpendPopover(self._shell.bridge, self._shell.anchor("spend").window())
-            self._popover.limits_asked.connect(lambda: self._shell.open(Target("preferences", "spend")))
+            self._popover.limits_asked.connect(
+                lambda: self._shell.open(Target("preferences", "spend", "spend_limit_dollars"))
+            )
             self._popover.destroyed.connect(self._forget)
         return self._popover
 

@@ -48,6 +48,10 @@ class Field(QWidget):
     def set_invalid(self, invalid: bool) -> None:
         """Mark the entry as refused; the message stands in the row."""
 
+    def give_up(self) -> None:
+        """Bring the value in force back, as Esc does."""
+        self.reverted.emit()
+
 
 class TextField(Field):
     """One line. Applied by Enter or by leaving it; Esc brings back the value that holds."""
@@ -94,6 +98,10 @@ class TextField(Field):
     def set_invalid(self, invalid: bool) -> None:
         set_property(self.edit, tone="danger" if invalid else "")
 
+    def give_up(self) -> None:
+        self.edit.setText(self._shown)
+        self.reverted.emit()
+
     @property
     def unapplied(self) -> bool:
         """Whether the field holds something else than the value in force."""
@@ -134,8 +142,7 @@ class TextField(Field):
             and event.key() == Qt.Key.Key_Escape
             and self.unapplied
         ):
-            self.edit.setText(self._shown)
-            self.reverted.emit()
+            self.give_up()
             return True
         return super().eventFilter(watched, event)
 

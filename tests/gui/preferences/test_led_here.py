@@ -205,7 +205,8 @@ def test_refused_entries_are_named_above_and_outside_and_lead_to_their_rows(pane
         assert isinstance(limit.field, TextField)
         assert limit.field.edit.text() == "-5", "what was typed is kept for who comes back"
         enter(row_of(view, "complexity_threshold"), "0.7")
-        enter(row_of(view, "spend_limit_dollars"), "50")
+        row_of(view, "spend_limit_dollars").put_back.click()
+        assert limit.field.edit.text() == "500"
         await panel.until(lambda: not view.trouble.isVisible())
         assert window.page("preferences").lamp is None
 

@@ -51,7 +51,7 @@ def test_a_number_typed_holds_for_the_next_request_and_is_kept(panel: Panel, hom
         await panel.until(lambda: row.tag.text == "Default")
         assert panel.core.settings.current.max_tokens_per_request == 1024
         assert isinstance(row.field, TextField)
-        assert row.field.edit.text() == "1024"
+        assert row.field.edit.text() == "1,024"
 
     panel.run(body())
 
@@ -85,7 +85,7 @@ def test_a_refused_entry_stays_typed_and_says_why_under_the_field(panel: Panel, 
         assert row.field.edit.text() == bad
         QTest.keyClick(row.field.edit, Qt.Key.Key_Escape)
         assert row.problem_text == ""
-        assert row.field.edit.text() == str(before)
+        assert row.field.edit.text().replace(",", "") == str(before).replace(",", "")
         assert panel.core.settings.origin(name) == "default"
 
     panel.run(body())

@@ -96,9 +96,9 @@ def test_every_limit_has_its_words_and_its_bar(panel: Panel) -> None:
 @pytest.mark.parametrize(
     ("ago", "words"),
     [
-        (timedelta(seconds=12), "Compared with every request 12 s ago"),
-        (timedelta(minutes=42), "Compared with every request 42 min ago"),
-        (timedelta(hours=5), "Compared with every request 5 h ago"),
+        (timedelta(seconds=12), "Added up anew 12 s ago, and it agrees"),
+        (timedelta(minutes=42), "Added up anew 42 min ago, and it agrees"),
+        (timedelta(hours=5), "Added up anew 5 h ago, and it agrees"),
     ],
 )
 def test_when_the_sums_were_checked(ago: timedelta, words: str) -> None:
@@ -106,7 +106,7 @@ def test_when_the_sums_were_checked(ago: timedelta, words: str) -> None:
 
 
 def test_sums_that_differ_and_sums_never_checked_are_said() -> None:
-    assert checked_words(None, NOW) == "Not yet compared with every request"
+    assert checked_words(None, NOW) == "Not yet added up anew"
     broken = LedgerCheck(at=NOW, attempts=9, differences=("a", "b"))
     assert checked_words(broken, NOW) == "2 sums differ from the rows, seen 0 s ago"
 
