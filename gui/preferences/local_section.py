@@ -75,9 +75,17 @@ class LocalSection(Section):
         for button in (self.start, self.restart, self.stop):
             row.addWidget(button)
         self.result = ResultLine()
+        self.of_a_server = QPushButton("Address, model and key of a server you run")
+        set_button_icon(self.of_a_server, "arrow-right")
+        set_property(self.of_a_server, flat=True, compact=True)
+        self.of_a_server.clicked.connect(lambda: self.asked.emit("vllm_base_url"))
+        link = QHBoxLayout()
+        link.addWidget(self.of_a_server)
+        link.addStretch(1)
         card.body.addLayout(row)
         card.body.addWidget(self.state_line)
         card.body.addWidget(self.result)
+        card.body.addLayout(link)
         self.add_card(card)
         self.anchors["control"] = self.start
 

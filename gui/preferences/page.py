@@ -118,6 +118,10 @@ class PreferencesPage(Page):
     def home(self) -> QWidget:
         return self.view.list
 
+    async def stop(self) -> None:
+        """Keep what was typed into a field that still has the focus when the window closes."""
+        await self.view.finish()
+
     def show(self, target: Target) -> None:
         is_led = bool(target.section or target.detail)
         # Whoever came by the rail knows the way; whoever was led here wants to go on where they were.
@@ -282,6 +286,7 @@ class PreferencesView(QWidget):
             text = next(text for text in SECTIONS if text.id == section)
             built = make_section(text, self._model)
             self._sections[section] = built
+            built.asked.connect(self._show_row)
             self.stack.addWidget(built)
         return self._sections[section]
 
@@ -289,6 +294,12 @@ class PreferencesView(QWidget):
     def refused(self) -> tuple[str, ...]:
         """The settings whose entry was typed here and is not in force."""
         return () if self._model is None else self._model.refused
+
+    async def finish(self) -> None:
+        """Apply what is typed in any row."""
+        for section in self._sections.values():
+            for row in section.rows.values():
+                await row.finish()
 
     def _show_trouble(self) -> None:
         if self._model is not None:

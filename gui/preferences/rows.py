@@ -180,6 +180,11 @@ class SettingRow(Sides):
             return f"{info.env_name} is set in {place}, and that wins. Unset it to set the value here."
         return note_words(info)
 
+    async def finish(self) -> None:
+        """Apply what is typed, and wait until it is kept or refused."""
+        self.field.finish()
+        await self._tasks.wait()
+
     def _apply(self, value: object) -> None:
         self._tasks.start(self._put(value))
 
@@ -251,30 +256,28 @@ class SettingsSection(Section):
 
     def __init__(self, text: SectionText, model: SettingsModel) -> None:
         super().__init__(text)
-        self.rows = add_setting_rows(self, model)
+        add_setting_rows(self, model)
 
 
-def add_setting_rows(section: Section, model: SettingsModel) -> dict[str, SettingRow]:
+def add_setting_rows(section: Section, model: SettingsModel) -> None:
     """Give ``section`` a card for each group of its settings, in the catalogue's order.
 
     What few people touch comes last, folded.
     """
-    rows: dict[str, SettingRow] = {}
     cards: dict[tuple[str, bool], Card] = {}
     for name in names_of(section.text.id, model):
         text = setting_text(name)
         group = text.card, text.advanced
         if group not in cards:
             cards[group] = Card(text.card)
-        rows[name] = add_setting_row(cards[group], section, model, name)
+        add_setting_row(cards[group], section, model, name)
     folded = [card for (_, advanced), card in cards.items() if advanced]
     for (_, advanced), card in cards.items():
         if not advanced:
             section.add_card(card)
     if folded:
-        names = [name for name in rows if setting_text(name).advanced]
+        names = [name for name in section.rows if setting_text(name).advanced]
         section.add_card(AdvancedFold(section, model, folded, names))
-    return rows
 
 
 def names_of(section: str, model: SettingsModel) -> list[str]:
@@ -284,12 +287,11 @@ def names_of(section: str, model: SettingsModel) -> list[str]:
     return [name for name in order if not infos[name].secret and setting_text(name).section == section]
 
 
-def add_setting_row(card: Card, section: Section, model: SettingsModel, name: str) -> SettingRow:
+def add_setting_row(card: Card, section: Section, model: SettingsModel, name: str) -> None:
     """Put the row of ``name`` at the end of ``card``, where a search and a jump find it."""
     row = SettingRow(section, model, model.infos()[name])
     card.add_row(row)
-    section.anchors[name] = row
-    return row
+    section.anchors[name] = section.rows[name] = row
 
 
 class AdvancedFold(Fold):

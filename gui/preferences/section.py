@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
@@ -19,22 +21,29 @@ from gui.theme.theme import theme
 from gui.widgets.fold import Fold
 from gui.widgets.labels import label
 
+if TYPE_CHECKING:
+    from gui.preferences.rows import SettingRow
+
 COLUMN_PX = 760
 MARGIN_LEFT_PX, MARGIN_RIGHT_PX = 32, 24
 
 
 class Section(QScrollArea):
-    """One entry of the list at the left. ``anchors`` are the rows that a search can jump to.
+    """One entry of the list at the left. ``anchors`` are what a search can jump to, ``rows`` those of settings.
 
-    Signals: ``room_changed`` with the column's width in px, for rows that stand otherwise when it is narrow.
+    Signals:
+        room_changed: the column's width in px, for rows that stand otherwise when it is narrow.
+        asked: a setting of another section, whose row is to be shown.
     """
 
     room_changed = Signal(int)
+    asked = Signal(str)
 
     def __init__(self, text: SectionText, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.text = text
         self.anchors: dict[str, QWidget] = {}
+        self.rows: dict[str, SettingRow] = {}
         self.setAccessibleName(text.title)
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)

@@ -52,6 +52,9 @@ class Field(QWidget):
         """Bring the value in force back, as Esc does."""
         self.reverted.emit()
 
+    def finish(self) -> None:
+        """Hand over what is typed and not handed over yet: its page goes, and the focus never left the field."""
+
 
 class TextField(Field):
     """One line. Applied by Enter or by leaving it; Esc brings back the value that holds."""
@@ -101,6 +104,9 @@ class TextField(Field):
     def give_up(self) -> None:
         self.edit.setText(self._shown)
         self.reverted.emit()
+
+    def finish(self) -> None:
+        self._commit()
 
     @property
     def unapplied(self) -> bool:

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QApplication, QLineEdit, QPushButton, QWidget
 
 from core.services.status import Problem
 from gui.pages import PAGES
+from gui.preferences.local_section import LocalSection
 from gui.preferences.page import PreferencesPage, PreferencesView
 from gui.preferences.rows import AdvancedFold, SettingRow
 from gui.shell.pages import Target
@@ -270,5 +271,32 @@ def test_the_mark_goes_by_itself(panel: Panel, monkeypatch: pytest.MonkeyPatch) 
         assert section is not None
         await panel.until(section.mark.isHidden)
         assert section.mark.row is None
+
+    panel.run(body())
+
+
+def test_what_is_typed_when_the_window_closes_is_kept(panel: Panel) -> None:
+    async def body() -> None:
+        window, _ = await opened(panel)
+        window.open(Target("preferences", detail="spend_limit_dollars"))
+        QTest.keyClicks(window.focusWidget(), "42")
+        assert panel.core.settings.current.spend_limit_dollars == 500
+        window.close()
+        await window.stop()
+        assert panel.core.settings.current.spend_limit_dollars == 42
+
+    panel.run(body())
+
+
+def test_from_the_local_server_its_address_is_one_press_away(panel: Panel) -> None:
+    async def body() -> None:
+        await panel.start()
+        view = panel.show(PreferencesView(panel.bridge))
+        view.show_section("local")
+        section = view.section("local")
+        assert isinstance(section, LocalSection)
+        section.of_a_server.click()
+        assert view.current_section == "providers"
+        assert view.focusWidget() is row_of_now(view, "vllm_base_url").field.focusProxy()
 
     panel.run(body())

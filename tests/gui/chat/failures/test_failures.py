@@ -193,6 +193,30 @@ def test_no_key_leads_to_the_keys(panel: ChatPanel) -> None:
     panel.run(body)
 
 
+@pytest.mark.parametrize(
+    ("kind", "words", "setting"),
+    [
+        ("budget", "Raise the limit", OVER.limit_name.lower()),
+        ("rate of ours", "Change the rate", "max_requests_per_minute"),
+        ("queue", "Let more wait", "max_waiting_requests"),
+        ("timed out", "Change the time-outs", "first_token_timeout_s"),
+        ("deadline", "Change the deadline", "request_deadline_s"),
+        ("paused", "Change the brake", "runaway_requests_per_minute"),
+    ],
+)
+def test_what_a_card_leads_to_is_the_row_it_is_about(
+    panel: ChatPanel, kind: str, words: str, setting: str
+) -> None:
+    async def body() -> None:
+        await panel.open()
+        button(await fail(panel, BUTTONS[kind][0]), words).click()
+        (target,) = panel.shell.opened
+        assert (target.page, target.detail) == ("preferences", setting)
+        assert setting in panel.core.settings.current.model_dump()
+
+    panel.run(body)
+
+
 def test_a_key_that_was_held_back_leads_to_its_question(panel: ChatPanel) -> None:
     async def body() -> None:
         await panel.open()
