@@ -297,8 +297,10 @@ class PreferencesView(QWidget):
 
     async def finish(self) -> None:
         """Apply what is typed in any row."""
+        from gui.preferences.rows import SettingRow
+
         for section in self._sections.values():
-            for row in section.rows.values():
+            for row in section.findChildren(SettingRow):
                 await row.finish()
 
     def _show_trouble(self) -> None:

@@ -265,7 +265,8 @@ def add_setting_rows(section: Section, model: SettingsModel) -> None:
     What few people touch comes last, folded.
     """
     cards: dict[tuple[str, bool], Card] = {}
-    for name in names_of(section.text.id, model):
+    names = names_of(section.text.id, model)
+    for name in names:
         text = setting_text(name)
         group = text.card, text.advanced
         if group not in cards:
@@ -276,8 +277,8 @@ def add_setting_rows(section: Section, model: SettingsModel) -> None:
         if not advanced:
             section.add_card(card)
     if folded:
-        names = [name for name in section.rows if setting_text(name).advanced]
-        section.add_card(AdvancedFold(section, model, folded, names))
+        advanced = [name for name in names if setting_text(name).advanced]
+        section.add_card(AdvancedFold(section, model, folded, advanced))
 
 
 def names_of(section: str, model: SettingsModel) -> list[str]:
@@ -291,7 +292,7 @@ def add_setting_row(card: Card, section: Section, model: SettingsModel, name: st
     """Put the row of ``name`` at the end of ``card``, where a search and a jump find it."""
     row = SettingRow(section, model, model.infos()[name])
     card.add_row(row)
-    section.anchors[name] = section.rows[name] = row
+    section.anchors[name] = row
 
 
 class AdvancedFold(Fold):

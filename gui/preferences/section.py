@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
@@ -21,15 +19,12 @@ from gui.theme.theme import theme
 from gui.widgets.fold import Fold
 from gui.widgets.labels import label
 
-if TYPE_CHECKING:
-    from gui.preferences.rows import SettingRow
-
 COLUMN_PX = 760
 MARGIN_LEFT_PX, MARGIN_RIGHT_PX = 32, 24
 
 
 class Section(QScrollArea):
-    """One entry of the list at the left. ``anchors`` are what a search can jump to, ``rows`` those of settings.
+    """One entry of the list at the left. ``anchors`` are what a search can jump to.
 
     Signals:
         room_changed: the column's width in px, for rows that stand otherwise when it is narrow.
@@ -43,7 +38,6 @@ class Section(QScrollArea):
         super().__init__(parent)
         self.text = text
         self.anchors: dict[str, QWidget] = {}
-        self.rows: dict[str, SettingRow] = {}
         self.setAccessibleName(text.title)
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
