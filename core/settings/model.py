@@ -433,8 +433,8 @@ class Settings(BaseModel):
     )
     local_server: Annotated[LocalServerChoice, BeforeValidator(_lower)] = _setting(
         "auto",
-        "What answers on the local side: the embedded model, the vLLM container, a server already running "
-        "at VLLM_BASE_URL, or nothing.",
+        "What answers on the local side: the embedded model, the vLLM container, a server that runs already, "
+        "or nothing.",
         ", ".join(get_args(LocalServerChoice)),
         trust="trusted",
     )

@@ -170,9 +170,7 @@ SETTINGS: dict[str, SettingText] = {
         "local",
         "Server",
         local_server=_Row("What runs", "embedded compose docker external vllm none", choices=LOCAL_SERVERS),
-        local_model_path=_Row(
-            "Model file", "gguf path llama.cpp embedded", placeholder="SmolLM2-135M, included"
-        ),
+        local_model_path=_Row("Model file", "gguf path llama.cpp embedded", placeholder="The included one"),
     ),
     **_card(
         "local",
