@@ -246,6 +246,9 @@ def cause_holds(plan: Plan, error: StoredError, status: CoreStatus) -> bool | No
         return None if status.api.phase == "checking" else status.api.phase == "no_key"
     if error.kind in _PHASES and plan.facts.side != "local":
         return None if status.api.phase == "checking" else status.api.phase == _PHASES[error.kind]
+    if error.kind == "budget_exceeded" and error.asked_nanodollars is not None:
+        free = [standing.free for standing in status.limits if standing.limit.name == error.limit_name]
+        return bool(free) and min(free) < error.asked_nanodollars
     if error.kind == "ledger_unavailable":
         return any(problem.kind in ("ledger", "ledger_unsaved") for problem in status.problems)
     if error.kind == "runaway_paused":

@@ -35,6 +35,7 @@ from core.errors import (
     TimedOut,
     Unavailable,
 )
+from core.ledger.limits import LimitUsage, SpendLimit
 from core.local.server import ServerState
 from core.pricing.prices import PriceTable
 from core.services.status import ApiStatus, Problem
@@ -52,6 +53,7 @@ from tests.gui.chat.builders import make_decision
 from tests.gui.chat.looking import last_answer
 from tests.gui.chat.panel import ChatPanel
 from tests.gui.chat.scripted_core import Script
+from tests.support.examples import NANO
 from tests.support.fake_core import ledger_problem
 
 NO_KEY = AuthenticationFailed("This prompt needs the API, and no Anthropic key is set.", missing=True)
@@ -377,6 +379,14 @@ def test_after_a_kill_the_cut_answer_offers_to_go_on(panel: ChatPanel, tmp_path:
     panel.run(body)
 
 
+def month_with(limit_dollars: int) -> LimitUsage:
+    """June's limit with what OVER has spent and held."""
+    limit = SpendLimit(name="SPEND_LIMIT_DOLLARS", nanodollars=limit_dollars * NANO)
+    return LimitUsage(
+        limit=limit, window_label="2026-06", used=494_100_000_000, held=3_420_000_000, held_count=5
+    )
+
+
 OVER_AND_BACK: dict[str, tuple[SignalboxError, dict[str, object], dict[str, object]]] = {
     "no key": (
         NO_KEY,
@@ -388,6 +398,7 @@ OVER_AND_BACK: dict[str, tuple[SignalboxError, dict[str, object], dict[str, obje
         {"local": ServerState(phase="failed", kind="embedded", detail="exited with code 137")},
         {"local": ServerState(phase="ready", kind="embedded")},
     ),
+    "limit": (OVER, {"limits": (month_with(500),)}, {"limits": (month_with(600),)}),
     "ledger": (LedgerUnavailable("Not a ledger."), {"problems": (ledger_problem(),)}, {"problems": ()}),
     "breaker": (
         Unavailable("The API is paused.", hint="Retry in 22 s."),
