@@ -75,8 +75,9 @@ class LocalSection(Section):
         for button in (self.start, self.restart, self.stop):
             row.addWidget(button)
         self.result = ResultLine()
-        self.of_a_server = QPushButton("Address, model and key of a server you run")
+        self.of_a_server = QPushButton("Address, model and key")
         set_button_icon(self.of_a_server, "arrow-right")
+        self.of_a_server.setAccessibleName("Address, model and key of a server you run")
         set_property(self.of_a_server, flat=True, compact=True)
         self.of_a_server.clicked.connect(lambda: self.asked.emit("vllm_base_url"))
         link = QHBoxLayout()
