@@ -39,6 +39,7 @@ SHORTCUTS: tuple[Shortcut, ...] = (
     Shortcut("Ctrl+B", "Hide or show the list of conversations", "Chat"),
     Shortcut("Ctrl+K", "Search titles and messages", "Chat"),
     Shortcut("Ctrl+F", "Find a setting", "Preferences"),
+    Shortcut("Alt+Left", "Back to where you were led here from", "Preferences"),
     Shortcut("Esc", "Give up an entry and show the value that holds", "Preferences, a field"),
     Shortcut("Return", "Apply", "Preferences, a field"),
 )

@@ -220,6 +220,7 @@ def test_refused_entries_are_named_above_and_outside_and_lead_to_their_rows(pane
         ("routing_threshold", "-1", "Daily local requests must be a whole number, 0 or more. “-1” is not."),
         ("routing_threshold", "2000000000", "must be a whole number of at most 1,000,000,000."),
         ("spend_limit_dollars", "1e3", "Monthly limit must be an amount, 0 or more, such as 500 or 12.50."),
+        ("ledger_url", "postgresql://me:secret@db/x", "Ledger database: an address with a password in it"),
         ("gpu_life_months", "0", "Life of the purchase must be a whole number from 1 to 600."),
         (
             "connect_timeout_s",
@@ -236,6 +237,7 @@ def test_an_error_is_told_in_the_rows_words(panel: Panel, name: str, typed: str,
         enter(row, typed)
         await panel.until(lambda: bool(row.problem_text))
         assert said in row.problem_text
+        assert "secret" not in row.problem_text
 
     panel.run(body())
 
