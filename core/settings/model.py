@@ -238,7 +238,7 @@ class Settings(BaseModel):
     )
     anthropic_base_url: _OptionalHttpUrl = _setting(
         None,
-        "Another server that speaks Anthropic's wire, instead of Anthropic's own.",
+        "Another server with Anthropic's API, such as a gateway, instead of Anthropic's own.",
         _AN_ADDRESS,
         trust="trusted",
         guards=True,
@@ -251,7 +251,7 @@ class Settings(BaseModel):
     )
     vllm_base_url: _HttpUrl = _setting(
         "http://127.0.0.1:8000/v1",
-        "Address of a vLLM (or other OpenAI-wire) server.",
+        "Address of a vLLM (or other OpenAI-compatible) server.",
         _AN_ADDRESS,
         trust="trusted",
     )

@@ -100,7 +100,7 @@ LOCAL_SERVERS = (
     ),
     ("embedded", "Small model on this CPU", "SmolLM2-135M, or the GGUF file named below."),
     ("compose", "vLLM container", "The container of docker-compose.yml, started by you."),
-    ("external", "A server I run", "Any server that speaks OpenAI’s wire, at the address under Providers."),
+    ("external", "A server I run", "Any OpenAI-compatible server, at the address under Providers."),
     ("none", "None", "There is no local side; everything goes to the API."),
 )
 PROMPT_CACHING = (

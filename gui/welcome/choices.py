@@ -170,7 +170,7 @@ class VllmServer(Choice):
         super().__init__(
             "hard-drives",
             "I have a vLLM server",
-            "Any server that speaks OpenAI’s wire. It is tested at once.",
+            "Any OpenAI-compatible server. It is tested at once.",
         )
         self._bridge = bridge
         self._tasks = Tasks(self)
@@ -227,7 +227,9 @@ class VllmServer(Choice):
         except AuthenticationFailed:
             set_property(self.address, tone="danger")
             self.tell(
-                "held", "It asks for a key.", "Put it under Preferences, Providers, vLLM key, then connect again."
+                "held",
+                "It asks for a key.",
+                "Put it under Preferences, Providers, vLLM key, then connect again.",
             )
         except SignalboxError as failed:
             set_property(self.address, tone="danger")
@@ -456,7 +458,9 @@ class AnthropicKey(Choice):
         self.button.setFocus()
         if status.held_back is not None:
             self.tell(
-                "held", "Kept, but held back.", f"{tested} Preferences, Providers, asks whether it may go there."
+                "held",
+                "Kept, but held back.",
+                f"{tested} Preferences, Providers, asks whether it may go there.",
             )
         elif status.stored_in == "keyring":
             self.tell("ok", "Stored.", tested)

@@ -142,7 +142,7 @@ def _paused(error: StoredError, facts: Facts, kept: str) -> Plan:
         tone="held",
         icon="pause-circle-fill",
         fix=("Let it go on", "resume"),
-        actions=(("Keep it paused", "", "keep_paused"), ("Change the brake", "", "change_rates")),
+        actions=(("Keep it paused", "", "keep_paused"), ("Change when it pauses", "", "change_rates")),
         kept=f"{kept} Nothing was sent or charged.",
         facts=facts,
         conversation=error.conversation,

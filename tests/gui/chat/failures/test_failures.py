@@ -203,7 +203,7 @@ def test_no_key_leads_to_the_keys(panel: ChatPanel) -> None:
         ("queue", "Let more wait", "max_waiting_requests"),
         ("timed out", "Change the time-outs", "first_token_timeout_s"),
         ("deadline", "Change the deadline", "request_deadline_s"),
-        ("paused", "Change the brake", "runaway_requests_per_minute"),
+        ("paused", "Change when it pauses", "runaway_requests_per_minute"),
     ],
 )
 def test_what_a_card_leads_to_is_the_row_it_is_about(
