@@ -21,6 +21,7 @@ from gui.preferences.page import PreferencesView
 from gui.theme.appearance import keep_appearance, panel_file, restore_appearance
 from gui.theme.theme import theme
 from gui.widgets.finding import ended
+from gui.widgets.fold import Fold
 from tests.support.fake_core import MemoryKeyring, ledger_problem
 from tests.support.panel_loop import Panel
 
@@ -300,6 +301,8 @@ def test_tab_goes_through_each_section_from_top_to_bottom(
             page.show_section(text.id)
             section = page.section(text.id)
             assert section is not None
+            for fold in section.findChildren(Fold):
+                fold.set_open(True)
             await panel.settle()
             stops = tab_stops(page)
             assert stops[:2] == [page.search, page.list]
