@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from core.base.child_process import child_environment, python_command
-    from core.base.files import check_regular, decode_text, open_regular_file, write_whole
     from core.base.files import check_regular, decode_text, open_regular_file, write_whole, writing_whole
     from core.base.home import plain_home, secure_home
     from core.base.net import is_near
@@ -274,16 +273,13 @@ __all__ = [
 
 _HOMES = {
     "core.base.child_process": "child_environment python_command",
-    "core.base.files": "check_regular decode_text open_regular_file write_whole",
     "core.base.files": "check_regular decode_text open_regular_file write_whole writing_whole",
     "core.base.home": "plain_home secure_home",
     "core.base.net": "is_near",
     "core.base.permissions": "make_private_folder",
     "core.base.redaction": "redact",
-    "core.base.text": "age counted exact_duration measured_duration rough_duration sentence sentence_case "
+    "core.base.text": "age counted exact_duration marked measured_duration rough_duration sentence sentence_case "
     "shortened spreadsheet_cell two_decimals",
-    "core.base.text": "age exact_duration marked measured_duration rough_duration sentence shortened "
-    "spreadsheet_cell two_decimals",
     "core.chat": (
         "CacheMarks CachePlan CacheSwitchCost ChatRequest ChatResult ContextEconomy Estimate EventStream Failed "
         "Feature Finished FinishReason ImagePart JsonSchemaFormat Message PromptProgress RequestStep RouteDecision "

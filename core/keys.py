@@ -115,7 +115,8 @@ def _held_back(key: StoredKey, origin: str | None, *, at_home: bool, unencrypted
             message = f"{message[:-1]} ({plain})."
     way_out = f"correct {setting}" if not at_home else "use an https address"
     if origin is not None:
-        allow = f"Where {origin} may have the key: signalbox keys allow {key.name} {origin}, or Preferences, Providers."
+        allow = f"Where {origin} may have the key: signalbox keys allow {key.name} {origin}, "
+        allow += "or Preferences, Providers."
         hint = f"{allow} Else {way_out}."
     else:
         hint = f"Correct {setting}."

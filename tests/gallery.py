@@ -32,6 +32,7 @@ from PySide6.QtWidgets import (
 from core import Spending
 from core.chat import Estimate
 from core.local.server import ServerState
+from core.model_list import ListedModel, ModelList
 from core.services.status import ApiStatus
 from gui.shell.header import HeaderStrip
 from gui.shell.rail import Rail
@@ -43,6 +44,7 @@ from gui.widgets.empty_state import EmptyState
 from gui.widgets.error_card import ErrorCard, ShortCard
 from gui.widgets.icon_button import IconButton
 from gui.widgets.marks import LAMP_WORDS, Lamp
+from gui.widgets.model_picker import ModelPicker
 from gui.widgets.money_label import MoneyLabel
 from gui.widgets.origin_tag import OriginTag
 from gui.widgets.route_badge import RouteBadge
@@ -74,6 +76,28 @@ PAGES = [
     ("lab", "Lab", "flask"),
     ("preferences", "Preferences", "gear-six"),
 ]
+
+
+LOCAL_MODELS = ModelList(
+    side="local",
+    models=(ListedModel(id="qwen2.5-coder-14b", context_tokens=32_768),),
+    default_model="qwen2.5-coder-14b",
+)
+API_MODELS = ModelList(
+    side="api",
+    models=(
+        ListedModel(
+            id="claude-opus-5",
+            name="Claude Opus 5",
+            context_tokens=1_000_000,
+            input_nanodollars_per_mtok=5 * NANO,
+            output_nanodollars_per_mtok=25 * NANO,
+            dearer_above_tokens=200_000,
+        ),
+        ListedModel(id="claude-zebra-9", name="Claude Zebra 9"),
+    ),
+    default_model="claude-opus-5",
+)
 
 
 def nothing() -> None:
@@ -404,6 +428,26 @@ class Gallery(QWidget):
             cards.append(card)
         self.row(*cards[:3])
         self.row(*cards[3:])
+
+    def _pickers(self) -> None:
+        self.section("Model picker")
+        pickers: list[QWidget] = []
+        for local, api, is_reading in (
+            (LOCAL_MODELS, API_MODELS, False),
+            (LOCAL_MODELS, ModelList(side="api"), True),
+            (
+                replace(LOCAL_MODELS, problem="The local server is stopped."),
+                replace(API_MODELS, problem="No Anthropic key is set.", hint="Add one in Preferences, Keys."),
+                False,
+            ),
+        ):
+            picker = ModelPicker("claude-opus-5", for_new=True)
+            picker.setWindowFlags(Qt.WindowType.Widget)
+            for listed in (local, api):
+                picker.show_list(listed, is_reading=is_reading and listed.side == "api")
+            picker.setFixedHeight(420)
+            pickers.append(picker)
+        self.row(*pickers)
 
 
 class GalleryWindow(QWidget):

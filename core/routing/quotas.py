@@ -161,8 +161,8 @@ def refusal_error(decision: RouteDecision, standing: QuotaSnapshot) -> Signalbox
                 "This prompt needs the API, and no Anthropic key is set."
                 if decision.local_available
                 else "Local isn't available, and no Anthropic key is set.",
-                hint="Set ANTHROPIC_API_KEY, run signalbox keys set anthropic, or add it in Preferences, Providers. "
-                "Nothing was sent.",
+                hint="Set ANTHROPIC_API_KEY, run signalbox keys set anthropic, or add it in Preferences, "
+                "Providers. Nothing was sent.",
                 missing=True,
             )
         case "context_too_long":

@@ -16,10 +16,10 @@ from core.errors import SignalboxError
 from core.local.manager import LocalServerManager
 from core.local.server import ServerState
 from core.model_list import ListedModel, ModelList
-from core.routing.backends import ApiBackend
 
 if TYPE_CHECKING:
     from core.pricing.prices import PriceTable
+    from core.services.wiring import Assembled
 
 log = logging.getLogger(__name__)
 
@@ -35,14 +35,15 @@ class ModelLists:
 
     def __init__(
         self,
-        api: ApiBackend,
+        rooms: Assembled,
         server_manager: LocalServerManager,
         prices: PriceTable,
         keys_known: Callable[[], Awaitable[None]],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._api, self._server_manager, self._prices = api, server_manager, prices
+        self._api, self._local = rooms.api, rooms.local
+        self._server_manager, self._prices = server_manager, prices
         self._keys_known = keys_known
         self._clock = clock
         self._latest: dict[Side, ModelList] = {"local": ModelList(side="local"), "api": ModelList(side="api")}
@@ -58,7 +59,7 @@ class ModelLists:
         """Return the list of ``side``; what stands in its way is in the list, never an exception.
 
         The API's list is kept for some minutes, unless its key or address changed; ``refresh`` asks again now.
-        Nothing is billed for it. A local server is only looked at, never started.
+        Nothing is billed for it. A local server is only looked at, never started; one that is stopped stays so.
         """
         if side == "local":
             return await self._read_local()
@@ -101,7 +102,9 @@ class ModelLists:
         return read
 
     async def _read_local(self) -> ModelList:
-        if self._server_manager.state.kind in ("external", "compose"):
+        server = self._server_manager.state
+        is_watched = server.kind in ("external", "compose") and server.phase not in ("stopped", "stopping")
+        if is_watched or self._local.needs_look():
             try:
                 async with asyncio.timeout(READ_TIMEOUT_S):
                     await self._server_manager.start()  # somebody else's is only asked, and asked at once

@@ -99,6 +99,10 @@ class Composer(QFrame):
         self._note.setWordWrap(True)
         set_property(self._note, role="small", tone="held")
         self._note.hide()
+        self._model_note = plain_label()
+        self._model_note.setWordWrap(True)
+        set_property(self._model_note, role="small", tone="held")
+        self._model_note.hide()
         self._build()
         self._connect()
         theme().changed.connect(self._on_theme)
@@ -120,6 +124,7 @@ class Composer(QFrame):
         self._edit_row = QHBoxLayout()
         self._edit_row.addWidget(self.edit)
         self._inside.addLayout(self._edit_row)
+        self._inside.addWidget(self._model_note)
         self._inside.addWidget(self._note)
         self._inside.addLayout(tools)
         self._strip = QFrame()
@@ -199,6 +204,15 @@ class Composer(QFrame):
         """Say what happened to something pasted; empty takes the note away."""
         self._note.setText(note)
         self._note.setVisible(bool(note))
+
+    def set_model_note(self, note: str) -> None:
+        """Say what is wrong with the model that the next prompt would go to; empty takes the words away."""
+        self._model_note.setText(note)
+        self._model_note.setVisible(bool(note))
+
+    @property
+    def model_note(self) -> str:
+        return self._model_note.text()
 
     @property
     def note(self) -> str:

@@ -22,6 +22,7 @@ from gui.chat.failure_controller import FailureController
 from gui.chat.find_controller import FindController
 from gui.chat.late_settlement import LateSettlement
 from gui.chat.list_controller import ListController
+from gui.chat.model_controller import ModelController
 from gui.chat.open_conversations import OpenConversations
 from gui.chat.paste import read_file, read_image
 from gui.chat.request_builder import MalformedSchema
@@ -66,6 +67,7 @@ class ChatController(QObject):
         self.list = ListController(self, shell.bridge, tasks, view)
         self.viewer = AttachmentViewer(shell.bridge, tasks, view)
         self.transfer = TransferController(self.store, tasks, view, self.list.refresh)
+        self.models = ModelController(self, shell, tasks, view)
         self.is_started = False
         self._draft_timer = QTimer(self)
         self._draft_timer.setSingleShot(True)
@@ -151,6 +153,7 @@ class ChatController(QObject):
             self._on_status(self._bridge.status)
             self.late.on_status(self._bridge.status)
         self._update_composer()
+        self.models.start()
         if self.session.is_blank and not self.view.composer.text:
             await self._reopen()
         self.preview.changed()
@@ -345,6 +348,7 @@ class ChatController(QObject):
     def show_options(self) -> None:
         """Show the conversation's options in the drawer and under the box."""
         self.view.drawer.show_options(self.session.options, self._default_max_tokens())
+        self.models.show()
         self._show_max_tokens()
 
     def toggle_options(self) -> None:
@@ -373,6 +377,7 @@ class ChatController(QObject):
     def _on_side(self, _value: str) -> None:
         side = self.view.composer.chosen_side()
         self.session.set_options(replace(self.session.options, force=side))
+        self.models.keep_to(side)
         self.preview.changed()
         self.failures.options_changed()
 
@@ -383,9 +388,11 @@ class ChatController(QObject):
         if not self.session.is_blank or len(self.session.tree):
             self.keep_draft()
             self.show(self.conversations.new())
-        elif self.session.options.force is not None:
-            self.session.set_options(replace(self.session.options, force=None))
-            self.view.composer.set_side(None)
+        else:
+            fresh = self.conversations.fresh_options()
+            self.session.set_options(replace(self.session.options, force=fresh.force, model=fresh.model))
+            self.view.composer.set_side(fresh.force)
+            self.show_options()
             self.preview.changed()
         self.focus_composer()
 

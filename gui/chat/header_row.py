@@ -1,4 +1,4 @@
-"""The row above a conversation: its title, what it cost so far, options, export, menu."""
+"""The row above a conversation: its title, its model, what it cost so far, options, export, menu."""
 
 from __future__ import annotations
 
@@ -6,18 +6,26 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QSizePolicy, QWidget
 
+from core import shortened
+from core.chat import Side
 from gui.chat.storage.models import Totals
+from gui.shell.pill import Pill, Tone
 from gui.theme.theme import set_property, theme
+from gui.widgets.formatting import SIDE_ICONS
 from gui.widgets.icon_button import IconButton
+from gui.widgets.inline_row import InlineRun
 from gui.widgets.labels import plain_label
+
+MODEL_CHARS = 26
 
 
 class HeaderRow(QFrame):
     """Signals:
-    options_asked, list_asked (show the list again).
+    model_asked (choose another), options_asked, list_asked (show the list again).
     menu_asked, export_asked: open the conversation's menu, or its part that exports, at the button.
     """
 
+    model_asked = Signal()
     options_asked = Signal()
     list_asked = Signal()
     export_asked = Signal()
@@ -33,6 +41,9 @@ class HeaderRow(QFrame):
         self.title = plain_label()
         set_property(self.title, role="body", weight=600)
         self.title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.model_pill = Pill()
+        self.model_pill.clicked.connect(self.model_asked)
+        self.set_model("Auto", None, "Signalbox decides where each prompt goes.")
         self.answers = plain_label()
         self.cost = plain_label()
         self.so_far = plain_label("so far")
@@ -52,6 +63,8 @@ class HeaderRow(QFrame):
         row.setSpacing(unit.px(8))
         row.addWidget(self.list_button)
         row.addWidget(self.title, 1)
+        row.addWidget(self.model_pill)
+        row.addSpacing(unit.px(4))
         row.addWidget(self.answers)
         row.addWidget(self._dot)
         row.addWidget(self.cost)
@@ -77,6 +90,17 @@ class HeaderRow(QFrame):
         self._title = title
         self.title.setToolTip(title)
         self._elide()
+
+    def set_model(self, name: str, side: Side | None, why: str, tone: Tone = "") -> None:
+        """Show the chat's model; ``side`` of ``None`` is Auto. ``why`` says more, in the tooltip."""
+        icon = "git-branch" if side is None else SIDE_ICONS[side]
+        runs = [
+            InlineRun(kind="icon", name=icon, token="text2" if side is None else f"{side}_text", size=14),
+            InlineRun(text=shortened(name, MODEL_CHARS), token="text", weight=500, gap=6),
+            InlineRun(kind="icon", name="caret-down", size=12, gap=6),
+        ]
+        words = f"{name}. {why} Choose another (Ctrl+L)."
+        self.model_pill.set_runs(runs, tone=tone, name=f"Model: {name}", description=words)
 
     def set_totals(self, totals: Totals) -> None:
         """Show ``2 answers · ~$0.0186 so far``; the tooltip has what that is made of."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -9,7 +11,7 @@ from PySide6.QtCore import QObject, Signal
 
 from gui.chat.session import Session, new_conversation
 from gui.chat.storage.copying import duplicate
-from gui.chat.storage.models import Conversation
+from gui.chat.storage.models import ChatOptions, Conversation
 from gui.chat.storage.store import ConversationStore
 from gui.chat.storage.write_behind import WriteBehindStore
 from gui.shell.tasks import Tasks
@@ -35,12 +37,21 @@ class OpenConversations(QObject):
         super().__init__(parent)
         self._bridge, self._store, self._tasks = bridge, store, tasks
         self._sessions: dict[str, Session] = {}
+        self.shapers: list[Callable[[ChatOptions], ChatOptions]] = []
+        """Each gives the options of an empty conversation what it has to begin with."""
         self.shown = self.new()
         store.all_written.connect(self.forget_unused)  # one that is left is often still being written
 
     def new(self) -> Session:
         """Return the session of an empty conversation."""
-        return self._adopt(new_conversation())
+        return self._adopt(replace(new_conversation(), options=self.fresh_options()))
+
+    def fresh_options(self) -> ChatOptions:
+        """Return what an empty conversation begins with."""
+        options = ChatOptions()
+        for shaper in self.shapers:
+            options = shaper(options)
+        return options
 
     def get(self, conversation_id: str) -> Session | None:
         return self._sessions.get(conversation_id)

@@ -32,10 +32,12 @@ MAX_TOKENS_LIMIT = 1_000_000
 
 class OptionsDrawer(QFrame):
     """Signals:
+    model_asked: choose another model.
     changed: the new ``ChatOptions`` (its ``force`` is not the drawer's business).
     closed: Esc or the cross.
     """
 
+    model_asked = Signal()
     changed = Signal(object)
     closed = Signal()
 
@@ -50,6 +52,8 @@ class OptionsDrawer(QFrame):
         self._check.setSingleShot(True)
         self._check.setInterval(CHECK_MS)
         self._check.timeout.connect(self._check_schema)
+        self.model_button = QPushButton("Auto")
+        self.model_button.clicked.connect(self.model_asked)
         self.system = QPlainTextEdit()
         self.system.setPlaceholderText("None")
         self.max_tokens = QLineEdit()
@@ -63,6 +67,7 @@ class OptionsDrawer(QFrame):
         self.schema.setPlaceholderText('{"type": "object", "properties": {}}')
         self.schema_note = plain_label()
         self.temperature_note = plain_label()
+        self.model_note = plain_label()
         self._build()
         self.system.textChanged.connect(self._take)
         self.max_tokens.textChanged.connect(self._take)
@@ -86,6 +91,8 @@ class OptionsDrawer(QFrame):
         column = QVBoxLayout(inside)
         column.setContentsMargins(unit.px(16), 0, unit.px(16), unit.px(16))
         column.setSpacing(unit.px(4))
+        self._field(column, "Model", "Which model answers here, and on which side", self.model_button)
+        column.addWidget(self._small(self.model_note))
         self._field(column, "System prompt", "Goes before every prompt", self.system, 88)
         self._field(
             column,
@@ -175,6 +182,18 @@ class OptionsDrawer(QFrame):
         self._showing = False
         self._check_schema()
         self._show_notes()
+
+    def show_model(self, name: str, about: str, *, is_missing: bool) -> None:
+        """Show which model answers here, and what is known of it."""
+        shown = self.model_button.fontMetrics().elidedText(
+            name, Qt.TextElideMode.ElideMiddle, theme().px(WIDTH_PX - 2 * 16 - 40)
+        )
+        self.model_button.setText(shown.replace("&", "&&"))
+        self.model_button.setToolTip(about)
+        self.model_button.setAccessibleName(f"Model: {name}")
+        self.model_note.setText(about)
+        self.model_note.setVisible(bool(about))
+        set_property(self.model_note, tone="danger" if is_missing else "", level="" if is_missing else "3")
 
     def focus_schema(self) -> None:
         """Say at once what is wrong with the schema, since a prompt could not be sent for it, and go there."""

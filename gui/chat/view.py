@@ -55,6 +55,7 @@ class ChatView(QWidget):
         new_asked: Ctrl+N.
         stop_asked: Esc, where nothing was open that it closes.
         find_asked, find_stepped(by), find_closed: Ctrl+F, F3 and Shift+F3, Esc.
+        model_asked: Ctrl+L, or the model in the head or the drawer; the widget to open the choice at.
     """
 
     new_asked = Signal()
@@ -62,6 +63,7 @@ class ChatView(QWidget):
     find_asked = Signal()
     find_stepped = Signal(int)
     find_closed = Signal()
+    model_asked = Signal(QWidget)
 
     def __init__(self, lexers: LexerCache, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -128,6 +130,8 @@ class ChatView(QWidget):
     def _connect(self) -> None:
         self.header.list_asked.connect(self.toggle_list)
         self.drawer.closed.connect(self.close_options)
+        self.header.model_asked.connect(lambda: self.model_asked.emit(self.header.model_pill))
+        self.drawer.model_asked.connect(lambda: self.model_asked.emit(self.drawer.model_button))
         self.thread_view.link_clicked.connect(self._open_link)
         self.thread_view.kept.connect(self.focus_composer)
         theme().changed.connect(self._size_list)
@@ -161,6 +165,7 @@ class ChatView(QWidget):
             ("Ctrl+F", self.find_asked.emit),
             ("F3", lambda: self.find_stepped.emit(1)),
             ("Shift+F3", lambda: self.find_stepped.emit(-1)),
+            ("Ctrl+L", self.header.model_asked.emit),
             ("Esc", self._on_escape),
         )
         shortcuts: list[QShortcut] = []

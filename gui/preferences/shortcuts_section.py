@@ -37,6 +37,7 @@ SHORTCUTS: tuple[Shortcut, ...] = (
     Shortcut("Esc", "Stop the answer, else close what is open on top", "Chat"),
     Shortcut("Ctrl+N", "New conversation", "Chat"),
     Shortcut("Ctrl+B", "Hide or show the list of conversations", "Chat"),
+    Shortcut("Ctrl+L", "Choose the chat’s model", "Chat"),
     Shortcut("Ctrl+K", "Search titles and messages", "Chat"),
     Shortcut("Ctrl+F", "Find a setting", "Preferences"),
     Shortcut("Alt+Left", "Back to where you were led here from", "Preferences"),

@@ -11,10 +11,12 @@ import keyring.backend
 import keyring.errors
 
 from core.base.net import origin_of
+from core.chat import Side
 from core.errors import InvalidRequest, SignalboxError
 from core.keys import KeyName, KeyStatus, KeyStore, held_back_typed
 from core.ledger.models import ArmedLimit, LedgerRow, ReportKey, ReportRow
 from core.local.server import ServerState
+from core.model_list import ListedModel, ModelList
 from core.providers.base import CheckResult
 from core.services.key_reader import address_of, given_key
 from core.services.status import ApiStatus, CoreStatus, Problem
@@ -72,6 +74,7 @@ class FakeCore:
         self.local_after_start = ServerState(phase="ready", kind="embedded", model="SmolLM2-135M-Instruct")
         self.now = core_status()
         self.ledger = FakeLedger(self)
+        self.models = FakeModels(self)
         self._listeners: list[Callable[[CoreStatus], None]] = []
 
     async def start(self) -> None:
@@ -265,3 +268,33 @@ def _found(outcome: CheckResult | SignalboxError) -> CheckResult:
     if isinstance(outcome, SignalboxError):
         raise outcome
     return outcome
+
+
+class FakeModels:
+    """The lists of models: a test writes what each side has in ``lists``."""
+
+    def __init__(self, core: FakeCore) -> None:
+        self._core = core
+        now = datetime.now(UTC)
+        local = ListedModel(id="SmolLM2-135M-Instruct", context_tokens=4096)
+        sonnet = ListedModel(
+            id="claude-sonnet-4-6",
+            name="Claude Sonnet 4.6",
+            context_tokens=1_000_000,
+            input_nanodollars_per_mtok=3_000_000_000,
+            output_nanodollars_per_mtok=15_000_000_000,
+        )
+        zebra = ListedModel(id="claude-zebra-9", name="Claude Zebra 9")
+        self.lists: dict[Side, ModelList] = {
+            "local": ModelList(side="local", models=(local,), default_model=local.id, read_at=now),
+            "api": ModelList(side="api", models=(sonnet, zebra), default_model=sonnet.id, read_at=now),
+        }
+        self._read: dict[Side, ModelList] = {}
+
+    def latest(self, side: Side) -> ModelList:
+        return self._read.get(side, ModelList(side=side))
+
+    async def read(self, side: Side, *, refresh: bool = False) -> ModelList:
+        self._core.calls.append(("read models", side, refresh))
+        self._read[side] = self.lists[side]
+        return self.lists[side]
