@@ -339,8 +339,9 @@ class ChatController(QObject):
     # Options
 
     def set_options(self, options: ChatOptions) -> None:
-        """Take what the drawer says; where prompts go is the switch's business."""
-        self.session.set_options(replace(options, force=self.session.options.force))
+        """Take what the drawer says; side and model have their own controls."""
+        kept = self.session.options
+        self.session.set_options(replace(options, force=kept.force, model=kept.model))
         self._show_max_tokens()
         self.preview.changed()
         self.failures.options_changed()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from PySide6.QtCore import QEasingCurve, QPropertyAnimation, QRect, Qt, QTimer, Signal
-from PySide6.QtGui import QDoubleValidator, QIntValidator, QKeyEvent
+from PySide6.QtCore import QEasingCurve, QPropertyAnimation, QRect, QRegularExpression, Qt, QTimer, Signal
+from PySide6.QtGui import QDoubleValidator, QIntValidator, QKeyEvent, QRegularExpressionValidator
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
@@ -28,6 +28,8 @@ from gui.widgets.labels import plain_label
 WIDTH_PX = 320
 CHECK_MS = 250
 MAX_TOKENS_LIMIT = 1_000_000
+MAX_STOPS, MAX_SEED = 16, 2**32 - 2
+"""What the core takes; a test holds them equal to its own."""
 
 
 class OptionsDrawer(QFrame):
@@ -63,15 +65,27 @@ class OptionsDrawer(QFrame):
         validator.setNotation(QDoubleValidator.Notation.StandardNotation)
         self.temperature.setValidator(validator)
         self.temperature.setPlaceholderText("Model’s own")
+        self.top_p = QLineEdit()
+        share = QDoubleValidator(0.0, 1.0, 3, self)
+        share.setNotation(QDoubleValidator.Notation.StandardNotation)
+        self.top_p.setValidator(share)
+        self.top_p.setPlaceholderText("Model’s own")
+        self.stop = QPlainTextEdit()
+        self.stop.setPlaceholderText("None")
+        self.seed = QLineEdit()
+        self.seed.setValidator(QRegularExpressionValidator(QRegularExpression(r"\d{0,10}"), self))
+        self.seed.setPlaceholderText("Another each time")
         self.schema = QPlainTextEdit()
         self.schema.setPlaceholderText('{"type": "object", "properties": {}}')
         self.schema_note = plain_label()
-        self.temperature_note = plain_label()
+        self.temperature_note, self.top_p_note = plain_label(), plain_label()
+        self.stop_note, self.seed_note = plain_label(), plain_label()
         self.model_note = plain_label()
         self._build()
         self.system.textChanged.connect(self._take)
         self.max_tokens.textChanged.connect(self._take)
-        self.temperature.textChanged.connect(self._take)
+        for field in (self.temperature, self.top_p, self.stop, self.seed):
+            field.textChanged.connect(self._take)
         self.schema.textChanged.connect(self._take)
         theme().changed.connect(self._restyle)
         self._restyle()
@@ -102,6 +116,14 @@ class OptionsDrawer(QFrame):
         )
         self._field(column, "Temperature", "0 to 2; higher is more varied", self.temperature)
         column.addWidget(self._small(self.temperature_note))
+        self._field(column, "Top p", "Above 0, up to 1; lower keeps to the likeliest words", self.top_p)
+        column.addWidget(self._small(self.top_p_note))
+        self._field(
+            column, "Stop sequences", "The answer ends before one of these; one a line", self.stop, 48
+        )
+        column.addWidget(self._small(self.stop_note))
+        self._field(column, "Seed", "The same prompt and seed give the same answer; Local only", self.seed)
+        column.addWidget(self._small(self.seed_note))
         self._field(column, "JSON schema", "The answer will be JSON of this shape", self.schema, 132)
         column.addWidget(self._small(self.schema_note))
         self._reset = QPushButton("Put all back")
@@ -163,7 +185,7 @@ class OptionsDrawer(QFrame):
             f" border-left: 1px solid {unit.hex('border')}; }} #drawerInside {{ background: transparent; }}"
         )
         self.setFixedWidth(unit.px(WIDTH_PX))
-        for editor in (self.system, self.schema):
+        for editor in (self.system, self.schema, self.stop):
             editor.setTabChangesFocus(True)
         self.schema.setFont(code_font())
 
@@ -178,6 +200,9 @@ class OptionsDrawer(QFrame):
         self.max_tokens.setText("" if options.max_tokens is None else str(options.max_tokens))
         self.max_tokens.setPlaceholderText("" if default_max_tokens is None else f"{default_max_tokens:,}")
         self.temperature.setText("" if options.temperature is None else f"{options.temperature:g}")
+        self.top_p.setText("" if options.top_p is None else f"{options.top_p:g}")
+        self.stop.setPlainText("\n".join(stop.replace("\n", "\\n") for stop in options.stop))
+        self.seed.setText("" if options.seed is None else str(options.seed))
         self.schema.setPlainText(options.schema_text)
         self._showing = False
         self._check_schema()
@@ -231,7 +256,10 @@ class OptionsDrawer(QFrame):
             self._options,
             system=self.system.toPlainText(),
             max_tokens=self._typed_max_tokens(),
-            temperature=self._typed_temperature(),
+            temperature=self._typed_number(self.temperature, 2),
+            top_p=self._typed_number(self.top_p, 1) or None,
+            stop=self._typed_stops()[:MAX_STOPS],
+            seed=self._typed_seed(),
             schema_text=schema_text,
         )
         self._show_notes()
@@ -241,24 +269,60 @@ class OptionsDrawer(QFrame):
         text = self.max_tokens.text().strip()
         return int(text) if text.isdigit() and 1 <= int(text) <= MAX_TOKENS_LIMIT else None
 
-    def _typed_temperature(self) -> float | None:
+    @staticmethod
+    def _typed_number(field: QLineEdit, at_most: float) -> float | None:
         try:
-            value = float(self.temperature.text().replace(",", "."))
+            value = float(field.text().replace(",", "."))
         except ValueError:
             return None
-        return value if 0 <= value <= 2 else None
+        return value if 0 <= value <= at_most else None
+
+    def _typed_stops(self) -> tuple[str, ...]:
+        r"""Each line is one; ``\n`` in it is a line break."""
+        lines = self.stop.toPlainText().split("\n")
+        return tuple(line.replace("\\n", "\n") for line in lines if line)
+
+    def _typed_seed(self) -> int | None:
+        text = self.seed.text().strip()
+        return int(text) if text.isdigit() and int(text) <= MAX_SEED else None
 
     def _show_notes(self) -> None:
-        text = self.temperature.text().strip()
-        wrong = bool(text) and self._typed_temperature() is None
-        set_property(self.temperature, tone="danger" if wrong else "")
-        self.temperature_note.setText(
-            "A number from 0 to 2."
-            if wrong
-            else "Newer API models choose their own; the answer’s badge says so then."
+        options = self._options
+        self._show_note(
+            self.temperature,
+            self.temperature_note,
+            "A number from 0 to 2." if options.temperature is None else "",
+            "Newer API models choose their own; the answer’s badge says so then.",
         )
-        self.temperature_note.setVisible(bool(text))
-        self._reset.setEnabled(replace(self._options, force=None) != ChatOptions())
+        self._show_note(
+            self.top_p,
+            self.top_p_note,
+            "A number above 0, up to 1." if options.top_p is None else "",
+            "The API takes it only without a temperature, and its newer models not at all.",
+        )
+        self._show_note(
+            self.seed,
+            self.seed_note,
+            f"A whole number from 0 to {MAX_SEED:,}." if options.seed is None else "",
+            "The API takes no seed; the answer’s badge says so then.",
+        )
+        stops = self._typed_stops()
+        blank = any(not stop.strip() for stop in stops)
+        self.stop_note.setText(
+            f"The first {MAX_STOPS} count."
+            if len(stops) > MAX_STOPS
+            else "The API takes none that are only spaces or line breaks."
+        )
+        self.stop_note.setVisible(blank or len(stops) > MAX_STOPS)
+        self._reset.setEnabled(replace(self._options, force=None, model=None) != ChatOptions())
+
+    @staticmethod
+    def _show_note(field: QLineEdit, note: QLabel, wrong: str, known: str) -> None:
+        """Say under a field what is wrong with what was typed, or what becomes of it."""
+        typed = bool(field.text().strip())
+        set_property(field, tone="danger" if typed and wrong else "")
+        note.setText(wrong or known)
+        note.setVisible(typed)
 
     def _check_schema(self) -> None:
         self._check.stop()
@@ -275,7 +339,8 @@ class OptionsDrawer(QFrame):
         set_property(self.schema, tone=tone)
 
     def _put_back(self) -> None:
-        self.show_options(ChatOptions(force=self._options.force), self._default_max_tokens)
+        kept = ChatOptions(force=self._options.force, model=self._options.model)
+        self.show_options(kept, self._default_max_tokens)
         self.changed.emit(self._options)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:

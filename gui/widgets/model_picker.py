@@ -317,7 +317,8 @@ class ModelPicker(Popover):
         for side in self._sides:
             rows += self._rows_of(side, words)
         if words and not any(isinstance(row, _Choice) for row in rows):
-            rows = [_Caption("No model of that name"), *rows]
+            is_reading = any(reading for _, reading in self._lists.values())
+            rows = [_Caption("Still reading the lists…" if is_reading else "No model of that name"), *rows]
         self._models.set_rows(rows)
         self._select(kept, is_search=bool(words))
         self._resize()
@@ -355,7 +356,7 @@ class ModelPicker(Popover):
         self.column.setSpacing(unit.px(6))
         rows = sum(_CAPTION_PX if isinstance(row, _Caption) else _ROW_PX for row in self._models.rows)
         footer = 30 if self.for_new.isVisibleTo(self) else 0
-        self._height_px = min(_MOST_LIST_PX, max(_ROW_PX, rows)) + 32 + 6 + 2 * 8 + footer + 4
+        self._height_px = min(_MOST_LIST_PX, max(_ROW_PX, rows)) + 34 + 6 + 2 * 8 + footer + 12
         self.fit()
 
     # -- choosing --------------------------------------------------------------------------------

@@ -85,6 +85,9 @@ def test_drafts_options_and_side_belong_to_a_conversation_and_survive(panel: Cha
         page.view.drawer.system.setPlainText("Be brief.")
         page.view.drawer.max_tokens.setText("900")
         page.view.drawer.temperature.setText("0.2")
+        page.view.drawer.top_p.setText("0.9")
+        page.view.drawer.stop.setPlainText("END\n\\n\\n")
+        page.view.drawer.seed.setText("7")
         page.view.composer.set_content("half a thou")
         page.controller.new_chat()
         assert page.view.composer.text == ""
@@ -105,6 +108,7 @@ def test_drafts_options_and_side_belong_to_a_conversation_and_survive(panel: Cha
             0.2,
             "api",
         )
+        assert (request.top_p, request.stop, request.seed) == (0.9, ("END", "\n\n"), 7)
         assert [item.text for item in request.messages if item.role == "user"] == ["First", "half a thou"]
 
     panel.run(body)

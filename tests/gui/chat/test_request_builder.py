@@ -11,6 +11,8 @@ from PySide6.QtWidgets import QPushButton
 
 from core.chat import ContextEconomy
 from core.errors import ContextTooLong, SignalboxError, Unavailable
+from core.routing import validation
+from gui.chat import options
 from gui.chat.answer_message import AnswerMessage
 from gui.chat.failures.cards import FailureCard
 from gui.chat.page import ChatPage
@@ -205,3 +207,7 @@ def test_what_the_router_left_out_is_told_together_with_the_summary() -> None:
     assert told.economy == ContextEconomy(compressed_tokens=20, trimmed_tokens=400, summarised_turns=3)
     assert replace(told, economy=routed.economy) == routed
     assert LeftOut(turns=0, tokens=0).on_decision(routed) is routed
+
+
+def test_the_drawer_takes_as_much_as_the_core() -> None:
+    assert (options.MAX_STOPS, options.MAX_SEED) == (validation.MAX_STOPS, validation.MAX_SEED)
