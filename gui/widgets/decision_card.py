@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
-from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QWidget
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QPushButton, QWidget
 
 from core import Spending, format_cost
 from core.chat import ChatResult, RouteDecision, Side
-from gui.theme.theme import set_property, theme
+from gui.theme.theme import set_button_icon, set_property, theme
 from gui.widgets.copying import Copier
 from gui.widgets.decision_facts import (
     Fact,
@@ -29,6 +30,7 @@ from gui.widgets.formatting import (
     NO_CHARGE_WHY,
     NOT_SETTLED_WHY,
     SETTLED_LATER_WHY,
+    SIDE_ICONS,
     cost_tooltip,
     refused_why,
     side_spending,
@@ -48,7 +50,12 @@ class DecisionCard(Popover):
     """With a ``ChatResult`` it also has what happened, what it cost and times.
 
     ``spending`` is what the ledger said since of an answer that had ended without a known cost.
+
+    Signals:
+        replay_asked: the side that the same prompt is to be asked of again.
     """
+
+    replay_asked = Signal(str)
 
     def __init__(
         self,
@@ -62,6 +69,7 @@ class DecisionCard(Popover):
         self._decision = shown.decision if isinstance(shown, ChatResult) else shown
         self._spending = spending
         self._grids: list[QGridLayout] = []
+        self._replays: dict[Side, QPushButton] = {}
         self.setAccessibleDescription(self._decision.reason)
         self._fill()
         theme().changed.connect(self._respace)
@@ -95,6 +103,42 @@ class DecisionCard(Popover):
             )
             self.column.addWidget(self._rule())
             self.column.addLayout(self._id_row(result.correlation_id))
+
+    def add_replay(self, verbs: Mapping[Side, str]) -> None:
+        """Offer the prompt to each side; ``show_replay`` says the price, and until then nothing can be pressed."""
+        row = QHBoxLayout()
+        for side, verb in verbs.items():
+            button = QPushButton(verb, self.inside)
+            set_property(button, compact=True)
+            set_button_icon(button, SIDE_ICONS[side], f"{side}_text", 14)
+            button.setEnabled(False)
+            button.setToolTip("The price is being worked out")
+            button.clicked.connect(partial(self._on_replay, side))
+            self._replays[side] = button
+            row.addWidget(button)
+        row.addStretch(1)
+        self._why_not = Sentence("", self.inside, role="small", level="3")
+        self._why_not.hide()
+        self.column.addWidget(self._rule())
+        self.column.addLayout(row)
+        self.column.addWidget(self._why_not)
+        self.fit()
+
+    def show_replay(self, side: Side, words: str, about: str, *, enabled: bool) -> None:
+        """Say what a replay costs, or, where it is not ``enabled``, why it can't be."""
+        button = self._replays[side]
+        button.setText(words)
+        button.setToolTip(about)
+        button.setEnabled(enabled)
+        button.setAccessibleDescription(about)
+        if not enabled:
+            self._why_not.say(" ".join(part for part in (self._why_not.words, about) if part))
+            self._why_not.show()
+        self.fit()
+
+    def _on_replay(self, side: Side) -> None:
+        self.close()
+        self.replay_asked.emit(side)
 
     # -- sections --------------------------------------------------------------------------------
 
