@@ -22,16 +22,19 @@ from gui.widgets.labels import plain_label
 from gui.widgets.route_badge import RouteBadge
 
 STOPPED_EARLY = "Stopped before the first token"
+REPLAY = "Replay on the other side, with its price; this answer is kept"
 
 
 class AnswerMessage(MessageView):
     """Signals:
     regenerate_asked: the answer's id.
+    replay_asked: the answer's id; offer its prompt to the sides.
     badge_opened: the answer's id; open its decision at the badge.
     acted: the answer's id and the ``Action`` of its failure card.
     """
 
     regenerate_asked = Signal(str)
+    replay_asked = Signal(str)
     badge_opened = Signal(str)
     acted = Signal(str, str)
 
@@ -52,6 +55,8 @@ class AnswerMessage(MessageView):
             "arrow-clockwise", "Regenerate; this answer is kept", size=24, icon_size=14
         )
         self.again_button.clicked.connect(lambda: self.regenerate_asked.emit(self.message_id))
+        self.replay_button = IconButton("arrows-left-right", REPLAY, size=24, icon_size=14)
+        self.replay_button.clicked.connect(lambda: self.replay_asked.emit(self.message_id))
         self.pin_button = IconButton("push-pin", "Pin", size=24, icon_size=14)
         self.pin_button.clicked.connect(self.ask_pin)
         self.versions = VersionSwitch("answer")
@@ -61,7 +66,13 @@ class AnswerMessage(MessageView):
         self._foot.setSpacing(unit.px(2))
         self._foot.addWidget(self.badge, 1)
         self._foot.addWidget(self._note)
-        for widget in (self.versions, self.pin_button, self.copy_button, self.again_button):
+        for widget in (
+            self.versions,
+            self.pin_button,
+            self.copy_button,
+            self.replay_button,
+            self.again_button,
+        ):
             self._foot.addWidget(widget)
         self._column = QVBoxLayout(self)
         self._column.setContentsMargins(unit.px(PAD_PX), 0, unit.px(PAD_PX), 0)
@@ -140,6 +151,7 @@ class AnswerMessage(MessageView):
     def _show_tools(self) -> None:
         has_ended, has_text = self._message.status != "streaming", bool(self._message.text)
         self.again_button.setVisible(has_ended)
+        self.replay_button.setVisible(has_ended)
         self.copy_button.setVisible(has_ended and has_text)
         self.pin_button.setVisible(has_ended and has_text and self.shows_pin)
 
@@ -176,6 +188,8 @@ class AnswerMessage(MessageView):
         self.versions.set_place(number, count, busy=busy)
         self.again_button.setEnabled(not busy)
         self.again_button.setToolTip(BUSY_WHY if busy else "Regenerate; this answer is kept")
+        self.replay_button.setEnabled(not busy)
+        self.replay_button.setToolTip(BUSY_WHY if busy else REPLAY)
 
     @property
     def is_in_use(self) -> bool:

@@ -25,6 +25,7 @@ from gui.chat.list_controller import ListController
 from gui.chat.model_controller import ModelController
 from gui.chat.open_conversations import OpenConversations
 from gui.chat.paste import read_file, read_image
+from gui.chat.replay_controller import ReplayController
 from gui.chat.request_builder import MalformedSchema
 from gui.chat.route_preview import RoutePreview
 from gui.chat.session import Session
@@ -68,6 +69,7 @@ class ChatController(QObject):
         self.viewer = AttachmentViewer(shell.bridge, tasks, view)
         self.transfer = TransferController(self.store, tasks, view, self.list.refresh)
         self.models = ModelController(self, shell, tasks, view)
+        self.replays = ReplayController(self, shell, tasks, view)
         self.is_started = False
         self._draft_timer = QTimer(self)
         self._draft_timer.setSingleShot(True)
@@ -118,7 +120,6 @@ class ChatController(QObject):
         view.thread_view.edited.connect(self.edit)
         view.thread_view.regenerate_asked.connect(self.regenerate)
         view.thread_view.pin_asked.connect(self.pin)
-        view.thread_view.badge_opened.connect(self._open_decision)
         view.thread_view.card_changed.connect(lambda: view.show_head(self.session))
         view.trouble.retry_asked.connect(self.store.retry)
         view.hint.prompt_chosen.connect(self.use_prompt)
@@ -217,15 +218,15 @@ class ChatController(QObject):
 
     def edit(self, message_id: str, text: str) -> None:
         """Ask again with another prompt, beside the old one."""
-        self._ask_again(lambda: self.session.edit(message_id, text))
+        self.ask_again(lambda: self.session.edit(message_id, text))
 
     def regenerate(self, answer_id: str) -> None:
         """Ask for another version of an answer; the old one is kept."""
-        self._ask_again(lambda: self.session.regenerate(answer_id))
+        self.ask_again(lambda: self.session.regenerate(answer_id))
 
     def go_on(self, answer_id: str) -> None:
         """Continue an answer that broke off."""
-        self._ask_again(lambda: self.session.go_on(answer_id))
+        self.ask_again(lambda: self.session.go_on(answer_id))
 
     def show_version(self, message_id: str, by: int) -> None:
         """Show the next or the previous version of a message."""
@@ -266,7 +267,8 @@ class ChatController(QObject):
         self._update_composer()
         return True
 
-    def _ask_again(self, act: Callable[[], object]) -> None:
+    def ask_again(self, act: Callable[[], object]) -> None:
+        """Begin another answer in the thread, where none is under way."""
         if self.session.is_streaming:
             return
         self.view.thread_view.following = True
@@ -483,9 +485,6 @@ class ChatController(QObject):
             self.view.thread_view.offer_pins(self._trims())
             if not self.view.composer.is_empty:
                 self.preview.changed()
-
-    def _open_decision(self, answer_id: str) -> None:
-        self.late.look_up(self.session.tree[answer_id], self.view.open_decision)
 
     def _waiting_words(self) -> str:
         status = self._bridge.status

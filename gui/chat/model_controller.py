@@ -100,7 +100,7 @@ class ModelController(QObject):
         """The user chose a side: a model of the other one can't be meant any more."""
         session = self._chat.session
         model = session.options.model
-        if model is None or side is None or not self._is_started or self._has(side, model):
+        if model is None or side is None or not self._is_started or self.has(side, model):
             return
         before = session.options
         session.set_options(replace(before, model=None))
@@ -121,10 +121,11 @@ class ModelController(QObject):
             return replace(options, model=choice.model, force=choice.side)
         other: Side = "api" if choice.side == "local" else "local"
         # Named, it is routed to the side that has it. Where both do, the one it was chosen of is meant.
-        force = choice.side if self._has(other, choice.model) else None
+        force = choice.side if self.has(other, choice.model) else None
         return replace(options, model=choice.model, force=force)
 
-    def _has(self, side: Side, model: str) -> bool:
+    def has(self, side: Side, model: str) -> bool:
+        """Whether a side can be asked for a model, as far as its list says."""
         if side == "api" and model.startswith("claude"):
             return True
         return self.lists.latest(side).find(model) is not None

@@ -296,9 +296,12 @@ class Session(QObject):
         old = self.tree[message_id]
         return self._ask(self._user_message(text, old.attachments, old.parent_id))
 
-    def regenerate(self, answer_id: str) -> str:
-        """Ask for another version of an answer; the old one is kept. Raises ``MalformedSchema``."""
-        return self._begin_answer(self.tree[answer_id].parent_id)
+    def regenerate(self, answer_id: str, options: ChatOptions | None = None) -> str:
+        """Ask for another version of an answer; the old one is kept. Raises ``MalformedSchema``.
+
+        ``options`` are for this one, ``None`` for those of the chat as it is now.
+        """
+        return self._begin_answer(self.tree[answer_id].parent_id, options)
 
     def go_on(self, answer_id: str) -> str:
         """Continue an answer that broke off. Raises ``MalformedSchema``."""
@@ -372,9 +375,10 @@ class Session(QObject):
         self._keep_message(prompt)
         return self._begin_answer(prompt.id)
 
-    def _begin_answer(self, parent_id: str | None) -> str:
+    def _begin_answer(self, parent_id: str | None, options: ChatOptions | None = None) -> str:
         assert self.running_id is None, "one answer at a time"
-        request = build_request(self.tree.path(parent_id) if parent_id else [], self.options, self.id)
+        options = options or self.options
+        request = build_request(self.tree.path(parent_id) if parent_id else [], options, self.id)
         answer = StoredMessage(
             id=new_id(),
             conversation_id=self.id,
@@ -384,7 +388,7 @@ class Session(QObject):
             created_at=datetime.now(UTC),
             status="streaming",
             correlation_id=request.correlation_id,
-            options=self.options,
+            options=options,
         )
         self.tree.add(answer)
         self.running_id = answer.id

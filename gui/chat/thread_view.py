@@ -49,8 +49,8 @@ _BY_KEY = (
 
 class ThreadView(QScrollArea):
     """Signals:
-    stepped(id, by), edited(id, text), kept(), regenerate_asked(id), badge_opened(id), acted(id, action),
-    link_clicked, pin_asked(id, pinned), attachment_opened(attachment).
+    stepped(id, by), edited(id, text), kept(), regenerate_asked(id), replay_asked(id), badge_opened(id),
+    acted(id, action), link_clicked, pin_asked(id, pinned), attachment_opened(attachment).
     card_changed: that card came or went.
     card_acted: the action of the card that stands at the end, for a prompt that went back to the box.
     """
@@ -58,6 +58,7 @@ class ThreadView(QScrollArea):
     stepped = Signal(str, int)
     edited = Signal(str, str)
     regenerate_asked = Signal(str)
+    replay_asked = Signal(str)
     badge_opened = Signal(str)
     kept = Signal()
     acted = Signal(str, str)
@@ -283,6 +284,7 @@ class ThreadView(QScrollArea):
     def _new_answer(self, message: StoredMessage) -> AnswerMessage:
         view = AnswerMessage(message, self._lexers)
         view.regenerate_asked.connect(self.regenerate_asked)
+        view.replay_asked.connect(self.replay_asked)
         view.badge_opened.connect(self.badge_opened)
         view.acted.connect(self.acted)
         return view

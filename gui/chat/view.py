@@ -294,14 +294,16 @@ class ChatView(QWidget):
 
     # What opens over an answer
 
-    def open_decision(self, message: StoredMessage) -> None:
-        """Say under an answer's badge why it went where it went."""
+    def open_decision(self, message: StoredMessage) -> DecisionCard | None:
+        """Say under an answer's badge why it went where it went; ``None`` where it is not shown."""
         view, shown = self.thread_view.view_of(message.id), message.result or message.decision
-        if isinstance(view, AnswerMessage) and shown is not None:
-            spending = message.settled_later if message.result is not None else message.spending
-            card = DecisionCard(shown, self, spending=spending)
-            card.destroyed.connect(self._on_popover_closed)
-            card.popup_at(view.badge)
+        if not isinstance(view, AnswerMessage) or shown is None:
+            return None
+        spending = message.settled_later if message.result is not None else message.spending
+        card = DecisionCard(shown, self, spending=spending)
+        card.destroyed.connect(self._on_popover_closed)
+        card.popup_at(view.badge)
+        return card
 
     def _open_link(self, target: str, place: QPoint) -> None:
         popover = LinkPopover(target, self)
