@@ -12,7 +12,7 @@ from core.base.sqlite_file import fault_of
 from core.chat import ChatResult
 from core.errors import SignalboxError
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 IN_MEMORY = ":memory:"
 CHECKED_UP_TO_BYTES = (
     64_000_000  # a full check reads every page: about 0.3 s at this size, in a worker thread
@@ -77,10 +77,10 @@ ALTER TABLE messages ADD COLUMN spent_nanodollars INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE messages ADD COLUMN spent_estimated INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE messages ADD COLUMN unsettled_nanodollars INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE messages ADD COLUMN unpriced INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE messages ADD COLUMN settled_json TEXT
+ALTER TABLE messages ADD COLUMN settled_json TEXT;
 """
 _SPENDING_OF_BEFORE = f"""
-{_SPENDING_SCHEMA};
+{_SPENDING_SCHEMA}
 UPDATE messages SET spent_nanodollars = cost_nanodollars WHERE typeof(cost_nanodollars) = 'integer';
 UPDATE messages SET unpriced = 1 WHERE result_json IS NOT NULL AND cost_nanodollars IS NULL;
 UPDATE messages SET unsettled_nanodollars = hold_nanodollars
@@ -88,12 +88,19 @@ WHERE result_json IS NULL AND status NOT IN ('streaming', 'done') AND typeof(hol
 """
 """Of answers whose end was not a plain one (few), ``_amend_spending`` reads the rest from their result."""
 
+_PROMPTS_SCHEMA = """
+CREATE TABLE prompts (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, text TEXT NOT NULL, is_default INTEGER NOT NULL DEFAULT 0
+);
+"""
+
 _UPGRADES = {
     1: "ALTER TABLE messages ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0",
     2: _SEARCH_ROWS_SCHEMA,
     3: _ORDER_SCHEMA,
     4: _MORE_OPTIONS_SCHEMA,
     5: _SPENDING_OF_BEFORE,
+    6: _PROMPTS_SCHEMA,
 }
 """What leads from a version of the file to the next."""
 
@@ -201,10 +208,8 @@ def _amend_spending(connection: sqlite3.Connection) -> None:
 
 
 def _make(connection: sqlite3.Connection) -> None:
-    _execute_all(
-        connection,
-        _SCHEMA + _SEARCH_ROWS_SCHEMA + _ORDER_SCHEMA + _MORE_OPTIONS_SCHEMA + _SPENDING_SCHEMA,
-    )
+    first = _SCHEMA + _SEARCH_ROWS_SCHEMA + _ORDER_SCHEMA + _MORE_OPTIONS_SCHEMA
+    _execute_all(connection, first + _SPENDING_SCHEMA + _PROMPTS_SCHEMA)
     try:
         connection.execute(_SEARCH_SCHEMA)
     except sqlite3.OperationalError as error:

@@ -55,6 +55,19 @@ class ChatOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SavedPrompt:
+    """A system prompt with a name. A chat keeps the text it was given, whatever becomes of this one.
+
+    New chats begin with the one that ``is_default``.
+    """
+
+    name: str
+    text: str
+    is_default: bool = False
+    id: str = field(default_factory=new_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attachment:
     """A file or a long paste that goes with a prompt. ``content`` is UTF-8 text or the image's bytes."""
 

@@ -24,6 +24,7 @@ from gui.chat.storage.models import (
     MessageRole,
     MessageStatus,
     Place,
+    SavedPrompt,
     StoredError,
     StoredMessage,
     Totals,
@@ -104,6 +105,12 @@ def options_of(row: sqlite3.Row) -> ChatOptions:
         top_p=_number_or_none(row["top_p"]),
         stop=_texts(row["stop_json"]),
         seed=seed if isinstance(seed, int) and seed >= 0 else None,
+    )
+
+
+def prompt_of(row: sqlite3.Row) -> SavedPrompt:
+    return SavedPrompt(
+        id=text(row["id"]), name=text(row["name"]), text=text(row["text"]), is_default=row["is_default"] == 1
     )
 
 

@@ -30,6 +30,7 @@ from gui.chat.storage.models import (
     ConversationSummary,
     DeletedConversation,
     Place,
+    SavedPrompt,
     StoredMessage,
     clean_text,
 )
@@ -279,6 +280,13 @@ class ConversationStore:
             if item.correlation_id is not None
         )
 
+    def prompts(self) -> tuple[SavedPrompt, ...]:
+        """Return the saved system prompts, in the order of their names."""
+        with self._reading() as connection:
+            found = connection.execute("SELECT * FROM prompts").fetchall()
+        prompts = self._readable("prompt", found, rows.prompt_of)
+        return tuple(sorted(prompts, key=lambda prompt: (prompt.name.casefold(), prompt.id)))
+
     def _readable(
         self, kind: str, found: Iterable[sqlite3.Row], read: Callable[[sqlite3.Row], T]
     ) -> tuple[T, ...]:
@@ -403,6 +411,22 @@ class ConversationStore:
 
     def restore(self, conversation_id: str) -> None:
         self._set(conversation_id, "deleted_at_ms", None)
+
+    def save_prompt(self, prompt: SavedPrompt) -> None:
+        """Write a saved system prompt; where it is the default, no other one is."""
+        with self._writing() as connection:
+            if prompt.is_default:
+                connection.execute("UPDATE prompts SET is_default = 0")
+            connection.execute(
+                """INSERT INTO prompts (id, name, text, is_default) VALUES (?, ?, ?, ?)
+                   ON CONFLICT(id) DO UPDATE SET name = excluded.name, text = excluded.text,
+                       is_default = excluded.is_default""",
+                (prompt.id, clean_text(prompt.name), clean_text(prompt.text), prompt.is_default),
+            )
+
+    def delete_prompt(self, prompt_id: str) -> None:
+        with self._writing() as connection:
+            connection.execute("DELETE FROM prompts WHERE id = ?", (prompt_id,))
 
     # Inside
 

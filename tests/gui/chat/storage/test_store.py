@@ -27,7 +27,15 @@ from core.serialization import salvage_json, to_json, to_plain
 from gui.chat.request_builder import build_request
 from gui.chat.storage import models
 from gui.chat.storage.file import StoreTrouble
-from gui.chat.storage.models import Attachment, ChatOptions, Place, StoredError, StoredMessage, clean_text
+from gui.chat.storage.models import (
+    Attachment,
+    ChatOptions,
+    Place,
+    SavedPrompt,
+    StoredError,
+    StoredMessage,
+    clean_text,
+)
 from gui.chat.storage.store import ConversationStore, open_or_memory
 from tests.gui.chat.builders import make_conversation, make_message, make_result
 from tests.support.full_values import FULL_DECISION, FULL_RESULT, full_errors
@@ -375,6 +383,20 @@ def test_when_a_rate_is_free_again_is_kept_as_a_moment() -> None:
     assert 12_000 <= stored.retry_at_ms - before_ms + 1 <= 13_000
 
 
+def test_saved_prompts_are_there_after_a_restart_and_one_is_the_default(path: Path) -> None:
+    store = ConversationStore(path)
+    brief, pirate = SavedPrompt(name="brief", text="Be brief."), SavedPrompt(name="Pirate", text="Arr.")
+    store.save_prompt(replace(brief, is_default=True))
+    store.save_prompt(replace(pirate, is_default=True))
+    store.close()
+    store = ConversationStore(path)
+    assert store.prompts() == (brief, replace(pirate, is_default=True))
+    store.save_prompt(replace(brief, name="Zen", text="Be \ud800 brief."))
+    store.delete_prompt(pirate.id)
+    assert store.prompts() == (replace(brief, name="Zen", text="Be \ufffd brief."),)
+    store.close()
+
+
 def test_a_file_of_the_first_version_is_brought_up_and_keeps_its_messages(path: Path) -> None:
     store = ConversationStore(path)
     conversation = make_conversation()
@@ -398,7 +420,7 @@ def test_a_file_of_the_first_version_is_brought_up_and_keeps_its_messages(path: 
             ("conversations", "seed"),
         ):
             connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
-        for table in ("search_rows", "state"):
+        for table in ("search_rows", "state", "prompts"):
             connection.execute(f"DROP TABLE {table}")
         connection.execute("PRAGMA user_version = 1")
         connection.commit()
@@ -478,7 +500,7 @@ def test_a_file_of_version_3_keeps_its_chats_and_takes_pins_folders_and_the_plac
     found = next(item for item in store.summaries() if item.id == lock.id)
     assert (found.pinned, found.folder, store.place()) == (True, "Work", place)
     store.rename_folder("Work", "Trains")
-    assert [item.folder for item in store.summaries()] == ["Trains", ""]
+    assert [(item.title, item.folder) for item in store.summaries(1)] == [(lock.title, "Trains")]
 
 
 def test_the_search_forgets_what_is_renamed_taken_back_or_forgotten(path: Path) -> None:
