@@ -25,6 +25,7 @@ from gui.chat.list_controller import ListController
 from gui.chat.model_controller import ModelController
 from gui.chat.open_conversations import OpenConversations
 from gui.chat.paste import read_file, read_image
+from gui.chat.prompt_controller import PromptController
 from gui.chat.replay_controller import ReplayController
 from gui.chat.request_builder import MalformedSchema
 from gui.chat.route_preview import RoutePreview
@@ -69,6 +70,7 @@ class ChatController(QObject):
         self.viewer = AttachmentViewer(shell.bridge, tasks, view)
         self.transfer = TransferController(self.store, tasks, view, self.list.refresh)
         self.models = ModelController(self, shell, tasks, view)
+        self.prompts = PromptController(self, view)
         self.replays = ReplayController(self, shell, tasks, view)
         self.is_started = False
         self._draft_timer = QTimer(self)
@@ -155,6 +157,7 @@ class ChatController(QObject):
             self.late.on_status(self._bridge.status)
         self._update_composer()
         self.models.start()
+        await self.prompts.start()
         if self.session.is_blank and not self.view.composer.text:
             await self._reopen()
         self.preview.changed()
@@ -352,6 +355,7 @@ class ChatController(QObject):
         """Show the conversation's options in the drawer and under the box."""
         self.view.drawer.show_options(self.session.options, self._default_max_tokens())
         self.models.show()
+        self.prompts.show()
         self._show_max_tokens()
 
     def toggle_options(self) -> None:

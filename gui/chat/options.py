@@ -34,12 +34,13 @@ MAX_STOPS, MAX_SEED = 16, 2**32 - 2
 
 class OptionsDrawer(QFrame):
     """Signals:
-    model_asked: choose another model.
+    model_asked: choose another model. prompts_asked: choose a saved system prompt.
     changed: the new ``ChatOptions`` (its ``force`` is not the drawer's business).
     closed: Esc or the cross.
     """
 
     model_asked = Signal()
+    prompts_asked = Signal()
     changed = Signal(object)
     closed = Signal()
 
@@ -56,6 +57,9 @@ class OptionsDrawer(QFrame):
         self._check.timeout.connect(self._check_schema)
         self.model_button = QPushButton("Auto")
         self.model_button.clicked.connect(self.model_asked)
+        self.prompts_button = QPushButton("Saved prompts")
+        set_property(self.prompts_button, compact=True)
+        self.prompts_button.clicked.connect(self.prompts_asked)
         self.system = QPlainTextEdit()
         self.system.setPlaceholderText("None")
         self.max_tokens = QLineEdit()
@@ -108,6 +112,7 @@ class OptionsDrawer(QFrame):
         self._field(column, "Model", "Which model answers here, and on which side", self.model_button)
         column.addWidget(self._small(self.model_note))
         self._field(column, "System prompt", "Goes before every prompt", self.system, 88)
+        column.addWidget(self.prompts_button)
         self._field(
             column,
             "Max tokens",
@@ -219,6 +224,14 @@ class OptionsDrawer(QFrame):
         self.model_note.setText(about)
         self.model_note.setVisible(bool(about))
         set_property(self.model_note, tone="danger" if is_missing else "", level="" if is_missing else "3")
+
+    def show_prompt(self, name: str | None, *, is_changed: bool) -> None:
+        """Show which saved prompt the system prompt is, ``None`` for one of its own."""
+        words = "Saved prompts" if name is None else f"{name} (changed)" if is_changed else name
+        room = theme().px(WIDTH_PX - 2 * 16 - 40)
+        shown = self.prompts_button.fontMetrics().elidedText(words, Qt.TextElideMode.ElideMiddle, room)
+        self.prompts_button.setText(shown.replace("&", "&&"))
+        self.prompts_button.setAccessibleName(f"Saved prompts: {words}" if name else words)
 
     def focus_schema(self) -> None:
         """Say at once what is wrong with the schema, since a prompt could not be sent for it, and go there."""

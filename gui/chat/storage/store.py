@@ -412,21 +412,18 @@ class ConversationStore:
     def restore(self, conversation_id: str) -> None:
         self._set(conversation_id, "deleted_at_ms", None)
 
-    def save_prompt(self, prompt: SavedPrompt) -> None:
-        """Write a saved system prompt; where it is the default, no other one is."""
+    def save_prompts(self, prompts: Iterable[SavedPrompt], gone: Iterable[str] = ()) -> None:
+        """Write the saved system prompts, and forget those whose ids are ``gone``."""
         with self._writing() as connection:
-            if prompt.is_default:
-                connection.execute("UPDATE prompts SET is_default = 0")
-            connection.execute(
-                """INSERT INTO prompts (id, name, text, is_default) VALUES (?, ?, ?, ?)
-                   ON CONFLICT(id) DO UPDATE SET name = excluded.name, text = excluded.text,
-                       is_default = excluded.is_default""",
-                (prompt.id, clean_text(prompt.name), clean_text(prompt.text), prompt.is_default),
-            )
-
-    def delete_prompt(self, prompt_id: str) -> None:
-        with self._writing() as connection:
-            connection.execute("DELETE FROM prompts WHERE id = ?", (prompt_id,))
+            for prompt_id in gone:
+                connection.execute("DELETE FROM prompts WHERE id = ?", (prompt_id,))
+            for prompt in prompts:
+                connection.execute(
+                    """INSERT INTO prompts (id, name, text, is_default) VALUES (?, ?, ?, ?)
+                       ON CONFLICT(id) DO UPDATE SET name = excluded.name, text = excluded.text,
+                           is_default = excluded.is_default""",
+                    (prompt.id, clean_text(prompt.name), clean_text(prompt.text), prompt.is_default),
+                )
 
     # Inside
 

@@ -386,13 +386,11 @@ def test_when_a_rate_is_free_again_is_kept_as_a_moment() -> None:
 def test_saved_prompts_are_there_after_a_restart_and_one_is_the_default(path: Path) -> None:
     store = ConversationStore(path)
     brief, pirate = SavedPrompt(name="brief", text="Be brief."), SavedPrompt(name="Pirate", text="Arr.")
-    store.save_prompt(replace(brief, is_default=True))
-    store.save_prompt(replace(pirate, is_default=True))
+    store.save_prompts([brief, replace(pirate, is_default=True)])
     store.close()
     store = ConversationStore(path)
     assert store.prompts() == (brief, replace(pirate, is_default=True))
-    store.save_prompt(replace(brief, name="Zen", text="Be \ud800 brief."))
-    store.delete_prompt(pirate.id)
+    store.save_prompts([replace(brief, name="Zen", text="Be \ud800 brief.")], gone=[pirate.id])
     assert store.prompts() == (replace(brief, name="Zen", text="Be \ufffd brief."),)
     store.close()
 
