@@ -15,6 +15,7 @@ from PySide6.QtWidgets import QBoxLayout, QHBoxLayout, QLabel, QVBoxLayout, QWid
 
 from core.errors import SignalboxError
 from gui.preferences.catalogue import SETTINGS, SectionText, setting_text
+from gui.preferences.model_field import MODEL_SIDES, ModelField
 from gui.preferences.section import COLUMN_PX, Section
 from gui.preferences.settings_model import SettingsModel
 from gui.preferences.words import (
@@ -102,7 +103,7 @@ class SettingRow(Sides):
     def __init__(self, section: Section, model: SettingsModel, info: SettingInfo) -> None:
         text = setting_text(info.name)
         self.name = info.name
-        self.field = make_field(info)
+        self.field = make_field(info, model)
         self.tag = OriginTag()
         self.put_back = IconButton("arrow-counter-clockwise", f"Put {text.label} back")
         self.note = label("", "caption", level="3", wrap=True)
@@ -320,13 +321,15 @@ class AdvancedFold(Fold):
         self.set_summary(f"{many}, {changed} changed" if changed else many)
 
 
-def make_field(info: SettingInfo) -> Field:
+def make_field(info: SettingInfo, model: SettingsModel) -> Field:
     """The editor that fits a setting's kind."""
     text = setting_text(info.name)
     if isinstance(info.default, bool):
         return SwitchField()
     if text.choices:
         return ChoiceField(text.choices)
+    if (side := MODEL_SIDES.get(info.name)) is not None:
+        return ModelField(side, model.bridge, placeholder=text.placeholder)
     if info.name.endswith("_path"):
         return PathField(patterns="GGUF models (*.gguf)", placeholder=text.placeholder)
     return TextField(placeholder=text.placeholder, number=is_number(info), unit=info.unit)
