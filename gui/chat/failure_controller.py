@@ -18,6 +18,7 @@ from gui.chat.failures.cards import FailureCard, LogPopover, chat_hash
 from gui.chat.failures.facts import find_facts, refused_now
 from gui.chat.failures.plan import Action, Plan
 from gui.chat.failures.plans import cause_holds, plan_failure
+from gui.chat.model_controller import ModelController
 from gui.chat.request_builder import build_request
 from gui.chat.route_preview import RoutePreview
 from gui.chat.session import Session
@@ -56,6 +57,9 @@ class ChatVerbs(Protocol):
 
     @property
     def preview(self) -> RoutePreview: ...
+
+    @property
+    def models(self) -> ModelController: ...
 
     def request_now(self) -> ChatRequest | None: ...
 
@@ -294,7 +298,7 @@ class FailureController(QObject):
         """Force a side for this one request; the switch stays where the user set it."""
         session = self._chat.session
         options = session.options
-        session.set_options(replace(options, force=side))
+        session.set_options(self._chat.models.on_side(options, side))
         again()
         session.set_options(options)
 

@@ -109,6 +109,11 @@ class ModelController(QObject):
             f"{self._name(model)} is not on {SIDE_WORDS[side]}: the model is {SIDE_WORDS[side]}’s own now"
         )
 
+    def on_side(self, options: ChatOptions, side: Side) -> ChatOptions:
+        """Return ``options`` for ``side``: with the model they name where the side has it, else with its own."""
+        has_model = options.model is not None and self.has(side, options.model)
+        return replace(options, force=side, model=options.model if has_model else None)
+
     def for_new(self, options: ChatOptions) -> ChatOptions:
         """Return ``options`` with the model that new chats begin with."""
         return self._with(options, self._for_new)

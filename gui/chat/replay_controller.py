@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
@@ -154,9 +154,7 @@ class ReplayController(QObject):
         return build_request(path, self._options(session, answer_id, side), session.id)
 
     def _options(self, session: Session, answer_id: str, side: Side) -> ChatOptions:
-        asked = session.tree[answer_id].options or session.options
-        model = asked.model if asked.model is not None and self._chat.models.has(side, asked.model) else None
-        return replace(asked, force=side, model=model)
+        return self._chat.models.on_side(session.tree[answer_id].options or session.options, side)
 
     @staticmethod
     def _sides(session: Session, answer_id: str) -> tuple[Side, ...]:

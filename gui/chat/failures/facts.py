@@ -85,12 +85,16 @@ async def refused_now(bridge: Bridge, error: StoredError, request: ChatRequest) 
 async def _would_go(
     core: RouterCore, bridge: Bridge, request: ChatRequest, side: Side
 ) -> RouteDecision | None:
-    """Return the decision for ``side`` if it would take the request now."""
-    try:
-        decision = await bridge.call(core.decide(replace(request, force=side)))
-    except SignalboxError:
-        return None
-    return decision if decision.side == side else None
+    """Return the decision for ``side`` if it would take the request now, with its own model if need be."""
+    models = (request.model, None) if request.model is not None else (None,)
+    for model in models:
+        try:
+            decision = await bridge.call(core.decide(replace(request, force=side, model=model)))
+        except SignalboxError:
+            return None
+        if decision.side == side:
+            return decision
+    return None
 
 
 async def _summary_window(bridge: Bridge, error: StoredError, request: ChatRequest) -> int | None:

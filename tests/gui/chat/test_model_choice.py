@@ -6,10 +6,13 @@ from dataclasses import replace
 
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QPushButton
 
+from core.errors import Unavailable
 from gui.widgets.model_picker import ModelPicker
 from tests.gui.chat.looking import click, press
 from tests.gui.chat.panel import ChatPanel
+from tests.gui.chat.scripted_core import Script
 
 
 def rows(picker: ModelPicker) -> list[str]:
@@ -201,5 +204,27 @@ def test_a_list_that_could_not_be_read_says_why_and_is_read_again(panel: ChatPan
         )
         assert not any("No Anthropic key" in row for row in rows(picker))
         assert picker.isVisible()
+
+    panel.run(body)
+
+
+def test_a_prompt_whose_model_fails_can_go_to_the_other_sides_own(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        picker = await opened(panel)
+        QTest.keyClicks(picker.search, "smol")
+        QTest.keyClick(picker.search, Qt.Key.Key_Return)
+        panel.core.say(Script(error=Unavailable("The server is away.")))
+        page.view.composer.set_content("Hello")
+        page.controller.send()
+        await panel.until(lambda: page.view.thread_view.loose_card is not None)
+        card = page.view.thread_view.loose_card
+        assert card is not None
+        buttons = {button.text(): button for button in card.findChildren(QPushButton)}
+        assert "Send to API" in buttons, list(buttons)
+        click(buttons["Send to API"])
+        await panel.idle()
+        assert (panel.core.requests[-1].force, panel.core.requests[-1].model) == ("api", None)
+        assert page.controller.session.options.model == "SmolLM2-135M-Instruct", "for this one only"
 
     panel.run(body)
