@@ -373,7 +373,7 @@ class ChatController(QObject):
         self.view.drawer.focus_max_tokens()
 
     def _show_max_tokens(self) -> None:
-        self.view.composer.set_max_tokens(self.session.options.max_tokens or self._default_max_tokens())
+        self.view.show_max_tokens(self.session.options.max_tokens, self._default_max_tokens())
 
     def _trims(self) -> bool:
         return self._bridge.core.settings.current.context_window_tokens is not None

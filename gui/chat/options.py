@@ -21,7 +21,8 @@ from PySide6.QtWidgets import (
 from gui.chat.markdown.prose import code_font
 from gui.chat.request_builder import MalformedSchema, parse_schema
 from gui.chat.storage.models import ChatOptions
-from gui.theme.theme import set_property, theme
+from gui.theme.theme import set_button_icon, set_property, theme
+from gui.widgets.fold import Fold
 from gui.widgets.icon_button import IconButton
 from gui.widgets.labels import plain_label
 
@@ -60,6 +61,9 @@ class OptionsDrawer(QFrame):
         self.prompts_button = QPushButton("Saved prompts")
         set_property(self.prompts_button, compact=True)
         self.prompts_button.clicked.connect(self.prompts_asked)
+        for button in (self.model_button, self.prompts_button):
+            set_button_icon(button, "caret-down", "text2", 12)
+            button.setLayoutDirection(Qt.LayoutDirection.RightToLeft)  # the caret behind the words
         self.system = QPlainTextEdit()
         self.system.setPlaceholderText("None")
         self.max_tokens = QLineEdit()
@@ -121,16 +125,10 @@ class OptionsDrawer(QFrame):
         )
         self._field(column, "Temperature", "0 to 2; higher is more varied", self.temperature)
         column.addWidget(self._small(self.temperature_note))
-        self._field(column, "Top p", "Above 0, up to 1; lower keeps to the likeliest words", self.top_p)
-        column.addWidget(self._small(self.top_p_note))
-        self._field(
-            column, "Stop sequences", "The answer ends before one of these; one a line", self.stop, 48
-        )
-        column.addWidget(self._small(self.stop_note))
-        self._field(column, "Seed", "The same prompt and seed give the same answer; Local only", self.seed)
-        column.addWidget(self._small(self.seed_note))
         self._field(column, "JSON schema", "The answer will be JSON of this shape", self.schema, 132)
         column.addWidget(self._small(self.schema_note))
+        column.addSpacing(unit.px(12))
+        column.addWidget(self._advanced(inside))
         self._reset = QPushButton("Put all back")
         set_property(self._reset, compact=True)
         self._reset.clicked.connect(self._put_back)
@@ -154,6 +152,25 @@ class OptionsDrawer(QFrame):
         top.setContentsMargins(unit.px(16), 0, unit.px(10), 0)
         outer.addWidget(header)
         outer.addWidget(scroll, 1)
+
+    def _advanced(self, parent: QWidget) -> Fold:
+        """What few people touch: open where something of it is set."""
+        unit = theme()
+        body = QWidget(parent)
+        column = QVBoxLayout(body)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(unit.px(4))
+        self._field(column, "Top p", "Above 0, up to 1; lower keeps to the likeliest words", self.top_p)
+        column.addWidget(self._small(self.top_p_note))
+        self._field(
+            column, "Stop sequences", "The answer ends before one of these; one a line", self.stop, 48
+        )
+        column.addWidget(self._small(self.stop_note))
+        self._field(column, "Seed", "The same prompt and seed give the same answer; Local only", self.seed)
+        column.addWidget(self._small(self.seed_note))
+        words = "Top p, stop sequences, seed"
+        self.advanced = Fold("Advanced", words, body, key="options/advanced", opened=False, parent=parent)
+        return self.advanced
 
     def _field(
         self, column: QVBoxLayout, name: str, description: str, field: QWidget, height: int | None = None
@@ -200,18 +217,24 @@ class OptionsDrawer(QFrame):
         """Show a conversation's options; ``default_max_tokens`` is the setting's."""
         self._showing = True
         self._options = options
-        self._default_max_tokens = default_max_tokens
+        self.set_default_max_tokens(default_max_tokens)
         self.system.setPlainText(options.system)
         self.max_tokens.setText("" if options.max_tokens is None else str(options.max_tokens))
-        self.max_tokens.setPlaceholderText("" if default_max_tokens is None else f"{default_max_tokens:,}")
         self.temperature.setText("" if options.temperature is None else f"{options.temperature:g}")
         self.top_p.setText("" if options.top_p is None else f"{options.top_p:g}")
         self.stop.setPlainText("\n".join(stop.replace("\n", "\\n") for stop in options.stop))
         self.seed.setText("" if options.seed is None else str(options.seed))
         self.schema.setPlainText(options.schema_text)
+        if options.top_p is not None or options.stop or options.seed is not None:
+            self.advanced.set_open(True)
         self._showing = False
         self._check_schema()
         self._show_notes()
+
+    def set_default_max_tokens(self, tokens: int | None) -> None:
+        """Show the setting's limit where the chat has none of its own."""
+        self._default_max_tokens = tokens
+        self.max_tokens.setPlaceholderText("" if tokens is None else f"{tokens:,}")
 
     def show_model(self, name: str, about: str, *, is_missing: bool) -> None:
         """Show which model answers here, and what is known of it."""

@@ -260,6 +260,11 @@ class ChatView(QWidget):
         """Say above the messages what went wrong, where trying again is of no use."""
         self.trouble.say(words, can_retry=False)
 
+    def show_max_tokens(self, own: int | None, default: int | None) -> None:
+        """Show the chat's limit of tokens, or the setting's where it has none, under the box and in the drawer."""
+        self.composer.set_max_tokens(own or default)
+        self.drawer.set_default_max_tokens(default)
+
     # The drawer of options
 
     def open_options(self) -> None:

@@ -113,9 +113,9 @@ class Fold(QWidget):
         self._restyle()
 
     def set_open(self, is_open: bool) -> None:
-        """Open or close it, as a click does."""
-        if is_open != self.is_open:
-            self._on_click()
+        """Show the body or hide it, for this time: what the user chose is still how the next card begins."""
+        self.is_open = is_open
+        self._restyle()
 
     def _on_click(self) -> None:
         self.is_open = _open[self._key] = not self.is_open
