@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FRESH_S = 300.0
+FRESH_S = 30.0
 """A list of the API's models younger than this is not read again by itself."""
 READ_TIMEOUT_S = 15.0
 _PRICED_AT_ONCE = 20
@@ -58,7 +58,7 @@ class ModelLists:
     async def read(self, side: Side, *, refresh: bool = False) -> ModelList:
         """Return the list of ``side``; what stands in its way is in the list, never an exception.
 
-        The API's list is kept for some minutes, unless its key or address changed; ``refresh`` asks again now.
+        The API's list is kept for half a minute, unless its key or address changed; ``refresh`` asks again now.
         Nothing is billed for it. A local server is only looked at, never started; one that is stopped stays so.
         """
         if side == "local":

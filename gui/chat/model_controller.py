@@ -157,7 +157,13 @@ class ModelController(QObject):
     # What is shown
 
     def show(self) -> None:
-        """Show the chat's model in its head and in the drawer, and whether it is still there."""
+        """Show the chat's model in its head and in the drawer, and look whether it is still there."""
+        model = self._chat.session.options.model
+        if model is not None and self._is_started:
+            self.lists.read(self.lists.side_of(model))
+        self._show_known()
+
+    def _show_known(self) -> None:
         model = self._chat.session.options.model
         if model is None:
             name, side, why, note = "Auto", None, "Signalbox decides where each prompt goes.", ""
@@ -167,8 +173,6 @@ class ModelController(QObject):
             side = self.lists.side_of(model)
             name, why = self._name(model), self._about(side, model)
             note = self._missing(side, model)
-            if self.lists.latest(side).read_at is None:
-                self.lists.read(side)
         self._view.header.set_model(name, side, note or why, tone="danger" if note else "")
         self._view.drawer.show_model(name, note or why, is_missing=bool(note))
         self._view.composer.set_model_note(note)
@@ -198,7 +202,7 @@ class ModelController(QObject):
         for each in SIDES:
             if each == side and self.picker is not None:
                 self.picker.show_list(self.lists.latest(each), is_reading=self.lists.is_reading(each))
-        self.show()
+        self._show_known()
 
     def _on_status(self, status: CoreStatus) -> None:
         """What the local server serves may be another model now."""

@@ -185,6 +185,24 @@ def test_a_model_that_is_gone_is_missed_before_anything_is_sent(panel: ChatPanel
     panel.run(body)
 
 
+def test_a_chat_that_is_opened_again_misses_its_model_by_itself(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        session = page.controller.session
+        session.set_options(replace(session.options, model="claude-zebra-9"))
+        await panel.ask("Hello")
+        listed = panel.core.models.lists["api"]
+        panel.core.models.lists["api"] = replace(listed, models=listed.models[:1])
+        page = await panel.again()
+        assert page.view.composer.model_note == ""
+        page.controller.open(session.id)
+        await panel.until(lambda: "does not list claude-zebra-9" in page.view.composer.model_note)
+        page.controller.new_chat()
+        assert page.view.composer.model_note == ""
+
+    panel.run(body)
+
+
 def test_a_list_that_could_not_be_read_says_why_and_is_read_again(panel: ChatPanel) -> None:
     async def body() -> None:
         await panel.open()
