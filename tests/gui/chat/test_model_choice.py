@@ -9,6 +9,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QPushButton
 
 from core.errors import Unavailable
+from core.model_list import ListedModel
 from gui.widgets.model_picker import ModelPicker
 from tests.gui.chat.looking import click, press
 from tests.gui.chat.panel import ChatPanel
@@ -181,6 +182,22 @@ def test_a_model_that_is_gone_is_missed_before_anything_is_sent(panel: ChatPanel
         click(picker.refresh)
         await panel.until(lambda: any("It is overloaded" in row for row in rows(picker)))
         assert page.view.composer.model_note == ""
+
+    panel.run(body)
+
+
+def test_of_a_catalogue_of_thousands_so_many_are_shown_as_can_be_and_the_rest_is_found(
+    panel: ChatPanel,
+) -> None:
+    async def body() -> None:
+        await panel.open()
+        many = tuple(ListedModel(id=f"claude-number-{number}") for number in range(5000))
+        panel.core.models.lists["api"] = replace(panel.core.models.lists["api"], models=many)
+        picker = await opened(panel)
+        assert len(rows(picker)) < 100
+        assert rows(picker)[-1] == "4,940 more: type a part of their names"
+        QTest.keyClicks(picker.search, "number-4999")
+        assert [row.split(",")[0] for row in rows(picker)[1:]] == ["claude-number-4999"]
 
     panel.run(body)
 
