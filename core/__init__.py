@@ -108,6 +108,7 @@ if TYPE_CHECKING:
     from core.ledger.savings import saved_words
     from core.local.server import ServerState
     from core.model_list import ListedModel, ModelList
+    from core.local.server import PACKAGED_MODEL, ServerState
     from core.pricing.money import (
         NANO_PER_DOLLAR,
         dollars_to_nano,
@@ -139,6 +140,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NANO_PER_DOLLAR",
     "NO_CHARGE",
+    "PACKAGED_MODEL",
     "AnswerInvalid",
     "ApiStatus",
     "ArmedLimit",
@@ -301,6 +303,7 @@ _HOMES = {
     "core.ledger.savings": "saved_words",
     "core.local.server": "ServerState",
     "core.model_list": "ListedModel ModelList",
+    "core.local.server": "PACKAGED_MODEL ServerState",
     "core.pricing.money": (
         "NANO_PER_DOLLAR dollars_to_nano exact_dollars format_amount format_cost format_limit nano_to_dollars"
     ),

@@ -14,6 +14,9 @@ from core.model_list import ListedModel
 ServerPhase = Literal["stopped", "starting", "ready", "stopping", "failed"]
 ServerKind = Literal["embedded", "compose", "external", "none"]
 
+PACKAGED_MODEL = "SmolLM2-135M-Instruct"
+"""The model that comes with Signalbox, to try it with. Its chat template has no place for tools: it gets none."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerState:

@@ -14,7 +14,7 @@ from core.errors import AuthenticationFailed, KeyHeldBack, SignalboxError, Unava
 from core.local.crash_suspects import REFUSED
 from core.local.embedded import OWN_MODEL_SLOTS, PACKAGED_SLOTS
 from core.local.manager import LocalServerManager
-from core.local.server import ServerState
+from core.local.server import PACKAGED_MODEL, ServerState
 from core.providers.anthropic_wire import claude_family
 from core.providers.base import Capabilities, InferenceProvider
 from core.routing.api_condition import ApiCondition, ApiTrouble
@@ -49,9 +49,6 @@ ACCEPT_HINT = "Put the newest one back; or, if this is the one you want: signalb
 
 DEAREST_MODEL = "claude-opus-4-1"
 """$15 in, $75 out a million: no Claude model in the price table is dearer (a test holds this true)."""
-
-PACKAGED_MODEL = "SmolLM2-135M-Instruct"
-"""Its chat template has no place for tools, so it is not offered any."""
 
 
 class ApiBackend:

@@ -1,0 +1,53 @@
+"""An empty chat offers what the model behind it can do, and says of a small one that it is for trying out."""
+
+from __future__ import annotations
+
+import pytest
+
+from core import PACKAGED_MODEL
+from core.local.server import ServerState
+from gui.chat.hint import PROMPTS, SMALL_MODEL, SMALL_MODEL_PROMPTS
+from gui.shell.pages import Target
+from tests.gui.chat.looking import click, shown
+from tests.gui.chat.panel import ChatPanel
+
+
+def said(panel: ChatPanel) -> tuple[tuple[str, ...], bool]:
+    hint = panel.page.view.hint
+    return tuple(button.text() for button in hint.prompt_buttons), hint.better_button.isVisible()
+
+
+@pytest.mark.parametrize("phase", ["starting", "ready"])
+def test_the_packaged_model_gets_questions_that_it_can_answer(panel: ChatPanel, phase: str) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        panel.core.publish(local=ServerState(phase=phase, kind="embedded", model=PACKAGED_MODEL))  # pyright: ignore
+        await panel.until(lambda: said(panel) == (SMALL_MODEL_PROMPTS, True))
+        assert page.view.hint.warning == SMALL_MODEL
+        click(page.view.hint.better_button)
+        assert panel.shell.opened == [Target("preferences", "local")]
+        click(page.view.hint.prompt_buttons[0])
+        await panel.until(lambda: SMALL_MODEL_PROMPTS[0] in (*shown(panel), page.view.composer.text))
+        await panel.idle()
+
+    panel.run(body)
+
+
+@pytest.mark.parametrize(
+    "local",
+    [
+        ServerState(phase="ready", kind="external", model="Qwen2.5-7B-Instruct"),
+        ServerState(phase="stopped", kind="none"),
+        ServerState(phase="failed", kind="embedded", model=PACKAGED_MODEL),
+    ],
+    ids=["a larger one", "none", "one that failed"],
+)
+def test_another_model_gets_larger_tasks_and_no_warning(panel: ChatPanel, local: ServerState) -> None:
+    async def body() -> None:
+        await panel.open()
+        panel.core.publish(local=ServerState(phase="ready", kind="embedded", model=PACKAGED_MODEL))
+        await panel.until(lambda: said(panel) == (SMALL_MODEL_PROMPTS, True))
+        panel.core.publish(local=local)
+        await panel.until(lambda: said(panel) == (PROMPTS, False))
+
+    panel.run(body)
