@@ -489,12 +489,13 @@ WaitReason = Literal["rate", "local_queue", "retry", "local_start", "first_answe
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """The request waits its turn. ``expected_s`` is an estimate in seconds, ``None`` where there is none;
-    ``position`` counts those ahead of it."""
+    ``position`` counts those ahead of it, ``doing`` is what is under way meanwhile (``loading weights``)."""
 
     reason: WaitReason
     detail: str
     expected_s: float | None = None
     position: int = 0
+    doing: str = ""
 
 
 @dataclass(frozen=True, slots=True)

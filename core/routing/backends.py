@@ -431,7 +431,7 @@ class LocalBackend:
             words = f"The local server is starting{': ' if doing else ''}{doing}."
             if words != told:
                 told = words
-                on_wait(Waiting("local_start", words, state.eta_s))
+                on_wait(Waiting("local_start", words, state.eta_s, doing=doing))
 
         tell(self.server_state)
         server = self._server_manager.server

@@ -13,8 +13,8 @@ from gui.chat.failures.plans import plan_break_off, plan_failure
 from gui.chat.markdown.highlighter import LexerCache
 from gui.chat.markdown.markdown_view import MarkdownView
 from gui.chat.message_view import BUSY_WHY, PAD_PX, MessageView, VersionSwitch, show_pin
-from gui.chat.session import Wait
 from gui.chat.storage.models import StoredMessage
+from gui.chat.waits import FirstToken, Wait
 from gui.theme.theme import set_property, theme
 from gui.widgets.copying import Copier
 from gui.widgets.icon_button import IconButton
@@ -110,8 +110,14 @@ class AnswerMessage(MessageView):
         self._note.hide()
         self.badge.set_waiting(wait.goal, wait.words, wait.detail)
 
-    def set_progress(self, tokens: int, tok_s: float | None, held: int | None) -> None:
-        self.badge.set_streaming(tokens, tok_s, held)
+    def set_progress(
+        self, tokens: int, tok_s: float | None, held: int | None, first: FirstToken | None = None
+    ) -> None:
+        """Show how far it is; ``first`` is what it waits for until its first token."""
+        if first is not None and tokens == 0:
+            self.badge.set_streaming(0, None, held, before=first.words)
+        else:
+            self.badge.set_streaming(tokens, tok_s, held)
 
     def finish(self, message: StoredMessage) -> None:
         """The stream ended."""

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Generator
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -19,6 +19,7 @@ from core.chat import (
     EventStream,
     Failed,
     Finished,
+    PromptProgress,
     Started,
     Stopped,
     StreamEvent,
@@ -40,60 +41,12 @@ from gui.chat.storage.models import (
     new_id,
 )
 from gui.chat.storage.tree import MessageTree
-from gui.widgets.formatting import about_seconds, count
+from gui.chat.waits import FirstToken, Wait
 
 if TYPE_CHECKING:
     from gui.chat.storage.write_behind import WriteBehindStore
     from gui.shell.bridge import Bridge
     from gui.shell.tasks import Tasks
-
-
-_FOR = {
-    "rate": "for its turn",
-    "local_queue": "for Local",
-    "local_start": "for Local to start",
-    "retry": "to try again",
-    "first_answer": "for the first request with its key",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """``until_s`` is the expected end on ``time.monotonic``'s clock, ``None`` where nobody knows.
-
-    ``goal`` is what is waited for, such as ``for Local``: it stays the same while the time runs down.
-    """
-
-    goal: str
-    detail: str
-    position: int = 0
-    until_s: float | None = None
-
-    @staticmethod
-    def begun(told: Waiting) -> Wait:
-        until_s = None if told.expected_s is None else time.monotonic() + told.expected_s
-        return Wait(_FOR[told.reason], told.detail, told.position, until_s)
-
-    @staticmethod
-    def for_summary() -> Wait:
-        return Wait(
-            "for a summary of the beginning", "A model sums up the oldest turns. They are kept here in full."
-        )
-
-    @property
-    def left_s(self) -> float | None:
-        """Seconds until the expected end, 0 when it is past."""
-        return None if self.until_s is None else max(0.0, self.until_s - time.monotonic())
-
-    @property
-    def words(self) -> str:
-        """``for Local, 2 ahead, about 8 s``."""
-        parts = [self.goal]
-        if self.position:
-            parts.append(f"{count(self.position)} ahead")
-        if self.left_s is not None:
-            parts.append(about_seconds(self.left_s))
-        return ", ".join(parts)
 
 
 NEW_TITLE = "New chat"
@@ -162,6 +115,7 @@ class Session(QObject):
         self.tokens = 0
         self._chars = self._utf8_bytes = 0
         self.waiting: Wait | None = None
+        self.first_token: FirstToken | None = None
         self._window_tokens: int | None = None
         self._left_out: LeftOut | None = None
         self.deleted = False
@@ -396,7 +350,7 @@ class Session(QObject):
         self.first_token_at_s = None
         self.tokens = 0
         self._chars = self._utf8_bytes = 0
-        self.waiting = self._left_out = None
+        self.waiting = self.first_token = self._left_out = None
         self._saved_at_s = time.monotonic()
         self._keep()
         self._keep_message(answer)
@@ -465,10 +419,10 @@ class Session(QObject):
                 case TextDelta(text=text):
                     pieces.append(text)
                 case Waiting():
-                    self.waiting = Wait.begun(event)
+                    self.waiting = Wait.begun(event, self.waiting)
                     self.answer_waits.emit(answer_id)
                 case Started(decision=decision, hold_nanodollars=hold):
-                    self.waiting = None
+                    self.waiting, self.first_token = None, FirstToken()
                     if self._left_out is not None:
                         decision = self._left_out.on_decision(decision)
                     message = replace(self.tree[answer_id], decision=decision, hold_nanodollars=hold)
@@ -484,6 +438,9 @@ class Session(QObject):
                 case Failed(error=error, partial=partial):
                     self._fail(answer_id, "".join(pieces), error, partial)
                     pieces = []
+                case PromptProgress():
+                    if self.first_token is not None:
+                        self.first_token.progress = event
                 case UsageReported(usage=usage):
                     self.tokens = max(self.tokens, usage.output_tokens)
                 case _:

@@ -52,6 +52,7 @@ class ThreadView(QScrollArea):
     stepped(id, by), edited(id, text), kept(), regenerate_asked(id), replay_asked(id), badge_opened(id),
     acted(id, action), link_clicked, pin_asked(id, pinned), attachment_opened(attachment).
     card_changed: that card came or went.
+    wait_told: what an answer waits for, once, for a screen reader.
     card_acted: the action of the card that stands at the end, for a prompt that went back to the box.
     """
 
@@ -67,6 +68,7 @@ class ThreadView(QScrollArea):
     link_clicked = Signal(str, QPoint)
     pin_asked = Signal(str, bool)
     attachment_opened = Signal(object)
+    wait_told = Signal(str)
 
     def __init__(self, lexers: LexerCache, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -80,6 +82,7 @@ class ThreadView(QScrollArea):
         self._held: tuple[MessageView, int] | None = None
         self._target = ""
         self._loose_card: FailureCard | None = None
+        self._told_wait = ""
         self.waiting_words: Callable[[], str] = str
         self.pictures: Pictures | None = None
         self.following = True
@@ -438,6 +441,7 @@ class ThreadView(QScrollArea):
     def _on_ended(self, answer_id: str) -> None:
         view = self._column.views.get(answer_id)
         self._progress.stop()
+        self._told_wait = ""
         if isinstance(view, AnswerMessage) and self._session is not None and answer_id in self._session.tree:
             view.finish(self._session.tree[answer_id])
         self._update_places()
@@ -463,10 +467,20 @@ class ThreadView(QScrollArea):
         held = session.tree[session.running_id].hold_nanodollars or None
         if session.waiting is not None:
             view.set_wait(session.waiting)
+            self._tell_wait(f"Waiting {session.waiting.goal}")
         elif session.tree[session.running_id].decision is None:
             view.set_waiting(self.waiting_words())
         else:
-            view.set_progress(session.tokens, speed, held)
+            first = session.first_token if session.tokens == 0 else None
+            view.set_progress(session.tokens, speed, held, first)
+            if first is not None and first.is_worth_telling:
+                self._tell_wait(first.goal)
+
+    def _tell_wait(self, words: str) -> None:
+        """Tell a screen reader once what is waited for, not again while the numbers run."""
+        if words != self._told_wait:
+            self._told_wait = words
+            self.wait_told.emit(words)
 
     def set_loose_plan(self, plan: Plan | None) -> None:
         """Show a card at the end, where the answer would stand, for a prompt that went back to the box."""

@@ -64,13 +64,21 @@ class RouteBadge(PaintedButton):
         # The name stays the same while the time runs down: a screen reader hears it once.
         self._show(body, f"Waiting {goal}", busy=True, tooltip=detail)
 
-    def set_streaming(self, tokens: int, tok_s: float | None, held: int | None) -> None:
-        """Show the tokens so far, their rate if known, and the nano-dollars held for the request."""
+    def set_streaming(
+        self,
+        tokens: int,
+        tok_s: float | None,
+        held: int | None,
+        *,
+        before: str = "Waiting for the first token",
+    ) -> None:
+        """Show the tokens so far, their rate if known, and the nano-dollars held for the request.
+
+        ``before`` is what is said until the first token.
+        """
         is_counted = self._decision is None or self._decision.side != "api"
-        mark = (
-            "" if is_counted else "~"
-        )  # an API's pieces are several tokens long: how many is known at the end
-        words = "Waiting for the first token" if tokens == 0 else f"Streaming · {mark}{count(tokens)} tokens"
+        mark = "" if is_counted else "~"  # an API's pieces are several tokens long: the end tells how many
+        words = before if tokens == 0 else f"Streaming · {mark}{count(tokens)} tokens"
         if tok_s is not None and is_counted:
             words += f" · {speed(tok_s)}"
         body = [

@@ -15,6 +15,7 @@ from core.chat import (
     ChatResult,
     Failed,
     Finished,
+    PromptProgress,
     RouteDecision,
     Started,
     Stopped,
@@ -60,7 +61,7 @@ class Script:
     gate: Gate | None = None
     decision: RouteDecision | None = None
     result: dict[str, Any] = field(default_factory=dict)
-    waits: tuple[Waiting, ...] = ()
+    waits: tuple[Waiting | PromptProgress, ...] = ()
     after_start: bool = False
     wait_gate: Gate | None = None
 

@@ -6,9 +6,9 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 
-from core.chat import Waiting, WaitReason
+from core.chat import PromptProgress, Waiting, WaitReason
 from gui.chat.answer_message import AnswerMessage
-from gui.chat.session import Wait
+from gui.chat.waits import Wait
 from gui.theme.theme import theme
 from gui.widgets.inline_row import InlineRun
 from tests.gui.chat.builders import make_decision
@@ -50,7 +50,7 @@ def test_the_words_have_place_and_time_where_they_are_known(
 
 def test_the_time_runs_down_to_any_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr("gui.chat.session.time.monotonic", lambda: now)
+    monkeypatch.setattr("gui.chat.waits.time.monotonic", lambda: now)
     wait = Wait.begun(Waiting("local_queue", "Busy.", 8.0, 1))
     now = 103.0
     assert wait.words == "for Local, 1 ahead, about 5 s"
@@ -153,3 +153,65 @@ def test_the_ring_stands_still_with_reduced_motion(panel: ChatPanel) -> None:
         panel.run(body)
     finally:
         theme().set_reduced_motion(False)
+
+
+def test_how_far_the_prompt_is_read_is_shown_and_told_once(
+    panel: ChatPanel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body() -> None:
+        gate = Gate()
+        page = await panel.open()
+        told: list[str] = []
+        page.view.thread_view.wait_told.connect(told.append)
+        reading = (PromptProgress(0, 100), PromptProgress(20, 100), PromptProgress(42, 100))
+        panel.core.say(Script(waits=reading, after_start=True, wait_gate=gate))
+        page.view.composer.set_content("A long story")
+        page.controller.send()
+        await panel.until(lambda: shows(panel, "Reading the prompt, 42 %"))
+        assert told == ["Reading the prompt"]
+        gate.open()
+        await panel.idle()
+        assert "Reading" not in badge_words(panel)
+
+    panel.run(body)
+
+
+def test_a_first_token_that_takes_long_is_counted_in_seconds(
+    panel: ChatPanel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+
+    async def body() -> None:
+        nonlocal now
+        gate = Gate()
+        page = await panel.open()
+        told: list[str] = []
+        page.view.thread_view.wait_told.connect(told.append)
+        monkeypatch.setattr("gui.chat.waits._now_s", lambda: now)
+        panel.core.say(Script(waits=(PromptProgress(100, 100),), after_start=True, wait_gate=gate))
+        page.view.composer.set_content("Hello")
+        page.controller.send()
+        await panel.until(lambda: shows(panel, "Waiting for the first token"))
+        assert told == [], "who is answered at once is told of no wait"
+        now = 106.0
+        await panel.until(lambda: shows(panel, "Waiting for the first token, 6 s"))
+        assert told == ["Waiting for the first token"]
+        gate.open()
+        await panel.idle()
+
+    panel.run(body)
+
+
+def test_a_start_says_its_phase_and_how_long_it_has_been_where_nobody_knows_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("gui.chat.waits._now_s", lambda: now)
+    wait = Wait.begun(Waiting("local_start", "It starts."))
+    assert wait.words == "for Local to start"
+    now = 112.0
+    wait = Wait.begun(Waiting("local_start", "It starts: loading weights.", doing="loading weights"), wait)
+    assert wait.words == "for Local to start: loading weights, 12 s"
+    assert Wait.begun(Waiting("rate", "MAX is reached."), wait).words == "for its turn", (
+        "another wait begins anew"
+    )
