@@ -106,9 +106,8 @@ if TYPE_CHECKING:
     from core.ledger.limits import Budget, LimitUsage, Unit
     from core.ledger.models import ArmedLimit, LedgerRow, PausedConversation, ReportRow
     from core.ledger.savings import saved_words
-    from core.local.server import ServerState
-    from core.model_list import ListedModel, ModelList
     from core.local.server import PACKAGED_MODEL, ServerState
+    from core.model_list import ListedModel, ModelList
     from core.pricing.money import (
         NANO_PER_DOLLAR,
         dollars_to_nano,

@@ -66,6 +66,7 @@ PAGES = PageRegistry(
         "api_key": ("Replace the key", Target("preferences", "providers", "anthropic")),
         "api_model": ("Choose a model", Target("preferences", "providers", "anthropic_model")),
         "setting": ("Open Preferences", Target("preferences")),
+        "local_restarted": ("Look at the local server", Target("preferences", "local")),
         "limit": ("Open the limits", Target("preferences", "spend")),
         "settings_file": ("Look at it", Target("preferences", "data", "settings_file")),
         "trust": ("Look at it", Target("preferences", "data", "trust")),

@@ -17,6 +17,7 @@ import time
 from asyncio.subprocess import Process
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,7 +35,7 @@ from core.base.permissions import make_private_folder
 from core.base.redaction import remember_secret
 from core.local import llama_log
 from core.local.llama_log import Reason
-from core.local.server import ServerPhase, ServerState
+from core.local.server import Crash, ServerPhase, ServerState
 
 log = logging.getLogger(__name__)
 
@@ -210,6 +211,7 @@ class EmbeddedServer:
         self._stuck_s = stuck_s
         self._clock = clock
         self._crashed_s: float | None = None
+        self._crash: Crash | None = None
         self._api_key: str | None = None
         self._load_times = LoadTimes(home)
         self._load_times.set_aside_if_broken()
@@ -272,6 +274,8 @@ class EmbeddedServer:
             if command is None:
                 continue
             try:
+                if command.verb != "start" or self._child is None:
+                    self._crash = None
                 if command.verb != "start":
                     await self._end_child()
                     self._stops_waiting -= 1
@@ -303,6 +307,7 @@ class EmbeddedServer:
         asked.cancel()
         await asyncio.wait({asked})
         self._shorten_log()
+        self._forget_crash()
         return None if asked.cancelled() else asked.result()
 
     async def _after_a_crash(self, returncode: int) -> None:
@@ -312,6 +317,7 @@ class EmbeddedServer:
         if llama_log.is_own_crash(returncode):
             self._on_crash(returncode == llama_log.STUCK_EXIT)
         before_s, self._crashed_s = self._crashed_s, self._clock()
+        self._crash = Crash(reason.text, datetime.now(UTC))
         if before_s is not None and self._crashed_s - before_s < CALM_S:
             twice = f"llama.cpp {reason.text}, for the second time within {CALM_S / 60:.0f} min"
             self._fail(Reason(twice, reason.hint))
@@ -319,6 +325,16 @@ class EmbeddedServer:
         log.warning("embedded server: llama.cpp %s; it is started again", reason.text)
         self._show("starting", detail=f"llama.cpp {reason.text}; starting it again", model=self.state.model)
         await self._start_unless_stopped()
+
+    def _forget_crash(self) -> None:
+        """Say no more of a crash that is long past."""
+        if (
+            self._crash is not None
+            and self._crashed_s is not None
+            and self._clock() - self._crashed_s >= CALM_S
+        ):
+            self._crash = None
+            self._state.set(replace(self._state.value, crash=None))
 
     async def _start_unless_stopped(self) -> None:
         if self._child is not None:
@@ -478,4 +494,4 @@ class EmbeddedServer:
         self._show("failed", detail=reason.text, hint=reason.hint, model=self.state.model)
 
     def _show(self, phase: ServerPhase, **facts: Any) -> None:
-        self._state.set(replace(ServerState(phase=phase, kind="embedded"), **facts))
+        self._state.set(replace(ServerState(phase=phase, kind="embedded", crash=self._crash), **facts))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal, Protocol
 
 from core.model_list import ListedModel
@@ -18,6 +19,14 @@ PACKAGED_MODEL = "SmolLM2-135M-Instruct"
 """The model that comes with Signalbox, to try it with. Its chat template has no place for tools: it gets none."""
 
 
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """The server ended by itself: how (``was ended by signal 9 (SIGKILL)``), and when (UTC)."""
+
+    how: str
+    at: datetime
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerState:
     """A snapshot for the router and the panel.
@@ -27,6 +36,8 @@ class ServerState:
     ``base_url`` ends in ``/v1`` and is set only while ready. ``context_tokens`` is what one request may use,
     input plus output. ``hint`` says what to do next about a failure (may be empty). ``models`` are all that it can
     be asked for, where it lists more than ``model`` or says more of it; a server that is away has those it had.
+    ``crash`` is the last one, from when it happened until somebody starts or stops the server, or it has run calmly
+    for a while.
     """
 
     phase: ServerPhase
@@ -39,6 +50,7 @@ class ServerState:
     progress: float | None = None
     eta_s: float | None = None
     pid: int | None = None
+    crash: Crash | None = None
     models: tuple[ListedModel, ...] = ()
 
     def find(self, model: str) -> ListedModel | None:

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
+from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from core.base.async_tools import finish
@@ -65,6 +66,10 @@ class Backend(Protocol):
         ...
 
     async def start(self) -> None: ...
+
+    async def explained(self, failure: SignalboxError, since: datetime) -> SignalboxError:
+        """Return ``failure`` of an attempt begun at ``since``; in better words where its server ended meanwhile."""
+        ...
 
     def telling_start(self, on_wait: OnWait) -> AbstractContextManager[None]:
         """Tell ``on_wait`` that the server starts, and each phase that it comes to while this is open."""
@@ -260,6 +265,15 @@ class AdmissionControl:
             LineTooLong: the local server's line is too long.
         """
         return await self._passed(run, decision, on_wait, failed=failed, request=request, on_late=on_late)
+
+    async def wait_for_restart(self, run: RequestRun, on_wait: OnWait) -> None:
+        """Wait for a local server that is starting (again), as long as it may take."""
+        backend = self._backends["local"]
+        if backend.is_starting:
+            with backend.telling_start(on_wait):
+                await within(
+                    run.deadline, self._wait_for_local(LOCAL_BOOT_WAIT_S), "the local server was starting"
+                )
 
     async def _passed(
         self,
@@ -490,10 +504,7 @@ class AdmissionControl:
         once_up = dataclasses.replace(state, local=dataclasses.replace(state.local, health="up"))
         if decide(signals, once_up, self._policy()).side != "local":
             return False
-        with self._backends["local"].telling_start(on_wait):
-            await within(
-                run.deadline, self._wait_for_local(LOCAL_BOOT_WAIT_S), "the local server was starting"
-            )
+        await self.wait_for_restart(run, on_wait)
         return True
 
     async def _counted_by_local(self, run: RequestRun, decision: RouteDecision, signals: Signals) -> Signals:

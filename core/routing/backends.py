@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -35,6 +37,9 @@ LIKELY_OUTPUT_SHARE = 0.35
 
 LOCAL_TOKENS_PER_S = 40.0
 """Decode speed assumed for the first estimate of a local answer's time, until answers have been measured."""
+
+CRASH_NOTICED_S = 0.5
+"""So long after an answer broke off may it take until the end of the server's process is noticed."""
 
 LEAST_PREFILL_TOKENS = 200
 """A shorter prompt says little about how fast the server reads."""
@@ -175,6 +180,11 @@ class ApiBackend:
 
     async def start(self) -> None:
         """Nothing to start."""
+
+    async def explained(self, failure: SignalboxError, since: datetime) -> SignalboxError:
+        """Whatever happens to a server elsewhere, only the failure tells it."""
+        del since
+        return failure
 
     def telling_start(self, on_wait: OnWait) -> AbstractContextManager[None]:
         """Nothing to tell."""
@@ -416,6 +426,35 @@ class LocalBackend:
 
     async def start(self) -> None:
         await self._server_manager.start()
+
+    async def explained(self, failure: SignalboxError, since: datetime) -> SignalboxError:
+        """Say that the embedded server ended, where that is why; its end may be noticed after its silence."""
+        server = self._server_manager.server
+        if self.server_state.kind != "embedded" or server is None or type(failure) is not Unavailable:
+            return failure
+        noticed = asyncio.Event()
+
+        def look(state: ServerState) -> None:
+            if state.crash is not None and state.crash.at >= since:
+                noticed.set()
+
+        unsubscribe = server.on_change(look)
+        look(server.state)
+        try:
+            async with asyncio.timeout(CRASH_NOTICED_S):
+                await noticed.wait()
+        except TimeoutError:
+            return failure
+        finally:
+            unsubscribe()
+        crash = server.state.crash
+        how = "" if crash is None else f" It {crash.how}."
+        fate = "has failed" if server.state.phase == "failed" else "is started again"
+        return Unavailable(
+            f"The local server ended while answering, and {fate}.{how}",
+            hint=failure.hint,
+            may_be_billed=failure.may_be_billed,
+        )
 
     @contextmanager
     def telling_start(self, on_wait: OnWait) -> Generator[None]:

@@ -346,6 +346,8 @@ class Router:
                 raise
             attempt.failure = error
         self._leave_local(attempt)
+        if attempt.failure is not None:
+            attempt.failure = await self._backends[attempt.side].explained(attempt.failure, attempt.opened_at)
         booting = self._backends[attempt.side].is_starting
         attempt.breaker.end(attempt.ticket, attempt.failure, booting=booting)
         if attempt.failure is not None:
@@ -441,6 +443,8 @@ class Router:
             if following.wait_s:
                 on_wait(Waiting("retry", following.detail, following.wait_s))
                 await within(run.deadline, asyncio.sleep(following.wait_s), "waiting to try again")
+            if following.decision.side == "local":
+                await self._admission.wait_for_restart(run, on_wait)
             billed = isinstance(failure, AnswerInvalid)
             result = self._settlement.result(run, failed, "done" if billed else "failed")
             outcome = self._settlement.outcome(

@@ -39,6 +39,7 @@ ProblemKind = Literal[
     "ledger_check",
     "answers",
     "local",
+    "local_restarted",
     "limit",
     "settings_file",
     "setting",

@@ -167,6 +167,15 @@ class StatusPublisher:
                     hint=local.hint,
                 )
             )
+        if local.crash is not None and local.phase in ("starting", "ready"):
+            found.append(
+                Problem(
+                    kind="local_restarted",
+                    title="The local server ended and was started again",
+                    message=f"It {local.crash.how}. What it was answering broke off, and its text is kept.",
+                    hint="Continue the answer, or send its prompt again.",
+                )
+            )
         found += self._other_problems()
         return (*self._settings_problems(), *found)
 

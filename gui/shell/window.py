@@ -50,6 +50,8 @@ MINIMUM_SIZE = (760, 420)
 """Leaves room for a frame and a taskbar where a 1080p screen at 200 % has 960 x 540."""
 FIRST_SIZE = (1280, 800)
 LAYOUT_VERSION = 1
+QUIET = frozenset({"alert", "local_restarted"}) | PASSING
+"""Listed by the bell alone: a toast tells an alert once, the answer that broke off tells of a restart."""
 MOST_IN_NOTICE = 4
 """A longer list of settings is not read in a bar before it is trusted."""
 
@@ -349,7 +351,7 @@ class Window(QWidget):
             title=title,
             text=f"{message} {hint}".strip(),
             actions=asked or self._api_notices.actions(problem, action),
-            quiet=problem.kind == "alert" or problem.kind in PASSING,  # a toast tells the first once
+            quiet=problem.kind in QUIET,
         )
 
     def _tell_alerts(self, status: CoreStatus) -> None:

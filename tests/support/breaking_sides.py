@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from core.chat import (
@@ -195,6 +196,10 @@ class BreakingTrack:
 
     async def start(self) -> None:
         """Nothing to start."""
+
+    async def explained(self, failure: SignalboxError, since: datetime) -> SignalboxError:
+        del since
+        return failure
 
     def telling_start(self, on_wait: OnWait) -> AbstractContextManager[None]:
         del on_wait
