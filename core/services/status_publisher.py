@@ -172,8 +172,8 @@ class StatusPublisher:
                 Problem(
                     kind="local_restarted",
                     title="The local server ended and was started again",
-                    message=f"It {local.crash.how}. What it was answering broke off, and its text is kept.",
-                    hint="Continue the answer, or send its prompt again.",
+                    message=f"It {local.crash.how}. An answer under way broke off; its text is kept.",
+                    hint="Continue asks for the rest of it.",
                 )
             )
         found += self._other_problems()

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from core import PACKAGED_MODEL
 from gui.theme.theme import set_property, theme
 from gui.widgets.formatting import time_left
 from gui.widgets.labels import plain_label
@@ -107,6 +106,8 @@ class WelcomeHint(QWidget):
 
     def set_status(self, status: CoreStatus) -> None:
         """Say what will answer, and offer what it can do."""
+        from core import PACKAGED_MODEL  # not before the first paint
+
         self._sentence.setText(sentence_for(status))
         # Also with a key: what is simple goes to Local, and these are simple.
         is_small = status.local.model == PACKAGED_MODEL and status.local.phase in ("starting", "ready")

@@ -112,7 +112,7 @@ class Window(QWidget):
         corner.addWidget(self.bell)
         corner.addWidget(self._help)
         top.addWidget(self._corner)
-        right = QVBoxLayout()
+        right = self._right = QVBoxLayout()
         right.setContentsMargins(0, 0, 0, 0)
         right.setSpacing(0)
         right.addLayout(top)
@@ -124,8 +124,13 @@ class Window(QWidget):
         front.setSpacing(0)
         front.addWidget(self.rail)
         front.addLayout(right, 1)
+        self._over = QWidget()
+        self._over_column = QVBoxLayout(self._over)
+        self._over_column.setContentsMargins(0, 0, 0, 0)
+        self._over_column.setSpacing(0)
         self._whole = QStackedWidget(self)
         self._whole.addWidget(self._front)
+        self._whole.addWidget(self._over)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._whole)
@@ -167,8 +172,11 @@ class Window(QWidget):
             if self._cover != entry.id:
                 self._uncover()
                 self._cover = entry.id
-                self._whole.addWidget(page.widget)
-                self._whole.setCurrentWidget(page.widget)
+                # What went wrong is told there too: the first start is where most can.
+                self._over_column.addWidget(self.notices)
+                self._over_column.addWidget(page.widget, 1)
+                self._whole.setCurrentWidget(self._over)
+                page.home.setFocus(Qt.FocusReason.OtherFocusReason)
             page.show(target)
             return
         front = self.page_in_front
@@ -227,7 +235,9 @@ class Window(QWidget):
         if self._cover is None:
             return
         page, self._cover = self._pages.pop(self._cover), None
-        self._whole.removeWidget(page.widget)
+        self._over_column.removeWidget(page.widget)
+        page.widget.hide()
+        self._right.insertWidget(1, self.notices)
         self._tasks.start(self._end_page(page))
 
     async def _start_page(self, page: Page) -> None:

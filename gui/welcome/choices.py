@@ -98,7 +98,7 @@ class TryNow(Choice):
         super().__init__(
             "play-circle",
             "Try it now",
-            "A small model (135 M parameters) runs on this computer’s CPU. No key, no GPU, no download.",
+            "A small model on this computer’s CPU. No key, no GPU, no download; its answers are often wrong.",
         )
         self._bridge = bridge
         self._tasks = Tasks(self)
@@ -142,7 +142,10 @@ class TryNow(Choice):
         local = status.local
         was_ready, self.ready = self.ready, local.phase == "ready" and local.kind == "embedded"
         if self.ready:
-            self.tell("ok", "Ready.", f"{local.model or 'The model'} answers on this computer.")
+            name = local.model or "The model"
+            self.tell(
+                "ok", "Ready.", f"{name} answers on this computer. It is for trying out: often it is wrong."
+            )
             self.button.setText("Open the chat")
             self.button.setEnabled(True)
             if self._asked and not was_ready:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QAbstractButton, QApplication, QLineEdit, QStackedWidget, QWidget
+from PySide6.QtWidgets import QAbstractButton, QApplication, QLineEdit, QWidget
 
+from core.services.status import Problem
 from gui.pages import PAGES
 from gui.shell.notices import Notice
 from gui.shell.pages import Page, PageEntry, PageLamp, PageRegistry, Shell, Target
@@ -179,19 +180,38 @@ def test_every_page_is_kept_although_one_fails_to(panel: Panel) -> None:
 def test_what_covers_the_window_goes_with_the_first_page_that_is_opened(panel: Panel) -> None:
     async def body() -> None:
         window = await opened(panel, with_timetable())
-        whole = window.findChild(QStackedWidget)
-        assert whole is not None
         welcome = window.page("welcome").widget
-        assert whole.currentWidget() is welcome, "the first start"
+        assert welcome.isVisible(), "the first start"
+        assert not window.rail.isVisible()
         window.open(Target("timetable"))
         assert timetable(window).widget.isVisible()
-        assert whole.indexOf(welcome) == -1
+        assert not welcome.isVisible()
         window.open(Target("welcome"))
         again = window.page("welcome").widget
         assert again is not welcome, "as new"
         window.open(Target("welcome"))
         await panel.settle()
-        assert whole.currentWidget() is again, "it is there already"
+        assert window.page("welcome").widget is again, "it is there already"
+        assert again.isVisible()
+        await window.stop()
+
+    panel.run(body())
+
+
+def test_what_covers_the_window_shows_what_went_wrong(panel: Panel) -> None:
+    async def body() -> None:
+        window = await opened(panel, with_timetable())
+        assert window.page("welcome").widget.isVisible()
+        problem = Problem(kind="ledger", title="No money is counted", message="The disk is full.", hint="")
+        panel.core.publish(problems=(problem,))
+        await panel.until(lambda: window.notices.isVisible())
+        assert "The disk is full" in window.notices.text
+        window.open(Target("timetable"))
+        assert window.notices.isVisible()
+        assert window.rail.isVisible()
+        window.notices.close_shown()
+        window.open(Target("welcome"))
+        assert not window.notices.isVisible(), "put away in one place, it is put away in both"
         await window.stop()
 
     panel.run(body())
