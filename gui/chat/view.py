@@ -25,7 +25,6 @@ from gui.chat.conversation_list import ConversationList
 from gui.chat.failures.cards import PausedCards
 from gui.chat.find_bar import FindBar
 from gui.chat.header_row import HeaderRow
-from gui.chat.hint import WelcomeHint
 from gui.chat.markdown.highlighter import LexerCache
 from gui.chat.markdown.links import LinkPopover
 from gui.chat.options import WIDTH_PX, OptionsDrawer
@@ -34,6 +33,7 @@ from gui.chat.storage.models import StoredMessage
 from gui.chat.thread_view import ThreadView
 from gui.chat.transfer_card import TransferCard
 from gui.chat.user_message import UserMessage
+from gui.chat.welcome_hint import WelcomeHint
 from gui.theme.theme import theme
 from gui.widgets.banner import TroubleBar
 from gui.widgets.decision_card import DecisionCard

@@ -6,7 +6,7 @@ import pytest
 
 from core import PACKAGED_MODEL
 from core.local.server import ServerState
-from gui.chat.hint import PROMPTS, SMALL_MODEL, SMALL_MODEL_PROMPTS
+from gui.chat.welcome_hint import PROMPTS, SMALL_MODEL, SMALL_MODEL_PROMPTS
 from gui.shell.pages import Target
 from tests.gui.chat.looking import click, shown
 from tests.gui.chat.panel import ChatPanel
