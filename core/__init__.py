@@ -300,7 +300,6 @@ _HOMES = {
     "core.ledger.limits": "Budget LimitUsage Unit",
     "core.ledger.models": "ArmedLimit LedgerRow PausedConversation ReportRow",
     "core.ledger.savings": "saved_words",
-    "core.local.server": "ServerState",
     "core.model_list": "ListedModel ModelList",
     "core.local.server": "PACKAGED_MODEL ServerState",
     "core.pricing.money": (

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QEvent, Qt
+from PySide6.QtCore import QEvent, QSize, Qt
 from PySide6.QtGui import QFont, QFontMetricsF, QImage, QPainter
 from PySide6.QtWidgets import (
     QApplication,
@@ -370,3 +370,9 @@ def test_a_slider_is_seen_on_a_card_in_both_schemes(
     # The inside of the handle alone is the card's colour: a ring on both sides of it.
     assert len(faint) <= 14
     assert max(contrast(color, surface) for color in seen) > 10
+
+
+def test_an_icon_has_the_pixels_of_the_screen() -> None:
+    pixmap = theme().icon("cpu").pixmap(QSize(16, 16), 2.0)
+    assert pixmap.size() == QSize(32, 32), "at 200 % it is drawn, not blown up"
+    assert pixmap.deviceIndependentSize().toSize() == QSize(16, 16)
