@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from gui.theme.theme import set_property, theme
+from gui.theme.theme import set_button_icon, set_property, theme
 from gui.widgets.formatting import time_left
 from gui.widgets.labels import plain_label
 
@@ -51,6 +51,7 @@ class WelcomeHint(QWidget):
         self._warning.setText(SMALL_MODEL)
         self.better_button = QPushButton("Set up a larger model")
         set_property(self.better_button, flat=True, compact=True)
+        set_button_icon(self.better_button, "arrow-right", "text2", 14)
         self.better_button.clicked.connect(self.better_model_asked)
         column = QVBoxLayout(self)
         column.setSpacing(unit.px(12))

@@ -1,8 +1,9 @@
 """The one style sheet of the application, generated from the palette and the zoom.
 
 It holds colours, boxes and heights, never a font: see :mod:`gui.theme.fonts` for why. Focus rings are inside the
-widget (Qt clips ``outline``): the border grows from 1 to 2 px and the padding shrinks by 1. A radius above
-half the height would make Qt draw square corners, so radii stay at 3, 4 and 6.
+widget (Qt clips ``outline``; ``none`` keeps Fusion's own frame away, which lies on the words): the border grows
+from 1 to 2 px and the padding shrinks by 1. A radius above half the height would make Qt draw square corners, so
+radii stay at 3, 4 and 6.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def _buttons(c: Mapping[str, str], px: Callable[[int], int], image_url: Callable
 
     return f"""
 QPushButton {{ background: {c["surface"]}; color: {c["text"]}; border: 1px solid {c["control"]};
-  border-radius: {px(4)}px; }}
+  border-radius: {px(4)}px; outline: none; }}
 {box("QPushButton", 32, 12)}
 {box('QPushButton[compact="true"]', 28, 10)}
 {box('QPushButton[tiny="true"]', 24, 8)}
@@ -94,7 +95,7 @@ QPushButton[primary="true"][tiny="true"]:focus {{ padding: 0 {px(8) - 3}px; min-
 QPushButton[painted="true"], QPushButton[painted="true"]:focus {{ min-height: 0;
   padding: 0; border: none; background: transparent; }}
 QToolButton {{ background: transparent; color: {c["text2"]}; border: 1px solid transparent;
-  border-radius: {px(4)}px; padding: 0; }}
+  border-radius: {px(4)}px; padding: 0; outline: none; }}
 QToolButton:hover {{ background: {c["hover"]}; }}
 QToolButton:pressed, QToolButton:checked {{ background: {c["select"]}; }}
 QToolButton[outlined="true"] {{ background: {c["surface"]}; border-color: {c["control"]}; }}
@@ -157,7 +158,7 @@ def _checks(c: Mapping[str, str], px: Callable[[int], int], image_url: Callable[
 QCheckBox, QRadioButton {{ color: {c["text"]}; spacing: {px(8)}px; min-height: {px(24)}px;
   border: 2px solid transparent; border-radius: {px(4)}px; padding: 0 {px(2)}px; background: transparent; }}
 QCheckBox:disabled, QRadioButton:disabled {{ color: {c["text3"]}; }}
-QCheckBox:focus, QRadioButton:focus {{ border-color: {c["focus"]}; }}
+QCheckBox:focus, QRadioButton:focus {{ border-color: {c["focus"]}; outline: none; }}
 QCheckBox::indicator, QRadioButton::indicator {{ width: {px(14)}px; height: {px(14)}px;
   border: 1px solid {c["control"]}; background: {c["surface"]}; border-radius: {px(3)}px; }}
 QRadioButton::indicator {{ border-radius: {px(14) // 2 + 1}px; }}

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QEvent, QSize, Qt
 from PySide6.QtGui import QFont, QFontMetricsF, QImage, QPainter
+from PySide6.QtTest import QTest
 from PySide6.QtWidgets import (
     QApplication,
     QFrame,
@@ -376,3 +377,19 @@ def test_an_icon_has_the_pixels_of_the_screen() -> None:
     pixmap = theme().icon("cpu").pixmap(QSize(16, 16), 2.0)
     assert pixmap.size() == QSize(32, 32), "at 200 % it is drawn, not blown up"
     assert pixmap.deviceIndependentSize().toSize() == QSize(16, 16)
+
+
+def test_the_focus_ring_is_the_only_frame_that_focus_draws() -> None:
+    window = QWidget()
+    button = QPushButton("Send", window)
+    button.setFixedSize(120, 32)
+    window.show()
+    window.activateWindow()
+    assert QTest.qWaitForWindowActive(window)
+    button.setFocus(Qt.FocusReason.TabFocusReason)
+    window.setAttribute(Qt.WidgetAttribute.WA_KeyboardFocusChange)
+    assert button.hasFocus()
+    image = button.grab().toImage()
+    row = {image.pixelColor(x, 16).name() for x in range(4, 30)}
+    assert row == {theme().hex("surface").lower()}, "Fusion's own frame lies inside the ring"
+    window.close()
