@@ -53,7 +53,9 @@ class MessageKeys(QObject):
             shown = view.visibleRegion().boundingRect()
             place = view.mapToGlobal(shown.topLeft() + QPoint(theme().px(14), theme().px(26)))
         menu.popup(place)
-        menu.setActiveAction(menu.actions()[0])
+        menu.setActiveAction(
+            next((action for action in menu.actions() if action.isEnabled()), menu.actions()[0])
+        )
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if not isinstance(watched, MessageView):

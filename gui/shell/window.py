@@ -322,6 +322,7 @@ class Window(QWidget):
     async def stop(self) -> None:
         """End what is under way and keep it, before the core stops."""
         self._tasks.cancel()
+        self._keep_place()  # a polite kill or the session's end closes no window
         # All of them, whatever becomes of one: each keeps what is its own.
         ended = await asyncio.gather(*(page.stop() for page in self._pages.values()), return_exceptions=True)
         for outcome in ended:

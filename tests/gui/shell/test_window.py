@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from PySide6.QtCore import QCoreApplication, QEvent, Qt
+from PySide6.QtCore import QCoreApplication, QEvent, QSize, Qt
 from PySide6.QtGui import QAccessible
 from PySide6.QtWidgets import QApplication, QWidget
 
@@ -67,6 +67,27 @@ def test_the_conversation_that_was_open_is_open_again(qapp: QApplication, home: 
             await asyncio.sleep(0)
         assert chat(window).controller.session.is_blank, "a new chat is what was open"
         assert chat(window).controller.session.id != blank
+        await closed(window)
+
+    with chat_panel(qapp, home) as panel:
+        panel.run(body)
+
+
+def test_the_place_is_kept_where_the_session_ends_and_nobody_closes_the_window(
+    qapp: QApplication, home: Path
+) -> None:
+    async def body() -> None:
+        window = await opened(panel)
+        window.open(Target("preferences", "routing"))
+        window.resize(790, 700)
+        await window.stop()
+        window.hide()
+        window.deleteLater()
+        QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+
+        window = await opened(panel)
+        assert window.page_in_front.id == "preferences"
+        assert window.size() == QSize(790, 700)
         await closed(window)
 
     with chat_panel(qapp, home) as panel:
