@@ -502,7 +502,7 @@ class ThreadView(QScrollArea):
 
     # Keyboard
 
-    def order_tabs(self) -> None:
+    def _order_tabs(self) -> None:
         """Lead Tab from the head through the messages downwards to the composer.
 
         Qt puts what is made later after everything else in the window, and the last message is made first.
