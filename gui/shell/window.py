@@ -265,6 +265,8 @@ class Window(QWidget):
             menu.addAction("About Signalbox", partial(self.open, self._registry.about))
         settle_after(menu, button)
         menu.popup(button.mapToGlobal(QPoint(0, button.height() + 4)))
+        if not button.underMouse():  # by its key: Enter takes what is marked
+            menu.setActiveAction(menu.actions()[0])
 
     def _open_log(self) -> None:
         QDesktopServices.openUrl(QUrl.fromLocalFile(str(log_path(self.home))))

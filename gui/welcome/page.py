@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QPainter, QPaintEvent, QPen, QPolygonF, QShowEvent
+from PySide6.QtGui import QKeySequence, QPainter, QPaintEvent, QPen, QPolygonF, QShortcut, QShowEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from gui.shell.pages import Page, Shell, Target
@@ -33,6 +33,8 @@ class WelcomePage(Page):
         self._shell = shell
         self.view = WelcomeView(shell.bridge)
         self.view.done.connect(self._leave)
+        if panel_file(shell.home).value("welcome/seen", False, type=bool):
+            self.view.name_way_out("Back to the chat")  # who comes by the help menu skips nothing
 
     @property
     def widget(self) -> WelcomeView:
@@ -110,6 +112,9 @@ class WelcomeView(QWidget):
         self.try_now.open_chat.connect(self.done)
         self.vllm.done_one.connect(self._something_is_set_up)
         self.key.done_one.connect(self._something_is_set_up)
+        leave = QShortcut(QKeySequence("Esc"), self)
+        leave.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+        leave.activated.connect(self.done)
         self._scroll_in_the_middle()
         theme().changed.connect(self._restyle)
         self._restyle()
@@ -134,9 +139,13 @@ class WelcomeView(QWidget):
 
     def _something_is_set_up(self) -> None:
         # From here on leaving is no skipping.
-        self.skip.setText("Open the chat")
-        self.skip.setAccessibleName("Open the chat")
+        self.name_way_out("Open the chat")
         set_property(self.skip, flat=False)
+
+    def name_way_out(self, words: str) -> None:
+        """Say on the button at the foot where it leads."""
+        self.skip.setText(words)
+        self.skip.setAccessibleName(words)
 
     def _restyle(self) -> None:
         self._column.setMaximumWidth(theme().px(COLUMN_PX))

@@ -17,12 +17,14 @@ from core.errors import AuthenticationFailed, Unavailable
 from core.local.server import ServerState
 from core.providers.base import CheckResult
 from core.services.status import ApiStatus
+from gui.shell.pages import Target
 from gui.theme.theme import theme
 from gui.welcome.choices import with_scheme
-from gui.welcome.page import WelcomeView
+from gui.welcome.page import WelcomePage, WelcomeView
 from gui.welcome.tracks import source_lines
 from gui.widgets.finding import ended
 from tests.support.fake_core import MemoryKeyring
+from tests.support.fake_shell import FakeShell
 from tests.support.panel_loop import Panel, panel_on_qt
 
 KEY = "sk-ant-api03-0123456789abcdefq7XA"
@@ -359,5 +361,21 @@ def test_a_stored_key_goes_to_a_new_server_only_when_that_was_answered(panel: Pa
         await panel.until(lambda: page.vllm.result.text.startswith("Found 1 model"))
         assert ("test_vllm", "http://gpu.example:8000/v1", KEY) in panel.core.calls
         assert "not encrypted" in page.vllm.result.text
+
+    panel.run(body())
+
+
+def test_who_comes_back_by_the_help_menu_goes_back_and_skips_nothing(panel: Panel, home: Path) -> None:
+    async def body() -> None:
+        await panel.start()
+        shell = FakeShell(panel.bridge, home)
+        page = WelcomePage(shell)
+        first = panel.show(page.view)
+        assert first.skip.text() == "Skip"
+        first.activateWindow()
+        await panel.until(first.isActiveWindow)
+        QTest.keyClick(first.try_now.button, Qt.Key.Key_Escape)
+        assert shell.opened == [Target("chat")]
+        assert panel.show(WelcomePage(shell).view).skip.text() == "Back to the chat"
 
     panel.run(body())
