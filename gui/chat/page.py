@@ -31,7 +31,9 @@ class ChatPage(Page):
         self._formulas = FormulaDrawer()
         self.view = ChatView(LexerCache(shell.bridge.run_blocking, tasks, formulas=self._formulas))
         self.controller = ChatController(shell, tasks, self.view)
-        self.view.hint.better_model_asked.connect(partial(shell.open, Target("preferences", "local")))
+        self.view.hint.better_model_asked.connect(
+            partial(shell.open, Target("preferences", "local", "local_model_path"))
+        )
 
     @property
     def widget(self) -> ChatView:

@@ -251,6 +251,7 @@ class ChatView(QWidget):
         self.header.set_has_content(has_messages)
         shows_thread = has_messages or self.thread_view.loose_card is not None
         self.hint.setVisible(not shows_thread)
+        self.hint.set_side(session.options.force)
         self.thread_view.setVisible(shows_thread)
 
     def announce(self, words: str) -> None:

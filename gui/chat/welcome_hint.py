@@ -14,6 +14,7 @@ from gui.widgets.labels import plain_label
 
 if TYPE_CHECKING:
     from core import CoreStatus
+    from core.chat import Side
 
 PROMPTS = (
     "Explain write-ahead logging in two sentences.",
@@ -73,6 +74,8 @@ class WelcomeHint(QWidget):
         column.addStretch(1)
         self._sentence.setText("The line under the box says where a prompt goes, why, and what it costs.")
         self._offered = PROMPTS
+        self._status: CoreStatus | None = None
+        self._side: Side | None = None
         self._offer(PROMPTS)
         self._warn(is_small=False)
 
@@ -105,13 +108,23 @@ class WelcomeHint(QWidget):
     def sentence(self) -> str:
         return self._sentence.text()
 
+    def set_side(self, side: Side | None) -> None:
+        """``side`` is where the user sends this chat, ``None`` where it is decided for each prompt."""
+        if side != self._side:
+            self._side = side
+            if self._status is not None:
+                self.set_status(self._status)
+
     def set_status(self, status: CoreStatus) -> None:
         """Say what will answer, and offer what it can do."""
+        self._status = status
         from core import PACKAGED_MODEL  # not before the first paint
 
         self._sentence.setText(sentence_for(status))
         # Also with a key: what is simple goes to Local, and these are simple.
-        is_small = status.local.model == PACKAGED_MODEL and status.local.phase in ("starting", "ready")
+        is_asked = self._side != "api" and status.routing_mode != "api-only"
+        is_up = status.local.phase in ("starting", "ready")
+        is_small = is_asked and is_up and status.local.model == PACKAGED_MODEL
         self._warn(is_small=is_small)
         self._offer(SMALL_MODEL_PROMPTS if is_small else PROMPTS)
 

@@ -25,7 +25,7 @@ def test_the_packaged_model_gets_questions_that_it_can_answer(panel: ChatPanel, 
         await panel.until(lambda: said(panel) == (SMALL_MODEL_PROMPTS, True))
         assert page.view.hint.warning == SMALL_MODEL
         click(page.view.hint.better_button)
-        assert panel.shell.opened == [Target("preferences", "local")]
+        assert panel.shell.opened == [Target("preferences", "local", "local_model_path")]
         click(page.view.hint.prompt_buttons[0])
         await panel.until(lambda: SMALL_MODEL_PROMPTS[0] in (*shown(panel), page.view.composer.text))
         await panel.idle()
@@ -49,5 +49,18 @@ def test_another_model_gets_larger_tasks_and_no_warning(panel: ChatPanel, local:
         await panel.until(lambda: said(panel) == (SMALL_MODEL_PROMPTS, True))
         panel.core.publish(local=local)
         await panel.until(lambda: said(panel) == (PROMPTS, False))
+
+    panel.run(body)
+
+
+def test_a_chat_that_goes_to_the_api_gets_larger_tasks_whatever_runs_here(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        panel.core.publish(local=ServerState(phase="ready", kind="embedded", model=PACKAGED_MODEL))
+        await panel.until(lambda: said(panel) == (SMALL_MODEL_PROMPTS, True))
+        click(page.view.composer.switch.segment("api"))
+        await panel.until(lambda: said(panel) == (PROMPTS, False))
+        page.controller.new_chat()
+        await panel.until(lambda: said(panel) == (SMALL_MODEL_PROMPTS, True))
 
     panel.run(body)
