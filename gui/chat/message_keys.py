@@ -94,7 +94,7 @@ class MessageKeys(QObject):
             bar.setValue(bar.value() + by * min(hidden, theme().px(_STEP_PX)))
             return
         views = list(self._views())
-        place = views.index(view) + by
+        place = views.index(view) + by if view in views else -1
         if 0 <= place < len(views):
             self._focus(views[place])
 

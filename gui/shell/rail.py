@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from PySide6.QtCore import QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QKeySequence, QPainter, QPaintEvent, QShortcut
+from PySide6.QtGui import QKeyEvent, QKeySequence, QPainter, QPaintEvent, QShortcut
 from PySide6.QtWidgets import QButtonGroup, QSizePolicy, QVBoxLayout, QWidget
 
 from gui.theme.icons import paint_icon
@@ -20,6 +21,10 @@ _TOP = 56
 
 
 class _RailItem(PaintedButton):
+    """Signals: ``stepped`` by an arrow key, -1 or 1."""
+
+    stepped = Signal(int)
+
     def __init__(self, label: str, icon: str, parent: QWidget) -> None:
         super().__init__(parent)
         self._label, self._icon = label, icon
@@ -34,6 +39,13 @@ class _RailItem(PaintedButton):
         self._turn.set_busy(state == "busy")
         self.describe(self._label, words)
         self.update()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Arrows only go: Qt's own would press each item on the way, and open its page."""
+        if event.key() in (Qt.Key.Key_Up, Qt.Key.Key_Down):
+            self.stepped.emit(1 if event.key() == Qt.Key.Key_Down else -1)
+        else:
+            super().keyPressEvent(event)
 
     def sizeHint(self) -> QSize:
         return QSize(theme().px(_WIDTH) - 1, theme().px(_ITEM))
@@ -145,6 +157,7 @@ class Rail(QWidget):
         self._items[page_id] = item
         self._group.addButton(item)
         self._column.addWidget(item)
+        item.stepped.connect(partial(self._go_from, item))
         item.clicked.connect(lambda _checked=False, chosen=page_id: self.page_chosen.emit(chosen))
         number = len(self._items)
         if number <= 9:
@@ -152,6 +165,12 @@ class Rail(QWidget):
             shortcut = QShortcut(keys, self)
             shortcut.activated.connect(item.click)
             item.setToolTip(f"{label} ({keys.toString(QKeySequence.SequenceFormat.NativeText)})")
+
+    def _go_from(self, item: _RailItem, by: int) -> None:
+        items = list(self._items.values())
+        place = items.index(item) + by
+        if 0 <= place < len(items):
+            items[place].setFocus(Qt.FocusReason.TabFocusReason)
 
     def _restyle(self) -> None:
         px = theme().px

@@ -15,7 +15,7 @@ from gui.shell.pages import Target
 from gui.shell.window import Window
 from tests.gui.chat.panel import ChatPanel, chat_panel
 from tests.gui.chat.scripted_core import Script
-from tests.gui.shell.test_window import chat, closed, opened
+from tests.gui.shell.test_window import chat, closed, nameless_stops, opened
 
 CODE = "Like this:\n\n```python\nprint('Paris')\n```\n\nThat is [all](https://example.org)."
 
@@ -99,6 +99,7 @@ def test_tab_reaches_everything_in_the_chat_and_comes_back(qapp: QApplication, h
         edit = view.composer.edit
         way = check_walk(window, edit, "chat")
         assert edit.text() == "Next", "Tab is no character here"
+        assert not nameless_stops(window)
         order = [
             view.composer.button,
             window.header.pills["local"],
@@ -218,13 +219,17 @@ def test_arrows_go_from_message_to_message_and_enter_opens_what_one_offers(
         panel.run(body)
 
 
-def test_arrows_in_the_rail_open_pages(qapp: QApplication, home: Path) -> None:
+def test_arrows_in_the_rail_go_and_enter_opens(qapp: QApplication, home: Path) -> None:
     async def body() -> None:
         window = await opened(panel)
         window.open(Target("chat"))
         window.activateWindow()
         window.rail.current_item.setFocus()
         QTest.keyClick(focused(), Qt.Key.Key_Down)
+        assert focused() is window.rail.items[-1]
+        assert window.page_in_front.id == "chat", "who goes past an item does not open its page"
+        QTest.keyClick(focused(), Qt.Key.Key_Down)
+        assert focused() is window.rail.items[-1], "the last one"
         QTest.keyClick(focused(), Qt.Key.Key_Return)
         assert window.page_in_front.id == "preferences"
         window.rail.current_item.setFocus()
