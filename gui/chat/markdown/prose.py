@@ -489,6 +489,7 @@ class ProseBlock(TextPane):
             cursor.mergeBlockFormat(first)
             if rendered.has_links:  # only text with links is a stop for the Tab key
                 self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+                self.setAccessibleName("Text with links")
 
     def _emptied_tail(self, *, stays_empty: bool = False) -> QTextCursor:
         """Remove the tail and return a cursor in a fresh paragraph at the end."""
