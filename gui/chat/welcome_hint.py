@@ -6,7 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from gui.theme.theme import set_button_icon, set_property, theme
 from gui.widgets.formatting import time_left
@@ -29,6 +30,7 @@ SMALL_MODEL_PROMPTS = (
 """What the packaged model does well: each was answered soundly 10 times of 10, asked as the panel asks. Of what
 else was tried, "What is the capital of France?" was right 2 times, "List the days of the week." once, the months 4
 times."""
+ROOMY_PX = 300
 SMALL_MODEL = "A small model to try Signalbox with: its answers are often wrong."
 
 
@@ -54,8 +56,8 @@ class WelcomeHint(QWidget):
         set_property(self.better_button, flat=True, compact=True)
         set_button_icon(self.better_button, "arrow-right", "text2", 14)
         self.better_button.clicked.connect(self.better_model_asked)
-        column = QVBoxLayout(self)
-        column.setSpacing(unit.px(12))
+        inside = QWidget()
+        column = self._column = QVBoxLayout(inside)
         column.addStretch(1)
         column.addWidget(self._title, 0, center)
         column.addLayout(_in_the_middle(self._sentence))
@@ -78,6 +80,24 @@ class WelcomeHint(QWidget):
         self._side: Side | None = None
         self._offer(PROMPTS)
         self._warn(is_small=False)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(inside)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.addWidget(scroll)
+        self._respace()
+
+    def _respace(self) -> None:
+        """In a low window the lines stand closer; where that is not enough, they scroll."""
+        self._column.setSpacing(theme().px(12 if self.height() >= theme().px(ROOMY_PX) else 3))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._respace()
 
     def _words(self) -> QLabel:
         words = plain_label()

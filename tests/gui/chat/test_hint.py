@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from core import PACKAGED_MODEL
@@ -62,5 +64,25 @@ def test_a_chat_that_goes_to_the_api_gets_larger_tasks_whatever_runs_here(panel:
         await panel.until(lambda: said(panel) == (PROMPTS, False))
         page.controller.new_chat()
         await panel.until(lambda: said(panel) == (SMALL_MODEL_PROMPTS, True))
+
+    panel.run(body)
+
+
+def test_in_a_low_window_nothing_lies_over_another(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        panel.core.publish(local=ServerState(phase="ready", kind="embedded", model=PACKAGED_MODEL))
+        await panel.until(lambda: said(panel)[1])
+        page.view.setMinimumSize(1, 1)
+        page.view.resize(680, 330)  # of the smallest window
+        await panel.idle()
+        hint = page.view.hint
+        parts = [*hint.prompt_buttons, hint.better_button]
+        for upper, lower in pairwise(parts):
+            assert upper.height() >= upper.sizeHint().height()
+            assert (
+                upper.mapTo(hint, upper.rect().bottomLeft()).y()
+                < lower.mapTo(hint, lower.rect().topLeft()).y()
+            )
 
     panel.run(body)
