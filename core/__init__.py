@@ -130,6 +130,7 @@ if TYPE_CHECKING:
     from core.router_core import RouterCore
     from core.routing.conversations import conversation_of
     from core.serialization import from_json, salvage_json, to_json, to_plain
+    from core.services.setting_check import SettingDoubt
     from core.services.status import ApiStatus, CoreStatus, LedgerCheck, Problem
     from core.settings import Settings, SettingsStore
     from core.structured.schema import check_schema
@@ -202,6 +203,7 @@ __all__ = [
     "Savings",
     "Score",
     "ServerState",
+    "SettingDoubt",
     "Settings",
     "SettingsStore",
     "Side",
@@ -312,6 +314,7 @@ _HOMES = {
     "core.router_core": "RouterCore",
     "core.routing.conversations": "conversation_of",
     "core.serialization": "from_json salvage_json to_json to_plain",
+    "core.services.setting_check": "SettingDoubt",
     "core.services.status": "ApiStatus CoreStatus LedgerCheck Problem",
     "core.settings": "Settings SettingsStore",
     "core.structured.schema": "check_schema",

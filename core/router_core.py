@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from core.keys import KeyName, KeyStatus, KeyStore
     from core.pricing.prices import PriceTable
     from core.providers.base import CheckResult
+    from core.services.setting_check import SettingDoubt
     from core.services.status import CoreStatus
     from core.settings import Settings, SettingsStore
     from core.structured.probe import Progress
@@ -75,6 +76,7 @@ class RouterCore:
     ) -> None:
         from core.keys import KeyStore
         from core.pricing.prices import PriceTable
+        from core.services.setting_check import SettingChecker
         from core.settings import SettingsStore
 
         self.settings: SettingsStore = settings or SettingsStore(home)
@@ -99,6 +101,9 @@ class RouterCore:
         self._rooms = rooms
         self._api, self._local, self._router = rooms.api, rooms.local, rooms.router
         self._api_check = ApiCheck(rooms.api, self._changed)
+        self._setting_check = SettingChecker(
+            self.settings, self._api_check, lambda: self.has_api_key, self._look_at_local
+        )
         self.ledger: LedgerService = LedgerService(
             self.settings, self.prices, rooms.scoreboard, self._changed
         )
@@ -328,8 +333,14 @@ class RouterCore:
         await self._server_manager.stop()
 
     async def restart_local(self) -> None:
+        """Start it anew, with the model that is set by now."""
         self._local.breakers.reset()
-        await self._server_manager.restart()
+        if self._server_manager.refused is not None:
+            self._set_up_local(self.settings.current, is_checked=True)
+            await self._server_manager.end_replaced()
+            await self._server_manager.start()
+        else:
+            await self._server_manager.restart()
 
     def local_log(self, lines: int = 200) -> list[str]:
         """Return the last ``lines`` lines of the local server's own log."""
@@ -338,18 +349,37 @@ class RouterCore:
     def _configure_api(self, settings: Settings) -> None:
         self._api.configure(settings, self._key_reader.key("anthropic", settings))
 
-    def _set_up_local(self, settings: Settings) -> None:
+    def _set_up_local(self, settings: Settings, *, is_checked: bool = False) -> None:
         origin = self.settings.named_at("vllm_base_url")
         asks_for_key = chosen_kind(settings, origin) in ("external", "compose")
         key = self._key_reader.key("vllm", settings) if asks_for_key else None
         self.vllm_key, self._vllm_key_held_back = (None, key) if isinstance(key, KeyHeldBack) else (key, None)
-        followed = self._server_manager.follow(settings, origin, key, unreadable_choice(self.settings))
+        unreadable = unreadable_choice(self.settings)
+        only_model = unreadable is None and self._server_manager.would_only_change_model(
+            settings, origin, key
+        )
+        if only_model and not is_checked:
+            self._spawn(self._change_local_model(settings))
+            return
+        followed = self._server_manager.follow(settings, origin, key, unreadable)
         self._local.configure(settings, self.vllm_key)
         if followed:
             self._local.breakers.reset()
             self._rooms.preparer.conversations.forget_side("local")
             self._spawn(self._replace_local())
             self._changed()
+
+    async def _change_local_model(self, settings: Settings) -> None:
+        """Take another model where it is there; else the one that runs goes on, and the status says why."""
+        refused = await self._setting_check.local_problem(settings)
+        if settings is not self.settings.current:
+            return  # they were changed again, and looked at again
+        if refused is None:
+            self._set_up_local(settings, is_checked=True)
+        else:
+            self._server_manager.refused = refused
+            self._local.configure(settings, self.vllm_key)
+        self._changed()
 
     async def _replace_local(self) -> None:
         await self._server_manager.end_replaced()
@@ -533,6 +563,21 @@ class RouterCore:
             return await provider.check()
         finally:
             await provider.close()
+
+    async def _look_at_local(self, base_url: str) -> CheckResult:
+        return await self.test_vllm(base_url, await self.vllm_key_for(base_url))
+
+    async def check_setting(self, name: str, value: object) -> SettingDoubt | None:
+        """Look whether what ``value`` names is there, before it is set: a model, or a model's file.
+
+        Returns what doubt is left, ``None`` for none. Nothing is changed.
+
+        Raises:
+            InvalidSetting: it is not there.
+        """
+        if name != "local_model_path":
+            await self._keys_known()
+        return await self._setting_check.check(name, value)
 
     async def doctor(self, *, ask_local: bool = True) -> list[Finding]:
         """Look at each component: found, version, working, and what to do if not.

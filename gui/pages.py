@@ -63,6 +63,7 @@ PAGES = PageRegistry(
     },
     problems={
         "key": ("Open Providers", Target("preferences", "providers", "anthropic")),
+        "local_model": ("Choose a model", Target("preferences", "local")),
         "api_key": ("Replace the key", Target("preferences", "providers", "anthropic")),
         "api_model": ("Choose a model", Target("preferences", "providers", "anthropic_model")),
         "setting": ("Open Preferences", Target("preferences")),

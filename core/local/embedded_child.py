@@ -20,7 +20,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from core.base.files import open_regular_file
+from core.local.gguf_file import header_problem
 
 NICENESS = 5
 """Below the window's own priority, so that generating never makes it stutter; the speed is the same."""
@@ -78,7 +78,9 @@ class _CannotServe(Exception):
 
 def _serve(config: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     path = Path(config["model_path"])
-    _check_model_file(path)
+    problem = header_problem(path)
+    if problem is not None:
+        raise _CannotServe(problem.text, problem.hint)
     try:
         llama = _import_llama()
     except ImportError as error:
@@ -131,26 +133,6 @@ def _import_llama() -> Any:
     if before is not None:
         os.sched_setaffinity(0, before)
     return llama
-
-
-def _check_model_file(path: Path) -> None:
-    try:
-        with open_regular_file(path) as file:
-            magic = file.read(4)
-    except FileNotFoundError:
-        raise _CannotServe(
-            f"There is no model file at {path}.", "Name an existing GGUF file in LOCAL_MODEL_PATH."
-        ) from None
-    except OSError as error:
-        raise _CannotServe(
-            f"The model file {path} cannot be read: {error.strerror}.",
-            "Name a readable GGUF file in LOCAL_MODEL_PATH.",
-        ) from None
-    if magic != b"GGUF":
-        raise _CannotServe(
-            f"{path.name} is not a GGUF file.",
-            "Download the model in GGUF form, or put LOCAL_MODEL_PATH back to use the packaged model.",
-        )
 
 
 def _served(address: str, api_key: str) -> dict[str, Any]:

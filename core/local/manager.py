@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from core.errors import KeyHeldBack
+from core.errors import KeyHeldBack, SignalboxError
 from core.local.crash_suspects import CrashSuspects
 from core.local.embedded import EmbeddedServer
 from core.local.external import ExternalServer
@@ -91,7 +91,24 @@ class LocalServerManager:
         self._choice: tuple[object, ...] | None = None
         self._unreadable: ServerState | None = None
         self._replaced: list[LocalServer] = []
+        self.refused: SignalboxError | None = None
+        """Why the model that is set was not taken, while the one before goes on."""
         self.suspects = CrashSuspects()
+
+    def would_only_change_model(
+        self, settings: Settings, vllm_origin: Origin, vllm_key: str | KeyHeldBack | None
+    ) -> bool:
+        """Whether ``settings`` ask the server that is at work for another model, and for nothing else."""
+        if self._choice is None or self.state.phase not in ("ready", "starting"):
+            return False
+        wanted = (*choice_key(settings, vllm_origin, vllm_key), None)
+        if len(wanted) != len(self._choice):
+            return False
+        place = 1 if wanted[0] == "embedded" else 2
+        differs = [
+            index for index, pair in enumerate(zip(wanted, self._choice, strict=True)) if pair[0] != pair[1]
+        ]
+        return differs == [place] and wanted[place] is not None
 
     @property
     def server(self) -> LocalServer | None:
@@ -117,6 +134,7 @@ class LocalServerManager:
         The one before goes on until ``end_replaced``. Where what says which it is can't be read
         (``unreadable_choice``) there is none, and its state says why.
         """
+        self.refused = None
         choice = (*choice_key(settings, vllm_origin, vllm_key), unreadable)
         if choice == self._choice:
             return False

@@ -54,6 +54,15 @@ class ApiCheck:
             raise ModelNotFound(trouble.message, hint=trouble.hint)
         return result
 
+    async def find(self, model: str) -> tuple[bool | None, tuple[str, ...]]:
+        """Return whether the API has ``model`` (``None``: it doesn't say), and the models that it lists.
+
+        Raises:
+            SignalboxError: by kind, when it can't be asked.
+        """
+        listed = (await self._api.checker().check()).models
+        return await self.has_model(model, listed), listed
+
     async def has_model(self, model: str, listed: tuple[str, ...] = ()) -> bool | None:
         """Return whether the API has ``model``; ``None`` where it doesn't say. ``listed`` are those of its list.
 

@@ -51,6 +51,7 @@ ProblemKind = Literal[
     "set_aside",
     "templates",
     "telemetry",
+    "local_model",
     "api_key",
     "api_credit",
     "api_model",

@@ -176,6 +176,16 @@ class StatusPublisher:
                     hint="Continue asks for the rest of it.",
                 )
             )
+        if (refused := self._local_keeper.refused) is not None:
+            model = local.model or "What ran before"
+            found.append(
+                Problem(
+                    kind="local_model",
+                    title=f"{model} goes on, and another model is set",
+                    message=refused.message,
+                    hint=refused.hint,
+                )
+            )
         found += self._other_problems()
         return (*self._settings_problems(), *found)
 

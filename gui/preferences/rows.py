@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QBoxLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QBoxLayout, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from core.errors import SignalboxError
 from gui.preferences.catalogue import SETTINGS, SectionText, setting_text
@@ -28,7 +28,7 @@ from gui.preferences.words import (
     tooltip_words,
 )
 from gui.shell.tasks import Tasks
-from gui.theme.theme import theme
+from gui.theme.theme import set_property, theme
 from gui.widgets.card import CARD_PADDING_PX, Card
 from gui.widgets.fields import ChoiceField, Field, PathField, SwitchField, TextField
 from gui.widgets.fold import Fold
@@ -97,6 +97,10 @@ TAG_PX, CONTROL_PX = 104, 396
 _ANY_WIDTH = (1 << 24) - 1  # QWIDGETSIZE_MAX
 
 
+LOOKED_AT = frozenset({"anthropic_model", "vllm_model", "local_model_path"})
+"""What names something that may not be there, which takes a moment to find out."""
+
+
 class SettingRow(Sides):
     """Shows one setting and changes it at once. What was refused stays typed, with the reason under it."""
 
@@ -108,6 +112,8 @@ class SettingRow(Sides):
         self.put_back = IconButton("arrow-counter-clockwise", f"Put {text.label} back")
         self.note = label("", "caption", level="3", wrap=True)
         self.problem = ResultLine()
+        self.anyway = QPushButton("Use it anyway")
+        self._doubted: object = None
         super().__init__(section, text.label, info.description, self._make_control(), control_px=CONTROL_PX)
         self._model = model
         self._tasks = Tasks(self)
@@ -117,6 +123,8 @@ class SettingRow(Sides):
         self.field.set_names(text.label, info.description)
         self.field.committed.connect(self._apply)
         self.field.reverted.connect(self._show)
+        self.anyway.setAccessibleName(f"Use this for {text.label} anyway")
+        self.anyway.clicked.connect(self._use_anyway)
         self.put_back.clicked.connect(self._start_put_back)
         self.setFocusProxy(self.field)
         model.changed.connect(self._show)
@@ -140,6 +148,9 @@ class SettingRow(Sides):
         column.addLayout(entry)
         column.addWidget(self.note)
         column.addWidget(self.problem)
+        set_property(self.anyway, compact=True)
+        self.anyway.hide()
+        column.addWidget(self.anyway, 0, Qt.AlignmentFlag.AlignLeft)
         column.addStretch(1)
         return control
 
@@ -189,6 +200,10 @@ class SettingRow(Sides):
     def _apply(self, value: object) -> None:
         self._tasks.start(self._put(value))
 
+    def _use_anyway(self) -> None:
+        self.field.setFocus(Qt.FocusReason.OtherFocusReason)  # the button goes
+        self._tasks.start(self._put(self._doubted, is_sure=True))
+
     def _start_put_back(self) -> None:
         if self._is_refused:
             self.field.give_up()
@@ -196,9 +211,12 @@ class SettingRow(Sides):
             return
         self._tasks.start(self._put_back())
 
-    async def _put(self, value: object) -> None:
+    async def _put(self, value: object, *, is_sure: bool = False) -> None:
         try:
             async with self._turn:
+                is_looked_at = self.name in LOOKED_AT and value is not None and not is_sure
+                if is_looked_at and await self._is_doubted(value):
+                    return
                 if value is None and self._model.infos()[self.name].default is None:
                     await self._model.put_back(self.name)  # an emptied field means "not set"
                 else:
@@ -208,6 +226,19 @@ class SettingRow(Sides):
         else:
             self._clear_problem()
             self._show()
+
+    async def _is_doubted(self, value: object) -> bool:
+        """Look whether what ``value`` names is there. Where nobody can say, nothing is set before a yes."""
+        self._clear_problem()
+        self.note.hide()
+        self.problem.tell("busy", "", "Looking whether it is there")
+        doubt = await self._model.doubt(self.name, value)
+        if doubt is None:
+            return False
+        self._doubted = value
+        self.problem.tell("held", "", f"{doubt.message} {doubt.hint}")
+        self.anyway.show()
+        return True
 
     async def _put_back(self) -> None:
         try:
@@ -223,6 +254,7 @@ class SettingRow(Sides):
     def _refuse(self, error: SignalboxError, typed: object = "") -> None:
         info = self._model.infos()[self.name]
         self._is_refused = True
+        self.anyway.hide()
         self.problem.tell("danger", "", refusal_words(info, error, str(typed or "")))
         self.note.hide()
         self.field.set_invalid(True)
@@ -231,6 +263,7 @@ class SettingRow(Sides):
     def _clear_problem(self) -> None:
         self._is_refused = False
         self.problem.clear()
+        self.anyway.hide()
         self.field.set_invalid(False)
         self._tell_state()
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QObject, Signal
 
 if TYPE_CHECKING:
+    from core import SettingDoubt
     from core.settings import SettingInfo, Settings, SettingsStore
     from gui.shell.bridge import Bridge
 
@@ -62,6 +63,14 @@ class SettingsModel(QObject):
     def infos(self) -> dict[str, SettingInfo]:
         """Every setting by its name, in the store's order."""
         return {info.name: info for info in self.store.describe()}
+
+    async def doubt(self, name: str, value: object) -> SettingDoubt | None:
+        """Return what doubt there is about ``value`` before it is set, ``None`` for none.
+
+        Raises:
+            InvalidRequest: it names a model, or a file, that is not there.
+        """
+        return await self.bridge.call(self.bridge.core.check_setting(name, value))
 
     async def put(self, name: str, value: object) -> None:
         """Set ``name`` for the next request and for the next start.

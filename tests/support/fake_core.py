@@ -19,6 +19,7 @@ from core.local.server import ServerState
 from core.model_list import ListedModel, ModelList
 from core.providers.base import CheckResult
 from core.services.key_reader import address_of, given_key
+from core.services.setting_check import SettingDoubt
 from core.services.status import ApiStatus, CoreStatus, Problem
 from core.settings import SettingsStore
 
@@ -69,6 +70,8 @@ class FakeCore:
         self.calls: list[tuple[object, ...]] = []
         self.anthropic: CheckResult | SignalboxError = CheckResult(models=("a", "b"), latency_ms=312.4)
         self.vllm: CheckResult | SignalboxError = CheckResult(models=("qwen2.5-coder-14b",), latency_ms=41.2)
+        self.checked: SettingDoubt | SignalboxError | None = None
+        """What becomes of a setting that is looked at before it is set."""
         self.findings: list[object] = []
         self.log: list[str] = []
         self.local_after_start = ServerState(phase="ready", kind="embedded", model="SmolLM2-135M-Instruct")
@@ -147,6 +150,12 @@ class FakeCore:
     async def test_anthropic_key(self, key: str | None = None) -> CheckResult:
         self.calls.append(("test_anthropic_key", key))
         return _found(self.anthropic)
+
+    async def check_setting(self, name: str, value: object) -> SettingDoubt | None:
+        self.calls.append(("check_setting", name, value))
+        if isinstance(self.checked, SignalboxError):
+            raise self.checked
+        return self.checked
 
     async def try_api_again(self) -> CheckResult:
         self.calls.append(("try_api_again",))

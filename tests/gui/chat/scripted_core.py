@@ -49,7 +49,7 @@ class Gate:
 class Script:
     """What one request answers. ``error`` ends it; a ``gate`` holds it up after ``before`` pieces until opened.
 
-    ``waits`` are told before it leaves (``after_start`` once it left, as an error is); ``wait_gate`` ends them.
+    ``waits`` are told before it leaves (``after_start``: once it left, as is an error); ``wait_gate`` ends them.
     """
 
     text: str = "Paris is the capital of France."

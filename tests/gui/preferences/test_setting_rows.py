@@ -9,7 +9,8 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 
-from core.settings import SettingsStore
+from core.services.setting_check import SettingDoubt
+from core.settings import InvalidSetting, SettingsStore
 from gui.preferences.catalogue import SETTINGS
 from gui.preferences.page import PreferencesView
 from gui.preferences.rows import SettingRow
@@ -307,3 +308,48 @@ def test_a_large_zoom_in_a_small_window_cuts_no_field_off(panel: Panel) -> None:
         panel.run(body())
     finally:
         theme().set_zoom(1.0)
+
+
+def test_a_model_that_is_not_there_is_said_at_its_row_and_nothing_is_applied(panel: Panel) -> None:
+    panel.core.checked = InvalidSetting(
+        "The API has no model claude-nope.",
+        name="anthropic_model",
+        value="claude-nope",
+        allowed="the name of a model",
+        hint="It has claude-opus-5. Nothing was changed.",
+    )
+
+    async def body() -> None:
+        await panel.start()
+        row = row_of(panel.show(PreferencesView(panel.bridge)), "anthropic_model")
+        before = panel.core.settings.current.anthropic_model
+        enter(row, "claude-nope")
+        await panel.until(lambda: row.problem.tone == "danger")
+        assert row.problem_text.startswith("The API has no model claude-nope. It has claude-opus-5.")
+        assert not row.anyway.isVisible()
+        assert panel.core.settings.current.anthropic_model == before
+        panel.core.checked = None
+        enter(row, "claude-opus-5")
+        await panel.until(lambda: panel.core.settings.current.anthropic_model == "claude-opus-5")
+        await panel.until(lambda: not row.problem_text)
+
+    panel.run(body())
+
+
+def test_what_could_not_be_looked_at_is_the_user_s_to_decide(panel: Panel) -> None:
+    panel.core.checked = SettingDoubt(message="It couldn't be checked.", hint="Requests may fail.")
+
+    async def body() -> None:
+        await panel.start()
+        row = row_of(panel.show(PreferencesView(panel.bridge)), "anthropic_model")
+        before = panel.core.settings.current.anthropic_model
+        enter(row, "claude-mine")
+        await panel.until(row.anyway.isVisible)
+        assert row.problem_text == "It couldn't be checked. Requests may fail."
+        assert panel.core.settings.current.anthropic_model == before
+        QTest.keyClick(row.anyway, Qt.Key.Key_Space)
+        await panel.until(lambda: panel.core.settings.current.anthropic_model == "claude-mine")
+        await panel.until(lambda: not row.anyway.isVisible())
+        assert not row.problem_text
+
+    panel.run(body())
