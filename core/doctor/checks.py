@@ -172,7 +172,7 @@ async def _api(core: DoctorTarget) -> Finding:
     reached = f"{len(result.models)} models in {result.latency_ms:.0f} ms"
     said = next((each for each in (await core.status()).problems if each.kind.startswith("api_")), None)
     if said is not None:  # the key is good, and still something stands in the way: the credit, or the model
-        return API.found("broken", f"{reached}, but {said.message}", said.hint)
+        return API.found("broken", f"{reached}, but: {said.title}", said.hint)
     return API.found("works", reached)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from core.base.text import sentence
@@ -22,7 +22,7 @@ _KINDS: dict[TroubleKind, ProblemKind] = {
     "overloaded": "api_pause",
     "unreachable": "api_unreachable",
 }
-_MEANWHILE = "Until then Auto sends to Local where it can."
+_MEANWHILE = "Auto sends to Local where it can."
 
 
 def heard_status(api: ApiBackend, model: str) -> ApiStatus:
@@ -43,13 +43,14 @@ def heard_problem(api: ApiBackend, model: str) -> Problem | None:
     return Problem(
         kind=_KINDS[trouble.kind],
         title=_title(trouble, model),
-        message=f"{sentence(trouble.message)} {_what_follows(trouble)}".strip(),
-        hint=trouble.hint,
+        message=_message(trouble),
+        hint="" if trouble.kind == "rate_limited" else trouble.hint,  # its seconds were counted from then
     )
 
 
 def local_time(moment: datetime) -> str:
-    """Return ``14:32`` for a moment of today, ``4 Dec, 14:32`` for another day's."""
+    """Return the minute by which ``moment`` is over: ``14:32``, or ``4 Dec, 14:32`` where that is another day."""
+    moment += timedelta(seconds=59)
     day = "" if moment.date() == datetime.now().astimezone().date() else f"{moment.day} {moment:%b}, "
     return f"{day}{moment:%H:%M}"
 
@@ -84,12 +85,16 @@ def _title(trouble: ApiTrouble, model: str) -> str:
             return "The API doesn't answer"
 
 
-def _what_follows(trouble: ApiTrouble) -> str:
+def _message(trouble: ApiTrouble) -> str:
     match trouble.kind:
-        case "key_refused" | "not_permitted" | "model_unknown":
-            return _MEANWHILE
+        case "key_refused":
+            return f"Until it is replaced, or taken again, {_MEANWHILE}"
         case "no_credit":
-            until = "" if trouble.until is None else f"It is tried again after {local_time(trouble.until)}. "
-            return f"{until}{_MEANWHILE}"
+            again = f"after {local_time(trouble.until)}" if trouble.until is not None else "after a while"
+            return f"Add some at the provider. It is tried again {again}; until then {_MEANWHILE}"
+        case "not_permitted":
+            return f"Another key may. Until then {_MEANWHILE}"
+        case "model_unknown":
+            return f"Its name may be misspelt, or the model retired. Until another is chosen, {_MEANWHILE}"
         case "rate_limited" | "overloaded" | "unreachable":
-            return ""
+            return sentence(trouble.message)

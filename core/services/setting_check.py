@@ -19,7 +19,7 @@ from core.errors import SignalboxError
 from core.local.gguf_file import model_file_problem
 from core.local.manager import chosen_kind
 from core.settings import InvalidSetting
-from core.settings.model import facts, validate
+from core.settings.model import env_name, facts, validate
 
 if TYPE_CHECKING:
     from core.providers.base import CheckResult
@@ -78,8 +78,10 @@ class SettingChecker:
                         return await self._check_api_model(wanted)
                     case _:
                         pass
-        except InvalidSetting:
-            raise
+        except InvalidSetting as refused:
+            # Beside a row nobody needs the variable's name.
+            hint = "" if env_name(name) in refused.hint else refused.hint
+            raise _refused(name, refused.value or "", refused.message, f"{hint} {KEPT}".strip()) from None
         except SignalboxError as error:
             return _doubt(error.message)
         except TimeoutError:
@@ -132,9 +134,7 @@ class SettingChecker:
 
 
 def _refused(name: str, value: str, what: str, hint: str) -> InvalidSetting:
-    return InvalidSetting(
-        what, name=name, value=value, allowed=facts(name)["allowed"], hint=f"{hint} {KEPT}".strip()
-    )
+    return InvalidSetting(what, name=name, value=value, allowed=facts(name)["allowed"], hint=hint)
 
 
 def _instead(model: str, listed: Sequence[str]) -> str:

@@ -23,6 +23,10 @@ PASSING = frozenset({"api_pause", "api_unreachable"})
 """What passes by itself: it stands in the bell, and no bar interrupts for it."""
 
 
+LASTING = frozenset({"api_key", "api_credit", "api_model"})
+"""What has a button that says what its hint does."""
+
+
 class ApiNotices:
     """Asks the API again, and says what it said."""
 

@@ -27,7 +27,7 @@ from PySide6.QtWidgets import (
 
 from core import log_path
 from core.errors import SignalboxError
-from gui.shell.api_notices import PASSING, ApiNotices
+from gui.shell.api_notices import LASTING, PASSING, ApiNotices
 from gui.shell.header import HeaderStrip
 from gui.shell.notices import Action, Bell, Notice, NoticeBar
 from gui.shell.pages import FocusArea, Page, PageEntry, PageRegistry, Target
@@ -353,7 +353,9 @@ class Window(QWidget):
         key = f"{problem.kind}: {problem.message}"
         asked = self._trust_actions(problem.file, problem.message, key) if problem.file is not None else ()
         action = self._action_for(problem)
-        title, message, hint = problem.title, problem.message, "" if asked else problem.hint
+        title, message, hint = problem.title, problem.message, problem.hint
+        if asked or problem.kind in LASTING:
+            hint = ""
         if problem.kind == "alert":  # what is wrong with a setting names it as the user wrote it
             title, message, hint = named(title), named(message), named(hint)
         if action is not None:
