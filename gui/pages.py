@@ -63,6 +63,8 @@ PAGES = PageRegistry(
     },
     problems={
         "key": ("Open Providers", Target("preferences", "providers", "anthropic")),
+        "local_key_refused": ("Replace the key", Target("preferences", "providers", "vllm")),
+        "local_model_unknown": ("Choose a model", Target("preferences", "local", "vllm_model")),
         "local_model": ("Choose a model", Target("preferences", "local")),
         "api_key": ("Replace the key", Target("preferences", "providers", "anthropic")),
         "api_model": ("Choose a model", Target("preferences", "providers", "anthropic_model")),

@@ -17,7 +17,7 @@ from core.base.observable import Observable
 from core.base.redaction import redact
 from core.base.tls import maybe_tls, tls_trouble, wants_tls
 from core.errors import KeyHeldBack
-from core.local.server import ServerPhase, ServerState
+from core.local.server import ServerCause, ServerPhase, ServerState
 from core.model_list import ListedModel, chat_models, context_tokens, first_chat_model, listed_models
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class _Finding:
     model: str | None = None
     context_tokens: int | None = None
     models: tuple[ListedModel, ...] = ()
+    cause: ServerCause = ""
 
 
 class ExternalServer:
@@ -227,6 +228,7 @@ class ExternalServer:
                 phase="failed",
                 detail=f"The server at {self._url} {refused} ({answer.status_code}).",
                 hint="Set VLLM_API_KEY to the key that the server was started with.",
+                cause="key",
             )
         no_tls = wants_tls(answer.text, self._url) if answer.status_code == 400 else None
         if no_tls is not None:
@@ -250,12 +252,14 @@ class ExternalServer:
                 phase="failed",
                 detail=f"The server at {self._url} lists no model that can chat: {', '.join(list(models)[:5])}.",
                 hint="Load one that can, or name one in VLLM_MODEL; it is asked again by itself.",
+                cause="model",
             )
         if model not in models:
             return _Finding(
                 phase="failed",
                 detail=f"The server at {self._url} does not serve {model}, but {', '.join(list(models)[:5])}.",
                 hint="Set VLLM_MODEL to one of these, or leave it empty to take the first that can chat.",
+                cause="model",
             )
         return _Finding(
             phase="ready",
@@ -275,6 +279,7 @@ class ExternalServer:
                 base_url=self._url if finding.phase == "ready" else None,
                 context_tokens=finding.context_tokens,
                 models=finding.models or self._state.value.models,
+                cause=finding.cause,
             )
         )
 
@@ -311,6 +316,7 @@ def _problem(url: str, api_key: str | None) -> _Finding | None:
             phase="failed",
             detail="The local server's API key holds characters that no key has.",
             hint="Set VLLM_API_KEY again, without spaces or line breaks.",
+            cause="key",
         )
     return None
 

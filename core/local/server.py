@@ -13,6 +13,8 @@ from typing import Literal, Protocol
 from core.model_list import ListedModel
 
 ServerPhase = Literal["stopped", "starting", "ready", "stopping", "failed"]
+ServerCause = Literal["", "key", "model"]
+"""What a failure is about, where somebody has to mend just that: the key it refuses, the model it does not have."""
 ServerKind = Literal["embedded", "compose", "external", "none"]
 
 PACKAGED_MODEL = "SmolLM2-135M-Instruct"
@@ -50,6 +52,7 @@ class ServerState:
     progress: float | None = None
     eta_s: float | None = None
     pid: int | None = None
+    cause: ServerCause = ""
     crash: Crash | None = None
     models: tuple[ListedModel, ...] = ()
 

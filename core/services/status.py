@@ -52,6 +52,8 @@ ProblemKind = Literal[
     "templates",
     "telemetry",
     "local_model",
+    "local_key_refused",
+    "local_model_unknown",
     "api_key",
     "api_credit",
     "api_model",

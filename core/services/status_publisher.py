@@ -15,13 +15,14 @@ from core.errors import KeyHeldBack, LedgerUnavailable
 from core.keys import KEY_TITLES, KeyName
 from core.routing.backends import OTHER_LEDGER
 from core.services.api_status import heard_problem, heard_status
-from core.services.status import ApiStatus, CoreStatus, Problem
+from core.services.status import ApiStatus, CoreStatus, Problem, ProblemKind
 from core.settings.left_aside import left_aside
 
 if TYPE_CHECKING:
     from core.ledger.limits import LimitUsage
     from core.ledger.models import PausedConversation
     from core.local.manager import LocalServerManager
+    from core.local.server import ServerCause
     from core.pricing.prices import PriceTable
     from core.services.ledger import LedgerService
     from core.services.telemetry import Monitoring
@@ -35,6 +36,13 @@ _A_MOMENT_S = 0.05
 """By how much the clock's end is waited over, so that what is over is seen to be."""
 STATUS_INTERVAL_S = 30.0
 """How often the status is read anew without a cause: midnight, another process, a file changed by hand."""
+
+
+_LOCAL_FAILURES: dict[ServerCause, tuple[ProblemKind, str]] = {
+    "": ("local", "The local server failed"),
+    "key": ("local_key_refused", "The local server refuses the key"),
+    "model": ("local_model_unknown", "The local server has no such model"),
+}
 
 
 class StatusPublisher:
@@ -159,10 +167,11 @@ class StatusPublisher:
         found += self._api_problems()
         local = self._local_keeper.state
         if local.phase == "failed" and self._key_held_back("vllm") is None:
+            kind, title = _LOCAL_FAILURES[local.cause]
             found.append(
                 Problem(
-                    kind="local",
-                    title="The local server failed",
+                    kind=kind,
+                    title=title,
                     message=sentence(local.detail),
                     hint=local.hint,
                 )

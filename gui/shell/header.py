@@ -38,7 +38,8 @@ def local_words(state: ServerState) -> tuple[LampState, str, str, Tone]:
     if state.phase == "stopping":
         return "busy", "Stopping", state.detail, ""
     if state.phase == "failed":
-        return "failed", "Failed", state.detail, "danger"
+        words = {"key": "Key refused", "model": "Model unknown"}
+        return "failed", words.get(state.cause, "Failed"), state.detail, "danger"
     return "stopped", "Stopped", state.detail, ""
 
 

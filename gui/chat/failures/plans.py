@@ -401,20 +401,28 @@ def _home_refused(error: StoredError, facts: Facts, kept: str) -> Plan:
     )
 
 
+_LOCAL_FAILURES: dict[str, tuple[str, tuple[str, Action]]] = {
+    "": ("The local server failed", ("Restart", "restart_local")),
+    "key": ("The local server refuses the key", ("Replace the key", "add_local_key")),
+    "model": ("The local server has no such model", ("Choose a model", "choose_local_model")),
+}
+
+
 def _unavailable(error: StoredError, facts: Facts, kept: str) -> Plan:
     actions: list[tuple[str, str, Action]] = []
     if facts.local_failed is not None:
         actions.append(("Show log", "terminal-window", "show_log"))
         if facts.can_send_api:
             actions.append(("Send to API", "cloud", "send_api"))
+        title, fix = _LOCAL_FAILURES.get(facts.local_cause, _LOCAL_FAILURES[""])
         detail = facts.local_failed
         return Plan(
             short=False,
-            title="The local server failed",
+            title=title,
             sentence=sentence(detail[:1].upper() + detail[1:]) if detail else error.message,
             tone="danger",
             icon="warning-octagon-fill",
-            fix=("Restart", "restart_local"),
+            fix=fix,
             actions=tuple(actions),
             kept=f"{kept} Nothing was charged.",
             log=facts.log,

@@ -209,6 +209,7 @@ async def test_keys(elsewhere: Elsewhere) -> None:
     assert "wrong" not in wrong.detail + wrong.hint
     assert "VLLM_API_KEY" in without.hint
     assert "VLLM_API_KEY" in wrong.hint
+    assert (without.cause, wrong.cause, right.cause) == ("key", "key", "")
     assert right.phase == "ready"
 
 
@@ -250,6 +251,7 @@ async def test_the_model_must_be_there(elsewhere: Elsewhere) -> None:
     assert absent.phase == "failed"
     assert "does not serve llama-90b, but qwen" in absent.detail
     assert "VLLM_MODEL" in absent.hint
+    assert absent.cause == "model"
     assert (await look(elsewhere.base_url, "qwen")).phase == "ready"
 
 

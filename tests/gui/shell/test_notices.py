@@ -192,9 +192,18 @@ def test_the_bar_asks_for_trust_with_names_and_values_and_not_now_leaves_it_in_t
 
 @pytest.mark.parametrize(
     ("kind", "words"),
-    [("limit", "Open the limits"), ("settings_file", "Look at it"), ("trust", "Look at it")],
+    [
+        ("local_key_refused", "Replace the key"),
+        ("local_model_unknown", "Choose a model"),
+        ("local_model", "Choose a model"),
+        ("limit", "Open the limits"),
+        ("settings_file", "Look at it"),
+        ("trust", "Look at it"),
+    ],
 )
-def test_what_closes_the_api_leads_to_where_it_is_mended(panel: Panel, kind: ProblemKind, words: str) -> None:
+def test_what_is_to_be_mended_leads_to_where_that_is_done(
+    panel: Panel, kind: ProblemKind, words: str
+) -> None:
     async def body() -> None:
         window = await open_window(panel)
         panel.core.publish(problems=(Problem(kind=kind, title="It", message="is closed.", hint=""),))

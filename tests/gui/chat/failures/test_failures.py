@@ -36,7 +36,7 @@ from core.errors import (
     Unavailable,
 )
 from core.ledger.limits import LimitUsage, SpendLimit
-from core.local.server import ServerState
+from core.local.server import ServerCause, ServerState
 from core.pricing.prices import PriceTable
 from core.services.status import ApiStatus, Problem
 from gui.chat.answer_message import AnswerMessage
@@ -313,6 +313,22 @@ def test_a_failed_local_server_shows_its_log_and_restarts(panel: ChatPanel) -> N
         button(card, "Restart").click()
         await panel.until(lambda: ("restart_local",) in panel.core.calls)
         assert page.view.composer.text == "My long prompt"
+
+    panel.run(body)
+
+
+@pytest.mark.parametrize(("cause", "words"), [("key", "Replace the key"), ("model", "Choose a model")])
+def test_a_local_server_that_lacks_a_key_or_a_model_is_not_restarted(
+    panel: ChatPanel, cause: ServerCause, words: str
+) -> None:
+    async def body() -> None:
+        await panel.open()
+        failed = ServerState(phase="failed", kind="external", detail="It says no.", cause=cause)
+        panel.core.publish(local=failed)
+        await panel.until(lambda: panel.bridge.status and panel.bridge.status.local.phase == "failed")
+        card = await fail(panel, Unavailable("Local isn't available: it says no."))
+        button(card, words).click()
+        assert panel.shell.opened[-1].page == "preferences"
 
     panel.run(body)
 
