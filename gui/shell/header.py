@@ -38,7 +38,7 @@ def local_words(state: ServerState) -> tuple[LampState, str, str, Tone]:
     if state.phase == "stopping":
         return "busy", "Stopping", state.detail, ""
     if state.phase == "failed":
-        words = {"key": "Key refused", "model": "Model unknown"}
+        words = {"key": "Key refused", "model": "No model"}
         return "failed", words.get(state.cause, "Failed"), state.detail, "danger"
     return "stopped", "Stopped", state.detail, ""
 
@@ -64,7 +64,7 @@ def api_words(status: ApiStatus) -> tuple[LampState, str, str, Tone]:
         case "not_permitted":
             return "failed", "Not permitted", model, "danger"
         case "model_unknown":
-            return "failed", "Model unknown", model, "danger"
+            return "failed", "No model", model, "danger"
         case "rate_limited":
             return "alert", "Rate limited", status.detail, "held"
         case "overloaded":

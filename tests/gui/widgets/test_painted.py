@@ -202,7 +202,7 @@ def test_the_strip_narrows_names_first_then_bars_never_states_or_figures(show: S
 CROWDED = replace(
     a_status(
         ServerState(phase="starting", kind="embedded", progress=0.62, eta_s=70),
-        ApiStatus(phase="rate_limited", model="m", detail="until 14:32"),
+        ApiStatus(phase="unreachable", model="m", detail="retry in 22 s"),
         today=3000,
         spent=1_312_400_000_000,
     ),
@@ -557,7 +557,7 @@ def test_the_focus_given_to_a_switch_is_on_its_chosen_segment(show: Show) -> Non
         ("key_refused", "failed", "Key refused", "danger"),
         ("no_credit", "failed", "No credit", "danger"),
         ("not_permitted", "failed", "Not permitted", "danger"),
-        ("model_unknown", "failed", "Model unknown", "danger"),
+        ("model_unknown", "failed", "No model", "danger"),
         ("rate_limited", "alert", "Rate limited", "held"),
         ("overloaded", "alert", "Overloaded", "held"),
         ("unreachable", "alert", "Not answering", "held"),
