@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         age,
         counted,
         exact_duration,
+        file_size,
         marked,
         measured_duration,
         rough_duration,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         shortened,
         spreadsheet_cell,
         two_decimals,
+        with_thousands,
     )
     from core.chat import (
         CacheMarks,
@@ -237,6 +239,7 @@ __all__ = [
     "estimate_tokens",
     "exact_dollars",
     "exact_duration",
+    "file_size",
     "format_amount",
     "format_cost",
     "format_limit",
@@ -270,6 +273,7 @@ __all__ = [
     "two_decimals",
     "unsettled_amount",
     "utf8_bytes",
+    "with_thousands",
     "write_whole",
     "writing_whole",
 ]
@@ -281,8 +285,8 @@ _HOMES = {
     "core.base.net": "is_near",
     "core.base.permissions": "make_private_folder",
     "core.base.redaction": "redact",
-    "core.base.text": "age counted exact_duration marked measured_duration rough_duration sentence sentence_case "
-    "shortened spreadsheet_cell two_decimals",
+    "core.base.text": "age counted exact_duration file_size marked measured_duration rough_duration sentence "
+    "sentence_case shortened spreadsheet_cell two_decimals with_thousands",
     "core.chat": (
         "CacheMarks CachePlan CacheSwitchCost ChatRequest ChatResult ContextEconomy Estimate EventStream Failed "
         "Feature Finished FinishReason ImagePart JsonSchemaFormat Message PromptProgress RequestStep RouteDecision "

@@ -23,6 +23,7 @@ _MARKS_BUT_LINES = {code: mark for code, mark in _MARKS.items() if chr(code) not
 _ACTED_ON = re.compile(f"[{''.join(map(chr, _MARKS))}]")
 _LINES_ACTED_ON = re.compile(f"[{''.join(map(chr, _MARKS_BUT_LINES))}]")
 _FORMULA = re.compile(r"[\s\x00]*[=+\-@\t\r\n＝＋－＠]")
+_LONG_NUMBER = re.compile(r"(?<![\w./:'-])\d{5,}(?![\w/:'-])")
 _NUMBER = re.compile(r"[+-]?(\d[\d,]*\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -54,6 +55,23 @@ def spreadsheet_cell(text: str) -> str:
 def counted(number: int, one: str, many: str = "") -> str:
     """Return ``1 request`` or ``1,240 requests``."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def with_thousands(text: str) -> str:
+    """``1000000`` as ``1,000,000``; a number that is part of a name or an address stays as it is."""
+    return _LONG_NUMBER.sub(lambda found: f"{int(found[0]):,}", text)
+
+
+def file_size(size_bytes: int) -> str:
+    """Return ``14 bytes``, ``64 KB``, ``2.1 MB`` or ``20.1 GB``; decimal units, as file managers show them."""
+    if size_bytes < 1000:
+        return f"{size_bytes} bytes"
+    size = float(size_bytes)
+    for unit in ("KB", "MB", "GB"):
+        size /= 1000
+        if size < 999.5 or unit == "GB":
+            break
+    return f"{size:.1f} {unit}" if size < 99.95 and round(size, 1) % 1 else f"{size:,.0f} {unit}"
 
 
 def measured_duration(seconds: float) -> str:

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from core.cli import terminal
 from core.errors import LedgerUnavailable
-from core.pricing.money import exact_dollars, format_cost
+from core.pricing.money import exact_dollars
+from core.pricing.spending import Spending
 
 if TYPE_CHECKING:
     from core.ledger.audit import AuditEntry, AuditReport
     from core.ledger.ledger import Ledger
 
 SHOWN = 20
-_AMOUNTS = {"hold_nanodollars": "held", "cost_nanodollars": "cost", "counted_nanodollars": "counted"}
+_AMOUNTS = ("hold_nanodollars", "cost_nanodollars", "counted_nanodollars")
 
 
 def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -170,16 +171,23 @@ def _line(entry: AuditEntry) -> str:
     when = "unknown time" if entry.at is None else f"{entry.at.astimezone():%Y-%m-%d %H:%M:%S}"
     row = _part(entry, "row")
     facts = [str(row[name]) for name in ("provider", "model", "status") if row.get(name)]
-    amounts = {name: row[name] for name in _AMOUNTS if isinstance(row.get(name), int)}
-    if row.get("state") == "open" or amounts.get("counted_nanodollars") == amounts.get("cost_nanodollars"):
-        amounts.pop("counted_nanodollars", None)  # says nothing new
-    facts += [f"{_AMOUNTS[name]} {format_cost(amount)}" for name, amount in amounts.items()]
+    facts += [part.text for part in _spending(row).parts]
     facts += [f"{name} {value}" for name, value in _part(entry, "note").items()]
     request = entry.correlation_id or "-"
     return (
         f"{entry.seq:>8,}  {when}  {entry.kind.ljust(10)}  {request.ljust(36)}  {', '.join(facts)}".rstrip()
         + "\n"
     )
+
+
+def _spending(row: dict[str, Any]) -> Spending:
+    """Return what an entry says of money: what was held as it began, what it cost or counts for as it ended."""
+    held, cost, counted = (amount if isinstance(amount := row.get(name), int) else None for name in _AMOUNTS)
+    if cost is not None:
+        return Spending(spent_nanodollars=cost)
+    if row.get("state") == "unresolved" or (held is None and counted):
+        return Spending(unsettled_nanodollars=counted or held or 0)
+    return Spending(held_nanodollars=held or 0)
 
 
 def _part(entry: AuditEntry, name: str) -> dict[str, Any]:

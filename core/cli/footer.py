@@ -39,7 +39,7 @@ def waiting_line(waiting: Waiting) -> str:
         return f"{sentence(waiting.detail)} Trying again{soon}"
     facts = [_WAITS.get(waiting.reason) or waiting.detail.rstrip(".")]
     if waiting.position:
-        facts.append(f"{waiting.position} ahead")
+        facts.append(f"{waiting.position:,} ahead")
     if waiting.expected_s is not None:
         facts.append(f"about {rough_duration(waiting.expected_s)}")
     return ", ".join(facts)
@@ -136,7 +136,7 @@ def _way(result: ChatResult) -> list[str]:
         paid = sum(step.cost_nanodollars or 0 for step in steps)
         if not steps:
             continue
-        times = f"{words} {len(steps)} times" if len(steps) > 1 else words
+        times = f"{words} {len(steps):,} times" if len(steps) > 1 else words
         if paid:
             facts.append(f"{times or 'the failed attempt'}: {format_cost(paid)} of it")
         elif words:

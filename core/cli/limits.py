@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.base.text import counted
 from core.cli.terminal import EMPTY, table
-from core.pricing.money import exact_dollars, format_amount
+from core.pricing.money import exact_dollars, format_amount, format_cost
 from core.pricing.spending import unsettled_amount
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _words(
         (
             _name(standing.limit),
             standing.window_label,
-            _amount(standing, standing.settled),
+            _spent(standing, unpriced),
             _amount(standing, standing.held),
             unsettled_amount(standing.unresolved, standing.unit) if standing.unresolved_count else EMPTY,
             _amount(standing, standing.free),
@@ -119,6 +119,13 @@ def _percents(settings: Settings) -> str:
 def _name(limit: Limit) -> str:
     project = getattr(limit, "project", None)
     return f"{limit.name} ({project})" if project else limit.name
+
+
+def _spent(standing: LimitUsage, unpriced: int) -> str:
+    """What is spent; with ``~`` where what was held for requests without a price may be in it."""
+    if standing.unit == "tokens":
+        return _amount(standing, standing.settled)
+    return format_cost(standing.settled, estimate=bool(unpriced and standing.settled))
 
 
 def _amount(standing: LimitUsage, amount: int) -> str:

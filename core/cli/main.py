@@ -44,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     _prepare_streams()
     try:
         arguments = _parser(words).parse_args(words)
+        told: list[str] = []
+        arguments.told = told
     except KeyboardInterrupt:  # while the modules were loading
         return EXIT_INTERRUPTED
     os.umask(0o077)  # ledger and logs are the user's own
@@ -60,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             error, f"The answer can't be written or the input can't be read: {error}.", arguments.debug
         )
     except SignalboxError as error:
-        return _say(error, str(error), arguments.debug)
+        return _say(error, _without(told, str(error)), arguments.debug)
     except Exception as error:  # noqa: BLE001  the last line of defence: one readable line, or a traceback
         return _say(error, f"{type(error).__name__}: {error}", arguments.debug)
 
@@ -93,6 +95,7 @@ async def _run(arguments: argparse.Namespace) -> int:
         logging.getLogger(__name__).info(CLOSED)
     for problem in settings.problems:
         sys.stderr.write(f"signalbox: {' '.join(problem.message.split())}\n")
+        arguments.told.append(problem.message)
     told = left_aside(settings.current.home)
     _tell(told)
     command: Command = arguments.command
@@ -137,6 +140,14 @@ def _ended_as_by_ctrl_c() -> Generator[None]:
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
+
+
+def _without(told: list[str], line: str) -> str:
+    """Return an error's line without what was told above it: an error may quote the setting that is its cause."""
+    for sentences in told:
+        if line != sentences:
+            line = line.replace(sentences, "")
+    return line.strip()
 
 
 def _say(error: BaseException, line: str, debug: bool) -> int:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.base.async_tools import in_daemon_thread
 from core.base.files import FileTooLarge, decode_text, marked_encoding, read_regular_file
-from core.base.text import marked
+from core.base.text import file_size, marked
 from core.chat import PromptProgress, Waiting, WaitReason
 from core.cli.footer import first_token_line, waiting_line
 from core.errors import InvalidRequest
@@ -240,7 +240,7 @@ def read_text_file(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(MOST_FILE_BYTES + 1)
         if len(content) > MOST_FILE_BYTES:
-            raise FileTooLarge(errno.EFBIG, f"it is larger than {MOST_FILE_BYTES:,} bytes", str(path))
+            raise FileTooLarge(errno.EFBIG, f"it is larger than {file_size(MOST_FILE_BYTES)}", str(path))
     else:
         content = read_regular_file(path, MOST_FILE_BYTES)
     return decode_text(content).replace("\r\n", "\n")

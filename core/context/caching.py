@@ -50,7 +50,7 @@ def words_for(
     in_loop = sighting.kind == "loop"
     why = "inside a tool loop, so the next call brings it again" if in_loop else _seen(sighting)
     kept = ", kept for an hour" if lifetime == "1h" else ""
-    warm = f"; about {warm_tokens} tokens are cached already" if warm_tokens else ""
+    warm = f"; about {warm_tokens:,} tokens are cached already" if warm_tokens else ""
     return f"{why}{kept}; saves about {format_cost(a_use_nanodollars)} a use{warm}"
 
 
@@ -146,7 +146,9 @@ class CachePlanner:
         prompt = prices.fresh_nanodollars(tokens)
         self._pay_back(prompt)
         if tokens < minimum:
-            return _unmarked(f"too short to cache: about {tokens} tokens, {model} takes {minimum}", tokens)
+            return _unmarked(
+                f"too short to cache: about {tokens:,} tokens, {model} takes {minimum:,}", tokens
+            )
         if self._is_silent(model, now_s):
             return _unmarked(f"the server reports no cache for {model}", tokens)
         warm = _longest_warm(boundaries, sighting, now_s, minimum)

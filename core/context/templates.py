@@ -21,6 +21,7 @@ from typing import Any, cast
 
 from core.base.files import FileTooLarge, decode_text, read_regular_file
 from core.base.permissions import check_only_ours
+from core.base.text import file_size
 from core.chat import ChatRequest, Side, Tool
 from core.errors import InvalidRequest
 
@@ -226,7 +227,7 @@ class Templates:
         try:
             text = decode_text(read_regular_file(path, MAX_TEMPLATE_BYTES, only_ours=True))
         except FileTooLarge as error:
-            raise TemplateInvalid(f"it is larger than {MAX_TEMPLATE_BYTES // 1024} KB") from error
+            raise TemplateInvalid(f"it is larger than {file_size(MAX_TEMPLATE_BYTES)}") from error
         except OSError as error:
             raise TemplateInvalid(f"it can't be read: {_cause(error)}") from error
         except ValueError as error:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from core.base.async_tools import in_daemon_thread
 from core.base.child_process import child_environment, program
 from core.base.redaction import redact
+from core.base.text import counted, measured_duration
 from core.chat import ChatRequest
 from core.doctor import ledger_checks
 from core.doctor.findings import Component, DoctorTarget, Finding, State
@@ -169,7 +170,7 @@ async def _api(core: DoctorTarget) -> Finding:
             "not_set_up", "no key", "signalbox keys set anthropic, or ANTHROPIC_API_KEY", needed=False
         )
     result = await core.test_anthropic_key()
-    reached = f"{len(result.models)} models in {result.latency_ms:.0f} ms"
+    reached = f"{counted(len(result.models), 'model')} in {measured_duration(result.latency_ms / 1000)}"
     said = next((each for each in (await core.status()).problems if each.kind.startswith("api_")), None)
     if said is not None:  # the key is good, and still something stands in the way: the credit, or the model
         return API.found("broken", f"{reached}, but: {said.title}", said.hint)
@@ -202,9 +203,10 @@ async def _local(core: DoctorTarget, *, ask: bool = True) -> Finding:
     if not ask:
         return _embedded_state(component, (await core.status()).local)
     result = await core.ask(ChatRequest.from_prompt("Say hi.", force="local", max_tokens=4, source="cli"))
+    took = measured_duration((result.ttft_ms or result.latency_ms) / 1000)
     return component.found(
         "works",
-        f"{result.model} answered, first token after {result.ttft_ms or result.latency_ms:.0f} ms",
+        f"{result.model} answered, first token after {took}",
         version=_version("xllamacpp"),
     )
 

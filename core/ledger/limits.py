@@ -190,7 +190,7 @@ def check_limit(
     window = "this month" if limit.window == "month" else "today"
     project = project_of(limit)
     of_project = f" for project {project}" if project else ""
-    by = f"held by {held_count} running request{'s'[: held_count != 1]}"
+    by = f"held by {held_count:,} running request{'s'[: held_count != 1]}"
     if isinstance(limit, TokenLimit):
         state = f"{used:,} of {amount:,} tokens are used {window} and {held:,} are {by}"
     else:

@@ -31,6 +31,7 @@ from core.base.files import (
     write_whole,
 )
 from core.base.permissions import make_private_folder
+from core.base.text import file_size
 from core.errors import InvalidRequest, SignalboxError
 
 T = TypeVar("T")
@@ -199,7 +200,9 @@ class PriceOverridesFile:
         except FileNotFoundError:
             return {}
         except FileTooLarge as error:
-            raise BrokenPricesFile(f"{self.path} is larger than {MAX_BYTES} bytes.", hint=hint) from error
+            raise BrokenPricesFile(
+                f"{self.path} is larger than {file_size(MAX_BYTES)}.", hint=hint
+            ) from error
         except OSError as error:
             raise PricesFileError(
                 f"{self.path} cannot be read: {error.strerror or error}.",
@@ -260,7 +263,7 @@ def _price(key: str, value: object) -> Decimal:
         amount = Decimal("NaN")
     if not (amount.is_finite() and 0 <= amount <= MAX_DOLLARS_PER_MTOK):
         raise InvalidRequest(
-            f"{key} is not an amount of dollars a million tokens from 0 to {MAX_DOLLARS_PER_MTOK}",
+            f"{key} is not an amount of dollars a million tokens from 0 to {MAX_DOLLARS_PER_MTOK:,}",
             hint="Write it like 3 or 0.25.",
         )
     if not amount and key in _NEVER_FREE:
@@ -278,7 +281,7 @@ def _tokens(key: str, value: object) -> int:
     text = str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
     count = int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else 0
     if not 1 <= count <= MAX_TOKENS:
-        raise InvalidRequest(f"{key} is not a whole number of tokens from 1 to {MAX_TOKENS}")
+        raise InvalidRequest(f"{key} is not a whole number of tokens from 1 to {MAX_TOKENS:,}")
     return count
 
 

@@ -17,7 +17,7 @@ from functools import cache
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from core.base.text import sentence, shortened
+from core.base.text import file_size, sentence, shortened
 from core.base.tls import causes, maybe_tls, tls_trouble, wants_tls
 from core.chat import Side
 from core.errors import (
@@ -229,7 +229,7 @@ def is_too_long(endpoint: Endpoint, whole: bool, limit_bytes: int) -> Unavailabl
     """The answer of a server that sends one event (or a ``whole`` answer) without an end."""
     what = "an answer" if whole else "a piece of its answer"
     return Unavailable(
-        f"{endpoint.who} sent {what} of more than {limit_bytes // 2**20} MiB, and was cut off.",
+        f"{endpoint.who} sent {what} of more than {file_size(limit_bytes)}, and was cut off.",
         hint=f"What came before is kept. Check what serves {endpoint.shown_url} ({endpoint.url_setting}).",
         may_be_billed=True,
     )

@@ -78,7 +78,7 @@ def _log_line(record: RequestRecord) -> str:
     if record.replayed:
         return f"replayed: {said[0]}, nothing sent or paid"
     if record.usage is not None:
-        said.append(f"{record.usage.input_tokens} in, {record.usage.output_tokens} out")
+        said.append(f"{record.usage.input_tokens:,} in, {record.usage.output_tokens:,} out")
     if record.unresolved_nanodollars:
         said.append(f"{unsettled_amount(record.unresolved_nanodollars)} not settled")
     elif record.side == "api":

@@ -10,8 +10,10 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from core.base.async_tools import finish
+from core.base.text import counted, sentence_case
 from core.errors import LedgerUnavailable, SignalboxError
-from core.pricing.money import format_amount, format_cost
+from core.pricing.money import format_amount
+from core.pricing.spending import unsettled_amount
 from core.routing.backends import ACCEPT_HINT
 from core.routing.quotas import all_limits
 from core.services.status import LedgerCheck, Problem
@@ -226,7 +228,7 @@ class LedgerService:
                 Problem(
                     kind="ledger_unsaved",
                     title="The ledger can't be written",
-                    message=f"{len(self._ledger.unsaved)} results wait in memory.",
+                    message=f"{counted(len(self._ledger.unsaved), 'result waits', 'results wait')} in memory.",
                     hint="Free some disk space; they are written as soon as that works.",
                 )
             )
@@ -235,7 +237,8 @@ class LedgerService:
                 Problem(
                     kind="ledger_check",
                     title="The ledger's sums differ from its rows",
-                    message=f"{len(self.last_check.differences)} sums are off: {self.last_check.differences[0]}.",
+                    message=f"{counted(len(self.last_check.differences), 'sum is', 'sums are')} off: "
+                    f"{self.last_check.differences[0]}.",
                     hint="Limits hold against the larger ones. Run signalbox audit verify; nothing was changed.",
                 )
             )
@@ -420,12 +423,11 @@ def _limit_name(alert: BudgetAlert) -> str:
 
 
 def _recovered_notice(count: int, held: int, nanodollars: int) -> Problem:
-    requests = f"{count} request{'s'[: count != 1]}"
+    message = f"{counted(count, 'request')} had no end when Signalbox stopped last time."
     if held:
-        message = (
-            f"{requests} had no end when Signalbox stopped last time. {format_cost(nanodollars)} held for "
-            f"{held} of them counts as spent until the true cost is known."
-        )
+        of_them = f", of {held:,} of them" if held != count else ""
+        amount = sentence_case(unsettled_amount(nanodollars))
+        message += f" {amount} is not settled{of_them}, and counts until the true cost is known."
     else:
-        message = f"{requests} had no end when Signalbox stopped last time. Nothing was charged."
+        message += " Nothing was charged."
     return Problem(kind="recovered", title="The last run ended early", message=message, hint="")

@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import SecretStr
 
 from core.base.redaction import redact
-from core.base.text import shortened
+from core.base.text import shortened, with_thousands
 from core.errors import InvalidRequest
 from core.settings.model import GUARDS, KEYRING_NAME, LOCAL_CHOICE, NAMES, SECRETS, env_name, facts, trust_of
 
@@ -159,7 +159,7 @@ _REFERENCE = "Signalbox replaces no ${...}: write the value itself. "
 def value_problem(
     name: str, raw: object, origin: Origin, used: object, used_origin: Origin
 ) -> SettingProblem:
-    allowed, closes = facts(name)["allowed"], name in GUARDS
+    allowed, closes = with_thousands(facts(name)["allowed"]), name in GUARDS
     secret = name in SECRETS
     value = None if secret else printable(raw)
     stands = "is not usable (its value is not shown)" if secret else f"is {value!r}"
@@ -169,7 +169,8 @@ def value_problem(
         name=name,
         value=value,
         allowed=allowed,
-        message=f"In {ORIGIN_TEXT[origin]}, {env_name(name)} {stands}; allowed is {allowed}. {reference}"
+        message=f"In {ORIGIN_TEXT[origin]}, {env_name(name)} {stands}; "
+        f"allowed is {allowed}. {reference}"
         + (
             CLOSED
             if closes

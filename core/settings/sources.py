@@ -33,6 +33,7 @@ from core.base.files import (
     write_whole,
 )
 from core.base.permissions import make_private_folder
+from core.base.text import file_size
 from core.errors import SignalboxError
 from core.settings.model import GUARDS, env_name
 from core.settings.report import SettingProblem, file_problem, unread_line
@@ -105,7 +106,7 @@ class SettingsFile:
         except FileNotFoundError:
             return {}
         except FileTooLarge as error:
-            raise BrokenSettingsFile(f"{self.path} is larger than {MAX_BYTES} bytes.") from error
+            raise BrokenSettingsFile(f"{self.path} is larger than {file_size(MAX_BYTES)}.") from error
         except OSError as error:
             raise SettingsFileError(
                 f"{self.path} cannot be read: {error.strerror or error}.",
@@ -178,7 +179,7 @@ class SettingsFile:
         try:
             mended = self._parse(read_regular_file(copy, MAX_BYTES, only_ours=True), copy)
         except FileTooLarge as error:
-            raise BrokenSettingsFile(f"{copy} is larger than {MAX_BYTES} bytes.") from error
+            raise BrokenSettingsFile(f"{copy} is larger than {file_size(MAX_BYTES)}.") from error
         except OSError as error:
             raise SettingsFileError(f"{copy} cannot be read: {error.strerror or error}.") from error
 
@@ -283,7 +284,7 @@ def read_dotenv(path: Path) -> DotEnv:
         message = f"{path} cannot be read and is not used: {why}."
         return DotEnv(path=path, problems=(file_problem(".env", message, ".env", closes=True),))
     if len(content.data) > MAX_BYTES:
-        message = f"{path} is larger than {MAX_BYTES >> 10} KiB and is not used."
+        message = f"{path} is larger than {file_size(MAX_BYTES)} and is not used."
         return DotEnv(path=path, problems=(file_problem(".env", message, ".env", closes=True),))
     problems: list[SettingProblem] = []
     try:

@@ -30,6 +30,7 @@ from pydantic import SecretStr, ValidationError
 
 from core.base.observable import Listeners
 from core.base.redaction import remember_secret
+from core.base.text import with_thousands
 from core.settings.model import (
     KEYRING_NAME,
     NAMES,
@@ -557,7 +558,7 @@ def _checked_for_panel(name: str, value: object) -> Any:
     """
     if name not in NAMES:
         raise unknown_setting(name)
-    allowed = facts(name)["allowed"]
+    allowed = with_thousands(facts(name)["allowed"])
     if name in SECRETS:
         raise InvalidSetting(
             f"{env_name(name)} is a key, and keys are never written to settings.json.",

@@ -6,8 +6,7 @@ from PySide6.QtCore import QPoint, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QFontMetrics, QImage, QPainter, QPainterPath, QPaintEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QSizePolicy, QWidget
 
-from core import marked
-from gui.chat.paste import size_words
+from core import file_size, marked
 from gui.chat.pictures import Pictures
 from gui.chat.storage.models import Attachment
 from gui.theme.icons import paint_icon
@@ -51,14 +50,14 @@ class AttachmentButton(PaintedButton):
         self.attachment = attachment
         is_image = attachment.kind == "image"
         self._large, self._framed = large and is_image, framed
-        self._size_words = size_words(attachment.size_bytes)
+        self._size = file_size(attachment.size_bytes)
         self._picture: QImage | None = None
         self._is_damaged = False
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         name = shown_name(attachment)
         kind = "image" if is_image else "text"
-        self.describe(f"Attached: {name}, {kind}, {self._size_words}", "Opens it")
+        self.describe(f"Attached: {name}, {kind}, {self._size}", "Opens it")
         self.setToolTip(f"{name}\nOpens it")
         self.clicked.connect(lambda: self.opened.emit(self.attachment))
         if is_image and pictures is not None:
@@ -79,9 +78,7 @@ class AttachmentButton(PaintedButton):
     def _shown_words(self) -> tuple[str, str]:
         metrics = _metrics(600)
         room = theme().px(PICTURE_PX.width() - 70 if self._large else NAME_PX)
-        return metrics.elidedText(
-            shown_name(self.attachment), Qt.TextElideMode.ElideMiddle, room
-        ), self._size_words
+        return metrics.elidedText(shown_name(self.attachment), Qt.TextElideMode.ElideMiddle, room), self._size
 
     def sizeHint(self) -> QSize:
         unit = theme()

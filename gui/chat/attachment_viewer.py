@@ -17,9 +17,9 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from core import file_size
 from gui.chat.attachment_chip import fitted, shown_name
 from gui.chat.markdown.text_pane import drawable_code
-from gui.chat.paste import size_words
 from gui.chat.pictures import Pictures
 from gui.chat.storage.models import Attachment
 from gui.shell.bridge import Bridge
@@ -72,7 +72,7 @@ class AttachmentWindow(QDialog):
         self.attachment = attachment
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle(shown_name(attachment))
-        self._facts = label(size_words(attachment.size_bytes), "small", level="2")
+        self._facts = label(file_size(attachment.size_bytes), "small", level="2")
         self._buttons = QHBoxLayout()
         self._buttons.addWidget(self._facts, 1)
         self.column = QVBoxLayout(self)
@@ -96,7 +96,7 @@ class AttachmentWindow(QDialog):
 
     def say(self, words: str) -> None:
         """Say something about the content, beside its size."""
-        self._facts.setText(f"{size_words(self.attachment.size_bytes)} · {words}")
+        self._facts.setText(f"{file_size(self.attachment.size_bytes)} · {words}")
 
     @property
     def facts(self) -> str:

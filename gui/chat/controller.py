@@ -15,6 +15,7 @@ from PySide6.QtCore import QObject, Qt, QTimer, QUrl
 from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QFileDialog
 
+from core import counted
 from core.chat import ChatRequest
 from gui.chat.attachment_viewer import AttachmentViewer
 from gui.chat.composer import local_paths
@@ -145,7 +146,7 @@ class ChatController(QObject):
                 f"{store.set_aside.name}, and a new one is in use."
             )
         elif store.interrupted:
-            answers = f"{store.interrupted} answer{'s were' if store.interrupted > 1 else ' was'}"
+            answers = counted(store.interrupted, "answer was", "answers were")
             self.view.toasts.show(f"{answers} cut off when Signalbox ended last time; the text is kept")
         await self.list.read_groups()
         await self.list.read()

@@ -323,7 +323,7 @@ def spoken(row: ConversationSummary | DeletedConversation | Group, now: datetime
     if row.pinned:
         parts.append("pinned")
     if totals.answers:
-        parts.append(f"{totals.local_answers} Local, {totals.api_answers} API")
+        parts.append(f"{totals.local_answers:,} Local, {totals.api_answers:,} API")
         parts.append(cost_words(totals))
     elif row.answered_elsewhere:
         parts.append("imported, cost not known")

@@ -45,8 +45,8 @@ class VersionSwitch(QWidget):
         self.set_place(1, 1)
 
     def set_place(self, number: int, count: int, *, busy: bool = False) -> None:
-        self._words.setText(f"{number}/{count}")
-        self._words.setAccessibleName(f"Version {number} of {count} of this {self._what}")
+        self._words.setText(f"{number:,}/{count:,}")
+        self._words.setAccessibleName(f"Version {number:,} of {count:,} of this {self._what}")
         self.back.setEnabled(number > 1 and not busy)
         self.forward.setEnabled(number < count and not busy)
         self.setVisible(count > 1)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PySide6.QtGui import QImage
 
-from core import decode_text, marked, open_regular_file
+from core import decode_text, file_size, marked, open_regular_file
 from gui.chat.images import MOST_READ_BYTES, FitImage, ImageRefused, fit_file, fit_image, image_type
 from gui.chat.storage.models import Attachment, clean_text
 
@@ -29,15 +29,6 @@ class Pasted:
     note: str = ""
 
 
-def size_words(size_bytes: int) -> str:
-    """Return ``312 B``, ``12 KB`` or ``2.0 MB``."""
-    if size_bytes < 1000:
-        return f"{size_bytes} B"
-    if size_bytes < 1_000_000:
-        return f"{size_bytes / 1000:.0f} KB"
-    return f"{size_bytes / 1_000_000:.1f} MB"
-
-
 def read_paste(text: str, room_chars: int = LARGE_CHARS) -> Pasted:
     """Clean pasted text. More than ``room_chars`` or 500 lines become an attachment, so that typing stays quick."""
     raw = clean_text(text).encode("utf-8")
@@ -45,12 +36,12 @@ def read_paste(text: str, room_chars: int = LARGE_CHARS) -> Pasted:
     removed = len(raw) - len(cleaned)
     if removed and removed > len(raw) * _BINARY_SHARE:
         return Pasted(
-            note=f"That is binary data ({size_words(len(raw))}), so it wasn’t pasted. Attach the file instead."
+            note=f"That is binary data ({file_size(len(raw))}), so it wasn’t pasted. Attach the file instead."
         )
     if len(cleaned) > MAX_TEXT_BYTES:
         return Pasted(
-            note=f"That is {size_words(len(cleaned))} of text, so it wasn’t pasted. "
-            f"The most that can be sent is {size_words(MAX_TEXT_BYTES)}."
+            note=f"That is {file_size(len(cleaned))} of text, so it wasn’t pasted. "
+            f"The most that can be sent is {file_size(MAX_TEXT_BYTES)}."
         )
     cleaned = cleaned.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     notes: list[str] = []
@@ -86,10 +77,8 @@ def read_file(path: Path) -> Pasted:
     media_type = image_type(content)
     most_bytes = MAX_TEXT_BYTES if media_type is None else MOST_READ_BYTES
     if len(content) > most_bytes:
-        size = size_words(max(len(content), after.st_size))
-        return Pasted(
-            note=f"{told} is {size}, and {size_words(most_bytes)} is the most that can be attached."
-        )
+        size = file_size(max(len(content), after.st_size))
+        return Pasted(note=f"{told} is {size}, and {file_size(most_bytes)} is the most that can be attached.")
     if media_type is not None:
         return _image_attachment(name, lambda: fit_file(content, media_type))
     try:

@@ -11,6 +11,7 @@ from PySide6.QtCore import Qt, QUrl
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
+from core import file_size
 from core.errors import SignalboxError
 from gui.preferences.catalogue import SectionText
 from gui.preferences.file_cards import BrokenSettingsCard, TrustCard
@@ -185,9 +186,9 @@ def describe_path(path: Path) -> str:
         if path.is_dir():
             files = [item for item in path.rglob("*") if item.is_file()]
             count = "1 file" if len(files) == 1 else f"{len(files):,} files"
-            return f"{path} · {count}, {size_words(sum(item.stat().st_size for item in files))}"
+            return f"{path} · {count}, {file_size(sum(item.stat().st_size for item in files))}"
         if path.is_file():
-            return f"{path} · {size_words(path.stat().st_size + sum(map(_size, _beside(path))))}"
+            return f"{path} · {file_size(path.stat().st_size + sum(map(_size, _beside(path))))}"
     except OSError as error:
         return f"{path} · can’t be read: {error.strerror or error}"
     return f"{path} · not there yet"
@@ -204,15 +205,3 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
-
-
-def size_words(size_bytes: int) -> str:
-    """``20.1 GB``, ``312 kB``, ``14 bytes``; decimal units, as file managers show them."""
-    if size_bytes < 1000:
-        return f"{size_bytes} bytes"
-    size = float(size_bytes)
-    for unit in ("kB", "MB", "GB"):
-        size /= 1000
-        if size < 999.5 or unit == "GB":
-            return f"{size:.0f} {unit}" if size >= 99.5 else f"{size:.1f} {unit}"
-    return f"{size_bytes} bytes"

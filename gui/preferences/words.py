@@ -9,6 +9,7 @@ import re
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
+from core import with_thousands
 from core.errors import SignalboxError
 from core.settings import InvalidSetting
 from gui.preferences.catalogue import setting_text
@@ -132,11 +133,6 @@ def describe_value(value: object) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     return f"{value:,}" if isinstance(value, int) else str(shown_value(value))
-
-
-def with_thousands(text: str) -> str:
-    """``1000000`` as ``1,000,000``; a number that is part of a name or an address stays as it is."""
-    return re.sub(r"(?<![\w./:'-])\d{5,}(?![\w/:'-])", lambda found: f"{int(found[0]):,}", text)
 
 
 def _number(typed: str) -> Decimal | None:

@@ -127,7 +127,7 @@ class Bell(IconButton):
     def set_notices(self, notices: Sequence[Notice]) -> None:
         self._notices = tuple(notices)
         self.set_icon("bell-fill" if notices else "bell", "held_text" if notices else "text2")
-        self.set_name(f"Notices: {len(notices)}" if notices else "Notices: none")
+        self.set_name(f"Notices: {len(notices):,}" if notices else "Notices: none")
 
     def _open(self) -> None:
         px = theme().px

@@ -116,7 +116,7 @@ def _deadline(error: StoredError, facts: Facts, kept: str) -> Plan:
 
 def _invalid(error: StoredError, facts: Facts, kept: str) -> Plan:
     left = len(error.problems) - SHOWN_PROBLEMS
-    more = (f"and {left} more",) if left > 0 else ()
+    more = (f"and {left:,} more",) if left > 0 else ()
     again: tuple[str, Action] = ("Try again", "retry")
     api: tuple[str, Action] = ("Try the API", "send_api")
     return Plan(

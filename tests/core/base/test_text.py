@@ -12,6 +12,7 @@ from core.base.text import (
     age,
     counted,
     exact_duration,
+    file_size,
     long_duration,
     measured_duration,
     rough_duration,
@@ -112,6 +113,21 @@ def test_a_sentence_ends_once(text: str) -> None:
     assert sentence(ended) == ended
     assert ended == "" or ended[-1] in ".!?…"
     assert ended.startswith(text.rstrip())
+
+
+def test_a_size_has_one_shape() -> None:
+    sizes = (14, 999, 1000, 1500, 312_400, 999_600, 10_000_000, 20_100_000_000, 4_200_000_000_000)
+    assert [file_size(size) for size in sizes] == [
+        "14 bytes",
+        "999 bytes",
+        "1 KB",
+        "1.5 KB",
+        "312 KB",
+        "1 MB",
+        "10 MB",
+        "20.1 GB",
+        "4,200 GB",
+    ]
 
 
 def test_counts_have_commas_and_their_plural() -> None:

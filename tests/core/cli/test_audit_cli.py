@@ -100,9 +100,9 @@ def test_the_list_is_newest_first_and_pages(home: Path, capsys: pytest.CaptureFi
     assert [line.split()[0] for line in lines] == ["5", "4", "3"]
     assert "settle" in lines[0]
     assert second in lines[0]
-    assert "cost $0.0012" in lines[0]
+    assert "$0.0012 spent" in lines[0]
     assert "begin" in lines[1]
-    assert "held $0.0025" in lines[1]
+    assert "$0.0025 held" in lines[1]
     assert first in lines[2]
     assert main(["audit", "list", "--limit", "9", "--before", "3", "--json"]) == 0
     begun, genesis = json.loads(capsys.readouterr().out)

@@ -165,7 +165,9 @@ def test_errors_are_one_line_and_never_show_the_key(
     api.replies.append(refusal(401, "authentication_error", f"bad key {KEY}"))
     assert main(["ask", "hi"]) == 1
     err = capsys.readouterr().err
-    assert err.count("\n") == 1
+    about, error = err.splitlines()
+    assert about.startswith("[API · claude-sonnet-4-6-20260501 · no charge · request ")
+    assert error.startswith("signalbox: ")
     assert KEY not in err
     api.replies.append(refusal(401, "authentication_error", f"bad key {KEY}"))
     assert main(["ask", "hi", "--debug"]) == 1

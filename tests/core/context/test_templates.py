@@ -225,7 +225,7 @@ def test_every_packaged_template_may_be_copied_as_ones_own(tmp_path: Path) -> No
         ('[extras]\ntext = "x"', "there is no entry [extras] text"),
         ('style = "x"', "style is no section"),
         ("a = " + "[" * 5000, "it is no TOML"),
-        ("#" * (MAX_TEMPLATE_BYTES + 1), "it is larger than 64 KB"),
+        ("#" * (MAX_TEMPLATE_BYTES + 1), "it is larger than 65.5 KB"),
     ],
 )
 def test_a_bad_file_is_named_and_the_packaged_one_is_used(tmp_path: Path, content: str, what: str) -> None:

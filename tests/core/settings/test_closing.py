@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from core.base.text import with_thousands
 from core.settings import SettingsFileError, SettingsStore, env_name
 from core.settings.model import GUARDS, facts, trust_of
 
@@ -63,7 +64,7 @@ def test_one_that_cannot_be_read_closes_wherever_it_stands(home: Path, name: str
     (problem,) = store(home, **{env_name(name): value}).closing_problems
     assert (problem.name, problem.origin) == (name, "environment")
     assert env_name(name) in problem.message
-    assert facts(name)["allowed"] in problem.message
+    assert with_thousands(facts(name)["allowed"]) in problem.message
     assert "nothing is sent to the API" in problem.message
     assert env_name(name) in problem.title
     assert store(home).closing_problems == ()

@@ -9,12 +9,12 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 
+from core import with_thousands
 from core.services.setting_check import SettingDoubt
 from core.settings import InvalidSetting, SettingsStore
 from gui.preferences.catalogue import SETTINGS
 from gui.preferences.page import PreferencesView
 from gui.preferences.rows import SettingRow
-from gui.preferences.words import with_thousands
 from gui.theme.theme import theme
 from gui.widgets.fields import ChoiceField, PathField, SwitchField, TextField
 from tests.support.panel_loop import Panel
