@@ -81,8 +81,11 @@ class SignalboxError(Exception):
 
 
 class InvalidRequest(SignalboxError):
+    """``unasked``: the router refused it, so it says nothing of the model; else a server did."""
+
     kind = "invalid_request"
     http_status = 400
+    unasked = False
 
 
 class ContextTooLong(InvalidRequest):

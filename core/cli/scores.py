@@ -75,9 +75,13 @@ async def _what_it_may_cost(core: RouterCore) -> str:
 
 def _show_progress(progress: ProbeProgress) -> None:
     entry = progress.entry
-    state = ("right, after a repair" if entry.repaired else "right") if entry.passed else "wrong"
+    if entry is None:
+        state = "not asked"
+    else:
+        state = ("right, after a repair" if entry.repaired else "right") if entry.passed else "wrong"
+    kind = f" {_KINDS[entry.kind]}" if entry is not None else ""
     why = f": {progress.problems[0]}" if progress.problems else ""
-    sys.stderr.write(f"{progress.done:>3}/{progress.total} {_KINDS[entry.kind]} {state}{why}\n")
+    sys.stderr.write(f"{progress.done:>3}/{progress.total}{kind} {state}{why}\n")
     sys.stderr.flush()
 
 

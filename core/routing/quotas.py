@@ -152,6 +152,13 @@ def label_of(standing: LimitUsage) -> str:
 
 def refusal_error(decision: RouteDecision, standing: QuotaSnapshot) -> SignalboxError:
     """Return the error for ``decision``, whose ``refusal`` is set."""
+    error = _refusal(decision, standing)
+    if isinstance(error, InvalidRequest):
+        error.unasked = True
+    return error
+
+
+def _refusal(decision: RouteDecision, standing: QuotaSnapshot) -> SignalboxError:
     reason = f"{decision.reason}."
     match decision.refusal:
         case "budget":

@@ -57,7 +57,8 @@ async def probed(
 
     def progressed(progress: ProbeProgress) -> None:
         # At once: a probe that breaks off keeps what it has learnt, and paid for.
-        scoreboard.record(progress.entry)
+        if progress.entry is not None:
+            scoreboard.record(progress.entry)
         if on_progress is not None:
             on_progress(progress)
 

@@ -25,11 +25,14 @@ Progress = Callable[["ProbeProgress"], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeProgress:
-    """``done`` of ``total`` prompts are judged; ``entry`` is the newest one's and ``problems`` what was wrong."""
+    """``done`` of ``total`` prompts are through; ``entry`` is the newest one's and ``problems`` what was wrong.
+
+    Without an ``entry`` the prompt was not asked, since the side takes no such request: it is no try of the model.
+    """
 
     done: int
     total: int
-    entry: ScoreEntry
+    entry: ScoreEntry | None
     problems: tuple[str, ...]
 
 
@@ -69,7 +72,8 @@ async def probe(
 
     ``ask`` sends to one model, once: asking again would measure the repair instead of the model. A request that is
     refused (vLLM without its tool parser refuses tools) or whose answer stays invalid fails that prompt, for
-    ``provider`` and ``model`` where no answer has named them yet. Cancel the task to stop; what was judged so far
+    ``provider`` and ``model`` where no answer has named them yet; one that the router refuses is not asked, and
+    counts for nothing. Cancel the task to stop; what was judged so far
     went to ``on_progress``.
 
     Raises:
@@ -78,18 +82,23 @@ async def probe(
     """
     prompts = probe_prompts()
     entries: list[ScoreEntry] = []
+    entry: ScoreEntry | None
     for done, prompt in enumerate(prompts, 1):
         try:
             result = await ask(prompt.request)
         except (AnswerInvalid, ContentRefused, InvalidRequest) as error:
-            if provider is None or model is None:
-                raise
             problems: tuple[str, ...] = (error.message,)
-            entry = ScoreEntry(provider=provider, model=model, kind=prompt.kind, passed=False)
+            if isinstance(error, InvalidRequest) and error.unasked:
+                entry = None
+            elif provider is None or model is None:
+                raise
+            else:
+                entry = ScoreEntry(provider=provider, model=model, kind=prompt.kind, passed=False)
         else:
             provider, model = result.provider, result.model
             entry, problems = await asyncio.to_thread(judged, prompt, result)
-        entries.append(entry)
+        if entry is not None:
+            entries.append(entry)
         if on_progress is not None:
             on_progress(ProbeProgress(done=done, total=len(prompts), entry=entry, problems=problems))
     return entries

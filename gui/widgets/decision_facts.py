@@ -96,7 +96,7 @@ def signal_rows(decision: RouteDecision) -> list[SignalRow]:
         SignalRow("Input", f"about {count(signals.input_tokens)} tokens", ""),
         SignalRow("Output", f"at most {count(signals.max_output_tokens)} tokens", ""),
         SignalRow("Asks for", ", ".join(wants) or "text only", ""),
-        SignalRow("Mode", decision.mode.replace("-", " ").capitalize(), ""),
+        SignalRow("Mode", decision.mode.replace("-", " ").capitalize().replace("Api", "API"), ""),
     ]
     if signals.conversation_side is not None:
         loop = ", inside a tool loop" if signals.in_tool_loop else ""

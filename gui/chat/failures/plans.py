@@ -465,7 +465,10 @@ def _short(
 
 def _tokens(message: StoredMessage) -> str:
     usage = message.result.usage if message.result else None
-    return f" after {usage.output_tokens:,} tokens" if usage is not None and usage.output_tokens else ""
+    if usage is None or not usage.output_tokens or message.result is None:
+        return ""
+    mark = "~" if message.result.usage_estimated else ""
+    return f" after {mark}{usage.output_tokens:,} tokens"
 
 
 def _cost(message: StoredMessage) -> str:

@@ -206,6 +206,22 @@ async def test_a_server_that_refuses_tools_fails_them(error: SignalboxError) -> 
         await probe(no_tools)  # whose failure would it be?
 
 
+async def test_a_prompt_that_the_router_refuses_is_no_try_of_the_model() -> None:
+    seen: list[ProbeProgress] = []
+
+    async def takes_no_tools(request: ChatRequest) -> ChatResult:
+        if request.tools:
+            refused = InvalidRequest("Capability: Local doesn't take tools.")
+            refused.unasked = True
+            raise refused
+        return await able(request)
+
+    entries = await probe(takes_no_tools, seen.append)
+    assert (tally(entries, "tools"), tally(entries, "schema")) == ((0, 0), (10, 10))
+    assert [progress.entry is None for progress in seen] == [True] * 20 + [False] * 10
+    assert "doesn't take tools" in seen[0].problems[0]
+
+
 async def test_a_server_that_goes_away_says_nothing_about_its_model() -> None:
     seen: list[ProbeProgress] = []
 
@@ -217,7 +233,7 @@ async def test_a_server_that_goes_away_says_nothing_about_its_model() -> None:
     with pytest.raises(Unavailable):
         await probe(dies, seen.append, provider="vllm-local", model="m")
     assert len(seen) == 7
-    assert all(progress.entry.passed for progress in seen)
+    assert all(progress.entry is not None and progress.entry.passed for progress in seen)
 
 
 async def test_it_can_be_cancelled_and_keeps_what_it_saw() -> None:
