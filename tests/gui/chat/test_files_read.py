@@ -43,7 +43,7 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
         file.truncate(10_000_000_000)
     assert (
         read_file(tmp_path / "huge.log").note
-        == "huge.log is 10000.0 MB, and 10.0 MB is the most that can be attached."
+        == "huge.log is 10 GB, and 10 MB is the most that can be attached."
     )
 
 
