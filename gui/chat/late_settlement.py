@@ -59,6 +59,8 @@ class LateSettlement(QObject):
             self._tasks.start(self._look(), key="late settlement")
 
     async def _look(self) -> None:
+        if not self._store.is_open:
+            return  # the panel closed before this began
         try:
             kept = await self._store.read(ConversationStore.not_settled)
         except StoreTrouble:

@@ -160,7 +160,7 @@ class OpenConversations(QObject):
         """Stop what streams, and give all of it to the store."""
         for session in self._sessions.values():
             session.stop()
-        for session in self._sessions.values():
+        for session in list(self._sessions.values()):  # one that was left may be forgotten meanwhile
             await session.wait_until_ended()
             session.save()
 
