@@ -118,7 +118,7 @@ def test_a_conversation_that_goes_on_is_marked_up_to_its_end() -> None:
     ]
     assert ran.plans[1].reason == "seen 2 times in the last 40 seconds; saves about $0.0103 a use"
     assert ran.plans[2].reason == (
-        "seen 3 times in the last 80 seconds; saves about $0.0119 a use; about 3800 tokens are cached already"
+        "seen 3 times in the last 80 seconds; saves about $0.0119 a use; about 3,800 tokens are cached already"
     )
     assert ran.usages[2] == Usage(cache_read_tokens=3800, cache_write_5m_tokens=600)
 
@@ -243,7 +243,7 @@ def test_a_request_that_went_elsewhere_leaves_what_was_warm() -> None:
         planner.settled(key, usage, SONNET)
         now_s += 60
     plan = planner.plan(boundaries, model=MODEL, prices=SONNET)
-    assert plan.reason.endswith("about 9000 tokens are cached already")
+    assert plan.reason.endswith("about 9,000 tokens are cached already")
 
 
 def test_a_server_without_a_cache_is_found_out() -> None:
