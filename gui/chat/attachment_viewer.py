@@ -166,7 +166,7 @@ class TextWindow(AttachmentWindow):
         cursor.movePosition(cursor.MoveOperation.End)
         cursor.insertText(part)
         left = len(self._text) - self._shown_chars
-        lines = self._text.count("\n") + 1
+        lines = len(self._text.splitlines())
         self.say(f"{lines:,} line{'s'[: lines != 1]}")
         self.more_button.setVisible(left > 0)
         self.more_button.setText(f"Show more, {left:,} characters left")

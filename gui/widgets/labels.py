@@ -6,7 +6,15 @@ import re
 from typing import Literal
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QWidget
+from PySide6.QtGui import (
+    QClipboard,
+    QContextMenuEvent,
+    QGuiApplication,
+    QKeyEvent,
+    QKeySequence,
+    QMouseEvent,
+)
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QMenu, QWidget
 
 from gui.theme.theme import set_property, theme
 
@@ -42,6 +50,48 @@ def breakable(text: str) -> str:
     )
 
 
+def whole(text: str) -> str:
+    """Return what :func:`breakable` was given, as one copies it."""
+    return text.replace(_PLACE_TO_BREAK, "").replace("\u2029", "\n").replace("\u2028", "\n")
+
+
+class CopiedLabel(QLabel):
+    """A label whose words can be selected: what is copied is what was given, without the places to break."""
+
+    def keyPressEvent(self, ev: QKeyEvent) -> None:
+        if ev.matches(QKeySequence.StandardKey.Copy) and self.hasSelectedText():
+            self.copy()
+            ev.accept()
+        else:
+            super().keyPressEvent(ev)
+
+    def mouseReleaseEvent(self, ev: QMouseEvent) -> None:
+        super().mouseReleaseEvent(ev)
+        clipboard = QGuiApplication.clipboard()
+        if self.hasSelectedText() and clipboard.supportsSelection():
+            clipboard.setText(whole(self.selectedText()), QClipboard.Mode.Selection)
+
+    def contextMenuEvent(self, ev: QContextMenuEvent) -> None:
+        """Qt's own menu would copy the places to break too."""
+        if self.textInteractionFlags() == Qt.TextInteractionFlag.NoTextInteraction:
+            super().contextMenuEvent(ev)
+            return
+        menu = QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        copied = menu.addAction("Copy", self.copy)
+        copied.setEnabled(self.hasSelectedText())
+        menu.addAction("Select all", self.select_all)
+        menu.popup(ev.globalPos())
+
+    def select_all(self) -> None:
+        """Select all words."""
+        self.setSelection(0, len(self.text()))
+
+    def copy(self) -> None:
+        """Put the selected words on the clipboard."""
+        QGuiApplication.clipboard().setText(whole(self.selectedText()))
+
+
 def plain_label(text: str = "", parent: QWidget | None = None) -> QLabel:
     """Return a label that shows ``text`` letter by letter.
 
@@ -70,7 +120,9 @@ def label(
 
     ``properties`` are those of the theme: ``tone``, ``side``, ``tabular``.
     """
-    made = plain_label(breakable(text) if wrap else text, parent)
+    made = CopiedLabel(parent) if selectable else QLabel(parent)
+    made.setTextFormat(Qt.TextFormat.PlainText)
+    made.setText(breakable(text) if wrap else text)
     made.setWordWrap(wrap)
     if selectable:
         made.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import html
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QLabel, QSizePolicy, QWidget
+from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from gui.theme.theme import set_property, theme
-from gui.widgets.labels import breakable
+from gui.widgets.labels import CopiedLabel, breakable
 
 
-class Sentence(QLabel):
+class Sentence(CopiedLabel):
     """Wrapped plain text; ``say`` changes it. Markup in the text is shown, never interpreted."""
 
     def __init__(
@@ -42,6 +42,9 @@ class Sentence(QLabel):
         if text != self._words:
             self._words = text
             self._lay()
+
+    def select_all(self) -> None:
+        self.setSelection(0, len(breakable(self._words)))
 
     def _lay(self) -> None:
         align = "center" if self.alignment() & Qt.AlignmentFlag.AlignHCenter else "left"

@@ -48,6 +48,7 @@ def test_a_sent_image_is_a_thumbnail_that_opens_also_after_a_restart(panel: Chat
         await panel.open()
         [button] = await send(panel, picture(2400, 1200))
         for _ in range(2):
+            await panel.until(lambda button=button: button.size() == button.sizeHint())
             size = button.size()
             await panel.until(lambda button=button: button.picture is not None)
             assert button.picture is not None

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
-from PySide6.QtGui import QEnterEvent, QGuiApplication
+from PySide6.QtGui import QContextMenuEvent, QEnterEvent, QGuiApplication
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QLabel, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QApplication, QLabel, QMenu, QToolButton, QVBoxLayout, QWidget
 
 from core import Spending
 from core.chat import CacheSwitchCost, ContextEconomy, Savings
@@ -393,3 +393,26 @@ def test_a_word_that_fits_on_a_line_is_copied_as_it_is(themed: QApplication) -> 
     path = "/home/somebody/" + "folder/" * 10
     assert label(path, wrap=True, selectable=True).text() == path
     assert "\u200b" in label("y" * 200, wrap=True).text()
+
+
+@pytest.mark.parametrize("by", ["keys", "menu"])
+def test_a_long_word_is_copied_as_it_was_given(show: Show, by: str) -> None:
+    key = "sk-" + "y" * 200
+    words = label(f"The key {key} is refused.\nSecond line", wrap=True, selectable=True)
+    log = Sentence(f"error: {key}", role="mono")
+    log.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    for made, text in ((words, f"The key {key} is refused.\nSecond line"), (log, f"error: {key}")):
+        show(made)
+        made.select_all()
+        assert made.hasSelectedText()
+        QGuiApplication.clipboard().setText("before")
+        if by == "keys":
+            QTest.keyClick(made, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
+        else:
+            place = made.rect().center()
+            event = QContextMenuEvent(QContextMenuEvent.Reason.Mouse, place, made.mapToGlobal(place))
+            QApplication.sendEvent(made, event)
+            [menu] = made.findChildren(QMenu)
+            next(action for action in menu.actions() if action.text() == "Copy").trigger()
+            menu.close()
+        assert QGuiApplication.clipboard().text() == text
