@@ -199,7 +199,7 @@ class AnswerMessage(MessageView):
 
     @property
     def is_in_use(self) -> bool:
-        return self.card is not None
+        return self.card is not None or self.view.is_unfolded
 
     def restyle(self) -> None:
         self.view.restyle()

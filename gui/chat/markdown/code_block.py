@@ -118,6 +118,7 @@ class CodeBlock(QWidget):
         self._lines_left, self._chars_left = lines, SHOWN_CHARS
         self._more: QPushButton | None = None
         self.shown_lines = 1
+        self.unfolds = 0  # so often did the reader ask for more
         self.body = CodeBody()
         self._highlighter = CodeHighlighter(self.body.document(), lexers, language)
         label = plain_label(drawable(language)[:40] or "code")
@@ -200,6 +201,7 @@ class CodeBlock(QWidget):
 
     def unfold(self) -> None:
         """Draw the next lines that are folded."""
+        self.unfolds += 1
         text = "".join(self._folded)
         self._folded, self._folded_lines = [], 0
         self._lines_left, self._chars_left = SHOWN_LINES, SHOWN_CHARS

@@ -212,10 +212,19 @@ class MarkdownView(QWidget):
     def restyle(self) -> None:
         """Draw everything again in a new theme or zoom."""
         text, streaming = self.source, self.is_streaming
+        unfolds = [block.unfolds for block in self.code_blocks()]
         if streaming:
             self.start_stream(text)
         else:
             self.set_markdown(text)
+        for block, times in zip(self.code_blocks(), unfolds, strict=False):
+            for _ in range(times):
+                block.unfold()
+
+    @property
+    def is_unfolded(self) -> bool:
+        """Whether the reader had more drawn than is drawn by itself."""
+        return self._most_blocks > SHOWN_BLOCKS or any(block.unfolds for block in self.code_blocks())
 
     # What is drawn, and when
 

@@ -7,13 +7,16 @@ from dataclasses import replace
 from PySide6.QtCore import QPoint
 from PySide6.QtWidgets import QApplication
 
+from gui.chat.answer_message import AnswerMessage
+from gui.chat.markdown.code_block import SHOWN_LINES
 from gui.chat.storage.models import Conversation, StoredMessage
 from gui.chat.thread_view import MOST_VIEWS, NEAR_MESSAGES, SHOWN_MESSAGES, ThreadView
 from gui.chat.user_message import UserMessage
 from gui.theme.theme import theme
 from tests.gui.chat.builders import make_conversation, make_message, make_result
-from tests.gui.chat.looking import shown
+from tests.gui.chat.looking import last_answer, shown
 from tests.gui.chat.panel import ChatPanel
+from tests.gui.chat.scripted_core import Script
 
 SOME = MOST_VIEWS + NEAR_MESSAGES
 
@@ -34,7 +37,7 @@ def a_long_conversation(turns: int) -> Conversation:
     return replace(conversation, messages=tuple(messages), head_id=parent)
 
 
-async def open_long(panel: ChatPanel, turns: int = 80) -> tuple[ThreadView, Conversation]:
+async def open_long(panel: ChatPanel, turns: int = 50) -> tuple[ThreadView, Conversation]:
     page = await panel.open(900, 600)
     conversation = a_long_conversation(turns)
     store = page.controller.store
@@ -80,7 +83,7 @@ def test_only_what_is_around_the_reader_has_widgets(panel: ChatPanel) -> None:
         await show_all(panel, thread, conversation)
         bar = thread.verticalScrollBar()
         await panel.until(lambda: is_filled(thread) and len(thread.views()) <= SOME)
-        for share in (0, 0.5, 1, 0.3):
+        for share in (0, 0.5, 1):
             bar.setValue(round(bar.maximum() * share))
             await panel.until(lambda: is_filled(thread) and len(thread.views()) <= SOME)
             await panel.idle()
@@ -88,7 +91,7 @@ def test_only_what_is_around_the_reader_has_widgets(panel: ChatPanel) -> None:
         bar.setValue(0)
         await panel.until(lambda: is_filled(thread) and shown(panel)[0] == "prompt 0")
         thread.go_to_end()
-        await panel.until(lambda: is_filled(thread) and shown(panel)[-1].startswith("answer 79"))
+        await panel.until(lambda: is_filled(thread) and shown(panel)[-1].startswith("answer 49"))
         assert bar.value() == bar.maximum()
         await panel.until(lambda: abs(bar.maximum() - whole) < 40)  # a gap is as high as its message
 
@@ -152,7 +155,7 @@ def test_a_theme_takes_no_open_editor_away(panel: ChatPanel) -> None:
 def test_a_message_that_has_no_widget_is_revealed(panel: ChatPanel) -> None:
     async def body() -> None:
         thread, conversation = await open_long(panel)
-        for number in (0, 100, 40, 159):
+        for number in (0, 60, 30, 99):
             wanted = conversation.messages[number].id
             view = await thread.reveal(wanted)
             assert view is not None
@@ -176,5 +179,27 @@ def test_a_new_prompt_is_asked_from_the_middle_of_a_long_past(panel: ChatPanel) 
         await panel.until(lambda: is_filled(thread))
         assert shown(panel)[-2:] == ["one more", "Paris is the capital of France."]
         assert thread.verticalScrollBar().value() == thread.verticalScrollBar().maximum()
+
+    panel.run(body)
+
+
+def test_code_that_was_unfolded_stays_so_in_another_theme_and_zoom(panel: ChatPanel) -> None:
+    code = "\n".join(f"line {number}" for number in range(SHOWN_LINES + 50))
+
+    async def body() -> None:
+        await panel.open()
+        panel.core.say(Script(text=f"Look:\n\n```\n{code}\n```\n"))
+        await panel.ask("Write much code")
+        block = last_answer(panel).view.code_blocks()[0]
+        assert "line 2040" not in block.body.toPlainText()
+        block.unfold()
+        await panel.ask("And now?")  # it is out of sight
+        for change in (lambda: theme().set_scheme("dark"), lambda: theme().set_zoom(1.2)):
+            change()
+            await panel.idle()
+            answer = panel.page.view.thread_view.views()[1]
+            assert isinstance(answer, AnswerMessage)
+            assert "line 2040" in answer.view.code_blocks()[0].body.toPlainText()
+        theme().set_scheme("light")
 
     panel.run(body)
