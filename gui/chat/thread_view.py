@@ -33,7 +33,7 @@ from gui.widgets.marks import FocusRing
 
 COLUMN_PX = 800
 SHOWN_MESSAGES = 40
-MOST_VIEWS = 60
+MOST_VIEWS = 40
 """So many messages have widgets at most, the nearest to what is read; ``NEAR_MESSAGES`` around it always have."""
 NEAR_MESSAGES = 15
 FILL_MS = 30

@@ -10,7 +10,7 @@ import os
 import platform
 import sys
 
-BENCHES = ("structure", "router", "wire", "start", "memory", "panel", "stream", "ledger", "million")
+BENCHES = ("structure", "router", "wire", "start", "memory", "panel", "stream", "thread", "ledger", "million")
 
 
 def main(wanted: list[str]) -> int:

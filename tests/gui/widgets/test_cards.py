@@ -28,7 +28,7 @@ from gui.widgets.empty_state import EmptyState
 from gui.widgets.error_card import ErrorCard, ShortCard
 from gui.widgets.fold import Fold
 from gui.widgets.formatting import side_spending
-from gui.widgets.labels import label
+from gui.widgets.labels import CopiedLabel, label
 from gui.widgets.money_label import spoken_spending
 from gui.widgets.sentence import Sentence
 from gui.widgets.toast import LIFETIME_MS, Toast, ToastHost
@@ -403,6 +403,7 @@ def test_a_long_word_is_copied_as_it_was_given(show: Show, by: str) -> None:
     log.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
     for made, text in ((words, f"The key {key} is refused.\nSecond line"), (log, f"error: {key}")):
         show(made)
+        assert isinstance(made, CopiedLabel)
         made.select_all()
         assert made.hasSelectedText()
         QGuiApplication.clipboard().setText("before")
