@@ -149,7 +149,7 @@ class ThreadView(QScrollArea):
     def show_session(self, session: Session) -> None:
         """Show another conversation, from its end upwards, a few milliseconds at a time."""
         if self._session is not None:
-            self._session.path_changed.disconnect(self._on_path)
+            self._session.path_changed.disconnect(self._restart_build)
             self._session.text_arrived.disconnect(self._on_text)
             self._session.answer_started.disconnect(self._on_started)
             self._session.answer_waits.disconnect(self._on_waits)
@@ -157,7 +157,7 @@ class ThreadView(QScrollArea):
             self._session.failed_before_text.disconnect(self._on_ended)
             self._session.answer_settled.disconnect(self._on_settled)
         self._session = session
-        session.path_changed.connect(self._on_path)
+        session.path_changed.connect(self._restart_build)
         session.text_arrived.connect(self._on_text)
         session.answer_started.connect(self._on_started)
         session.answer_waits.connect(self._on_waits)
@@ -191,9 +191,6 @@ class ThreadView(QScrollArea):
         self._inside.resize(
             self._inside.width(), max(self.viewport().height(), self._column.sizeHint().height())
         )
-
-    def _on_path(self) -> None:
-        self._restart_build()
 
     def _restart_build(self) -> None:
         self.stop_building()
@@ -374,8 +371,7 @@ class ThreadView(QScrollArea):
 
     async def _fill(self, session: Session) -> None:
         pause = Pauses()
-        if not self._target:
-            self._hold_place()
+        self._keep_place()
         while (message_id := self._next_gap()) is not None:
             await self._add(session, session.tree[message_id], pause)
             await pause.if_due()
@@ -409,15 +405,21 @@ class ThreadView(QScrollArea):
         self._fill_due.start()
         return view
 
+    def _keep_place(self) -> None:
+        """Hold what is held already: until the reader goes on, it is what they read, laid out by now or not."""
+        held = self._held
+        if self.following or held is None or self._column.views.get(held[0].message_id) is not held[0]:
+            self._hold_place()
+
     def _hold_place(self) -> None:
         """Remember what is read: it stays where it is while what is above it gets its height."""
         self._held = None
-        top = self.verticalScrollBar().value()
-        if not self.following:
-            for view in self.views():
-                if view.geometry().bottom() >= top and view.y() < top + self.viewport().height():
-                    self._held = view, view.y() - top
-                    return
+        top, height = self.verticalScrollBar().value(), self.viewport().height()
+        seen = [view for view in self.views() if view.geometry().bottom() >= top and view.y() < top + height]
+        if seen and not self.following:
+            # The first that begins in sight: of one that began above, what is read depends on its own height.
+            view = next((view for view in seen if view.y() >= top), seen[0])
+            self._held = view, view.y() - top
 
     # What arrives
 
@@ -596,10 +598,11 @@ class ThreadView(QScrollArea):
 
     def _thin_out(self) -> None:
         """The theme changes: what is out of sight goes now, and is made anew a few milliseconds at a time."""
-        self._hold_place()
+        self._keep_place()
+        kept = None if self._held is None else self._held[0]
         seen = QRect(0, self.verticalScrollBar().value(), self.width(), self.viewport().height())
         for view in self.views():
-            if not view.geometry().intersects(seen) and self._may_go(view):
+            if view is not kept and not view.geometry().intersects(seen) and self._may_go(view):
                 self._column.empty(view.message_id)
                 view.hide()
                 view.deleteLater()
@@ -612,8 +615,10 @@ class ThreadView(QScrollArea):
         self.stop_building()
         self._respace()
         if theme().zoom != self._zoom:
-            self._column.scale_gaps(theme().zoom / self._zoom)
-            self._zoom = theme().zoom
+            factor, self._zoom = theme().zoom / self._zoom, theme().zoom
+            self._column.scale_gaps(factor)
+            if self._held is not None:
+                self._held = self._held[0], round(self._held[1] * factor)
         for view in self.views():
             view.restyle()
         if was_building:

@@ -196,6 +196,7 @@ def test_code_that_was_unfolded_stays_so_in_another_theme_and_zoom(panel: ChatPa
         await panel.ask("And now?")  # it is out of sight
         for change in (lambda: theme().set_scheme("dark"), lambda: theme().set_zoom(1.2)):
             change()
+            await panel.until(lambda: len(panel.page.view.thread_view.views()) == 4)
             await panel.idle()
             answer = panel.page.view.thread_view.views()[1]
             assert isinstance(answer, AnswerMessage)
