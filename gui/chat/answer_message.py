@@ -40,7 +40,6 @@ class AnswerMessage(MessageView):
 
     def __init__(self, message: StoredMessage, lexers: LexerCache, parent: QWidget | None = None) -> None:
         super().__init__(message, parent)
-        unit = theme()
         self.setAccessibleName("Answer")
         self._message = message
         self.view = MarkdownView(lexers)
@@ -63,7 +62,6 @@ class AnswerMessage(MessageView):
         self.versions.stepped.connect(self.emit_step)
         self.card: FailureCard | None = None
         self._foot = QHBoxLayout()
-        self._foot.setSpacing(unit.px(2))
         self._foot.addWidget(self.badge, 1)
         self._foot.addWidget(self._note)
         for widget in (
@@ -75,11 +73,16 @@ class AnswerMessage(MessageView):
         ):
             self._foot.addWidget(widget)
         self._column = QVBoxLayout(self)
-        self._column.setContentsMargins(unit.px(PAD_PX), 0, unit.px(PAD_PX), 0)
-        self._column.setSpacing(unit.px(9))
         self._column.addWidget(self.view)
         self._column.addLayout(self._foot)
+        self._respace()
         self.set_pinned(message.pinned)
+
+    def _respace(self) -> None:
+        unit = theme()
+        self._foot.setSpacing(unit.px(2))
+        self._column.setContentsMargins(unit.px(PAD_PX), 0, unit.px(PAD_PX), 0)
+        self._column.setSpacing(unit.px(9))
 
     def set_pinned(self, pinned: bool) -> None:
         super().set_pinned(pinned)
@@ -202,6 +205,7 @@ class AnswerMessage(MessageView):
         return self.card is not None or self.view.is_unfolded
 
     def restyle(self) -> None:
+        self._respace()
         self.view.restyle()
 
 

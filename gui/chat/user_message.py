@@ -95,7 +95,6 @@ class UserMessage(MessageView):
                 flow.addWidget(button)
             reading.addWidget(chips)
         self._column = QVBoxLayout(self)
-        self._column.setContentsMargins(unit.px(PAD_PX), unit.px(10), unit.px(PAD_PX), unit.px(10))
         self._column.addWidget(self._reading)
         self.pane.setVisible(bool(message.text.strip()) or not message.attachments)
         self.set_pinned(message.pinned)
@@ -106,6 +105,8 @@ class UserMessage(MessageView):
         return self.edit is not None
 
     def restyle(self) -> None:
+        unit = theme()
+        self._column.setContentsMargins(unit.px(PAD_PX), unit.px(10), unit.px(PAD_PX), unit.px(10))
         self.pane.document().setDefaultFont(theme().font("reading"))
         self.pane.clear()
         cursor = QTextCursor(self.pane.document())

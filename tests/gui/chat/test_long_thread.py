@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeGuard
 
 from PySide6.QtCore import QPoint
 from PySide6.QtWidgets import QApplication
@@ -68,6 +69,10 @@ def read_now(thread: ThreadView) -> tuple[str, int] | None:
     return None
 
 
+def is_prompt(view: object) -> TypeGuard[UserMessage]:
+    return isinstance(view, UserMessage)
+
+
 def is_filled(thread: ThreadView) -> bool:
     """Whether everything in sight has a widget, and nothing is being made."""
     bar = thread.verticalScrollBar()
@@ -124,6 +129,8 @@ def test_another_theme_or_zoom_leaves_the_reader_where_they_are(panel: ChatPanel
             now = read_now(thread)
             assert now is not None
             assert now[0] == place[0]
+            lefts = {view.pane.mapTo(thread, QPoint(0, 0)).x() for view in thread.views() if is_prompt(view)}
+            assert len(lefts) == 1, "what stayed and what was made anew stand in one line"
             theme().set_zoom(1.0)
             await panel.until(lambda: len(thread.views()) == SHOWN_MESSAGES)
             await panel.until(lambda: read_now(thread) is not None)
