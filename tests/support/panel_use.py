@@ -23,6 +23,7 @@ from gui.chat.page import ChatPage
 from gui.chat.storage.models import Conversation
 from gui.chat.storage.store import FILE_NAME, ConversationStore
 from gui.shell import window
+from gui.shell.pages import Target
 from gui.shell.window import Window
 from tests.gui.chat.builders import make_conversation, make_message
 from tests.gui.chat.stream_bench import tokens_of
@@ -43,7 +44,9 @@ def conversation(number: int) -> Conversation:
     for turn in range(MESSAGES):
         asked = turn % 2 == 0
         words = (
-            f"Question {number}.{turn}" if asked else "".join(tokens_of(kinds[(number + turn) // 2 % 4], TOKENS))
+            f"Question {number}.{turn}"
+            if asked
+            else "".join(tokens_of(kinds[(number + turn) // 2 % 4], TOKENS))
         )
         parent = messages[-1].id if messages else None
         messages.append(make_message(made, "user" if asked else "assistant", words, parent_id=parent))
@@ -78,13 +81,14 @@ class UsedWindow(Window):
             self.close()
 
     async def _use(self) -> None:
+        self.open(Target("chat"))  # else Welcome stands in front, and nothing of a chat is painted
         page = self.page("chat")
         assert isinstance(page, ChatPage)
         controller, view = page.controller, page.view
         answers = 0
         for opened, chat in enumerate(self.chats, 1):
             controller.open(chat)
-            while controller.session.id != chat or view.thread_view.is_building:
+            while controller.session.id != chat or view.thread_view.is_building:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             if opened % CHATS_AN_ANSWER == 0:
                 view.composer.set_content(f"Another question {opened}")
