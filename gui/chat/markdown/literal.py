@@ -17,6 +17,8 @@ from urllib.parse import quote
 
 MAX_CHARS = 20_000
 """A longer block is hardly prose; it is parsed as it is, so that no expression here runs long."""
+MAX_FORMULAS = 100
+"""Each costs as much as a line to lay out; a block that has more is shown as it was written."""
 MAX_DEFINITIONS = 2_000
 MAX_COLUMNS = 40
 """Qt needs some 0.15 ms a cell; a wider table can't be read on a screen, and is shown as it was written."""
@@ -60,6 +62,8 @@ def hold_back(markdown: str) -> str:
         return markdown
     if "$" in markdown or "\\(" in markdown or "\\[" in markdown:
         markdown = _FORMULA.sub(_formula, markdown)
+        if markdown.count(FORMULA_BEGINS) > MAX_FORMULAS:
+            markdown = _FORMULA_MARKS.sub("", markdown)
     if "~~" in markdown:  # where there is none, the parser is told to strike nothing through
         markdown = _SINGLE_TILDE.sub(lambda found: found["skipped"] or _HELD[ord("~")], markdown)
     return markdown
@@ -92,7 +96,7 @@ def _is_maths(source: str) -> bool:
     if marks == "\\[":
         return _SIGN.search(inside) is not None
     words = _WORD if marks in ("\\(", "$$") else _WORD_BETWEEN
-    return _SIGN.search(inside) is not None or words.search(inside) is None
+    return _SIGN.search(inside) is not None or (bool(source.strip("$ \n")) and words.search(inside) is None)
 
 
 _QUOTED_LINE = re.compile(r"\n[ \t]*(?:>[ \t]?)+")
