@@ -12,6 +12,13 @@ TURNS_TO_LAY_OUT = 3
 """Qt lays out what was made when the loop turns: the message, then its column, then the scroll bar's range."""
 
 
+def views_in_sight(thread: ThreadView) -> list[MessageView]:
+    """Return the messages of which something can be seen, from the top."""
+    top = thread.verticalScrollBar().value()
+    bottom = top + thread.viewport().height()
+    return [view for view in thread.views() if view.geometry().bottom() >= top and view.y() <= bottom]
+
+
 def place_in(thread: ThreadView) -> tuple[str, int]:
     """Return the message at the top and how many pixels of it are above; no message while the end is followed."""
     value = thread.verticalScrollBar().value()
@@ -36,10 +43,9 @@ async def go_to_part(
     ``top_px`` says, given the view, what shall be at the top, in pixels from the message's; ``None`` stays here.
     """
     session = thread.session
-    view = await thread.built(message_id)
+    view = await thread.reveal(message_id)
     if view is None:
         return None
-    thread.following = False
     for _ in range(TURNS_TO_LAY_OUT):
         await asyncio.sleep(0)
     if thread.session is not session or thread.view_of(message_id) is not view:
@@ -47,6 +53,5 @@ async def go_to_part(
     thread.lay_out()
     top = top_px(view)
     if top is not None:
-        thread.following = False
-        thread.verticalScrollBar().setValue(view.y() + top)
+        thread.scroll_to(view, top)
     return view

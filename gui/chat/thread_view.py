@@ -172,19 +172,6 @@ class ThreadView(QScrollArea):
         self._column.order = []
         self._restart_build()
 
-    async def built(self, message_id: str) -> MessageView | None:
-        """Return a message's view once it is made, with all below it; None where it is not on the path."""
-        path = [] if self._session is None else [message.id for message in self._session.tree.path()]
-        if message_id not in path:
-            return None
-        if len(path) - path.index(message_id) > self._shown:
-            self._shown = len(path) - path.index(message_id) + SHOWN_MESSAGES // 2
-            self.following = False
-            self._restart_build()
-        while self._building is not None and not self._building.done():
-            await asyncio.wait({self._building})
-        return self._column.views.get(message_id)
-
     def lay_out(self) -> None:
         """Lay out at once what was made."""
         self._column.activate()
@@ -410,6 +397,13 @@ class ThreadView(QScrollArea):
         held = self._held
         if self.following or held is None or self._column.views.get(held[0].message_id) is not held[0]:
             self._hold_place()
+
+    def scroll_to(self, view: MessageView, top_px: int) -> None:
+        """Put what is ``top_px`` below a message's top at the top of the view, and keep it there."""
+        self.following = False
+        bar = self.verticalScrollBar()
+        bar.setValue(view.y() + top_px)
+        self._held = view, view.y() - bar.value()
 
     def _hold_place(self) -> None:
         """Remember what is read: it stays where it is while what is above it gets its height."""

@@ -28,7 +28,7 @@ class TransferCard(Card):
         self._rows = QVBoxLayout(self._lines)
         self._rows.setContentsMargins(0, 0, 0, 0)
         self.cancel_button = self._button("Cancel", self.cancelled.emit)
-        self.action_button = self._button("", lambda: self._act())
+        self.action_button = self._button("Open folder", lambda: self._act())
         self.close_button = self._button("Close", self.hide)
         buttons = QHBoxLayout()
         buttons.setSpacing(theme().px(8))

@@ -62,8 +62,8 @@ def test_a_chat_comes_back_where_its_reader_was_also_above_what_is_laid_out_at_f
             panel.core.say(Script(text=f"Answer {number}\n\nwith a second line."))
             await panel.ask(f"Question {number}")
         thread = page.view.thread_view
-        assert await thread.built(page.controller.session.tree.path()[0].id) is not None
-        await panel.until(lambda: thread.views()[0].height() > 20)
+        assert await thread.reveal(page.controller.session.tree.path()[0].id) is not None
+        await panel.idle()
         thread.lay_out()
         third = thread.views()[4]
         thread.verticalScrollBar().setValue(third.y() + 7)
