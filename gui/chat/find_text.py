@@ -143,16 +143,23 @@ def _utf16(text: str) -> int:
 
 def mark(view: QWidget, matches: Sequence[Match], current: Match | None) -> None:
     """Mark these matches in a message, the current one more than the others, and no others."""
-    marked: dict[TextPane, list[QTextEdit.ExtraSelection]] = {pane: [] for pane in panes_in(view)}
+    wanted: dict[TextPane, list[QTextEdit.ExtraSelection]] = {pane: [] for pane in panes_in(view)}
     for match in matches:
-        selections = marked.get(match.pane)
+        selections = wanted.get(match.pane)
         if selections is not None and match != current and len(selections) < MOST_MARKS:
             selections.append(_selection(match, is_current=False))
-    if current is not None and current.pane in marked:
-        marked[current.pane].append(_selection(current, is_current=True))
-    for pane, selections in marked.items():
-        if selections or pane.extraSelections():
-            pane.setExtraSelections(selections)
+    if current is not None and current.pane in wanted:
+        wanted[current.pane].append(_selection(current, is_current=True))
+    for pane, selections in wanted.items():
+        if [*map(_look_of, pane.extraSelections())] != [*map(_look_of, selections)]:
+            pane.setExtraSelections(selections)  # which draws the whole pane again
+
+
+def _look_of(selection: QTextEdit.ExtraSelection) -> tuple[int, int, int]:
+    """Return where a mark is, and its colour."""
+    cursor: QTextCursor = selection.cursor  # pyright: ignore[reportAttributeAccessIssue]
+    style: QTextCharFormat = selection.format  # pyright: ignore[reportAttributeAccessIssue]
+    return cursor.selectionStart(), cursor.selectionEnd(), style.background().color().rgba()
 
 
 def _selection(match: Match, *, is_current: bool) -> QTextEdit.ExtraSelection:
