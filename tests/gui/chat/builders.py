@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -86,3 +87,16 @@ def make_message(conversation: Conversation, role: str, text: str, **changes: An
         "created_at": NOW,
     }
     return StoredMessage(**{**values, **changes})
+
+
+def make_long_conversation(turns: int, answer: str) -> Conversation:
+    """``Question 0`` and so on, each with its answer, in which ``{}`` is the number."""
+    conversation = make_conversation("Long")
+    messages: list[StoredMessage] = []
+    head: str | None = None
+    for number in range(turns):
+        asked = make_message(conversation, "user", f"Question {number}", parent_id=head)
+        answered = make_message(conversation, "assistant", answer.format(number), parent_id=asked.id)
+        messages += [asked, answered]
+        head = answered.id
+    return replace(conversation, messages=tuple(messages), head_id=head)

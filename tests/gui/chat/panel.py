@@ -14,6 +14,8 @@ from PySide6.QtWidgets import QApplication
 from qasync import QEventLoop
 
 from gui.chat.page import ChatPage
+from gui.chat.storage.models import Conversation
+from gui.chat.storage.store import ConversationStore
 from gui.shell.bridge import Bridge
 from gui.theme.theme import theme
 from tests.gui.chat.scripted_core import ScriptedCore
@@ -86,6 +88,17 @@ class ChatPanel:
     async def ask(self, text: str) -> None:
         self.page.view.composer.set_content(text)
         self.page.controller.send()
+        await self.idle()
+
+    async def open_chat(self, conversation: Conversation) -> None:
+        """Put a conversation into the file, and show it."""
+
+        def add(store: ConversationStore) -> None:
+            store.add(conversation)
+
+        await self.page.controller.store.read(add)
+        self.page.controller.open(conversation.id)
+        await self.until(lambda: self.page.controller.session.id == conversation.id)
         await self.idle()
 
     async def end(self) -> None:

@@ -8,6 +8,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
 from gui.chat.find_text import Needle, panes_in
+from tests.gui.chat.builders import make_long_conversation
 from tests.gui.chat.looking import click
 from tests.gui.chat.panel import ChatPanel
 from tests.gui.chat.scripted_core import Script
@@ -81,14 +82,11 @@ def test_the_find_bar_marks_prompts_answers_and_code_and_goes_round(panel: ChatP
 def test_a_match_above_what_is_laid_out_is_counted_and_scrolled_to(panel: ChatPanel) -> None:
     async def body() -> None:
         page = await panel.open(height=500)
-        for number in range(25):
-            panel.core.say(Script(text=f"Answer {number}: the needle.\n\nMore words.\n\nAnd more."))
-            await panel.ask(f"Question {number}")
+        await panel.open_chat(
+            make_long_conversation(25, "Answer {}: the needle.\n\nMore words.\n\nAnd more.")
+        )
         path = page.controller.session.tree.path()
-        page.controller.new_chat()
-        page.controller.open(path[0].conversation_id)
-        await panel.until(lambda: len(page.view.thread_view.views()) == 40)
-        await panel.idle()
+        assert len(page.view.thread_view.views()) == 40
         page.view.find_asked.emit()
         page.view.find_bar.field.setText("needle")
         await panel.until(lambda: page.view.find_bar.count_words.endswith("of 25"))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from gui.chat.storage.store import FILE_NAME
 from gui.chat.thread_place import place_in
+from tests.gui.chat.builders import make_long_conversation
 from tests.gui.chat.looking import shown
 from tests.gui.chat.panel import ChatPanel
-from tests.gui.chat.scripted_core import Script
 
 
 def as_if_killed(panel: ChatPanel, tmp_path: Path) -> Path:
@@ -58,9 +58,7 @@ def test_a_chat_comes_back_where_its_reader_was_also_above_what_is_laid_out_at_f
 ) -> None:
     async def body() -> None:
         page = await panel.open()
-        for number in range(24):
-            panel.core.say(Script(text=f"Answer {number}\n\nwith a second line."))
-            await panel.ask(f"Question {number}")
+        await panel.open_chat(make_long_conversation(24, "Answer {}\n\nwith a second line."))
         thread = page.view.thread_view
         assert await thread.reveal(page.controller.session.tree.path()[0].id) is not None
         await panel.idle()
