@@ -212,14 +212,8 @@ def _setting(
 ) -> Any:
     """Return the field. ``guards``: while a value stands that can't be read, nothing is sent to the API."""
     found = allowed if isinstance(allowed, _Range) else _Range(allowed, unit, {})
-    extra: dict[str, Any] = {
-        "allowed": found.allowed,
-        "unit": found.unit,
-        "least": found.bounds.get("ge"),
-        "most": found.bounds.get("le"),
-        "trust": trust,
-        "guards": guards,
-    }
+    extra: dict[str, Any] = {"allowed": found.allowed, "unit": found.unit, "trust": trust, "guards": guards}
+    extra |= {"least": found.bounds.get("ge"), "most": found.bounds.get("le")}
     return Field(default, description=description, json_schema_extra=extra, repr=repr, **found.bounds)
 
 
@@ -433,8 +427,7 @@ class Settings(BaseModel):
     )
     local_server: Annotated[LocalServerChoice, BeforeValidator(_lower)] = _setting(
         "auto",
-        "What answers on the local side: the embedded model, the vLLM container, a server that runs already, "
-        "or nothing.",
+        "What answers on the local side: the embedded model, the vLLM container, a running server, or nothing.",
         ", ".join(get_args(LocalServerChoice)),
         trust="trusted",
     )

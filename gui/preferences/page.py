@@ -112,7 +112,7 @@ class PreferencesPage(Page):
 
     @property
     def areas(self) -> Sequence[FocusArea]:
-        return (FocusArea(self.view.list, self.view.list), FocusArea(self.view.stack))
+        return (FocusArea(self.view.list, self.view.list), FocusArea(self.view.right))
 
     @property
     def home(self) -> QWidget:
@@ -214,7 +214,8 @@ class PreferencesView(QWidget):
         layout.setSpacing(0)
         layout.addWidget(self._side)
         layout.addWidget(self._edge)
-        right = QVBoxLayout()
+        self.right = QWidget()
+        right = QVBoxLayout(self.right)
         right.setContentsMargins(0, 0, 0, 0)
         right.setSpacing(0)
         self._add_way_back(right)
@@ -222,7 +223,7 @@ class PreferencesView(QWidget):
         self.trouble.asked.connect(self._show_row)
         right.addWidget(self.trouble)
         right.addWidget(self.stack, 1)
-        layout.addLayout(right, 1)
+        layout.addWidget(self.right, 1)
         self._find_shortcut = QShortcut(QKeySequence.StandardKey.Find, self)
         self._find_shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
         self._find_shortcut.activated.connect(self._start_search)
