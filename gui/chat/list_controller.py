@@ -384,8 +384,8 @@ class ListController(QObject):
                 rows = await self.store.read(ConversationStore.search, query)
                 nothing = f"Nothing found for “{shortened(query, SHOWN_TITLE_CHARS)}”"
             else:
-                rows = await self.store.read(ConversationStore.summaries)
-                deleted = await self.store.read(ConversationStore.deleted)
+                # In one call: between two the window may close, and the file with it.
+                rows, deleted = await self.store.read(lambda store: (store.summaries(), store.deleted()))
                 nothing = "Your conversations will be here"
             self.view.list.set_current(self.session.id)
             self.view.list.show_summaries(rows, nothing, deleted=deleted, is_search=bool(query))
