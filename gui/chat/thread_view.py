@@ -498,7 +498,7 @@ class ThreadView(QScrollArea):
 
     # Keyboard
 
-    def _order_tabs(self) -> None:
+    def order_tabs(self) -> None:
         """Lead Tab from the head through the messages downwards to the composer.
 
         Qt puts what is made later after everything else in the window, and the last message is made first.
