@@ -26,7 +26,7 @@ MAX_LATEX_CHARS = 2_000
 MAX_SVG_CHARS = 200_000
 MAX_WIDTH_EM, MAX_HEIGHT_EM = 60, 40
 FORMULA_S = 2.0
-"""A formula that takes longer ends this process; one from a book takes 2 to 30 ms."""
+"""A formula that takes more processor time ends this process; one from a book takes 2 to 30 ms."""
 MEMORY_BYTES = 512 * 2**20
 INK = "INK"
 """Stands in the picture for the colour of the text around it."""
@@ -148,5 +148,5 @@ def _limit_this_process() -> Callable[[float], object]:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     with contextlib.suppress(OSError):
         os.nice(10)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    return lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    return lambda seconds: signal.setitimer(signal.ITIMER_PROF, seconds)

@@ -37,8 +37,8 @@ MAX_KEPT_BYTES = 8 * 2**20
 MAX_WAITING = 1_000
 """A formula that is asked for while so many wait is not drawn."""
 AT_ONCE = 8
-START_S, FORMULA_S = 20.0, 6.0
-"""The child ends itself after a formula's 2 s; this is for one that is stuck otherwise."""
+START_S, FORMULA_S = 30.0, 20.0
+"""The child ends itself after 2 s of processor time; this is for one that is stuck otherwise."""
 IDLE_S = 60
 CLOSE_MS = 200
 TELL_MS, TELL_MANY_MS, MANY = 40, 300, 50
