@@ -176,7 +176,7 @@ def test_intervals_longer_than_an_hour_are_not_cached() -> None:
 def test_a_prompt_below_the_models_minimum_is_not_marked() -> None:
     ran = run([Arrival(10.0 * n, prompt("a", [MINIMUM - 1])) for n in range(5)])
     assert all(plan.marks is None for plan in ran.plans)
-    assert ran.plans[0].reason == f"too short to cache: about 1023 tokens, {MODEL} takes 1024"
+    assert ran.plans[0].reason == f"too short to cache: about 1,023 tokens, {MODEL} takes 1,024"
 
 
 def test_an_unpriced_model_is_not_marked() -> None:
