@@ -113,7 +113,7 @@ class ThreadView(QScrollArea):
         self._tabs_due = QTimer(self)
         self._tabs_due.setSingleShot(True)
         self._tabs_due.setInterval(TABS_MS)
-        self._tabs_due.timeout.connect(self._order_tabs)
+        self._tabs_due.timeout.connect(self.order_tabs)
         self._fill_due = QTimer(self)
         self._fill_due.setSingleShot(True)
         self._fill_due.setInterval(FILL_MS)
@@ -219,7 +219,7 @@ class ThreadView(QScrollArea):
             await self._add(session, message, pause)
             await pause.if_due()
         self._update_places()
-        self._order_tabs()  # at once, since an answer that streams lays out all the time
+        self.order_tabs()  # at once, since an answer that streams lays out all the time
         self._fill_due.start()
 
     def offer_pins(self, offered: bool) -> None:
@@ -362,7 +362,7 @@ class ThreadView(QScrollArea):
         while (message_id := self._next_gap()) is not None:
             await self._add(session, session.tree[message_id], pause)
             await pause.if_due()
-        self._order_tabs()
+        self.order_tabs()
         self._fill_due.start()  # what is too much goes once all is laid out: its gap has its height
 
     async def reveal(self, message_id: str) -> MessageView | None:

@@ -85,7 +85,7 @@ async def with_answers(panel: ChatPanel, window: Window) -> None:
         await panel.until(lambda: not chat(window).controller.session.is_streaming)
     await panel.until(lambda: not chat(window).view.thread_view.is_building)
     await chat(window).controller.store.flush()
-    chat(window).view.thread_view._order_tabs()  # pyright: ignore[reportPrivateUsage]
+    chat(window).view.thread_view.order_tabs()
     window.activateWindow()
 
 
@@ -122,7 +122,7 @@ def test_tab_reaches_everything_in_the_chat_and_comes_back(qapp: QApplication, h
         prompt.edit_button.click()
         assert prompt.edit is not None
         await panel.until(lambda: prompt.edit is not None and prompt.edit.isVisible())
-        view.thread_view._order_tabs()  # pyright: ignore[reportPrivateUsage]
+        view.thread_view.order_tabs()
         way = check_walk(window, edit, "chat with an open prompt")
         assert prompt.edit in way
         prompt.keep()
