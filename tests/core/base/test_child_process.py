@@ -221,7 +221,12 @@ def test_every_child_gets_an_environment_from_here() -> None:
     }
     found: list[str] = []
     for path in [*(ROOT / "core").rglob("*.py"), *(ROOT / "gui").rglob("*.py")]:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        source = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "QProcess":
+                # Qt's own starts with everything, too, unless it is given an environment.
+                if "child_environment()" not in source or ".setProcessEnvironment(" not in source:
+                    found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
                 continue
             of = node.func.value
@@ -232,6 +237,7 @@ def test_every_child_gets_an_environment_from_here() -> None:
                 given = [ast.unparse(keyword.value) for keyword in node.keywords if keyword.arg == "env"]
                 if not any("child_environment(" in text for text in given):
                     found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
-            if module in ("QProcess", "multiprocessing"):
+            detached = module == "QProcess" and node.func.attr in ("startDetached", "execute", "startCommand")
+            if detached or module == "multiprocessing":
                 found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
     assert not found
