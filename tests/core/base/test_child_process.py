@@ -223,10 +223,10 @@ def test_every_child_gets_an_environment_from_here() -> None:
     for path in [*(ROOT / "core").rglob("*.py"), *(ROOT / "gui").rglob("*.py")]:
         source = path.read_text(encoding="utf-8")
         for node in ast.walk(ast.parse(source)):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "QProcess":
-                # Qt's own starts with everything, too, unless it is given an environment.
-                if "child_environment()" not in source or ".setProcessEnvironment(" not in source:
-                    found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+            # Qt's own starts with everything, too, unless it is given an environment.
+            is_bare = "child_environment()" not in source or ".setProcessEnvironment(" not in source
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "QProcess" and is_bare:
+                found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
                 continue
             of = node.func.value
