@@ -67,9 +67,11 @@ class HeaderRow(QFrame):
         row.addSpacing(unit.px(4))
         row.addWidget(self.answers)
         row.addWidget(self._dot)
-        row.addWidget(self.cost)
-        row.addSpacing(-unit.px(4))
-        row.addWidget(self.so_far)
+        figures = QHBoxLayout()
+        figures.setSpacing(unit.px(4))
+        figures.addWidget(self.cost)
+        figures.addWidget(self.so_far)
+        row.addLayout(figures)
         for button in (self.options_button, self.export_button, self.menu_button):
             row.addWidget(button)
         self._row = row
