@@ -92,7 +92,7 @@ class SettingChecker:
         """Return why the local model that ``settings`` name is sure not to answer; ``None``: it may."""
         try:
             async with asyncio.timeout(CHECK_TIMEOUT_S):
-                if settings.local_model_path is not None:
+                if settings.local_model_path is not None and self._kind(settings) == "embedded":
                     await self._check_file(settings.local_model_path)
                 if settings.vllm_model:
                     await self._check_local_model(settings, settings.vllm_model)

@@ -91,6 +91,17 @@ async def test_a_bad_model_from_a_file_leaves_the_server_that_runs(tmp_path: Pat
         await until(core, lambda status: is_ready(status) and not status.problems)
 
 
+async def test_a_file_that_is_not_in_use_refuses_no_model_of_a_server(tmp_path: Path) -> None:
+    async with two_sides(tmp_path, LOCAL_MODEL_PATH=str(tmp_path / "gone.gguf")) as sides:
+        sides.local.models = (LOCAL_MODEL, "another")
+        core = sides.core
+        await core.start_local()
+        await until(core, is_ready)
+        core.settings.set("vllm_model", "another")
+        await until(core, lambda status: status.local.model == "another")
+        assert (await core.status()).problems == ()
+
+
 async def test_a_restart_takes_what_is_set_be_it_there_or_not(tmp_path: Path) -> None:
     async with two_sides(tmp_path) as sides:
         core = sides.core
