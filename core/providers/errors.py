@@ -125,6 +125,8 @@ _NO_MODEL = re.compile(
     re.IGNORECASE,
 )
 """How servers say with a 400 or a 403 that they have no such model: LiteLLM, OpenRouter, DeepSeek, OpenAI."""
+_A_PATH = re.compile(r"(?:(?<=[\s'\"`(])|^)(?:https?:/)?/\S*")
+"""Where there is nothing (``/v1/models/x was not found``): that speaks of the service, of no model."""
 _NAMED_MODEL = re.compile(r"model: (\S{1,128})")
 """All that Anthropic says of a model it doesn't know: its name."""
 _MAX_MESSAGE_CHARS = 300
@@ -491,7 +493,7 @@ def _no_credit(said: str, endpoint: Endpoint) -> CreditExhausted:
 
 def _names_no_model(reply: _Reply) -> bool:
     if reply.status == 404:
-        return reply.from_api and "model" in reply.message.lower()
+        return reply.from_api and "model" in _A_PATH.sub(" ", reply.message.lower())
     return reply.status in (400, 403) and reply.from_api and _NO_MODEL.search(reply.words) is not None
 
 

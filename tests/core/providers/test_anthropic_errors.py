@@ -65,6 +65,7 @@ REFUSALS: list[tuple[Refuses, type[SignalboxError], str]] = [
     (refusal(504, "timeout_error"), Unavailable, "HTTP 504"),
     (refusal(529, "overloaded_error", "Overloaded", retry_after_ms="1500"), Overloaded, "Overloaded"),
     (Refuses(status=307, body="", headers={"location": "/elsewhere"}), Unavailable, "/elsewhere"),
+    (refusal(404, "not_found_error", "/v1/models/x was not found"), Unavailable, "ANTHROPIC_BASE_URL"),
 ]
 
 
