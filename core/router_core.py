@@ -107,7 +107,9 @@ class RouterCore:
         self.ledger: LedgerService = LedgerService(
             self.settings, self.prices, rooms.scoreboard, self._changed
         )
-        self.models: ModelLists = ModelLists(rooms, self._server_manager, self.prices, self._keys_known)
+        self.models: ModelLists = ModelLists(
+            rooms, self._server_manager, self.prices, self._api_check, self._keys_known
+        )
         self._poller: LoadPoller | None = None
         self._monitoring = Monitoring(rooms.metrics, rooms.tracer, (rooms.api.breakers, rooms.local.breakers))
         self._key_reader = KeyReader(self.settings, self.keys, self._take_keys)

@@ -36,6 +36,7 @@ LASTING: frozenset[TroubleKind] = frozenset({"key_refused", "no_credit", "not_pe
 """What somebody has to mend. The rest is the circuit breaker's business as far as routing goes."""
 OF_THE_ACCOUNT: frozenset[TroubleKind] = frozenset({"key_refused", "no_credit"})
 """What holds for every model."""
+OF_ONE_MODEL: frozenset[TroubleKind] = LASTING - OF_THE_ACCOUNT
 
 CREDIT_RETRY_S = 600.0
 """How long an account without credit is left alone: topping it up is told to nobody here."""
@@ -137,7 +138,7 @@ class ApiCondition:
         if self._of_account is not None and self._of_account.kind == "key_refused":
             self._of_account = None
         for name, found in [*self._of_models.items()]:
-            is_there = found.kind in ("model_unknown", "not_permitted") and name in listed
+            is_there = found.kind in OF_ONE_MODEL and name in listed
             if is_there or found.kind == "unreachable":
                 del self._of_models[name]
 
@@ -179,7 +180,7 @@ class ApiCondition:
         if found.model is None:
             self._of_account = found
             return
-        if kind in ("model_unknown", "not_permitted") and self._refuses_key():
+        if kind in OF_ONE_MODEL and self._refuses_key():
             self._of_account = None  # whoever looks for the model has taken the key
         self._of_models[model] = found
         self._of_models.move_to_end(model)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from core.errors import InvalidRequest, ModelNotFound, SignalboxError, TransientFailure
+from core.routing.api_condition import OF_ONE_MODEL, OF_THE_ACCOUNT, kind_of
 
 if TYPE_CHECKING:
     from core.providers.anthropic import AnthropicProvider
@@ -54,13 +55,32 @@ class ApiCheck:
             raise ModelNotFound(trouble.message, hint=trouble.hint)
         return result
 
+    async def listed(self) -> CheckResult:
+        """Return the models that the API in use lists; its state is what it says of the key with that.
+
+        Raises:
+            SignalboxError: by kind, when it can't be asked.
+        """
+        era = self._api.condition.era
+        try:
+            result = await self._api.checker().check()
+        except SignalboxError as error:
+            # Whether it answers prompts another question tells: there are servers that list nothing.
+            if kind_of(error) in OF_THE_ACCOUNT:
+                self._api.heard(None, error, era=era)
+                self._on_change()
+            raise
+        self._api.condition.checked(result.models, era=era)
+        self._on_change()
+        return result
+
     async def find(self, model: str) -> tuple[bool | None, tuple[str, ...]]:
         """Return whether the API has ``model`` (``None``: it doesn't say), and the models that it lists.
 
         Raises:
             SignalboxError: by kind, when it can't be asked.
         """
-        listed = (await self._api.checker().check()).models
+        listed = (await self.listed()).models
         return await self.has_model(model, listed), listed
 
     async def has_model(self, model: str, listed: tuple[str, ...] = ()) -> bool | None:
@@ -83,8 +103,9 @@ class ApiCheck:
             result = await provider.check()
             has_model = await self.has_model(model, result.models)
         except SignalboxError as error:
-            api.heard(model, error, era=era)
-            self._on_change()
+            if kind_of(error) not in OF_ONE_MODEL:  # of this question only: it was not asked for an answer
+                api.heard(model, error, era=era)
+                self._on_change()
             raise
         listed = result.models if not has_model else (*result.models, model)
         api.condition.checked(listed, era=era)

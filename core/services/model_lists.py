@@ -19,6 +19,7 @@ from core.model_list import ListedModel, ModelList
 
 if TYPE_CHECKING:
     from core.pricing.prices import PriceTable
+    from core.services.api_check import ApiCheck
     from core.services.wiring import Assembled
 
 log = logging.getLogger(__name__)
@@ -38,13 +39,14 @@ class ModelLists:
         rooms: Assembled,
         server_manager: LocalServerManager,
         prices: PriceTable,
+        api_check: ApiCheck,
         keys_known: Callable[[], Awaitable[None]],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api, self._local = rooms.api, rooms.local
         self._server_manager, self._prices = server_manager, prices
-        self._keys_known = keys_known
+        self._api_check, self._keys_known = api_check, keys_known
         self._clock = clock
         self._latest: dict[Side, ModelList] = {"local": ModelList(side="local"), "api": ModelList(side="api")}
         self._api_source: tuple[object, ...] | None = None
@@ -76,7 +78,7 @@ class ModelLists:
             return last
         try:
             async with asyncio.timeout(READ_TIMEOUT_S):
-                found = (await self._api.checker().check()).listed
+                found = (await self._api_check.listed()).listed
         except SignalboxError as error:
             models = last.models or await self._priced((ListedModel(id=default),))
             read = dataclasses.replace(
@@ -93,7 +95,8 @@ class ModelLists:
             )
         else:
             models = await self._priced(found)
-            self._api.learn_models(model.id for model in models)
+            if self._api.source == source:  # else it is the list of an earlier key or address
+                self._api.learn_models(model.id for model in models)
             read = ModelList(
                 side="api", models=models, default_model=default, read_at=datetime.now().astimezone()
             )

@@ -132,3 +132,28 @@ async def test_the_doctor_says_what_stands_in_the_way_of_a_good_key(tmp_path: Pa
         assert api.state == "broken"
         assert "has no model claude-nope" in api.detail
         assert "ANTHROPIC_MODEL" in api.hint
+
+
+@pytest.mark.parametrize(
+    "reply", [refusal(403, "permission_error"), refusal(404, "not_found_error", "No models.")]
+)
+async def test_a_list_that_is_withheld_says_nothing_of_the_model(tmp_path: Path, reply: Refuses) -> None:
+    async with two_sides(tmp_path) as sides:
+        await sides.core.ask(COMPLEX, force="api")
+        sides.api.list_refusal = reply
+        with pytest.raises(SignalboxError):
+            await sides.core.test_key("anthropic")
+        assert (await sides.core.models.read("api")).problem
+        status = await sides.core.status()
+        assert (status.api.phase, status.problems) == ("reachable", ())
+        assert (await sides.core.ask(COMPLEX, high_stakes=True)).side == "api"
+
+
+async def test_a_key_that_the_picker_finds_refused_is_told_too(tmp_path: Path) -> None:
+    async with two_sides(tmp_path) as sides:
+        sides.api.list_refusal = REFUSED
+        assert (await sides.core.models.read("api")).problem
+        assert (await sides.core.status()).api.phase == "key_refused"
+        sides.api.list_refusal = None
+        assert not (await sides.core.models.read("api")).problem
+        assert (await sides.core.status()).api.phase == "reachable"
