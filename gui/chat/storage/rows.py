@@ -2,6 +2,7 @@
 
 Text that is no UTF-8 has marks in it, an option that can't be one is the default, and a row that lacks what it
 can't be without (an id, a moment, who wrote it) raises ``UnreadableRow``, which costs that row and no other.
+At the end the way back: a value as the columns it is written to.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, cast, get_args
 
-from core import Spending, salvage_json
+from core import Spending, salvage_json, to_json
 from core.chat import ChatResult, RouteDecision, Side
 from gui.chat.storage.models import (
     Attachment,
     AttachmentKind,
     ChatOptions,
+    Conversation,
     ConversationSummary,
     DeletedConversation,
     MessageRole,
@@ -28,6 +30,7 @@ from gui.chat.storage.models import (
     StoredError,
     StoredMessage,
     Totals,
+    clean_text,
 )
 
 T = TypeVar("T")
@@ -50,9 +53,9 @@ def text(value: Any) -> str:
     return value
 
 
-def moment(milliseconds: Any) -> datetime:
+def moment(since_epoch_ms: Any) -> datetime:
     try:
-        return datetime.fromtimestamp(milliseconds / 1000, UTC)
+        return datetime.fromtimestamp(since_epoch_ms / 1000, UTC)
     except (TypeError, ValueError, OverflowError, OSError) as error:
         raise UnreadableRow from error
 
@@ -174,3 +177,73 @@ def _text_or_none(value: Any) -> str | None:
 
 def _salvaged(kind: type[T], written: Any) -> T | None:
     return salvage_json(kind, _text_or_none(written))
+
+
+def milliseconds(at: datetime) -> int:
+    return int(at.timestamp() * 1000)
+
+
+def conversation_values(conversation: Conversation) -> dict[str, Any]:
+    options = conversation.options
+    return {
+        "id": conversation.id,
+        "title": clean_text(conversation.title),
+        "titled_by_user": conversation.titled_by_user,
+        "created_at_ms": milliseconds(conversation.created_at),
+        "updated_at_ms": milliseconds(conversation.updated_at),
+        "head_id": conversation.head_id,
+        "draft": clean_text(conversation.draft),
+        "system": clean_text(options.system),
+        "max_tokens": options.max_tokens,
+        "temperature": options.temperature,
+        "schema_text": clean_text(options.schema_text),
+        "force": options.force,
+        "pinned": conversation.pinned,
+        "folder": clean_text(conversation.folder),
+        "source": conversation.source,
+        "model": None if options.model is None else clean_text(options.model),
+        "top_p": options.top_p,
+        "stop_json": clean_text(json.dumps(options.stop, ensure_ascii=False)) if options.stop else None,
+        "seed": options.seed,
+    }
+
+
+def message_values(message: StoredMessage) -> dict[str, Any]:
+    decision, result = message.decision, message.result
+    return {
+        "id": message.id,
+        "conversation_id": message.conversation_id,
+        "parent_id": message.parent_id,
+        "role": message.role,
+        "text": clean_text(message.text),
+        "created_at_ms": milliseconds(message.created_at),
+        "status": message.status,
+        "correlation_id": message.correlation_id,
+        "side": result.side if result else decision.side if decision else None,
+        "provider": result.provider if result else decision.provider if decision else None,
+        "model": result.model if result else decision.model if decision else None,
+        "reason": clean_text(decision.reason) if decision else None,
+        "usage_json": to_json(result.usage) if result and result.usage else None,
+        "cost_nanodollars": result.cost_nanodollars if result else None,
+        "loaded_nanodollars": result.loaded_nanodollars if result else None,
+        "hold_nanodollars": message.hold_nanodollars,
+        "ttft_ms": result.ttft_ms if result else None,
+        "output_tokens_per_s": result.output_tokens_per_s if result else None,
+        "decision_json": to_json(decision) if decision else None,
+        "result_json": to_json(replace(result, text="")) if result else None,  # the text has its own column
+        "error_json": to_json(message.error) if message.error else None,
+        "pinned": message.pinned,
+        "origin": clean_text(message.origin),
+        "options_json": to_json(message.options) if message.options else None,
+        "settled_json": to_json(message.settled_later) if message.settled_later else None,
+        **spending_values(message.spending),
+    }
+
+
+def spending_values(spending: Spending) -> dict[str, int]:
+    return {
+        "spent_nanodollars": spending.spent_nanodollars,
+        "spent_estimated": spending.estimated,
+        "unsettled_nanodollars": spending.unsettled_nanodollars,
+        "unpriced": spending.unpriced,
+    }

@@ -9,15 +9,13 @@ without its details is better than a conversation that does not open. The text s
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import threading
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from core import Spending, to_json
 from core.base.sqlite_file import transaction
@@ -112,10 +110,6 @@ ON CONFLICT(id) DO UPDATE SET title = excluded.title, titled_by_user = excluded.
     stop_json = excluded.stop_json, seed = excluded.seed
 """
 _ADD_CONVERSATION = _SAVE_CONVERSATION.partition("ON CONFLICT")[0]
-
-
-def _ms(moment: datetime) -> int:
-    return int(moment.timestamp() * 1000)
 
 
 class ConversationStore:
@@ -306,7 +300,7 @@ class ConversationStore:
         Pin and folder are set by ``pin`` and ``move`` only, whether it is open or not.
         """
         with self._writing() as connection:
-            connection.execute(_SAVE_CONVERSATION, _conversation_values(conversation))
+            connection.execute(_SAVE_CONVERSATION, rows.conversation_values(conversation))
             self._save_attachments(connection, conversation.id, None, conversation.draft_attachments)
             self._index(connection, conversation.id, "", conversation.title)
 
@@ -317,18 +311,18 @@ class ConversationStore:
             StoreTrouble: it can't be written, or has an id that is there; then nothing of it is written.
         """
         with self._writing() as connection:
-            connection.execute(_ADD_CONVERSATION, _conversation_values(conversation))
+            connection.execute(_ADD_CONVERSATION, rows.conversation_values(conversation))
             self._save_attachments(connection, conversation.id, None, conversation.draft_attachments)
             self._index(connection, conversation.id, "", conversation.title)
             for message in conversation.messages:
-                connection.execute(_ADD_MESSAGE, _message_values(message))
+                connection.execute(_ADD_MESSAGE, rows.message_values(message))
                 self._save_attachments(connection, conversation.id, message.id, message.attachments)
                 self._index(connection, conversation.id, message.id, message.text)
 
     def save_message(self, message: StoredMessage) -> None:
         """Write a message whole. While it streams it is not yet found by a search."""
         with self._writing() as connection:
-            connection.execute(_SAVE_MESSAGE, _message_values(message))
+            connection.execute(_SAVE_MESSAGE, rows.message_values(message))
             if message.attachments:
                 self._save_attachments(connection, message.conversation_id, message.id, message.attachments)
             if message.status != "streaming":
@@ -346,7 +340,7 @@ class ConversationStore:
                 "UPDATE messages SET spent_nanodollars = :spent_nanodollars, spent_estimated = :spent_estimated,"
                 " unsettled_nanodollars = :unsettled_nanodollars, unpriced = :unpriced,"
                 " settled_json = :settled_json WHERE id = :id",
-                {"id": message_id, "settled_json": to_json(spending), **_spending_values(spending)},
+                {"id": message_id, "settled_json": to_json(spending), **rows.spending_values(spending)},
             )
 
     def remove_messages(self, message_ids: tuple[str, ...]) -> None:
@@ -407,7 +401,7 @@ class ConversationStore:
 
     def delete(self, conversation_id: str) -> None:
         """Take a conversation out of sight; ``restore`` brings it back for ``DELETED_KEPT_FOR``."""
-        self._set(conversation_id, "deleted_at_ms", _ms(datetime.now(UTC)))
+        self._set(conversation_id, "deleted_at_ms", rows.milliseconds(datetime.now(UTC)))
 
     def restore(self, conversation_id: str) -> None:
         self._set(conversation_id, "deleted_at_ms", None)
@@ -435,8 +429,8 @@ class ConversationStore:
 
     def _purge(self, connection: sqlite3.Connection, before: datetime) -> None:
         gone = "SELECT id FROM conversations WHERE deleted_at_ms < ?"
-        self._unindex(connection, f"conversation_id IN ({gone})", _ms(before))
-        connection.execute("DELETE FROM conversations WHERE deleted_at_ms < ?", (_ms(before),))
+        self._unindex(connection, f"conversation_id IN ({gone})", rows.milliseconds(before))
+        connection.execute("DELETE FROM conversations WHERE deleted_at_ms < ?", (rows.milliseconds(before),))
 
     def _index(
         self, connection: sqlite3.Connection, conversation_id: str, message_id: str, text: str
@@ -536,69 +530,3 @@ def open_or_memory(path: Path) -> tuple[ConversationStore, StoreTrouble | None]:
 def _casefold(text: bytes | None) -> str:
     """Return a column as a search compares it, however broken its letters are."""
     return "" if text is None else text.decode("utf-8", "replace").casefold()
-
-
-def _conversation_values(conversation: Conversation) -> dict[str, Any]:
-    options = conversation.options
-    return {
-        "id": conversation.id,
-        "title": clean_text(conversation.title),
-        "titled_by_user": conversation.titled_by_user,
-        "created_at_ms": _ms(conversation.created_at),
-        "updated_at_ms": _ms(conversation.updated_at),
-        "head_id": conversation.head_id,
-        "draft": clean_text(conversation.draft),
-        "system": clean_text(options.system),
-        "max_tokens": options.max_tokens,
-        "temperature": options.temperature,
-        "schema_text": clean_text(options.schema_text),
-        "force": options.force,
-        "pinned": conversation.pinned,
-        "folder": clean_text(conversation.folder),
-        "source": conversation.source,
-        "model": None if options.model is None else clean_text(options.model),
-        "top_p": options.top_p,
-        "stop_json": clean_text(json.dumps(options.stop, ensure_ascii=False)) if options.stop else None,
-        "seed": options.seed,
-    }
-
-
-def _message_values(message: StoredMessage) -> dict[str, Any]:
-    decision, result = message.decision, message.result
-    return {
-        "id": message.id,
-        "conversation_id": message.conversation_id,
-        "parent_id": message.parent_id,
-        "role": message.role,
-        "text": clean_text(message.text),
-        "created_at_ms": _ms(message.created_at),
-        "status": message.status,
-        "correlation_id": message.correlation_id,
-        "side": result.side if result else decision.side if decision else None,
-        "provider": result.provider if result else decision.provider if decision else None,
-        "model": result.model if result else decision.model if decision else None,
-        "reason": clean_text(decision.reason) if decision else None,
-        "usage_json": to_json(result.usage) if result and result.usage else None,
-        "cost_nanodollars": result.cost_nanodollars if result else None,
-        "loaded_nanodollars": result.loaded_nanodollars if result else None,
-        "hold_nanodollars": message.hold_nanodollars,
-        "ttft_ms": result.ttft_ms if result else None,
-        "output_tokens_per_s": result.output_tokens_per_s if result else None,
-        "decision_json": to_json(decision) if decision else None,
-        "result_json": to_json(replace(result, text="")) if result else None,  # the text has its own column
-        "error_json": to_json(message.error) if message.error else None,
-        "pinned": message.pinned,
-        "origin": clean_text(message.origin),
-        "options_json": to_json(message.options) if message.options else None,
-        "settled_json": to_json(message.settled_later) if message.settled_later else None,
-        **_spending_values(message.spending),
-    }
-
-
-def _spending_values(spending: Spending) -> dict[str, int]:
-    return {
-        "spent_nanodollars": spending.spent_nanodollars,
-        "spent_estimated": spending.estimated,
-        "unsettled_nanodollars": spending.unsettled_nanodollars,
-        "unpriced": spending.unpriced,
-    }
