@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import uuid_utils
 
@@ -20,18 +20,8 @@ Source = Literal["chat", "gateway", "cli", "loadtest", "library"]
 Role = Literal["user", "assistant", "tool"]
 RoutingMode = Literal["hybrid", "local-first", "break-even", "api-primary", "local-only", "api-only"]
 Rule = Literal["forced", "capability", "unavailable", "budget", "affinity", "complex", "volume", "simple"]
-RULES: tuple[Rule, ...] = (
-    "forced",
-    "capability",
-    "unavailable",
-    "budget",
-    "affinity",
-    "complex",
-    "volume",
-    "simple",
-)
+RULES: tuple[Rule, ...] = get_args(Rule)
 CacheLifetime = Literal["5m", "1h"]
-ScoreKind = Literal["schema", "tools"]
 FinishReason = Literal["stop", "length", "tool_calls", "refusal", "stopped_by_user", "unknown"]
 JsonObject = Mapping[str, Any]
 
@@ -560,37 +550,6 @@ class AnswerEnded:
     model: str
     finish_reason: FinishReason
     dropped: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreEntry:
-    """One judged answer: against its schema, or its tool calls against their tools.
-
-    ``passed``: its first answer was valid, as it came or after a safe repair (``repaired``). What came of asking
-    again is no separate try: it answers an easier question. ``cost_nanodollars`` is what asking again, or asking
-    the other side, cost in cash: 0 where neither happened, the hold where the true cost is not known.
-    """
-
-    provider: str
-    model: str
-    kind: ScoreKind
-    passed: bool
-    repaired: bool = False
-    cost_nanodollars: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreRow:
-    """The sums of a model's judged answers of one local ``day``, such as 2026-11-23."""
-
-    provider: str
-    model: str
-    kind: ScoreKind
-    day: str
-    tried: int
-    passed: int
-    repaired: int
-    cost_nanodollars: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from core.base.files import set_aside
 from core.base.sqlite_file import SIDE_FILES, OpenFile
-from core.chat import RouteDecision, ScoreEntry, ScoreRow
+from core.chat import RouteDecision
 from core.errors import LedgerUnavailable, SignalboxError
 from core.ledger import database
 from core.ledger.database import NotNow, QuickReader
@@ -67,6 +67,7 @@ from core.ledger.models import (
 )
 from core.ledger.savings import PricedRow, priced_row
 from core.ledger.writer import CommitUnknown, Operation, Writer
+from core.scores import ScoreEntry, ScoreRow
 from core.serialization import to_json
 
 if TYPE_CHECKING:

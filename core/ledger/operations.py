@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, bindparam, or_, select, update
 
-from core.chat import ScoreEntry
 from core.errors import DuplicateRequest, InvalidRequest, RunawayPaused, SignalboxError
 from core.ledger import schema
 from core.ledger.admission import check_admission, conversation_key, now_standing, pass_rates, taken
@@ -40,6 +39,7 @@ from core.ledger.process_identity import ProcessIdentity, current_process, is_al
 from core.ledger.savings import PricedRow
 from core.ledger.sql import Sql, adding, driver_of, insert_into
 from core.ledger.totals import RateState, Row, RunningTotals, Shortfalls
+from core.scores import ScoreEntry
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Dialect

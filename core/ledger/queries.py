@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import and_, bindparam, case, func, literal, or_, select
 
-from core.chat import Savings, ScoreRow
+from core.chat import Savings
 from core.ledger import schema
 from core.ledger.admission import standing_of
 from core.ledger.limits import Budget, Limit, LimitUsage, SpendLimit, project_of, window_of
@@ -17,6 +17,7 @@ from core.ledger.models import LedgerRow, PausedConversation, ReportKey, ReportR
 from core.ledger.operations import local_count
 from core.ledger.sql import Sql, begin_reading, driver_of
 from core.ledger.totals import Held, Reader, Row, Shortfalls
+from core.scores import ScoreRow
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Dialect, Table

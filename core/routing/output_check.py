@@ -6,8 +6,9 @@ import asyncio
 import dataclasses
 from typing import TYPE_CHECKING
 
-from core.chat import ChatRequest, ScoreEntry, ScoreKind
+from core.chat import ChatRequest
 from core.routing.request_run import Attempt, OutputCheck, RequestRun
+from core.scores import ScoreEntry, ScoreKind
 
 if TYPE_CHECKING:
     from core.structured.scoreboard import Scoreboard

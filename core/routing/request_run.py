@@ -21,7 +21,6 @@ from core.chat import (
     ProviderEvent,
     RequestStep,
     RouteDecision,
-    ScoreEntry,
     Side,
     TextDelta,
     ToolCallDelta,
@@ -31,6 +30,7 @@ from core.providers import AnswerCollector
 from core.routing.circuit_breaker import Breaker, Ticket
 from core.routing.request_stream import StopSwitch
 from core.routing.timeouts import Deadline
+from core.scores import ScoreEntry
 
 if TYPE_CHECKING:
     from core.errors import SignalboxError

@@ -12,8 +12,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from core.chat import ChatRequest, ChatResult, JsonObject, JsonSchemaFormat, ScoreEntry, ScoreKind, Tool
+from core.chat import ChatRequest, ChatResult, JsonObject, JsonSchemaFormat, Tool
 from core.errors import AnswerInvalid, ContentRefused, InvalidRequest
+from core.scores import ScoreEntry, ScoreKind
 from core.structured.answers import check_answer, check_tool_calls
 
 MAX_ANSWER_TOKENS = 200

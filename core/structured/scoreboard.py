@@ -12,7 +12,8 @@ from datetime import date, timedelta
 from math import sqrt
 from typing import Literal
 
-from core.chat import ScoreEntry, ScoreKind, ScoreRow, Side
+from core.chat import Side
+from core.scores import ScoreEntry, ScoreKind, ScoreRow
 
 Verdict = Literal["works", "fails", "unknown"]
 

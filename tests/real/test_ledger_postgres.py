@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis.stateful import run_state_machine_as_test
 
-from core.chat import ScoreEntry, Usage
+from core.chat import Usage
 from core.errors import (
     BudgetExceeded,
     DuplicateRequest,
@@ -31,6 +31,7 @@ from core.ledger.ledger import (
     RunawayLimit,
     TokenLimit,
 )
+from core.scores import ScoreEntry
 from tests.core.ledger.test_ledger_machine import LedgerMachine, machine_settings
 from tests.support.ledgers import EVENING, HandClock, hold, month_limit, new_request, open_ledger
 from tests.support.postgres import PostgresServer, missing

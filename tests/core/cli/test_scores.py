@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from core.chat import ScoreEntry
 from core.cli import main
 from core.ledger.ledger import Ledger
+from core.scores import ScoreEntry
 from tests.support.anthropic_server import AnthropicServer, Says, ToolUse
 from tests.support.openai_server import OpenAIServer
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.chat import ScoreEntry, ScoreRow, Usage, new_correlation_id
+from core.chat import Usage, new_correlation_id
 from core.errors import DuplicateRequest, InvalidRequest
 from core.ledger.ledger import (
     HoldRequest,
@@ -20,6 +20,7 @@ from core.ledger.ledger import (
     ReplayedRequest,
     TokenLimit,
 )
+from core.scores import ScoreEntry, ScoreRow
 from tests.support.ledgers import HandClock, hold, month_limit, new_request, open_ledger
 
 LOST = Outcome(status="failed", error_kind="unavailable")

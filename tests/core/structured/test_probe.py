@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from core.chat import ChatRequest, ChatResult, RequestStep, ScoreEntry, Tool, ToolCall
+from core.chat import ChatRequest, ChatResult, RequestStep, Tool, ToolCall
 from core.errors import AnswerInvalid, InvalidRequest, SignalboxError, Unavailable
 from core.routing.validation import validated
+from core.scores import ScoreEntry
 from core.structured.probe import SCHEMA_PROMPTS, TOOL_PROMPTS, ProbeProgress, probe, probe_prompts
 from core.structured.schema import check_schema
 from core.structured.scoreboard import MIN_TRIED

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.chat import ScoreEntry, ScoreKind, ScoreRow
+from core.scores import ScoreEntry, ScoreKind, ScoreRow
 from core.structured.probe import probe_prompts
 from core.structured.scoreboard import (
     ENOUGH_TRIED,
