@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from core.base.net import is_readable_on_the_way, origin_of
+from core.base.net import origin_of
 from core.chat import ChatRequest, ChatResult, Failed, Finished, RouteDecision, Side
 from core.errors import KeyHeldBack, Unavailable
 from core.keys import held_back_typed
@@ -32,7 +32,7 @@ from core.local.vllm_metrics import LoadPoller
 from core.routing.request_stream import RequestStream
 from core.routing.timeouts import Deadline
 from core.services.api_check import ApiCheck
-from core.services.key_reader import KeyReader, address_of, given_key
+from core.services.key_reader import KeyReader, address_of
 from core.services.ledger import LedgerService
 from core.services.model_lists import ModelLists
 from core.services.side_tasks import probed, summarised
@@ -537,20 +537,10 @@ class RouterCore:
     async def vllm_key_for(self, base_url: str) -> str | None:
         """Return the local server's key, in use or in the keyring, for a server at ``base_url``, if there is one.
 
-        One of the environment goes to another address than the one beside it only where nobody reads it on the way.
-
         Raises:
             KeyHeldBack: nobody said that it may go there.
         """
-        settings = self.settings.current
-        if given_key("vllm", settings) is None:
-            await self._key_reader.read_stored("vllm")
-        elif is_readable_on_the_way(base_url) and origin_of(base_url) != origin_of(settings.vllm_base_url):
-            return None  # a key of the environment is for the address beside it, which this is not yet
-        key = self._key_reader.key("vllm", settings, base_url)
-        if isinstance(key, KeyHeldBack):
-            raise key
-        return key
+        return await self._key_reader.key_for("vllm", base_url)
 
     async def test_vllm(self, base_url: str, api_key: str | None = None) -> CheckResult:
         """Reach a server that speaks OpenAI's wire at ``base_url`` (ending in ``/v1``).

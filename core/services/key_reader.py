@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from core.base.net import is_readable_on_the_way, origin_of
 from core.errors import KeyHeldBack
 from core.keys import ANTHROPIC_ORIGIN, KeyName, StoredKey
 from core.local.manager import chosen_kind
@@ -72,6 +73,24 @@ class KeyReader:
         if stored is not None:
             remember_secret(stored.secret)
         return stored
+
+    async def key_for(self, name: KeyName, address: str) -> str | None:
+        """Return the key, in use or in the keyring, for a server at ``address`` that is not in use yet.
+
+        One of the environment goes to another address than the one beside it only where nobody reads it on the way.
+
+        Raises:
+            KeyHeldBack: nobody said that it may go there.
+        """
+        settings = self._settings.current
+        if given_key(name, settings) is None:
+            await self.read_stored(name)
+        elif is_readable_on_the_way(address) and origin_of(address) != origin_of(address_of(name, settings)):
+            return None
+        key = self.key(name, settings, address)
+        if isinstance(key, KeyHeldBack):
+            raise key
+        return key
 
     async def _read(self) -> None:
         async with self._lock:
