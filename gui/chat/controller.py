@@ -89,7 +89,7 @@ class ChatController(QObject):
         self._release_timer.setSingleShot(True)
         self._release_timer.setInterval(RELEASE_MS)
         self._release_timer.timeout.connect(self._release_memory)
-        view.thread_view.waiting_words = self._waiting_words
+        view.thread_view.progress.words = self._waiting_words
         self._hear_view()
         self._hear_models()
         self._update_composer()

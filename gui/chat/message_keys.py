@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from PySide6.QtCore import QEvent, QObject, QPoint, QRectF, Qt
-from PySide6.QtGui import QContextMenuEvent, QFocusEvent, QKeyEvent, QPainter, QPaintEvent
-from PySide6.QtWidgets import QAbstractButton, QMenu, QScrollArea, QWidget
+from PySide6.QtCore import QEvent, QObject, QPoint, Qt
+from PySide6.QtGui import QContextMenuEvent, QFocusEvent, QKeyEvent
+from PySide6.QtWidgets import QAbstractButton, QLayout, QMenu, QScrollArea, QWidget
 
 from gui.chat.message_view import MessageView
 from gui.theme.theme import theme
-from gui.widgets.marks import paint_focus_ring
+from gui.widgets.marks import FocusRing
 from gui.widgets.route_badge import RouteBadge
 
 _STEP_PX = 48
@@ -115,13 +115,12 @@ class MessageKeys(QObject):
         self._ring.follow()
 
 
-class _MessageRing(QWidget):
+class _MessageRing(FocusRing):
     """Over the message, whose text would cover a border of its own."""
 
     def __init__(self, parent: QWidget | None) -> None:
         super().__init__(parent)
         self.around: MessageView | None = None
-        self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
 
     def follow(self) -> None:
         """Lie over the message that has the keyboard; of none, nowhere."""
@@ -133,11 +132,22 @@ class _MessageRing(QWidget):
         self.show()
         self.raise_()
 
-    def paintEvent(self, event: QPaintEvent) -> None:
-        painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        paint_focus_ring(painter, QRectF(self.rect()), theme().px(4))
-        painter.end()
+
+def order_tabs(before: QWidget, column: QLayout, after: QWidget) -> None:
+    """Lead Tab from ``before`` through what stands in ``column`` downwards to ``after``.
+
+    Qt puts what is made later after everything else in the window, and the last message is made first.
+    """
+    for index in range(column.count()):
+        item = column.itemAt(index)
+        view = None if item is None else item.widget()
+        if view is None:
+            continue
+        for widget in (view, *view.findChildren(QWidget)):
+            if widget.focusPolicy() & Qt.FocusPolicy.TabFocus:
+                QWidget.setTabOrder(before, widget)
+                before = widget
+    QWidget.setTabOrder(before, after)
 
 
 def _words_of(button: QAbstractButton) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable
 
 from PySide6.QtCore import QCoreApplication, QEvent, QObject, QPoint, QRect, Qt, QTimer, Signal
 from PySide6.QtGui import QFocusEvent, QKeyEvent, QResizeEvent
@@ -17,11 +15,12 @@ from PySide6.QtWidgets import (
 )
 
 from gui.chat.answer_message import AnswerMessage
+from gui.chat.answer_progress import AnswerProgress
 from gui.chat.failures.cards import FailureCard
 from gui.chat.failures.plans import Plan
 from gui.chat.markdown.highlighter import LexerCache
 from gui.chat.message_column import MessageColumn, likely_height
-from gui.chat.message_keys import MessageKeys
+from gui.chat.message_keys import MessageKeys, order_tabs
 from gui.chat.message_view import MessageView
 from gui.chat.pauses import Pauses
 from gui.chat.pictures import Pictures
@@ -37,7 +36,6 @@ MOST_VIEWS = 40
 """So many messages have widgets at most, the nearest to what is read; ``NEAR_MESSAGES`` around it always have."""
 NEAR_MESSAGES = 15
 FILL_MS = 30
-PROGRESS_MS = 250
 AT_BOTTOM_PX = 6
 TABS_MS = 150
 _BY_KEY = (
@@ -52,7 +50,6 @@ class ThreadView(QScrollArea):
     stepped(id, by), edited(id, text), kept(), regenerate_asked(id), replay_asked(id), badge_opened(id),
     acted(id, action), link_clicked, pin_asked(id, pinned), attachment_opened(attachment).
     card_changed: that card came or went.
-    wait_told: what an answer waits for, once, for a screen reader.
     card_acted: the action of the card that stands at the end, for a prompt that went back to the box.
     """
 
@@ -68,7 +65,6 @@ class ThreadView(QScrollArea):
     link_clicked = Signal(str, QPoint)
     pin_asked = Signal(str, bool)
     attachment_opened = Signal(object)
-    wait_told = Signal(str)
 
     def __init__(self, lexers: LexerCache, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -82,8 +78,6 @@ class ThreadView(QScrollArea):
         self._held: tuple[MessageView, int] | None = None
         self._target = ""
         self._loose_card: FailureCard | None = None
-        self._told_wait = ""
-        self.waiting_words: Callable[[], str] = str
         self.pictures: Pictures | None = None
         self.following = True
         self._range_moves = self._is_placing = False
@@ -107,9 +101,7 @@ class ThreadView(QScrollArea):
         self._jump.setToolTip("Go to the end and follow it (End)")
         self._jump.clicked.connect(self.go_to_end)
         self._jump.hide()
-        self._progress = QTimer(self)
-        self._progress.setInterval(PROGRESS_MS)
-        self._progress.timeout.connect(self._show_progress)
+        self.progress = AnswerProgress(self.view_of, self)
         self._tabs_due = QTimer(self)
         self._tabs_due.setSingleShot(True)
         self._tabs_due.setInterval(TABS_MS)
@@ -164,6 +156,7 @@ class ThreadView(QScrollArea):
         session.answer_ended.connect(self._on_ended)
         session.failed_before_text.connect(self._on_ended)
         session.answer_settled.connect(self._on_settled)
+        self.progress.end()
         self.set_loose_plan(None)
         self._shown = SHOWN_MESSAGES
         self.following = True
@@ -256,8 +249,7 @@ class ThreadView(QScrollArea):
         if isinstance(view, AnswerMessage):
             if session.running_id == message.id:
                 view.start(session.text_of(message.id))
-                self._show_progress()
-                self._progress.start()
+                self.progress.follow(session)
             else:
                 view.show_state(session.tree[message.id])
                 try:
@@ -421,13 +413,11 @@ class ThreadView(QScrollArea):
         view = self._column.views.get(answer_id)
         if isinstance(view, AnswerMessage) and self._session is not None:
             view.show_state(self._session.tree[answer_id])
-            self._show_progress()
-            self._progress.start()
+            self.progress.follow(self._session)
 
     def _on_waits(self, answer_id: str) -> None:
-        if answer_id in self._column.views:
-            self._show_progress()
-            self._progress.start()
+        if answer_id in self._column.views and self._session is not None:
+            self.progress.follow(self._session)
 
     def _on_text(self, answer_id: str, text: str) -> None:
         view = self._column.views.get(answer_id)
@@ -436,8 +426,7 @@ class ThreadView(QScrollArea):
 
     def _on_ended(self, answer_id: str) -> None:
         view = self._column.views.get(answer_id)
-        self._progress.stop()
-        self._told_wait = ""
+        self.progress.end()
         if isinstance(view, AnswerMessage) and self._session is not None and answer_id in self._session.tree:
             view.finish(self._session.tree[answer_id])
         self._update_places()
@@ -447,36 +436,6 @@ class ThreadView(QScrollArea):
         view = self._column.views.get(answer_id)
         if isinstance(view, AnswerMessage) and self._session is not None:
             view.show_cost(self._session.tree[answer_id])
-
-    def _show_progress(self) -> None:
-        session = self._session
-        if session is None or session.running_id is None:
-            self._progress.stop()
-            return
-        view = self._column.views.get(session.running_id)
-        if not isinstance(view, AnswerMessage):
-            return
-        speed: float | None = None
-        if session.first_token_at_s is not None and session.tokens > 1:
-            elapsed_s = time.monotonic() - session.first_token_at_s
-            speed = (session.tokens - 1) / elapsed_s if elapsed_s > 0.3 else None
-        held = session.tree[session.running_id].hold_nanodollars or None
-        if session.waiting is not None:
-            view.set_wait(session.waiting)
-            self._tell_wait(f"Waiting {session.waiting.goal}")
-        elif session.tree[session.running_id].decision is None:
-            view.set_waiting(self.waiting_words())
-        else:
-            first = session.first_token if session.tokens == 0 else None
-            view.set_progress(session.tokens, speed, held, first)
-            if first is not None and first.is_worth_telling:
-                self._tell_wait(first.goal)
-
-    def _tell_wait(self, words: str) -> None:
-        """Tell a screen reader once what is waited for, not again while the numbers run."""
-        if words != self._told_wait:
-            self._told_wait = words
-            self.wait_told.emit(words)
 
     def set_loose_plan(self, plan: Plan | None) -> None:
         """Show a card at the end, where the answer would stand, for a prompt that went back to the box."""
@@ -499,21 +458,8 @@ class ThreadView(QScrollArea):
     # Keyboard
 
     def order_tabs(self) -> None:
-        """Lead Tab from the head through the messages downwards to the composer.
-
-        Qt puts what is made later after everything else in the window, and the last message is made first.
-        """
-        before: QWidget = self
-        for index in range(self._column.count()):
-            item = self._column.itemAt(index)
-            view = None if item is None else item.widget()
-            if view is None:
-                continue
-            for widget in (view, *view.findChildren(QWidget)):
-                if widget.focusPolicy() & Qt.FocusPolicy.TabFocus:
-                    QWidget.setTabOrder(before, widget)
-                    before = widget
-        QWidget.setTabOrder(before, self._jump)
+        """Lead Tab from the head through the messages downwards to the composer."""
+        order_tabs(self, self._column, self._jump)
 
     def focusInEvent(self, arg__1: QFocusEvent) -> None:
         super().focusInEvent(arg__1)

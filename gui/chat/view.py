@@ -134,7 +134,7 @@ class ChatView(QWidget):
         self.drawer.model_asked.connect(lambda: self.model_asked.emit(self.drawer.model_button))
         self.thread_view.link_clicked.connect(self._open_link)
         self.thread_view.kept.connect(self.focus_composer)
-        self.thread_view.wait_told.connect(self.announce)
+        self.thread_view.progress.told.connect(self.announce)
         theme().changed.connect(self._size_list)
         theme().changed.connect(self._fit_list)
         theme().changed.connect(self.respace)

@@ -346,7 +346,7 @@ class Lamp(Painted):
 class FocusRing(QWidget):
     """The ring over a widget whose children would cover a border; shown and placed by that widget."""
 
-    def __init__(self, parent: QWidget) -> None:
+    def __init__(self, parent: QWidget | None) -> None:
         super().__init__(parent)
         self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.hide()

@@ -162,7 +162,7 @@ def test_how_far_the_prompt_is_read_is_shown_and_told_once(
         gate = Gate()
         page = await panel.open()
         told: list[str] = []
-        page.view.thread_view.wait_told.connect(told.append)
+        page.view.thread_view.progress.told.connect(told.append)
         reading = (PromptProgress(0, 100), PromptProgress(20, 100), PromptProgress(42, 100))
         panel.core.say(Script(waits=reading, after_start=True, wait_gate=gate))
         page.view.composer.set_content("A long story")
@@ -186,7 +186,7 @@ def test_a_first_token_that_takes_long_is_counted_in_seconds(
         gate = Gate()
         page = await panel.open()
         told: list[str] = []
-        page.view.thread_view.wait_told.connect(told.append)
+        page.view.thread_view.progress.told.connect(told.append)
         monkeypatch.setattr("gui.chat.waits._now_s", lambda: now)
         panel.core.say(Script(waits=(PromptProgress(100, 100),), after_start=True, wait_gate=gate))
         page.view.composer.set_content("Hello")
