@@ -61,6 +61,7 @@ class AnswerMessage(MessageView):
         self.versions = VersionSwitch("answer")
         self.versions.stepped.connect(self.emit_step)
         self.card: FailureCard | None = None
+        self._awaits_first = False
         self._foot = QHBoxLayout()
         self._foot.addWidget(self.badge, 1)
         self._foot.addWidget(self._note)
@@ -117,10 +118,16 @@ class AnswerMessage(MessageView):
         self, tokens: int, tok_s: float | None, held: int | None, first: FirstToken | None = None
     ) -> None:
         """Show how far it is; ``first`` is what it waits for until its first token."""
+        self._awaits_first = first is not None and tokens == 0
         if first is not None and tokens == 0:
             self.badge.set_streaming(0, None, held, before=first.words)
         else:
             self.badge.set_streaming(tokens, tok_s, held)
+
+    @property
+    def awaits_first_token(self) -> bool:
+        """Whether the badge says what the first token waits for."""
+        return self._awaits_first
 
     def finish(self, message: StoredMessage) -> None:
         """The stream ended."""

@@ -495,5 +495,6 @@ class ChatController(QObject):
         status = self._bridge.status
         if status is None or status.local.phase != "starting":
             return "Deciding"
-        left = f", {time_left(status.local.eta_s)}" if status.local.eta_s else ""
+        eta_s = status.local.eta_s
+        left = f", {time_left(eta_s)}" if eta_s is not None else ""
         return f"Waiting for Local: {status.local.detail or 'starting'}{left}"

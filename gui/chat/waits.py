@@ -99,7 +99,9 @@ class FirstToken:
 
     @property
     def words(self) -> str:
-        """``Reading the prompt, 42 %``; ``Waiting for the first token, 6 s``."""
+        """``Reading the prompt, 42 %``, no number before its first step; ``Waiting for the first token, 6 s``."""
         if self.progress is not None and self._reads:
-            return f"{self.goal}, {self.progress.share * 100:.0f} %"
+            # Servers tell of a batch at its end: a prompt of one batch stays at 0 until it is read.
+            percent = round(self.progress.share * 100)
+            return f"{self.goal}, {percent} %" if percent else self.goal
         return f"{self.goal}, {exact_duration(_now_s() - self.since_s)}" if self._is_long else self.goal

@@ -168,7 +168,7 @@ def sentence_for(status: CoreStatus) -> str:
     if local.phase == "ready":
         first = f"Local is ready: {local.model or 'a model'} on your own machine."
     elif local.phase == "starting":
-        left = f", {time_left(local.eta_s)}" if local.eta_s else ""
+        left = f", {time_left(local.eta_s)}" if local.eta_s is not None else ""
         first = f"Local is starting{left}. You can send a prompt already."
     elif local.phase == "failed":
         first = "The local server failed." if key else "The local server failed, and no API key is set."
@@ -179,7 +179,7 @@ def sentence_for(status: CoreStatus) -> str:
     if api.phase == "closed":
         return f"{first} The API is closed: {api.detail}."
     if api.phase == "key_held_back":
-        return f"{first} The API’s key belongs to another address: Preferences, Keys, has the question."
+        return f"{first} The API’s key belongs to another address: Preferences, Providers, has the question."
     if api.phase == "no_key":
         return f"{first} Without an API key nothing leaves it." if local.phase == "ready" else first
     of_api = next((problem.title for problem in status.problems if problem.kind.startswith("api_")), None)

@@ -236,7 +236,9 @@ class VllmServer(Choice):
             )
         except SignalboxError as failed:
             set_property(self.address, tone="danger")
-            self.tell("danger", "Not connected.", str(failed))
+            # The address was typed here and isn't kept, so there is nothing to look at in Preferences.
+            why = str(failed).replace("VLLM_BASE_URL in Preferences", "the address")
+            self.tell("danger", "Not connected.", why)
         else:
             await self._keep(address, found.models, found.latency_ms)
 

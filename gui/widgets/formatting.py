@@ -56,8 +56,8 @@ def about_seconds(seconds_left: float) -> str:
 
 
 def time_left(seconds_left: float) -> str:
-    """Return ``1 min 10 s left``."""
-    return f"{exact_duration(seconds_left)} left"
+    """Return ``1 min 10 s left``, and ``any moment`` at its end: the estimate is over before the wait is."""
+    return "any moment" if round(seconds_left) < 1 else f"{exact_duration(seconds_left)} left"
 
 
 def speed(tokens_per_s: float) -> str:

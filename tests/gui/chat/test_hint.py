@@ -8,10 +8,13 @@ import pytest
 
 from core import PACKAGED_MODEL
 from core.local.server import ServerState
-from gui.chat.welcome_hint import PROMPTS, SMALL_MODEL, SMALL_MODEL_PROMPTS
+from core.services.status import ApiStatus
+from gui.chat.welcome_hint import PROMPTS, SMALL_MODEL, SMALL_MODEL_PROMPTS, sentence_for
+from gui.preferences.catalogue import SECTIONS
 from gui.shell.pages import Target
 from tests.gui.chat.looking import click, shown
 from tests.gui.chat.panel import ChatPanel
+from tests.support.examples import a_status
 
 
 def said(panel: ChatPanel) -> tuple[tuple[str, ...], bool]:
@@ -86,3 +89,11 @@ def test_in_a_low_window_nothing_lies_over_another(panel: ChatPanel) -> None:
             )
 
     panel.run(body)
+
+
+def test_who_is_sent_to_a_section_finds_it_by_its_name() -> None:
+    held_back = a_status(
+        ServerState(phase="stopped", kind="none"), ApiStatus(phase="key_held_back", model="m")
+    )
+    page = sentence_for(held_back).partition("Preferences, ")[2].partition(",")[0]
+    assert page in [section.title for section in SECTIONS]

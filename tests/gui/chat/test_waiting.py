@@ -8,7 +8,7 @@ from PySide6.QtTest import QTest
 
 from core.chat import PromptProgress, Waiting, WaitReason
 from gui.chat.answer_message import AnswerMessage
-from gui.chat.waits import Wait
+from gui.chat.waits import FirstToken, Wait
 from gui.theme.theme import theme
 from gui.widgets.inline_row import InlineRun
 from tests.gui.chat.builders import make_decision
@@ -172,6 +172,34 @@ def test_how_far_the_prompt_is_read_is_shown_and_told_once(
         gate.open()
         await panel.idle()
         assert "Reading" not in badge_words(panel)
+
+    panel.run(body)
+
+
+def test_a_prompt_that_is_read_in_one_step_has_no_0_percent() -> None:
+    assert FirstToken(progress=PromptProgress(0, 30)).words == "Reading the prompt"
+    assert FirstToken(progress=PromptProgress(12, 30)).words == "Reading the prompt, 40 %"
+
+
+def test_the_first_words_stand_beside_nothing_that_waits_for_them(
+    panel: ChatPanel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gui.chat.thread_view.PROGRESS_MS", 3_600_000)
+
+    async def body() -> None:
+        before, after = Gate(), Gate()
+        page = await panel.open()
+        panel.core.say(
+            Script(waits=(PromptProgress(0, 30),), after_start=True, wait_gate=before, before=1, gate=after)
+        )
+        page.view.composer.set_content("Hello")
+        page.controller.send()
+        await panel.until(lambda: shows(panel, "Waiting for the first token"))
+        before.open()
+        await panel.until(lambda: bool(answer_of(panel).view.source))
+        assert "Streaming" in badge_words(panel)
+        after.open()
+        await panel.idle()
 
     panel.run(body)
 

@@ -112,6 +112,10 @@ def test_a_server_is_tested_first_and_then_kept(panel: Panel) -> None:
             Unavailable("Nothing answers at that address.", hint="Is the server running?"),
             "Is the server running?",
         ),
+        (
+            Unavailable("Nothing answers.", hint="Check VLLM_BASE_URL in Preferences, or start it."),
+            "Nothing answers. Check the address, or start it.",
+        ),
         (AuthenticationFailed("401"), "It asks for a key."),
     ],
 )

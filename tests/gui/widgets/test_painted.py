@@ -15,7 +15,7 @@ from PySide6.QtWidgets import QApplication, QVBoxLayout, QWidget
 from core.chat import Estimate
 from core.local.server import ServerState
 from core.services.status import ApiPhase, ApiStatus, CoreStatus
-from gui.shell.header import HeaderStrip, short_model
+from gui.shell.header import HeaderStrip, local_words, short_model
 from gui.shell.rail import Rail
 from gui.theme.theme import theme
 from gui.widgets.budget_bar import BudgetBar, BudgetSummary
@@ -197,6 +197,15 @@ def test_the_strip_narrows_names_first_then_bars_never_states_or_figures(show: S
     # Each leaves once and never comes back while narrowing, the API's name first, the bars last.
     order = list(dict.fromkeys(seen))
     assert order == [(True, True, True), (False, True, True), (False, False, True), (False, False, False)]
+
+
+def test_a_start_whose_estimate_is_over_has_no_0_seconds() -> None:
+    assert local_words(ServerState(phase="starting", kind="embedded", progress=0.96, eta_s=0.2)) == (
+        "busy",
+        "Starting, 96 %",
+        "any moment",
+        "",
+    )
 
 
 CROWDED = replace(
