@@ -492,7 +492,7 @@ class LocalBackend:
         server = self.server_state
         if server.base_url is None:
             raise Unavailable(
-                f"The local server isn't ready: {self._health(server, server.model)[1]}.",
+                f"The local server wasn't ready: {self._health(server, server.model)[1]}.",
                 hint=server.hint or "Start it, or send to the API.",
             )
         api_key = self._server_manager.key_for(self._api_key)

@@ -137,7 +137,7 @@ async def test_a_request_that_waited_for_a_start_in_vain_hears_what_to_do(
         own.may_start.set()
         error = await second.error()
         assert isinstance(error, Unavailable)
-        assert "The local server isn't ready: it failed, there is no memory" in error.message
+        assert "The local server wasn't ready: it failed, there is no memory" in error.message
         assert error.hint == "Free some memory."
         assert (await first.result()).side == "api"
         assert sides.local.received == []

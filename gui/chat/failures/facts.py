@@ -47,6 +47,7 @@ async def find_facts(
         side=side,
         changed=changed,
         billing_page=billing_page(core.settings.current) or "",
+        local_phase=status.local.phase if status is not None else "",
         month=status.month if status is not None else "this month",
         can_send_local=local is not None and request.force != "local",
         can_send_api=api is not None and request.force != "api",

@@ -46,12 +46,13 @@ class Facts:
     ``local_cause`` is what the local server's failure is about: its ``key``, its ``model``, or something else.
     ``side`` is where it failed, ``None`` where it was not sent. ``billing_page`` is where the account of the API
     is topped up, empty where that is not known. ``changed`` says that the prompt in the box is not the one that
-    failed any more.
+    failed any more. ``local_phase`` is what the local server does now.
     """
 
     in_box: bool = False
     local_failed: str | None = None
     local_cause: str = ""
+    local_phase: str = ""
     key_held_back: str | None = None
     log: tuple[str, ...] = ()
     month: str = "this month"

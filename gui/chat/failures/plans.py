@@ -401,6 +401,8 @@ def _home_refused(error: StoredError, facts: Facts, kept: str) -> Plan:
     )
 
 
+_LOCAL_NOW = {"starting": "The local server is starting now.", "ready": "The local server is ready now."}
+
 _LOCAL_FAILURES: dict[str, tuple[str, tuple[str, Action]]] = {
     "": ("The local server failed", ("Restart", "restart_local")),
     "key": ("The local server refuses the key", ("Replace the key", "add_local_key")),
@@ -444,11 +446,14 @@ def _unavailable(error: StoredError, facts: Facts, kept: str) -> Plan:
         )
     titles = {"rate_limited": f"{who} wants a pause", "overloaded": f"{who} is overloaded"}
     actions.append(("Try again", "arrow-clockwise", "retry"))
-    actions += elsewhere(facts)
+    # Local again is what "Try again" does.
+    actions += [item for item in elsewhere(facts) if item[2] != f"send_{facts.side}"]
+    # The error says how it was then, and stays under the answer while the server comes back.
+    now = _LOCAL_NOW.get(facts.local_phase) if facts.side == "local" else None
     return Plan(
         short=False,
         title=titles.get(error.kind, "No answer"),
-        sentence=" ".join(part for part in (error.message, error.hint) if part),
+        sentence=" ".join(part for part in (error.message, error.hint, now) if part),
         tone="held",
         icon="warning-fill",
         actions=tuple(actions[:2]),

@@ -317,6 +317,36 @@ def test_a_failed_local_server_shows_its_log_and_restarts(panel: ChatPanel) -> N
     panel.run(body)
 
 
+def test_the_card_of_a_local_server_that_is_back_says_so_and_offers_one_way(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        panel.core.publish(local=ServerState(phase="failed", kind="embedded", detail="ended by signal 9"))
+        await panel.until(lambda: panel.bridge.status and panel.bridge.status.local.phase == "failed")
+        panel.core.say(
+            Script(error=Unavailable("The local server wasn't ready: it failed."), after_start=True)
+        )
+        page.view.composer.set_content("First prompt")
+        page.controller.send()
+        page.view.composer.set_content("Already typing the next")
+        await panel.idle()
+        await panel.until(lambda: len(page.view.thread_view.views()) == 2)
+        view = page.view.thread_view.views()[1]
+        assert isinstance(view, AnswerMessage)
+
+        def card() -> tuple[str, list[str]]:
+            if view.card is None:
+                return "", []
+            return view.card.plan.sentence, [item.text() for item in view.card.buttons]
+
+        await panel.until(lambda: card()[1][:1] == ["Restart"])
+        for phase in ("starting", "ready"):
+            panel.core.publish(local=ServerState(phase=phase, kind="embedded"))  # pyright: ignore
+            await panel.until(lambda phase=phase: card()[0].endswith(f"The local server is {phase} now."))
+        assert card()[1] == ["Try again", "Send to API"]
+
+    panel.run(body)
+
+
 @pytest.mark.parametrize(("cause", "words"), [("key", "Replace the key"), ("model", "Choose a model")])
 def test_a_local_server_that_lacks_a_key_or_a_model_is_not_restarted(
     panel: ChatPanel, cause: ServerCause, words: str
