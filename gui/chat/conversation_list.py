@@ -9,11 +9,12 @@ from PySide6.QtCore import (
     QModelIndex,
     QPersistentModelIndex,
     QPoint,
+    QRectF,
     Qt,
     QTimer,
     Signal,
 )
-from PySide6.QtGui import QKeyEvent
+from PySide6.QtGui import QKeyEvent, QPainter, QPaintEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
@@ -31,6 +32,7 @@ from gui.theme.theme import set_property, theme
 from gui.widgets.error_card import IconMark
 from gui.widgets.icon_button import IconButton
 from gui.widgets.labels import plain_label
+from gui.widgets.marks import paint_focus_ring
 from gui.widgets.painted_button import settle_after
 
 WIDTH_PX = 236
@@ -64,6 +66,15 @@ class _View(QListView):
                 self.toggle_pressed.emit(True)
             case _:
                 super().keyPressEvent(event)
+
+    def paintEvent(self, e: QPaintEvent) -> None:
+        """Without a current row, as beside a new chat or when it is empty, the list itself shows the focus."""
+        super().paintEvent(e)
+        by_keyboard = self.window().testAttribute(Qt.WidgetAttribute.WA_KeyboardFocusChange)
+        if self.hasFocus() and by_keyboard and not self.currentIndex().isValid():
+            painter = QPainter(self.viewport())
+            paint_focus_ring(painter, QRectF(self.viewport().rect()), theme().px(4))
+            painter.end()
 
 
 class ConversationList(QWidget):

@@ -8,15 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from PySide6.QtCore import QEvent, QObject, QPoint, QRect, Qt, Signal
-from PySide6.QtGui import (
-    QAccessible,
-    QAccessibleAnnouncementEvent,
-    QHideEvent,
-    QKeySequence,
-    QResizeEvent,
-    QShortcut,
-    QShowEvent,
-)
+from PySide6.QtGui import QHideEvent, QKeySequence, QResizeEvent, QShortcut, QShowEvent
 from PySide6.QtWidgets import QApplication, QHBoxLayout, QSplitter, QVBoxLayout, QWidget
 
 from gui.chat.answer_message import AnswerMessage
@@ -36,6 +28,7 @@ from gui.chat.user_message import UserMessage
 from gui.chat.welcome_hint import WelcomeHint
 from gui.theme.theme import theme
 from gui.widgets.banner import TroubleBar
+from gui.widgets.copying import announce
 from gui.widgets.decision_card import DecisionCard
 from gui.widgets.toast import ToastHost
 
@@ -256,7 +249,7 @@ class ChatView(QWidget):
 
     def announce(self, words: str) -> None:
         """Tell a screen reader once that something ended, not for every token."""
-        QAccessible.updateAccessibility(QAccessibleAnnouncementEvent(self, words))
+        announce(self, words)
 
     def show_error(self, words: str) -> None:
         """Say above the messages what went wrong, where trying again is of no use."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QAction
 from PySide6.QtTest import QTest
@@ -231,5 +232,27 @@ def test_the_menu_key_opens_the_menu_of_the_row(panel: ChatPanel) -> None:
         menu = QApplication.activePopupWidget()
         assert isinstance(menu, ChatMenu)
         menu.close()
+
+    panel.run(body)
+
+
+@pytest.mark.parametrize("has_chats", [False, True])
+def test_a_list_without_a_current_row_shows_that_it_has_the_focus(panel: ChatPanel, has_chats: bool) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        if has_chats:
+            await chats(panel, "Fruit")
+            page.controller.new_chat()
+            await panel.until(lambda: not page.view.list.view.currentIndex().isValid())
+        view = page.view.list.view
+        before = view.grab().toImage()
+        for _ in range(40):
+            if view.hasFocus():
+                break
+            QTest.keyClick(QApplication.focusWidget() or page, Qt.Key.Key_Tab)
+        assert view.hasFocus()
+        ring = view.grab().toImage()
+        at = QPoint(view.width() // 2, 1)
+        assert ring.pixelColor(at) != before.pixelColor(at)
 
     panel.run(body)
