@@ -101,12 +101,16 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class _Gate:
-    """Why a side is closed to this request: the rule that closes it, and words for a person."""
+    """Why a side is closed to this request: the rule that closes it, and words for a person.
+
+    ``sends`` are the words where it sends the request to the other side, if they are others than of a refusal.
+    """
 
     rule: Rule
     refusal: RefusalKind
     reason: str
     hint: str = ""
+    sends: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,7 @@ class _Choice:
 
 
 NAMES: dict[Side, str] = {"local": "Local", "api": "API"}
+_SERVER: dict[Side, str] = {"local": "the local server", "api": "the API"}
 _ONLY: dict[RoutingMode, Side] = {"local-only": "local", "api-only": "api"}
 
 
@@ -170,7 +175,7 @@ def _choose(signals: Signals, state: RouterState, policy: Policy) -> _Choice:
     closed = _closed_side(gates)
     if closed is not None:
         side, gate = closed
-        return _take(_other(side), gates, gate.rule, gate.reason)
+        return _take(_other(side), gates, gate.rule, gate.sends or gate.reason)
     doubted = _doubted_side(signals, state)
     if doubted is not None:
         reason = f"Can't serve: {NAMES[doubted]} {state.side(doubted).tools_doubt}"
@@ -235,8 +240,14 @@ def _capability_gate(side: Side, signals: Signals, state: RouterState) -> _Gate 
     name, can = NAMES[side], here.capabilities
     if signals.model is not None and not here.serves_named_model:
         other = state.side(_other(side))
-        by = NAMES[_other(side)] if other.serves_named_model else "neither side"
-        return _Gate("capability", "capability", f"Can't serve: {signals.model} is served by {by}")
+        if not other.serves_named_model:
+            return _Gate("capability", "capability", f"Can't serve: neither side serves {signals.model}")
+        return _Gate(
+            "capability",
+            "capability",
+            f"Can't serve: {name} doesn't have {signals.model}, {NAMES[_other(side)]} does",
+            sends=f"Chosen: you chose {signals.model}, which {_SERVER[_other(side)]} serves",
+        )
     needed = room_needed(signals, signals.input_tokens)
     if can.context_tokens is not None and needed > can.context_tokens:
         return _Gate(

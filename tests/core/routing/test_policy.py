@@ -144,9 +144,15 @@ def test_capability_comes_before_availability() -> None:
 def test_a_named_model_decides_the_side() -> None:
     at = state(api=api(serves_named_model=True))
     assert outcome(signals(model="claude-x"), at, Policy(mode="local-first")) == ("api", "capability")
+    assert (
+        decide(signals(model="claude-x"), at, Policy()).reason
+        == "Chosen: you chose claude-x, which the API serves"
+    )
+    refused = decide(signals(model="claude-x", force="local"), at, Policy())
+    assert (refused.side, refused.reason) == (None, "Can't serve: Local doesn't have claude-x, API does")
     unknown = decide(signals(model="nobody-serves-this"), state(), Policy())
     assert (unknown.side, unknown.refusal) == (None, "capability")
-    assert unknown.reason == "Can't serve: nobody-serves-this is served by neither side"
+    assert unknown.reason == "Can't serve: neither side serves nobody-serves-this"
 
 
 def test_unpriced_goes_through_while_anything_is_free() -> None:
