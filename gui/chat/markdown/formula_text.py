@@ -137,14 +137,15 @@ class FormulaObjects(QPyTextObject):
     def show(self, start: int, until: int) -> int:
         """Put the pictures that are there in place from ``start`` on.
 
-        Returns how many letters the text lost before the position ``until``; from ``until`` on when ``start`` is
-        there, so that it says whether anything changed.
+        Returns how many letters the text lost before the position ``until``: also where ``start`` is that place,
+        since the paragraph that ends there may have got a picture meanwhile.
         """
-        lost = 0
+        lost = lost_in_all = 0
         awaited: set[Formula] = set()
         cursor = QTextCursor(self._document)
         block = self._document.findBlock(start)
         while block.isValid():
+            lost_here = 0
             for fragment in reversed(_fragments(block)):
                 source = _source(fragment)
                 if not source or fragment.charFormat().objectType() == _PICTURE:
@@ -156,9 +157,12 @@ class FormulaObjects(QPyTextObject):
                         awaited.add(formula)
                 else:
                     self._drawings[source] = drawing
+                    is_before = fragment.position() + lost_in_all < until  # as it was when this began
                     less = self._put(cursor, fragment, len(source), display=formula.display)
-                    if fragment.position() < until or start == until:
+                    lost_here += less
+                    if is_before:
                         lost += less
+            lost_in_all += lost_here
             block = block.next()
         self._awaited = awaited if start == 0 else self._awaited | awaited
         return lost

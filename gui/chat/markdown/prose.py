@@ -470,7 +470,7 @@ class ProseBlock(TextPane):
         edit.beginEditBlock()  # laid out once, not after each step
         self._put_tail(markdown)
         if self._formulas is not None:
-            self._formulas.show(self._tail_start, self._tail_start)
+            self._tail_start -= self._formulas.show(self._tail_start, self._tail_start)
         edit.endEditBlock()
 
     def _put_tail(self, markdown: str) -> None:

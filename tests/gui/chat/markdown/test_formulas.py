@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from PySide6.QtCore import QPoint, Qt
+from PySide6.QtCore import QPoint, QSignalBlocker, Qt
 from PySide6.QtGui import QColor, QTextBlock
 from PySide6.QtWidgets import QApplication
 
@@ -150,6 +150,46 @@ def test_formulas_become_pictures_and_read_as_they_were_written(view: MarkdownVi
     assert "$$\n\\int_0^1 x^2 \\, dx\n$$" in seen
     assert PICTURE not in seen
     assert r"$E = mc^2$" in pane.accessibleDescription()
+
+
+def test_a_picture_that_comes_between_two_steps_takes_no_text_with_it(
+    view: MarkdownView, shared: FormulaDrawer
+) -> None:
+    first = "# Roots\n\nFirst $n_{31} + m_{31}$ and last $\\frac{n_{32}}{m_{32}}$\n\n"
+    with QSignalBlocker(shared):  # the pictures are there, and nobody has told yet
+        view.start_stream()
+        view.append(first)
+        view.flush()
+        until(lambda: shared.get(formula_of("$\\frac{n_{32}}{m_{32}}$")) is not None)
+        for piece in ("Below", " it", " is more"):
+            view.append(piece)
+            view.flush()
+    view.append(" text.\n\n")
+    view.append("The end.")
+    view.finish()
+    shared.drawn.emit()
+    assert view.visible_text().split("\n") == [
+        "Roots",
+        "First $n_{31} + m_{31}$ and last $\\frac{n_{32}}{m_{32}}$",
+        "Below it is more text.",
+        "The end.",
+    ]
+
+
+def test_pictures_on_both_sides_of_what_grows_leave_it_in_its_place(
+    view: MarkdownView, shared: FormulaDrawer
+) -> None:
+    with QSignalBlocker(shared):
+        view.start_stream()
+        view.append("Above $\\alpha_{41} + \\beta_{41} + \\gamma_{41}$.\n\nIn $\\alpha_{42}$ it")
+        view.flush()
+        until(lambda: shared.get(formula_of("$\\alpha_{42}$")) is not None)
+    shared.drawn.emit()
+    view.append(" grows.")
+    view.finish()
+    assert view.visible_text() == (
+        "Above $\\alpha_{41} + \\beta_{41} + \\gamma_{41}$.\nIn $\\alpha_{42}$ it grows."
+    )
 
 
 def test_what_is_copied_has_the_source(view: MarkdownView) -> None:
