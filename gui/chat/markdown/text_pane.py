@@ -102,6 +102,7 @@ class TextPane(QTextBrowser):
         self.viewport().setAutoFillBackground(False)
         self.anchorClicked.connect(self._on_anchor)
         document.documentLayout().documentSizeChanged.connect(self._fit)
+        self.verticalScrollBar().valueChanged.connect(self._stay_at_top)
 
     def set_shows_caret(self, shows: bool) -> None:
         """Draw the mark where the next token will come."""
@@ -117,6 +118,11 @@ class TextPane(QTextBrowser):
         height = max(self.content_height(), self.extra_height())
         if height != self.height() or self.minimumHeight() != height:
             self.setFixedHeight(height)
+
+    def _stay_at_top(self, value: int) -> None:
+        """All of the text is in sight, whatever range Qt has left from when the pane was lower than it."""
+        if value:
+            self.verticalScrollBar().setValue(0)
 
     def extra_height(self) -> int:
         """The least height in pixels; a subclass may ask for more."""

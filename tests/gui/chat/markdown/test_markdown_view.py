@@ -378,6 +378,16 @@ def test_code_that_is_drawn_before_it_is_shown_is_seen_to_its_last_line(
     assert block.body.minimumHeight() == block.body.content_height()
 
 
+def test_a_pane_that_was_lower_than_its_text_hides_none_of_it_afterwards(view: MarkdownView) -> None:
+    view.set_markdown("```\n" + "\n".join(f"line {number}" for number in range(9)) + "\n```")
+    body = view.code_blocks()[0].body
+    height = body.height()
+    body.setFixedHeight(height // 2)  # as between two steps of a zoom
+    body.moveCursor(QTextCursor.MoveOperation.End)
+    body.setFixedHeight(height)
+    assert body.verticalScrollBar().value() == 0
+
+
 def test_code_is_read_in_the_order_in_which_it_runs(view: MarkdownView) -> None:
     code = 'if (level != "user\u202e \u2066// admin\u2069 \u2066") {'
     stream(view, f"```js\n{code}\n```\n\n\u202eesrever \u2067\u05d0\u2069\n\nrest")
