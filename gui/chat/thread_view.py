@@ -75,7 +75,7 @@ class ThreadView(QScrollArea):
         self._building: asyncio.Task[None] | None = None
         self._filling: asyncio.Task[None] | None = None
         self._zoom = theme().zoom
-        self._held: tuple[MessageView, int] | None = None
+        self._held: tuple[str, int] | None = None  # the id, since its widget may be made anew
         self._target = ""
         self._loose_card: FailureCard | None = None
         self.pictures: Pictures | None = None
@@ -309,8 +309,8 @@ class ThreadView(QScrollArea):
         if self.following:
             return len(order) - 1
         held = self._held
-        if held is not None and held[0].message_id in self._column.views:
-            return order.index(held[0].message_id)
+        if held is not None and held[0] in order:
+            return order.index(held[0])
         found = self._column.at(self.verticalScrollBar().value() + self.viewport().height() // 2)
         return len(order) - 1 if found is None else found
 
@@ -378,7 +378,7 @@ class ThreadView(QScrollArea):
         if message_id not in self._column.views:
             await self._add(session, session.tree[message_id], Pauses())
         view = self._column.views[message_id]
-        self._held = view, theme().px(16)
+        self._held = message_id, theme().px(16)
         await asyncio.sleep(0)  # laid out
         self._place_held()
         self._fill_due.start()
@@ -387,7 +387,7 @@ class ThreadView(QScrollArea):
     def _keep_place(self) -> None:
         """Hold what is held already: until the reader goes on, it is what they read, laid out by now or not."""
         held = self._held
-        if self.following or held is None or self._column.views.get(held[0].message_id) is not held[0]:
+        if self.following or held is None or held[0] not in self._column.order:
             self._hold_place()
 
     def scroll_to(self, view: MessageView, top_px: int) -> None:
@@ -395,7 +395,7 @@ class ThreadView(QScrollArea):
         self.following = False
         bar = self.verticalScrollBar()
         bar.setValue(view.y() + top_px)
-        self._held = view, view.y() - bar.value()
+        self._held = view.message_id, view.y() - bar.value()
 
     def _hold_place(self) -> None:
         """Remember what is read: it stays where it is while what is above it gets its height."""
@@ -405,7 +405,7 @@ class ThreadView(QScrollArea):
         if seen and not self.following:
             # The first that begins in sight: of one that began above, what is read depends on its own height.
             view = next((view for view in seen if view.y() >= top), seen[0])
-            self._held = view, view.y() - top
+            self._held = view.message_id, view.y() - top
 
     # What arrives
 
@@ -491,10 +491,13 @@ class ThreadView(QScrollArea):
         self._update_jump()
 
     def _place_held(self) -> None:
-        if self._held is not None and self._held[0].message_id in self._column.views:
-            view, offset = self._held
+        if self._held is None:
+            return
+        message_id, offset = self._held
+        y = self._column.box_of(message_id).y()
+        if y > 0:  # else it was not laid out yet: something stands above the first one
             self._is_placing = True
-            self.verticalScrollBar().setValue(view.y() - offset)
+            self.verticalScrollBar().setValue(y - offset)
             self._is_placing = False
 
     def _on_value(self, value: int) -> None:
@@ -544,7 +547,7 @@ class ThreadView(QScrollArea):
         kept = None if self._held is None else self._held[0]
         seen = QRect(0, self.verticalScrollBar().value(), self.width(), self.viewport().height())
         for view in self.views():
-            if view is not kept and not view.geometry().intersects(seen) and self._may_go(view):
+            if view.message_id != kept and not view.geometry().intersects(seen) and self._may_go(view):
                 self._column.empty(view.message_id)
                 view.hide()
                 view.deleteLater()

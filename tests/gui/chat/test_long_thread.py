@@ -103,6 +103,30 @@ def test_only_what_is_around_the_reader_has_widgets(panel: ChatPanel) -> None:
     panel.run(body)
 
 
+def test_what_is_read_keeps_its_place_when_its_widget_is_made_anew(panel: ChatPanel) -> None:
+    async def body() -> None:
+        thread, _conversation = await open_long(panel)
+        await panel.until(lambda: thread.verticalScrollBar().maximum() > 1500)
+        read = thread.views()[SHOWN_MESSAGES // 2]
+        thread.scroll_to(read, 0)
+        await panel.idle()
+        # As where the theme changes while half of the answer is drawn: it goes, and all is built again.
+        thread._drop([read.message_id])  # pyright: ignore[reportPrivateUsage]
+        assert thread.session is not None
+        thread.session.path_changed.emit()
+        await panel.until(lambda: thread.view_of(read.message_id) is not None and is_filled(thread))
+        await panel.idle()
+        theme().set_zoom(1.1)
+        await panel.until(lambda: is_filled(thread))
+        await panel.idle()
+        now = read_now(thread)
+        assert now is not None
+        assert now[0] == read.message_id
+        assert abs(now[1]) <= 2
+
+    panel.run(body)
+
+
 def test_another_theme_or_zoom_leaves_the_reader_where_they_are(panel: ChatPanel) -> None:
     async def body() -> None:
         thread, _conversation = await open_long(panel)
