@@ -269,7 +269,8 @@ def test_an_old_files_answers_count_for_what_they_are(home: Path) -> None:
             "settled_json",
         ):
             file.execute(f"ALTER TABLE messages DROP COLUMN {column}")
-        file.execute("PRAGMA user_version = 3")
+        file.execute("DROP TABLE prompts")
+        file.execute("PRAGMA user_version = 5")
     file.close()
     store = ConversationStore(path)
     figures = {summary.totals.cost_figure for summary in store.summaries()}
