@@ -48,7 +48,8 @@ def api_words(status: ApiStatus) -> tuple[LampState, str, str, Tone]:
     model = short_model(status.model)
     match status.phase:
         case "key_set":
-            return "ready", "Key set", model or status.detail, ""
+            # Green is for what has answered; of this key nobody has heard anything yet.
+            return "stopped", "Key set", model or status.detail, ""
         case "reachable":
             return "ready", "Ready", model or status.detail, ""
         case "no_key":

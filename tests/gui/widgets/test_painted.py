@@ -561,7 +561,7 @@ def test_the_focus_given_to_a_switch_is_on_its_chosen_segment(show: Show) -> Non
 @pytest.mark.parametrize(
     ("phase", "lamp", "word", "tone"),
     [
-        ("key_set", "ready", "Key set", ""),
+        ("key_set", "stopped", "Key set", ""),
         ("reachable", "ready", "Ready", ""),
         ("key_refused", "failed", "Key refused", "danger"),
         ("no_credit", "failed", "No credit", "danger"),
