@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.base.text import counted
 from core.cli.terminal import EMPTY, table
-from core.pricing.money import exact_dollars, format_amount, format_cost
+from core.pricing.money import exact_dollars, format_amount
 from core.pricing.spending import unsettled_amount
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _words(
         (
             _name(standing.limit),
             standing.window_label,
-            _spent(standing, unpriced),
+            _spent(standing),
             _amount(standing, standing.held),
             unsettled_amount(standing.unresolved, standing.unit) if standing.unresolved_count else EMPTY,
             _amount(standing, standing.free),
@@ -121,11 +121,10 @@ def _name(limit: Limit) -> str:
     return f"{limit.name} ({project})" if project else limit.name
 
 
-def _spent(standing: LimitUsage, unpriced: int) -> str:
-    """What is spent; with ``~`` where what was held for requests without a price may be in it."""
-    if standing.unit == "tokens":
-        return _amount(standing, standing.settled)
-    return format_cost(standing.settled, estimate=bool(unpriced and standing.settled))
+def _spent(standing: LimitUsage) -> str:
+    """What is spent; with ``~`` where a stopped answer, or what was held for one without a price, may be in it."""
+    estimated = bool(standing.estimated and standing.settled)
+    return format_amount(standing.settled, standing.unit, estimate=estimated)
 
 
 def _amount(standing: LimitUsage, amount: int) -> str:

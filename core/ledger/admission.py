@@ -58,6 +58,7 @@ def standing_of(limit: Limit, window: str, total: Mapping[str, Any], held: Held)
         held_count=held.count,
         unresolved=total["unresolved_nanodollars"],
         unresolved_count=total["unresolved"],
+        estimated=bool(total["unpriced"]),
     )
 
 

@@ -504,15 +504,24 @@ class Ledger:
 
     # ------------------------------------------------------------------ what can be asked without changing anything
 
-    async def standing(self, limits: Sequence[Limit]) -> tuple[Volume, tuple[LimitUsage, ...], Budget]:
-        """Return the day's counts, each limit, and the month's cash, in one read: what each decision asks for."""
+    async def standing(
+        self, limits: Sequence[Limit], *, estimates: bool = False
+    ) -> tuple[Volume, tuple[LimitUsage, ...], Budget]:
+        """Return the day's counts, each limit, and the month's cash, in one read: what each decision asks for.
+
+        ``estimates`` also finds out where an estimate is in them, for what is shown.
+        """
         opened, today, asked = self._require(), self._clock().date(), tuple(limits)
         standings = opened.standings
         if opened.quick is not None:
             database.check_place(opened.file)
             with contextlib.suppress(NotNow):
-                return opened.quick.read(lambda driver: standings.read_rows(driver, asked, today))
-        return await self._read(lambda connection: standings.read(connection, asked, today))
+                return opened.quick.read(
+                    lambda driver: standings.read_rows(driver, asked, today, estimates=estimates)
+                )
+        return await self._read(
+            lambda connection: standings.read(connection, asked, today, estimates=estimates)
+        )
 
     async def budget(self, limit: SpendLimit | None = None) -> Budget:
         """Return the cash of this month (or of the limit's window and project) and the open holds."""

@@ -45,7 +45,8 @@ class Budget:
     """Cash in one window, in nano-dollars. ``window_label`` is ``2026-11`` or ``2026-11-23``.
 
     ``spent`` includes ``unresolved``: requests whose true cost never arrived, counted at their hold.
-    ``unpriced_count`` requests cost an unknown amount; what was held for them is in ``spent``.
+    ``unpriced_count`` requests cost an unknown amount; what was held for them is in ``spent``. ``estimated``: what
+    stopped answers cost at most is in it, as far as that was asked for (``Ledger.standing``).
     """
 
     window_label: str
@@ -56,6 +57,7 @@ class Budget:
     unresolved_nanodollars: int
     unresolved_count: int
     unpriced_count: int
+    estimated: bool = False
 
     @property
     def spending(self) -> Spending:
@@ -63,7 +65,7 @@ class Budget:
         spent = max(0, self.spent_nanodollars - self.unresolved_nanodollars)
         return Spending(
             spent_nanodollars=spent,
-            estimated=bool(self.unpriced_count and spent),
+            estimated=bool((self.unpriced_count or self.estimated) and spent),
             held_nanodollars=self.held_nanodollars,
             unsettled_nanodollars=self.unresolved_nanodollars,
             unpriced=self.unpriced_count,
@@ -81,7 +83,9 @@ class Budget:
 class LimitUsage:
     """How much of a limit is taken: nano-dollars for a ``SpendLimit``, tokens for a ``TokenLimit``.
 
-    ``used`` includes ``unresolved``: requests whose true cost never arrived, counted at their hold.
+    ``used`` includes ``unresolved``: requests whose true cost never arrived, counted at their hold. ``estimated``:
+    what is held for requests without a price is in it, or, as far as that was asked for (``Ledger.standing``),
+    what stopped answers cost at most.
     """
 
     limit: Limit
@@ -91,6 +95,7 @@ class LimitUsage:
     held_count: int
     unresolved: int = 0
     unresolved_count: int = 0
+    estimated: bool = False
 
     @property
     def unit(self) -> Unit:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
@@ -34,6 +35,18 @@ class UsageQueries:
         self._shortfalls = shortfalls or Shortfalls()
         self._reader = Reader(dialect, self._shortfalls)
         whole_days = and_(totals.c.project == "", func.length(totals.c.window) == DAY_LENGTH)
+        days = schema.days
+        self._stopped = Sql(
+            select(days.c.day, days.c.project)
+            .where(
+                days.c.day.between(bindparam("first"), bindparam("last")),
+                days.c.side == "api",
+                days.c.stopped > 0,
+                days.c.cost_nanodollars > 0,
+            )
+            .distinct(),
+            dialect,
+        )
         self._first_day = Sql(select(func.min(totals.c.window).label("day")).where(whole_days), dialect)
         self._days = Sql(
             select(totals).where(whole_days, totals.c.window.between(bindparam("first"), bindparam("last"))),
@@ -41,15 +54,18 @@ class UsageQueries:
         )
 
     def read(
-        self, connection: Connection, limits: Sequence[Limit], today: date
+        self, connection: Connection, limits: Sequence[Limit], today: date, *, estimates: bool = False
     ) -> tuple[Volume, tuple[LimitUsage, ...], Budget]:
         begin_reading(connection)
-        return self.read_rows(driver_of(connection), limits, today)
+        return self.read_rows(driver_of(connection), limits, today, estimates=estimates)
 
     def read_rows(
-        self, driver: Any, limits: Sequence[Limit], today: date
+        self, driver: Any, limits: Sequence[Limit], today: date, *, estimates: bool = False
     ) -> tuple[Volume, tuple[LimitUsage, ...], Budget]:
-        """Read in the transaction that is open on the driver's own connection."""
+        """Read in the transaction that is open on the driver's own connection.
+
+        ``estimates`` finds out, with one more read, which sums have an estimate in them.
+        """
         day = today.isoformat()
         held = self._reader.held(driver)
         past = self._past_days(driver, today)
@@ -71,11 +87,12 @@ class UsageQueries:
             for limit in limits
             if isinstance(limit, SpendLimit) and limit.window == "month" and limit.project is None
         ]
-        return (
-            self._volume(driver, today, past),
-            tuple(standings),
-            _budget(day[:7], None, min(month_limits, default=None), held, total_of(day[:7], "")),
-        )
+        budget = _budget(day[:7], None, min(month_limits, default=None), held, total_of(day[:7], ""))
+        if estimates:
+            stopped = self._stopped.rows(driver, first=f"{day[:7]}-01", last=day)
+            budget = replace(budget, estimated=bool(stopped))
+            standings = [_with_estimates(standing, stopped) for standing in standings]
+        return self._volume(driver, today, past), tuple(standings), budget
 
     def budget(
         self, connection: Connection, window: str, project: str | None, limit_nanodollars: int | None
@@ -111,6 +128,16 @@ class UsageQueries:
             requests_today=now["requests"] if now else 0,
             seven_day_mean=requests / len(whole_days) if whole_days else 0.0,
         )
+
+
+def _with_estimates(standing: LimitUsage, stopped: Sequence[Row]) -> LimitUsage:
+    """Say whether a limit's dollars have an estimate in them; ``stopped`` are the days and projects with one."""
+    found = any(
+        row["day"].startswith(standing.window_label) and standing.project in (None, row["project"])
+        for row in stopped
+    )
+    estimated = standing.estimated or (found and isinstance(standing.limit, SpendLimit))
+    return replace(standing, estimated=estimated)
 
 
 def _budget(

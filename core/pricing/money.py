@@ -77,9 +77,9 @@ def format_limit(nanodollars: int) -> str:
     return format_cost(nanodollars)
 
 
-def format_amount(amount: int, unit: Literal["nanodollars", "tokens"]) -> str:
-    """Return what a limit counts: dollars, or ``100,000 tokens``."""
-    return f"{amount:,} tokens" if unit == "tokens" else format_cost(amount)
+def format_amount(amount: int, unit: Literal["nanodollars", "tokens"], *, estimate: bool = False) -> str:
+    """Return what a limit counts: dollars (with ``~`` for an ``estimate``), or ``100,000 tokens``."""
+    return f"{amount:,} tokens" if unit == "tokens" else format_cost(amount, estimate=estimate)
 
 
 def exact_dollars(nanodollars: int | None) -> str | None:

@@ -299,7 +299,7 @@ class LedgerService:
         self, limits: Sequence[Limit] | None = None
     ) -> tuple[Volume, tuple[LimitUsage, ...], Budget]:
         """Return the day's counts, each of ``limits`` (``None``: all that are set), and the month's cash."""
-        return await self.current.standing(self._limits() if limits is None else limits)
+        return await self.current.standing(self._limits() if limits is None else limits, estimates=True)
 
     async def budget(self, limit: SpendLimit | None = None) -> Budget:
         """Return the cash of this month (or of the limit's window and project) and the open holds."""

@@ -19,7 +19,7 @@ from core.services.status import ApiStatus, CoreStatus, Problem, ProblemKind
 from core.settings.left_aside import left_aside
 
 if TYPE_CHECKING:
-    from core.ledger.limits import LimitUsage
+    from core.ledger.limits import Budget, LimitUsage
     from core.ledger.models import PausedConversation
     from core.local.manager import LocalServerManager
     from core.local.server import ServerCause
@@ -73,10 +73,11 @@ class StatusPublisher:
         settings = self._settings.current
         standing = None
         limits: tuple[LimitUsage, ...] = ()
+        budget: Budget | None = None
         paused: list[PausedConversation] = []
         with contextlib.suppress(LedgerUnavailable):
             standing = await self._rooms.router.standing()
-            _, limits, _ = await self._ledger.standing()
+            _, limits, budget = await self._ledger.standing()
             paused = await self._ledger.paused()
         return CoreStatus(
             local=self._local.server_state,
@@ -85,7 +86,7 @@ class StatusPublisher:
             routing_threshold=settings.routing_threshold,
             routing_mode=settings.routing_mode,
             month=datetime.now().strftime("%B"),
-            budget=standing.budget if standing else None,
+            budget=budget,
             problems=self._problems(),
             limits=limits,
             paused=tuple(paused),

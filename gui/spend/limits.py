@@ -68,6 +68,7 @@ class LimitBars(QWidget):
                 standing.amount,
                 unsettled=standing.unresolved,
                 held_count=standing.held_count,
+                estimated=bool(standing.estimated and standing.settled),
                 unit=standing.unit,
             )
 

@@ -37,11 +37,15 @@ class BudgetBar(Painted):
         limit: int | None,
         *,
         unsettled: int = 0,
+        estimated: bool = False,
         unit: Unit = "nanodollars",
     ) -> None:
-        """Show what is taken of ``limit``: ``spent``, ``held`` and ``unsettled`` are disjoint."""
+        """Show what is taken of ``limit``: ``spent``, ``held`` and ``unsettled`` are disjoint.
+
+        ``estimated``: an estimate is in ``spent``.
+        """
         self._spent, self._held, self._limit = spent, held + unsettled, limit
-        words = f"{format_amount(spent, unit)} {_SPENT[unit]}, {format_amount(held, unit)} held"
+        words = f"{format_amount(spent, unit, estimate=estimated)} {_SPENT[unit]}, {format_amount(held, unit)} held"
         if unsettled:
             words += f", {unsettled_amount(unsettled, unit)} not settled"
         if limit is None:
@@ -139,14 +143,20 @@ class BudgetSummary(QWidget):
         held_count: int = 0,
         unsettled: int = 0,
         asked: int | None = None,
+        estimated: bool = False,
         unit: Unit = "nanodollars",
     ) -> None:
-        """Show disjoint amounts in ``unit``; ``asked`` is what one more request would hold at worst."""
-        self._bar.set_amounts(spent, held, limit, unsettled=unsettled, unit=unit)
+        """Show disjoint amounts in ``unit``; ``asked`` is what one more request would hold at worst.
+
+        ``estimated``: an estimate is in ``spent``.
+        """
+        self._bar.set_amounts(spent, held, limit, unsettled=unsettled, estimated=estimated, unit=unit)
         groups = [
             [
                 InlineRun(kind="swatch", token="api"),
-                InlineRun(text=format_amount(spent, unit), token="text", weight=600, gap=6),
+                InlineRun(
+                    text=format_amount(spent, unit, estimate=estimated), token="text", weight=600, gap=6
+                ),
                 InlineRun(text=_SPENT[unit], gap=6),
             ],
             [

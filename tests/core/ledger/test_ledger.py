@@ -471,3 +471,23 @@ async def test_the_audit_logs_head_is_its_newest_entry_and_leads_a_later_check(h
         assert (noted.seq, noted.hash) == (newest.seq, newest.hash)
         await ledger.begin(new_request(), hold(1))
         assert (await ledger.verify_audit(expect=noted.hash)).expected_found is True
+
+
+async def test_what_is_shown_of_a_limit_says_where_a_stopped_answers_estimate_is_in_it(home: Path) -> None:
+    month = SpendLimit(name="SPEND_LIMIT_DOLLARS", nanodollars=1_000)
+    website = SpendLimit(name="PROJECT_SPEND_LIMITS", nanodollars=1_000, project="website")
+    async with open_ledger(home) as ledger:
+
+        async def estimated() -> list[bool]:
+            _, limits, budget = await ledger.standing((month, website), estimates=True)
+            return [budget.spending.estimated, *(limit.estimated for limit in limits)]
+
+        whole, stopped = new_request(), new_request()
+        await ledger.begin(whole, hold(60, 1_000))
+        await ledger.settle(whole.correlation_id, 1, paid(20))
+        assert await estimated() == [False, False, False]
+        await ledger.begin(stopped, hold(60, 1_000))
+        await ledger.settle(
+            stopped.correlation_id, 1, Outcome(status="stopped", usage=USAGE, cost_nanodollars=5)
+        )
+        assert await estimated() == [True, True, False]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,12 @@ def budget(**changes: int) -> Budget:
     return Budget(window_label="2026-06", **values)
 
 
+def bars_of(popover: SpendPopover) -> list[BudgetBar]:
+    return [
+        bar for bar in popover.bars.findChildren(BudgetBar) if bar.parentWidget().isVisibleTo(popover.bars)
+    ]
+
+
 @pytest.fixture
 def panel(qapp: QApplication, home: Path) -> Iterator[Panel]:
     with panel_on_qt(qapp, home) as running:
@@ -84,10 +90,13 @@ def test_every_limit_has_its_words_and_its_bar(panel: Panel) -> None:
             == "1,000 tokens used, 200 tokens held, 98,800 tokens free of 100,000 tokens"
         )
         assert popover.unsettled.text() == "Up to $0.0600 not settled, of 3 requests"
-        panel.core.publish(limits=(standing(MONTH),))
+        stopped = replace(standing(MONTH, used=5_000_000), estimated=True)
+        panel.core.publish(limits=(stopped,))
         await panel.until(
-            lambda: len([bar for bar in popover.findChildren(BudgetBar) if bar.isVisible()]) == 1
+            lambda: ["~$0.0050 spent" in bar.accessibleDescription() for bar in bars_of(popover)] == [True]
         )
+        panel.core.publish(limits=(standing(MONTH),))
+        await panel.until(lambda: len(bars_of(popover)) == 1)
         popover.close()
 
     panel.run(body())
