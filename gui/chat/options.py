@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 
 from gui.chat.markdown.prose import code_font
 from gui.chat.request_builder import MalformedSchema, parse_schema
-from gui.chat.storage.models import ChatOptions
+from gui.chat.storage.models import MAX_SEED, MAX_STOPS, ChatOptions
 from gui.theme.theme import set_button_icon, set_property, theme
 from gui.widgets.fold import Fold
 from gui.widgets.icon_button import IconButton
@@ -29,8 +29,7 @@ from gui.widgets.labels import plain_label
 WIDTH_PX = 320
 CHECK_MS = 250
 MAX_TOKENS_LIMIT = 1_000_000
-MAX_STOPS, MAX_SEED = 16, 2**32 - 2
-"""What the core takes; a test holds them equal to its own."""
+"""What the core takes; a test holds it equal to its own."""
 
 
 class OptionsDrawer(QFrame):

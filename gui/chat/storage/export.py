@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from core import exact_dollars, to_plain, write_whole
-from gui.chat.storage.models import Attachment, Conversation, StoredMessage, clean_text
+from gui.chat.storage.models import Attachment, ChatOptions, Conversation, StoredMessage, clean_text
 from gui.chat.storage.tree import MessageTree
 
 FORMAT = "signalbox-conversation"
@@ -76,7 +76,6 @@ def _note(message: StoredMessage) -> str:
 
 def to_json(conversation: Conversation) -> str:
     """Return every branch, losslessly: costs as exact decimal strings, unknown as null, images in base64."""
-    options = conversation.options
     value = {
         "format": FORMAT,
         "version": VERSION,
@@ -89,22 +88,26 @@ def to_json(conversation: Conversation) -> str:
         "created_at": conversation.created_at.isoformat(),
         "updated_at": conversation.updated_at.isoformat(),
         "shown_leaf_id": conversation.head_id,
-        "options": {
-            "system": options.system,
-            "max_tokens": options.max_tokens,
-            "temperature": options.temperature,
-            "top_p": options.top_p,
-            "stop": list(options.stop),
-            "seed": options.seed,
-            "model": options.model,
-            "schema": options.schema_text,
-            "side": options.force or "auto",
-        },
+        "options": _options(conversation.options),
         "draft": conversation.draft,
         "draft_attachments": [_attachment(item) for item in conversation.draft_attachments],
         "messages": [_message(item) for item in conversation.messages],
     }
     return clean_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def _options(options: ChatOptions) -> dict[str, Any]:
+    return {
+        "system": options.system,
+        "max_tokens": options.max_tokens,
+        "temperature": options.temperature,
+        "top_p": options.top_p,
+        "stop": list(options.stop),
+        "seed": options.seed,
+        "model": options.model,
+        "schema": options.schema_text,
+        "side": options.force or "auto",
+    }
 
 
 def _message(message: StoredMessage) -> dict[str, Any]:
@@ -132,6 +135,8 @@ def _message(message: StoredMessage) -> dict[str, Any]:
         value["decision"] = to_plain(message.decision) if message.decision else None
         value["error"] = to_plain(message.error) if message.error else None
         value["hold_nanodollars"] = message.hold_nanodollars
+        value["settled_later"] = to_plain(message.settled_later) if message.settled_later else None
+        value["options"] = _options(message.options) if message.options else None
         value["result"] = None
         if result is not None:
             whole = to_plain(result)

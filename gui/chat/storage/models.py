@@ -15,6 +15,8 @@ from core.errors import SignalboxError
 
 COPIED = "copy"
 """The ``origin`` of a duplicate's messages."""
+MAX_STOPS, MAX_SEED = 16, 2**32 - 2
+"""What the core takes; a test holds them equal to its own."""
 MessageRole = Literal["user", "assistant"]
 MessageStatus = Literal["done", "streaming", "stopped", "failed", "interrupted"]
 AttachmentKind = Literal["text", "image"]

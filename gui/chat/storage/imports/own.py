@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar, cast, get_args
 
-from core import salvage_json
+from core import Spending, salvage_json
 from core.chat import ChatResult, RouteDecision, Side
 from gui.chat.storage.copying import with_new_ids
 from gui.chat.storage.export import FORMAT, VERSION
@@ -29,6 +29,8 @@ from gui.chat.storage.imports.parts import (
     title_of,
 )
 from gui.chat.storage.models import (
+    MAX_SEED,
+    MAX_STOPS,
     Attachment,
     ChatOptions,
     Conversation,
@@ -42,6 +44,8 @@ NAME = "Signalbox"
 T = TypeVar("T")
 
 _NANODOLLARS = 1_000_000_000
+MOST_NANODOLLARS = 1_000_000 * _NANODOLLARS
+"""A million dollars for one answer: what the list adds up."""
 
 
 def is_one(item: dict[str, Any]) -> bool:
@@ -94,20 +98,28 @@ def read(item: dict[str, Any], left_out: LeftOut) -> Conversation:
 
 
 def _options(value: dict[str, Any]) -> ChatOptions:
-    max_tokens, temperature, side = value.get("max_tokens"), value.get("temperature"), value.get("side")
-    if (
-        isinstance(temperature, bool)
-        or not isinstance(temperature, int | float)
-        or not 0 <= temperature <= 10
-    ):
-        temperature = None
+    side, stops = value.get("side"), map(as_text, as_list(value.get("stop"))[:MAX_STOPS])
     return ChatOptions(
         system=as_text(value.get("system")),
-        max_tokens=max_tokens if isinstance(max_tokens, int) and 0 < max_tokens < 2**31 else None,
-        temperature=temperature,
+        max_tokens=_whole_number(value.get("max_tokens"), 1, 2**31 - 1),
+        temperature=_share(value.get("temperature"), 10),
         schema_text=as_text(value.get("schema")),
         force=cast("Side", side) if side in get_args(Side) else None,
+        model=as_text(value.get("model"))[:MOST_KEY_CHARS] or None,
+        top_p=_share(value.get("top_p"), 1),
+        stop=tuple(stop for stop in stops if stop),
+        seed=_whole_number(value.get("seed"), 0, MAX_SEED),
     )
+
+
+def _whole_number(value: object, least: int, most: int) -> int | None:
+    is_one = isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+    return cast("int", value) if is_one else None
+
+
+def _share(value: object, most: float) -> float | None:
+    is_one = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most
+    return cast("float", value) if is_one else None
 
 
 def _message(value: dict[str, Any], started: datetime, left_out: LeftOut) -> StoredMessage | None:
@@ -121,7 +133,7 @@ def _message(value: dict[str, Any], started: datetime, left_out: LeftOut) -> Sto
     parent = value.get("parent_id")
     decision = _salvaged(RouteDecision, value.get("decision"))
     status = "interrupted" if status == "streaming" or status not in get_args(MessageStatus) else status
-    return StoredMessage(
+    message = StoredMessage(
         id=own_id,
         conversation_id="",
         parent_id=parent if isinstance(parent, str) else None,
@@ -137,7 +149,19 @@ def _message(value: dict[str, Any], started: datetime, left_out: LeftOut) -> Sto
         attachments=_attachments(value.get("attachments"), left_out),
         pinned=value.get("pinned") is True,
         origin=as_text(value.get("origin"))[:MOST_TITLE_CHARS],
+        options=_options(as_dict(value["options"])) if value.get("options") else None,
+        settled_later=_salvaged(Spending, value.get("settled_later")),
     )
+    if not _is_an_account(message.spending):
+        left_out["costs"] += 1
+        return replace(message, result=None, settled_later=None, hold_nanodollars=0)
+    return message
+
+
+def _is_an_account(spending: Spending) -> bool:
+    """Whether these are amounts that anybody could owe: the file's columns and sums take no others."""
+    amounts = (spending.spent_nanodollars, spending.unsettled_nanodollars, spending.loaded_nanodollars)
+    return all(0 <= amount <= MOST_NANODOLLARS for amount in (*amounts, spending.unpriced))
 
 
 def _result(value: dict[str, Any], message: dict[str, Any], text: str) -> ChatResult | None:
@@ -169,9 +193,15 @@ def _salvaged(kind: type[T], value: object) -> T | None:
     if not isinstance(value, dict):
         return None
     try:
-        return salvage_json(kind, json.dumps(value))
+        return salvage_json(kind, json.dumps(json.loads(json.dumps(value), parse_int=_kept_number)))
     except (ValueError, RecursionError):
         return None
+
+
+def _kept_number(digits: str) -> int | None:
+    """What SQLite has no room for is not known."""
+    number = int(digits)
+    return number if -(2**63) <= number < 2**63 else None
 
 
 def _attachments(value: object, left_out: LeftOut) -> tuple[Attachment, ...]:

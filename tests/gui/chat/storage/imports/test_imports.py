@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from core import Spending
 from core.errors import Unavailable
 from gui.chat.storage import models
 from gui.chat.storage.copying import with_new_ids
@@ -136,13 +137,24 @@ def test_a_repeated_import_adds_nothing_and_changes_nothing(store: ConversationS
     assert "Renamed" in {summary.title for summary in store.summaries()}
 
 
+FULL_OPTIONS = ChatOptions(
+    system="Be brief.",
+    max_tokens=900,
+    temperature=0.2,
+    schema_text="{",
+    force="api",
+    model="claude-opus-5",
+    top_p=0.9,
+    stop=("END", "\n\n"),
+    seed=7,
+)
+
+
 def full_conversation() -> Conversation:
     conversation = make_conversation(
         "Everything",
         titled_by_user=True,
-        options=ChatOptions(
-            system="Be brief.", max_tokens=900, temperature=0.2, schema_text="{", force="api"
-        ),
+        options=FULL_OPTIONS,
         draft="and then",
         draft_attachments=(Attachment(name="d.txt", kind="text", content=b"draft"),),
         folder="Work",
@@ -168,6 +180,7 @@ def full_conversation() -> Conversation:
         decision=result.decision,
         correlation_id="k",
         hold_nanodollars=5,
+        options=replace(FULL_OPTIONS, seed=8),
     )
     other = make_message(
         conversation,
@@ -187,8 +200,21 @@ def full_conversation() -> Conversation:
         result=local,
         decision=local.decision,
         origin="copy",
+        options=ChatOptions(),
+        settled_later=Spending(spent_nanodollars=3, estimated=True, unsettled_nanodollars=4, unpriced=1),
     )
     return replace(conversation, messages=(asked, answer, other, third), head_id=answer.id)
+
+
+def left_at_defaults(values: Iterable[Any]) -> set[str]:
+    """The fields that none of the values has set."""
+    values = tuple(values)
+    return {
+        field.name
+        for field in fields(values[0])
+        if field.default is not MISSING
+        and all(getattr(value, field.name) == field.default for value in values)
+    }
 
 
 def comparable(conversation: Conversation, monkeypatch: pytest.MonkeyPatch) -> Conversation:
@@ -203,6 +229,8 @@ def test_what_is_exported_as_json_is_imported_without_loss(
     store: ConversationStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     conversation = full_conversation()
+    assert left_at_defaults([FULL_OPTIONS]) == left_at_defaults(conversation.messages) == set()
+    assert left_at_defaults([conversation]) == {"source"}
     found = run(store, written(tmp_path / "chat.json", to_json(conversation)))
     assert report_of(found) == ["1 chat from Signalbox imported, with 4 messages."]
     imported = only(store)
@@ -236,6 +264,28 @@ def test_an_export_of_the_first_version_keeps_its_costs(store: ConversationStore
         FULL_RESULT.cost_nanodollars,
         FULL_RESULT.model,
     )
+
+
+@pytest.mark.parametrize(
+    "amounts",
+    [
+        {"cost_nanodollars": 10**30},
+        {"loaded_nanodollars": -(10**30)},
+        {"unresolved_nanodollars": 10**17},
+        {"cost_nanodollars": -1},
+        {"steps": [{"kind": "retried", "detail": "", "cost_nanodollars": 10**18}] * 20},
+    ],
+)
+def test_a_cost_that_nobody_could_owe_costs_itself_and_no_more(
+    store: ConversationStore, tmp_path: Path, amounts: dict[str, Any]
+) -> None:
+    value = json.loads(to_json(full_conversation()))
+    value["messages"][1]["result"] |= {"replayed": False, "cost_nanodollars": None, **amounts}
+    assert run(store, written(tmp_path / "chat.json", value)).imported == 1
+    answer = only(store).messages[1]
+    assert answer.text == "Because."
+    assert 0 <= answer.spending.spent_nanodollars <= 10**15
+    assert 0 <= answer.spending.unsettled_nanodollars <= 10**15
 
 
 def nested(depth: int) -> str:
