@@ -76,10 +76,12 @@ def settle_hover(button: QWidget) -> None:
     Called where a popup hides: while it was open, Qt told the widgets under it nothing of the pointer. Never
     where it is destroyed, and a popup must not keep its button alive: it would delete it while it goes itself.
     """
-    if button.underMouse() and not button.rect().contains(button.mapFromGlobal(QCursor.pos())):
+    if button.rect().contains(button.mapFromGlobal(QCursor.pos())):
+        return
+    if button.underMouse():
         button.setAttribute(Qt.WidgetAttribute.WA_UnderMouse, False)
         QApplication.sendEvent(button, QEvent(QEvent.Type.Leave))
-        button.update()
+    button.update()  # on X11 the popup had Qt take the hover away itself, and draw nothing again
 
 
 def settle_after(menu: QMenu, button: QWidget) -> None:

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 import shiboken6
-from PySide6.QtCore import QCoreApplication, QEvent, QPoint, QRectF, Qt
+from PySide6.QtCore import QCoreApplication, QEvent, QObject, QPoint, QRectF, Qt
 from PySide6.QtGui import QCursor, QImage, QPainter
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QApplication, QMenu, QVBoxLayout, QWidget
 
 from core.chat import Estimate
 from core.local.server import ServerState
@@ -20,9 +20,11 @@ from gui.shell.rail import Rail
 from gui.theme.theme import theme
 from gui.widgets.budget_bar import BudgetBar, BudgetSummary
 from gui.widgets.decision_card import DecisionCard
+from gui.widgets.icon_button import IconButton
 from gui.widgets.marks import LAMP_WORDS, Lamp, paint_lamp
 from gui.widgets.money_label import MoneyLabel
 from gui.widgets.origin_tag import OriginTag
+from gui.widgets.painted_button import settle_after
 from gui.widgets.route_badge import RouteBadge
 from gui.widgets.route_line import RouteLine
 from gui.widgets.segmented import SegmentedSwitch
@@ -581,3 +583,32 @@ def test_each_state_of_the_api_has_its_word_and_its_lamp(
     assert pill.accessibleName() == f"API: {word}"
     assert [run.name for run in pill.shown() if run.kind == "lamp"] == [lamp]
     assert pill.tone == tone
+
+
+class PaintCount(QObject):
+    count = 0
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        self.count += event.type() == QEvent.Type.Paint
+        return False
+
+
+def test_a_button_is_drawn_again_when_its_menu_closes_away_from_the_pointer(
+    show: Show, qapp: QApplication, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = QWidget()
+    button = IconButton("dots-three", "More", parent=page, outlined=True)
+    show(page)
+    menu = QMenu(page)
+    settle_after(menu, button)
+    away = button.mapToGlobal(QPoint(900, 700))
+    monkeypatch.setattr(QCursor, "pos", lambda: away)
+    qapp.processEvents()
+    paints = PaintCount()
+    button.installEventFilter(paints)
+    button.setAttribute(Qt.WidgetAttribute.WA_UnderMouse, False)
+    qapp.processEvents()
+    assert not paints.count
+    menu.aboutToHide.emit()
+    qapp.processEvents()
+    assert paints.count
