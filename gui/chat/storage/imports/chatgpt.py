@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 from gui.chat.storage.imports.parts import (
@@ -19,6 +21,8 @@ from gui.chat.storage.models import Conversation
 
 NAME = "ChatGPT"
 _THOUGHTS = {"thoughts", "reasoning_recap"}
+_REFERENCE = re.compile("\ue200[^\ue200\ue201]*\ue201")
+"""What ChatGPT writes where its page shows a source or a name: ``cite`` or ``entity`` and more between marks."""
 _INSTRUCTIONS = {"user_editable_context", "model_editable_context"}
 
 
@@ -57,6 +61,7 @@ def _node(node_id: str, node: dict[str, Any], left_out: LeftOut) -> Node:
         return Node(id=node_id, parent_id=parent_id)
     text = _text(as_dict(message.get("content")), left_out)
     metadata = as_dict(message.get("metadata"))
+    text = _with_references(text, as_list(metadata.get("content_references")), left_out)
     left_out.update({"files": len(as_list(metadata.get("attachments")))})
     if not text.strip():
         return Node(id=node_id, parent_id=parent_id)
@@ -121,3 +126,27 @@ def _text(content: dict[str, Any], left_out: LeftOut) -> str:
     if not texts:
         texts.append(as_text(content.get("text")))
     return "\n\n".join(text for text in texts if text)
+
+
+def _with_references(text: str, references: list[Any], left_out: LeftOut) -> str:
+    """Return the text with what each reference says instead of its marks, which no other program can show."""
+    words: dict[str, str] = {}
+    for item in map(as_dict, references):
+        words[as_text(item.get("matched_text"))] = as_text(item.get("alt"))
+
+    def said(found: re.Match[str]) -> str:
+        shown = words.get(found[0]) or _name_in(found[0])
+        left_out["references to sources"] += not shown
+        return shown
+
+    return _REFERENCE.sub(said, text)
+
+
+def _name_in(reference: str) -> str:
+    """The name in ``entity["organization","Network Rail"]``; nothing for anything else."""
+    kind, _, value = reference.strip("\ue200\ue201").partition("\ue202")
+    try:
+        values = as_list(json.loads(value)) if kind == "entity" else []
+    except (ValueError, RecursionError):
+        return ""
+    return as_text(values[1]) if len(values) > 1 else ""

@@ -16,6 +16,7 @@ from gui.chat.storage.store import ConversationStore
 
 _ONE = {
     "tool calls and results": "tool call or result",
+    "references to sources": "reference to a source",
     "messages of an unknown author": "message of an unknown author",
 }
 

@@ -22,7 +22,7 @@ from gui.chat.storage.imports.run import ImportRun, import_file, report_of
 from gui.chat.storage.models import Attachment, ChatOptions, Conversation, StoredError
 from gui.chat.storage.store import ConversationStore
 from tests.gui.chat.builders import make_conversation, make_message, make_result
-from tests.gui.chat.storage.imports.exports import chatgpt_chat, claude_chat
+from tests.gui.chat.storage.imports.exports import chatgpt_chat, chatgpt_message, claude_chat
 from tests.support.full_values import FULL_DECISION, FULL_RESULT
 
 
@@ -93,6 +93,29 @@ def test_a_chatgpt_export_keeps_its_branches_and_says_what_was_left_out(
         "Left out of the chats: 1 picture, 2 tool calls and results.",
         "What their answers cost is not known, so they count as “–”.",
     ]
+
+
+def test_chatgpts_marks_around_sources_become_what_they_show(
+    store: ConversationStore, tmp_path: Path
+) -> None:
+    cited, bare = "\ue200cite\ue202turn0search1\ue201", "\ue200cite\ue202turn0news7\ue201"
+    entity = '\ue200entity\ue202["organization","Network Rail","UK"]\ue201'
+    references = [
+        None,
+        {"matched_text": cited, "alt": "([Rail](https://rail.example))"},
+        {"matched_text": bare},
+    ]
+    chat = chatgpt_chat()
+    chat["mapping"]["a2"]["message"] = chatgpt_message(
+        "assistant",
+        f"Spread. {cited} By {entity}.{bare} \ue200entity\ue202[",
+        metadata={"content_references": references},
+    )
+    found = run(store, written(tmp_path / "c.json", [chat]))
+    assert shown(only(store))[1][1] == (
+        "Spread. ([Rail](https://rail.example)) By Network Rail. \ue200entity\ue202["
+    )
+    assert any("1 reference to a source" in line for line in report_of(found))
 
 
 def test_a_claude_export_keeps_what_was_pasted(store: ConversationStore, tmp_path: Path) -> None:
