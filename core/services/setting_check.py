@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from core.errors import SignalboxError
 from core.local.gguf_file import model_file_problem
 from core.local.manager import chosen_kind
-from core.settings import InvalidSetting
+from core.settings import InvalidSetting, NamesNothing
 from core.settings.model import env_name, facts, validate
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class SettingChecker:
         """Return the doubt that is left about ``value``; ``None``: it is good, or nothing that is looked at here.
 
         Raises:
-            InvalidSetting: what it names is not there; the message says what is, where that is known.
+            NamesNothing: what it names is not there; the message says what is, where that is known.
         """
         try:
             wanted = validate(name, value)
@@ -133,8 +133,8 @@ class SettingChecker:
         return chosen_kind(settings, self._store.named_at("vllm_base_url"))
 
 
-def _refused(name: str, value: str, what: str, hint: str) -> InvalidSetting:
-    return InvalidSetting(what, name=name, value=value, allowed=facts(name)["allowed"], hint=hint)
+def _refused(name: str, value: str, what: str, hint: str) -> NamesNothing:
+    return NamesNothing(what, name=name, value=value, allowed=facts(name)["allowed"], hint=hint)
 
 
 def _instead(model: str, listed: Sequence[str]) -> str:

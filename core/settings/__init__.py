@@ -4,6 +4,7 @@ from core.settings.model import NAMES, SECRETS, LocalServerChoice, Settings, def
 from core.settings.report import (
     ORIGIN_TEXT,
     InvalidSetting,
+    NamesNothing,
     Origin,
     SettingInfo,
     SettingProblem,
@@ -20,6 +21,7 @@ __all__ = [
     "SECRETS",
     "InvalidSetting",
     "LocalServerChoice",
+    "NamesNothing",
     "Origin",
     "SettingInfo",
     "SettingProblem",

@@ -152,6 +152,12 @@ class InvalidSetting(InvalidRequest):
         self.allowed = allowed
 
 
+class NamesNothing(InvalidSetting):
+    """The value is well formed, and what it names is not there. The message and the hint say what is."""
+
+    kind = "names_nothing"
+
+
 CLOSED = "Until it is mended nothing is sent to the API."
 _REFERENCE = "Signalbox replaces no ${...}: write the value itself. "
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from core import with_thousands
 from core.errors import SignalboxError
-from core.settings import InvalidSetting
+from core.settings import InvalidSetting, NamesNothing
 from gui.preferences.catalogue import setting_text
 from gui.widgets.labels import ORIGIN_PLACES
 
@@ -48,6 +48,8 @@ def must_be(info: SettingInfo, typed: str = "") -> str:
 
 def refusal_words(info: SettingInfo, error: SignalboxError, typed: str = "") -> str:
     """Return why an entry is not in force, and what is: the row's name, not the variable's."""
+    if isinstance(error, NamesNothing):
+        return str(error)
     name = setting_text(info.name).label
     if not isinstance(error, InvalidSetting) or error.value is None:
         return f"{name} is not changed. {with_thousands(str(error))}"

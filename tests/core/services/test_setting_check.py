@@ -10,7 +10,7 @@ import pytest
 
 from core.router_core import RouterCore
 from core.services.status import CoreStatus
-from core.settings import InvalidSetting
+from core.settings import NamesNothing
 from tests.support.anthropic_server import refusal
 from tests.support.two_sides import two_sides
 
@@ -46,7 +46,7 @@ async def test_a_model_of_the_api_is_looked_up_by_its_list_and_by_its_name(tmp_p
         check = sides.core.check_setting
         assert await check("anthropic_model", "claude-opus-5") is None
         assert await check("anthropic_model", "claude-sonnet-4-6") is None, "a name without its date"
-        with pytest.raises(InvalidSetting, match=r"no model claude-opus-55\. It has claude-opus-5"):
+        with pytest.raises(NamesNothing, match=r"no model claude-opus-55\. It has claude-opus-5"):
             await check("anthropic_model", "claude-opus-55")
         assert await check("max_tokens_per_request", 12) is None
         sides.api.replies.append(refusal(500, "api_error", "Internal"))
@@ -64,13 +64,13 @@ async def test_without_a_key_nobody_is_asked(tmp_path: Path) -> None:
 async def test_a_model_of_the_local_server_is_looked_up_in_its_list(tmp_path: Path) -> None:
     async with two_sides(tmp_path) as sides:
         assert await sides.core.check_setting("vllm_model", LOCAL_MODEL) is None
-        with pytest.raises(InvalidSetting, match=f"has no model nope. It has {LOCAL_MODEL}"):
+        with pytest.raises(NamesNothing, match=f"has no model nope. It has {LOCAL_MODEL}"):
             await sides.core.check_setting("vllm_model", "nope")
 
 
 async def test_a_file_is_looked_at(tmp_path: Path) -> None:
     async with two_sides(tmp_path, local_up=False) as sides:
-        with pytest.raises(InvalidSetting, match="There is no model file at"):
+        with pytest.raises(NamesNothing, match="There is no model file at"):
             await sides.core.check_setting("local_model_path", str(tmp_path / "none.gguf"))
         assert await sides.core.check_setting("local_model_path", "") is None
 

@@ -11,7 +11,7 @@ from PySide6.QtTest import QTest
 
 from core import with_thousands
 from core.services.setting_check import SettingDoubt
-from core.settings import InvalidSetting, SettingsStore
+from core.settings import NamesNothing, SettingsStore
 from gui.preferences.catalogue import SETTINGS
 from gui.preferences.page import PreferencesView
 from gui.preferences.rows import SettingRow
@@ -311,7 +311,7 @@ def test_a_large_zoom_in_a_small_window_cuts_no_field_off(panel: Panel) -> None:
 
 
 def test_a_model_that_is_not_there_is_said_at_its_row_and_nothing_is_applied(panel: Panel) -> None:
-    panel.core.checked = InvalidSetting(
+    panel.core.checked = NamesNothing(
         "The API has no model claude-nope.",
         name="anthropic_model",
         value="claude-nope",
