@@ -38,6 +38,12 @@ class SettingText:
     placeholder: str = ""
     also: str = ""
 
+    @property
+    def full_label(self) -> str:
+        """Its name where its card is not seen: ``Anthropic model``, where another card has a ``Model`` too."""
+        alike = sum(other.label == self.label for other in SETTINGS.values())
+        return f"{self.card} {self.label[:1].lower()}{self.label[1:]}" if alike > 1 else self.label
+
 
 SECTIONS: tuple[SectionText, ...] = tuple(
     SectionText(id=id_, title=title, sentence=sentence)
@@ -349,7 +355,7 @@ def places(settings: Iterable[SettingInfo]) -> tuple[SearchTarget, ...]:
         SearchTarget(
             section=text.section,
             anchor=info.name,
-            label=text.label,
+            label=text.full_label,
             words=f"{info.env_name} {info.unit} {text.card} {text.also} {choices}",
             description=info.description,
         )

@@ -136,7 +136,7 @@ class PreferencesPage(Page):
         return [
             Notice(
                 key=f"preferences: {name}",
-                title=f"{setting_text(name).label} is not changed",
+                title=f"{setting_text(name).full_label} is not changed",
                 text="What was typed for it can’t be used.",
                 actions=(("Show it", partial(self._shell.open, Target(self.id, detail=name))),),
             )
@@ -189,6 +189,7 @@ class PreferencesView(QWidget):
         self.list.currentItemChanged.connect(self._item_current)
         self.list.itemActivated.connect(self._item_activated)
         self.list.itemClicked.connect(self._item_activated)
+        self.list.installEventFilter(self)
         self.nothing = label("No setting is called that.", "small", level="2", wrap=True)
         self.nothing.hide()
         side = QVBoxLayout(self._side)
@@ -409,12 +410,18 @@ class PreferencesView(QWidget):
                 self.search.clear()
                 return True
             if key == Qt.Key.Key_Down and self.list.count():
-                self.list.setFocus(Qt.FocusReason.TabFocusReason)
-                if self.list.currentRow() < 0:
+                # Before the focus: a list that gets it with none selected makes one current without showing it.
+                if not self.list.selectedItems():
                     self.list.setCurrentRow(0)
+                self.list.setFocus(Qt.FocusReason.TabFocusReason)
                 return True
             if key in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self.search.text() and self.list.count():
                 self._item_activated(self.list.currentItem() or self.list.item(0))
+                return True
+        if watched is self.list and isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress:
+            if event.key() == Qt.Key.Key_Escape and self.search.text():
+                self.search.clear()
+                self._start_search()
                 return True
         return super().eventFilter(watched, event)
 

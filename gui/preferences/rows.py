@@ -109,7 +109,7 @@ class SettingRow(Sides):
         self.name = info.name
         self.field = make_field(info, model)
         self.tag = OriginTag()
-        self.put_back = IconButton("arrow-counter-clockwise", f"Put {text.label} back")
+        self.put_back = IconButton("arrow-counter-clockwise", f"Put {text.full_label} back")
         self.note = label("", "caption", level="3", wrap=True)
         self.problem = ResultLine()
         self.anyway = QPushButton("Use it anyway")
@@ -120,10 +120,10 @@ class SettingRow(Sides):
         self._is_refused = False
         self._turn = asyncio.Lock()  # two quick changes are written in the order they were made
         self.name_label.setBuddy(self.field)
-        self.field.set_names(text.label, info.description)
+        self.field.set_names(text.full_label, info.description)
         self.field.committed.connect(self._apply)
         self.field.reverted.connect(self._show)
-        self.anyway.setAccessibleName(f"Use this for {text.label} anyway")
+        self.anyway.setAccessibleName(f"Use this for {text.full_label} anyway")
         self.anyway.clicked.connect(self._use_anyway)
         self.put_back.clicked.connect(self._start_put_back)
         self.setFocusProxy(self.field)

@@ -42,6 +42,8 @@ SHORTCUTS: tuple[Shortcut, ...] = (
     Shortcut("Ctrl+B", "Hide or show the list of conversations", "Chat"),
     Shortcut("Ctrl+L", "Choose the chat’s model", "Chat"),
     Shortcut("Ctrl+K", "Search titles and messages", "Chat"),
+    Shortcut("Ctrl+F", "Find in the chat", "Chat"),
+    Shortcut("F3", "Go to the next match; Shift+F3 to the one before", "Chat"),
     Shortcut("Ctrl+F", "Find a setting", "Preferences"),
     Shortcut("Alt+Left", "Back to where you were led here from", "Preferences"),
     Shortcut("Esc", "Give up an entry and show the value that holds", "Preferences, a field"),

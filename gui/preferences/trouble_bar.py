@@ -56,16 +56,16 @@ class TroubleBar(QFrame):
             button.deleteLater()
         self.buttons = []
         for name in names:
-            text = setting_text(name)
-            button = QPushButton(text.label)
-            button.setAccessibleName(f"Go to {text.label}, which is not in force")
+            called = setting_text(name).full_label
+            button = QPushButton(called)
+            button.setAccessibleName(f"Go to {called}, which is not in force")
             button.setAutoDefault(False)
             set_property(button, tiny=True)
             button.clicked.connect(partial(self._ask, name))
             self._flow.addWidget(button)
             self.buttons.append(button)
         self._words.setText("Not in force:")
-        self.setAccessibleName(f"Not in force: {', '.join(setting_text(name).label for name in names)}")
+        self.setAccessibleName(f"Not in force: {', '.join(setting_text(name).full_label for name in names)}")
         self.setVisible(bool(names))
         self.changed.emit()
 

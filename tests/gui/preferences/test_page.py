@@ -87,6 +87,7 @@ def test_searching_for_nothing_known_says_so(panel: Panel) -> None:
         ("dark", "Theme"),
         ("SPEND_LIMIT_DOLLARS", "Monthly limit"),
         ("gguf", "Model file"),
+        ("claude", "Anthropic model"),
         ("vllm_api_key", "vLLM key"),
     ],
 )
@@ -95,6 +96,24 @@ def test_settings_are_found_by_their_words_and_variables(query: str, first: str,
 
     everything = places(SettingsStore(home).describe())
     assert find(everything, query)[0].label == first
+    labels = [(place.section, place.label) for place in everything]
+    assert len(set(labels)) == len(labels), "what is found can be told apart"
+
+
+def test_down_goes_from_the_search_to_what_it_found_and_esc_comes_back(panel: Panel) -> None:
+    async def body() -> None:
+        await panel.start()
+        page = panel.show(PreferencesView(panel.bridge))
+        page.search.setFocus()
+        QTest.keyClicks(page.search, "limit")
+        QTest.keyClick(page.search, Qt.Key.Key_Down)
+        assert page.window().focusWidget() is page.list
+        assert [item.text() for item in page.list.selectedItems()] == ["Monthly limit"]
+        QTest.keyClick(page.list, Qt.Key.Key_Escape)
+        assert page.window().focusWidget() is page.search
+        assert page.list.count() == len(SECTIONS)
+
+    panel.run(body())
 
 
 def test_arrows_go_through_the_sections(panel: Panel) -> None:

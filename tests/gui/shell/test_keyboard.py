@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QShortcut
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractButton, QApplication, QMenu, QWidget
 
 from core.errors import Unavailable
 from gui.chat.user_message import UserMessage
 from gui.preferences.catalogue import SECTIONS
+from gui.preferences.shortcuts_section import SHORTCUTS
 from gui.shell.pages import Target
 from gui.shell.window import Window
 from tests.gui.chat.panel import ChatPanel, chat_panel
@@ -145,6 +148,10 @@ def test_tab_reaches_everything_in_preferences_and_on_the_welcome_page(
         welcome = window.page("welcome")
         window.activateWindow()
         check_walk(welcome.widget, welcome.home, "welcome")
+        told = " ".join(f"{shortcut.keys}; {shortcut.action}" for shortcut in SHORTCUTS)
+        keys = {shortcut.key().toString() for shortcut in window.findChildren(QShortcut)}
+        untold = {key for key in keys if not re.search(rf"(?<![\w+]){re.escape(key)}(?!\w)", told)}
+        assert untold <= {"Ctrl+2", "Ctrl+="}, "not in the table of Preferences, Shortcuts"
         for section in SECTIONS:
             window.open(Target("preferences", section.id))
             await panel.until(lambda: window.page_in_front.id == "preferences")
