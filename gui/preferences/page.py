@@ -418,11 +418,11 @@ class PreferencesView(QWidget):
             if key in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self.search.text() and self.list.count():
                 self._item_activated(self.list.currentItem() or self.list.item(0))
                 return True
-        if watched is self.list and isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress:
-            if event.key() == Qt.Key.Key_Escape and self.search.text():
-                self.search.clear()
-                self._start_search()
-                return True
+        is_key = isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress
+        if watched is self.list and is_key and event.key() == Qt.Key.Key_Escape and self.search.text():
+            self.search.clear()
+            self._start_search()
+            return True
         return super().eventFilter(watched, event)
 
     def showEvent(self, event: QShowEvent) -> None:
