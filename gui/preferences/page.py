@@ -404,8 +404,10 @@ class PreferencesView(QWidget):
     # Qt
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if watched is self.search and isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress:
-            key = event.key()
+        if not isinstance(event, QKeyEvent) or event.type() != QEvent.Type.KeyPress:
+            return super().eventFilter(watched, event)
+        key = event.key()
+        if watched is self.search:
             if key == Qt.Key.Key_Escape and self.search.text():
                 self.search.clear()
                 return True
@@ -418,8 +420,7 @@ class PreferencesView(QWidget):
             if key in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self.search.text() and self.list.count():
                 self._item_activated(self.list.currentItem() or self.list.item(0))
                 return True
-        is_key = isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress
-        if watched is self.list and is_key and event.key() == Qt.Key.Key_Escape and self.search.text():
+        if watched is self.list and key == Qt.Key.Key_Escape and self.search.text():
             self.search.clear()
             self._start_search()
             return True
