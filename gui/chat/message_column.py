@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from PySide6.QtCore import QRect
+from PySide6.QtCore import QRect, QSize
 from PySide6.QtWidgets import QSizePolicy, QSpacerItem, QVBoxLayout, QWidget
 
 from gui.chat.message_view import MessageView
@@ -27,6 +27,15 @@ class MessageColumn(QVBoxLayout):
         self.order: list[str] = []
         self.views: dict[str, MessageView] = {}
         self._gaps: dict[str, QSpacerItem] = {}
+
+    def minimumSize(self) -> QSize:
+        """Only as wide as needed where the height goes by the width.
+
+        Qt's least height takes each wrapped sentence of a card at its narrowest, and the scroll area left that much
+        empty room under the last message.
+        """
+        least = super().minimumSize()
+        return QSize(least.width(), 0) if self.hasHeightForWidth() else least
 
     def has(self, message_id: str) -> bool:
         """Whether the message has its place, be it a gap."""

@@ -738,3 +738,27 @@ def test_a_card_in_the_thread_goes_by_the_options_of_the_chat(panel: ChatPanel) 
         await panel.until(lambda: words()[:1] == ["Send to API, $1.00"])
 
     panel.run(body)
+
+
+@pytest.mark.parametrize("width", [944, 1280])
+def test_no_empty_room_is_left_under_a_card_with_long_sentences(panel: ChatPanel, width: int) -> None:
+    async def body() -> None:
+        page = await panel.open(width, 420)
+        why = "It failed, llama.cpp was ended by signal 9 (SIGKILL), for the second time within 5 min. " * 3
+        panel.core.say(Script(text="Long. " * 400), Script(error=Unavailable(why)))
+        await panel.ask("First")
+        page.view.composer.set_content("Second")
+        page.controller.send()
+        page.view.composer.set_content("Already typing the next")
+        await panel.idle()
+        await panel.until(lambda: last_answer(panel).card is not None)
+        thread, answer = page.view.thread_view, last_answer(panel)
+        inside = thread.widget()
+        bar = thread.verticalScrollBar()
+        await panel.until(lambda: answer.height() > 100 and bar.maximum() > 0)
+        await panel.until(lambda: inside.height() - answer.geometry().bottom() < theme().px(40))
+        assert answer.card is not None
+        assert answer.card.geometry().bottom() <= answer.height()
+        assert answer.card.height() >= answer.card.heightForWidth(answer.card.width())
+
+    panel.run(body)
