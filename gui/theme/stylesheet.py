@@ -8,7 +8,10 @@ radii stay at 3, 4 and 6.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+
+from PySide6.QtGui import QGuiApplication
 
 from gui.theme.palette import TOKENS
 
@@ -22,6 +25,12 @@ what looks like HTML in them would open the files that it names."""
 
 _TONES = ("held", "danger", "ok")
 _SIDES = ("local", "api")
+
+
+def frame_scale() -> int:
+    """Return how many pixels of its own the picture of a frame has for one: as many as the finest screen."""
+    app = QGuiApplication.instance()
+    return math.ceil(app.devicePixelRatio()) if isinstance(app, QGuiApplication) else 1
 
 
 def build_stylesheet(
@@ -63,6 +72,7 @@ def _buttons(c: Mapping[str, str], px: Callable[[int], int], image_url: Callable
             f"min-height: {px(height) - 4}px; padding: 0 {px(pad) - 1}px; }}"
         )
 
+    cut = 4 * frame_scale()
     return f"""
 QPushButton {{ background: {c["surface"]}; color: {c["text"]}; border: 1px solid {c["control"]};
   border-radius: {px(4)}px; outline: none; }}
@@ -88,7 +98,7 @@ QPushButton[primary="true"]:pressed {{ background: {c["text3"]}; border-color: {
 QPushButton[primary="true"]:disabled {{ background: {c["select"]}; color: {c["text2"]};
   border-color: {c["select"]}; }}
 QPushButton[primary="true"]:focus {{ background: transparent; border-radius: 0; border: 4px solid transparent;
-  border-image: url({image_url(INK_FOCUS_FRAME, "ink")}) 4 4 4 4 stretch stretch;
+  border-image: url({image_url(INK_FOCUS_FRAME, "ink")}) {cut} {cut} {cut} {cut} stretch stretch;
   padding: 0 {px(12) - 3}px; min-height: {px(32) - 8}px; }}
 QPushButton[primary="true"][compact="true"]:focus {{ padding: 0 {px(10) - 3}px; min-height: {px(28) - 8}px; }}
 QPushButton[primary="true"][tiny="true"]:focus {{ padding: 0 {px(8) - 3}px; min-height: {px(24) - 8}px; }}

@@ -36,7 +36,7 @@ from PySide6.QtWidgets import (
 from gui.theme.fonts import PROSE_ROLES, SCALE, Families, build_font, load_families
 from gui.theme.icons import glyph_icon
 from gui.theme.palette import TOKENS, palette_for
-from gui.theme.stylesheet import INK_FOCUS_FRAME, build_stylesheet
+from gui.theme.stylesheet import INK_FOCUS_FRAME, build_stylesheet, frame_scale
 from gui.theme.tooltips import WIDEST_PX, TooltipWrap, is_tooltip
 
 Scheme = Literal["system", "light", "dark"]
@@ -323,13 +323,16 @@ class Theme(QObject):
             self._pictures = QTemporaryDir()
         folder = Path(self._pictures.path())
         stem = f"{name}-{self._hex[token][1:]}-{self._hex['focus'][1:]}"
+        if name == INK_FOCUS_FRAME:
+            # One file alone: Qt cuts a frame's picture into nine by its own pixels, an @2x one in the wrong places.
+            file = folder / f"{stem}-{frame_scale()}.png"
+            if not file.exists():
+                self._ink_focus_frame(16 * frame_scale()).save(str(file))
+            return file.as_posix()
         for suffix, size in (("", 16), ("@2x", 32), ("@3x", 48)):
             file = folder / f"{stem}{suffix}.png"
             if not file.exists():
-                if name == INK_FOCUS_FRAME:
-                    self._ink_focus_frame(size).save(str(file))
-                else:
-                    self.icon(name, token).pixmap(size, size).save(str(file))
+                self.icon(name, token).pixmap(size, size).save(str(file))
         return (folder / f"{stem}.png").as_posix()
 
     def _ink_focus_frame(self, size: int) -> QPixmap:

@@ -207,6 +207,36 @@ def test_focus_changes_no_size(properties: dict[str, bool], qapp: QApplication) 
     window.close()
 
 
+@pytest.mark.parametrize("scale", ["1", "2", "3"])
+def test_a_focused_ink_button_is_ink_inside_its_ring_on_every_screen(scale: str) -> None:
+    code = """
+from PySide6.QtWidgets import QApplication, QHBoxLayout, QPushButton, QWidget
+from gui.theme.theme import set_property, theme
+app = QApplication([])
+theme().install(app)
+window = QWidget()
+row = QHBoxLayout(window)
+button = QPushButton("Open the chat")
+set_property(button, primary=True)
+row.addWidget(button)
+window.show()
+window.activateWindow()
+button.setFocus()
+app.processEvents()
+picture = button.grab().toImage()
+ratio = round(picture.devicePixelRatio())
+middle = picture.height() // 2
+print(ratio, *(picture.pixelColor(x * ratio + ratio // 2, middle).name() for x in (0, 4, 6)))
+print(theme().color("focus").name(), theme().color("ink").name())
+"""
+    environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen", "QT_SCALE_FACTOR": scale}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    seen, wanted = (line.split() for line in done.stdout.splitlines())
+    assert seen == [scale, wanted[0], wanted[1], wanted[1]]
+
+
 def test_a_spin_box_is_as_high_as_a_field_and_has_a_margin(qapp: QApplication) -> None:
     window = QWidget()
     row = QHBoxLayout(window)
