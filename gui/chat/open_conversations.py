@@ -82,11 +82,13 @@ class OpenConversations(QObject):
         return await self._store.read(ConversationStore.load, conversation_id)
 
     def forget_unused(self) -> None:
-        """Keep in memory what is shown, streams or isn't written yet; the rest is read again when it is opened."""
+        """Keep what is shown, streams, is edited or isn't written yet; the rest is read again when it is opened."""
         if not self._store.is_open:
             return
         for session in list(self._sessions.values()):
-            if session is self.shown or session.is_streaming or self._store.has_waiting(session.id):
+            if session is self.shown or session.is_streaming or session.has_edits:
+                continue
+            if self._store.has_waiting(session.id):
                 continue
             del self._sessions[session.id]
             session.deleteLater()

@@ -118,6 +118,7 @@ class Session(QObject):
         self.first_token: FirstToken | None = None
         self._window_tokens: int | None = None
         self._left_out: LeftOut | None = None
+        self._edits: dict[str, str] = {}
         self.deleted = False
         self.removed = False  # for good: nothing of it is written any more
 
@@ -213,6 +214,22 @@ class Session(QObject):
     def set_draft(self, text: str, attachments: tuple[Attachment, ...]) -> None:
         if (text, attachments) != (self.draft, self.draft_attachments):
             self._change(replace(self._conversation, draft=text, draft_attachments=attachments))
+
+    def keep_edit(self, message_id: str, text: str | None) -> None:
+        """Keep what is typed to change a prompt while its box is open, also where the chat is not shown."""
+        if text is None:
+            self._edits.pop(message_id, None)
+        else:
+            self._edits[message_id] = text
+
+    def edit_of(self, message_id: str) -> str | None:
+        """What was typed to change a prompt, and neither sent nor given up."""
+        return self._edits.get(message_id)
+
+    @property
+    def has_edits(self) -> bool:
+        """Whether something was typed to change a prompt, and neither sent nor given up."""
+        return bool(self._edits)
 
     def set_order(self, *, pinned: bool | None = None, folder: str | None = None) -> None:
         """Note where the list has it; the store is told by who says so."""

@@ -24,6 +24,7 @@ from gui.chat.message_keys import MessageKeys, order_tabs
 from gui.chat.message_view import MessageView
 from gui.chat.pauses import Pauses
 from gui.chat.pictures import Pictures
+from gui.chat.prompt_edit import PromptEdit
 from gui.chat.session import Session
 from gui.chat.storage.models import StoredMessage
 from gui.chat.user_message import UserMessage
@@ -236,6 +237,10 @@ class ThreadView(QScrollArea):
             view = UserMessage(message, self.pictures)
             view.attachment_opened.connect(self.attachment_opened)
             view.edited.connect(self.edited)
+            if (typed := session.edit_of(message.id)) is not None:
+                view.resume_editor(typed)
+            view.typed.connect(session.keep_edit)
+            view.typed.connect(self._show_caret)
             view.kept.connect(self.kept)
         else:
             view = self._new_answer(message)
@@ -396,6 +401,13 @@ class ThreadView(QScrollArea):
         bar = self.verticalScrollBar()
         bar.setValue(view.y() + top_px)
         self._held = view.message_id, view.y() - bar.value()
+
+    def _show_caret(self) -> None:
+        """Who types in a prompt that was scrolled away sees it again."""
+        edit = QApplication.focusWidget()
+        if isinstance(edit, PromptEdit) and self._inside.isAncestorOf(edit):
+            caret = edit.viewport().mapTo(self._inside, edit.cursorRect().center())
+            self.ensureVisible(0, caret.y(), 0, theme().px(40))
 
     def _hold_place(self) -> None:
         """Remember what is read: it stays where it is while what is above it gets its height."""

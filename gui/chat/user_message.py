@@ -47,11 +47,13 @@ class _Tools(QWidget):
 class UserMessage(MessageView):
     """Signals:
     edited: the message's id and its new text.
+    typed: the message's id and what stands in its open editor, ``None`` once that is closed.
     kept: the editor was closed, and the prompt is as it was.
     attachment_opened: an ``Attachment`` was pressed.
     """
 
     edited = Signal(str, str)
+    typed = Signal(str, object)
     kept = Signal()
     attachment_opened = Signal(object)
 
@@ -68,7 +70,7 @@ class UserMessage(MessageView):
         self.copy_button = QuietButton("copy", "Copy prompt", self)
         Copier(self.copy_button, lambda: self._text)
         self.edit_button = QuietButton("git-branch", "Edit and branch", self)
-        self.edit_button.clicked.connect(self._open_editor)
+        self.edit_button.clicked.connect(self.open_editor)
         self.pin_button = QuietButton("push-pin", "Pin", self)
         self.pin_button.clicked.connect(self.ask_pin)
         self.versions = VersionSwitch("prompt")
@@ -130,13 +132,19 @@ class UserMessage(MessageView):
             BUSY_WHY if busy else "Edit and branch: the old prompt and answer are kept"
         )
 
-    def _open_editor(self) -> None:
-        if self._editor is not None:
-            return
+    def open_editor(self) -> None:
+        """Show the prompt in a box to change it, with the caret in it."""
+        if self._editor is None:
+            self.resume_editor(self._text)
+        if self.edit is not None:
+            self.edit.setFocus()
+
+    def resume_editor(self, text: str) -> None:
+        """Show the box with what was typed in it before, and leave the caret where it is."""
         unit = theme()
         self._editor = QWidget(self)
         self.edit = PromptEdit(framed=True)
-        self.edit.set_text(self._text)
+        self.edit.set_text(text)
         self.edit.setAccessibleName("Edit prompt")
         send = QPushButton("Send as a branch  Enter")
         send.setToolTip("The old prompt and its answer are kept (Enter)")
@@ -160,7 +168,11 @@ class UserMessage(MessageView):
         self._reading.hide()
         self._tools.hide()
         self._column.addWidget(self._editor)
-        self.edit.setFocus()
+        self.edit.textChanged.connect(self._tell_typed)
+
+    def _tell_typed(self) -> None:
+        if self.edit is not None:
+            self.typed.emit(self.message_id, self.edit.text())
 
     def _send_edit(self) -> None:
         text = self.edit.text() if self.edit is not None else ""
@@ -180,6 +192,7 @@ class UserMessage(MessageView):
             self._editor.hide()
             self._editor.deleteLater()
             self._editor = self.edit = None
+            self.typed.emit(self.message_id, None)
         self._reading.show()
         self._tools.show()
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TypeGuard
 
 from PySide6.QtCore import QPoint
+from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
 from gui.chat.answer_message import AnswerMessage
@@ -179,6 +180,26 @@ def test_a_theme_takes_no_open_editor_away(panel: ChatPanel) -> None:
         await panel.until(lambda: len(thread.views()) == SHOWN_MESSAGES)
         assert first.edit.text() == "half a thought"
         assert thread.views()[0] is first
+
+    panel.run(body)
+
+
+def test_who_types_in_a_prompt_that_was_scrolled_away_sees_it(panel: ChatPanel) -> None:
+    async def body() -> None:
+        thread, _conversation = await open_long(panel, 30)
+        first = thread.views()[0]
+        assert isinstance(first, UserMessage)
+        await panel.until(lambda: thread.verticalScrollBar().maximum() > 1500)
+        thread.scroll_to(first, 0)
+        first.edit_button.click()
+        assert first.edit is not None
+        await panel.until(first.edit.hasFocus)
+        thread.go_to_end()
+        await panel.idle()
+        QTest.keyClicks(first.edit, "x")
+        await panel.idle()
+        y = first.edit.mapTo(thread.viewport(), first.edit.cursorRect().center()).y()
+        assert 0 < y < thread.viewport().height()
 
     panel.run(body)
 
