@@ -49,6 +49,8 @@ class SettingProblem:
     closes: bool = False
     is_refused: bool = False
     """A value of this setting that can't be read; otherwise it is a hint, or about a file."""
+    written: str = ""
+    """The name that stands there, fit to be shown, where it is none and ``name`` is only what may be meant."""
 
     @property
     def setting(self) -> str:
@@ -62,11 +64,9 @@ class SettingProblem:
 
     @property
     def title(self) -> str:
-        return (
-            f"{self.subject} can't be read, and the API is closed"
-            if self.closes
-            else f"{self.subject} isn't used"
-        )
+        if self.closes:
+            return f"{self.subject} can't be read, and the API is closed"
+        return f"{self.written} is no setting" if self.written else f"{self.subject} isn't used"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +220,7 @@ def near_miss(key: str, name: str, origin: Origin) -> SettingProblem:
         f"Did you mean {name if origin == 'panel' else env_name(name)}?" + (f" {CLOSED}" if closes else ""),
         origin=origin,
         closes=closes,
+        written=printable(key),
     )
 
 

@@ -241,6 +241,7 @@ def test_a_near_miss_of_a_name_is_hinted_at_once(home: Path, key: str, meant: st
     (home / ".env").write_text(f"{key}=5\n")
     (problem,) = store(home).problems
     assert problem.message.endswith(f"Did you mean {meant}?")
+    assert problem.title == f"{key} is no setting"
     assert not problem.closes
     (home / ".env").unlink()
     assert len(store(home, **{key: "5"}).problems) == (key != "DAILY_SPEND_LIMIT")
