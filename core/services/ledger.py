@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CHECK_INTERVAL_S = 3600.0
+_MOST_UNRESOLVED = 1_000
 CHECKED_SPAN = timedelta(days=2)
 """The hourly check adds up the rows of the last days; ``signalbox doctor`` adds up all of them."""
 
@@ -68,7 +70,7 @@ class LedgerService:
         self._on_change = on_change
         self._ledger: Ledger | None = None
         self._error: LedgerUnavailable | None = None
-        self._notices: list[Problem] = []
+        self._recovered: list[Recovered] = []
         self._alerts: dict[str, BudgetAlert] = {}
         self._next_check = 0.0
         self._compared: tuple[tuple[Limit, ...], date] | None = None
@@ -127,9 +129,7 @@ class LedgerService:
 
     def _tell_of(self, left: Recovered) -> None:
         if left.count or left.local_count:
-            self._notices.append(
-                _recovered_notice(left.count + left.local_count, left.count, left.nanodollars)
-            )
+            self._recovered.append(left)
 
     async def close(self) -> None:
         if self._ledger is not None:
@@ -168,6 +168,7 @@ class LedgerService:
             return
         await self.save_scores()
         await self._compare_again()
+        await self._look_for_settled()
         if time.monotonic() >= self._next_check:
             self._next_check = time.monotonic() + CHECK_INTERVAL_S
             await self._recover_late()
@@ -175,6 +176,29 @@ class LedgerService:
                 await self.check(datetime.now(UTC) - CHECKED_SPAN)
             except LedgerUnavailable as error:
                 log.warning("the ledger could not be checked: %s", error.own_message)
+
+    async def _look_for_settled(self) -> None:
+        """Take what was settled meanwhile, here or by another program, out of what an earlier run left behind."""
+        if not any(left.correlation_ids for left in self._recovered):
+            return
+        try:
+            rows = await self.current.unresolved(_MOST_UNRESOLVED)
+        except LedgerUnavailable:
+            return  # which the status says
+        if len(rows) == _MOST_UNRESOLVED:
+            return  # the older ones may be open as well
+        still: list[Recovered] = []
+        for left in self._recovered:
+            due = [row for row in rows if row.correlation_id in left.correlation_ids]
+            if due or not left.correlation_ids:
+                still.append(
+                    replace(
+                        left,
+                        nanodollars=sum(row.counted_nanodollars for row in due),
+                        correlation_ids=tuple({row.correlation_id: None for row in due}),
+                    )
+                )
+        self._recovered = still
 
     async def _compare_again(self) -> None:
         """Look at windows that no limit used before (a new limit, a new day), and at a note that did not fit."""
@@ -213,7 +237,7 @@ class LedgerService:
 
     def problems(self) -> list[Problem]:
         """Return what is wrong with the ledger, and what it has to tell, for the status."""
-        found = list(self._notices)
+        found = [_recovered_notice(left) for left in self._recovered]
         if self._error is not None:
             error = self._error
             found.append(
@@ -422,11 +446,12 @@ def _limit_name(alert: BudgetAlert) -> str:
     return f"{alert.limit_name} ({alert.project})" if alert.project else alert.limit_name
 
 
-def _recovered_notice(count: int, held: int, nanodollars: int) -> Problem:
+def _recovered_notice(left: Recovered) -> Problem:
+    count, held = left.count + left.local_count, len(left.correlation_ids)
     message = f"{counted(count, 'request')} had no end when Signalbox stopped last time."
     if held:
         of_them = f", of {held:,} of them" if held != count else ""
-        amount = sentence_case(unsettled_amount(nanodollars))
+        amount = sentence_case(unsettled_amount(left.nanodollars))
         message += f" {amount} is not settled{of_them}, and counts until the true cost is known."
     else:
         message += " Nothing was charged."

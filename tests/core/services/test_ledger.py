@@ -53,4 +53,8 @@ async def test_holds_of_another_host_are_resolved_once_they_have_run_out(
     assert states == ["unresolved", "open", "open"]
     (notice,) = books.problems()
     assert notice.kind == "recovered"
+
+    await books.current.resolve(old.correlation_id, 10)  # as another program would
+    await books.maintain()
+    assert books.problems() == []
     await books.close()
