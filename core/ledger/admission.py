@@ -26,17 +26,17 @@ def now_standing(books: RunningTotals, limit: Limit, day: str) -> LimitUsage:
 
 def taken(books: RunningTotals, limit: Limit, day: str) -> int:
     """Return what is used and held of a limit."""
-    used, held, _ = _taken(books, limit, day)
+    used, held, _, _ = _taken(books, limit, day)
     return used + held
 
 
-def _taken(books: RunningTotals, limit: Limit, day: str) -> tuple[int, int, int]:
-    """Return what ``now_standing`` says of the same limit: used, held, and how many hold it."""
+def _taken(books: RunningTotals, limit: Limit, day: str) -> tuple[int, int, int, int]:
+    """Return what ``now_standing`` says of the same limit: used, held, how many hold it, and unresolved."""
     project = project_of(limit)
     total, held = books.total(window_of(limit, day), project or ""), books.held(project)
     if isinstance(limit, TokenLimit):
-        return total["counted_tokens"], held.tokens, held.token_count
-    return total["counted_nanodollars"], held.nanodollars, held.count
+        return total["counted_tokens"], held.tokens, held.token_count, total["unresolved_tokens"]
+    return total["counted_nanodollars"], held.nanodollars, held.count, total["unresolved_nanodollars"]
 
 
 def standing_of(limit: Limit, window: str, total: Mapping[str, Any], held: Held) -> LimitUsage:
@@ -72,8 +72,8 @@ def check_admission(books: RunningTotals, start: AttemptStart, day: str) -> None
         amount = start.tokens if isinstance(limit, TokenLimit) else start.nanodollars
         if amount is None and start.allow_unpriced:
             continue
-        used, held, held_count = _taken(books, limit, day)
-        check_limit(limit, asked=amount, used=used, held=held, held_count=held_count)
+        used, held, held_count, unresolved = _taken(books, limit, day)
+        check_limit(limit, asked=amount, used=used, held=held, held_count=held_count, unresolved=unresolved)
 
 
 def pass_rates(books: RunningTotals, rates: Sequence[Rate], now_us: int) -> dict[str, RateState]:

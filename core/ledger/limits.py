@@ -12,7 +12,7 @@ from typing import Literal
 from core.chat import Side
 from core.errors import BudgetExceeded
 from core.pricing.money import format_cost
-from core.pricing.spending import Spending
+from core.pricing.spending import Spending, unsettled_amount
 
 Window = Literal["month", "day"]
 Unit = Literal["nanodollars", "tokens"]
@@ -183,8 +183,11 @@ def check_limit(
     used: int,
     held: int,
     held_count: int,
+    unresolved: int = 0,
 ) -> None:
     """Let a hold pass exactly when used + held + asked stays at or below the limit (all in the limit's unit).
+
+    ``unresolved`` is the part of ``used`` whose true cost never came.
 
     Raises:
         BudgetExceeded: it does not fit, or its price is unknown (``asked`` of ``None``).
@@ -199,8 +202,9 @@ def check_limit(
     if isinstance(limit, TokenLimit):
         state = f"{used:,} of {amount:,} tokens are used {window} and {held:,} are {by}"
     else:
+        open_words = f", {unsettled_amount(unresolved)} is not settled" if unresolved else ""
         state = (
-            f"{format_cost(used)} of {format_cost(amount)} is spent {window}{of_project} "
+            f"{format_cost(used - unresolved)} of {format_cost(amount)} is spent {window}{of_project}{open_words} "
             f"and {format_cost(held)} is {by}"
         )
     if asked is None:
@@ -223,6 +227,7 @@ def check_limit(
         held_nanodollars=held,
         asked_nanodollars=asked,
         held_count=held_count,
+        unsettled_nanodollars=unresolved,
         unit=unit_of(limit),
     )
 

@@ -235,3 +235,17 @@ async def test_a_ledger_of_a_million_requests_is_whole_and_still_keeps_its_limit
         await ledger.settle(request.correlation_id, 1, ENDINGS[0])
         assert sum(row.requests for row in await ledger.report()) == 1_000_001
         assert (await ledger.check(last - timedelta(days=2))).ok
+
+
+async def test_a_refusal_tells_what_is_not_settled_apart_from_what_is_spent(home: Path) -> None:
+    async with open_ledger(home) as ledger:
+        lost = new_request()
+        await ledger.begin(lost, hold(250_000_000, 1_000_000_000))
+        await ledger.settle(lost.correlation_id, 1, Outcome(status="failed"))
+        with pytest.raises(BudgetExceeded) as refused:
+            await ledger.begin(new_request(), hold(800_000_000, 1_000_000_000))
+    assert (
+        "$0 of $1.00 is spent this month, up to $0.2500 is not settled and $0 is held"
+        in refused.value.message
+    )
+    assert refused.value.unsettled_nanodollars == 250_000_000
