@@ -37,7 +37,7 @@ def standing(limit: SpendLimit | TokenLimit, used: int = 1_000, held: int = 200)
 
 
 def budget(**changes: int) -> Budget:
-    values = {
+    values: dict[str, Any] = {
         "limit_nanodollars": 500_000_000_000,
         "spent_nanodollars": 1_000,
         "held_nanodollars": 0,
@@ -51,9 +51,7 @@ def budget(**changes: int) -> Budget:
 
 
 def bars_of(popover: SpendPopover) -> list[BudgetBar]:
-    return [
-        bar for bar in popover.bars.findChildren(BudgetBar) if bar.parentWidget().isVisibleTo(popover.bars)
-    ]
+    return [bar for bar in popover.bars.findChildren(BudgetBar) if bar.isVisibleTo(popover.bars)]
 
 
 @pytest.fixture
