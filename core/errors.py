@@ -365,5 +365,12 @@ class HomeRefused(SignalboxError):
 
 
 class LedgerUnavailable(SignalboxError):
+    """``is_beyond_use``: the file is damaged or no ledger, so that a new one in its place is what helps."""
+
     kind = "ledger_unavailable"
     http_status = 503
+    facts = ("is_beyond_use",)
+
+    def __init__(self, message: str, *, hint: str = "", is_beyond_use: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.is_beyond_use = is_beyond_use

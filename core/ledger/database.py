@@ -121,7 +121,9 @@ def explain(error: BaseException, path: Path | None) -> LedgerUnavailable:
         hint = f"Check what is in {path.parent} and who may write there."
     said = f": {reason}."
     unavailable = LedgerUnavailable(
-        f"{where} cannot be used{said}", hint=hint or "Check LEDGER_URL and that the server runs."
+        f"{where} cannot be used{said}",
+        hint=hint or "Check LEDGER_URL and that the server runs.",
+        is_beyond_use=fault == "damaged",
     )
     # The system's words, and SQLite's for a fault of its file, hold no value of a row; a server's may.
     return unavailable if is_system or (path is not None and fault != "other") else unavailable.quoting(said)
@@ -166,7 +168,9 @@ def _sqlite_engine(path: Path) -> Engine:
 
 def _no_database(path: Path) -> LedgerUnavailable:
     return LedgerUnavailable(
-        f"{path} is not an SQLite database, so it cannot be the ledger. It was left as it is.", hint=_ASIDE
+        f"{path} is not an SQLite database, so it cannot be the ledger. It was left as it is.",
+        hint=_ASIDE,
+        is_beyond_use=True,
     )
 
 
@@ -212,7 +216,9 @@ def _prepare(connection: Connection, path: Path | None) -> None:
             return int(found) if found is not None else None
         if names and path is not None:
             raise LedgerUnavailable(
-                f"{path} is a database of another program, not a ledger. It was left as it is.", hint=_ASIDE
+                f"{path} is a database of another program, not a ledger. It was left as it is.",
+                hint=_ASIDE,
+                is_beyond_use=True,
             )
         return None
 

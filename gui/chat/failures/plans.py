@@ -195,17 +195,7 @@ def plan_failure(error: StoredError, facts: Facts) -> Plan:
     if error.kind == "context_too_long":
         return _too_long(error, facts, kept)
     if error.kind == "ledger_unavailable":
-        return Plan(
-            short=False,
-            title="The ledger can’t be used",
-            sentence=f"{error.message} Nothing is sent without a record of what it costs.",
-            tone="danger",
-            icon="warning-octagon-fill",
-            fix=("Set it aside and start a new one", "set_ledger_aside"),
-            actions=(("Try again", "arrow-clockwise", "retry"),),
-            kept=f"{kept} Nothing was sent. The old ledger is kept as a file.",
-            facts=facts,
-        )
+        return _no_ledger(error, facts, kept)
     if error.kind == "key_held_back" or facts.key_held_back is not None:
         return _held_back(facts.key_held_back or error.message, facts, kept)
     if error.kind in ("unavailable", "overloaded", "rate_limited", "transient"):
@@ -479,3 +469,29 @@ def _tokens(message: StoredMessage) -> str:
 def _cost(message: StoredMessage) -> str:
     spending = replace(message.spending, loaded_nanodollars=0)
     return f", {spending.words}" if spending.parts else ""
+
+
+def _no_ledger(error: StoredError, facts: Facts, kept: str) -> Plan:
+    """Only what is beyond use is set aside: on a full disk a new ledger would be no help, and know of no limit."""
+    message, kept = (
+        f"{error.message} Nothing is sent without a record of what it costs.",
+        f"{kept} Nothing was sent.",
+    )
+    plan = Plan(
+        short=False,
+        title="The ledger can’t be used",
+        sentence=message if error.is_beyond_use else f"{message} {error.hint}".strip(),
+        tone="danger",
+        icon="warning-octagon-fill",
+        fix=("Try again", "retry"),
+        kept=kept,
+        facts=facts,
+    )
+    if not error.is_beyond_use:
+        return plan
+    return replace(
+        plan,
+        fix=("Set it aside and start a new one", "set_ledger_aside"),
+        actions=(("Try again", "arrow-clockwise", "retry"),),
+        kept=f"{kept} The old ledger is kept as a file.",
+    )

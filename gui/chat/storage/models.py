@@ -94,7 +94,7 @@ class StoredError:
 
     Amounts are nano-dollars, or tokens where ``unit`` says so. ``retry_at_ms`` is when it makes sense to send
     again, in milliseconds since the epoch. ``conversation`` and ``per_minute`` tell of one that is paused,
-    ``phase`` of a time-out, ``problems`` of an answer that breaks its schema.
+    ``phase`` of a time-out, ``problems`` of an answer that breaks its schema, ``is_beyond_use`` of a ledger.
     """
 
     kind: str
@@ -118,6 +118,7 @@ class StoredError:
     problems: tuple[str, ...] = ()
     may_be_billed: bool = False
     correlation_id: str | None = None
+    is_beyond_use: bool = False
 
     @staticmethod
     def from_error(error: SignalboxError) -> StoredError:

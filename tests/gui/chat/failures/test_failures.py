@@ -78,7 +78,11 @@ BUTTONS = {
         "Send to API, $0.0047",
     ),
     "budget": (OVER, "Raise the limit"),
-    "ledger": (LedgerUnavailable("ledger.sqlite3 is not a ledger."), "Set it aside and start a new one"),
+    "ledger": (
+        LedgerUnavailable("ledger.sqlite3 is not a ledger.", is_beyond_use=True),
+        "Set it aside and start a new one",
+    ),
+    "full disk": (LedgerUnavailable("The ledger cannot be used.", hint="Free some disk space."), "Try again"),
     "unavailable": (Unavailable("Nothing answers at 127.0.0.1."), "Try again"),
     "rate": (RateLimited("Too many requests."), "Try again"),
     "overloaded": (Overloaded("Overloaded."), "Try again"),
@@ -372,6 +376,16 @@ def test_a_broken_ledger_is_set_aside_from_the_card(panel: ChatPanel) -> None:
         await panel.until(lambda: page.view.thread_view.loose_card is None)
         assert ("set_ledger_aside",) in panel.core.calls
         assert page.view.composer.text == "My long prompt"
+
+    panel.run(body)
+
+
+def test_a_ledger_that_is_only_out_of_room_is_not_set_aside(panel: ChatPanel) -> None:
+    async def body() -> None:
+        await panel.open()
+        card = await fail(panel, BUTTONS["full disk"][0])
+        assert "Free some disk space." in card.plan.sentence
+        assert [item.text() for item in card.findChildren(QPushButton) if "aside" in item.text()] == []
 
     panel.run(body)
 
