@@ -77,7 +77,10 @@ def main() -> int:
         if not instance.acquire():
             if instance.ask_to_raise():
                 return 0
-            sys.stderr.write(f"signalbox: another Signalbox uses {home} and doesn't answer.\n")
+            _refuse(
+                application,
+                f"Another Signalbox uses {home} and doesn't answer. End it, then start this one again.",
+            )
             return 1
     except OSError as error:
         _refuse(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -36,7 +37,7 @@ class SingleInstance(QObject):
             OSError: something else than a file stands in the lock's place.
         """
         super().__init__(parent)
-        self._name = _socket_name(home)
+        self._home, self._name = home, _socket_name(home)
         lock = home / "panel.lock"
         with contextlib.suppress(FileNotFoundError):
             check_regular(lock, lock.lstat())  # Qt would wait for somebody to write to a FIFO
@@ -64,10 +65,16 @@ class SingleInstance(QObject):
         return True
 
     def ask_to_raise(self) -> bool:
-        """Ask the panel that is running to come to the front; returns whether it answered."""
+        """Ask the panel that is running to come to the front; returns whether it answered.
+
+        Raises:
+            PermissionError: there may be none: the home can't be written, so a killed one's lock stays.
+        """
         socket = QLocalSocket()
         socket.connectToServer(self._name)
         if not socket.waitForConnected(CONNECT_TIMEOUT_MS):
+            if not os.access(self._home, os.W_OK):
+                raise PermissionError("it can't be written")
             return False
         socket.write(RAISE)
         answered = socket.waitForBytesWritten(CONNECT_TIMEOUT_MS)

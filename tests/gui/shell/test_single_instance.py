@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QCoreApplication
+from PySide6.QtCore import QCoreApplication, QLockFile
 from PySide6.QtNetwork import QLocalServer, QLocalSocket
 from PySide6.QtTest import QSignalSpy, QTest
 from PySide6.QtWidgets import QApplication
@@ -26,6 +27,22 @@ def test_a_second_start_raises_the_first(qapp: QApplication, home: Path) -> None
     assert second.ask_to_raise()
     assert raised.count() or raised.wait(5000)
     first.release()
+
+
+def test_a_lock_in_a_home_that_cannot_be_written_is_not_told_as_another_panel(
+    qapp: QApplication, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left_behind = QLockFile(str(home / "panel.lock"))
+    assert left_behind.tryLock(0)
+    instance = SingleInstance(home)
+    assert not instance.acquire()
+    assert not instance.ask_to_raise()
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: (path, mode) != (home, os.W_OK)
+    )  # root may write anywhere
+    with pytest.raises(PermissionError, match="can't be written"):
+        instance.ask_to_raise()
+    left_behind.unlock()
 
 
 def test_the_socket_is_the_users_alone_and_keeps_nothing_of_what_is_written(
