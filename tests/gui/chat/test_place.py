@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from pathlib import Path
 
-from gui.chat.storage.store import FILE_NAME
+from gui.chat.storage.models import Place
+from gui.chat.storage.store import FILE_NAME, ConversationStore
 from gui.chat.thread_place import place_in
 from tests.gui.chat.builders import make_long_conversation
 from tests.gui.chat.looking import shown
-from tests.gui.chat.panel import ChatPanel
+from tests.gui.chat.panel import WAIT_S, ChatPanel
 
 
 def as_if_killed(panel: ChatPanel, tmp_path: Path) -> Path:
@@ -19,6 +21,14 @@ def as_if_killed(panel: ChatPanel, tmp_path: Path) -> Path:
     for file in panel.home.glob(f"{FILE_NAME}*"):
         shutil.copy(file, copy / file.name)
     return copy
+
+
+async def until_kept(panel: ChatPanel, place: Place) -> None:
+    """Return when the file says that its reader was at ``place``."""
+    store = panel.page.controller.store
+    async with asyncio.timeout(WAIT_S):
+        while await store.read(ConversationStore.place) != place:  # noqa: ASYNC110 - the store tells nobody
+            await asyncio.sleep(0.01)
 
 
 async def after_the_kill(panel: ChatPanel, killed: Path) -> None:
@@ -67,8 +77,8 @@ def test_a_chat_comes_back_where_its_reader_was_also_above_what_is_laid_out_at_f
         thread.verticalScrollBar().setValue(third.y() + 7)
         place = place_in(thread)
         assert place == (third.message_id, 7)
-        await panel.until(lambda: page.controller.store.has_waiting(page.controller.session.id))
-        await panel.idle()
+        chat_id = page.controller.session.id
+        await until_kept(panel, Place(conversation_id=chat_id, message_id=place[0], offset_px=place[1]))
         await after_the_kill(panel, as_if_killed(panel, tmp_path))
         await panel.idle()
         await panel.until(lambda: place_in(panel.page.view.thread_view) == place)
