@@ -108,8 +108,8 @@ if TYPE_CHECKING:
     from core.ledger.limits import Budget, LimitUsage, Unit
     from core.ledger.models import ArmedLimit, LedgerRow, PausedConversation, ReportRow
     from core.ledger.savings import saved_words
-    from core.local.server import PACKAGED_MODEL, ServerState
-    from core.model_list import ListedModel, ModelList
+    from core.local.server import ServerState
+    from core.model_list import PACKAGED_MODEL, ListedModel, ModelList
     from core.pricing.money import (
         NANO_PER_DOLLAR,
         dollars_to_nano,
@@ -306,8 +306,8 @@ _HOMES = {
     "core.ledger.limits": "Budget LimitUsage Unit",
     "core.ledger.models": "ArmedLimit LedgerRow PausedConversation ReportRow",
     "core.ledger.savings": "saved_words",
-    "core.model_list": "ListedModel ModelList",
-    "core.local.server": "PACKAGED_MODEL ServerState",
+    "core.model_list": "PACKAGED_MODEL ListedModel ModelList",
+    "core.local.server": "ServerState",
     "core.pricing.money": (
         "NANO_PER_DOLLAR dollars_to_nano exact_dollars format_amount format_cost format_limit nano_to_dollars"
     ),

@@ -14,6 +14,8 @@ from typing import Any, cast
 
 from core.chat import Side
 
+PACKAGED_MODEL = "SmolLM2-135M-Instruct"
+"""The model that comes with Signalbox, to try it with. Its chat template has no place for tools: it gets none."""
 MOST_MODELS = 5_000
 """As many as are read of a list; the models of the largest catalogues are a few thousand."""
 MOST_ID_CHARS = 256

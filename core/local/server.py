@@ -17,9 +17,6 @@ ServerCause = Literal["", "key", "model"]
 """What a failure is about, where somebody has to mend just that: the key it refuses, the model it does not have."""
 ServerKind = Literal["embedded", "compose", "external", "none"]
 
-PACKAGED_MODEL = "SmolLM2-135M-Instruct"
-"""The model that comes with Signalbox, to try it with. Its chat template has no place for tools: it gets none."""
-
 
 @dataclass(frozen=True, slots=True)
 class Crash:

@@ -16,7 +16,8 @@ from core.errors import AuthenticationFailed, KeyHeldBack, SignalboxError, Unava
 from core.local.crash_suspects import REFUSED
 from core.local.embedded import OWN_MODEL_SLOTS, PACKAGED_SLOTS
 from core.local.manager import LocalServerManager
-from core.local.server import PACKAGED_MODEL, ServerState
+from core.local.server import ServerState
+from core.model_list import PACKAGED_MODEL
 from core.providers.anthropic_wire import claude_family
 from core.providers.base import Capabilities, InferenceProvider
 from core.routing.api_condition import ApiCondition, ApiTrouble

@@ -13,6 +13,7 @@ from math import sqrt
 from typing import Literal
 
 from core.chat import Side
+from core.model_list import PACKAGED_MODEL
 from core.scores import ScoreEntry, ScoreKind, ScoreRow
 
 Verdict = Literal["works", "fails", "unknown"]
@@ -46,9 +47,6 @@ MAX_MODELS = 500
 
 MAX_PENDING = 10_000
 """Entries kept for a ledger that cannot be written; older ones are lost to it, and stay counted here."""
-
-NEVER_TOOLS = frozenset({"SmolLM2-135M-Instruct"})
-"""The packaged model's chat template has no place for tools: it is never told of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +161,7 @@ class Scoreboard:
         """
         if model is None:
             return "" if side == "api" else "has no model yet that was seen to call tools"
-        if model in NEVER_TOOLS:
+        if model == PACKAGED_MODEL:
             return "runs a model whose chat template has no place for tools"
         score = self.of(provider, model, "tools")
         if score.verdict == "works" or (side == "api" and score.verdict == "unknown"):

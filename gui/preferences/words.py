@@ -9,7 +9,7 @@ import re
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
-from core import with_thousands
+from core import sentence_case, with_thousands
 from core.errors import SignalboxError
 from core.settings import InvalidSetting, NamesNothing
 from gui.preferences.catalogue import setting_text
@@ -99,7 +99,7 @@ def note_words(info: SettingInfo) -> str:
     if info.default is not None and info.origin != "default" and not isinstance(info.default, bool):
         parts.append(f"default {describe_value(info.default)}")
     words = ", ".join(parts)
-    return words[:1].upper() + words[1:]
+    return sentence_case(words)
 
 
 def tooltip_words(info: SettingInfo) -> str:
@@ -107,7 +107,7 @@ def tooltip_words(info: SettingInfo) -> str:
     if isinstance(info.default, bool) or setting_text(info.name).choices:
         return ""
     words = must_be(info)
-    return f"{words[:1].upper()}{words[1:]}. In the environment: {info.env_name}"
+    return f"{sentence_case(words)}. In the environment: {info.env_name}"
 
 
 def shown_value(value: object) -> object:

@@ -12,6 +12,7 @@ from typing import Literal
 from core import (
     format_cost,
     likely_nanodollars,
+    sentence_case,
     two_decimals,  # cut as in the reason, lest one score read as two
 )
 from core.chat import (
@@ -189,7 +190,7 @@ def _economy_words(economy: ContextEconomy, savings: Savings | None) -> str:
         settled = _saved_of_the_bill(savings)
         saved = f", saved {format_cost(settled)}" if settled else ""
     words = ", ".join(what) or "some of it"
-    return f"{words[:1].upper()}{words[1:]}: about {count(economy.saved_tokens)} tokens{saved}"
+    return f"{sentence_case(words)}: about {count(economy.saved_tokens)} tokens{saved}"
 
 
 def _saved_of_the_bill(savings: Savings) -> int | None:

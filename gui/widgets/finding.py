@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from core import sentence
+from core import sentence, sentence_case
 from gui.widgets.labels import ResultLine, Tone
 
 if TYPE_CHECKING:
@@ -34,5 +34,5 @@ def ended(fact: str) -> str:
     fact = fact.strip()
     first = fact.split(" ", 1)[0]
     if first.strip(",.:;").isalpha() and first != "signalbox":
-        fact = fact[:1].upper() + fact[1:]
+        fact = sentence_case(fact)
     return sentence(fact)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from core import sentence_case
+
 _LIMITS = {
     "SPEND_LIMIT_DOLLARS": "the monthly limit",
     "DAILY_SPEND_LIMIT_DOLLARS": "the daily limit",
@@ -27,7 +29,7 @@ def named(text: str) -> str:
     def name(found: re.Match[str]) -> str:
         words = _LIMITS[found[0]]
         begins = found.start() == 0 or text[: found.start()].rstrip().endswith((".", "!", "?"))
-        return words[:1].upper() + words[1:] if begins else words
+        return sentence_case(words) if begins else words
 
     return _NAME.sub(name, text)
 

@@ -8,7 +8,7 @@ from PySide6.QtCore import QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QPainter, QPainterPath, QPaintEvent, QPen
 from PySide6.QtWidgets import QWidget
 
-from core import Spending
+from core import Spending, sentence_case
 from core.chat import ChatResult, RouteDecision, Side
 from gui.theme.theme import theme
 from gui.widgets.decision_facts import steps_summary
@@ -121,7 +121,7 @@ class RouteBadge(PaintedButton):
         summary = steps_summary(result)
         if summary:
             runs.append(RouteBadge._divider(_STEPS_DROP))
-            runs.append(InlineRun(text=summary[:1].upper() + summary[1:], gap=_PAD, drop=_STEPS_DROP))
+            runs.append(InlineRun(text=sentence_case(summary), gap=_PAD, drop=_STEPS_DROP))
         if result.schema_valid is not None:
             icon, token = ("check-circle-fill", "ok") if result.schema_valid else ("warning-fill", "danger")
             words = "Valid" if result.schema_valid else "Not valid"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from core import format_amount, format_cost, format_limit, sentence
+from core import format_amount, format_cost, format_limit, sentence, sentence_case
 from gui.chat.failures.api_plans import TURNED_AWAY, plan_of_turned_away
 from gui.chat.failures.plan import Action, Facts, Plan, Tone, elsewhere
 from gui.chat.storage.models import StoredError, StoredMessage
@@ -411,7 +411,7 @@ def _unavailable(error: StoredError, facts: Facts, kept: str) -> Plan:
         return Plan(
             short=False,
             title=title,
-            sentence=sentence(detail[:1].upper() + detail[1:]) if detail else error.message,
+            sentence=sentence(sentence_case(detail)) if detail else error.message,
             tone="danger",
             icon="warning-octagon-fill",
             fix=fix,
