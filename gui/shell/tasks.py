@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any
 
 from PySide6.QtCore import QObject
@@ -19,15 +20,22 @@ class Tasks:
     def __init__(self, owner: QObject | None = None) -> None:
         self._running: set[asyncio.Task[Any]] = set()
         self._by_key: dict[str, asyncio.Task[Any]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
         if owner is not None:
             running = self._running
             owner.destroyed.connect(lambda: _cancel_all(running))
 
     def start(self, job: Coroutine[Any, Any, Any], *, key: str | None = None) -> asyncio.Task[Any]:
-        """Run ``job`` on the GUI loop; with a ``key``, cancel the one of that key before it first."""
+        """Run ``job`` on the GUI loop; with a ``key``, cancel the one of that key before it first.
+
+        A timer of Qt's may fire while that loop stands still, as it does before the window's last job is run: what
+        it starts waits for the loop.
+        """
         if key is not None and (before := self._by_key.get(key)) is not None:
             before.cancel()
-        task = asyncio.ensure_future(job)
+        with suppress(RuntimeError):
+            self._loop = asyncio.get_running_loop()
+        task = asyncio.ensure_future(job, loop=self._loop)
         self._running.add(task)
         if key is not None:
             self._by_key[key] = task
