@@ -114,8 +114,10 @@ class Fold(QWidget):
 
     def set_open(self, is_open: bool) -> None:
         """Show the body or hide it, for this time: what the user chose is still how the next card begins."""
-        self.is_open = is_open
-        self._restyle()
+        if is_open != self.is_open:
+            self.is_open = is_open
+            self._restyle()
+            self.toggled.emit()
 
     def _on_click(self) -> None:
         self.is_open = _open[self._key] = not self.is_open

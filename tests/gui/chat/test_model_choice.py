@@ -111,6 +111,7 @@ def test_a_click_takes_it_and_it_is_there_after_a_restart(panel: ChatPanel) -> N
         await panel.idle()
         chat = page.controller.session.id
         page = await panel.again()
+        page.controller.new_chat()
         assert page.controller.session.options.model is None, "a new chat begins with Auto"
         page.controller.open(chat)
         await panel.until(lambda: page.controller.session.id == chat)

@@ -62,6 +62,7 @@ def test_a_prompt_is_saved_by_name_and_picked_in_another_chat_also_after_a_resta
         assert page.view.drawer.prompts_button.text() == "Pirate"
         await panel.ask("Hello")
         page = await panel.again()
+        page.controller.new_chat()
         assert page.controller.session.options.system == ""
         do(panel, "Pirate")
         assert page.view.drawer.system.toPlainText() == "Answer as a pirate."
