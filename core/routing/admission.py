@@ -127,6 +127,15 @@ class AdmissionControl:
             "api": RateLimitQueue(time.monotonic),
         }
 
+    def _refusal(self, run: RequestRun, decision: RouteDecision, standing: QuotaSnapshot) -> SignalboxError:
+        error = refusal_error(decision, standing)
+        if isinstance(error, Unavailable) and run.request.force == "api":
+            # Only the API may take it, so this is when sending it again makes sense.
+            error.retry_after_s = (
+                self._backends["api"].breaker(decision.api_estimate.model).retry_in_s or None
+            )
+        return error
+
     async def standing(self, project: str | None = None) -> QuotaSnapshot:
         """Read today's counts and what is free.
 
@@ -218,7 +227,7 @@ class AdmissionControl:
         for _ in range(DECISIONS_MAX):
             run.decision = decision
             if decision.side is None:
-                raise refusal_error(decision, standing)
+                raise self._refusal(run, decision, standing)
             try:
                 run.attempt = await self._passed(run, decision, on_wait)
                 return

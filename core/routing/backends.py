@@ -45,7 +45,7 @@ CRASH_NOTICED_S = 0.5
 LEAST_PREFILL_TOKENS = 200
 """A shorter prompt says little about how fast the server reads."""
 
-TRIED_AGAIN = "It is tried again by itself; nothing was sent."
+TRIED_AGAIN = "Nothing was sent; try again then."
 
 CLOSED_HINT = "A price of yours may be dearer than the built-in one. signalbox doctor says what to mend."
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.chat import ChatRequest
-from core.errors import AuthenticationFailed, ModelNotFound, SignalboxError
+from core.errors import AuthenticationFailed, ModelNotFound, SignalboxError, Unavailable
 from core.services.status import ApiPhase, ProblemKind
 from tests.support.anthropic_server import refusal
 from tests.support.two_sides import TwoSides, two_sides
@@ -58,7 +58,12 @@ async def test_what_the_api_says_is_its_state_and_auto_goes_to_local(
         result = await sides.core.ask(COMPLEX, high_stakes=True)
         assert (result.side, result.decision.rule) == ("local", "unavailable")
         assert result.decision.reason.startswith(f"API unavailable: {why}")
-        if phase != "rate_limited":  # its breaker is open, and it said until when
+        if phase == "rate_limited":  # its breaker is open, and it said until when
+            refused = await asked(sides, force="api")
+            assert isinstance(refused, Unavailable)
+            assert refused.retry_after_s is not None
+            assert 60 < refused.retry_after_s <= 3600
+        else:
             assert (await sides.core.ask(COMPLEX, force="api")).side == "api"
             status = await sides.core.status()
             assert (status.api.phase, status.problems) == ("reachable", ())

@@ -112,6 +112,7 @@ class FailureCard(QWidget):
             amounts.held_nanodollars or 0,
             amounts.limit_nanodollars,
             held_count=amounts.held_count,
+            estimated=plan.facts.estimated,
             unsettled=amounts.unsettled_nanodollars,
             asked=amounts.asked_nanodollars,
             unit="tokens" if amounts.unit == "tokens" else "nanodollars",

@@ -48,6 +48,12 @@ async def find_facts(
         changed=changed,
         billing_page=billing_page(core.settings.current) or "",
         local_phase=status.local.phase if status is not None else "",
+        api_phase=status.api.phase if status is not None else "",
+        estimated=any(
+            standing.estimated
+            for standing in (status.limits if status is not None else ())
+            if standing.limit.name == error.limit_name
+        ),
         month=status.month if status is not None else "this month",
         can_send_local=local is not None and request.force != "local",
         can_send_api=api is not None and request.force != "api",

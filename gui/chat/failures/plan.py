@@ -46,7 +46,8 @@ class Facts:
     ``local_cause`` is what the local server's failure is about: its ``key``, its ``model``, or something else.
     ``side`` is where it failed, ``None`` where it was not sent. ``billing_page`` is where the account of the API
     is topped up, empty where that is not known. ``changed`` says that the prompt in the box is not the one that
-    failed any more. ``local_phase`` is what the local server does now.
+    failed any more. ``local_phase`` is what the local server does now, ``api_phase`` what the API's state was.
+    ``estimated`` says that an estimate is in what was spent under the limit that the failure is about.
     """
 
     in_box: bool = False
@@ -64,6 +65,8 @@ class Facts:
     side: Side | None = None
     billing_page: str = ""
     changed: bool = False
+    api_phase: str = ""
+    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

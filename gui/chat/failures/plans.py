@@ -421,11 +421,14 @@ def _unavailable(error: StoredError, facts: Facts, kept: str) -> Plan:
             facts=facts,
         )
     who = "Local" if facts.side == "local" else "The API"
-    if error.kind == "rate_limited" and error.retry_at_ms is not None:
+    if error.kind in ("rate_limited", "unavailable") and error.retry_at_ms is not None:
+        # The wait that an unavailable side's message names is as old as the card; the button counts it down.
+        asked = error.kind == "rate_limited"
+        titles = {"rate_limited": f"{who} wants a pause", "overloaded": f"{who} is overloaded"}
         return Plan(
             short=False,
-            title=f"{who} wants a pause",
-            sentence=sentence(error.message),
+            title=titles.get("rate_limited" if asked else facts.api_phase, f"{who} isn’t answering"),
+            sentence=sentence(error.message) if asked else "Until it is tried again, nothing is sent to it.",
             tone="held",
             icon="hourglass-medium",
             fix=("Try again", "retry"),

@@ -48,6 +48,7 @@ from gui.chat.markdown.text_pane import TextPane
 from gui.chat.storage.models import StoredError
 from gui.shell.pages import Target
 from gui.theme.theme import theme
+from gui.widgets.budget_bar import BudgetBar
 from gui.widgets.sentence import Sentence
 from tests.gui.chat.builders import make_decision
 from tests.gui.chat.looking import last_answer
@@ -445,6 +446,36 @@ def month_with(limit_dollars: int) -> LimitUsage:
     return LimitUsage(
         limit=limit, window_label="2026-06", used=494_100_000_000, held=3_420_000_000, held_count=5
     )
+
+
+def test_a_side_that_is_left_alone_counts_down_until_it_is_asked_again(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        panel.core.publish(api=ApiStatus(phase="rate_limited", model="claude"))
+        await panel.until(lambda: panel.bridge.status is panel.core.now)
+        await fail(panel, Unavailable("API unavailable: it is tried again in 47 s.", retry_after_s=47))
+        card = page.view.thread_view.loose_card
+        assert isinstance(card, FailureCard)
+        assert card.plan.title == "The API wants a pause"
+        assert "47 s" not in card.plan.sentence, "that would stand still"
+        assert card.buttons[0].text().startswith("Try again in 4")
+        assert not card.buttons[0].isEnabled()
+
+    panel.run(body)
+
+
+def test_a_card_about_a_limit_has_the_tilde_of_what_a_stopped_answer_spent(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        panel.core.publish(limits=(replace(month_with(500), estimated=True),))
+        await panel.until(lambda: panel.bridge.status is panel.core.now)
+        await fail(panel, OVER)
+        card = page.view.thread_view.loose_card
+        assert card is not None
+        (summary,) = card.findChildren(BudgetBar)
+        assert summary.accessibleDescription().startswith("~$494.10 spent")
+
+    panel.run(body)
 
 
 OVER_AND_BACK: dict[str, tuple[SignalboxError, dict[str, object], dict[str, object]]] = {
