@@ -353,10 +353,10 @@ def _call(
 def _checked(name: KeyName, key: str) -> str:
     key = key.strip()
     if not key:
-        raise InvalidRequest(f"The {name} key is empty.", hint="Paste the whole key.")
+        raise InvalidRequest(f"The {KEY_TITLES[name]} key is empty.", hint="Paste the whole key.")
     if not all("!" <= character <= "~" for character in key):
         raise InvalidRequest(
-            f"The {name} key holds spaces, line breaks or characters that no key has.",
+            f"The {KEY_TITLES[name]} key holds spaces, line breaks or characters that no key has.",
             hint="Paste the key alone, on one line.",
         )
     return key

@@ -233,6 +233,7 @@ def test_a_refused_save_keeps_what_was_typed(panel: Panel, memory_keyring: Memor
         card.edit.setText("sk-ant- with spaces")
         card.save.click()
         await panel.until(lambda: card.result.text.startswith("Not saved"))
+        assert "The Anthropic key holds spaces" in card.result.text
         assert card.edit.text() == "sk-ant- with spaces"
         assert card.save.isEnabled()
 
