@@ -458,7 +458,8 @@ class Session(QObject):
                 case PromptProgress():
                     if self.first_token is not None:
                         self.first_token.progress = event
-                case UsageReported(usage=usage):
+                case UsageReported(usage=usage) if pieces or self.first_token_at_s is not None:
+                    # Before the first text it is what a message begins with: no token has come yet.
                     self.tokens = max(self.tokens, usage.output_tokens)
                 case _:
                     pass

@@ -21,6 +21,7 @@ from core.chat import (
     Stopped,
     StreamEvent,
     TextDelta,
+    UsageReported,
     Waiting,
 )
 from core.context.trimming import plan_summary
@@ -61,7 +62,7 @@ class Script:
     gate: Gate | None = None
     decision: RouteDecision | None = None
     result: dict[str, Any] = field(default_factory=dict)
-    waits: tuple[Waiting | PromptProgress, ...] = ()
+    waits: tuple[Waiting | PromptProgress | UsageReported, ...] = ()
     after_start: bool = False
     wait_gate: Gate | None = None
 

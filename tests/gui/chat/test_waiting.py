@@ -6,7 +6,7 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 
-from core.chat import PromptProgress, Waiting, WaitReason
+from core.chat import PromptProgress, Usage, UsageReported, Waiting, WaitReason
 from gui.chat.answer_message import AnswerMessage
 from gui.chat.waits import FirstToken, Wait
 from gui.theme.theme import theme
@@ -216,7 +216,8 @@ def test_a_first_token_that_takes_long_is_counted_in_seconds(
         told: list[str] = []
         page.view.thread_view.progress.told.connect(told.append)
         monkeypatch.setattr("gui.chat.waits._now_s", lambda: now)
-        panel.core.say(Script(waits=(PromptProgress(100, 100),), after_start=True, wait_gate=gate))
+        begun = UsageReported(Usage(fresh_input_tokens=3, output_tokens=1))  # as Anthropic's messages begin
+        panel.core.say(Script(waits=(PromptProgress(100, 100), begun), after_start=True, wait_gate=gate))
         page.view.composer.set_content("Hello")
         page.controller.send()
         await panel.until(lambda: shows(panel, "Waiting for the first token"))
