@@ -38,6 +38,7 @@ from gui.chat.markdown.formula_text import (
     text_as_written,
 )
 from gui.chat.markdown.formulas import FormulaDrawer
+from gui.chat.markdown.line_ends import keep_lines
 from gui.chat.markdown.links import encoded_address, url_to_open
 from gui.chat.markdown.literal import (
     has_held,
@@ -117,6 +118,7 @@ def render_markdown(text: str, references: Mapping[str, str] | None = None) -> L
     document.setIndentWidth(theme().px(LIST_INDENT_PX))
     # Qt's parser drops a picture without a description; an invisible one keeps its address on screen.
     source = show_definitions(hold_back(drawable(text).replace("![](", f"![{_NO_DESCRIPTION}](")))
+    source = keep_lines(source)
     features = _FEATURES if "~~" in source else _FEATURES & ~_STRIKETHROUGH
     document.setMarkdown(with_definitions(source, references or {}), QTextDocument.MarkdownFeature(features))
     cursor = QTextCursor(document)
