@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from gui.chat.failures.cards import FailureCard
 from gui.chat.failures.plan import Facts, Plan
-from gui.chat.failures.plans import plan_break_off, plan_failure
+from gui.chat.failures.plans import PLAN_CUT_EARLY, plan_break_off, plan_failure
 from gui.chat.markdown.highlighter import LexerCache
 from gui.chat.markdown.markdown_view import MarkdownView
 from gui.chat.message_view import BUSY_WHY, PAD_PX, MessageView, VersionSwitch, show_pin
@@ -221,6 +221,8 @@ def _plan(message: StoredMessage, facts: Facts) -> Plan | None:
         return None
     if message.text:
         return plan_break_off(message)
+    if message.status == "interrupted":
+        return PLAN_CUT_EARLY
     if message.error is None:
         return None
     side = message.decision.side if message.decision is not None else None

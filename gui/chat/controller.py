@@ -147,7 +147,7 @@ class ChatController(QObject):
             )
         elif store.interrupted:
             answers = counted(store.interrupted, "answer was", "answers were")
-            self.view.toasts.show(f"{answers} cut off when Signalbox ended last time; the text is kept")
+            self.view.toasts.show(f"{answers} cut off when Signalbox ended last time; what had come is kept")
         await self.list.read_groups()
         await self.list.read()
         if self.view.thread_view.session is None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSize
-from PySide6.QtGui import QKeySequence
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QKeyEvent, QKeySequence
 from PySide6.QtWidgets import QToolButton, QWidget
 
 from gui.theme.theme import theme
@@ -33,6 +33,13 @@ class IconButton(QToolButton):
         self.set_icon(icon, token)
         theme().changed.connect(self._restyle)
         self._restyle()
+
+    def keyPressEvent(self, arg__1: QKeyEvent) -> None:
+        """Enter presses it too, as every other button; Qt's own tool buttons know only the space bar."""
+        if arg__1.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            self.click()
+        else:
+            super().keyPressEvent(arg__1)
 
     def set_icon(self, name: str, token: str = "text2") -> None:
         """Show another Phosphor icon in the colour of ``token``."""

@@ -498,3 +498,13 @@ def _no_ledger(error: StoredError, facts: Facts, kept: str) -> Plan:
         actions=(("Try again", "arrow-clockwise", "retry"),),
         kept=f"{kept} The old ledger is kept as a file.",
     )
+
+
+PLAN_CUT_EARLY = _short(
+    "Signalbox ended before the first word",
+    "Your prompt is kept above.",
+    ("Try again", "retry"),
+    "danger",
+    "link-break",
+)
+"""The card of an answer that was cut off before it had any text."""

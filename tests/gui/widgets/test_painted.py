@@ -369,6 +369,19 @@ def test_the_badge_says_side_reason_and_figures() -> None:
     assert badge.accessibleName().startswith("Not sent")
 
 
+@pytest.mark.parametrize("key", [Qt.Key.Key_Space, Qt.Key.Key_Return, Qt.Key.Key_Enter])
+def test_a_button_that_is_an_icon_is_pressed_by_enter_too(show: Show, key: Qt.Key) -> None:
+    button, pressed = IconButton("copy", "Copy"), list[bool]()
+    button.clicked.connect(lambda: pressed.append(True))
+    show(button)
+    button.setFocus()
+    QTest.keyClick(button, key)
+    assert len(pressed) == 1
+    button.setEnabled(False)
+    QTest.keyClick(button, key)
+    assert len(pressed) == 1
+
+
 def test_streaming_is_announced_once_not_per_token() -> None:
     badge = RouteBadge()
     badge.set_decision(COMPLEX)

@@ -440,6 +440,27 @@ def test_after_a_kill_the_cut_answer_offers_to_go_on(panel: ChatPanel, tmp_path:
     panel.run(body)
 
 
+def test_after_a_kill_an_answer_without_a_word_can_be_asked_for_again(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        await panel.ask("Question")
+        message = page.controller.session.tree.path()[-1]
+        await page.controller.store.read(
+            lambda store: store.save_message(replace(message, status="streaming", result=None, text=""))
+        )
+        page = await panel.again()
+        page.controller.open(page.view.list.model.ids()[0])
+        await panel.until(lambda: len(page.view.thread_view.views()) == 2)
+        view = page.view.thread_view.views()[1]
+        assert isinstance(view, AnswerMessage)
+        assert view.card is not None
+        button(view.card, "Try again").click()
+        await panel.idle()
+        assert page.controller.session.tree.path()[-1].text == "Paris is the capital of France."
+
+    panel.run(body)
+
+
 def month_with(limit_dollars: int) -> LimitUsage:
     """June's limit with what OVER has spent and held."""
     limit = SpendLimit(name="SPEND_LIMIT_DOLLARS", nanodollars=limit_dollars * NANO)
