@@ -507,14 +507,28 @@ class AdmissionControl:
     ) -> bool:
         """Wait for a server that is starting, if this request would go there once it is up."""
         assert run.prepared is not None
-        state = self._state(run.prepared, signals, standing)
-        if state.local.health != "starting":
-            return False
-        once_up = dataclasses.replace(state, local=dataclasses.replace(state.local, health="up"))
-        if decide(signals, once_up, self._policy()).side != "local":
+        if self._once_local_is_up(run.prepared, signals, standing) is None:
             return False
         await self.wait_for_restart(run, on_wait)
         return True
+
+    def _once_local_is_up(
+        self, prepared: PreparedRequest, signals: Signals, standing: QuotaSnapshot
+    ) -> RouteDecision | None:
+        """Return the decision for Local of a request that waits for a server that is starting, else ``None``."""
+        state = self._state(prepared, signals, standing)
+        if state.local.health != "starting":
+            return None
+        once_up = dataclasses.replace(state, local=dataclasses.replace(state.local, health="up"))
+        decision = decide(signals, once_up, self._policy())
+        return decision if decision.side == "local" else None
+
+    def foresee(self, prepared: PreparedRequest, signals: Signals, standing: QuotaSnapshot) -> RouteDecision:
+        """Return where the request would go if it were sent: one that nobody takes yet waits for Local to start."""
+        decision = self.decide(prepared, signals, standing)
+        if decision.side is not None:
+            return decision
+        return self._once_local_is_up(prepared, signals, standing) or decision
 
     async def _counted_by_local(self, run: RequestRun, decision: RouteDecision, signals: Signals) -> Signals:
         """Ask the local server's own count where the estimate fits into its context and the truth may not.

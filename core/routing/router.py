@@ -119,7 +119,7 @@ class Router:
             InvalidRequest: the request can't be sent anywhere.
         """
         prepared = self._preparer.shape(validated(request), preview=True)
-        return self._admission.decide(prepared, self._admission.signals(prepared), standing)
+        return self._admission.foresee(prepared, self._admission.signals(prepared), standing)
 
     def stream(
         self,

@@ -31,6 +31,12 @@ async def test_what_only_local_may_serve_waits_until_it_has_loaded(home: Path) -
         assert (row.status, row.model) == ("done", "tiny")
 
 
+async def test_a_preview_names_the_side_that_is_waited_for(home: Path) -> None:
+    async with two_sides(home, ROUTING_MODE="local-only") as sides:
+        await loading_again(sides)
+        assert (await sides.core.decide(ChatRequest.from_prompt("hi"))).side == "local"
+
+
 async def test_what_the_api_may_serve_goes_there_meanwhile_and_says_why(home: Path) -> None:
     async with two_sides(home) as sides:
         await loading_again(sides)

@@ -249,7 +249,9 @@ def test_a_list_without_a_current_row_shows_that_it_has_the_focus(panel: ChatPan
         for _ in range(40):
             if view.hasFocus():
                 break
-            QTest.keyClick(QApplication.focusWidget() or page, Qt.Key.Key_Tab)
+            focus = QApplication.focusWidget()
+            assert focus is not None
+            QTest.keyClick(focus, Qt.Key.Key_Tab)
         assert view.hasFocus()
         ring = view.grab().toImage()
         at = QPoint(view.width() // 2, 1)

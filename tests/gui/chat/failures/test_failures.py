@@ -823,8 +823,9 @@ def test_no_empty_room_is_left_under_a_card_with_long_sentences(panel: ChatPanel
         bar = thread.verticalScrollBar()
         await panel.until(lambda: answer.height() > 100 and bar.maximum() > 0)
         await panel.until(lambda: inside.height() - answer.geometry().bottom() < theme().px(40))
-        assert answer.card is not None
-        assert answer.card.geometry().bottom() <= answer.height()
-        assert answer.card.height() >= answer.card.heightForWidth(answer.card.width())
+        card = answer.card
+        assert card is not None
+        assert card.geometry().bottom() <= answer.height()
+        assert card.height() >= card.heightForWidth(card.width())
 
     panel.run(body)
