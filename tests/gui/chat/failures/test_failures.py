@@ -820,6 +820,7 @@ def test_no_empty_room_is_left_under_a_card_with_long_sentences(panel: ChatPanel
         await panel.until(lambda: last_answer(panel).card is not None)
         thread, answer = page.view.thread_view, last_answer(panel)
         inside = thread.widget()
+        assert inside is not None
         bar = thread.verticalScrollBar()
         await panel.until(lambda: answer.height() > 100 and bar.maximum() > 0)
         await panel.until(lambda: inside.height() - answer.geometry().bottom() < theme().px(40))
