@@ -81,6 +81,7 @@ class ChatController(QObject):
         self.knows_place = False
         """Whether the conversations' file says what was shown last."""
         self._kept_place: Place | None = None
+        self._going_to: Place | None = None
         self._place_timer = QTimer(self)
         self._place_timer.setSingleShot(True)
         self._place_timer.setInterval(PLACE_MS)
@@ -169,14 +170,25 @@ class ChatController(QObject):
         if place is None:
             return
         self.knows_place = True
+        self._going_to = self._kept_place = place
         await self.open_now(place.conversation_id)
         if self.session.id == place.conversation_id and place.message_id:
-            self._kept_place = place
-            self._tasks.start(go_to_place(self.view.thread_view, place.message_id, place.offset_px))
+            self._tasks.start(self._go_to(place))
+        else:
+            self._going_to = None
+
+    async def _go_to(self, place: Place) -> None:
+        try:
+            await go_to_place(self.view.thread_view, place.message_id, place.offset_px)
+        finally:
+            self._going_to = None
 
     def _keep_place(self) -> None:
         """Write what is shown when that changes: a run that is killed writes nothing at its end."""
         self._place_timer.stop()
+        going_to = self._going_to
+        if going_to is not None and going_to.conversation_id == self.session.id:
+            return  # what is shown until that place is reached is nobody's place
         message_id, offset_px = place_in(self.view.thread_view)
         place = Place(conversation_id=self.session.id, message_id=message_id, offset_px=offset_px)
         if self.is_started and place != self._kept_place:
@@ -187,6 +199,7 @@ class ChatController(QObject):
         """Stop what streams, write everything, and close the file."""
         self.keep_draft()
         self._keep_place()
+        self._place_timer.timeout.disconnect()  # what moves from here on, nobody reads
         self.list.close()
         self.view.begin_closing()
         self.viewer.close_all()

@@ -80,6 +80,8 @@ def test_a_chat_comes_back_where_its_reader_was_also_above_what_is_laid_out_at_f
         chat_id = page.controller.session.id
         await until_kept(panel, Place(conversation_id=chat_id, message_id=place[0], offset_px=place[1]))
         await after_the_kill(panel, as_if_killed(panel, tmp_path))
+        await panel.close_page()  # before that place is reached: it stays the one to come back to
+        await panel.open()
         await panel.idle()
         await panel.until(lambda: place_in(panel.page.view.thread_view) == place)
 
