@@ -37,9 +37,11 @@ def test_a_lock_in_a_home_that_cannot_be_written_is_not_told_as_another_panel(
     instance = SingleInstance(home)
     assert not instance.acquire()
     assert not instance.ask_to_raise()
-    monkeypatch.setattr(
-        os, "access", lambda path, mode: (path, mode) != (home, os.W_OK)
-    )  # root may write anywhere
+
+    def refused(path: Path, mode: int) -> bool:  # root may write anywhere
+        return (path, mode) != (home, os.W_OK)
+
+    monkeypatch.setattr(os, "access", refused)
     with pytest.raises(PermissionError, match="can't be written"):
         instance.ask_to_raise()
     left_behind.unlock()
