@@ -121,6 +121,7 @@ class Gallery(QWidget):
             "_pills_and_rail",
             "_badges",
             "_cards",
+            "_pickers",
             "_decisions",
         ):
             getattr(self, name)()
@@ -437,7 +438,7 @@ class Gallery(QWidget):
             (LOCAL_MODELS, ModelList(side="api"), True),
             (
                 replace(LOCAL_MODELS, problem="The local server is stopped."),
-                replace(API_MODELS, problem="No Anthropic key is set.", hint="Add one in Preferences, Keys."),
+                replace(API_MODELS, problem="No Anthropic key is set.", hint="Add one in Preferences, Providers."),
                 False,
             ),
         ):
