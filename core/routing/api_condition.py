@@ -214,6 +214,21 @@ def kind_of(error: SignalboxError) -> TroubleKind | None:
             return None
 
 
+def last_said_words(trouble: ApiTrouble | None, model: str) -> str:
+    """Finish "API unavailable: ..." with what keeps prompts away from it; empty for nothing."""
+    match trouble.kind if trouble is not None else None:
+        case "key_refused":
+            return "it refused the key"
+        case "no_credit":
+            return "the account has no credit"
+        case "not_permitted":
+            return f"the key may not use {model}"
+        case "model_unknown":
+            return f"it has no model {model}"
+        case _:
+            return ""
+
+
 def _lasts_s(kind: TroubleKind, error: SignalboxError) -> float | None:
     if kind == "no_credit":
         return CREDIT_RETRY_S

@@ -20,7 +20,7 @@ from core.local.server import ServerState
 from core.model_list import PACKAGED_MODEL
 from core.providers.anthropic_wire import claude_family
 from core.providers.base import Capabilities, InferenceProvider
-from core.routing.api_condition import ApiCondition, ApiTrouble
+from core.routing.api_condition import ApiCondition, last_said_words
 from core.routing.circuit_breaker import Breaker, Breakers
 from core.routing.local_queue import LocalQueue
 from core.routing.machine_time import CostMeter
@@ -578,21 +578,6 @@ def _local_capabilities(model: str | None, context_tokens: int | None) -> Capabi
 def likely_output_tokens(signals: Signals) -> int:
     """Guess an answer's length from what is allowed: for estimates that are shown, never for holds."""
     return max(1, round(signals.max_output_tokens * LIKELY_OUTPUT_SHARE))
-
-
-def last_said_words(trouble: ApiTrouble | None, model: str) -> str:
-    """Finish "API unavailable: ..." with what keeps prompts away from it; empty for nothing."""
-    match trouble.kind if trouble is not None else None:
-        case "key_refused":
-            return "it refused the key"
-        case "no_credit":
-            return "the account has no credit"
-        case "not_permitted":
-            return f"the key may not use {model}"
-        case "model_unknown":
-            return f"it has no model {model}"
-        case _:
-            return ""
 
 
 def _breaker_words(breaker: Breaker, what: str = "it failed") -> str:
