@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+from core import counted
 from gui.chat.storage.file import StoreTrouble
 from gui.chat.storage.imports import chatgpt, claude, own
 from gui.chat.storage.imports.items import ImportRefused, conversations_in
@@ -103,7 +104,7 @@ def report_of(run: ImportRun) -> list[str]:
     lines: list[str] = []
     if run.imported:
         names = " and ".join(sorted(run.formats))
-        chats, messages = _counted(run.imported, "chat"), _counted(run.messages, "message")
+        chats, messages = counted(run.imported, "chat"), counted(run.messages, "message")
         lines.append(f"{chats} from {names} imported, with {messages}.")
     else:
         lines.append("No chat was imported.")
@@ -116,7 +117,7 @@ def report_of(run: ImportRun) -> list[str]:
         which = "1 chat is" if run.deleted_here == 1 else f"{run.deleted_here:,} chats are"
         lines.append(f"{which} under “Recently deleted”: restore from there.")
     for why, count in run.unusable.most_common():
-        lines.append(f"Left out: {_counted(count, 'chat')}, since {'it' if count == 1 else 'each'} {why}.")
+        lines.append(f"Left out: {counted(count, 'chat')}, since {'it' if count == 1 else 'each'} {why}.")
     parts = [f"{count:,} {_named(what, count)}" for what, count in sorted(run.left_out.items()) if count]
     if parts:
         lines.append(f"Left out of the chats: {', '.join(parts)}.")
@@ -127,7 +128,3 @@ def report_of(run: ImportRun) -> list[str]:
 
 def _named(what: str, count: int) -> str:
     return what if count != 1 else _ONE.get(what, what.removesuffix("s"))
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'s'[: count != 1]}"
