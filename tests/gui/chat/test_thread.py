@@ -15,6 +15,7 @@ from gui.chat.page import ChatPage
 from gui.chat.thread_view import SHOWN_MESSAGES, ThreadView
 from gui.theme.theme import theme
 from gui.widgets.route_badge import RouteBadge
+from tests.gui.chat.builders import make_long_conversation
 from tests.gui.chat.looking import last_answer, shown
 from tests.gui.chat.panel import ChatPanel
 from tests.gui.chat.scripted_core import Gate, Script
@@ -90,21 +91,17 @@ def wheel(thread: ThreadView, pixels: int) -> None:
 def test_a_long_conversation_shows_its_end_first_and_the_rest_on_demand(panel: ChatPanel) -> None:
     async def body() -> None:
         page = await panel.open()
-        for number in range(45):
-            panel.core.say(Script(text=f"answer {number}"))
-            await panel.ask(f"prompt {number}")
-        kept = page.controller.session.id
-        page.controller.new_chat()
-        await panel.idle()
-        page.controller.open(kept)
+        await panel.open_chat(make_long_conversation(45, "Answer {}"))
         await panel.until(lambda: len(page.view.thread_view.views()) == SHOWN_MESSAGES)
-        assert shown(panel)[-1] == "answer 44"
-        assert shown(panel)[0] == "prompt 25"
+        assert shown(panel)[-1] == "Answer 44"
+        assert shown(panel)[0] == "Question 25"
         earlier = page.view.thread_view._earlier  # pyright: ignore[reportPrivateUsage]
         assert earlier.text() == "Show 50 earlier messages"
         earlier.click()
-        await panel.until(lambda: len(page.view.thread_view.views()) == 2 * SHOWN_MESSAGES)
-        assert shown(panel)[0] == "prompt 5"
+        await panel.until(lambda: earlier.text() == "Show 10 earlier messages")
+        await panel.idle()
+        page.view.thread_view.verticalScrollBar().setValue(0)
+        await panel.until(lambda: shown(panel)[0] == "Question 5")
 
     panel.run(body)
 
