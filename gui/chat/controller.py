@@ -399,6 +399,7 @@ class ChatController(QObject):
         side = self.view.composer.chosen_side()
         self.session.set_options(replace(self.session.options, force=side))
         self.models.keep_to(side)
+        self.models.show()
         self.preview.changed()
         self.failures.options_changed()
 

@@ -74,8 +74,11 @@ class ModelController(QObject):
         """Open the choice at ``anchor``; what was read before is there at once, and is read again."""
         if not self._is_started:
             return
-        current = self._chat.session.options.model
-        picker = ModelPicker(current, self._view, for_new=self._for_new.model == current is not None)
+        options = self._chat.session.options
+        is_for_new = options.model is not None and self._for_new.model == options.model
+        # Where a side is chosen and no model of it, nothing of the list is: not Auto either.
+        current = "" if options.model is None and options.force is not None else options.model
+        picker = ModelPicker(current, self._view, for_new=is_for_new)
         picker.chosen.connect(self.choose)
         picker.refresh_asked.connect(lambda: self.lists.read(*SIDES, refresh=True))
         picker.for_new_changed.connect(self._on_for_new)
@@ -90,7 +93,8 @@ class ModelController(QObject):
         if self.picker is not None and shiboken6.isValid(self.picker) and self.picker.for_new.isChecked():
             self._keep_for_new(choice)
         session = self._chat.session
-        session.set_options(self._with(session.options, choice))
+        options = self._with(session.options, choice)
+        session.set_options(replace(options, force=None) if choice.model is None else options)
         self._view.composer.set_side(session.options.force)
         self.show()
         self._chat.preview.changed()
@@ -164,8 +168,14 @@ class ModelController(QObject):
         self._show_known()
 
     def _show_known(self) -> None:
-        model = self._chat.session.options.model
-        if model is None:
+        options = self._chat.session.options
+        model = options.model
+        if model is None and options.force is not None:
+            side = options.force
+            default = self.lists.latest(side).default_model if self._is_started else None
+            own = f"its own model, {default}" if default else "its own model"
+            name, why, note = SIDE_WORDS[side], f"You chose {SIDE_WORDS[side]}, which answers with {own}.", ""
+        elif model is None:
             name, side, why, note = "Auto", None, "Signalbox decides where each prompt goes.", ""
         elif not self._is_started:
             name, side, why, note = model, None, "", ""

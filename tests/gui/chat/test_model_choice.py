@@ -158,6 +158,18 @@ def test_the_switch_and_the_model_never_disagree(panel: ChatPanel) -> None:
         assert page.controller.session.options.model == "claude-sonnet-4-6", "that is its side"
         click(page.view.composer.switch.segment("local"))
         assert page.controller.session.options.model is None
+        assert page.view.header.model_pill.accessibleName() == "Model: Local"
+        assert page.view.drawer.model_note.text().startswith(
+            "You chose Local, which answers with its own model"
+        )
+        picker = await opened(panel)
+        auto = rows(picker)[0]
+        assert auto.startswith("Auto: Signalbox decides")
+        assert "chosen" not in auto, "a side is chosen, so Signalbox does not decide"
+        QTest.keyClicks(picker.search, "auto")
+        QTest.keyClick(picker.search, Qt.Key.Key_Return)
+        assert page.controller.session.options.force is None
+        assert page.view.composer.chosen_side() is None
         assert page.view.header.model_pill.accessibleName() == "Model: Auto"
 
     panel.run(body)
