@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 from PySide6.QtCore import QEasingCurve, QPropertyAnimation, QRect, QRegularExpression, Qt, QTimer, Signal
 from PySide6.QtGui import QDoubleValidator, QIntValidator, QKeyEvent, QRegularExpressionValidator
@@ -137,6 +138,10 @@ class OptionsDrawer(QFrame):
         row.addStretch(1)
         column.addLayout(row)
         column.addStretch(1)
+        # The fold's button was made after what it opens, and would come after it.
+        stops = (self.schema, self.advanced.button, self.top_p, self.stop, self.seed, self._reset, cross)
+        for before, after in pairwise(stops):
+            QWidget.setTabOrder(before, after)
         scroll = QScrollArea()
         scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # its fields are stops, and they scroll into view
         scroll.setWidgetResizable(True)
@@ -327,7 +332,7 @@ class OptionsDrawer(QFrame):
             self.temperature,
             self.temperature_note,
             "A number from 0 to 2." if options.temperature is None else "",
-            "Newer API models choose their own; the answer’s badge says so then.",
+            "Newer API models choose their own; the answer’s decision says so then.",
         )
         self._show_note(
             self.top_p,
@@ -339,7 +344,7 @@ class OptionsDrawer(QFrame):
             self.seed,
             self.seed_note,
             f"A whole number from 0 to {MAX_SEED:,}." if options.seed is None else "",
-            "The API takes no seed; the answer’s badge says so then.",
+            "The API takes no seed; the answer’s decision says so then.",
         )
         stops = self._typed_stops()
         blank = any(not stop.strip() for stop in stops)

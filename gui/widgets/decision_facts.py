@@ -146,6 +146,9 @@ def steps_summary(result: ChatResult) -> str:
     return ", ".join(parts)
 
 
+_OPTION_WORDS = {"top_p": "top p", "stop": "stop sequences", "response_format": "JSON schema"}
+
+
 def prompt_facts(
     decision: RouteDecision, result: ChatResult | None = None, *, now: datetime | None = None
 ) -> list[Fact]:
@@ -170,6 +173,10 @@ def prompt_facts(
     schema = _schema_fact(decision, result)
     if schema is not None:
         facts.append(schema)
+    if result is not None and result.dropped:
+        words = ", ".join(_OPTION_WORDS.get(name, name) for name in result.dropped)
+        what = "it" if len(result.dropped) == 1 else "them"
+        facts.append(Fact(name="Not sent", value=f"{words}: {result.model} doesn’t take {what}"))
     return facts
 
 
@@ -296,9 +303,6 @@ def time_facts(result: ChatResult) -> list[Fact]:
     facts.append(Fact(name="Speed", value="Not available" if rate is None else speed(rate)))
     if result.usage is not None:
         facts.append(Fact(name="Tokens", value=usage_words(result.usage)))
-    if result.dropped:
-        doesnt = f"{', '.join(result.dropped)}: {result.model} doesn’t take it"
-        facts.append(Fact(name="Not sent", value=doesnt))
     return facts
 
 

@@ -200,3 +200,21 @@ def test_the_list_hides_where_the_page_is_narrow_and_comes_back(panel: ChatPanel
         assert not view.list.isVisible(), "who hid it does not get it back"
 
     panel.run(body)
+
+
+def test_tab_goes_through_the_drawer_from_above(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        await panel.until(page.view.isActiveWindow)
+        page.controller.toggle_options()
+        drawer = page.view.drawer
+        drawer.advanced.set_open(True)
+        await panel.until(drawer.seed.isVisible)
+        drawer.schema.setFocus()
+        for stop in (drawer.advanced.button, drawer.top_p, drawer.stop, drawer.seed):
+            focused = page.view.window().focusWidget()
+            assert focused is not None
+            QTest.keyClick(focused, Qt.Key.Key_Tab)
+            assert stop.hasFocus()
+
+    panel.run(body)

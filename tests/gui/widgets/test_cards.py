@@ -246,6 +246,13 @@ def test_quiet_answers_have_no_rows_that_say_nothing() -> None:
         assert heading not in words
 
 
+def test_options_that_the_model_does_not_take_are_told_where_nothing_is_folded() -> None:
+    told = prompt_facts(API_RESULT.decision, replace(API_RESULT, dropped=("top_p", "seed")))
+    assert [fact.value for fact in told if fact.name == "Not sent"] == [
+        f"top p, seed: {API_RESULT.model} doesn’t take them"
+    ]
+
+
 def test_electricity_that_nobody_measured_is_not_zero() -> None:
     assert [fact.value for fact in money_facts(METERED)] == ["$0.0002"]
     assert [fact.value for fact in money_facts(replace(METERED, marginal_nanodollars=None))] == ["Not known"]
