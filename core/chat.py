@@ -328,7 +328,8 @@ class RouteDecision:
 
     ``rule`` is a stable identifier; ``reason`` is a sentence for a person. ``fell_back_from`` names the
     side that failed first. ``template`` names the prompt template that phrased it (``claude``, ``llama``).
-    ``switching_cost`` is the warm cache that going elsewhere would lose.
+    ``switching_cost`` is the warm cache that going elsewhere would lose. ``local_refuses`` and ``api_refuses`` say
+    why a side can't take this request, whatever chose the other one; empty where it can.
     """
 
     side: Side | None
@@ -345,6 +346,8 @@ class RouteDecision:
     routing_threshold: int
     local_available: bool = True
     api_available: bool = True
+    local_refuses: str = ""
+    api_refuses: str = ""
     local_context_tokens: int | None = None
     refusal: RefusalKind | None = None
     refusal_hint: str = ""

@@ -147,6 +147,8 @@ def decide(signals: Signals, state: RouterState, policy: Policy) -> RouteDecisio
         routing_threshold=policy.routing_threshold,
         local_available=state.local.health == "up",
         api_available=state.api.health == "up" and not state.api.last_said,
+        local_refuses=_refuses("local", signals, state),
+        api_refuses=_refuses("api", signals, state),
         local_context_tokens=state.local.capabilities.context_tokens,
         template=None if chosen is None else state.api_template if on_api else state.local_template,
         cache=state.cache if on_api else None,
@@ -266,6 +268,11 @@ def _capability_gate(side: Side, signals: Signals, state: RouterState) -> _Gate 
     else:
         return None
     return _Gate("capability", "capability", f"Can't serve: {name} doesn't take {lacking}")
+
+
+def _refuses(side: Side, signals: Signals, state: RouterState) -> str:
+    gate = _capability_gate(side, signals, state)
+    return "" if gate is None else gate.reason
 
 
 def room_needed(signals: Signals, input_tokens: int) -> int:

@@ -95,6 +95,9 @@ def refused_why(decision: RouteDecision, side: Side) -> str | None:
             return decision.reason
     elif decision.side != side and decision.rule in _CLOSING_RULES:
         return decision.reason
+    refuses = decision.local_refuses if side == "local" else decision.api_refuses
+    if refuses:
+        return refuses
     return None if available else f"{SIDE_WORDS[side]} is not available"
 
 

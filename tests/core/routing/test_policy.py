@@ -141,6 +141,14 @@ def test_capability_comes_before_availability() -> None:
     assert long.reason == "Can't serve: 42,232 tokens with the answer, and Local takes 8,192"
 
 
+def test_a_decision_says_why_the_side_that_was_not_chosen_could_not_take_it() -> None:
+    at = state(local=local(capabilities=SMALL))
+    decision = decide(signals(has_images=True, force="api"), at, Policy())
+    assert (decision.side, decision.rule, decision.api_refuses) == ("api", "forced", "")
+    assert decision.local_refuses == "Can't serve: Local doesn't take images"
+    assert decide(signals(), at, Policy()).local_refuses == ""
+
+
 def test_a_named_model_decides_the_side() -> None:
     at = state(api=api(serves_named_model=True))
     assert outcome(signals(model="claude-x"), at, Policy(mode="local-first")) == ("api", "capability")

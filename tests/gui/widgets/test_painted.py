@@ -451,6 +451,10 @@ def test_the_route_line_says_what_would_happen_and_prices_only_a_side_that_can_t
     )
     line.set_decision(forced)
     assert line.accessibleDescription() == "Local –, API ~$0.0047"
+    images = "Can't serve: Local doesn't take images"
+    line.set_decision(a_decision(side="api", rule="forced", local_refuses=images))
+    assert line.accessibleDescription() == "Local –, API ~$0.0047"
+    assert images in line.toolTip()
     for said in (line.accessibleName(), line.accessibleDescription(), line.toolTip()):
         assert "Not sent" not in said
 
