@@ -59,7 +59,10 @@ def test_a_conversations_answer_still_reads(name: str, result: ChatResult) -> No
 
 def test_a_conversations_decision_still_reads() -> None:
     assert salvage_json(RouteDecision, written("conversation_decision_full")) == FULL_DECISION
-    assert to_plain(FULL_DECISION) == json.loads(written("conversation_decision_full"))
+    since = {"local_refuses": "", "api_refuses": ""}
+    assert to_plain(FULL_DECISION) == {**json.loads(written("conversation_decision_full")), **since}
+    refused = dataclasses.replace(FULL_DECISION, local_refuses="no images", api_refuses="too long")
+    assert from_json(RouteDecision, to_json(refused)) == refused
 
 
 SINCE = {"speed", "region", "web_searches", "call_kinds", "unpriced_extras"}
