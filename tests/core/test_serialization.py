@@ -65,7 +65,7 @@ def test_a_conversations_decision_still_reads() -> None:
     assert from_json(RouteDecision, to_json(refused)) == refused
 
 
-SINCE = {"speed", "region", "web_searches", "call_kinds", "unpriced_extras"}
+SINCE = {"speed", "region", "web_searches", "call_kinds", "unpriced_extras", "local_refuses", "api_refuses"}
 """Fields that the vocabulary got since those files were written."""
 
 # -- there and back ------------------------------------------------------------------------------------------
