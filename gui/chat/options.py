@@ -138,10 +138,6 @@ class OptionsDrawer(QFrame):
         row.addStretch(1)
         column.addLayout(row)
         column.addStretch(1)
-        # The fold's button was made after what it opens, and would come after it.
-        stops = (self.schema, self.advanced.button, self.top_p, self.stop, self.seed, self._reset, cross)
-        for before, after in pairwise(stops):
-            QWidget.setTabOrder(before, after)
         scroll = QScrollArea()
         scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # its fields are stops, and they scroll into view
         scroll.setWidgetResizable(True)
@@ -156,6 +152,10 @@ class OptionsDrawer(QFrame):
         top.setContentsMargins(unit.px(16), 0, unit.px(10), 0)
         outer.addWidget(header)
         outer.addWidget(scroll, 1)
+        # The fold's button was made after what it opens, and would come after it.
+        stops = (self.schema, self.advanced.button, self.top_p, self.stop, self.seed, self._reset, cross)
+        for before, after in pairwise(stops):
+            QWidget.setTabOrder(before, after)
 
     def _advanced(self, parent: QWidget) -> Fold:
         """What few people touch: open where something of it is set."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from PySide6.QtCore import QEvent, QPoint, Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import (
@@ -211,7 +213,10 @@ def test_tab_goes_through_the_drawer_from_above(panel: ChatPanel) -> None:
         drawer.advanced.set_open(True)
         await panel.until(drawer.seed.isVisible)
         drawer.schema.setFocus()
-        for stop in (drawer.advanced.button, drawer.top_p, drawer.stop, drawer.seed):
+        reset = next(each for each in drawer.findChildren(QPushButton) if each.text() == "Put all back")
+        page.controller.session.set_options(replace(page.controller.session.options, seed=1))
+        page.controller.show_options()
+        for stop in (drawer.advanced.button, drawer.top_p, drawer.stop, drawer.seed, reset):
             focused = page.view.window().focusWidget()
             assert focused is not None
             QTest.keyClick(focused, Qt.Key.Key_Tab)
