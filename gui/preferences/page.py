@@ -87,7 +87,7 @@ class PlaceDelegate(QStyledItemDelegate):
 
 SIDE_PX = 200
 PLACE_ROLE = Qt.ItemDataRole.UserRole
-BACK_WORDS = {"chat": "Back to the chat"}
+BACK_WORDS = {"chat": "Back to the chat", "welcome": "Back to Welcome"}
 """The button's words by the page it leads to."""
 BACK_KEY = "Alt+Left"
 

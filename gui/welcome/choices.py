@@ -164,10 +164,11 @@ class TryNow(Choice):
 class VllmServer(Choice):
     """Tests the address first and keeps it only when a server answers there.
 
-    Signals: ``done_one`` when it is set up.
+    Signals: ``done_one`` when it is set up; ``key_asked`` to give the server's key where keys are kept.
     """
 
     done_one = Signal()
+    key_asked = Signal()
 
     def __init__(self, bridge: Bridge) -> None:
         super().__init__(
@@ -187,7 +188,11 @@ class VllmServer(Choice):
         self.button.setAccessibleName("Connect to the vLLM server")
         self.button.setEnabled(False)
         self.button.clicked.connect(self._pressed)
+        self.add_key = QPushButton("Add its key")
+        self.add_key.clicked.connect(self.key_asked)
+        self.add_key.hide()
         self.controls.addWidget(self.address)
+        self.controls.addWidget(self.add_key)
         self.controls.addWidget(self.button)
         theme().changed.connect(self._restyle_address)
         self._restyle_address()
@@ -198,6 +203,7 @@ class VllmServer(Choice):
     def _typed(self, text: str) -> None:
         self.button.setEnabled(bool(text.strip()))
         set_property(self.address, tone="")
+        self.add_key.hide()
         self.untell()
 
     def _pressed(self) -> None:
@@ -219,6 +225,7 @@ class VllmServer(Choice):
     async def _connect(self, address: str, *, allow: bool = False) -> None:
         """With ``allow`` the stored key may go to ``address``: somebody was asked."""
         self.tell("busy", "Connecting", f"to {address}")
+        self.add_key.hide()
         core = self._bridge.core
         try:
             if allow:
@@ -229,11 +236,8 @@ class VllmServer(Choice):
             self._ask_about_the_key(address, held_back)
         except AuthenticationFailed:
             set_property(self.address, tone="danger")
-            self.tell(
-                "held",
-                "It asks for a key.",
-                "Put it under Preferences, Providers, vLLM key, then connect again.",
-            )
+            self.tell("held", "It asks for a key.", "Add it, come back, and connect again.")
+            self.add_key.show()
         except SignalboxError as failed:
             set_property(self.address, tone="danger")
             # The address was typed here and isn't kept, so there is nothing to look at in Preferences.

@@ -33,6 +33,7 @@ class WelcomePage(Page):
         self._shell = shell
         self.view = WelcomeView(shell.bridge)
         self.view.done.connect(self._leave)
+        self.view.vllm.key_asked.connect(lambda: shell.open(Target("preferences", "providers", "vllm")))
         if panel_file(shell.home).value("welcome/seen", False, type=bool):
             self.view.name_way_out("Back to the chat")  # who comes by the help menu skips nothing
 

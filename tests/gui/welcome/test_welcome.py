@@ -129,7 +129,10 @@ def test_a_server_that_does_not_answer_changes_nothing(panel: Panel, error: Exce
         assert page.vllm.address.text() == "http://10.9.9.9:8000/v1"
         assert panel.core.settings.origin("vllm_base_url") == "default"
         assert page.vllm.button.isEnabled()
+        asks_for_key = isinstance(error, AuthenticationFailed)
+        assert page.vllm.add_key.isVisible() == asks_for_key
         page.vllm.address.setText("http://10.9.9.8:8000/v1")  # correcting it takes the message away
+        assert not page.vllm.add_key.isVisible()
         assert page.vllm.result.text == ""
 
     panel.run(body())
