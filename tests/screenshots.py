@@ -14,7 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+# Qt's own offscreen screen is 800x800, and the window keeps to its screen. On this one it has its size, and what
+# opens over it stays inside it.
+os.environ.setdefault(
+    "QT_QPA_PLATFORM",
+    f"offscreen:configfile={Path(__file__).parent / 'data' / 'screenshots_screen.json'}",
+)
 os.environ["QT_API"] = "pyside6"
 os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"
 
@@ -26,6 +31,7 @@ from qasync import QEventLoop
 from core.router_core import RouterCore
 from core.services.status import CoreStatus
 from core.settings import SettingsStore
+from gui.chat.conversation_model import DELETED
 from gui.chat.page import ChatPage
 from gui.pages import PAGES
 from gui.shell.bridge import Bridge
@@ -33,7 +39,7 @@ from gui.shell.pages import Target
 from gui.shell.window import Window
 from gui.theme.theme import theme
 from tests import gallery
-from tests.support.anthropic_server import AnthropicServer, Says
+from tests.support.anthropic_server import AnthropicServer, Says, refusal
 
 FOLDER = Path(__file__).parent.parent / "resources" / "screenshots"
 SIZE = (1280, 800)
@@ -59,6 +65,20 @@ def with_retry(work: Callable[[], T], *, tries: int = 5, base_s: float = 0.1) ->
             time.sleep(random.uniform(0, base_s * 2 ** attempt))
 ```
 """
+MATHS_PROMPT = "Prove the formula for the roots of a quadratic equation, step by step."
+MATHS_ANSWER = r"""Divide $ax^2 + bx + c = 0$ by $a \neq 0$ and complete the square:
+
+$$\left(x + \frac{b}{2a}\right)^2 = \frac{b^2 - 4ac}{4a^2}$$
+
+The left side is a square, so with $\Delta = b^2 - 4ac \geq 0$ both roots are real:
+
+$$x_{1,2} = \frac{-b \pm \sqrt{b^2 - 4ac}}{2a}$$
+
+For $\Delta < 0$ they are complex: $x = \frac{-b \pm i\sqrt{-\Delta}}{2a}$.
+"""
+NO_CREDIT = refusal(
+    400, "invalid_request_error", "Your credit balance is too low to access the Anthropic API."
+)
 USAGE = {"input_tokens": 118, "cache_read_input_tokens": 1820, "output_tokens": 1}
 
 
@@ -100,6 +120,63 @@ class Studio:
         QTest.keyClick(chat.composer.edit, Qt.Key.Key_Return)
         await self.until(lambda: chat.composer.state == "streaming")
         await self.until(lambda: chat.composer.state == "idle")
+
+    async def shoot_every_day(self) -> None:
+        """The model picker, maths and the find bar."""
+        chat = self.chat.view
+        chat.composer.edit.selectAll()
+        QTest.keyClick(chat.composer.edit, Qt.Key.Key_Delete)
+        chat.header.model_pill.click()
+        await asyncio.sleep(0.5)
+        await self.take("models")
+        self.close_popup()
+        self.api.replies.append(
+            Says(
+                *[word + " " for word in MATHS_ANSWER.split(" ")],
+                usage={"input_tokens": 31, "output_tokens": 1},
+                final_usage={"output_tokens": 171},
+                pace_s=0.02,
+            )
+        )
+        await self.ask(MATHS_PROMPT)
+        await asyncio.sleep(1.5)  # formulas are drawn by a thread, one after the other
+        await self.take("maths")
+        chat.find_asked.emit()
+        QTest.keyClicks(chat.find_bar.field, "jitter")
+        await asyncio.sleep(0.6)
+        await self.take("find")
+        chat.find_closed.emit()
+
+    async def shoot_trouble(self) -> None:
+        """An API without credit, and the list with what was deleted.
+
+        It comes last: every page tells of the credit from then on.
+        """
+        chat = self.chat.view
+        self.window.open(Target("chat"))
+        self.api.replies.append(NO_CREDIT)
+        await self.ask("Prove step by step that the square root of 2 is irrational.")
+        await asyncio.sleep(0.5)
+        await self.take("api-trouble")
+        conversations = chat.list
+        conversations.new_asked.emit()
+        await self.ask("List the days of the week.")
+        kept = conversations.model
+        gone = self.chat.controller.session.id
+        await self.until(lambda: kept.summary(gone) is not None)
+        conversations.delete_asked.emit(gone)
+        await self.until(lambda: kept.index_of_group(DELETED).isValid())
+        group = kept.index_of_group(DELETED)
+        conversations.view.clicked.emit(group)
+        chat.header.menu_button.click()
+        await asyncio.sleep(0.5)
+        await self.take("list")
+        self.close_popup()
+
+    def close_popup(self) -> None:
+        popup = QApplication.activePopupWidget()
+        if popup is not None:
+            popup.close()
 
 
 async def shoot(app: QApplication, scheme: Any, folder: Path) -> None:
@@ -157,9 +234,7 @@ async def run_through(studio: Studio) -> None:
     badges = [view for view in chat.thread_view.views() if hasattr(view, "badge")]
     badges[-1].badge.click()
     await studio.take("decision")
-    popup = QApplication.activePopupWidget()
-    if popup is not None:
-        popup.close()
+    studio.close_popup()
     await studio.bridge.run_blocking(studio.bridge.core.settings.set, "spend_limit_dollars", "0.01")
     await studio.until(lambda: _limit(studio.bridge.status) == 10_000_000)
     chat.composer.edit.selectAll()
@@ -177,9 +252,8 @@ async def run_through(studio: Studio) -> None:
     window.open(Target("spend", "held"))
     await asyncio.sleep(0.5)
     await studio.take("spend")
-    popup = QApplication.activePopupWidget()
-    if popup is not None:
-        popup.close()
+    studio.close_popup()
+    await studio.shoot_every_day()
     for section in (
         "providers",
         "routing",
@@ -193,6 +267,7 @@ async def run_through(studio: Studio) -> None:
         window.open(Target("preferences", section))
         await asyncio.sleep(0.3)
         await studio.take(f"preferences-{section}")
+    await studio.shoot_trouble()
 
 
 def main() -> int:
