@@ -435,7 +435,8 @@ class ThreadView(QScrollArea):
         view = self._column.views.get(answer_id)
         if isinstance(view, AnswerMessage) and view.view.is_streaming:
             view.append(text)
-            if view.awaits_first_token and self._session is not None:  # not until the next tick beside the first words
+            # Not until the next tick beside the first words.
+            if view.awaits_first_token and self._session is not None:
                 self.progress.follow(self._session)
 
     def _on_ended(self, answer_id: str) -> None:
