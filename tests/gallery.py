@@ -438,7 +438,9 @@ class Gallery(QWidget):
             (LOCAL_MODELS, ModelList(side="api"), True),
             (
                 replace(LOCAL_MODELS, problem="The local server is stopped."),
-                replace(API_MODELS, problem="No Anthropic key is set.", hint="Add one in Preferences, Providers."),
+                replace(
+                    API_MODELS, problem="No Anthropic key is set.", hint="Add one in Preferences, Providers."
+                ),
                 False,
             ),
         ):
