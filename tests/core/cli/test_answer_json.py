@@ -33,4 +33,4 @@ def test_failures_print_at_least_what_they_did() -> None:
         found = failure_json(error, FULL_RESULT if number == 0 else None, "fallback-id")
         now = json.loads(json.dumps(found))
         assert {name: now[name] for name in before} == before
-        assert now.keys() - before.keys() <= {"missing", "held_count", "unsettled"}
+        assert now.keys() - before.keys() <= {"missing", "held_count", "unsettled", "is_beyond_use"}
