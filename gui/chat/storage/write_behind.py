@@ -102,8 +102,9 @@ class WriteBehindStore(QObject):
     async def flush(self) -> None:
         """Return when everything is written, or has failed once more."""
         self._begin()
-        if self._writing is not None:
-            await asyncio.wait({self._writing})
+        while (writing := self._writing) is not None:
+            await asyncio.wait({writing})
+            await asyncio.sleep(0)  # until its end was heard, and what came at the last moment is begun
 
     async def close(self) -> None:
         await self.flush()
@@ -121,12 +122,12 @@ class WriteBehindStore(QObject):
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._writing = None
         if not task.cancelled() and task.exception() is None and task.result():
-            self._begin()
+            self._begin()  # what was put after the last write, and before its end was heard
         if not self._waiting:
             self.all_written.emit()
 
     async def _write_all(self, store: ConversationStore) -> bool:
-        """Write what waits, oldest first; returns whether more has come meanwhile. Stops at a failure."""
+        """Write what waits, oldest first; returns whether all of it went well. Stops at a failure."""
         while self._waiting:
             key, write = next(iter(self._waiting.items()))
             try:
@@ -139,7 +140,7 @@ class WriteBehindStore(QObject):
                 del self._waiting[key]
         if self.trouble is not None and self.can_retry:
             self._set_trouble(None)
-        return bool(self._waiting)
+        return True
 
     def _run(
         self, write: Callable[[ConversationStore], object], store: ConversationStore
