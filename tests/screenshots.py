@@ -139,7 +139,7 @@ class Studio:
             )
         )
         await self.ask(MATHS_PROMPT)
-        await asyncio.sleep(1.5)  # formulas are drawn by a thread, one after the other
+        await asyncio.sleep(5)  # what draws formulas starts with the first one
         await self.take("maths")
         chat.find_asked.emit()
         QTest.keyClicks(chat.find_bar.field, "jitter")

@@ -88,6 +88,8 @@ def timing(result: ChatResult) -> str:
 
 def refused_why(decision: RouteDecision, side: Side) -> str | None:
     """Return why a side can't take a request, ``None`` where it can: then its price means something."""
+    if decision.side == side:
+        return None  # it goes there, whatever that side said last
     available = decision.local_available if side == "local" else decision.api_available
     if decision.side is None:
         forced = decision.signals.force

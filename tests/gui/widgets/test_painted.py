@@ -455,6 +455,8 @@ def test_the_route_line_says_what_would_happen_and_prices_only_a_side_that_can_t
     line.set_decision(a_decision(side="api", rule="forced", local_refuses=images))
     assert line.accessibleDescription() == "Local –, API ~$0.0047"
     assert images in line.toolTip()
+    line.set_decision(a_decision(side="api", rule="forced", api_available=False))
+    assert line.accessibleDescription() == "Local ~$0.0006, API ~$0.0047", "it is sent, and may be paid"
     for said in (line.accessibleName(), line.accessibleDescription(), line.toolTip()):
         assert "Not sent" not in said
 
