@@ -184,7 +184,7 @@ def test_a_prompt_that_is_read_in_one_step_has_no_0_percent() -> None:
 def test_the_first_words_stand_beside_nothing_that_waits_for_them(
     panel: ChatPanel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gui.chat.thread_view.PROGRESS_MS", 3_600_000)
+    monkeypatch.setattr("gui.chat.answer_progress.PROGRESS_MS", 3_600_000)
 
     async def body() -> None:
         before, after = Gate(), Gate()

@@ -271,7 +271,7 @@ def test_choose_a_model_opens_preferences_at_the_model(panel: Panel) -> None:
         await panel.settle()
         focus = QApplication.focusWidget()
         assert focus is not None
-        assert focus.accessibleName() == "Model"
+        assert focus.accessibleName() == "Anthropic model"
         await window.stop()
 
     panel.run(body())

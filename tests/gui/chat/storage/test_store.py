@@ -354,7 +354,7 @@ def test_failures_that_versions_before_wrote_still_read_and_are_written_with_the
         stored = StoredError.from_error(error)
         assert salvage_json(StoredError, json.dumps(old)) == stored
         assert salvage_json(StoredError, to_json(stored)) == stored
-        assert to_plain(stored) == old | {"unsettled_nanodollars": 0}
+        assert to_plain(stored) == old | {"unsettled_nanodollars": 0, "is_beyond_use": False}
 
 
 @pytest.mark.parametrize(
