@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.skipif(packaged_model_path() is None, reason="the packaged model is not installed"),
 ]
 STORY = "Tell me a very long story about a signalman and his levers."
-LONG = "Sum this up: " + "The signal stood at danger and the train waited. " * 60
+LONG = "Sum this up: " + "The signal stood at danger and the train waited. " * 40
 
 
 @asynccontextmanager
@@ -39,11 +39,13 @@ async def embedded_core(home: Path) -> AsyncIterator[RouterCore]:
         await core.stop()
 
 
-async def asked(core: RouterCore, prompt: str, kill_at: Callable[[StreamEvent], bool]) -> list[StreamEvent]:
+async def asked(
+    core: RouterCore, prompt: str, kill_at: Callable[[StreamEvent], bool], *, max_tokens: int = 300
+) -> list[StreamEvent]:
     """Ask Local, and kill its process at the first event for which ``kill_at`` says so."""
     events: list[StreamEvent] = []
     killed = False
-    async for event in core.stream(ChatRequest.from_prompt(prompt, force="local", max_tokens=300)):
+    async for event in core.stream(ChatRequest.from_prompt(prompt, force="local", max_tokens=max_tokens)):
         events.append(event)
         if not killed and kill_at(event):
             killed = True
@@ -79,7 +81,7 @@ async def test_an_answer_that_the_server_dies_under_says_so_and_keeps_its_text(h
 
 async def test_a_prompt_that_nothing_came_of_waits_for_the_restart_and_is_sent_again(home: Path) -> None:
     async with embedded_core(home) as core:
-        events = await asked(core, LONG, lambda event: isinstance(event, PromptProgress))
+        events = await asked(core, LONG, lambda event: isinstance(event, PromptProgress), max_tokens=8)
         end = events[-1]
         assert isinstance(end, Finished)
         assert [step.kind for step in end.result.steps].count("retried") == 1
