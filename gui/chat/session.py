@@ -109,6 +109,7 @@ class Session(QObject):
         self._consumer: asyncio.Task[None] | None = None
         self._stream: EventStream | None = None
         self._runner: asyncio.Task[None] | None = None
+        self._stop_asked = False
         self._text: list[str] = []
         self._saved_at_s = 0.0
         self.first_token_at_s: float | None = None
@@ -289,6 +290,7 @@ class Session(QObject):
 
     def stop(self) -> None:
         """End the running answer; what arrived is kept, and the upstream connection is closed."""
+        self._stop_asked = True
         if self._stream is not None:
             self._bridge.stop_stream(self._stream)
         elif self._consumer is not None:
@@ -363,6 +365,7 @@ class Session(QObject):
         )
         self.tree.add(answer)
         self.running_id = answer.id
+        self._stop_asked = False
         self._text = []
         self.first_token_at_s = None
         self.tokens = 0
@@ -379,6 +382,8 @@ class Session(QObject):
         self._consumer = asyncio.get_running_loop().create_task(
             self._consume(answer_id, request, window_tokens)
         )
+        if self._stop_asked:  # before the loop came to this job
+            self._consumer.cancel()
         await asyncio.wait({self._consumer})
         consumer, self._consumer = self._consumer, None
         self._join_text()

@@ -90,6 +90,25 @@ def test_escape_stops_closes_the_stream_and_shows_what_it_cost(panel: ChatPanel)
     panel.run(body)
 
 
+def test_a_stop_in_the_same_turn_as_the_send_is_heard(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        panel.core.say(Script(text="Answer"))
+        page.view.composer.set_content("Count")
+        page.controller.send()
+        assert page.view.composer.state == "streaming"
+        page.view.composer.button.click()
+        await panel.idle()
+        message = page.controller.session.tree.path()[-1]
+        assert (message.status, message.text) == ("stopped", "")
+        assert panel.core.requests == []
+        assert page.view.composer.state == "idle"
+        await panel.ask("Again")
+        assert page.controller.session.tree.path()[-1].status == "done"
+
+    panel.run(body)
+
+
 def test_enter_while_streaming_sends_when_the_answer_ends_unless_the_prompt_is_changed(
     panel: ChatPanel,
 ) -> None:
