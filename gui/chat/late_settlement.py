@@ -26,8 +26,13 @@ if TYPE_CHECKING:
     from gui.shell.tasks import Tasks
 
 
+_LOOK = "late settlement"
+
+
 class LateSettlement(QObject):
     """Looks whenever the ledger counts something else as not settled or unpriced, and once at the start.
+
+    A look that could not read all is repeated at the next status.
 
     Signals:
         changed: kept answers cost something else than the list shows.
@@ -46,7 +51,8 @@ class LateSettlement(QObject):
         super().__init__(parent)
         self._bridge, self._tasks, self._store = bridge, tasks, store
         self._conversations = conversations
-        self._seen: tuple[int, ...] | None = None
+        self._looked_for: tuple[int, ...] | None = None
+        self._seen: tuple[int, ...] | None = None  # the counts for which a look has read all
         bridge.status_changed.connect(self.on_status)
 
     def on_status(self, status: CoreStatus) -> None:
@@ -54,20 +60,25 @@ class LateSettlement(QObject):
         if budget is None or not self._store.is_open:
             return
         seen = (budget.unresolved_count, budget.unresolved_nanodollars, budget.unpriced_count)
-        if seen != self._seen:
-            self._seen = seen
-            self._tasks.start(self._look(), key="late settlement")
+        if seen == self._seen or (seen == self._looked_for and self._tasks.runs(_LOOK)):
+            return
+        self._looked_for = seen
+        self._tasks.start(self._look(seen), key=_LOOK)
 
-    async def _look(self) -> None:
+    async def _look(self, seen: tuple[int, ...]) -> None:
         if not self._store.is_open:
             return  # the panel closed before this began
         try:
             kept = await self._store.read(ConversationStore.not_settled)
         except StoreTrouble:
             return  # which is told where it is read next
-        found = False
+        found, has_read_all = False, True
         for message_id, conversation_id, correlation_id, before in kept:
-            now = await self._ledgers_word(correlation_id)
+            try:
+                now = await self._ledgers_word(correlation_id)
+            except SignalboxError:
+                has_read_all = False
+                break
             if now is None or now == before:
                 continue
             found = True
@@ -79,6 +90,8 @@ class LateSettlement(QObject):
         if found:
             await self._store.flush()
             self.changed.emit()
+        if has_read_all:
+            self._seen = seen
 
     def _put(self, message_id: str, spending: Spending) -> None:
         self._store.put(("settled", message_id), lambda store: store.settle(message_id, spending))
@@ -94,7 +107,10 @@ class LateSettlement(QObject):
     async def _ask(
         self, message: StoredMessage, correlation_id: str, then: Callable[[StoredMessage], None]
     ) -> None:
-        now = await self._ledgers_word(correlation_id)
+        try:
+            now = await self._ledgers_word(correlation_id)
+        except SignalboxError:
+            now = None  # then it is shown as it was kept
         session = self._conversations.get(message.conversation_id)
         if session is not None and message.id in session.tree:
             if now is not None and now != message.spending:
@@ -103,9 +119,10 @@ class LateSettlement(QObject):
         then(message)
 
     async def _ledgers_word(self, correlation_id: str) -> Spending | None:
-        """Return what a request cost by the ledger; ``None`` where it can't be read or doesn't know the request."""
-        try:
-            rows = await self._bridge.call(self._bridge.core.ledger.attempts(correlation_id))
-        except SignalboxError:
-            return None
+        """Return what a request cost by the ledger; ``None`` where it doesn't know the request.
+
+        Raises:
+            SignalboxError: the ledger can't be read.
+        """
+        rows = await self._bridge.call(self._bridge.core.ledger.attempts(correlation_id))
         return Spending.total(row.spending for row in rows) if rows else None

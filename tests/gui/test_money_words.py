@@ -14,12 +14,13 @@ from PySide6.QtWidgets import QApplication, QLabel
 
 from core import ChatResult, Spending
 from core.cli.footer import failure_footer, footer, stopped_line
-from core.errors import Unavailable
+from core.errors import LedgerUnavailable, Unavailable
 from core.ledger.limits import Budget
 from gui.chat.failures.plans import plan_break_off
 from gui.chat.header_row import HeaderRow
 from gui.chat.page import ChatPage
 from gui.chat.storage.export import to_json, to_markdown
+from gui.chat.storage.file import StoreTrouble
 from gui.chat.storage.models import StoredError, StoredMessage, Totals
 from gui.chat.storage.store import ConversationStore
 from gui.spend.held import HeldList
@@ -245,6 +246,43 @@ def test_a_chat_that_is_not_open_learns_what_it_cost_at_the_start(panel: ChatPan
         page = await panel.open()
         panel.core.publish(budget=month(0))
         await panel.until(lambda: listed(page).endswith(", $0.0100"))
+
+    panel.run(body)
+
+
+@pytest.mark.parametrize("broken", ["store", "ledger"])
+def test_a_look_that_could_not_read_is_repeated(
+    panel: ChatPanel, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    keep(panel.home, lambda chat: replace(stored(OPEN), conversation_id=chat.id, correlation_id="0197-cut"))
+    panel.core.ledger.rows = [ledger_row("0197-cut", state="settled", cost_nanodollars=10_000_000)]
+    failed: list[str] = []
+
+    def not_settled(_: ConversationStore) -> None:
+        failed.append("store")
+        raise StoreTrouble("The disk is full.")
+
+    async def attempts(_: str) -> None:
+        failed.append("ledger")
+        raise LedgerUnavailable("The disk is full.")
+
+    async def body() -> None:
+        page = await panel.open()
+        with monkeypatch.context() as patch:
+            if broken == "store":
+                patch.setattr(ConversationStore, "not_settled", not_settled)
+            else:
+                patch.setattr(panel.core.ledger, "attempts", attempts)
+            panel.core.publish(budget=month(0))
+            await panel.until(lambda: failed)
+            await panel.idle()
+        assert listed(page).endswith(", ~$0.0154")
+
+        def looked_again() -> bool:
+            panel.core.publish(budget=month(0))
+            return listed(page).endswith(", $0.0100")
+
+        await panel.until(looked_again)
 
     panel.run(body)
 
