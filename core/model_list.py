@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from core.chat import Side
 
@@ -37,6 +37,9 @@ _CHAT_KINDS = frozenset(
 )
 
 
+KeyTrouble = Literal["missing", "refused", "held_back"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedModel:
     """A model that can be asked for. ``name`` is what its server calls it for people, empty where it does not.
@@ -60,7 +63,8 @@ class ModelList:
     """What one side can be asked for, as it was last read; ``default_model`` is the one it takes for itself.
 
     ``read_at`` of ``None``: it was never read. Where it could not be read now, ``problem`` says why and ``hint``
-    what to do; ``models`` are then those of the last time.
+    what to do; ``models`` are then those of the last time. Where only the user's key can mend that, ``key_trouble``
+    says which way: there is none, it was refused, or it is held back from the address that is set.
     """
 
     side: Side
@@ -69,6 +73,7 @@ class ModelList:
     read_at: datetime | None = None
     problem: str = ""
     hint: str = ""
+    key_trouble: KeyTrouble | None = None
 
     def find(self, model: str) -> ListedModel | None:
         return next((listed for listed in self.models if listed.id == model), None)

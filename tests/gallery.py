@@ -439,12 +439,15 @@ class Gallery(QWidget):
             (
                 replace(LOCAL_MODELS, problem="The local server is stopped."),
                 replace(
-                    API_MODELS, problem="No Anthropic key is set.", hint="Add one in Preferences, Providers."
+                    API_MODELS,
+                    problem="No Anthropic key is set.",
+                    hint="Add one in Preferences, Providers.",
+                    key_trouble="missing",
                 ),
                 False,
             ),
         ):
-            picker = ModelPicker("claude-opus-5", for_new=True)
+            picker = ModelPicker("claude-opus-5", for_new=True, offers_key=True)
             picker.setWindowFlags(Qt.WindowType.Widget)
             for listed in (local, api):
                 picker.show_list(listed, is_reading=is_reading and listed.side == "api")

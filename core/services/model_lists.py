@@ -12,10 +12,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from core.chat import Side
-from core.errors import SignalboxError
+from core.errors import AuthenticationFailed, KeyHeldBack, SignalboxError
 from core.local.manager import LocalServerManager
 from core.local.server import ServerState
-from core.model_list import ListedModel, ModelList
+from core.model_list import KeyTrouble, ListedModel, ModelList
 
 if TYPE_CHECKING:
     from core.pricing.prices import PriceTable
@@ -82,7 +82,12 @@ class ModelLists:
         except SignalboxError as error:
             models = last.models or await self._priced((ListedModel(id=default),))
             read = dataclasses.replace(
-                last, models=models, default_model=default, problem=error.message, hint=error.hint
+                last,
+                models=models,
+                default_model=default,
+                problem=error.message,
+                hint=error.hint,
+                key_trouble=_key_trouble(error),
             )
         except TimeoutError:
             models = last.models or await self._priced((ListedModel(id=default),))
@@ -92,6 +97,7 @@ class ModelLists:
                 default_model=default,
                 problem=f"The API’s list of models did not come within {READ_TIMEOUT_S:g} s.",
                 hint="Try again.",
+                key_trouble=None,
             )
         else:
             models = await self._priced(found)
@@ -137,6 +143,14 @@ class ModelLists:
                 )
             )
         return tuple(priced)
+
+
+def _key_trouble(error: SignalboxError) -> KeyTrouble | None:
+    if not isinstance(error, AuthenticationFailed):
+        return None
+    if isinstance(error, KeyHeldBack):
+        return "held_back"
+    return "missing" if error.missing else "refused"
 
 
 def _nanodollars(dollars: Decimal | None) -> int | None:

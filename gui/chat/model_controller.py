@@ -16,7 +16,7 @@ from gui.chat.session import Session
 from gui.chat.storage.models import ChatOptions
 from gui.chat.view import ChatView
 from gui.shell.model_lists import SIDES, ModelListReader
-from gui.shell.pages import Shell
+from gui.shell.pages import Shell, Target
 from gui.shell.tasks import Tasks
 from gui.theme.appearance import panel_file
 from gui.widgets.formatting import SIDE_WORDS
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 FOR_NEW_KEY = "chat/model_for_new"
 FOR_NEW_SIDE_KEY = "chat/side_for_new"
+ANTHROPIC_KEY = Target("preferences", "providers", "anthropic")
 
 
 class ChatVerbs(Protocol):
@@ -50,6 +51,7 @@ class ModelController(QObject):
     def __init__(self, chat: ChatVerbs, shell: Shell, tasks: Tasks, view: ChatView) -> None:
         super().__init__(view)
         self._chat, self._bridge, self._home, self._view = chat, shell.bridge, shell.home, view
+        self._shell = shell
         self.lists = ModelListReader(shell.bridge, tasks, self)
         self.lists.changed.connect(self._on_list)
         self.picker: ModelPicker | None = None
@@ -78,9 +80,10 @@ class ModelController(QObject):
         is_for_new = options.model is not None and self._for_new.model == options.model
         # Where a side is chosen and no model of it, nothing of the list is: not Auto either.
         current = "" if options.model is None and options.force is not None else options.model
-        picker = ModelPicker(current, self._view, for_new=is_for_new)
+        picker = ModelPicker(current, self._view, for_new=is_for_new, offers_key=True)
         picker.chosen.connect(self.choose)
         picker.refresh_asked.connect(lambda: self.lists.read(*SIDES, refresh=True))
+        picker.key_asked.connect(lambda: self._shell.open(ANTHROPIC_KEY))
         picker.for_new_changed.connect(self._on_for_new)
         self.picker = picker
         for side in SIDES:

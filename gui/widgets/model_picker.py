@@ -44,6 +44,12 @@ if TYPE_CHECKING:
 
 Index = QModelIndex | QPersistentModelIndex
 AUTO_WORDS = "Auto: Signalbox decides"
+TRY_AGAIN = "Try again"
+_KEY_MENDS = {
+    "missing": "Add a key",
+    "refused": "Replace the key",
+    "held_back": "Say where it may go",
+}
 AUTO_WHY = "Each prompt goes where the rules of Routing send it."
 _WIDTH_PX, _MOST_LIST_PX = 440, 352
 _CAPTION_PX, _ROW_PX = 28, 44
@@ -68,11 +74,12 @@ class _Caption:
 
 @dataclass(frozen=True, slots=True)
 class _Trouble:
-    """The list of a side could not be read; Enter or a click reads it again."""
+    """The list of a side could not be read; Enter or a click does ``mend``: read it again, or ask for the key."""
 
     side: Side
     problem: str
     hint: str
+    mend: str = TRY_AGAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +163,7 @@ def _spoken(row: _Row, *, is_current: bool) -> str:
     if isinstance(row, _Caption):
         return f"{row.text}, {row.right}" if row.right else row.text
     if isinstance(row, _Trouble):
-        return " ".join(part for part in (row.problem, row.hint, "Press Enter to try again.") if part)
+        return " ".join(part for part in (row.problem, row.hint, f"Press Enter: {row.mend}.") if part)
     side = "" if row.choice.side is None else SIDE_WORDS[row.choice.side]
     chosen = "chosen" if is_current else ""
     return ", ".join(part for part in (row.title, side, row.right, row.below, chosen) if part)
@@ -210,7 +217,7 @@ class _Delegate(QStyledItemDelegate):
     def _paint_row(self, painter: QPainter, box: QRect, row: _Trouble | _Choice, *, is_current: bool) -> None:
         unit = theme()
         if isinstance(row, _Trouble):
-            icon, token, title, below, right = "warning-circle", "danger", row.problem, row.hint, "Try again"
+            icon, token, title, below, right = "warning-circle", "danger", row.problem, row.hint, row.mend
         else:
             icon, token, title, below, right = "check", "text", row.title, row.below, row.right
         if is_current or isinstance(row, _Trouble):
@@ -243,11 +250,14 @@ class ModelPicker(Popover):
     Signals:
         chosen: the ``ModelChoice``; it closes by itself.
         refresh_asked: read the lists again.
+        key_asked: open where the key of a ``Side`` is set; it closes by itself. Only with ``offers_key``: without,
+            a list that the key stands in the way of is read again, too.
         for_new_changed: whether new chats begin with what is chosen.
     """
 
     chosen = Signal(object)
     refresh_asked = Signal()
+    key_asked = Signal(str)
     for_new_changed = Signal(bool)
 
     def __init__(
@@ -258,9 +268,10 @@ class ModelPicker(Popover):
         sides: tuple[Side, ...] = ("local", "api"),
         auto: bool = True,
         for_new: bool | None = None,
+        offers_key: bool = False,
     ) -> None:
         super().__init__("Models", parent, width_px=_WIDTH_PX, height_px=200)
-        self._sides, self._auto = sides, auto
+        self._sides, self._auto, self._offers_key = sides, auto, offers_key
         self._lists: dict[Side, tuple[ModelList, bool]] = {}
         self._models = _Models(self)
         self._moved = False
@@ -352,7 +363,9 @@ class ModelPicker(Popover):
         state = "Reading the list…" if is_reading else _read_words(listed, side)
         caption: list[_Row] = [_Caption(SIDE_WORDS[side], state)]
         if listed.problem and not is_reading and not words:
-            caption.append(_Trouble(side, listed.problem, listed.hint))
+            trouble = listed.key_trouble if self._offers_key else None
+            mend = TRY_AGAIN if trouble is None else _KEY_MENDS[trouble]
+            caption.append(_Trouble(side, listed.problem, listed.hint, mend))
         elif not rows and not is_reading:
             caption.append(_Trouble(side, "It lists no model that can chat.", ""))
         return caption + rows
@@ -409,8 +422,11 @@ class ModelPicker(Popover):
 
     def _take(self, index: QModelIndex) -> None:
         row = self._models.row_at(index)
-        if isinstance(row, _Trouble):
+        if isinstance(row, _Trouble) and row.mend == TRY_AGAIN:
             self.refresh_asked.emit()
+        elif isinstance(row, _Trouble):
+            self.close()
+            self.key_asked.emit(row.side)
         elif isinstance(row, _Choice):
             self.close()
             self.chosen.emit(row.choice)

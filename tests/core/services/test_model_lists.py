@@ -59,10 +59,24 @@ async def test_what_cannot_be_read_says_why_and_keeps_what_was_known(home: Path)
         assert not (await sides.core.models.read("api")).problem, "a failure is not kept for minutes"
 
 
+async def test_a_refused_key_is_told_from_other_troubles(home: Path) -> None:
+    async with two_sides(home) as sides:
+        refused = {"type": "error", "error": {"type": "authentication_error", "message": "invalid x-api-key"}}
+        sides.api.list_refusal = Refuses(status=401, body=refused)
+        assert (await sides.core.models.read("api")).key_trouble == "refused"
+        sides.api.list_refusal = Refuses(
+            status=529, body={"type": "error", "error": {"message": "Overloaded"}}
+        )
+        broken = await sides.core.models.read("api", refresh=True)
+        assert broken.problem
+        assert broken.key_trouble is None
+
+
 async def test_without_a_key_the_model_of_the_settings_is_there_with_its_price(home: Path) -> None:
     async with two_sides(home, key=None, ANTHROPIC_MODEL="claude-sonnet-4-6") as sides:
         listed = await sides.core.models.read("api")
         assert "key" in listed.problem
+        assert listed.key_trouble == "missing"
         assert [model.id for model in listed.models] == ["claude-sonnet-4-6"]
         assert listed.models[0].input_nanodollars_per_mtok == 3 * DOLLAR
         assert listed.read_at is None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QPushButton
 
 from core.errors import Unavailable
-from core.model_list import ListedModel
+from core.model_list import KeyTrouble, ListedModel
+from gui.shell.pages import Target
 from gui.widgets.model_picker import ModelPicker
 from tests.gui.chat.looking import click, press
 from tests.gui.chat.panel import ChatPanel
@@ -237,9 +239,9 @@ def test_a_list_that_could_not_be_read_says_why_and_is_read_again(panel: ChatPan
     async def body() -> None:
         await panel.open()
         listed = panel.core.models.lists["api"]
-        panel.core.models.lists["api"] = replace(listed, problem="No Anthropic key is set.", hint="Add one.")
+        panel.core.models.lists["api"] = replace(listed, problem="The API is away.", hint="Wait.")
         picker = await opened(panel)
-        trouble = next(number for number, row in enumerate(rows(picker)) if "No Anthropic key" in row)
+        trouble = next(number for number, row in enumerate(rows(picker)) if "The API is away" in row)
         assert "Claude Sonnet 4.6" in "".join(rows(picker)), "what was known stays"
         panel.core.models.lists["api"] = listed
         index = picker.list.model().index(trouble, 0)
@@ -250,8 +252,31 @@ def test_a_list_that_could_not_be_read_says_why_and_is_read_again(panel: ChatPan
         await panel.until(
             lambda: ("read models", "api", True) in panel.core.calls and not lists.is_reading("api")
         )
-        assert not any("No Anthropic key" in row for row in rows(picker))
+        assert not any("The API is away" in row for row in rows(picker))
         assert picker.isVisible()
+
+    panel.run(body)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "offer"),
+    [("missing", "Add a key"), ("refused", "Replace the key"), ("held_back", "Say where it may go")],
+)
+def test_a_list_that_only_the_key_can_mend_leads_to_the_key(
+    panel: ChatPanel, trouble: KeyTrouble, offer: str
+) -> None:
+    async def body() -> None:
+        await panel.open()
+        listed = panel.core.models.lists["api"]
+        panel.core.models.lists["api"] = replace(listed, problem="No.", key_trouble=trouble)
+        picker = await opened(panel)
+        number = next(number for number, row in enumerate(rows(picker)) if row.startswith("No."))
+        assert rows(picker)[number] == f"No. Press Enter: {offer}."
+        picker.list.setCurrentIndex(picker.list.model().index(number, 0))
+        QTest.keyClick(picker.search, Qt.Key.Key_Return)
+        assert panel.shell.opened[-1] == Target("preferences", "providers", "anthropic")
+        assert not picker.isVisible()
+        assert ("read models", "api", True) not in panel.core.calls
 
     panel.run(body)
 
