@@ -13,7 +13,7 @@ from gui.chat.failures.plans import PLAN_CUT_EARLY, plan_break_off, plan_failure
 from gui.chat.markdown.highlighter import LexerCache
 from gui.chat.markdown.markdown_view import MarkdownView
 from gui.chat.message_view import BUSY_WHY, PAD_PX, MessageView, VersionSwitch, show_pin
-from gui.chat.storage.models import StoredMessage
+from gui.chat.storage.models import COPIED, StoredMessage
 from gui.chat.waits import FirstToken, Wait
 from gui.theme.theme import set_property, theme
 from gui.widgets.copying import Copier
@@ -151,7 +151,7 @@ class AnswerMessage(MessageView):
                 note = "The model declined to answer."
             elif not message.text.strip():
                 note = message.result.empty_because or "The answer is empty."
-        elif message.origin and message.decision is None:
+        elif message.origin not in ("", COPIED) and message.decision is None:
             note = f"From {message.origin}"
         self._note.setText(note)
         self._note.setVisible(bool(note))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from core import exact_dollars, to_plain, write_whole
-from gui.chat.storage.models import Attachment, ChatOptions, Conversation, StoredMessage, clean_text
+from gui.chat.storage.models import COPIED, Attachment, ChatOptions, Conversation, StoredMessage, clean_text
 from gui.chat.storage.tree import MessageTree
 
 FORMAT = "signalbox-conversation"
@@ -67,7 +67,7 @@ def _note(message: StoredMessage) -> str:
         parts.append("not paid again" if result.replayed else message.spending.brief)
     elif decision is not None and message.spending.parts:
         parts.append(message.spending.brief)
-    if message.origin and decision is None:
+    if message.origin not in ("", COPIED) and decision is None:
         parts.append(f"from {message.origin}")
     if message.status != "done":
         parts.append({"stopped": "stopped", "failed": "broke off"}.get(message.status, message.status))

@@ -59,7 +59,9 @@ SELECT c.id, c.title, c.updated_at_ms, c.pinned, c.folder,
        COALESCE(SUM(CASE WHEN m.side = 'local' AND typeof(m.loaded_nanodollars) = 'integer'
                           AND m.loaded_nanodollars BETWEEN 0 AND 1000000000000000
                          THEN m.loaded_nanodollars END), 0) AS loaded,
-       COALESCE(c.source NOT LIKE 'signalbox:%', 0) AS elsewhere
+       COALESCE(c.source NOT LIKE 'signalbox:%', 0)
+           OR EXISTS (SELECT 1 FROM messages o WHERE o.conversation_id = c.id AND o.role = 'assistant'
+                      AND o.origin NOT IN ('', '{COPIED}')) AS elsewhere
 FROM (SELECT * FROM conversations c WHERE c.deleted_at_ms IS NULL {{where}}
       ORDER BY (c.pinned OR c.folder <> '') DESC, c.updated_at_ms DESC, c.id DESC LIMIT ?) c
 LEFT JOIN messages m ON m.conversation_id = c.id AND m.role = 'assistant' AND m.side IS NOT NULL

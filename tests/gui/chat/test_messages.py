@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from PySide6.QtCore import QPoint, QRect, Qt
@@ -11,10 +12,12 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QPushButton, QWidget
 
 from gui.chat.markdown.prose import ProseBlock
+from gui.chat.storage.models import COPIED
 from gui.chat.user_message import UserMessage
 from gui.theme.theme import theme
 from gui.widgets import copying
 from gui.widgets.copying import Copier
+from tests.gui.chat.builders import make_conversation, make_message
 from tests.gui.chat.looking import last_answer, press
 from tests.gui.chat.panel import ChatPanel
 from tests.gui.chat.scripted_core import Gate, Script
@@ -135,6 +138,21 @@ def test_stopped_before_the_first_token_is_no_failure(panel: ChatPanel) -> None:
             page = await panel.again()
             page.controller.open(page.view.list.model.ids()[0])
             await panel.until(lambda: len(panel.page.view.thread_view.views()) == 2)
+
+    panel.run(body)
+
+
+@pytest.mark.parametrize(("origin", "note"), [("ChatGPT", "From ChatGPT"), (COPIED, "")])
+def test_only_another_program_is_named_as_where_an_answer_is_from(
+    panel: ChatPanel, origin: str, note: str
+) -> None:
+    async def body() -> None:
+        await panel.open()
+        chat = make_conversation("Fruit")
+        prompt = make_message(chat, "user", "Fruit?")
+        answer = replace(make_message(chat, "assistant", "Plums", parent_id=prompt.id), origin=origin)
+        await panel.open_chat(replace(chat, messages=(prompt, answer), head_id=answer.id))
+        assert last_answer(panel).note == note
 
     panel.run(body)
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from gui.chat.storage.export import file_name, to_markdown
+from gui.chat.storage.models import COPIED
 from tests.gui.chat.builders import make_conversation, make_decision, make_message
 
 HOSTILE = "</sub><script>x</script>\n# A heading"
@@ -53,3 +54,11 @@ def test_words_of_others_are_no_html_in_the_export() -> None:
     assert "<script>" not in text
     assert "# &lt;/sub&gt;" in text.splitlines()[0]
     assert "# A heading" not in text.splitlines()
+
+
+@pytest.mark.parametrize(("origin", "note"), [("ChatGPT", "<sub>from ChatGPT</sub>"), (COPIED, "")])
+def test_only_another_program_is_named_as_where_an_answer_is_from(origin: str, note: str) -> None:
+    conversation = make_conversation("Fruit")
+    message = replace(make_message(conversation, "assistant", "Plums."), status="done", origin=origin)
+    text = to_markdown(replace(conversation, messages=(message,), head_id=message.id))
+    assert text == f"# Fruit\n\n## Answer\n\nPlums.\n\n{note}".rstrip() + "\n"

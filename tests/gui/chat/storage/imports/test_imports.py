@@ -15,7 +15,7 @@ import pytest
 from core import Spending
 from core.errors import Unavailable
 from gui.chat.storage import models
-from gui.chat.storage.copying import with_new_ids
+from gui.chat.storage.copying import duplicate, with_new_ids
 from gui.chat.storage.export import to_json
 from gui.chat.storage.imports import items
 from gui.chat.storage.imports.run import ImportRun, import_file, report_of
@@ -88,6 +88,8 @@ def test_a_chatgpt_export_keeps_its_branches_and_says_what_was_left_out(
     assert all(item.decision is None and item.result is None for item in answers)
     (summary,) = store.search("signalman")
     assert (summary.totals.answers, summary.answered_elsewhere) == (0, True)
+    store.add(duplicate(conversation))
+    assert [each.answered_elsewhere for each in store.summaries()] == [True, True], "its duplicate too"
     assert report_of(found) == [
         "1 chat from ChatGPT imported, with 5 messages.",
         "Left out of the chats: 1 picture, 2 tool calls and results.",
