@@ -69,9 +69,11 @@ class ChatController(QObject):
         self.find = FindController(tasks, view)
         self.list = ListController(self, shell.bridge, tasks, view)
         self.viewer = AttachmentViewer(shell.bridge, tasks, view)
-        self.transfer = TransferController(self.store, tasks, view, self.list.refresh)
         self.models = ModelController(self, shell, tasks, view)
         self.prompts = PromptController(self, view)
+        self.transfer = TransferController(
+            self.store, tasks, view, self.list.refresh, self.prompts.take_imported
+        )
         self.replays = ReplayController(self, shell, tasks, view)
         self.is_started = False
         self._draft_timer = QTimer(self)

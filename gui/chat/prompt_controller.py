@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -16,7 +16,7 @@ from gui.chat.open_conversations import OpenConversations
 from gui.chat.route_preview import RoutePreview
 from gui.chat.session import Session
 from gui.chat.storage.file import StoreTrouble
-from gui.chat.storage.models import ChatOptions, SavedPrompt
+from gui.chat.storage.models import MOST_PROMPT_NAME_CHARS, ChatOptions, SavedPrompt
 from gui.chat.storage.store import ConversationStore
 from gui.chat.storage.write_behind import WriteBehindStore
 from gui.chat.view import ChatView
@@ -24,7 +24,6 @@ from gui.theme.theme import set_property, theme
 from gui.widgets.painted_button import settle_after
 from gui.widgets.popover import Popover
 
-MOST_NAME_CHARS = 80
 SHOWN_NAME_CHARS = 40
 _WIDTH_PX = 320
 
@@ -55,7 +54,7 @@ class NamePopover(Popover):
     def __init__(self, title: str, name: str, verb: str, parent: QWidget) -> None:
         super().__init__(title, parent, width_px=_WIDTH_PX)
         self.edit = QLineEdit(name)
-        self.edit.setMaxLength(MOST_NAME_CHARS)
+        self.edit.setMaxLength(MOST_PROMPT_NAME_CHARS)
         self.edit.setPlaceholderText("Name")
         self.edit.setAccessibleName(title)
         self.edit.selectAll()
@@ -106,6 +105,23 @@ class PromptController(QObject):
         session = self._chat.session
         if session.is_blank:
             session.set_options(self.for_new(session.options))
+        self.show()
+
+    async def take_imported(self) -> None:
+        """Offer also what an import has put into the file."""
+        try:
+            kept = await self._chat.store.read(ConversationStore.prompts)
+        except StoreTrouble as problem:
+            self._view.show_error(f"Your saved prompts can’t be read. {problem.message} {problem.hint}")
+            return
+        known = {prompt.id for prompt in self.prompts} | self._gone
+        has_default = any(prompt.is_default for prompt in self.prompts)
+        new = [
+            replace(prompt, is_default=prompt.is_default and not has_default)
+            for prompt in kept
+            if prompt.id not in known
+        ]
+        self.prompts = _ordered([*self.prompts, *new])
         self.show()
 
     def for_new(self, options: ChatOptions) -> ChatOptions:
@@ -223,7 +239,7 @@ class PromptController(QObject):
         others = [each for each in self.prompts if each.id != prompt.id]
         if prompt.is_default:
             others = [replace(each, is_default=False) for each in others]
-        self.prompts = tuple(sorted([*others, prompt], key=lambda each: (each.name.casefold(), each.id)))
+        self.prompts = _ordered([*others, prompt])
         self._gone.discard(prompt.id)
         self._write()
 
@@ -249,6 +265,10 @@ class PromptController(QObject):
         current = self.current
         changed = current is not None and current.text != self._chat.session.options.system
         self._view.drawer.show_prompt(None if current is None else current.name, is_changed=changed)
+
+
+def _ordered(prompts: Iterable[SavedPrompt]) -> tuple[SavedPrompt, ...]:
+    return tuple(sorted(prompts, key=lambda each: (each.name.casefold(), each.id)))
 
 
 def _short(prompt: SavedPrompt) -> str:

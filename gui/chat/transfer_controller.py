@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -12,6 +12,7 @@ from PySide6.QtCore import QObject, Qt, QTimer, QUrl
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QFileDialog
 
+from core import counted
 from gui.chat.storage.export import ExportFormat
 from gui.chat.storage.export_all import ALL_NAMES, ExportRun, export_all
 from gui.chat.storage.imports.run import ImportRun, import_file, report_of
@@ -27,14 +28,19 @@ BUSY = "Wait for the import or export that is under way, or cancel it"
 
 
 class TransferController(QObject):
-    """One import or export at a time; ``refresh`` reads the list again."""
+    """One import or export at a time; ``refresh`` reads the list again, ``take_prompts`` the saved prompts."""
 
     def __init__(
-        self, store: WriteBehindStore, tasks: Tasks, view: ChatView, refresh: Callable[[], None]
+        self,
+        store: WriteBehindStore,
+        tasks: Tasks,
+        view: ChatView,
+        refresh: Callable[[], None],
+        take_prompts: Callable[[], Awaitable[None]],
     ) -> None:
         super().__init__(view)
         self._store, self._tasks, self._view, self._card = store, tasks, view, view.transfer
-        self._refresh = refresh
+        self._refresh, self._take_prompts = refresh, take_prompts
         self._run: ImportRun | ExportRun | None = None
         self._job: asyncio.Task[None] | None = None
         self._name = ""
@@ -100,7 +106,10 @@ class TransferController(QObject):
 
     async def _import(self, path: Path, run: ImportRun) -> None:
         await self._work(partial(import_file, path=path, run=run))
-        title = f"{path.name}: imported" if run.imported else f"{path.name}: nothing was imported"
+        is_any = run.imported or run.prompts.imported
+        title = f"{path.name}: imported" if is_any else f"{path.name}: nothing was imported"
+        if run.prompts.imported:
+            await self._take_prompts()
         self._end(title, report_of(run))
         self._refresh()
 
@@ -114,6 +123,8 @@ class TransferController(QObject):
             lines.append(
                 f"{run.unreadable:,} can’t be read and {'is' if run.unreadable == 1 else 'are'} left out."
             )
+        if run.prompts:
+            lines.append(f"{counted(run.prompts, 'saved prompt')} with them.")
         if kind == "json":
             lines.append("“Import chats” reads this file on any machine, without loss.")
         folder = QUrl.fromLocalFile(str(path.parent))

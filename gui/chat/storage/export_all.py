@@ -1,16 +1,18 @@
-"""All conversations in one file: JSON that ``imports`` reads without loss, or Markdown in a zip."""
+"""All conversations in one file: JSON with the saved prompts, which ``imports`` reads, or Markdown in a zip."""
 
 from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
 from core import writing_whole
 from gui.chat.storage.export import ExportFormat, file_name, to_json, to_markdown
 from gui.chat.storage.file import StoreTrouble
-from gui.chat.storage.models import Conversation
+from gui.chat.storage.models import Conversation, SavedPrompt
+from gui.chat.storage.prompts_json import prompts_to_json
 from gui.chat.storage.store import ConversationStore
 
 ALL_NAMES: dict[ExportFormat, str] = {"json": "signalbox-chats.json", "markdown": "signalbox-chats.zip"}
@@ -19,12 +21,13 @@ ALL_NAMES: dict[ExportFormat, str] = {"json": "signalbox-chats.json", "markdown"
 class ExportRun:
     """How far an export is, read by the page while a worker goes on; ``is_cancelled`` is the page's.
 
-    ``unreadable`` chats can't be read, so the file has them not. ``failed_because`` says why there is no file.
+    ``unreadable`` chats can't be read, so the file has them not; ``prompts`` saved prompts are in it.
+    ``failed_because`` says why there is no file.
     """
 
     def __init__(self) -> None:
         self.is_cancelled = False
-        self.done = self.total = self.written = self.unreadable = 0
+        self.done = self.total = self.written = self.unreadable = self.prompts = 0
         self.failed_because = ""
 
 
@@ -39,7 +42,9 @@ def export_all(store: ConversationStore, kind: ExportFormat, path: Path, run: Ex
         run.total = len(ids)
         with writing_whole(path) as file:
             if kind == "json":
-                _write_json(file, _conversations(store, ids, run))
+                prompts = store.prompts()
+                _write_json(file, _conversations(store, ids, run), prompts)
+                run.prompts = len(prompts)
             else:
                 _write_zip(file, _conversations(store, ids, run))
     except _Cancelled:
@@ -66,11 +71,15 @@ def _conversations(store: ConversationStore, ids: list[str], run: ExportRun) -> 
         run.written += 1
 
 
-def _write_json(file: IO[bytes], conversations: Iterator[Conversation]) -> None:
+def _write_json(
+    file: IO[bytes], conversations: Iterator[Conversation], prompts: tuple[SavedPrompt, ...]
+) -> None:
     file.write(b"[")
-    for number, conversation in enumerate(conversations):
+    # The prompts come last: a Signalbox that doesn't know them has read every chat by then.
+    items = chain(map(to_json, conversations), [prompts_to_json(prompts)] if prompts else [])
+    for number, item in enumerate(items):
         file.write(b",\n" if number else b"\n")
-        file.write(to_json(conversation).rstrip().encode())
+        file.write(item.rstrip().encode())
     file.write(b"\n]\n")
 
 

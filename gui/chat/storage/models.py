@@ -56,6 +56,9 @@ class ChatOptions:
     seed: int | None = None
 
 
+MOST_PROMPT_NAME_CHARS = 80
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavedPrompt:
     """A system prompt with a name. A chat keeps the text it was given, whatever becomes of this one.

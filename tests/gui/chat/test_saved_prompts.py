@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QAction
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QMenu
 
+from gui.chat.storage.models import SavedPrompt
+from gui.chat.storage.prompts_json import prompts_to_json
 from tests.gui.chat.looking import click
 from tests.gui.chat.panel import ChatPanel
 
@@ -135,5 +139,20 @@ def test_picking_one_over_what_was_typed_can_be_undone(panel: ChatPanel) -> None
         assert toast.button is not None
         click(toast.button)
         assert page.view.drawer.system.toPlainText() == "Something long that was typed"
+
+    panel.run(body)
+
+
+def test_a_prompt_that_an_import_brings_is_offered_at_once(panel: ChatPanel, tmp_path: Path) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        prompts = SavedPrompt(name="Brief", text="Be brief."), SavedPrompt(name="Kind", text="Be kind.")
+        file = tmp_path / "all.json"
+        file.write_text(f"[{prompts_to_json(prompts)}]")
+        page.controller.transfer.import_from(file)
+        await panel.until(lambda: page.view.transfer.is_done and page.view.transfer.isVisible())
+        assert page.view.transfer.lines == ["No chat was imported.", "2 saved prompts imported."]
+        do(panel, "Kind")
+        assert page.controller.session.options.system == "Be kind."
 
     panel.run(body)

@@ -11,7 +11,8 @@ from core import counted
 from gui.chat.storage.file import StoreTrouble
 from gui.chat.storage.imports import chatgpt, claude, own
 from gui.chat.storage.imports.items import ImportRefused, conversations_in
-from gui.chat.storage.imports.parts import LeftOut, Unusable, as_dict
+from gui.chat.storage.imports.parts import LeftOut, Unusable, as_dict, as_list
+from gui.chat.storage.imports.prompts import PromptCounts, is_prompts, new_prompts
 from gui.chat.storage.models import Conversation
 from gui.chat.storage.store import ConversationStore
 
@@ -42,7 +43,8 @@ class ImportRun:
     """What an import has done so far, read by the page while a worker goes on; ``is_cancelled`` is the page's.
 
     ``formats`` counts the chats of each program, ``unusable`` those left out by why, ``left_out`` what was left out
-    of those that were imported. ``stopped_because`` says why the file was not read to its end.
+    of those that were imported. ``prompts`` counts the saved ones. ``stopped_because`` says why the file was not
+    read to its end.
     """
 
     def __init__(self) -> None:
@@ -50,6 +52,7 @@ class ImportRun:
         self.read_bytes = self.total_bytes = 0
         self.imported = self.messages = 0
         self.already_here = self.deleted_here = 0
+        self.prompts = PromptCounts()
         self.formats: Counter[str] = Counter()
         self.unusable: Counter[str] = Counter()
         self.left_out: LeftOut = LeftOut()
@@ -75,6 +78,9 @@ def import_file(store: ConversationStore, path: Path, run: ImportRun) -> None:
 
 
 def _take(store: ConversationStore, item: dict[str, Any], known: dict[str, bool], run: ImportRun) -> None:
+    if is_prompts(item):
+        _take_prompts(store, item, run)
+        return
     reader = next((each for each in READERS if each.is_one(item)), None)
     if reader is None:
         run.unusable["is no chat"] += 1
@@ -99,6 +105,13 @@ def _take(store: ConversationStore, item: dict[str, Any], known: dict[str, bool]
     run.left_out.update(here)
 
 
+def _take_prompts(store: ConversationStore, item: dict[str, Any], run: ImportRun) -> None:
+    try:
+        store.save_prompts(new_prompts(item, store.prompts(), run.prompts))
+    except Unusable:
+        run.prompts.left_out += len(as_list(item.get("prompts")))
+
+
 def report_of(run: ImportRun) -> list[str]:
     """Return what was imported, what was left out, and why: a sentence a line."""
     lines: list[str] = []
@@ -108,6 +121,7 @@ def report_of(run: ImportRun) -> list[str]:
         lines.append(f"{chats} from {names} imported, with {messages}.")
     else:
         lines.append("No chat was imported.")
+    lines += _prompt_lines(run.prompts)
     if run.stopped_because:
         lines.append(run.stopped_because)
     if run.already_here:
@@ -123,6 +137,21 @@ def report_of(run: ImportRun) -> list[str]:
         lines.append(f"Left out of the chats: {', '.join(parts)}.")
     if run.imported and set(run.formats) != {own.NAME}:
         lines.append("What their answers cost is not known, so they count as “–”.")
+    return lines
+
+
+def _prompt_lines(prompts: PromptCounts) -> list[str]:
+    lines: list[str] = []
+    if prompts.imported:
+        beside = f", {prompts.renamed:,} of them as “… (imported)” beside one of the same name"
+        lines.append(
+            f"{counted(prompts.imported, 'saved prompt')} imported{beside if prompts.renamed else ''}."
+        )
+    if prompts.already_here:
+        were = "was" if prompts.already_here == 1 else "were"
+        lines.append(f"{counted(prompts.already_here, 'saved prompt')} {were} here already.")
+    if prompts.left_out:
+        lines.append(f"Left out: {counted(prompts.left_out, 'saved prompt')} that can’t be kept.")
     return lines
 
 
