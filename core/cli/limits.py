@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 CHECKED_DAYS = 2
 RATES = ("max_requests_per_minute", "max_api_requests_per_minute", "runaway_requests_per_minute")
-_HEADS = ("Limit", "Window", "Spent", "Held", "Not settled", "Free", "Of", "Share", "Self-test")
+_HEADS = ("Limit", "Window", "Spent", "Held", "Not settled", "Unpriced", "Free", "Of", "Share", "Self-test")
 
 
 def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -77,6 +77,7 @@ def _words(
             _spent(standing),
             _amount(standing, standing.held),
             unsettled_amount(standing.unresolved, standing.unit) if standing.unresolved_count else EMPTY,
+            unsettled_amount(standing.unpriced, standing.unit) if standing.unpriced else EMPTY,
             _amount(standing, standing.free),
             _amount(standing, standing.amount),
             f"{standing.share_used:.0%}",
@@ -84,7 +85,7 @@ def _words(
         )
         for index, standing in enumerate(standings)
     ]
-    text = table(_HEADS, lines, left=(0, 1, 8), optional=(4, 8))
+    text = table(_HEADS, lines, left=(0, 1, 9), optional=(4, 5, 9))
     tried = armed[: len(standings)]  # after these come the ones that can't be read
     text += "".join(f"{limit.limit_name}: {limit.detail}\n" for limit in tried if not limit.armed)
     text += "".join(f"{problem.subject}: DOES NOT HOLD. {problem.message}\n" for problem in unreadable)
@@ -94,8 +95,8 @@ def _words(
         text += f"{requests} not settled, and counted at the worst case: signalbox holds\n"
     if unpriced:
         text += (
-            f"{counted(unpriced, 'request of this month is', 'requests of this month are')} unpriced; what was "
-            "held at the dearest price stays counted: signalbox prices\n"
+            f"{counted(unpriced, 'request of this month is', 'requests of this month are')} unpriced and counted at "
+            "up to what was held, at the dearest price: signalbox prices\n"
         )
     text += "\n"
     width = max(map(len, RATES))
@@ -122,7 +123,7 @@ def _name(limit: Limit) -> str:
 
 
 def _spent(standing: LimitUsage) -> str:
-    """What is spent; with ``~`` where a stopped answer, or what was held for one without a price, may be in it."""
+    """What is spent; with ``~`` where a stopped answer may be in it."""
     estimated = bool(standing.estimated and standing.settled)
     return format_amount(standing.settled, standing.unit, estimate=estimated)
 
@@ -177,6 +178,7 @@ def _record(standing: LimitUsage, armed: ArmedLimit | None) -> dict[str, Any]:
         "held_count": standing.held_count,
         "unresolved": amount(standing.unresolved),
         "unresolved_count": standing.unresolved_count,
+        "unpriced": amount(standing.unpriced),
         "armed": armed.armed if armed is not None else None,
         "armed_detail": armed.detail if armed is not None else None,
     }

@@ -45,8 +45,9 @@ class Budget:
     """Cash in one window, in nano-dollars. ``window_label`` is ``2026-11`` or ``2026-11-23``.
 
     ``spent`` includes ``unresolved``: requests whose true cost never arrived, counted at their hold.
-    ``unpriced_count`` requests cost an unknown amount; what was held for them is in ``spent``. ``estimated``: what
-    stopped answers cost at most is in it, as far as that was asked for (``Ledger.standing``).
+    ``unpriced_count`` requests cost an unknown amount; what was held for them is in ``spent``, and is told apart as
+    ``unpriced_nanodollars`` as far as that was asked for (``Ledger.standing``), as is ``estimated``: what stopped
+    answers cost at most is in ``spent``.
     """
 
     window_label: str
@@ -57,15 +58,20 @@ class Budget:
     unresolved_nanodollars: int
     unresolved_count: int
     unpriced_count: int
+    unpriced_nanodollars: int = 0
     estimated: bool = False
 
     @property
     def spending(self) -> Spending:
-        """The same apart: what is spent, held and not settled. What unpriced requests count for is in ``spent``."""
-        spent = max(0, self.spent_nanodollars - self.unresolved_nanodollars)
+        """The same apart: what is spent, held and not settled, and how many are unpriced.
+
+        What these count for is in no amount, as everywhere, but where it is not known apart: then in ``spent``.
+        """
+        spent = max(0, self.spent_nanodollars - self.unresolved_nanodollars - self.unpriced_nanodollars)
+        mixed = self.unpriced_count and not self.unpriced_nanodollars
         return Spending(
             spent_nanodollars=spent,
-            estimated=bool((self.unpriced_count or self.estimated) and spent),
+            estimated=bool((mixed or self.estimated) and spent),
             held_nanodollars=self.held_nanodollars,
             unsettled_nanodollars=self.unresolved_nanodollars,
             unpriced=self.unpriced_count,
@@ -84,8 +90,9 @@ class LimitUsage:
     """How much of a limit is taken: nano-dollars for a ``SpendLimit``, tokens for a ``TokenLimit``.
 
     ``used`` includes ``unresolved``: requests whose true cost never arrived, counted at their hold. ``estimated``:
-    what is held for requests without a price is in it, or, as far as that was asked for (``Ledger.standing``),
-    what stopped answers cost at most.
+    what is held for requests without a price is in it and not told apart, or, as far as that was asked for
+    (``Ledger.standing``), what stopped answers cost at most. ``unpriced`` is what requests without a price count
+    for, asked for in the same way; it is in ``used``.
     """
 
     limit: Limit
@@ -95,6 +102,7 @@ class LimitUsage:
     held_count: int
     unresolved: int = 0
     unresolved_count: int = 0
+    unpriced: int = 0
     estimated: bool = False
 
     @property
@@ -113,8 +121,8 @@ class LimitUsage:
 
     @property
     def settled(self) -> int:
-        """What is used for sure: without what is not settled."""
-        return self.used - self.unresolved
+        """What is used for sure: without what is not settled and what unpriced requests count for."""
+        return max(0, self.used - self.unresolved - self.unpriced)
 
     @property
     def free(self) -> int:

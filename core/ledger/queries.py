@@ -47,6 +47,21 @@ class UsageQueries:
             .distinct(),
             dialect,
         )
+        attempts = schema.attempts
+        self._unpriced = Sql(
+            select(
+                attempts.c.day,
+                attempts.c.project,
+                func.sum(attempts.c.counted_nanodollars).label("nanodollars"),
+            )
+            .where(
+                schema.UNPRICED,
+                attempts.c.state == "settled",  # one that is not settled is told as that
+                attempts.c.day.between(bindparam("first"), bindparam("last")),
+            )
+            .group_by(attempts.c.day, attempts.c.project),
+            dialect,
+        )
         self._first_day = Sql(select(func.min(totals.c.window).label("day")).where(whole_days), dialect)
         self._days = Sql(
             select(totals).where(whole_days, totals.c.window.between(bindparam("first"), bindparam("last"))),
@@ -64,7 +79,8 @@ class UsageQueries:
     ) -> tuple[Volume, tuple[LimitUsage, ...], Budget]:
         """Read in the transaction that is open on the driver's own connection.
 
-        ``estimates`` finds out, with one more read, which sums have an estimate in them.
+        ``estimates`` finds out, with one more read, which sums have an estimate in them; and with another, where
+        there are unpriced requests, what these count for.
         """
         day = today.isoformat()
         held = self._reader.held(driver)
@@ -91,6 +107,11 @@ class UsageQueries:
         if estimates:
             stopped = self._stopped.rows(driver, first=f"{day[:7]}-01", last=day)
             budget = replace(budget, estimated=bool(stopped))
+            if budget.unpriced_count:
+                unpriced = self._unpriced.rows(driver, first=f"{day[:7]}-01", last=day)
+                counted = sum(int(row["nanodollars"]) for row in unpriced)
+                budget = replace(budget, unpriced_nanodollars=counted)
+                standings = [_with_unpriced(standing, unpriced) for standing in standings]
             standings = [_with_estimates(standing, stopped) for standing in standings]
         return self._volume(driver, today, past), tuple(standings), budget
 
@@ -130,12 +151,21 @@ class UsageQueries:
         )
 
 
+def _with_unpriced(standing: LimitUsage, unpriced: Sequence[Row]) -> LimitUsage:
+    """Tell apart what unpriced requests count for; ``unpriced`` has it by day and project."""
+    if not isinstance(standing.limit, SpendLimit):
+        return standing
+    amount = sum(int(row["nanodollars"]) for row in unpriced if _is_under(standing, row))
+    return replace(standing, unpriced=amount, estimated=standing.estimated and not amount)
+
+
+def _is_under(standing: LimitUsage, row: Row) -> bool:
+    return row["day"].startswith(standing.window_label) and standing.project in (None, row["project"])
+
+
 def _with_estimates(standing: LimitUsage, stopped: Sequence[Row]) -> LimitUsage:
     """Say whether a limit's dollars have an estimate in them; ``stopped`` are the days and projects with one."""
-    found = any(
-        row["day"].startswith(standing.window_label) and standing.project in (None, row["project"])
-        for row in stopped
-    )
+    found = any(_is_under(standing, row) for row in stopped)
     estimated = standing.estimated or (found and isinstance(standing.limit, SpendLimit))
     return replace(standing, estimated=estimated)
 

@@ -9,7 +9,7 @@ from PySide6.QtCore import QRectF, QSize, Signal
 from PySide6.QtGui import QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QWidget
 
-from core import format_cost, format_limit
+from core import format_cost, format_limit, unsettled_amount
 from gui.shell.pill import BAR_DROP, DETAIL_DROP, ICON_DROP, LIMIT_DROP, NO_LIMIT, SHORT, Pill, Tone
 from gui.theme.theme import set_property, theme
 from gui.widgets.formatting import count, time_left
@@ -167,7 +167,9 @@ class HeaderStrip(QWidget):
             return
         spending, limit = budget.spending, budget.limit_nanodollars
         spent = spending.spent_nanodollars
-        open_nanodollars = spending.held_nanodollars + spending.unsettled_nanodollars
+        open_nanodollars = (
+            spending.held_nanodollars + spending.unsettled_nanodollars + budget.unpriced_nanodollars
+        )
         # As in a chat's total, but for what is held: the bar has it, and the figure need not jump at each request.
         gone = replace(spending, held_nanodollars=0)
         figure = gone.figure or format_cost(0)
@@ -180,6 +182,8 @@ class HeaderStrip(QWidget):
         tone: Tone = ""
         name = f"{status.month}: {figure}"
         said = spending.words if spending.parts else f"{format_cost(0)} spent"
+        if budget.unpriced_nanodollars:
+            said += f" (counted at {unsettled_amount(budget.unpriced_nanodollars)})"
         if limit is not None:
             share = spent / limit if limit else float(spent > 0)
             held_share = open_nanodollars / limit if limit else 0.0

@@ -67,6 +67,7 @@ class LimitBars(QWidget):
                 standing.held,
                 standing.amount,
                 unsettled=standing.unresolved,
+                unpriced=standing.unpriced,
                 held_count=standing.held_count,
                 estimated=bool(standing.estimated and standing.settled),
                 unit=standing.unit,

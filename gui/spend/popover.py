@@ -105,7 +105,8 @@ class SpendPopover(Popover):
             amount = sentence_case(unsettled_amount(budget.unresolved_nanodollars))
             words.append(f"{amount} not settled, of {counted(budget.unresolved_count, 'request')}")
         if budget is not None and budget.unpriced_count:
-            words.append(f"{budget.unpriced_count:,} unpriced, counted at what was held")
+            amount = unsettled_amount(budget.unpriced_nanodollars) if budget.unpriced_nanodollars else ""
+            words.append(f"{budget.unpriced_count:,} unpriced, counted at {amount or 'what was held'}")
         self.unsettled.setText(". ".join(words))
         self.unsettled.setVisible(bool(words))
         self._show_checked()

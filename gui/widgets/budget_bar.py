@@ -37,17 +37,20 @@ class BudgetBar(Painted):
         limit: int | None,
         *,
         unsettled: int = 0,
+        unpriced: int = 0,
         estimated: bool = False,
         unit: Unit = "nanodollars",
     ) -> None:
-        """Show what is taken of ``limit``: ``spent``, ``held`` and ``unsettled`` are disjoint.
+        """Show what is taken of ``limit``: ``spent``, ``held``, ``unsettled`` and ``unpriced`` are disjoint.
 
         ``estimated``: an estimate is in ``spent``.
         """
-        self._spent, self._held, self._limit = spent, held + unsettled, limit
+        self._spent, self._held, self._limit = spent, held + unsettled + unpriced, limit
         words = f"{format_amount(spent, unit, estimate=estimated)} {_SPENT[unit]}, {format_amount(held, unit)} held"
         if unsettled:
             words += f", {unsettled_amount(unsettled, unit)} not settled"
+        if unpriced:
+            words += f", {unsettled_amount(unpriced, unit)} unpriced"
         if limit is None:
             words += ", no limit"
         else:
@@ -142,6 +145,7 @@ class BudgetSummary(QWidget):
         *,
         held_count: int = 0,
         unsettled: int = 0,
+        unpriced: int = 0,
         asked: int | None = None,
         estimated: bool = False,
         unit: Unit = "nanodollars",
@@ -150,7 +154,9 @@ class BudgetSummary(QWidget):
 
         ``estimated``: an estimate is in ``spent``.
         """
-        self._bar.set_amounts(spent, held, limit, unsettled=unsettled, estimated=estimated, unit=unit)
+        self._bar.set_amounts(
+            spent, held, limit, unsettled=unsettled, unpriced=unpriced, estimated=estimated, unit=unit
+        )
         groups = [
             [
                 InlineRun(kind="swatch", token="api"),
@@ -165,15 +171,16 @@ class BudgetSummary(QWidget):
                 InlineRun(text=f"held by {held_count:,}" if held_count else "held", gap=6),
             ],
         ]
-        if unsettled:
-            groups.append(
-                [
-                    InlineRun(kind="hatch", gap=16),
-                    InlineRun(text=unsettled_amount(unsettled, unit), token="held_text", weight=600, gap=6),
-                    InlineRun(text="not settled", gap=6),
-                ]
-            )
-        free = None if limit is None else max(0, limit - spent - held - unsettled)
+        for amount, word in ((unsettled, "not settled"), (unpriced, "unpriced")):
+            if amount:
+                groups.append(
+                    [
+                        InlineRun(kind="hatch", gap=16),
+                        InlineRun(text=unsettled_amount(amount, unit), token="held_text", weight=600, gap=6),
+                        InlineRun(text=word, gap=6),
+                    ]
+                )
+        free = None if limit is None else max(0, limit - spent - held - unsettled - unpriced)
         if asked is not None:
             words = "asked for" if free is None else f"asked for, {format_amount(free, unit)} free"
             groups.append(

@@ -33,6 +33,7 @@ from core.errors import (
     SignalboxError,
     Unavailable,
 )
+from core.pricing.spending import Spending
 from core.router_core import RouterCore
 from core.settings import SettingsStore
 from tests.support.anthropic_server import Fault, Says, error_body, refusal, sse
@@ -407,6 +408,24 @@ async def test_an_unpriced_model_is_counted_at_the_dearest_price_and_never_zero(
         budget = await sides.core.ledger.budget()
         assert budget.unpriced_count == 1
         assert (await sides.core.ledger.check()).ok
+
+
+async def test_what_unpriced_requests_count_for_is_not_said_to_be_spent(home: Path) -> None:
+    async with two_sides(home, ROUTING_MODE="api-only", SPEND_LIMIT_DOLLARS="100") as sides:
+        paid = (await sides.core.ask(HARD)).cost_nanodollars
+        unpriced = [
+            await sides.core.ask(ChatRequest.from_prompt(HARD, model="claude-tomorrow-9")) for _ in "ab"
+        ]
+        assert [result.cost_nanodollars for result in unpriced] == [None, None]
+        _, limits, month = await sides.core.ledger.standing()
+        assert month.spending == Spending(spent_nanodollars=paid or 0, unpriced=2)
+        assert month.unpriced_nanodollars == month.spent_nanodollars - (paid or 0) > 0
+        assert limits
+        for limit in limits:
+            if limit.unit == "nanodollars":
+                counted = (limit.settled, limit.unpriced, limit.estimated)
+                assert counted == (paid, month.unpriced_nanodollars, False)
+                assert limit.free == limit.amount - limit.used, "and it counts against the limit"
 
 
 async def test_a_changed_threshold_counts_for_the_next_request(home: Path) -> None:

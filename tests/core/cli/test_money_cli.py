@@ -324,7 +324,11 @@ def test_what_has_no_price_did_not_cost_nothing(
     assert main(["report"]) == 0
     assert "Unpriced" in capsys.readouterr().out.splitlines()[1]
     assert main(["limits"]) == 0
-    assert "1 request of this month is unpriced" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "1 request of this month is unpriced" in out
+    heads, month, *_ = out.splitlines()
+    assert "Unpriced" in heads
+    assert month.split()[2:6] == ["$0", "$0", "up", "to"], "what it counts for is not said to be spent"
 
 
 def test_a_refusal_tells_what_is_unresolved_under_that_limit(

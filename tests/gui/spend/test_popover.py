@@ -93,6 +93,15 @@ def test_every_limit_has_its_words_and_its_bar(panel: Panel) -> None:
         await panel.until(
             lambda: ["~$0.0050 spent" in bar.accessibleDescription() for bar in bars_of(popover)] == [True]
         )
+        unpriced = replace(standing(MONTH, used=312_000_000), unpriced=251_300_000)
+        month = budget(unresolved_nanodollars=0, unresolved_count=0, unpriced_count=3)
+        month = replace(month, spent_nanodollars=312_000_000, unpriced_nanodollars=251_300_000)
+        panel.core.publish(limits=(unpriced,), budget=month)
+        await panel.until(lambda: popover.unsettled.text() == "3 unpriced, counted at up to $0.2513")
+        (bar,) = bars_of(popover)
+        assert bar.accessibleDescription().startswith(
+            "$0.0607 spent, <$0.0001 held, up to $0.2513 unpriced, "
+        )
         panel.core.publish(limits=(standing(MONTH),))
         await panel.until(lambda: len(bars_of(popover)) == 1)
         popover.close()

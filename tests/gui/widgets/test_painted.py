@@ -294,6 +294,20 @@ def test_an_unreadable_ledger_is_not_zero() -> None:
     assert not any("$" in run.text for run in strip.pills["spend"].shown())
 
 
+def test_the_months_figure_is_what_was_spent_and_its_bar_all_that_counts(show: Show) -> None:
+    strip = in_a_page(show)
+    strip.resize(1400, 48)
+    status = a_status(spent=312_000_000, held=0)
+    assert status.budget is not None
+    counted = replace(status.budget, unpriced_count=3, unpriced_nanodollars=251_300_000)
+    strip.set_status(replace(status, budget=replace(counted, limit_nanodollars=NANO)))
+    assert "$0.0607 + 3 unpriced" in shown_texts(strip, "spend")
+    said = strip.pills["spend"].accessibleDescription()
+    assert said == "$0.0607 spent, 3 unpriced (counted at up to $0.2513), $0.6880 free of $1"
+    (bar,) = [run for run in strip.pills["spend"].shown() if run.kind == "bar"]
+    assert bar.share + bar.held == pytest.approx(0.312)
+
+
 def test_a_pill_is_pressed_by_mouse_and_by_enter(show: Show) -> None:
     strip = HeaderStrip()
     show(strip)
