@@ -95,8 +95,8 @@ def _words(
         text += f"{requests} not settled, and counted at the worst case: signalbox holds\n"
     if unpriced:
         text += (
-            f"{counted(unpriced, 'request of this month is', 'requests of this month are')} unpriced and counted at "
-            "up to what was held, at the dearest price: signalbox prices\n"
+            f"{counted(unpriced, 'request of this month is', 'requests of this month are')} unpriced and counted "
+            "at up to what was held, at the dearest price: signalbox prices\n"
         )
     text += "\n"
     width = max(map(len, RATES))
