@@ -1,8 +1,9 @@
 """What the API last said: of the key, the account, a model, and its own health. Status and routing read it.
 
 What a person has to mend (a refused key, no credit, a model that isn't there) stands until that was changed, a
-check went well or a request was answered; no credit is tried again after ``CREDIT_RETRY_S``. What passes by itself
-(a rate limit, an overload, no connection) stands until its time is over or, where none was named, ``PASSING_S``.
+check went well or a request was answered; no credit is tried again after ``CREDIT_RETRY_S``, and what is then heard
+of a model is told first. What passes by itself (a rate limit, an overload, no connection) stands until its time is
+over or, where none was named, ``PASSING_S``.
 Nothing is kept over the end of the process: the next one hears it anew.
 """
 
@@ -95,22 +96,16 @@ class ApiCondition:
 
     def trouble(self, model: str) -> ApiTrouble | None:
         """Return what the API last said that stands in the way of ``model``; ``None``: nothing."""
-        found = self._of_account or self._of_models.get(model)
-        if found is None or found.kind in LASTING or found.until_s is None:
-            return found
-        return found if self._clock() < found.until_s else None
+        return self._found(model)
 
     def closes(self, model: str) -> ApiTrouble | None:
         """Return what keeps prompts away that may as well go elsewhere; one that is forced is sent all the same."""
-        found = self._of_account or self._of_models.get(model)
-        if found is None or found.kind not in LASTING:
-            return None
-        over = found.until_s is not None and self._clock() >= found.until_s
-        return None if over else found
+        found = self._found(model)
+        return None if found is None or found.kind not in LASTING or self._is_over(found) else found
 
     def changes_in_s(self, model: str) -> float | None:
         """Return in how many seconds ``trouble`` or ``closes`` change by themselves; ``None``: not by time."""
-        found = self._of_account or self._of_models.get(model)
+        found = self._found(model)
         if found is None or found.until_s is None:
             return None
         left_s = found.until_s - self._clock()
@@ -157,6 +152,22 @@ class ApiCondition:
         answered = self._answered
         self.forget()
         self._answered = answered
+
+    def _found(self, model: str) -> ApiTrouble | None:
+        """Return the account's trouble before the model's; one that is due to be asked again comes after it.
+
+        What a prompt then hears of its model (that it isn't there, a rate limit) says nothing of credit, so this
+        is told again once the other has passed.
+        """
+        account, own = self._of_account, self._of_models.get(model)
+        if own is not None and own.kind not in LASTING and self._is_over(own):
+            own = None
+        if account is None or (own is not None and self._is_over(account)):
+            return own
+        return account
+
+    def _is_over(self, trouble: ApiTrouble) -> bool:
+        return trouble.until_s is not None and self._clock() >= trouble.until_s
 
     def _well(self, model: str) -> None:
         self._answered = True

@@ -130,6 +130,33 @@ def test_an_account_without_credit_is_tried_again_after_a_while_and_still_told(
     assert condition.closes(MODEL) is not None
 
 
+def test_a_model_that_is_not_there_keeps_prompts_away_though_credit_is_due_to_be_tried(
+    condition: ApiCondition, clock: Clock
+) -> None:
+    condition.heard(MODEL, SAID["no_credit"], era=condition.era)
+    condition.heard(MODEL, SAID["model_unknown"], era=condition.era)
+    assert told(condition) == "no_credit"
+    clock.s += CREDIT_RETRY_S
+    found = condition.closes(MODEL)
+    assert found is not None
+    assert (found.kind, told(condition)) == ("model_unknown", "model_unknown")
+    assert (condition.closes(OTHER), told(condition, OTHER)) == (None, "no_credit")
+
+
+@pytest.mark.parametrize("kind", ["rate_limited", "overloaded", "unreachable"])
+def test_what_passes_is_told_while_credit_is_due_to_be_tried_and_says_nothing_of_it(
+    condition: ApiCondition, clock: Clock, kind: TroubleKind
+) -> None:
+    condition.heard(MODEL, SAID["no_credit"], era=condition.era)
+    clock.s += CREDIT_RETRY_S
+    condition.heard(MODEL, SAID[kind], era=condition.era)
+    assert (told(condition), condition.closes(MODEL)) == (kind, None)
+    left_s = condition.changes_in_s(MODEL)
+    assert left_s is not None
+    clock.s += left_s
+    assert told(condition) == "no_credit"
+
+
 def test_what_was_sent_with_another_key_says_nothing_of_this_one(condition: ApiCondition) -> None:
     before = condition.era
     condition.forget()
