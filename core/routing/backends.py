@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -583,4 +583,8 @@ def likely_output_tokens(signals: Signals) -> int:
 def _breaker_words(breaker: Breaker, what: str = "it failed") -> str:
     if breaker.phase == "half_open":
         return f"{what}, and one request is trying it again"
-    return f"{what}, and is tried again in {exact_duration(max(1.0, breaker.retry_in_s))}"
+    # The moment and not how long: the words are read for a while, in a preview and in what is kept of a decision.
+    now = datetime.now().astimezone()
+    moment = now + timedelta(seconds=breaker.retry_in_s, microseconds=999_999)
+    day = "" if moment.date() == now.date() else f"{moment.day} {moment:%b}, "
+    return f"{what}, and is tried again after {day}{moment:%H:%M:%S}"

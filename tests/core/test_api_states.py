@@ -29,7 +29,7 @@ CASES: list[tuple[Refuses, ApiPhase, ProblemKind, str]] = [
         refusal(429, "rate_limit_error", retry_after="3600"),
         "rate_limited",
         "api_pause",
-        "it limits the rate, and is tried again in",
+        "it limits the rate, and is tried again after",
     ),
 ]
 

@@ -628,7 +628,7 @@ async def test_who_waited_for_its_turn_is_not_sent_to_a_side_that_failed_meanwhi
         used_up.free = True
         result = await one.result()
         assert result.side == "local"
-        assert result.decision.reason.startswith("API unavailable: it failed, and is tried again in")
+        assert result.decision.reason.startswith("API unavailable: it failed, and is tried again after")
         assert posted(sides.api.received) == 0, "the API asked to be left alone for a minute"
         await nothing_is_left(sides)
 
