@@ -106,6 +106,7 @@ class Session(QObject):
         self._conversation = replace(conversation, messages=())
         self.tree = MessageTree(conversation.messages, conversation.head_id)
         self.running_id: str | None = None
+        self._changed_before: datetime | None = None
         self._consumer: asyncio.Task[None] | None = None
         self._stream: EventStream | None = None
         self._runner: asyncio.Task[None] | None = None
@@ -321,6 +322,8 @@ class Session(QObject):
             self.tree.remove(message.id)
             self._store.forget(("message", message.id))
         ids = (answer.id, prompt.id)
+        if self._changed_before is not None:  # nothing was added, so its place in the list stays what it was
+            self._conversation = replace(self._conversation, updated_at=self._changed_before)
         self.set_draft(prompt.text, prompt.attachments)
         self._keep()
         self._store.put(("remove", answer.id), lambda store: store.remove_messages(ids))
@@ -343,6 +346,7 @@ class Session(QObject):
         if not self._conversation.titled_by_user and not len(self.tree):
             self._conversation = replace(self._conversation, title=_title(prompt))
         self.tree.add(prompt)
+        self._changed_before = self._conversation.updated_at
         self._conversation = replace(self._conversation, updated_at=datetime.now(UTC))
         self._keep()
         self._keep_message(prompt)

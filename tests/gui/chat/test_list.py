@@ -8,6 +8,7 @@ from PySide6.QtGui import QAction
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QLineEdit, QMenu
 
+from core.errors import Unavailable
 from gui.chat.chat_menu import ChatMenu
 from gui.chat.conversation_model import Caption, Group
 from gui.chat.folder_dialog import FolderDialog
@@ -173,6 +174,31 @@ def test_a_duplicate_has_every_branch_and_costs_nothing_again(panel: ChatPanel) 
         whole = await page.controller.conversations.whole(copy.id)
         assert whole is not None
         assert [item.origin for item in whole.messages] == [COPIED] * 3 + [""] * 2
+
+    panel.run(body)
+
+
+def test_a_prompt_that_came_back_moves_no_chat_in_the_list(panel: ChatPanel) -> None:
+    async def body() -> None:
+        page = await panel.open()
+        first, _last = await chats(panel, "First", "Last")
+        page.controller.open(first)
+        await panel.until(lambda: page.controller.session.id == first)
+        before = page.view.list.model.summary(first)
+        panel.core.say(Script(error=Unavailable("The server is away.")))
+        await panel.ask("And now?")
+        assert page.view.composer.text == "And now?"
+        await panel.until(lambda: rows(panel) == ["[Today]", "Last", "First"])
+        after = page.view.list.model.summary(first)
+        assert before is not None
+        assert after is not None
+        assert after.updated_at == before.updated_at
+        page = await panel.again()
+        assert rows(panel) == ["[Today]", "Last", "First"]
+        page.controller.open(first)
+        await panel.until(lambda: page.controller.session.id == first)
+        await panel.ask("And now?")
+        await panel.until(lambda: rows(panel) == ["[Today]", "First", "Last"])
 
     panel.run(body)
 
