@@ -139,7 +139,7 @@ def _budget(status: CoreStatus) -> Iterator[Metric]:
         yield gauge("held_dollars", "Cash set aside for requests under way.", budget.held_nanodollars / _NANO)
         yield gauge(
             "month_spent_dollars",
-            "Cash spent this calendar month, unresolved included.",
+            "What counts as spent this calendar month, unresolved and unpriced requests at their holds.",
             budget.spent_nanodollars / _NANO,
         )
         yield gauge(

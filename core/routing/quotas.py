@@ -197,9 +197,11 @@ def _over_budget(decision: RouteDecision, standing: QuotaSnapshot) -> BudgetExce
         return _over_tokens(tokens, standing)
     tight = standing.tightest
     asked = decision.api_estimate.hold_nanodollars
+    # What unpriced requests count for is in it.
+    spent = format_cost(tight.settled, estimate=bool(tight.estimated and tight.settled))
     return BudgetExceeded(
         f"This prompt doesn't fit under {standing.limit_label}. Its worst case is {format_cost(asked)} and "
-        f"{format_cost(tight.free)} is free: {format_cost(tight.settled)} is spent{_unsettled(tight)} and "
+        f"{format_cost(tight.free)} is free: {spent} is spent{_unsettled(tight)} and "
         f"{format_cost(tight.held)} is held{_holders(tight)}.",
         hint="Nothing was charged. Raise the limit, lower max tokens, or send it to Local.",
         limit_name=tight.limit.name,

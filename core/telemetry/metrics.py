@@ -291,7 +291,7 @@ class Metrics:
         self._held = gauge("signalbox_held_dollars", "Cash set aside for requests under way.", divisor=NANO)
         self._spent = gauge(
             "signalbox_month_spent_dollars",
-            "Cash spent this calendar month, unresolved included.",
+            "What counts as spent this calendar month, unresolved and unpriced requests at their holds.",
             divisor=NANO,
         )
         self._unresolved_now = gauge(

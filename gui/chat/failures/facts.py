@@ -50,7 +50,7 @@ async def find_facts(
         local_phase=status.local.phase if status is not None else "",
         api_phase=status.api.phase if status is not None else "",
         estimated=any(
-            standing.estimated
+            standing.estimated or standing.unpriced  # which a refusal has in what is spent
             for standing in (status.limits if status is not None else ())
             if standing.limit.name == error.limit_name
         ),

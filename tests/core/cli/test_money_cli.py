@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 import sqlite3
 from contextlib import aclosing
 from datetime import datetime, timedelta
@@ -329,6 +330,10 @@ def test_what_has_no_price_did_not_cost_nothing(
     heads, month, *_ = out.splitlines()
     assert "Unpriced" in heads
     assert month.split()[2:6] == ["$0", "$0", "up", "to"], "what it counts for is not said to be spent"
+    monkeypatch.setenv("SPEND_LIMIT_DOLLARS", "0.08")
+    monkeypatch.setenv("ROUTING_MODE", "api-only")
+    assert main(["ask", "hi"]) == 1
+    assert re.search(r"~\$0\.0\d+ is spent and \$0 is held", capsys.readouterr().err)
 
 
 def test_a_refusal_tells_what_is_unresolved_under_that_limit(

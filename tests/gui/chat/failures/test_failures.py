@@ -485,10 +485,13 @@ def test_a_side_that_is_left_alone_counts_down_until_it_is_asked_again(panel: Ch
     panel.run(body)
 
 
-def test_a_card_about_a_limit_has_the_tilde_of_what_a_stopped_answer_spent(panel: ChatPanel) -> None:
+@pytest.mark.parametrize("changes", [{"estimated": True}, {"unpriced": 4_000_000}])
+def test_a_card_about_a_limit_has_the_tilde_where_not_all_of_it_is_known_to_be_spent(
+    panel: ChatPanel, changes: dict[str, bool | int]
+) -> None:
     async def body() -> None:
         page = await panel.open()
-        panel.core.publish(limits=(replace(month_with(500), estimated=True),))
+        panel.core.publish(limits=(replace(month_with(500), **changes),))
         await panel.until(lambda: panel.bridge.status is panel.core.now)
         await fail(panel, OVER)
         card = page.view.thread_view.loose_card
