@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, cast
 
 from PySide6.QtCore import QEvent, QPoint, QRectF, Qt, QUrl, Signal
 from PySide6.QtGui import (
@@ -15,6 +15,7 @@ from PySide6.QtGui import (
     QPaintEvent,
     QTextCursor,
     QTextDocument,
+    QTextLine,
     QWheelEvent,
 )
 from PySide6.QtWidgets import QFrame, QTextBrowser, QToolTip, QWidget
@@ -171,14 +172,33 @@ class TextPane(QTextBrowser):
         super().paintEvent(e)
         if not self._shows_caret:
             return
+        painter = QPainter(self.viewport())
+        painter.fillRect(self.caret_rect(), theme().color("ink"))
+        painter.end()
+
+    def caret_rect(self) -> QRectF:
+        """Where the mark of the next token is drawn, in pixels of the viewport: beside all that stands on its line.
+
+        Text from right to left grows at its left edge; words of the other direction at the end of a line have
+        Qt's cursor inside the line.
+        """
         cursor = QTextCursor(self.document())
         cursor.movePosition(QTextCursor.MoveOperation.End)
-        line = QRectF(self.cursorRect(cursor))
+        at = QRectF(self.cursorRect(cursor))
         unit = theme()
-        height = unit.px(14)
-        painter = QPainter(self.viewport())
-        painter.fillRect(
-            QRectF(line.x() + unit.px(2), line.center().y() - height / 2, unit.px(7), height),
-            unit.color("ink"),
-        )
-        painter.end()
+        gap, width, height = unit.px(2), unit.px(7), unit.px(14)
+        left = right = at.x()
+        block = cursor.block()
+        line = block.layout().lineForTextPosition(cursor.positionInBlock())
+        if line.isValid():
+            written = line.naturalTextRect().translated(
+                at.x() - _x_in_line(line, cursor.positionInBlock()), 0
+            )
+            left, right = min(left, written.left()), max(right, written.right())
+        is_rtl = block.textDirection() == Qt.LayoutDirection.RightToLeft
+        x = left - gap - width if is_rtl else right + gap
+        return QRectF(round(x), at.center().y() - height / 2, width, height)
+
+
+def _x_in_line(line: QTextLine, position: int) -> float:
+    return cast("tuple[float, int]", line.cursorToX(position))[0]
