@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,25 +61,30 @@ class KeyringSession:
             "KEYRING_PASSWORD": self.password,
             "PYTHONPATH": str(CHECKOUT),
         }
-        done = subprocess.run(
-            [
-                "dbus-run-session",
-                "--",
-                "bash",
-                "-c",
-                f'{UNLOCK if unlocked else LOCKED}; "$@"',
-                "_",
-                *command,
-            ],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
+        # Into files: a daemon that outlives its session would hold a pipe open, and its reader up, for ever.
+        with tempfile.TemporaryFile("w+") as told, tempfile.TemporaryFile("w+") as complained:
+            done = subprocess.run(
+                [
+                    "dbus-run-session",
+                    "--",
+                    "bash",
+                    "-c",
+                    f'{UNLOCK if unlocked else LOCKED}; "$@"',
+                    "_",
+                    *command,
+                ],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=told,
+                stderr=complained,
+                timeout=timeout_s,
+                check=False,
+            )
+            told.seek(0)
+            complained.seek(0)
+            stdout, stderr = told.read(), complained.read()
         if done.returncode not in (0, 1):
-            raise AssertionError(f"{command[0]} ended with {done.returncode}: {done.stdout}{done.stderr}")
+            raise AssertionError(f"{command[0]} ended with {done.returncode}: {stdout}{stderr}")
         if done.returncode == 1 and command[0] == sys.executable:
-            raise AssertionError(done.stderr)
-        return done.stdout
+            raise AssertionError(stderr)
+        return stdout
