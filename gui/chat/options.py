@@ -14,7 +14,6 @@ from PySide6.QtWidgets import (
     QLineEdit,
     QPlainTextEdit,
     QPushButton,
-    QScrollArea,
     QVBoxLayout,
     QWidget,
 )
@@ -26,6 +25,7 @@ from gui.theme.theme import set_button_icon, set_property, theme
 from gui.widgets.fold import Fold
 from gui.widgets.icon_button import IconButton
 from gui.widgets.labels import plain_label
+from gui.widgets.scrolling import scrolled
 
 WIDTH_PX = 320
 CHECK_MS = 250
@@ -138,11 +138,6 @@ class OptionsDrawer(QFrame):
         row.addStretch(1)
         column.addLayout(row)
         column.addStretch(1)
-        scroll = QScrollArea()
-        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # its fields are stops, and they scroll into view
-        scroll.setWidgetResizable(True)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(inside)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(1, 0, 0, 0)
         outer.setSpacing(0)
@@ -151,7 +146,7 @@ class OptionsDrawer(QFrame):
         header.setLayout(top)
         top.setContentsMargins(unit.px(16), 0, unit.px(10), 0)
         outer.addWidget(header)
-        outer.addWidget(scroll, 1)
+        outer.addWidget(scrolled(inside), 1)
         # The fold's button was made after what it opens, and would come after it.
         stops = (self.schema, self.advanced.button, self.top_p, self.stop, self.seed, self._reset, cross)
         for before, after in pairwise(stops):

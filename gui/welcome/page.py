@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QKeySequence, QPainter, QPaintEvent, QPen, QPolygonF, QShortcut, QShowEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from gui.shell.pages import Page, Shell, Target
 from gui.theme.appearance import panel_file
@@ -15,6 +15,7 @@ from gui.welcome.choices import AnthropicKey, DockerAndGpu, TryNow, VllmServer
 from gui.welcome.tracks import TrackPicture
 from gui.widgets.card import Card
 from gui.widgets.labels import label
+from gui.widgets.scrolling import scrolled
 
 if TYPE_CHECKING:
     from gui.shell.bridge import Bridge
@@ -128,15 +129,9 @@ class WelcomeView(QWidget):
         row.addWidget(self._column, 1000)
         row.addStretch(1)
         row.setAlignment(self._column, Qt.AlignmentFlag.AlignVCenter)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(middle)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(scroll)
+        layout.addWidget(scrolled(middle))
 
     def _something_is_set_up(self) -> None:
         # From here on leaving is no skipping.
