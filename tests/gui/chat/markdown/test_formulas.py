@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from PySide6.QtCore import QPoint, QSignalBlocker, Qt
+from PySide6.QtCore import QEventLoop, QPoint, QSignalBlocker, Qt, QTimer
 from PySide6.QtGui import QColor, QTextBlock
 from PySide6.QtWidgets import QApplication
 
@@ -55,11 +54,13 @@ def make_view(drawer: FormulaDrawer) -> MarkdownView:
 
 
 def until(condition: Callable[[], bool], within_s: float = 30) -> None:
-    end = time.monotonic() + within_s
+    """Let Qt go on, from event to event, until ``condition`` holds."""
+    late = QTimer()
+    late.setSingleShot(True)
+    late.start(int(within_s * 1000))
     while not condition():
-        assert time.monotonic() < end, "it did not come"
-        QApplication.processEvents()
-        time.sleep(0.005)
+        assert late.isActive(), "it did not come"
+        QApplication.processEvents(QEventLoop.ProcessEventsFlag.WaitForMoreEvents)
 
 
 def pictures(view: MarkdownView) -> int:
