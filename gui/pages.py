@@ -17,6 +17,12 @@ def _chat(shell: Shell) -> Page:
     return ChatPage(shell)
 
 
+def _machine(shell: Shell) -> Page:
+    from gui.machine.page import MachinePage
+
+    return MachinePage(shell)
+
+
 def _preferences(shell: Shell) -> Page:
     from gui.preferences.page import PreferencesPage
 
@@ -42,6 +48,7 @@ def _welcome_is_due(home: Path) -> bool:
 PAGES = PageRegistry(
     entries=(
         PageEntry(id="chat", title="Chat", icon="chats", make=_chat, eager=True, place_key="conversation"),
+        PageEntry(id="machine", title="Machine", icon="hard-drives", make=_machine),
         PageEntry(
             id="preferences",
             title="Preferences",
@@ -56,7 +63,7 @@ PAGES = PageRegistry(
         ),
     ),
     pills={
-        "local": Target("preferences", "local"),
+        "local": Target("machine", "server"),
         "api": Target("preferences", "providers", "anthropic"),
         "requests": Target("preferences", "routing", "routing_threshold"),
         "spend": Target("spend"),
@@ -69,7 +76,7 @@ PAGES = PageRegistry(
         "api_key": ("Replace the key", Target("preferences", "providers", "anthropic")),
         "api_model": ("Choose a model", Target("preferences", "providers", "anthropic_model")),
         "setting": ("Open Preferences", Target("preferences")),
-        "local_restarted": ("Look at the local server", Target("preferences", "local")),
+        "local_restarted": ("Look at the local server", Target("machine", "server")),
         "limit": ("Open the limits", Target("preferences", "spend")),
         "settings_file": ("Look at it", Target("preferences", "data", "settings_file")),
         "trust": ("Look at it", Target("preferences", "data", "trust")),

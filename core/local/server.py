@@ -16,6 +16,31 @@ ServerPhase = Literal["stopped", "starting", "ready", "stopping", "failed"]
 ServerCause = Literal["", "key", "model"]
 """What a failure is about, where somebody has to mend just that: the key it refuses, the model it does not have."""
 ServerKind = Literal["embedded", "compose", "external", "none"]
+ServerVerb = Literal["start", "stop", "restart"]
+StartStepName = Literal["pull", "create", "load", "warm_up"]
+StepStatus = Literal["waiting", "running", "done", "skipped", "failed"]
+FailureKind = Literal[
+    "docker_missing",
+    "daemon_down",
+    "compose_missing",
+    "compose_file",
+    "image_missing",
+    "pull_failed",
+    "port_taken",
+    "no_nvidia_toolkit",
+    "gpu_out_of_memory",
+    "host_out_of_memory",
+    "gated_model",
+    "model_not_found",
+    "disk_full",
+    "wrong_quantization",
+    "bad_settings",
+    "killed",
+    "unhealthy",
+    "timed_out",
+    "exited",
+]
+"""Why a start failed, or a server that ran ended; ``exited`` where nothing more is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +49,39 @@ class Crash:
 
     how: str
     at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartStep:
+    """One step of a start. ``detail`` is a short fact (``already here``, ``shard 5 of 8``).
+
+    ``progress`` is 0 to 1. Bytes are what is pulled; all of it is ``None`` where not known.
+    """
+
+    name: StartStepName
+    status: StepStatus = "waiting"
+    detail: str = ""
+    progress: float | None = None
+    done_bytes: int | None = None
+    total_bytes: int | None = None
+    bytes_per_s: float | None = None
+    elapsed_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerFailure:
+    """Why it does not run: a sentence, what to do, the last lines of its log (at most 50), and how it ended.
+
+    ``commands`` are shell commands that the user may copy to mend it.
+    """
+
+    kind: FailureKind
+    what: str
+    fix: str = ""
+    log: tuple[str, ...] = ()
+    exit_code: int | None = None
+    oom_killed: bool = False
+    commands: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +95,14 @@ class ServerState:
     be asked for, where it lists more than ``model`` or says more of it; a server that is away has those it had.
     ``crash`` is the last one, from when it happened until somebody starts or stops the server, or it has run calmly
     for a while.
+
+    While starting: ``steps`` in their order, ``started_at`` (UTC), ``learnt_from`` the number of starts that the
+    estimate is learnt from, ``deadline_s`` the seconds from ``started_at`` after which it is given up, and the
+    ``last_line`` of its log. ``failure`` says more of ``detail`` and ``hint``.
+
+    ``docker_context`` is where the container runs, ``version`` the server's own (``vLLM 0.32.0``).
+    ``restart_needed`` names the settings that a running server has not taken yet. ``verbs`` are those that it
+    honours: nobody stops somebody else's server.
     """
 
     phase: ServerPhase
@@ -52,6 +118,16 @@ class ServerState:
     cause: ServerCause = ""
     crash: Crash | None = None
     models: tuple[ListedModel, ...] = ()
+    steps: tuple[StartStep, ...] = ()
+    started_at: datetime | None = None
+    learnt_from: int | None = None
+    deadline_s: float | None = None
+    last_line: str = ""
+    failure: ServerFailure | None = None
+    docker_context: str = ""
+    version: str = ""
+    restart_needed: tuple[str, ...] = ()
+    verbs: frozenset[ServerVerb] = frozenset({"start", "stop", "restart"})
 
     def find(self, model: str) -> ListedModel | None:
         """Return what is known of a model that it can be asked for, ``None`` where it does not have it."""

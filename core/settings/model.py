@@ -437,6 +437,90 @@ class Settings(BaseModel):
         "a file path",
         trust="trusted",
     )
+    embedded_threads: _OptionalCount = _setting(
+        None,
+        "Processor threads of the embedded server. Empty: as many as this machine has cores.",
+        _count(1, 1024, "threads"),
+        trust="any",
+    )
+    embedded_context_tokens: _Count = _setting(
+        8192,
+        "Longest request of the embedded server, input and answer together; a model made for less gets less.",
+        _count(256, 10_000_000, "tokens"),
+        trust="any",
+    )
+    embedded_gpu_layers: _OptionalCount = _setting(
+        None,
+        "Layers of the model that the embedded server puts on the GPU, where its build can. Empty: as many as fit.",
+        _count(0, 1000, "layers"),
+        trust="any",
+    )
+    vllm_compose_file: _OptionalPath = _setting(
+        None,
+        "Compose file of the vLLM container. Empty: the one that comes with Signalbox.",
+        "a file path",
+        trust="trusted",
+    )
+    docker_context: _OptionalText = _setting(
+        None,
+        "Docker context in which the container runs. Empty: the one that the docker command uses.",
+        "the name of a Docker context",
+        trust="trusted",
+    )
+    stop_container_on_quit: bool = _setting(
+        False,
+        "Stop the vLLM container when Signalbox ends. Otherwise it goes on, and the next start finds it.",
+        "true or false (also yes, no, on, off, 1, 0)",
+        trust="any",
+    )
+    gpu_samples_per_second: _Fraction = _setting(
+        1.0,
+        "How often the GPU is looked at.",
+        _number(0.2, 10, "times a second"),
+        trust="any",
+    )
+    gpu_metrics_url: _OptionalHttpUrl = _setting(
+        None,
+        "DCGM exporter or nvidia_gpu_exporter that shows another machine's GPUs. Empty: this machine's.",
+        "an address such as http://gpu.example:9400/metrics",
+        trust="trusted",
+    )
+    vram_alert_percent: _Count = _setting(
+        85,
+        "Share of the GPU's memory in use at which you are told.",
+        _count(1, 100, "percent"),
+        trust="any",
+    )
+    temperature_alert_c: _OptionalCount = _setting(
+        None,
+        "Temperature of the GPU at which you are told. Empty: 3 below the one at which the card slows down.",
+        _count(20, 120, "degrees Celsius"),
+        trust="any",
+    )
+    kv_cache_alert_percent: _Count = _setting(
+        95,
+        "Share of vLLM's KV cache in use at which you are told.",
+        _count(1, 100, "percent"),
+        trust="any",
+    )
+    queue_alert_requests: _Count = _setting(
+        10,
+        "Requests waiting at the local server at which you are told.",
+        _count(1, 100_000, "requests"),
+        trust="any",
+    )
+    alert_after_s: _Seconds = _setting(
+        10.0,
+        "How long a figure has to be over its threshold before you are told.",
+        _number(0, 3600, "seconds"),
+        trust="any",
+    )
+    alert_webhook_url: _OptionalHttpUrl = _setting(
+        None,
+        "Address that each alert is posted to, as Slack's incoming webhooks take it. Empty: none.",
+        "an address such as https://hooks.example/abc",
+        trust="trusted",
+    )
     local_dollars_per_hour: _OptionalDollars = _setting(
         None,
         "What the local machine costs an hour to rent. Empty: what it cost to buy is spread over its life.",

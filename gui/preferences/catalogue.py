@@ -180,6 +180,39 @@ SETTINGS: dict[str, SettingText] = {
     ),
     **_card(
         "local",
+        "Embedded server",
+        advanced=True,
+        embedded_context_tokens=_Row("Longest request", "context length n_ctx llama.cpp tokens"),
+        embedded_threads=_Row("Threads", "cpu cores llama.cpp", placeholder="All cores"),
+        embedded_gpu_layers=_Row("GPU layers", "ngl offload llama.cpp", placeholder="As many as fit"),
+    ),
+    **_card(
+        "local",
+        "vLLM container",
+        advanced=True,
+        vllm_compose_file=_Row("Compose file", "docker compose yml path", placeholder="The included one"),
+        docker_context=_Row("Docker context", "docker remote ssh podman", placeholder="The current one"),
+        stop_container_on_quit=_Row("Stop it when Signalbox ends", "quit exit close leave running"),
+    ),
+    **_card(
+        "local",
+        "GPU and alerts",
+        advanced=True,
+        vram_alert_percent=_Row("GPU memory alert", "vram threshold warning", shows_bounds=True),
+        temperature_alert_c=_Row(
+            "Temperature alert", "heat threshold warning celsius", placeholder="By the card"
+        ),
+        kv_cache_alert_percent=_Row("KV cache alert", "vllm threshold warning", shows_bounds=True),
+        queue_alert_requests=_Row("Waiting line alert", "queue threshold warning"),
+        alert_after_s=_Row("Tell me after", "alert duration minimum seconds"),
+        alert_webhook_url=_Row("Webhook", "slack alert notification post", placeholder="None"),
+        gpu_samples_per_second=_Row("Looks a second", "gpu sampling rate hz interval", shows_bounds=True),
+        gpu_metrics_url=_Row(
+            "Another machine's GPU", "dcgm exporter prometheus remote droplet", placeholder="None"
+        ),
+    ),
+    **_card(
+        "local",
         "Busy server",
         advanced=True,
         local_max_concurrent=_Row(

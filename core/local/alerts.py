@@ -1,0 +1,31 @@
+"""Alerts of the machine: a figure over its threshold for long enough, until it is well under it again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+AlertKind = Literal[
+    "vram", "temperature", "throttling", "gpu_lost", "unhealthy", "kv_cache", "queue", "server_failed"
+]
+AlertAction = Literal["drain", "restart", "start", ""]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """``id`` stays while it is the same matter. ``action`` is what to offer. Times are UTC.
+
+    ``ended_at`` is set once it is over; an acknowledged alert that is over leaves the list.
+    """
+
+    id: str
+    kind: AlertKind
+    title: str
+    text: str
+    began_at: datetime
+    ended_at: datetime | None = None
+    acknowledged: bool = False
+    snoozed_until: datetime | None = None
+    action: AlertAction = ""
+    gpu: int | None = None

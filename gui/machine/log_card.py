@@ -1,0 +1,15 @@
+"""The local server's log: live, searched, held."""
+
+from __future__ import annotations
+
+from gui.machine.controller import MachineController
+from gui.shell.pages import Shell
+from gui.widgets.card import Card
+
+
+class LogCard(Card):
+    """The local server's log: live, searched, held."""
+
+    def __init__(self, shell: Shell, controller: MachineController) -> None:
+        super().__init__()
+        self._shell, self._controller = shell, controller

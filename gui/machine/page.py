@@ -1,0 +1,45 @@
+"""The Machine page: the local server and its log at the left; GPU, models, settings and alerts at the right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PySide6.QtWidgets import QWidget
+
+from gui.machine.controller import MachineController
+from gui.machine.view import MachineView
+from gui.shell.pages import FocusArea, Page, PageLamp, Shell, Target
+
+
+class MachinePage(Page):
+    """Sections: ``server``, ``preflight``, ``log``, ``gpu``, ``models``, ``settings``, ``alerts``."""
+
+    id = "machine"
+    title = "Machine"
+    icon = "hard-drives"
+
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+        self.controller = MachineController(shell.bridge)
+        self.view = MachineView(shell, self.controller)
+
+    @property
+    def widget(self) -> QWidget:
+        return self.view
+
+    @property
+    def areas(self) -> Sequence[FocusArea]:
+        return self.view.areas
+
+    async def start(self) -> None:
+        await self.controller.start()
+
+    async def stop(self) -> None:
+        await self.controller.stop()
+
+    def show(self, target: Target) -> None:
+        self.view.show_section(target.section, target.detail)
+
+    @property
+    def lamp(self) -> PageLamp | None:
+        return None
