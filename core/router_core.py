@@ -180,7 +180,9 @@ class RouterCore:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._api.close()
         await self._local.close()
-        await self._server_manager.close()
+        await self._server_manager.close(
+            stop_container=self._eager and self.settings.current.stop_container_on_quit
+        )
         if self._poller is not None:
             await self._poller.stop()
             self._poller = None
@@ -284,7 +286,7 @@ class RouterCore:
         self._check_running()
         api_only = self.settings.current.routing_mode == "api-only" or (request and request.force == "api")
         if not api_only and self._local.needs_look():
-            await self._server_manager.start()
+            await self._server_manager.observe()
 
     def _check_running(self) -> None:
         if self._stopping or self._loop is None:
@@ -406,7 +408,11 @@ class RouterCore:
 
     async def _replace_local(self) -> None:
         await self._server_manager.end_replaced()
-        if self._eager:
+        if self._server_manager.state.kind == "compose":
+            await (
+                self._server_manager.observe()
+            )  # it is started by hand only: that takes gigabytes, and a GPU
+        elif self._eager:
             await self._server_manager.start()
 
     def _local_changed(self, state: ServerState) -> None:
