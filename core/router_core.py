@@ -115,8 +115,14 @@ class RouterCore:
         self.models: ModelLists = ModelLists(
             rooms, self._server_manager, self.prices, self._api_check, self._keys_known
         )
-        self.vllm: VllmService = VllmService()
         self.machine: MachineWatch = MachineWatch()
+        self.vllm: VllmService = VllmService(
+            self.settings,
+            token=self.hugging_face_token,
+            state=lambda: self._server_manager.state,
+            sample=lambda: self.machine.latest,
+            on_change=self._changed,
+        )
         self.local_models: LocalModels = LocalModels()
         self._poller: LoadPoller | None = None
         self._monitoring = Monitoring(rooms.metrics, rooms.tracer, (rooms.api.breakers, rooms.local.breakers))

@@ -244,7 +244,7 @@ def _verdict(found: FitEstimate, share: float) -> Literal["fits", "tight", "too_
     return "tight" if needed > available * min(TIGHT_SHARE, share) else "fits"
 
 
-# -- what would fit -----------------------------------------------------------------------------------------------
+# -- what would fit --------------------------------------------------------------------------------------------
 
 
 def _options(question: FitQuestion) -> Iterator[FitOption]:
