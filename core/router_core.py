@@ -23,11 +23,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from core.base.net import origin_of
+from core.base.observable import Listeners
 from core.chat import ChatRequest, ChatResult, Failed, Finished, RouteDecision, Side
 from core.errors import KeyHeldBack, Unavailable
 from core.keys import held_back_typed
+from core.local.external import ExternalServer
 from core.local.manager import LocalServerManager, chosen_kind, unreadable_choice
-from core.local.server import ServerState
+from core.local.server import LooksOutside, ServerState
 from core.local.server_log import LogPage
 from core.local.vllm_metrics import LoadPoller
 from core.routing.request_stream import RequestStream
@@ -142,6 +144,7 @@ class RouterCore:
             keys_read=self._key_read,
             key_held_back=self.key_held_back,
         )
+        self._local_listeners = Listeners[ServerState](log, "the local server")
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._unsubscribe_settings: Callable[[], None] = lambda: None
@@ -358,6 +361,25 @@ class RouterCore:
         else:
             await self._server_manager.restart()
 
+    @property
+    def local_state(self) -> ServerState:
+        """The local server's state as it is known now, without a look."""
+        return self._server_manager.state
+
+    def subscribe_local(self, listener: Callable[[ServerState], None]) -> Callable[[], None]:
+        """Call ``listener`` with each new state of the local server, on the core's loop; returns what ends it."""
+        return self._local_listeners.add(listener)
+
+    async def seen_local(self) -> ServerState:
+        """Look at a server that runs outside of this process, and return its state; nothing is started."""
+        await self._keys_known()
+        server = self._server_manager.server
+        if isinstance(server, ExternalServer):
+            await server.start()  # which only looks
+        elif isinstance(server, LooksOutside):
+            await server.look()
+        return self._server_manager.state
+
     def local_log(self, lines: int = 200) -> list[str]:
         """Return the last ``lines`` lines of the local server's own log."""
         return self._server_manager.log_tail(lines)
@@ -414,6 +436,7 @@ class RouterCore:
             await self._server_manager.start()
 
     def _local_changed(self, state: ServerState) -> None:
+        self._local_listeners.tell(lambda: state)
         if state.phase in ("ready", "stopped"):
             self._local.breakers.reset()
         if state.phase in ("stopped", "starting"):  # started again after a crash, it has no warm cache either

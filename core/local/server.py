@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from core.model_list import ListedModel
 
@@ -135,6 +135,15 @@ class ServerState:
         if found is None and model == self.model:
             return ListedModel(id=model, context_tokens=self.context_tokens)
         return found
+
+
+@runtime_checkable
+class LooksOutside(Protocol):
+    """A server that goes on without this process, so that its state is known only after a look."""
+
+    async def look(self) -> None:
+        """Look once, now; the state says what was seen. Nothing is started."""
+        ...
 
 
 class LocalServer(Protocol):
