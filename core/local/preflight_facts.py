@@ -105,7 +105,12 @@ class Asked:
         Raises:
             DockerError: Docker does not say where it is.
         """
-        return is_remote_endpoint(await self._once("endpoint", self.project.endpoint))
+        try:
+            return is_remote_endpoint(await self._once("endpoint", self.project.endpoint))
+        except DockerError as error:
+            if error.failure.kind == "docker_missing" and self.project.cli.place is None:
+                return False  # where it will be once it is installed
+            raise
 
     async def planned(self) -> Planned:
         """Return what would be started.
