@@ -173,8 +173,6 @@ async def test_the_contexts_are_told_with_what_they_are(docker: DockerStub, home
 async def test_podmans_socket_is_a_place_too(
     docker: DockerStub, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import tempfile
-
     with tempfile.TemporaryDirectory(prefix="sb") as short, socket.socket(socket.AF_UNIX) as listening:
         folder = Path(short, "podman")
         folder.mkdir()
