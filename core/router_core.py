@@ -91,7 +91,7 @@ class RouterCore:
         self.keys: KeyStore = KeyStore()
         self.prices: PriceTable = PriceTable(self.home / "prices.json")
         self._eager = local_start == "eager"
-        self._server_manager = LocalServerManager(self._local_changed)
+        self._server_manager = LocalServerManager(self._local_changed, self._container_secrets)
         rooms = assemble(
             settings=lambda: self.settings.current,
             closing=lambda: self.settings.closing_problems,
@@ -190,7 +190,9 @@ class RouterCore:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._api.close()
         await self._local.close()
-        await self._server_manager.close()
+        await self._server_manager.close(
+            stop_container=self._eager and self.settings.current.stop_container_on_quit
+        )
         if self._poller is not None:
             await self._poller.stop()
             self._poller = None
@@ -294,7 +296,7 @@ class RouterCore:
         self._check_running()
         api_only = self.settings.current.routing_mode == "api-only" or (request and request.force == "api")
         if not api_only and self._local.needs_look():
-            await self._server_manager.start()
+            await self._server_manager.observe()
 
     def _check_running(self) -> None:
         if self._stopping or self._loop is None:
@@ -373,11 +375,7 @@ class RouterCore:
     async def seen_local(self) -> ServerState:
         """Look at a server that runs outside of this process, and return its state; nothing is started."""
         await self._keys_known()
-        server = self._server_manager.server
-        if isinstance(server, ExternalServer):
-            await server.start()  # which only looks
-        elif isinstance(server, LooksOutside):
-            await server.look()
+        await self._server_manager.observe()
         return self._server_manager.state
 
     def local_log(self, lines: int = 200) -> list[str]:
@@ -385,8 +383,11 @@ class RouterCore:
         return self._server_manager.log_tail(lines)
 
     def local_log_page(self, cursor: int = 0, most: int = 5_000) -> LogPage:
-        """Return the local server's log after ``cursor``: ``most`` lines, the newest where there are more."""
-        return LogPage(lines=(), next_cursor=cursor)
+        """Return the local server's log after ``cursor``: ``most`` lines, the newest where there are more.
+
+        Any thread may call it. It may read a file, so not the one that paints.
+        """
+        return self._server_manager.log_page(cursor, most)
 
     async def drain_local(self, drained: bool) -> None:
         """Send every new request to the API where that is allowed, until it is undone; what runs goes on."""
@@ -432,7 +433,11 @@ class RouterCore:
 
     async def _replace_local(self) -> None:
         await self._server_manager.end_replaced()
-        if self._eager:
+        if self._server_manager.state.kind == "compose":
+            await (
+                self._server_manager.observe()
+            )  # it is started by hand only: that takes gigabytes, and a GPU
+        elif self._eager:
             await self._server_manager.start()
 
     def _local_changed(self, state: ServerState) -> None:
@@ -593,6 +598,11 @@ class RouterCore:
             KeyHeldBack: nobody said that it may go there.
         """
         return await self._key_reader.key_for("vllm", base_url)
+
+    def _container_secrets(self) -> dict[str, str]:
+        """Return what the container gets in its environment besides; a key that is held back stays here."""
+        found = {"HF_TOKEN": self._key_reader.known_hub_token(), "VLLM_API_KEY": self.vllm_key}
+        return {name: secret for name, secret in found.items() if secret}
 
     async def hugging_face_token(self) -> str | None:
         """Return the token for downloads, and for the container's environment; ``None`` where there is none.
