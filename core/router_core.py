@@ -27,9 +27,8 @@ from core.base.observable import Listeners
 from core.chat import ChatRequest, ChatResult, Failed, Finished, RouteDecision, Side
 from core.errors import KeyHeldBack, Unavailable
 from core.keys import held_back_typed
-from core.local.external import ExternalServer
 from core.local.manager import LocalServerManager, chosen_kind, unreadable_choice
-from core.local.server import LooksOutside, ServerState
+from core.local.server import ServerState
 from core.local.server_log import LogPage
 from core.local.vllm_metrics import LoadPoller
 from core.routing.request_stream import RequestStream
