@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from core.base.net import origin_of
+from core.base.observable import Listeners
 from core.chat import ChatRequest, ChatResult, Failed, Finished, RouteDecision, Side
 from core.errors import KeyHeldBack, Unavailable
 from core.keys import held_back_typed
@@ -33,6 +34,7 @@ from core.local.vllm_metrics import LoadPoller
 from core.routing.request_stream import RequestStream
 from core.routing.timeouts import Deadline
 from core.services.api_check import ApiCheck
+from core.services.hub_check import check_hub
 from core.services.key_reader import KeyReader, address_of
 from core.services.ledger import LedgerService
 from core.services.local_models import LocalModels
@@ -88,7 +90,7 @@ class RouterCore:
         self.keys: KeyStore = KeyStore()
         self.prices: PriceTable = PriceTable(self.home / "prices.json")
         self._eager = local_start == "eager"
-        self._server_manager = LocalServerManager(self._local_changed)
+        self._server_manager = LocalServerManager(self._local_changed, self._container_secrets)
         rooms = assemble(
             settings=lambda: self.settings.current,
             closing=lambda: self.settings.closing_problems,
@@ -114,8 +116,14 @@ class RouterCore:
         self.models: ModelLists = ModelLists(
             rooms, self._server_manager, self.prices, self._api_check, self._keys_known
         )
-        self.vllm: VllmService = VllmService()
         self.machine: MachineWatch = MachineWatch()
+        self.vllm: VllmService = VllmService(
+            self.settings,
+            token=self.hugging_face_token,
+            state=lambda: self._server_manager.state,
+            sample=lambda: self.machine.latest,
+            on_change=self._changed,
+        )
         self.local_models: LocalModels = LocalModels()
         self._poller: LoadPoller | None = None
         self._monitoring = Monitoring(rooms.metrics, rooms.tracer, (rooms.api.breakers, rooms.local.breakers))
@@ -135,6 +143,7 @@ class RouterCore:
             keys_read=self._key_read,
             key_held_back=self.key_held_back,
         )
+        self._local_listeners = Listeners[ServerState](log, "the local server")
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._unsubscribe_settings: Callable[[], None] = lambda: None
@@ -353,6 +362,21 @@ class RouterCore:
         else:
             await self._server_manager.restart()
 
+    @property
+    def local_state(self) -> ServerState:
+        """The local server's state as it is known now, without a look."""
+        return self._server_manager.state
+
+    def subscribe_local(self, listener: Callable[[ServerState], None]) -> Callable[[], None]:
+        """Call ``listener`` with each new state of the local server, on the core's loop; returns what ends it."""
+        return self._local_listeners.add(listener)
+
+    async def seen_local(self) -> ServerState:
+        """Look at a server that runs outside of this process, and return its state; nothing is started."""
+        await self._keys_known()
+        await self._server_manager.observe()
+        return self._server_manager.state
+
     def local_log(self, lines: int = 200) -> list[str]:
         """Return the last ``lines`` lines of the local server's own log."""
         return self._server_manager.log_tail(lines)
@@ -416,6 +440,7 @@ class RouterCore:
             await self._server_manager.start()
 
     def _local_changed(self, state: ServerState) -> None:
+        self._local_listeners.tell(lambda: state)
         if state.phase in ("ready", "stopped"):
             self._local.breakers.reset()
         if state.phase in ("stopped", "starting"):  # started again after a crash, it has no warm cache either
@@ -486,11 +511,13 @@ class RouterCore:
 
     def key_held_back(self, name: KeyName) -> KeyHeldBack | None:
         """Return why the stored key is not sent to the address in use; ``None`` where nothing holds it back."""
+        if name == "huggingface":
+            return None  # asked for with each download and start, which say it then
         return self._api.held_back if name == "anthropic" else self._vllm_key_held_back
 
     async def key_status(self, name: KeyName) -> KeyStatus:
         """Say where the stored key is and where it may go, without showing it."""
-        address = address_of(name, self.settings.current)
+        address = address_of(name, self.settings)
         status = await self.keys.status(name, address)
         return dataclasses.replace(status, address=origin_of(address))
 
@@ -499,7 +526,7 @@ class RouterCore:
 
         It belongs to the address in use, and goes to no other one until ``allow_key``.
         """
-        status = await self.keys.set(name, key, address_of(name, self.settings.current))
+        status = await self.keys.set(name, key, address_of(name, self.settings))
         if name == "anthropic":
             self._api.begin_anew()  # also where it is the same one: whoever sets it says that it is good
         await self._read_keys()
@@ -552,13 +579,15 @@ class RouterCore:
             SignalboxError: by kind, when it can't be reached or refuses the key.
         """
         await self._keys_known()
-        address = address_of(name, self.settings.current)
+        address = address_of(name, self.settings)
         if key is not None and not confirmed:
             held_back = held_back_typed(name, key, address)
             if held_back is not None:
                 raise held_back
         if name == "anthropic":
             return await self.test_anthropic_key(key)
+        if name == "huggingface":
+            return await check_hub(address, key if key is not None else await self.hugging_face_token())
         return await self.test_vllm(address, key if key is not None else await self.vllm_key_for(address))
 
     async def vllm_key_for(self, base_url: str) -> str | None:
@@ -568,6 +597,21 @@ class RouterCore:
             KeyHeldBack: nobody said that it may go there.
         """
         return await self._key_reader.key_for("vllm", base_url)
+
+    def _container_secrets(self) -> dict[str, str]:
+        """Return what the container gets in its environment besides; a key that is held back stays here."""
+        found = {"HF_TOKEN": self._key_reader.known_hub_token(), "VLLM_API_KEY": self.vllm_key}
+        return {name: secret for name, secret in found.items() if secret}
+
+    async def hugging_face_token(self) -> str | None:
+        """Return the token for downloads, and for the container's environment; ``None`` where there is none.
+
+        It goes into an environment or a header, never to a command line, a file or the log.
+
+        Raises:
+            KeyHeldBack: nobody said that the stored one may go to the hub that ``HF_ENDPOINT`` names.
+        """
+        return await self._key_reader.hub_token()
 
     async def test_vllm(self, base_url: str, api_key: str | None = None) -> CheckResult:
         """Reach a server that speaks OpenAI's wire at ``base_url`` (ending in ``/v1``).
