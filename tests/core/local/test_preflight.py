@@ -348,7 +348,7 @@ async def test_a_gpu_that_others_use_is_told_before_vllm_refuses(docker: DockerS
 
 
 async def test_of_another_machine_is_said_what_cannot_be_seen(docker: DockerStub, home: Path) -> None:
-    docker.answer("context inspect", "ssh://me@gpu.example")
+    docker.answer("context inspect", "droplet ssh://me@gpu.example")
     report = await looked(home, place="droplet")
     checks = by_name(report)
     assert {name for name, check in checks.items() if check.state == "unknown"} == {
