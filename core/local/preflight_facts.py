@@ -106,7 +106,8 @@ class Asked:
             DockerError: Docker does not say where it is.
         """
         try:
-            return is_remote_endpoint(await self._once("endpoint", self.project.endpoint))
+            endpoint = await self._once("endpoint", self.project.endpoint)
+            return is_remote_endpoint(endpoint.address)
         except DockerError as error:
             if error.failure.kind == "docker_missing" and self.project.cli.place is None:
                 return False  # where it will be once it is installed

@@ -97,7 +97,7 @@ def well(folder: Path, config: dict[str, Any] | None = None, **info: Any) -> Doc
     stub.answer("info --format", engine_info(folder, **info))
     stub.answer("compose version", "2.40.3")
     stub.answer("config --format json", config or compose_config())
-    stub.answer("context inspect", "unix:///var/run/docker.sock")
+    stub.answer("context inspect", "default unix:///var/run/docker.sock")
     stub.answer("image inspect", stderr="No such image: x", code=1)
     stub.answer("volume inspect", stderr="no such volume", code=1)
     stub.answer("ps --")

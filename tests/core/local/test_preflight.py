@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -23,7 +22,20 @@ from tests.support.docker_stub import DockerStub, compose_config, well
 
 L4 = GpuMemory(name="NVIDIA L4", total_bytes=24_152_000_000, used_bytes=300_000_000)
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
-Usage = namedtuple("Usage", "total used free")
+
+
+class Usage(NamedTuple):
+    total: int
+    used: int
+    free: int
+
+
+def set_free(monkeypatch: pytest.MonkeyPatch, free_bytes: int) -> None:
+    def usage(folder: Path) -> Usage:
+        del folder
+        return Usage(10**12, 10**12 - free_bytes, free_bytes)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
 
 
 @pytest.fixture
@@ -36,7 +48,7 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DockerStub:
     stub = well(tmp_path / "bin", compose_config(ports=ports))
     monkeypatch.setenv("PATH", f"{stub.folder}{os.pathsep}/usr/bin{os.pathsep}/bin")
     monkeypatch.delenv("DOCKER_HOST", raising=False)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**12, 0, 200_000_000_000))
+    set_free(monkeypatch, 200_000_000_000)
     return stub
 
 
@@ -276,7 +288,7 @@ async def test_a_port_that_signalbox_does_not_ask_is_told(docker: DockerStub, ho
 async def test_the_disk_is_held_against_image_and_weights(
     docker: DockerStub, home: Path, monkeypatch: pytest.MonkeyPatch, free: float, state: str
 ) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**12, 0, int(free)))
+    set_free(monkeypatch, int(free))
     disk = by_name(await looked(home))["disk"]
     assert disk.state == state
     if state == "failed":
@@ -291,7 +303,7 @@ async def test_what_is_here_already_needs_no_disk(
     (snapshot / "config.json").write_text("{}")
     (snapshot / "model.safetensors").write_bytes(b"x" * 1000)
     docker.answer("image inspect", "9000000000")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**12, 0, 8_000_000_000))
+    set_free(monkeypatch, 8_000_000_000)
     checks = by_name(await looked(home, hubs=[tmp_path / "hub"]))
     assert checks["disk"].state == "ok"
     assert checks["image"].found == "already here, 9 GB"
@@ -348,7 +360,7 @@ async def test_a_gpu_that_others_use_is_told_before_vllm_refuses(docker: DockerS
 
 
 async def test_of_another_machine_is_said_what_cannot_be_seen(docker: DockerStub, home: Path) -> None:
-    docker.answer("context inspect", "ssh://me@gpu.example")
+    docker.answer("context inspect", "droplet ssh://me@gpu.example")
     report = await looked(home, place="droplet")
     checks = by_name(report)
     assert {name for name, check in checks.items() if check.state == "unknown"} == {
