@@ -21,7 +21,7 @@ from core.local.compose_project import OVERRIDE_FILE, ComposeProject
 from core.local.server import ServerState
 from tests.support.docker_engine import DockerEngine, free_port, missing
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("docker"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.real, pytest.mark.xdist_group("docker"), pytest.mark.timeout(60)]
 WITHIN_S = 30.0
 NOTICED_S = 2.0
 MODEL = "tiny/stand-in"
