@@ -346,6 +346,7 @@ class RouterCore:
 
     async def start_local(self) -> None:
         """Start the local server; its end is a state (``status().local``), not an exception."""
+        await self._container_keys_known()
         self._local.breakers.reset()
         await self._server_manager.start()
 
@@ -354,6 +355,7 @@ class RouterCore:
 
     async def restart_local(self) -> None:
         """Start it anew, with the model that is set by now."""
+        await self._container_keys_known()
         self._local.breakers.reset()
         if self._server_manager.refused is not None:
             self._set_up_local(self.settings.current, is_checked=True)
@@ -597,6 +599,11 @@ class RouterCore:
             KeyHeldBack: nobody said that it may go there.
         """
         return await self._key_reader.key_for("vllm", base_url)
+
+    async def _container_keys_known(self) -> None:
+        """Return once what a container gets in its environment is read; no other server waits for the keyring."""
+        if self._server_manager.state.kind == "compose":
+            await self._keys_known()
 
     def _container_secrets(self) -> dict[str, str]:
         """Return what the container gets in its environment besides; a key that is held back stays here."""

@@ -414,7 +414,8 @@ def _print_checks(report: PreflightReport) -> None:
     width = max(len(check.title) for check in report.checks)
     for check in report.checks:
         mark = CHECK_MARKS[check.state]
-        sys.stdout.write(f"{check.title.ljust(width)}  {mark.ljust(10)}  {check.found}\n")
+        found = "" if check.found == mark else check.found
+        sys.stdout.write(f"{check.title.ljust(width)}  {mark.ljust(10)}  {found}".rstrip() + "\n")
         if check.ok:
             continue
         if check.fix:

@@ -15,8 +15,8 @@ from core.base.child_process import program
 from core.base.text import file_size
 from core.local.docker_cli import INSTALL_COMPOSE, INSTALL_DOCKER, DockerError
 from core.local.port_owner import is_taken, owner_of
-from core.local.preflight import TITLES, Check, CheckName, Notes, PreflightCheck
-from core.local.preflight_facts import Asked
+from core.local.preflight import TITLES, CheckName, PreflightCheck
+from core.local.preflight_facts import Asked, Check, Notes
 from core.local.server import ServerFailure
 
 _VERSION = re.compile(r"\d+\.\d+(?:\.\d+)?")

@@ -16,6 +16,7 @@ from core.local.fit import FitEstimate, FitQuestion, estimate
 from core.local.gpu_memory import DriverLook, GpuMemory, look_at_driver
 from core.local.gpu_sample import MachineSample
 from core.local.model_facts import ModelFacts, facts_of, hub_folders
+from core.local.preflight import PreflightCheck
 from core.local.server import ServerFailure
 from core.local.vllm_base import PlainProject, read_base
 from core.local.vllm_override import BaseService
@@ -201,3 +202,13 @@ class Asked:
                 share=DEFAULT_SHARE if share is None else share,
             )
         )
+
+
+@dataclass(slots=True)
+class Notes:
+    """What a check leaves beside its line."""
+
+    fit: FitEstimate | None = None
+
+
+Check = Callable[[Asked, Notes], Awaitable[PreflightCheck]]

@@ -12,9 +12,9 @@ from core.errors import KeyHeldBack
 from core.local.docker_cli import DockerError
 from core.local.fit import ONLINE_BITS, FitEstimate, in_k
 from core.local.gpu_memory import GpuMemory
-from core.local.preflight import TITLES, Check, CheckName, FixSetting, Notes, PreflightCheck
+from core.local.preflight import TITLES, CheckName, FixSetting, PreflightCheck
 from core.local.preflight_docker import image_bytes, no_answer
-from core.local.preflight_facts import Asked
+from core.local.preflight_facts import Asked, Check, Notes
 from core.local.vllm_settings import VllmSettings
 
 IMAGE_BYTES = 30_000_000_000

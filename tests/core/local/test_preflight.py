@@ -14,8 +14,9 @@ import pytest
 from core.errors import KeyHeldBack
 from core.local.gpu_memory import DriverLook, GpuMemory
 from core.local.gpu_sample import GpuReading, MachineSample
-from core.local.preflight import TITLES, PreflightCheck, PreflightReport, examine
+from core.local.preflight import TITLES, PreflightCheck, PreflightReport
 from core.local.preflight_facts import Asked
+from core.local.preflight_run import examine
 from core.local.vllm_base import PlainProject
 from core.local.vllm_settings import VllmSettings
 from tests.support.docker_stub import DockerStub, compose_config, well
