@@ -144,6 +144,7 @@ async def _until_ready(core: RouterCore, begin: Callable[[], Any], arguments: ar
         lines.show(core.local_state)
         await begin()
     except asyncio.CancelledError:
+        end()  # what goes on while it is being stopped is no news
         lines.end()
         await _cancel(core)
         raise
@@ -241,7 +242,9 @@ class StartLines:
             else f"Starting: {state.detail}".rstrip(": ")
         )
         if self._rewrites:
-            self._rewrite(words)
+            if words != self._told or not self._width:
+                self._told = words
+                self._rewrite(words)
         elif (about := running.name if running is not None else words) != self._told:
             self._told = about
             self._line(words)
