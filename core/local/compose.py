@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from core.base.observable import Observable
-from core.base.redaction import redact
 from core.errors import KeyHeldBack
 from core.local import compose_log
-from core.local.compose_output import ComposeOutput
+from core.local.compose_launch import ComposeLauncher
 from core.local.compose_probe import ContainerProbe
 from core.local.compose_project import ComposeProject, ServiceConfig
 from core.local.compose_start import DEADLINE_S, StartProgress
@@ -29,7 +28,6 @@ from core.local.container import Container, differences, read_time
 from core.local.container_watch import ContainerWatch
 from core.local.docker_cli import DockerError
 from core.local.load_times import LoadTimes
-from core.local.port_owner import owner_of
 from core.local.server import ServerFailure, ServerPhase, ServerState, ServerVerb
 from core.local.server_log import LogPage, LogRing
 from core.local.server_probe import Finding
@@ -41,7 +39,6 @@ TICK_S = 0.5
 FIRST_LOOK_S = 5.0
 STOP_WITHIN_S = 120.0
 QUIT_WITHIN_S = 5.0
-_UP_WITHIN_S = 600.0
 _SEEN_KINDS = frozenset({"docker_missing", "daemon_down", "compose_missing", "compose_file"})
 """Faults that every look at the container meets."""
 
@@ -72,6 +69,7 @@ class ComposeServer:
         self._api_key = api_key
         self._clock = clock
         self._load_times = LoadTimes(home)
+        self._launcher = ComposeLauncher(project, clock)
         self._watch = ContainerWatch(project, self._looked, self._heard)
         self._probe = ContainerProbe(base_url, api_key, lambda: self._watch, self._publish)
         state = ServerState(
@@ -230,107 +228,13 @@ class ComposeServer:
             self._looked()
         else:
             config = await self._watch.fresh_config()
-            self._begin_start(is_ours=True, since_s=self._clock())
-            await self._pull_unless_here(config)
-            await self._up(config)
+            start = self._begin_start(is_ours=True, since_s=self._clock())
+            await self._launcher.pull_unless_here(config, start)
+            start.creating()
+            self._publish()
+            await self._launcher.up(config)
             await self._watch.look()
         await self._until_settled()
-
-    async def _pull_unless_here(self, config: ServiceConfig) -> None:
-        assert self._start is not None
-        if config.is_built:
-            self._start.skip_pull("built here")
-            return
-        found = await self._project.cli.run("image", "inspect", "--format", "{{.Id}}", config.image)
-        if found.returncode == 0:
-            self._start.skip_pull("already here")
-            return
-        if config.pull_policy == "never":
-            raise DockerError(
-                ServerFailure(
-                    kind="image_missing",
-                    what=f"The image {config.image} is not here, and the compose file forbids to pull it.",
-                    fix="Build or load it, or take pull_policy: never out.",
-                )
-            )
-        output = ComposeOutput()
-        begun_s = self._clock()
-
-        def heard() -> None:
-            if self._start is not None:
-                now_s = self._clock()
-                self._start.pulling(output.pull_step(now_s, now_s - begun_s))
-
-        heard()
-        await self._compose(config, output, "pull", config.service, on_line=heard)
-
-    async def _up(self, config: ServiceConfig) -> None:
-        assert self._start is not None
-        self._start.creating()
-        self._publish()
-        try:
-            async with asyncio.timeout(_UP_WITHIN_S):
-                await self._compose(config, ComposeOutput(), "up", "--detach", config.service)
-        except TimeoutError:
-            raise DockerError(
-                ServerFailure(
-                    kind="timed_out",
-                    what=f"Docker has not created the container within {_UP_WITHIN_S / 60:.0f} min.",
-                    fix="See what Docker does (docker ps), then start it again.",
-                    commands=(self._project.shell_line("up", "--detach", config.service),),
-                )
-            ) from None
-
-    async def _compose(
-        self,
-        config: ServiceConfig,
-        output: ComposeOutput,
-        *verb: str,
-        on_line: Callable[[], None] = lambda: None,
-        style: str = "json",
-    ) -> None:
-        """Run Compose and read what it tells.
-
-        Raises:
-            DockerError: it could not do it, by kind.
-        """
-        cli = self._project.cli
-        arguments = self._project.arguments("--progress", style, *verb)
-        async with cli.started(*arguments, one_pipe=True) as process:
-            assert process.stdout is not None
-            async for line in process.stdout:
-                output.feed(line.decode("utf-8", errors="replace"))
-                on_line()
-            returncode = await process.wait()
-        if returncode == 0:
-            return
-        if style == "json" and "progress" in output.error and "unsupported" in output.error.lower():
-            await self._compose(config, ComposeOutput(), *verb, on_line=on_line, style="plain")
-            return
-        raise DockerError(await self._why_not(config, output.error, verb[0]))
-
-    async def _why_not(self, config: ServiceConfig, words: str, verb: str) -> ServerFailure:
-        log.warning("docker compose %s: %s", verb, redact(words))
-        if (failure := self._project.cli.engine_failure(words)) is not None:
-            return failure
-        port = None if config.port is None else config.port.published
-        failure = compose_log.explain_command(words, image=config.image, port=port)
-        if failure.kind == "port_taken" and port is not None:
-            failure = compose_log.explain_command(
-                words, image=config.image, port=port, taken_by=await self._who_has(port)
-            )
-        if failure.kind in ("image_missing", "pull_failed"):
-            failure = replace(failure, commands=(self._project.shell_line("pull", config.service),))
-        return failure
-
-    async def _who_has(self, port: int) -> str:
-        with contextlib.suppress(DockerError):
-            names = await self._project.cli.output(
-                "ps", "--filter", f"publish={port}", "--format", "{{.Names}}"
-            )
-            if names.split():
-                return f"the container {names.split()[0]}"
-        return "" if self._watch.is_remote else await asyncio.to_thread(owner_of, port)
 
     async def _until_settled(self) -> None:
         """Return when what is seen is ready or failed."""
@@ -380,10 +284,13 @@ class ComposeServer:
         container = self._watch.container
         if container is not None and container.is_running:
             self._failure = None
-            if self._start is None and not self._probe.was_ready(container):
-                self._begin_start(is_ours=False, since_s=self._clock() - _age_s(container))
-            if self._start is not None:
-                self._start.runs(None if self._start.is_ours else self._start.started_s)
+            start = self._start
+            if start is not None and start.run not in (None, container.run):
+                start = self._start = None  # it was started again, by somebody else
+            if start is None and not self._probe.was_ready(container):
+                start = self._begin_start(is_ours=False, since_s=self._clock() - _age_s(container))
+            if start is not None:
+                start.runs(container.run, None if start.is_ours else start.started_s)
         elif self._start is not None and not self._start.is_ours:
             self._start = None
         self._probe.wake()
@@ -400,10 +307,10 @@ class ComposeServer:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            if self._start is not None:
+            if self.state.phase == "starting":
                 self._publish()
 
-    def _begin_start(self, *, is_ours: bool, since_s: float) -> None:
+    def _begin_start(self, *, is_ours: bool, since_s: float) -> StartProgress:
         config = self._watch.config
         age_s = self._clock() - since_s
         self._start = StartProgress(
@@ -414,6 +321,7 @@ class ComposeServer:
             deadline_s=max(DEADLINE_S, config.start_period_s if config is not None else 0.0),
             is_ours=is_ours,
         )
+        return self._start
 
     def _publish(self) -> None:
         state = self._now()
@@ -566,14 +474,17 @@ class ComposeServer:
         )
 
     def _failed(self, failure: ServerFailure, container: Container | None) -> ServerState:
-        start = self._start
+        start, before = self._start, self.state
+        steps = start.steps(failed=True) if start is not None else ()
+        if before.phase == "failed" and before.failure is not None and before.failure.what == failure.what:
+            steps, failure = before.steps, before.failure  # how long it took, and what it said then
         return self._shown(
             "failed",
             container,
             detail=failure.what,
             hint=failure.fix,
             failure=failure,
-            steps=start.steps(failed=True) if start is not None else (),
+            steps=steps,
             started_at=start.started_at if start is not None else None,
         )
 

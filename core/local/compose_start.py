@@ -45,6 +45,7 @@ class StartProgress:
         self.is_ours = is_ours
         self.was_created = False
         """Whether the container was brought up in this start, so that its time tells how long one takes."""
+        self.run: tuple[str, str] | None = None
         self._loading_since_s: float | None = None
         self._downloads_s = 0.0
         self._step: StartStepName = "pull"
@@ -105,8 +106,9 @@ class StartProgress:
         self.was_created = True
         self._go_to("create")
 
-    def runs(self, since_s: float | None = None) -> None:
-        """The container runs, ``since_s`` by the clock; now where nothing is said."""
+    def runs(self, run: tuple[str, str], since_s: float | None = None) -> None:
+        """This run of the container runs, ``since_s`` by the clock; now where nothing is said."""
+        self.run = run
         if self._loading_since_s is None:
             self._loading_since_s = self._clock() if since_s is None else since_s
             self._go_to("load")

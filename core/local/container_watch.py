@@ -7,10 +7,19 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 from core.local.compose_project import ComposeProject, ServiceConfig, is_remote_endpoint
-from core.local.container import Container, Ending, asks_to_leave, ending, read_container, read_event
+from core.local.container import (
+    Container,
+    Ending,
+    asks_to_leave,
+    ending,
+    read_container,
+    read_event,
+    read_time,
+)
 from core.local.container_log import ContainerLog
 from core.local.docker_cli import DockerError
 from core.local.server import ServerFailure
@@ -20,6 +29,7 @@ log = logging.getLogger(__name__)
 POLL_S = 10.0
 RETRY_S = 2.0
 """How often is looked while no events come: the engine is away, or does not tell."""
+_TOLD_WITHIN_S = 0.2
 _ACTIONS = (
     "create", "start", "restart", "kill", "die", "died", "stop", "oom", "pause", "unpause", "destroy", "remove",
     "rename",
@@ -168,8 +178,13 @@ class ContainerWatch:
             return None
 
     async def _who_ended(self, container: Container) -> Ending:
-        """Ask the engine, which remembers its last events, so also of what happened before we were here."""
-        words = ["events", "--since", container.started_at, "--until", "0s", *_events(container)]
+        """Ask the engine, which remembers its last events, so also of what happened before we were here.
+
+        That the end was asked for is told a moment after it.
+        """
+        until = read_time(container.finished_at) + timedelta(seconds=_TOLD_WITHIN_S)
+        times = ["--since", container.started_at, "--until", f"{until:%Y-%m-%dT%H:%M:%S.%fZ}"]
+        words = ["events", *times, *_events(container)]
         with contextlib.suppress(DockerError):
             told = await self.project.cli.output(*words)
             return ending([event for line in told.splitlines() if (event := read_event(line))], container)
