@@ -356,8 +356,11 @@ class RouterCore:
         return self._server_manager.log_tail(lines)
 
     def local_log_page(self, cursor: int = 0, most: int = 5_000) -> LogPage:
-        """Return the local server's log after ``cursor``: ``most`` lines, the newest where there are more."""
-        return LogPage(lines=(), next_cursor=cursor)
+        """Return the local server's log after ``cursor``: ``most`` lines, the newest where there are more.
+
+        Any thread may call it. It may read a file, so not the one that paints.
+        """
+        return self._server_manager.log_page(cursor, most)
 
     async def drain_local(self, drained: bool) -> None:
         """Send every new request to the API where that is allowed, until it is undone; what runs goes on."""

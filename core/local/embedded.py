@@ -36,6 +36,7 @@ from core.base.redaction import remember_secret
 from core.local import llama_log
 from core.local.llama_log import Reason
 from core.local.server import Crash, ServerPhase, ServerState
+from core.local.server_log import FileLog, LogPage
 
 log = logging.getLogger(__name__)
 
@@ -204,6 +205,7 @@ class EmbeddedServer:
     ) -> None:
         self._home = home
         self._log = home / "logs" / "embedded.log"
+        self._log_file = FileLog(self._log)
         self._own_model = model_path
         self._context_tokens = context_tokens
         self._parallel = parallel
@@ -242,6 +244,9 @@ class EmbeddedServer:
     def log_tail(self, lines: int = 200) -> list[str]:
         return llama_log.read_tail(self._log, lines)
 
+    def log_page(self, cursor: int, most: int) -> LogPage:
+        return self._log_file.page(cursor, most)
+
     async def start(self) -> None:
         """Load the model and return when it is ready, has failed, or ``stop`` came in between."""
         await self._ask("start")
@@ -252,6 +257,12 @@ class EmbeddedServer:
 
     async def restart(self) -> None:
         await self._ask("restart")
+
+    async def observe(self) -> None:
+        """Nothing runs that this process did not start."""
+
+    async def detach(self) -> None:
+        await self.stop()
 
     async def _ask(self, verb: Verb) -> None:
         if self._owner is None or self._owner.done():

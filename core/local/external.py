@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +17,7 @@ from core.base.redaction import redact
 from core.base.tls import maybe_tls, tls_trouble, wants_tls
 from core.errors import KeyHeldBack
 from core.local.server import ServerCause, ServerPhase, ServerState
+from core.local.server_log import LogPage, LogRing, plain_text, shown_line
 from core.model_list import ListedModel, chat_models, context_tokens, first_chat_model, listed_models
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class ExternalServer:
         state = ServerState(phase="stopped", kind=kind, model=model)
         self._state = Observable(state, log, "the local server's state")
         self._state.on_change(self._note)
-        self._lines: deque[str] = deque(maxlen=KEPT_LINES)
+        self._lines = LogRing(KEPT_LINES)
         self._prober: asyncio.Task[None] | None = None
         self._probed = asyncio.Event()
         self._probe_now = asyncio.Event()
@@ -89,7 +89,11 @@ class ExternalServer:
 
     def log_tail(self, lines: int = 200) -> list[str]:
         """Return what the probes saw, one line a change: the server's own log is elsewhere."""
-        return list(self._lines)[-lines:] if lines > 0 else []
+        return self._lines.tail(lines)
+
+    def log_page(self, cursor: int, most: int) -> LogPage:
+        """Return what the probes saw, as ``log_tail``."""
+        return self._lines.page(cursor, most)
 
     async def start(self) -> None:
         """Begin probing, or probe at once, and return after that probe, whatever it saw."""
@@ -119,6 +123,12 @@ class ExternalServer:
     async def restart(self) -> None:
         await self.stop()
         await self.start()
+
+    async def observe(self) -> None:
+        await self.start()
+
+    async def detach(self) -> None:
+        await self.stop()
 
     async def _probe_forever(self, probed: asyncio.Event) -> None:
         """Probe until cancelled. However this ends, nobody waits for a first probe any more."""
@@ -287,7 +297,8 @@ class ExternalServer:
         what = state.detail or (
             f"{state.phase}: {state.model} at {self._url}" if state.model else state.phase
         )
-        self._lines.append(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S} {what}")
+        level = "warning" if state.phase == "failed" else "info"
+        self._lines.add(shown_line(plain_text(what)), at=f"{datetime.now():%Y-%m-%d %H:%M:%S}", level=level)
 
 
 def _normal(base_url: str) -> str:

@@ -12,6 +12,7 @@ from core.local.crash_suspects import CrashSuspects
 from core.local.embedded import EmbeddedServer
 from core.local.external import ExternalServer
 from core.local.server import LocalServer, ServerKind, ServerState
+from core.local.server_log import LogPage
 
 if TYPE_CHECKING:
     from core.settings import Origin, SettingProblem, Settings, SettingsStore
@@ -186,6 +187,9 @@ class LocalServerManager:
 
     def log_tail(self, lines: int) -> list[str]:
         return self._server.log_tail(lines) if self._server is not None else []
+
+    def log_page(self, cursor: int, most: int) -> LogPage:
+        return self._server.log_page(cursor, most) if self._server is not None else LogPage((), cursor)
 
     async def wait_until_settled(self, timeout_s: float) -> None:
         """Return when the server is no longer starting, or after ``timeout_s`` seconds."""
