@@ -220,46 +220,48 @@ def read_config(config: dict[str, Any]) -> ServiceConfig:
         ValueError: no service in it is vLLM's.
         TypeError, KeyError, AttributeError: it is no such answer.
     """
-    services = {name: _table(service) for name, service in _table(config.get("services")).items()}
+    services = {name: table(service) for name, service in table(config.get("services")).items()}
     name = _vllm_service(services)
     if name is None:
         raise ValueError("no service in it is called vllm or runs an image of vLLM")
     service = services[name]
-    reserved = _table(_table(_table(service.get("deploy")).get("resources")).get("reservations"))
+    reserved = table(table(table(service.get("deploy")).get("resources")).get("reservations"))
     return ServiceConfig(
         project=str(config["name"]),
         service=name,
         image=str(service.get("image") or f"{config['name']}-{name}"),
-        command=tuple(str(word) for word in _list(service.get("command"))),
+        command=tuple(str(word) for word in items(service.get("command"))),
         ports=tuple(
             Port(
                 host_ip=str(port.get("host_ip") or ""),
                 published=int(str(port["published"]).partition("-")[0]),
                 target=int(port["target"]),
             )
-            for port in map(_table, _list(service.get("ports")))
+            for port in map(table, items(service.get("ports")))
             if port.get("published") and port.get("protocol", "tcp") == "tcp"
         ),
         network_mode=str(service.get("network_mode") or ""),
-        start_period_s=_seconds(str(_table(service.get("healthcheck")).get("start_period") or "")),
+        start_period_s=_seconds(str(table(service.get("healthcheck")).get("start_period") or "")),
         pull_policy=str(service.get("pull_policy") or ""),
         is_built=bool(service.get("build")),
         wants_gpu=bool(reserved.get("devices")) or bool(service.get("gpus")),
         volumes=tuple(
-            str(volume.get("source") or "") for volume in map(_table, _list(service.get("volumes")))
+            str(volume.get("source") or "") for volume in map(table, items(service.get("volumes")))
         ),
         environment={
             key: None if value is None else str(value)
-            for key, value in _table(service.get("environment")).items()
+            for key, value in table(service.get("environment")).items()
         },
     )
 
 
-def _table(value: object) -> dict[str, Any]:
+def table(value: object) -> dict[str, Any]:
+    """Return ``value`` where it is a table of JSON, else an empty one."""
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
-def _list(value: object) -> list[object]:
+def items(value: object) -> list[object]:
+    """Return ``value`` where it is a list of JSON, else an empty one."""
     return cast("list[object]", value) if isinstance(value, list) else []
 
 

@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-from core.local.compose_project import SECRET_NAMES, Port, ServiceConfig
+from core.local.compose_project import SECRET_NAMES, Port, ServiceConfig, items, table
 
 Ending = Literal["asked", "killed", "itself", ""]
 """Who ended a container: somebody who asked it to leave, who killed it, it itself, or nobody knows."""
@@ -79,8 +79,8 @@ def read_container(inspected: str) -> Container:
     """
     try:
         described: dict[str, Any] = json.loads(inspected)[0]
-        state, config, host = described["State"], described["Config"], described.get("HostConfig") or {}
-        published = cast("dict[str, list[dict[str, str]] | None]", host.get("PortBindings") or {})
+        state, config = described["State"], described["Config"]
+        host = table(described.get("HostConfig"))
         return Container(
             id=str(described["Id"]),
             name=str(described["Name"]).removeprefix("/"),
@@ -91,21 +91,21 @@ def read_container(inspected: str) -> Container:
             error=str(state.get("Error") or ""),
             started_at=str(state.get("StartedAt") or ""),
             finished_at=str(state.get("FinishedAt") or ""),
-            command=tuple(str(word) for word in config.get("Cmd") or ()),
+            command=tuple(str(word) for word in items(config.get("Cmd"))),
             ports=tuple(
                 Port(
                     host_ip=str(binding.get("HostIp") or ""),
                     published=int(binding["HostPort"]),
                     target=int(target.partition("/")[0]),
                 )
-                for target, bindings in published.items()
-                for binding in bindings or ()
+                for target, bindings in table(host.get("PortBindings")).items()
+                for binding in map(table, items(bindings))
                 if binding.get("HostPort")
             ),
             network_mode=str(host.get("NetworkMode") or ""),
             environment={
                 name: value
-                for name, separator, value in (str(each).partition("=") for each in config.get("Env") or ())
+                for name, separator, value in (str(each).partition("=") for each in items(config.get("Env")))
                 if separator
             },
         )
@@ -166,9 +166,9 @@ class Event:
 def read_event(line: str) -> Event | None:
     """Read a line of ``docker events --format '{{json .}}'``, ``None`` where it is none."""
     try:
-        event = json.loads(line)
-        actor = event.get("Actor") or {}
-        attributes = actor.get("Attributes") or {}
+        event: dict[str, Any] = json.loads(line)
+        actor = table(event.get("Actor"))
+        attributes = table(actor.get("Attributes"))
         return Event(
             str(event.get("Action") or event.get("status") or event.get("Status") or ""),
             str(actor.get("ID") or event.get("id") or event.get("ID") or ""),
