@@ -7,7 +7,6 @@ import contextlib
 import importlib.util
 import json
 import logging
-import math
 import os
 import re
 import secrets
@@ -23,27 +22,20 @@ from typing import Any, Literal
 
 from core.base.child_process import child_environment, python_command
 from core.base.files import (
-    FileTooLarge,
-    decode_text,
     open_for_appending,
-    read_regular_file,
-    set_aside,
     write_whole,
 )
 from core.base.observable import Observable
-from core.base.permissions import make_private_folder
 from core.base.redaction import remember_secret
 from core.local import llama_log
 from core.local.llama_log import Reason
+from core.local.load_times import LoadTimes
 from core.local.server import Crash, ServerPhase, ServerState
 from core.local.server_log import FileLog, LogPage
 
 log = logging.getLogger(__name__)
 
 _QUANTIZATION = re.compile(r"[.-](?:UD-)?(?:I?Q\d\w*|MXFP4\w*|B?F16|F32)$", re.IGNORECASE)
-_LEARNING_RATE = 0.5
-_MOST_BYTES = 1 << 20
-LOAD_TIMES_FILE = "load_times.json"
 
 
 def packaged_model_path() -> Path | None:
@@ -58,74 +50,6 @@ def packaged_model_path() -> Path | None:
 def model_name(path: Path) -> str:
     """Return the name people know a model by: the file's, without its quantization."""
     return _QUANTIZATION.sub("", path.stem) or path.stem
-
-
-class LoadTimes:
-    """Learnt load times in seconds, one for each model file and size, kept in ``<home>/load_times.json``.
-
-    A broken file is set aside, and a new one begun. None of it is an obstacle to loading: this is only a hint.
-    """
-
-    def __init__(self, home: Path) -> None:
-        self._path = home / LOAD_TIMES_FILE
-
-    def set_aside_if_broken(self) -> None:
-        """At a start, so that it is told of even where no model is loaded."""
-        with contextlib.suppress(OSError):  # what can't be read is told of when it is needed
-            self._read()
-
-    def expected_s(self, model: Path) -> float | None:
-        """Return how long loading ``model`` is likely to take, ``None`` before the first time."""
-        try:
-            return self._read().get(_key(model))
-        except OSError as error:
-            log.warning("%s can't be read: %s", self._path, error.strerror or error)
-            return None
-
-    def learn(self, model: Path, seconds: float) -> None:
-        """Move the expectation halfway to ``seconds``.
-
-        A file that cannot be read or written is logged and left as it is.
-        """
-        try:
-            times = self._read()
-            known = times.get(_key(model))
-            times[_key(model)] = round(
-                seconds if known is None else known + _LEARNING_RATE * (seconds - known), 3
-            )
-            make_private_folder(self._path.parent)
-            write_whole(self._path, json.dumps(times, indent=1), durable=False)
-        except OSError as error:
-            log.warning("the load time of %s was not kept: %s", model.name, error)
-
-    def _read(self) -> dict[str, float]:
-        try:
-            content = read_regular_file(self._path, _MOST_BYTES, only_ours=True)
-        except FileNotFoundError:
-            return {}
-        except FileTooLarge:
-            content = b""
-        try:
-            times: Any = json.loads(decode_text(content))
-            return {key: _positive(value) for key, value in times.items()}
-        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
-            log.warning("%s is broken; it was set aside as %s", self._path, set_aside(self._path))
-            return {}
-
-
-def _positive(value: object) -> float:
-    seconds = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
-    if not (seconds > 0 and math.isfinite(seconds)):
-        raise ValueError("no time in seconds")
-    return seconds
-
-
-def _key(model: Path) -> str:
-    try:
-        size_bytes = model.stat().st_size
-    except OSError:
-        size_bytes = 0
-    return f"{model.name} {size_bytes}"
 
 
 __all__ = ["EmbeddedServer", "packaged_model_path"]
