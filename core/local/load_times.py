@@ -6,8 +6,9 @@ import contextlib
 import json
 import logging
 import math
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from core.base.files import FileTooLarge, decode_text, read_regular_file, set_aside, write_whole
 from core.base.permissions import make_private_folder
@@ -19,10 +20,19 @@ _MOST_BYTES = 1 << 20
 LOAD_TIMES_FILE = "load_times.json"
 
 
-class LoadTimes:
-    """Learnt load times in seconds, one for each model file and size, kept in ``<home>/load_times.json``.
+@dataclass(frozen=True, slots=True)
+class LoadTime:
+    """What was learnt: how long a start is likely to take, and of how many starts that is known."""
 
-    A broken file is set aside, and a new one begun. None of it is an obstacle to loading: this is only a hint.
+    seconds: float
+    starts: int
+
+
+class LoadTimes:
+    """Learnt load times, one for each model file and size, or for each container's image and model.
+
+    They are kept in ``<home>/load_times.json``. A broken file is set aside, and a new one begun. None of it is an
+    obstacle to loading: this is only a hint.
     """
 
     def __init__(self, home: Path) -> None:
@@ -33,31 +43,36 @@ class LoadTimes:
         with contextlib.suppress(OSError):  # what can't be read is told of when it is needed
             self._read()
 
-    def expected_s(self, model: Path) -> float | None:
-        """Return how long loading ``model`` is likely to take, ``None`` before the first time."""
+    def of(self, model: Path | str) -> LoadTime | None:
+        """Return what is known of loading ``model``, ``None`` before the first time."""
         try:
             return self._read().get(_key(model))
         except OSError as error:
             log.warning("%s can't be read: %s", self._path, error.strerror or error)
             return None
 
-    def learn(self, model: Path, seconds: float) -> None:
+    def expected_s(self, model: Path | str) -> float | None:
+        """Return how long loading ``model`` is likely to take, ``None`` before the first time."""
+        known = self.of(model)
+        return None if known is None else known.seconds
+
+    def learn(self, model: Path | str, seconds: float) -> None:
         """Move the expectation halfway to ``seconds``.
 
         A file that cannot be read or written is logged and left as it is.
         """
         try:
             times = self._read()
-            known = times.get(_key(model))
-            times[_key(model)] = round(
-                seconds if known is None else known + _LEARNING_RATE * (seconds - known), 3
-            )
+            known = times.get(_key(model)) or LoadTime(seconds, 0)
+            expected_s = known.seconds + _LEARNING_RATE * (seconds - known.seconds)
+            times[_key(model)] = LoadTime(round(expected_s, 3), known.starts + 1)
             make_private_folder(self._path.parent)
-            write_whole(self._path, json.dumps(times, indent=1), durable=False)
+            content = json.dumps({key: asdict(time) for key, time in times.items()}, indent=1)
+            write_whole(self._path, content, durable=False)
         except OSError as error:
-            log.warning("the load time of %s was not kept: %s", model.name, error)
+            log.warning("the load time of %s was not kept: %s", getattr(model, "name", model), error)
 
-    def _read(self) -> dict[str, float]:
+    def _read(self) -> dict[str, LoadTime]:
         try:
             content = read_regular_file(self._path, _MOST_BYTES, only_ours=True)
         except FileNotFoundError:
@@ -66,10 +81,17 @@ class LoadTimes:
             content = b""
         try:
             times: Any = json.loads(decode_text(content))
-            return {key: _positive(value) for key, value in times.items()}
-        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+            return {key: _read_one(value) for key, value in times.items()}
+        except (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError):
             log.warning("%s is broken; it was set aside as %s", self._path, set_aside(self._path))
             return {}
+
+
+def _read_one(value: Any) -> LoadTime:
+    if isinstance(value, dict):
+        value = cast("dict[str, Any]", value)
+        return LoadTime(_positive(value["seconds"]), max(1, int(_positive(value["starts"]))))
+    return LoadTime(_positive(value), 1)  # as it was kept before the starts were counted
 
 
 def _positive(value: object) -> float:
@@ -79,7 +101,9 @@ def _positive(value: object) -> float:
     return seconds
 
 
-def _key(model: Path) -> str:
+def _key(model: Path | str) -> str:
+    if isinstance(model, str):
+        return model
     try:
         size_bytes = model.stat().st_size
     except OSError:
