@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from core.base.tls import maybe_tls, tls_trouble, wants_tls
@@ -22,7 +22,8 @@ WRONG_ADDRESS_HINT = "Set VLLM_BASE_URL to an address such as http://127.0.0.1:8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What one probe saw."""
+    """What one look saw. ``trouble`` says why it is ``failed`` where the server's own state would explain it:
+    nothing listens, it keeps silent, or it says that it is not well (503)."""
 
     phase: ServerPhase
     detail: str = ""
@@ -31,6 +32,7 @@ class Finding:
     context_tokens: int | None = None
     models: tuple[ListedModel, ...] = ()
     cause: ServerCause = ""
+    trouble: Literal["", "away", "silent", "unhealthy"] = ""
 
 
 class ServerProbe:
@@ -45,7 +47,8 @@ class ServerProbe:
         self._api_key = api_key
         self._timeout_s = timeout_s
 
-    async def look(self, client: httpx2.AsyncClient) -> Finding:
+    async def look(self, client: httpx2.AsyncClient, known: Finding | None = None) -> Finding:
+        """Look once. With ``known`` its models are not asked for again where it is well."""
         import httpx2
 
         from core.base.bounded_http import AnswerPacked, AnswerTooLong
@@ -55,6 +58,8 @@ class ServerProbe:
                 health = await client.get(f"{self._url.removesuffix('/v1')}/health")
                 if health.status_code == 503:
                     return self._unhealthy(health.text)
+                if known is not None and health.status_code == 200:
+                    return known
                 # Servers without /health (Ollama, LM Studio) answer 404 there: the list of models decides.
                 models = await client.get(f"{self._url}/models")
         except (TimeoutError, httpx2.TimeoutException):
@@ -62,6 +67,7 @@ class ServerProbe:
                 phase="failed",
                 detail=f"The server at {self._url} has not answered within {self._timeout_s:g} s.",
                 hint="It may be overloaded or starting; it is asked again by itself.",
+                trouble="silent",
             )
         except (AnswerTooLong, AnswerPacked) as error:
             return Finding(
@@ -84,8 +90,11 @@ class ServerProbe:
                 phase="failed",
                 detail=f"The server at {self._url} closes the connection without an answer.",
                 hint=f"{maybe_tls(self._url)} {hint}".strip(),
+                trouble="away",
             )
-        return Finding(phase="failed", detail=f"No server is reachable at {self._url}.", hint=hint)
+        return Finding(
+            phase="failed", detail=f"No server is reachable at {self._url}.", hint=hint, trouble="away"
+        )
 
     def _unhealthy(self, text: str) -> Finding:
         if "loading" in text.lower():
@@ -94,6 +103,7 @@ class ServerProbe:
             phase="failed",
             detail=f"The server at {self._url} says it is not healthy (503).",
             hint="Its engine may have died: look at its log and restart it.",
+            trouble="unhealthy",
         )
 
     def _read_models(self, answer: httpx2.Response) -> Finding:
