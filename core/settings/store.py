@@ -397,7 +397,7 @@ class SettingsStore:
         for name in OTHERS_SECRETS:
             for place in places:
                 remember_secret(place.values.get(name) or "")
-        others = {
+        others: dict[str, tuple[str, Origin] | None] = {
             name: next(
                 (
                     (value.strip(), place.origin)

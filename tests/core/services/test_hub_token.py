@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def core_of(home: Path, **environment: str) -> RouterCore:
 
 
 @asynccontextmanager
-async def hub(status: int, body: str) -> AsyncIterator[tuple[str, list[str | None]]]:
+async def hub(status: int, body: str) -> AsyncGenerator[tuple[str, list[str | None]]]:
     seen: list[str | None] = []
 
     async def whoami(request: web.Request) -> web.Response:
