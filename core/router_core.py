@@ -39,6 +39,7 @@ from core.services.ledger import LedgerService
 from core.services.local_models import LocalModels
 from core.services.machine_watch import MachineWatch
 from core.services.model_lists import ModelLists
+from core.services.sampler import Sampler
 from core.services.side_tasks import probed, summarised
 from core.services.status_publisher import StatusPublisher
 from core.services.telemetry import Monitoring
@@ -116,7 +117,8 @@ class RouterCore:
             rooms, self._server_manager, self.prices, self._api_check, self._keys_known
         )
         self.vllm: VllmService = VllmService()
-        self.machine: MachineWatch = MachineWatch()
+        self._sampler = Sampler(rooms.gpus)
+        self.machine: MachineWatch = MachineWatch(self._sampler)
         self.local_models: LocalModels = LocalModels()
         self._poller: LoadPoller | None = None
         self._monitoring = Monitoring(rooms.metrics, rooms.tracer, (rooms.api.breakers, rooms.local.breakers))
@@ -166,6 +168,8 @@ class RouterCore:
             log.warning("%s %s", file.message, file.hint)
         if self._keys_wanted:
             self._ask_for_keys()
+        self._sampler.configure(self.settings.current)
+        self._sampler.start(kept=self._eager)
         self._spawn(self._rooms.kept.maintain_if_due())
         await self.ledger.open()
         self._spawn(self._status_keeper.keep())
@@ -188,7 +192,8 @@ class RouterCore:
         await self._rooms.kept.close()
         await self.ledger.close()
         await self._monitoring.close()
-        self._rooms.power.close()
+        await self._sampler.stop()
+        self._rooms.gpus.close()
         self._key_read.clear()
         self._keys_asked_for = False
         self._loop = None
@@ -453,6 +458,7 @@ class RouterCore:
         self._configure_api(settings)
         self._set_up_local(settings)
         self._monitoring.configure(settings)
+        self._sampler.configure(settings)
         self._spawn(self._read_keys())
         self._changed()
 

@@ -11,20 +11,23 @@ from pathlib import Path
 
 import pytest
 
-from core.local.gpu import GpuPower
+from core.local.gpu import GpuPower, GpuSampler
+from core.local.gpu_sample import GpuSurvey
 from tests.support import nvml
+from tests.support.gpus import gpu_survey
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the stand-in library is a Linux one")
 needs_compiler = pytest.mark.skipif(nvml.compiler() is None, reason="no C compiler builds the stand-in")
 
 READ = """
 import json, os, sys
-from core.local.gpu import NvmlWatts
-sensor, answers = NvmlWatts(), []
+from core.local.gpu import total_watts
+from core.local.gpu_nvml import NvmlReader
+sensor, answers = NvmlReader(), []
 for values in json.loads({steps!r}):
     with open(os.environ["NVML_STUB_FILE"], "w") as file:
         file.write(values)
-    answers.append(sensor.read())
+    answers.append(total_watts(sensor.read()))
 sys.stdout.write(json.dumps(answers))
 """
 
@@ -90,6 +93,9 @@ class Card:
             self.last = self.values.pop(0)
         return self.last
 
+    def look(self) -> GpuSurvey:
+        return gpu_survey(power_w=self.read())
+
     def let_through(self, *values: float | None) -> None:
         """Let these readings pass, and wait until the one after them is under way."""
         for value in values:
@@ -119,14 +125,19 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def power(card: Card, clock: Clock) -> Iterator[GpuPower]:
-    power = GpuPower(card.read, clock=clock, every_s=0.0)
-    yield power
-    power.close()
+def sampler(card: Card, clock: Clock) -> Iterator[GpuSampler]:
+    sampler = GpuSampler(card.look, clock=clock, every_s=0.0)
+    yield sampler
+    sampler.close()
     card.go.release(1000)
     for thread in threading.enumerate():
-        if thread.name == "signalbox-gpu-power":
+        if thread.name == "signalbox-gpu":
             thread.join(30)
+
+
+@pytest.fixture
+def power(sampler: GpuSampler) -> GpuPower:
+    return GpuPower(sampler)
 
 
 def test_nobody_waits_for_a_sensor_that_hangs(power: GpuPower, card: Card) -> None:
@@ -144,7 +155,7 @@ def test_only_one_thread_reads(power: GpuPower, card: Card) -> None:
     for _ in range(50):
         power.watts()
         power.measure().close()
-    assert sum(thread.name == "signalbox-gpu-power" for thread in threading.enumerate()) == 1
+    assert sum(thread.name == "signalbox-gpu" for thread in threading.enumerate()) == 1
 
 
 def test_an_old_reading_says_nothing_about_now(power: GpuPower, card: Card, clock: Clock) -> None:
@@ -184,7 +195,7 @@ def test_the_thread_ends_when_nobody_asks_any_more_and_begins_again(
     card.let_through(100.0)  # a request is still measured
     span.close()
     span.close()
-    (thread,) = (t for t in threading.enumerate() if t.name == "signalbox-gpu-power")
+    (thread,) = (t for t in threading.enumerate() if t.name == "signalbox-gpu")
     card.go.release()
     thread.join(30)
     assert not thread.is_alive()
@@ -194,13 +205,13 @@ def test_the_thread_ends_when_nobody_asks_any_more_and_begins_again(
     assert power.watts() == 250.0
 
 
-def test_closed_it_reads_no_more(power: GpuPower, card: Card) -> None:
+def test_closed_it_reads_no_more(sampler: GpuSampler, power: GpuPower, card: Card) -> None:
     power.watts()
     card.let_through(100.0)
-    power.close()
+    sampler.close()
     card.go.release(10)
     for thread in threading.enumerate():
-        if thread.name == "signalbox-gpu-power":
+        if thread.name == "signalbox-gpu":
             thread.join(30)
     power.watts()
-    assert all(thread.name != "signalbox-gpu-power" for thread in threading.enumerate())
+    assert all(thread.name != "signalbox-gpu" for thread in threading.enumerate())
