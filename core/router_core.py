@@ -29,6 +29,7 @@ from core.keys import held_back_typed
 from core.local.manager import LocalServerManager, chosen_kind, unreadable_choice
 from core.local.server import ServerState
 from core.local.server_log import LogPage
+from core.local.server_speed import SpeedMeter
 from core.local.vllm_metrics import LoadPoller
 from core.routing.request_stream import RequestStream
 from core.routing.timeouts import Deadline
@@ -117,7 +118,8 @@ class RouterCore:
             rooms, self._server_manager, self.prices, self._api_check, self._keys_known
         )
         self.vllm: VllmService = VllmService()
-        self._sampler = Sampler(rooms.gpus)
+        self._speed = SpeedMeter()
+        self._sampler = Sampler(rooms.gpus, lambda: self._speed.figures)
         self.machine: MachineWatch = MachineWatch(self._sampler)
         self.local_models: LocalModels = LocalModels()
         self._poller: LoadPoller | None = None
@@ -431,12 +433,14 @@ class RouterCore:
         if self._poller is not None:
             await self._poller.stop()
             self._poller = None
-        if server.base_url is not None and server.kind in ("compose", "external"):
+        if server.base_url is not None:
             self._poller = LoadPoller(
                 server.base_url,
-                self.vllm_key,
+                self._server_manager.key_for(self.vllm_key),
                 ready=lambda: self._server_manager.state.phase == "ready",
-                on_load=self._local.queue.observe,
+                # The embedded server works for nobody else.
+                on_load=None if server.kind == "embedded" else self._local.queue.observe,
+                on_page=self._speed.seen,
             )
             self._poller.start()
 

@@ -193,7 +193,7 @@ class _Card:
     def reading(self) -> GpuReading:
         nvml = self._nvml
         total, reserved, used, free = self._memory()
-        unified = total is None and self._code == _NOT_SUPPORTED
+        unified = total is None and self._code == _NOT_SUPPORTED  # as a GB10 or a Jetson says
         temperature = self._temperature()
         use = self._ask(
             ("utilization_percent", "memory_bandwidth_percent"), nvml.nvmlDeviceGetUtilizationRates
@@ -245,6 +245,7 @@ class _Card:
                 raise
             self._why.update(dict.fromkeys(fields, _WHY.get(code, f"the driver says: {error}")))
             return None
+        self._code = 0
         for field in fields:
             self._why.pop(field, None)
         return answer
@@ -301,13 +302,20 @@ class _Card:
 
     def _processes(self) -> tuple[GpuProcess, ...] | None:
         nvml = self._nvml
-        computing = self._ask(("processes",), nvml.nvmlDeviceGetComputeRunningProcesses)
-        why = self._why.get("processes")
-        drawing = self._ask(("processes",), nvml.nvmlDeviceGetGraphicsRunningProcesses)
+        # Named with their versions, since the bindings refuse an older driver's otherwise.
+        computing = self._listed(
+            nvml.nvmlDeviceGetComputeRunningProcesses_v3, nvml.nvmlDeviceGetComputeRunningProcesses_v2
+        )
+        why = self._why.pop("processes", "")
+        drawing = self._listed(
+            nvml.nvmlDeviceGetGraphicsRunningProcesses_v3, nvml.nvmlDeviceGetGraphicsRunningProcesses_v2
+        )
+        self._why.pop("processes", None)
         if computing is None and drawing is None:
-            return None
-        if why is not None and computing is None:
             self._why["processes"] = why
+            return None
+        if computing is None:
+            self._why["processes"] = f"only those that draw are shown: {why}"
         found: dict[int, int | None] = {}
         for process in (*(computing or ()), *(drawing or ())):
             used = process.usedGpuMemory
@@ -318,6 +326,12 @@ class _Card:
                 (self._process(pid, used) for pid, used in found.items()),
                 key=lambda process: (-(process.vram_used_bytes or 0), process.pid),
             )
+        )
+
+    def _listed(self, newer: Callable[..., Any], older: Callable[..., Any]) -> Any:
+        found = self._ask(("processes",), newer)
+        return (
+            self._ask(("processes",), older) if found is None and self._code == _FUNCTION_NOT_FOUND else found
         )
 
     def _process(self, pid: int, used: int | None) -> GpuProcess:

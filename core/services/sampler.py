@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from core.base.observable import Listeners
+from core.local.gpu_exporter import ExporterPoller
 from core.local.gpu_sample import GpuSurvey, MachineSample, ServerFigures
 from core.local.host_figures import HostFigures
 
@@ -29,8 +30,8 @@ Rates = Callable[[], tuple[int | None, int | None]]
 class Sampler:
     """Takes samples on the loop that called ``start``, while it is kept or somebody listens.
 
-    ``gpus`` looks at this machine's GPUs and ``server`` gives the local server's figures. ``rates`` gives the
-    dollars an hour of the API and of the machine, in nano-dollars; it may be replaced.
+    ``gpus`` looks at this machine's GPUs, where no exporter's address is set; ``server`` gives the local server's
+    figures. ``rates`` gives the dollars an hour of the API and of the machine, in nano-dollars; it may be replaced.
     """
 
     def __init__(
@@ -49,6 +50,8 @@ class Sampler:
         self._sleep = sleep
         self.rates: Rates = lambda: (None, None)
         self._interval_s = 1.0
+        self._url: str | None = None
+        self._exporter: ExporterPoller | None = None
         self._listeners = Listeners[MachineSample](log, "the machine's samples")
         self._listening = 0
         self._kept = False
@@ -67,6 +70,7 @@ class Sampler:
     def configure(self, settings: Settings) -> None:
         """Take the settings; they count at once."""
         self._interval_s = 1 / settings.gpu_samples_per_second
+        self._url = settings.gpu_metrics_url
         self._changed.set()
 
     def start(self, *, kept: bool) -> None:
@@ -115,14 +119,17 @@ class Sampler:
     async def _sample_forever(self) -> None:
         await asyncio.to_thread(__import__, "psutil")
         due_s = self._clock()
-        while True:
-            try:
-                await self._sample()
-            except Exception:
-                # It is read from many parts: whatever breaks in one of them, the next round tries again.
-                log.exception("the machine could not be sampled")
-            due_s = max(due_s + self._interval_s, self._clock())
-            await self._wait_until(due_s)
+        try:
+            while True:
+                try:
+                    await self._sample()
+                except Exception:
+                    # It is read from many parts: whatever breaks in one of them, the next round tries again.
+                    log.exception("the machine could not be sampled")
+                due_s = max(due_s + self._interval_s, self._clock())
+                await self._wait_until(due_s)
+        finally:
+            await self._follow_exporter(None)
 
     async def _wait_until(self, due_s: float) -> None:
         """Return at ``due_s``, or at once where the settings changed."""
@@ -151,7 +158,22 @@ class Sampler:
         )
         self._listeners.tell(lambda: sample)
 
+    async def _follow_exporter(self, url: str | None) -> ExporterPoller | None:
+        """Ask the exporter at ``url``, and no other one any more."""
+        exporter = self._exporter
+        if exporter is not None and exporter.url != url:
+            self._exporter = None
+            await exporter.stop()
+        if url is not None and self._exporter is None:
+            self._exporter = ExporterPoller(url)
+            self._exporter.start()
+        return self._exporter
+
     async def _survey(self) -> GpuSurvey:
+        exporter = await self._follow_exporter(self._url)
+        if exporter is not None:
+            exporter.interval_s = self._interval_s
+            return exporter.newest()
         self._looked.clear()
         if self._gpus.poke():
             with contextlib.suppress(TimeoutError):  # the newest one says how old it is
