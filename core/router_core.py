@@ -38,8 +38,10 @@ from core.services.hub_check import check_hub
 from core.services.key_reader import KeyReader, address_of
 from core.services.ledger import LedgerService
 from core.services.local_models import LocalModels
+from core.services.machine_keeper import MachineKeeper
 from core.services.machine_watch import MachineWatch
 from core.services.model_lists import ModelLists
+from core.services.money_rates import MoneyRates
 from core.services.sampler import Sampler
 from core.services.side_tasks import probed, summarised
 from core.services.status_publisher import StatusPublisher
@@ -120,7 +122,16 @@ class RouterCore:
         self.vllm: VllmService = VllmService()
         self._speed = SpeedMeter()
         self._sampler = Sampler(rooms.gpus, lambda: self._speed.figures)
-        self.machine: MachineWatch = MachineWatch(self._sampler)
+        self.machine: MachineWatch = MachineWatch(
+            self._sampler,
+            MachineKeeper(
+                self.home,
+                lambda: self.settings.current,
+                lambda: self._server_manager.state,
+                self._changed,
+            ),
+            MoneyRates(self.ledger.api_spending, rooms.machine, lambda: self._sampler.latest),
+        )
         self.local_models: LocalModels = LocalModels()
         self._poller: LoadPoller | None = None
         self._monitoring = Monitoring(rooms.metrics, rooms.tracer, (rooms.api.breakers, rooms.local.breakers))
@@ -139,6 +150,7 @@ class RouterCore:
             monitoring=self._monitoring,
             keys_read=self._key_read,
             key_held_back=self.key_held_back,
+            machine=self.machine,
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -172,6 +184,7 @@ class RouterCore:
             self._ask_for_keys()
         self._sampler.configure(self.settings.current)
         self._sampler.start(kept=self._eager)
+        self.machine.start(kept=self._eager)
         self._spawn(self._rooms.kept.maintain_if_due())
         await self.ledger.open()
         self._spawn(self._status_keeper.keep())
@@ -188,13 +201,14 @@ class RouterCore:
         await self._api.close()
         await self._local.close()
         await self._server_manager.close()
+        await self._sampler.stop()
+        await self.machine.stop()
         if self._poller is not None:
             await self._poller.stop()
             self._poller = None
         await self._rooms.kept.close()
         await self.ledger.close()
         await self._monitoring.close()
-        await self._sampler.stop()
         self._rooms.gpus.close()
         self._key_read.clear()
         self._keys_asked_for = False
@@ -371,11 +385,19 @@ class RouterCore:
         return self._server_manager.log_page(cursor, most)
 
     async def drain_local(self, drained: bool) -> None:
-        """Send every new request to the API where that is allowed, until it is undone; what runs goes on."""
+        """Send every new request to the API where that is allowed, until it is undone; what runs goes on.
+
+        What only Local may or can serve still goes there (a message forced there, a conversation inside a tool
+        loop, an API that is closed), as does everything while the mode is local-only. A restart undoes it.
+        """
+        if self._local.is_drained != drained:
+            self._local.is_drained = drained
+            log.info("Local is %s", "drained: what may go to the API does" if drained else "used again")
+            self._changed()
 
     @property
     def local_is_drained(self) -> bool:
-        return False
+        return self._local.is_drained
 
     def _configure_api(self, settings: Settings) -> None:
         self._api.configure(settings, self._key_reader.key("anthropic", settings))
@@ -418,6 +440,7 @@ class RouterCore:
             await self._server_manager.start()
 
     def _local_changed(self, state: ServerState) -> None:
+        self.machine.server_changed(state)
         if state.phase in ("ready", "stopped"):
             self._local.breakers.reset()
         if state.phase in ("stopped", "starting"):  # started again after a crash, it has no warm cache either

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from core.local.alerts import AlertAction, AlertKind
-from core.local.gpu_sample import GpuReading, MachineSample, ServerFigures
+from core.local.gpu_sample import ADVERSE_REASONS, GpuReading, MachineSample, ServerFigures
 from core.local.server import ServerState
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ QUEUE_MARGIN = 0.5
 """A share of the threshold: a line of ten is well under it at five."""
 STATE_AFTER_S = 5.0
 """What is no figure but a fact (a GPU that is gone, a server that failed) needs no longer to be believed."""
-_HARMFUL = ("thermal", "slowdown", "brake")
-"""Words of the throttle reasons that are told of. A card at its power limit is only working hard."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +115,7 @@ def _of_gpu(gpu: GpuReading, server: ServerState, thresholds: Thresholds) -> Ite
             after_s=thresholds.after_s,
         )
     reasons = None if gpu.lost else gpu.throttle_reasons
-    harmful = [reason for reason in reasons or () if any(word in reason.lower() for word in _HARMFUL)]
+    harmful = [reason for reason in reasons or () if reason in ADVERSE_REASONS]
     yield Look(
         kind="throttling",
         gpu=gpu.index,
@@ -125,7 +123,7 @@ def _of_gpu(gpu: GpuReading, server: ServerState, thresholds: Thresholds) -> Ite
         clear=None if reasons is None else not harmful,
         title=f"{name} is throttling",
         subject=f"{name} slows itself down",
-        figure=", ".join(harmful).replace("_", " "),
+        figure=", ".join(harmful),
         note="Answers take longer meanwhile.",
         level=1.0,
         action="drain",

@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 from core.local.alert_engine import AlertEngine, Told
 from core.local.alert_rules import Look, Thresholds, looks
 from core.local.alerts import Alert
-from core.local.gpu_sample import GpuProcess, GpuReading, MachineSample, ServerFigures
+from core.local.gpu_sample import (
+    HARDWARE_HEAT,
+    POWER_LIMIT,
+    SYNC_BOOST,
+    GpuProcess,
+    GpuReading,
+    MachineSample,
+    ServerFigures,
+)
 from core.local.server import ServerFailure, ServerState
 
 NOON = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
@@ -167,10 +175,10 @@ def test_temperature_goes_by_the_cards_own_slow_down(
 
 def test_a_card_at_its_power_limit_is_working_hard_and_a_hot_one_throttles() -> None:
     watched = Watched()
-    assert watched.see(throttle_reasons=("sw_power_cap", "gpu_idle"), seconds=60) == ()
-    (alert,) = watched.see(throttle_reasons=("sw_power_cap", "hw_thermal_slowdown"), seconds=60)
+    assert watched.see(throttle_reasons=(POWER_LIMIT, SYNC_BOOST), seconds=60) == ()
+    (alert,) = watched.see(throttle_reasons=(POWER_LIMIT, HARDWARE_HEAT), seconds=60)
     assert alert.kind == "throttling"
-    assert "hw thermal slowdown" in alert.text
+    assert "temperature (hardware)" in alert.text
     assert Watched().see(throttle_reasons=None, seconds=60) == ()
 
 
