@@ -388,7 +388,9 @@ class LocalBackend:
         return self.breakers.of(self.provider_name, model)
 
     def heard(self, model: str | None, error: SignalboxError | None, *, era: int) -> None:
-        """Nothing is kept: a server here is looked at every few seconds, and that finds a refused key or model."""
+        """Have the server looked at where a request failed: nothing is kept, its state says what is the matter."""
+        if isinstance(error, Unavailable) and self.server_state.phase == "ready":
+            self._server_manager.look_soon()
 
     @property
     def is_starting(self) -> bool:

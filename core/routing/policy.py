@@ -43,10 +43,10 @@ class SideState:
     ``busy`` finishes "Local busy: ..." while its line is longer than ``LOCAL_MAX_WAIT_S``: then the other side is
     taken if it is open, and the line if not. ``drained`` finishes "Local unavailable: ..." where the user sent
     everything to the API: it is taken where it is open, except for a tool loop that Local began. ``tools_doubt``
-    finishes "Local ..." where the server takes tools but its model has not been seen to get them right: then they go
-    to the other side if that is open. ``last_said`` finishes "API unavailable: ..." where its server turned the last
-    request away for what somebody has to mend (the key, the credit, the model): then the other side is taken if it
-    is open. What may only go here is sent all the same: that is how it is found out that it was mended.
+    finishes "Local ..." where the server takes tools but its model has not been seen to get them right: then they
+    go to the other side if that is open. ``last_said`` finishes "API unavailable: ..." where its server turned the
+    last request away for what somebody has to mend (the key, the credit, the model): then the other side is taken
+    if it is open. What may only go here is sent all the same: that is how it is found out that it was mended.
     """
 
     provider: str
