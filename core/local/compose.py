@@ -109,10 +109,12 @@ class ComposeServer:
         return self._watch.log.ring
 
     async def observe(self) -> None:
-        """Begin to watch; a container that runs is adopted. Returns after the first look, or some seconds."""
-        self._begin()
+        """Look, and begin to watch; a container that runs is adopted. Returns after some seconds at the latest."""
+        was_watched = not self._begin()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FIRST_LOOK_S):
+                if was_watched:
+                    await self._watch.look()
                 await self._watch.looked.wait()
                 await self._probe.looked_at(self._watch.container)
 
@@ -147,9 +149,10 @@ class ComposeServer:
         self._queue.put_nowait(command)
         await asyncio.shield(command.done)
 
-    def _begin(self) -> None:
+    def _begin(self) -> bool:
+        """Begin the tasks; returns whether they were not at work yet."""
         if any(not task.done() for task in self._tasks):
-            return
+            return False
         self._stops_waiting = 0
         self._stop_asked.clear()
         work: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
@@ -159,6 +162,7 @@ class ComposeServer:
             "container's clock": self._tick,
         }
         self._tasks = [asyncio.create_task(each(), name=name) for name, each in work.items()]
+        return True
 
     # -- the owner: the only one that starts and stops -------------------------------------------------------
 
@@ -493,7 +497,8 @@ class ComposeServer:
         known = ServiceConfig(
             project="", service="", image="", command=container.command if container is not None else ()
         ).model
-        tail = self._ring.tail(1) if container is not None and phase != "stopped" else []
+        # Of a server that is ready the log says something all the time, and that is no news of its state.
+        tail = self._ring.tail(1) if phase not in ("stopped", "ready") else []
         state = ServerState(
             phase=phase,
             kind="compose",
