@@ -283,7 +283,7 @@ def _running_words(step: StartStep, state: ServerState) -> str:
         total = f" of {file_size(step.total_bytes)}" if step.total_bytes else ""
         facts.append(f"{file_size(step.done_bytes)}{total}")
     elif step.progress is not None:
-        facts.append(f"{step.progress:.0%}")
+        facts.append(f"{step.progress * 100:.0f} %")
     if step.bytes_per_s:
         facts.append(f"{file_size(round(step.bytes_per_s))}/s")
     if step.detail:

@@ -237,7 +237,9 @@ def _judged(
     others = " ".join(option.words for option in found.options if option is not best)
     match found.verdict:
         case "too_big":
-            fix = f"{words} {others}".strip() or "Choose a smaller model, or fewer bits a weight."
+            fix = f"{words} {others}".strip()
+            if fix_setting is None:
+                fix = f"Choose a smaller model, or fewer bits a weight. {fix}".strip()
             return PreflightCheck(
                 name="fit", title=title, state="failed", found="too big", fix=fix, fix_setting=fix_setting
             )
@@ -273,8 +275,8 @@ def _room(
     if not is_running and used is not None and used + share * total > total:
         free_share = int((1 - used / total) * 100 - 1) / 100
         can = free_share >= 0.05 and (found.needed_bytes or 0) <= free_share * total
-        fix = f"vLLM takes {share:.0%} of the GPU's memory at its start; others use {file_size(used)} of it now. "
-        fix += f"Close those, or let it take {free_share:.0%}." if can else "Close those first."
+        fix = f"vLLM takes {share * 100:.0f} % of the GPU's memory as it starts; others use {file_size(used)} now. "
+        fix += f"Close those, or let it take {free_share * 100:.0f} %." if can else "Close those first."
         setting = FixSetting(label=f"Use {free_share:.2f}", name="gpu_memory_utilization", value=free_share)
         return PreflightCheck(
             name="fit",

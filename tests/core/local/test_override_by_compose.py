@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from core.base.child_process import program
 from core.local import vllm_base
 from core.local.compose_project import ComposeProject, ServiceConfig
 from core.local.docker_cli import DockerError
@@ -14,6 +15,7 @@ from core.local.server import ServerFailure
 from core.local.vllm_base import PlainProject, read_base
 from core.local.vllm_override import new_override, write_override
 from core.local.vllm_settings import VllmSettings, settings_of
+from tests.support.docker_engine import compose_plugin, config_folder
 
 WANTED = VllmSettings(
     model="meta-llama/Llama-3.1-70B-Instruct",
@@ -24,17 +26,15 @@ WANTED = VllmSettings(
 )
 
 
-async def needs_compose() -> None:
-    try:
-        done = await ComposeProject(Path("/")).cli.run("compose", "version")
-    except DockerError:
+@pytest.fixture(autouse=True)
+def compose(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compose v2 as docker's plugin, wherever it is installed."""
+    if compose_plugin() is None or program("docker") is None:
         pytest.skip("Docker Compose v2 is not installed")
-    if done.returncode != 0:
-        pytest.skip("Docker Compose v2 is not installed")
+    monkeypatch.setenv("DOCKER_CONFIG", str(config_folder()))
 
 
 async def test_compose_takes_the_override_as_it_is_meant(home: Path) -> None:
-    await needs_compose()
     base, before = await read_base(PlainProject(home))
     write_override(home, new_override(base, WANTED))
     after = await ComposeProject(home).config()
@@ -50,7 +50,6 @@ async def test_compose_takes_the_override_as_it_is_meant(home: Path) -> None:
 
 
 async def test_the_number_of_gpus_is_replaced_and_not_added(home: Path) -> None:
-    await needs_compose()
     base, _ = await read_base(PlainProject(home))
     write_override(home, new_override(base, WANTED))
 
@@ -64,7 +63,6 @@ async def test_the_number_of_gpus_is_replaced_and_not_added(home: Path) -> None:
 
 
 async def test_without_compose_the_file_says_the_same(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    await needs_compose()
     monkeypatch.setenv("VLLM_MAX_MODEL_LEN", "4096")
     by_compose = await read_base(PlainProject(home))
 
