@@ -30,6 +30,7 @@ from core.keys import held_back_typed
 from core.local.manager import LocalServerManager, chosen_kind, unreadable_choice
 from core.local.server import ServerState
 from core.local.server_log import LogPage
+from core.local.server_speed import SpeedMeter
 from core.local.vllm_metrics import LoadPoller
 from core.routing.request_stream import RequestStream
 from core.routing.timeouts import Deadline
@@ -38,8 +39,11 @@ from core.services.hub_check import check_hub
 from core.services.key_reader import KeyReader, address_of
 from core.services.ledger import LedgerService
 from core.services.local_models import LocalModels
+from core.services.machine_keeper import MachineKeeper
 from core.services.machine_watch import MachineWatch
 from core.services.model_lists import ModelLists
+from core.services.money_rates import MoneyRates
+from core.services.sampler import Sampler
 from core.services.side_tasks import probed, summarised
 from core.services.status_publisher import StatusPublisher
 from core.services.telemetry import Monitoring
@@ -116,7 +120,18 @@ class RouterCore:
         self.models: ModelLists = ModelLists(
             rooms, self._server_manager, self.prices, self._api_check, self._keys_known
         )
-        self.machine: MachineWatch = MachineWatch()
+        self._speed = SpeedMeter()
+        self._sampler = Sampler(rooms.gpus, lambda: self._speed.figures)
+        self.machine: MachineWatch = MachineWatch(
+            self._sampler,
+            MachineKeeper(
+                self.home,
+                lambda: self.settings.current,
+                lambda: self._server_manager.state,
+                self._changed,
+            ),
+            MoneyRates(self.ledger.api_spending, rooms.machine, lambda: self._sampler.latest),
+        )
         self.vllm: VllmService = VllmService(
             self.settings,
             token=self.hugging_face_token,
@@ -142,6 +157,7 @@ class RouterCore:
             monitoring=self._monitoring,
             keys_read=self._key_read,
             key_held_back=self.key_held_back,
+            machine=self.machine,
         )
         self._local_listeners = Listeners[ServerState](log, "the local server")
         self._tasks: set[asyncio.Task[None]] = set()
@@ -174,6 +190,9 @@ class RouterCore:
             log.warning("%s %s", file.message, file.hint)
         if self._keys_wanted:
             self._ask_for_keys()
+        self._sampler.configure(self.settings.current)
+        self._sampler.start(kept=self._eager)
+        self.machine.start(kept=self._eager)
         self._spawn(self._rooms.kept.maintain_if_due())
         await self.ledger.open()
         self._spawn(self._status_keeper.keep())
@@ -192,13 +211,15 @@ class RouterCore:
         await self._server_manager.close(
             stop_container=self._eager and self.settings.current.stop_container_on_quit
         )
+        await self._sampler.stop()
+        await self.machine.stop()
         if self._poller is not None:
             await self._poller.stop()
             self._poller = None
         await self._rooms.kept.close()
         await self.ledger.close()
         await self._monitoring.close()
-        self._rooms.power.close()
+        self._rooms.gpus.close()
         self._key_read.clear()
         self._keys_asked_for = False
         self._loop = None
@@ -346,6 +367,7 @@ class RouterCore:
 
     async def start_local(self) -> None:
         """Start the local server; its end is a state (``status().local``), not an exception."""
+        await self._container_keys_known()
         self._local.breakers.reset()
         await self._server_manager.start()
 
@@ -354,6 +376,7 @@ class RouterCore:
 
     async def restart_local(self) -> None:
         """Start it anew, with the model that is set by now."""
+        await self._container_keys_known()
         self._local.breakers.reset()
         if self._server_manager.refused is not None:
             self._set_up_local(self.settings.current, is_checked=True)
@@ -389,11 +412,19 @@ class RouterCore:
         return self._server_manager.log_page(cursor, most)
 
     async def drain_local(self, drained: bool) -> None:
-        """Send every new request to the API where that is allowed, until it is undone; what runs goes on."""
+        """Send every new request to the API where that is allowed, until it is undone; what runs goes on.
+
+        What only Local may or can serve still goes there (a message forced there, a conversation inside a tool
+        loop, an API that is closed), as does everything while the mode is local-only. A restart undoes it.
+        """
+        if self._local.is_drained != drained:
+            self._local.is_drained = drained
+            log.info("Local is %s", "drained: what may go to the API does" if drained else "used again")
+            self._changed()
 
     @property
     def local_is_drained(self) -> bool:
-        return False
+        return self._local.is_drained
 
     def _configure_api(self, settings: Settings) -> None:
         self._api.configure(settings, self._key_reader.key("anthropic", settings))
@@ -441,6 +472,7 @@ class RouterCore:
 
     def _local_changed(self, state: ServerState) -> None:
         self._local_listeners.tell(lambda: state)
+        self.machine.server_changed(state)
         if state.phase in ("ready", "stopped"):
             self._local.breakers.reset()
         if state.phase in ("stopped", "starting"):  # started again after a crash, it has no warm cache either
@@ -456,12 +488,14 @@ class RouterCore:
         if self._poller is not None:
             await self._poller.stop()
             self._poller = None
-        if server.base_url is not None and server.kind in ("compose", "external"):
+        if server.base_url is not None:
             self._poller = LoadPoller(
                 server.base_url,
-                self.vllm_key,
+                self._server_manager.key_for(self.vllm_key),
                 ready=lambda: self._server_manager.state.phase == "ready",
-                on_load=self._local.queue.observe,
+                # The embedded server works for nobody else.
+                on_load=None if server.kind == "embedded" else self._local.queue.observe,
+                on_page=self._speed.seen,
             )
             self._poller.start()
 
@@ -483,6 +517,7 @@ class RouterCore:
         self._configure_api(settings)
         self._set_up_local(settings)
         self._monitoring.configure(settings)
+        self._sampler.configure(settings)
         self._spawn(self._read_keys())
         self._changed()
 
@@ -597,6 +632,11 @@ class RouterCore:
             KeyHeldBack: nobody said that it may go there.
         """
         return await self._key_reader.key_for("vllm", base_url)
+
+    async def _container_keys_known(self) -> None:
+        """Return once what a container gets in its environment is read; no other server waits for the keyring."""
+        if self._server_manager.state.kind == "compose":
+            await self._keys_known()
 
     def _container_secrets(self) -> dict[str, str]:
         """Return what the container gets in its environment besides; a key that is held back stays here."""

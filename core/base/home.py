@@ -20,6 +20,7 @@ _OUR_NAMES = (
     "ledger.",
     "load_times.json",
     "logs",
+    "machine.",
     "panel.",
     "prices.json",
     "settings.json",

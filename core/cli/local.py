@@ -144,6 +144,7 @@ async def _until_ready(core: RouterCore, begin: Callable[[], Any], arguments: ar
         lines.show(core.local_state)
         await begin()
     except asyncio.CancelledError:
+        end()  # what goes on while it is being stopped is no news
         lines.end()
         await _cancel(core)
         raise
@@ -241,7 +242,9 @@ class StartLines:
             else f"Starting: {state.detail}".rstrip(": ")
         )
         if self._rewrites:
-            self._rewrite(words)
+            if words != self._told or not self._width:
+                self._told = words
+                self._rewrite(words)
         elif (about := running.name if running is not None else words) != self._told:
             self._told = about
             self._line(words)
@@ -280,7 +283,7 @@ def _running_words(step: StartStep, state: ServerState) -> str:
         total = f" of {file_size(step.total_bytes)}" if step.total_bytes else ""
         facts.append(f"{file_size(step.done_bytes)}{total}")
     elif step.progress is not None:
-        facts.append(f"{step.progress:.0%}")
+        facts.append(f"{step.progress * 100:.0f} %")
     if step.bytes_per_s:
         facts.append(f"{file_size(round(step.bytes_per_s))}/s")
     if step.detail:
@@ -414,7 +417,8 @@ def _print_checks(report: PreflightReport) -> None:
     width = max(len(check.title) for check in report.checks)
     for check in report.checks:
         mark = CHECK_MARKS[check.state]
-        sys.stdout.write(f"{check.title.ljust(width)}  {mark.ljust(10)}  {check.found}\n")
+        found = "" if check.found == mark else check.found
+        sys.stdout.write(f"{check.title.ljust(width)}  {mark.ljust(10)}  {found}".rstrip() + "\n")
         if check.ok:
             continue
         if check.fix:

@@ -110,6 +110,10 @@ class ExternalServer:
     async def detach(self) -> None:
         await self.stop()
 
+    def look_soon(self) -> None:
+        """Probe at once, and go on: a request has just failed, so the server may be gone."""
+        self._probe_now.set()
+
     async def _probe_forever(self, probed: asyncio.Event) -> None:
         """Probe until cancelled. However this ends, nobody waits for a first probe any more."""
         try:

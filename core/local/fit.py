@@ -275,7 +275,7 @@ def _options(question: FitQuestion) -> Iterator[FitOption]:
                 name="gpu_memory_utilization",
                 value=share,
                 needed_bytes=needed,
-                words=f"vLLM may take {question.share:.0%} of the memory now; with {share:.0%} it fits.",
+                words=f"vLLM may take {question.share * 100:.0f} % of it; with {share * 100:.0f} % it fits.",
             )
 
 

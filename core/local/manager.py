@@ -223,6 +223,11 @@ class LocalServerManager:
         if self._server is not None:
             await self._server.restart()
 
+    def look_soon(self) -> None:
+        """Have a server elsewhere looked at now; one of our own says by itself that it ended."""
+        if isinstance(self._server, ExternalServer):
+            self._server.look_soon()
+
     def log_tail(self, lines: int) -> list[str]:
         return self._server.log_tail(lines) if self._server is not None else []
 

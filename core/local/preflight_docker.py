@@ -15,8 +15,8 @@ from core.base.child_process import program
 from core.base.text import file_size
 from core.local.docker_cli import INSTALL_COMPOSE, INSTALL_DOCKER, DockerError
 from core.local.port_owner import is_taken, owner_of
-from core.local.preflight import TITLES, Check, CheckName, Notes, PreflightCheck
-from core.local.preflight_facts import Asked
+from core.local.preflight import TITLES, CheckName, PreflightCheck
+from core.local.preflight_facts import Asked, Check, Notes
 from core.local.server import ServerFailure
 
 _VERSION = re.compile(r"\d+\.\d+(?:\.\d+)?")
@@ -255,26 +255,32 @@ async def check_driver(asked: Asked, notes: Notes) -> PreflightCheck:
             name="driver", title=title, state="ok" if gpus else "unknown", found=found, fix=fix, matters=False
         )
     look = await asked.driver()
-    if not look.problem:
+    gpus = [gpu for gpu in look.gpus if not gpu.lost]
+    problem = look.problem
+    if not problem and not gpus:
+        problem = "The GPU is lost: it does not answer its driver any more."
+    if not problem:
         words = (
-            f"{look.driver_version}, CUDA {look.cuda_version}" if look.cuda_version else look.driver_version
+            f"{look.driver_version or 'loaded'}{f', CUDA {look.cuda_version}' if look.cuda_version else ''}"
         )
         return PreflightCheck(name="driver", title=title, state="ok", found=words)
-    hangs = "has not answered" in look.problem
+    hangs = "has not answered" in problem
     if sys.platform == "darwin":
         fix = "A Mac has no NVIDIA GPU: use the embedded server, or the context of a machine that has one."
     elif hangs:
         fix = "A driver that hangs needs a restart of the machine more often than not."
-    elif "old one still runs" in look.problem or "lost" in look.problem:
+    elif look.gpus:
         fix = "Restart this machine."
+    elif "restart" in problem:
+        fix = ""
     else:
         fix = "Install the driver of your GPU, and restart. Without an NVIDIA GPU use the embedded server."
     return PreflightCheck(
         name="driver",
         title=title,
         state="unknown" if hangs else "failed",
-        found="does not answer" if hangs else "not found",
-        fix=f"{look.problem} {fix}",
+        found="does not answer" if hangs else "not found" if not look.gpus else "lost",
+        fix=f"{problem} {fix}".strip(),
         commands=("sudo ubuntu-drivers install",)
         if program("ubuntu-drivers") and not hangs
         else ("nvidia-smi",),

@@ -13,9 +13,10 @@ from core.base.async_tools import in_daemon_thread
 from core.local.compose_project import ServiceConfig, is_remote_endpoint
 from core.local.docker_cli import DockerError
 from core.local.fit import FitEstimate, FitQuestion, estimate
-from core.local.gpu_memory import DriverLook, GpuMemory, look_at_driver
-from core.local.gpu_sample import MachineSample
+from core.local.gpu_nvml import NvmlReader
+from core.local.gpu_sample import GpuReading, GpuSurvey, MachineSample
 from core.local.model_facts import ModelFacts, facts_of, hub_folders
+from core.local.preflight import PreflightCheck
 from core.local.server import ServerFailure
 from core.local.vllm_base import PlainProject, read_base
 from core.local.vllm_override import BaseService
@@ -51,7 +52,7 @@ class Asked:
     concurrency: int = 1
     base_url: str = ""
     hubs: Sequence[Path] = field(default_factory=hub_folders)
-    driver_look: Callable[[], DriverLook] = look_at_driver
+    driver_look: Callable[[], GpuSurvey] = field(default_factory=lambda: NvmlReader().read)
     _tasks: dict[str, asyncio.Task[Any]] = field(default_factory=dict[str, "asyncio.Task[Any]"])
 
     async def _once(self, name: str, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -128,27 +129,25 @@ class Asked:
         effective = settings_of(changed_command(base.command, self.wanted), image)
         return Planned(base=base, service=service, effective=effective, image=image)
 
-    async def driver(self) -> DriverLook:
+    async def driver(self) -> GpuSurvey:
         """Look at this machine's driver; one that hangs is a problem in words."""
         return await self._once("driver", self._driver)
 
-    async def _driver(self) -> DriverLook:
+    async def _driver(self) -> GpuSurvey:
         try:
             async with asyncio.timeout(DRIVER_TIMEOUT_S):
                 return await in_daemon_thread(self.driver_look, name="preflight driver")
         except TimeoutError:
-            return DriverLook(problem=f"The NVIDIA driver has not answered within {DRIVER_TIMEOUT_S:g} s.")
+            return GpuSurvey(problem=f"The NVIDIA driver has not answered within {DRIVER_TIMEOUT_S:g} s.")
 
-    async def gpus(self) -> tuple[GpuMemory, ...]:
+    async def gpus(self) -> tuple[GpuReading, ...]:
         """Return the GPUs that the container would have: this machine's, or a remote one's by its exporter."""
-        if not await self.is_remote():
-            return (await self.driver()).gpus
-        sample = self.sample()
-        return tuple(
-            GpuMemory(name=gpu.name, total_bytes=gpu.vram_total_bytes, used_bytes=gpu.vram_used_bytes)
-            for gpu in (sample.gpus if sample is not None else ())
-            if gpu.source == "prometheus" and gpu.vram_total_bytes
-        )
+        if await self.is_remote():
+            sample = self.sample()
+            seen = [gpu for gpu in sample.gpus if gpu.source == "prometheus"] if sample is not None else []
+        else:
+            seen = list((await self.driver()).gpus)
+        return tuple(gpu for gpu in seen if gpu.vram_total_bytes and not gpu.lost)
 
     async def facts(self) -> ModelFacts | None:
         """Return what is known of the model that would be started; ``None``: the command names none."""
@@ -178,7 +177,7 @@ class Asked:
                 found.append(Path(done.stdout.strip(), "hub"))
         return found
 
-    async def estimate(self, gpus: Sequence[GpuMemory]) -> FitEstimate | None:
+    async def estimate(self, gpus: Sequence[GpuReading]) -> FitEstimate | None:
         """Return the estimate for the smallest of ``gpus``; ``None`` where the command names no model."""
         facts, effective = await self.facts(), (await self.planned()).effective
         if facts is None:
@@ -196,8 +195,18 @@ class Asked:
                 concurrency=at_once,
                 cache_bytes=1 if cache.startswith(("fp8", "int8")) else 2,
                 gpus=effective.tensor_parallel_size or 1,
-                gpu_bytes=min((gpu.total_bytes for gpu in gpus), default=None),
+                gpu_bytes=min((gpu.vram_total_bytes for gpu in gpus if gpu.vram_total_bytes), default=None),
                 machine_gpus=len(gpus) or None,
                 share=DEFAULT_SHARE if share is None else share,
             )
         )
+
+
+@dataclass(slots=True)
+class Notes:
+    """What a check leaves beside its line."""
+
+    fit: FitEstimate | None = None
+
+
+Check = Callable[[Asked, Notes], Awaitable[PreflightCheck]]

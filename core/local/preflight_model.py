@@ -11,10 +11,10 @@ from core.base.text import file_size
 from core.errors import KeyHeldBack
 from core.local.docker_cli import DockerError
 from core.local.fit import ONLINE_BITS, FitEstimate, in_k
-from core.local.gpu_memory import GpuMemory
-from core.local.preflight import TITLES, Check, CheckName, FixSetting, Notes, PreflightCheck
+from core.local.gpu_sample import GpuReading
+from core.local.preflight import TITLES, CheckName, FixSetting, PreflightCheck
 from core.local.preflight_docker import image_bytes, no_answer
-from core.local.preflight_facts import Asked
+from core.local.preflight_facts import Asked, Check, Notes
 from core.local.vllm_settings import VllmSettings
 
 IMAGE_BYTES = 30_000_000_000
@@ -220,7 +220,7 @@ def _title(found: FitEstimate) -> str:
 def _judged(
     found: FitEstimate,
     title: str,
-    gpus: tuple[GpuMemory, ...],
+    gpus: tuple[GpuReading, ...],
     effective: VllmSettings,
     *,
     is_running: bool,
@@ -237,7 +237,9 @@ def _judged(
     others = " ".join(option.words for option in found.options if option is not best)
     match found.verdict:
         case "too_big":
-            fix = f"{words} {others}".strip() or "Choose a smaller model, or fewer bits a weight."
+            fix = f"{words} {others}".strip()
+            if fix_setting is None:
+                fix = f"Choose a smaller model, or fewer bits a weight. {fix}".strip()
             return PreflightCheck(
                 name="fit", title=title, state="failed", found="too big", fix=fix, fix_setting=fix_setting
             )
@@ -261,20 +263,20 @@ def _judged(
 def _room(
     found: FitEstimate,
     title: str,
-    gpus: tuple[GpuMemory, ...],
+    gpus: tuple[GpuReading, ...],
     effective: VllmSettings,
     *,
     is_running: bool,
 ) -> PreflightCheck:
     """It fits; but vLLM takes its whole share at once, and refuses to start where others have some of it."""
-    fullest = max(gpus, key=lambda gpu: gpu.used_bytes or 0)
-    used = fullest.used_bytes
+    fullest = max(gpus, key=lambda gpu: gpu.vram_used_bytes or 0)
+    used, total = fullest.vram_used_bytes, fullest.vram_total_bytes or 0
     share = effective.gpu_memory_utilization or 0.92
-    if not is_running and used is not None and used + share * fullest.total_bytes > fullest.total_bytes:
-        free_share = int((1 - used / fullest.total_bytes) * 100 - 1) / 100
-        can = free_share >= 0.05 and (found.needed_bytes or 0) <= free_share * fullest.total_bytes
-        fix = f"vLLM takes {share:.0%} of the GPU's memory at its start; others use {file_size(used)} of it now. "
-        fix += f"Close those, or let it take {free_share:.0%}." if can else "Close those first."
+    if not is_running and used is not None and used + share * total > total:
+        free_share = int((1 - used / total) * 100 - 1) / 100
+        can = free_share >= 0.05 and (found.needed_bytes or 0) <= free_share * total
+        fix = f"vLLM takes {share * 100:.0f} % of the GPU's memory as it starts; others use {file_size(used)} now. "
+        fix += f"Close those, or let it take {free_share * 100:.0f} %." if can else "Close those first."
         setting = FixSetting(label=f"Use {free_share:.2f}", name="gpu_memory_utilization", value=free_share)
         return PreflightCheck(
             name="fit",

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from core.errors import InvalidRequest, Unavailable
 from core.local.compose_project import ComposeProject, is_remote_endpoint
 from core.local.docker_cli import DockerError
-from core.local.preflight import PreflightReport, examine
+from core.local.preflight import PreflightReport
 from core.local.server import ServerState
 from core.local.vllm_settings import (
     DockerContext,
@@ -99,6 +99,7 @@ class VllmService:
     async def preflight(self, wanted: VllmSettings | None = None) -> PreflightReport:
         """Look at everything that a start needs; ``wanted`` instead of what is set."""
         from core.local.preflight_facts import Asked
+        from core.local.preflight_run import examine
 
         current = self._settings.current
         asked = Asked(

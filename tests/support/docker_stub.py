@@ -73,6 +73,8 @@ class DockerStub:
             f'printf "%s\\n" "$*" >> {shlex.quote(str(self.folder / "calls"))}',
             'case "$*" in',
         ]
+        tokens = shlex.quote(str(self.folder / "tokens"))
+        lines.insert(2, f'printf "%s\\n" "${{HF_TOKEN:-}}" >> {tokens}')
         for call, stdout, stderr, code, after_s in self.answers:
             wait = f"exec sleep {after_s}; " if after_s else ""
             said = f"printf '%s\\n' {shlex.quote(stdout)}; " if stdout else ""
@@ -86,6 +88,12 @@ class DockerStub:
     @property
     def calls(self) -> list[str]:
         path = self.folder / "calls"
+        return path.read_text().splitlines() if path.exists() else []
+
+    @property
+    def tokens(self) -> list[str]:
+        """The HF_TOKEN that each call had in its environment, empty where it had none."""
+        path = self.folder / "tokens"
         return path.read_text().splitlines() if path.exists() else []
 
 

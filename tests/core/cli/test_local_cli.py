@@ -120,8 +120,8 @@ class ScriptedCore:
         return self.now
 
     def subscribe_local(self, listener: Callable[[ServerState], None]) -> Callable[[], None]:
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
+        self._listeners = [*self._listeners, listener]
+        return lambda: setattr(self, "_listeners", [each for each in self._listeners if each is not listener])
 
     async def start_local(self) -> None:
         self.calls.append("start")

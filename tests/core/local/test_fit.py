@@ -282,3 +282,14 @@ def test_every_option_that_names_a_value_fits(question: FitQuestion) -> None:
             changed: Any = {field: option.value}
             again = estimate(replace(question, **changed))
             assert (again.verdict, again.needed_bytes) == ("fits", option.needed_bytes)
+
+
+def test_more_gpus_than_heads_keep_a_whole_head_each() -> None:
+    question = FitQuestion(facts=facts("Qwen/Qwen2.5-7B-Instruct"), context_tokens=8192, gpus=8, gpu_bytes=L4)
+    assert estimate(question).kv_cache_bytes == 2 * 28 * 1 * 128 * 2 * 8192
+
+
+@given(QUESTIONS)
+def test_a_gpu_more_needs_no_more_of_each_but_for_its_talk(question: FitQuestion) -> None:
+    alone, shared = (estimate(replace(question, gpus=gpus)) for gpus in (2, 4))
+    assert (shared.needed_bytes or 0) <= (alone.needed_bytes or 0)

@@ -6,21 +6,29 @@ import os
 import shutil
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from core.errors import KeyHeldBack
-from core.local.gpu_memory import DriverLook, GpuMemory
-from core.local.gpu_sample import GpuReading, MachineSample
-from core.local.preflight import TITLES, PreflightCheck, PreflightReport, examine
+from core.local.gpu_sample import GpuReading, GpuSurvey, MachineSample
+from core.local.preflight import TITLES, PreflightCheck, PreflightReport
 from core.local.preflight_facts import Asked
+from core.local.preflight_run import examine
 from core.local.vllm_base import PlainProject
 from core.local.vllm_settings import VllmSettings
 from tests.support.docker_stub import DockerStub, compose_config, well
 
-L4 = GpuMemory(name="NVIDIA L4", total_bytes=24_152_000_000, used_bytes=300_000_000)
+L4 = GpuReading(
+    index=0,
+    uuid="GPU-1",
+    name="NVIDIA L4",
+    source="nvml",
+    vram_total_bytes=24_152_000_000,
+    vram_used_bytes=300_000_000,
+)
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
 
 
@@ -60,13 +68,13 @@ async def looked(
     home: Path,
     wanted: VllmSettings | None = None,
     *,
-    gpus: tuple[GpuMemory, ...] = (L4,),
-    driver: Callable[[], DriverLook] | None = None,
+    gpus: tuple[GpuReading, ...] = (L4,),
+    driver: Callable[[], GpuSurvey] | None = None,
     timeout_s: float = 25,
     place: str | None = None,
     **more: Any,
 ) -> PreflightReport:
-    found = DriverLook(gpus=gpus, driver_version="570.86", cuda_version="12.8")
+    found = GpuSurvey(gpus=gpus, driver_version="570.86", cuda_version="12.8")
     asked = Asked(
         project=PlainProject(home, place=place),
         wanted=wanted or VllmSettings(),
@@ -173,9 +181,9 @@ async def test_a_driver_that_hangs_holds_up_no_other_check(
 
     release = threading.Event()
 
-    def hang() -> DriverLook:
+    def hang() -> GpuSurvey:
         release.wait(30)
-        return DriverLook()
+        return GpuSurvey()
 
     monkeypatch.setattr("core.local.preflight_facts.DRIVER_TIMEOUT_S", 0.2)
     try:
@@ -246,7 +254,7 @@ async def test_cdi_counts_as_a_toolkit(docker: DockerStub, home: Path) -> None:
 async def test_a_container_without_a_gpu_needs_none(docker: DockerStub, home: Path) -> None:
     docker.answer("config --format json", compose_config(deploy={}))
     report = await looked(
-        home, driver=lambda: DriverLook(problem="There is no NVIDIA driver on this machine.")
+        home, driver=lambda: GpuSurvey(problem="There is no NVIDIA driver on this machine.")
     )
     checks = by_name(report)
     assert [checks[name].state for name in ("nvidia_toolkit", "driver", "fit")] == ["not_needed"] * 3
@@ -254,10 +262,16 @@ async def test_a_container_without_a_gpu_needs_none(docker: DockerStub, home: Pa
 
 
 async def test_no_driver_is_told(docker: DockerStub, home: Path) -> None:
-    driver = DriverLook(problem="There is no NVIDIA driver on this machine.")
+    driver = GpuSurvey(problem="There is no NVIDIA driver on this machine.")
     report = await looked(home, driver=lambda: driver)
     assert by_name(report)["driver"].state == "failed"
     assert by_name(report)["fit"].state == "unknown"
+
+
+async def test_a_card_that_is_lost_is_told(docker: DockerStub, home: Path) -> None:
+    driver = by_name(await looked(home, gpus=(replace(L4, lost=True),)))["driver"]
+    assert (driver.state, driver.found) == ("failed", "lost")
+    assert "Restart this machine." in driver.fix
 
 
 async def test_a_port_that_is_taken_is_told_with_who_has_it(docker: DockerStub, home: Path) -> None:
@@ -350,7 +364,7 @@ async def test_more_gpus_than_there_are_is_told(docker: DockerStub, home: Path) 
 
 
 async def test_a_gpu_that_others_use_is_told_before_vllm_refuses(docker: DockerStub, home: Path) -> None:
-    busy = GpuMemory(name="NVIDIA L4", total_bytes=24_152_000_000, used_bytes=4_000_000_000)
+    busy = replace(L4, vram_used_bytes=4_000_000_000)
     fit = by_name(await looked(home, gpus=(busy,)))["fit"]
     assert (fit.state, fit.found) == ("warning", "others use the GPU")
     assert fit.fix_setting is not None
