@@ -90,8 +90,8 @@ class ComposeOutput:
         """Return the pull as a step of a start; ``now_s`` by a clock that never jumps."""
         layers = [layer for layer in self._layers.values() if not layer.was_here]
         done_bytes = sum(layer.done_bytes for layer in layers)
-        # A layer tells its size when its turn comes, and three have theirs at a time: the whole is known late. A small
-        # one is there before it told any.
+        # A layer tells its size when its turn comes, and three have theirs at a time: the whole is known late. A
+        # small one is there before it told any.
         are_known = all(layer.is_fetched or layer.total_bytes is not None for layer in layers)
         total_bytes = sum(layer.total_bytes or 0 for layer in layers) or None if are_known else None
         self._seen.append((now_s, done_bytes))

@@ -219,7 +219,14 @@ async def test_another_machines_engine_is_asked_at_the_address_that_is_set(
     await server.detach()
     assert server.state.docker_context == "droplet"
     assert all(call.startswith("--context droplet ") for call in docker.calls)
-    assert server._probe.url == "http://127.0.0.1:9/v1"  # pyright: ignore[reportPrivateUsage]
+    assert server.state.phase == "starting"
+
+    docker.answer("inspect --type container", container(Health={"Status": "healthy"}))
+    await server.observe()
+    await server.detach()
+    assert server.state.phase == "failed"
+    assert "http://127.0.0.1:9/v1" in server.state.detail
+    assert "VLLM_BASE_URL" in server.state.hint
 
 
 @pytest.mark.parametrize(
