@@ -416,7 +416,7 @@ class ComposeServer:
             lines,
             exit_code=container.exit_code,
             oom_killed=container.oom_killed,
-            was_ready=self._probe.was_ready(container),
+            was_ready=self._probe.was_ready(container) or compose_log.has_served(lines),
             error=container.error,
         )
 

@@ -361,6 +361,14 @@ def _of_the_engine(error: str) -> str:
     return f" {sentence(redact(error)[:300])}" if error else ""
 
 
+_SERVES = re.compile(r'Application startup complete|"(?:GET|POST) /\S* HTTP/')
+
+
+def has_served(lines: Iterable[str]) -> bool:
+    """Whether the log says that it was ready once."""
+    return any(_SERVES.search(line) for line in lines)
+
+
 def died_of_itself(lines: Iterable[str]) -> bool:
     """Whether the log ends with the death of vLLM's engine, after which the container exits with code 0."""
     return any(_DIED.search(line) for line in lines)

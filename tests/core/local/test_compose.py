@@ -233,6 +233,12 @@ async def test_another_machines_engine_is_asked_at_the_address_that_is_set(
     ("state", "events", "phase", "kind"),
     [
         ({"ExitCode": 0}, [("kill", "15"), ("die", ""), ("stop", "")], "stopped", None),
+        (
+            {"ExitCode": 1},
+            [("kill", "15"), ("die", "")],
+            "stopped",
+            None,
+        ),  # it was told to leave, however it did
         ({"ExitCode": 137}, [("kill", "9"), ("die", "")], "failed", "killed"),
         ({"ExitCode": 0}, [("die", "")], "failed", "exited"),
         ({"ExitCode": 137, "OOMKilled": True}, [], "failed", "host_out_of_memory"),
@@ -250,7 +256,7 @@ async def test_a_container_that_ended_before_we_came(
 ) -> None:
     docker.answer("ps --", ID)
     docker.answer("inspect --type container", container("exited", FinishedAt="2026-12-01T15:45:00Z", **state))
-    docker.answer("logs --follow", "2026-12-01T15:44:44.000000000Z INFO hello")
+    docker.answer("logs --follow", "2026-12-01T15:44:44.000000000Z INFO:     Application startup complete.")
     told = [
         json.dumps(
             {
@@ -267,7 +273,8 @@ async def test_a_container_that_ended_before_we_came(
     await server.detach()
     assert server.state.phase == phase, server.state
     assert (server.state.failure and server.state.failure.kind) == kind
-    assert [line.text for line in server.log_page(0, 10).lines] == ["INFO hello"]
+    assert "while it loaded" not in server.state.detail
+    assert [line.text for line in server.log_page(0, 10).lines] == ["INFO:     Application startup complete."]
 
 
 async def test_ten_thousand_lines_leave_the_loop_room(docker: DockerStub) -> None:
