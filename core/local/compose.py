@@ -199,6 +199,7 @@ class ComposeServer:
             try:
                 await self._end()
             finally:
+                self._is_stopping = False
                 self._stops_waiting -= 1
                 if self._stops_waiting == 0:
                     self._stop_asked.clear()

@@ -19,9 +19,9 @@ import pytest
 from core.local.compose import ComposeServer
 from core.local.compose_project import OVERRIDE_FILE, ComposeProject
 from core.local.server import ServerState
-from tests.support.docker_engine import DockerEngine, free_port, missing
+from tests.support.docker_engine import DockerEngine, EngineRefused, free_port, missing
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("docker"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.real, pytest.mark.xdist_group("docker"), pytest.mark.timeout(60)]
 WITHIN_S = 30.0
 NOTICED_S = 2.0
 MODEL = "tiny/stand-in"
@@ -31,7 +31,12 @@ MODEL = "tiny/stand-in"
 def engine() -> Iterator[DockerEngine]:
     if (why := missing()) is not None:
         pytest.skip(why)
-    with DockerEngine() as engine:
+    engine = DockerEngine()
+    try:
+        engine.start()
+    except EngineRefused as error:
+        pytest.skip(str(error))
+    with engine:
         engine.load_standin("v0.32.0")
         yield engine
 
@@ -107,7 +112,7 @@ async def until(
 async def logged(server: ComposeServer, text: str) -> None:
     """Return once the log has a line with ``text``: of its lines nobody tells, they are asked for."""
     async with asyncio.timeout(WITHIN_S):
-        while not any(text in line for line in server.log_tail(1000)):
+        while not any(text in line for line in server.log_tail(1000)):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 

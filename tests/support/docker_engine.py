@@ -74,6 +74,10 @@ def missing() -> str | None:
     return None
 
 
+class EngineRefused(Exception):
+    """The daemon is installed and does not start here, as in a container that may not."""
+
+
 class DockerEngine:
     """Use as a context manager. ``environment`` is what a docker command needs to find it.
 
@@ -108,7 +112,13 @@ class DockerEngine:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def start(self) -> None:
-        """Start the daemon, also again after ``stop``; returns when it answers."""
+        """Start the daemon, also again after ``stop``; returns when it answers.
+
+        Raises:
+            EngineRefused: it does not start here.
+        """
+        if self._process is not None:
+            return
         programs = self.folder / "bin"
         programs.mkdir(exist_ok=True)
         if self._has_toolkit:
