@@ -130,28 +130,19 @@ async def check_token(asked: Asked, notes: Notes) -> PreflightCheck:
     ):
         found = "the weights are here already" if facts is not None and facts.where else "not needed"
         return PreflightCheck(name="token", title=title, state="not_needed", found=found)
+    if not is_gated(model):  # then nobody is asked for a keyring's password either
+        return PreflightCheck(
+            name="token", title=title, state="not_needed", found="not needed", matters=False
+        )
     page = f"https://huggingface.co/{model}"
     try:
         token = await asked.token()
     except KeyHeldBack as held_back:
-        state = "failed" if is_gated(model) else "warning"
-        return PreflightCheck(
-            name="token",
-            title=title,
-            state=state,
-            found="held back",
-            fix=f"{held_back.message} {held_back.hint}",
-        )
+        fix = f"{held_back.message} {held_back.hint}"
+        return PreflightCheck(name="token", title=title, state="failed", found="held back", fix=fix)
     if token:
         fix = f"If the start is refused: open {page} and accept the licence with this token's account."
-        gated = is_gated(model)
-        return PreflightCheck(
-            name="token", title=title, state="ok", found="stored", fix=fix if gated else "", matters=gated
-        )
-    if not is_gated(model):
-        return PreflightCheck(
-            name="token", title=title, state="not_needed", found="not needed", matters=False
-        )
+        return PreflightCheck(name="token", title=title, state="ok", found="stored", fix=fix)
     commands = ["signalbox keys set huggingface"]
     login = Path.home() / ".cache" / "huggingface" / "token"
     if await in_daemon_thread(login.is_file, name="preflight token"):
