@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -231,8 +232,21 @@ def test_a_card_that_is_lost_from_the_start_is_shown_and_found_later(looks: Any)
 
 def test_the_embedded_server_is_marked_by_its_own_process(looks: Any) -> None:
     me = "count 1\ngpu0.pid0 {pid}\ngpu0.pid0_mib 5\ngpu0.pid1 1000001\nname.1000001 VLLM::EngineCore\n"
-    import os
-
     (survey,) = looks(me.format(pid=os.getpid()), kind="embedded", pid=os.getpid())
     marked = {process["pid"]: process["is_local_server"] for process in only(survey)["processes"]}
     assert marked == {os.getpid(): True, 1000001: False}
+
+
+def test_the_doctor_names_the_cards(library: Path, tmp_path: Path) -> None:
+    def finding(values: str) -> list[str]:
+        (tmp_path / "values").write_text(values)
+        code = "from core.doctor import checks; f = checks._gpu_now(); print(f.state, f.version, f.detail, sep='|')"
+        return nvml.run(library, tmp_path / "values", code).strip().split("|")
+
+    assert finding("count 2\ngpu1.name NVIDIA H100\n") == ["works", "580.65.06", "NVIDIA L4, NVIDIA H100"]
+    assert finding("count 1\ngpu0.no_power 15\n") == [
+        "broken",
+        "580.65.06",
+        "NVIDIA L4: the driver has lost it",
+    ]
+    assert finding("init_err 9\n") == ["missing", "", "The NVIDIA driver is not loaded."]
