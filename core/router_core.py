@@ -121,6 +121,7 @@ class RouterCore:
         )
         self.vllm: VllmService = VllmService()
         self._speed = SpeedMeter()
+        self._local.on_answer = self._speed.answered
         self._sampler = Sampler(rooms.gpus, lambda: self._speed.figures)
         self.machine: MachineWatch = MachineWatch(
             self._sampler,
@@ -456,6 +457,7 @@ class RouterCore:
         if self._poller is not None:
             await self._poller.stop()
             self._poller = None
+        self._speed.forget()
         if server.base_url is not None:
             self._poller = LoadPoller(
                 server.base_url,

@@ -150,6 +150,20 @@ def test_llama_cpp_counts_an_answer_when_it_ends() -> None:
     assert ended.generation_tokens_per_s == pytest.approx(30)
 
 
+def test_where_a_server_counts_nothing_the_answers_from_here_tell(vllm: Server) -> None:
+    vllm.meter.answered(40.0, 300.0)
+    vllm.meter.answered(None, 500.0)  # too short to have a speed
+    assert vllm.meter.figures == ServerFigures(generation_tokens_per_s=40, ttft_ms=400)
+    vllm.clock.now += WINDOW_S + 1
+    assert vllm.meter.figures == ServerFigures()
+    vllm.look(generation_tokens_total=0)
+    vllm.meter.answered(99.0, 250.0)
+    counted = vllm.look(generation_tokens_total=60)
+    assert (counted.generation_tokens_per_s, counted.ttft_ms) == (30, 250), "others may use it too"
+    vllm.meter.forget()
+    assert vllm.meter.figures == ServerFigures()
+
+
 @given(
     st.lists(
         st.dictionaries(
