@@ -191,6 +191,14 @@ def test_a_card_that_fell_off_the_bus_keeps_its_place(looks: Any) -> None:
     ]
 
 
+def test_a_new_card_does_not_take_the_place_of_one_that_is_gone(looks: Any) -> None:
+    _, after = looks("count 1\ngpu0.uuid GPU-a\n", "count 1\nreloaded 1\ngpu0.uuid GPU-c\n")
+    assert [(gpu["uuid"], gpu["index"], gpu["lost"]) for gpu in after["gpus"]] == [
+        ("GPU-a", 0, True),
+        ("GPU-c", 1, False),
+    ]
+
+
 def test_a_driver_that_is_unloaded_and_loaded_again(looks: Any) -> None:
     up, reloaded, unloaded, loaded = looks(
         "count 1\n", "count 1\nreloaded 1\n", "reloaded 2\ninit_err 9\n", "count 1\nreloaded 3\n"
