@@ -27,7 +27,7 @@ from core.chat import ChatRequest, ChatResult, Failed, Finished, RouteDecision, 
 from core.errors import KeyHeldBack, Unavailable
 from core.keys import held_back_typed
 from core.local.manager import LocalServerManager, chosen_kind, unreadable_choice
-from core.local.server import ServerState
+from core.local.server import ServerKind, ServerState
 from core.local.server_log import LogPage
 from core.local.server_speed import SpeedMeter
 from core.local.vllm_metrics import LoadPoller
@@ -122,7 +122,7 @@ class RouterCore:
         self.vllm: VllmService = VllmService()
         self._speed = SpeedMeter()
         self._local.on_answer = self._speed.answered
-        self._sampler = Sampler(rooms.gpus, lambda: self._speed.figures)
+        self._sampler = Sampler(rooms.gpus, lambda: self._speed.figures, power=rooms.power)
         self.machine: MachineWatch = MachineWatch(
             self._sampler,
             MachineKeeper(
@@ -462,12 +462,17 @@ class RouterCore:
             self._poller = LoadPoller(
                 server.base_url,
                 self._server_manager.key_for(self.vllm_key),
-                ready=lambda: self._server_manager.state.phase == "ready",
+                ready=lambda: self._is_asked(server.kind),
                 # The embedded server works for nobody else.
                 on_load=None if server.kind == "embedded" else self._local.queue.observe,
                 on_page=self._speed.seen,
             )
             self._poller.start()
+
+    def _is_asked(self, kind: ServerKind) -> bool:
+        """Whether the server is asked for its load; of the embedded one only who looks at the machine wants it."""
+        is_ready = self._server_manager.state.phase == "ready"
+        return is_ready and (kind != "embedded" or self._sampler.is_running)
 
     async def _warm_up_sdk(self) -> None:
         """Import the SDK before the first prompt needs it: 0.5 s that nobody waits for."""

@@ -136,8 +136,8 @@ def sampler(card: Card, clock: Clock) -> Iterator[GpuSampler]:
 
 
 @pytest.fixture
-def power(sampler: GpuSampler) -> GpuPower:
-    return GpuPower(sampler)
+def power(sampler: GpuSampler, clock: Clock) -> GpuPower:
+    return GpuPower(sampler, clock=clock)
 
 
 def test_nobody_waits_for_a_sensor_that_hangs(power: GpuPower, card: Card) -> None:
@@ -215,6 +215,28 @@ def test_closed_it_reads_no_more(sampler: GpuSampler, power: GpuPower, card: Car
             thread.join(30)
     power.watts()
     assert all(thread.name != "signalbox-gpu" for thread in threading.enumerate())
+
+
+def test_where_the_model_runs_elsewhere_only_what_is_told_counts(
+    power: GpuPower, card: Card, clock: Clock
+) -> None:
+    power.follow(elsewhere=True)
+    assert power.watts() is None
+    assert threads() == 0, "nobody looks at this machine's cards"
+    with power.measure() as span:
+        power.tell(gpu_survey(power_w=700.0))
+        power.tell(gpu_survey(power_w=500.0))
+        assert (span.watts(), power.watts()) == (600.0, 500.0)
+        power.tell(GpuSurvey(problem="it does not answer"))
+        assert (span.watts(), power.watts()) == (600.0, None)
+    power.tell(gpu_survey(power_w=500.0))
+    clock.now += 6
+    assert power.watts() is None
+    power.follow(elsewhere=False)
+    power.watts()
+    card.let_through(40.0)
+    power.tell(gpu_survey(power_w=500.0))  # it was on its way
+    assert power.watts() == 40.0
 
 
 # -- a driver that hangs, is lost, and comes back --------------------------------------------------------------
