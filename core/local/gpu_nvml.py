@@ -118,6 +118,11 @@ class NvmlReader:
             cuda_version=self._cuda,
         )
 
+    def rest(self) -> None:
+        """Leave the driver alone until the next ``read``: a card that is held open does not sleep."""
+        if self._nvml is not None:
+            self._end(self._nvml)
+
     def _cards(self, nvml: Any) -> dict[int, GpuReading]:
         """Return each card by its place. A driver that was reloaded since is begun with anew at once."""
         had_begun = self._nvml is not None
