@@ -6,6 +6,7 @@ newest one. There is one thread, whatever hangs; it runs only while somebody ask
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from core.local.gpu_sample import GpuSurvey
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+log = logging.getLogger(__name__)
 
 EVERY_S = 1.0
 """Seconds between two looks while somebody measures power."""
@@ -137,7 +140,10 @@ class GpuSampler:
             with self._lock:
                 self._survey, self._seen_at, self._began_at = survey, self._clock(), None
             for listener in tuple(self._listeners):
-                listener(survey)
+                try:
+                    listener(survey)
+                except Exception:  # a listener is anybody's code; the next look is taken all the same
+                    log.exception("a listener for the GPUs failed")
             if self._ends():
                 return
 

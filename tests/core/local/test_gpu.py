@@ -310,6 +310,10 @@ def test_a_look_that_raises_is_a_problem_and_the_next_one_is_taken() -> None:
         heard.append(survey)
         looked.release()
 
+    def fails(survey: GpuSurvey) -> None:
+        raise ZeroDivisionError
+
+    sampler.on_look(fails)
     sampler.on_look(hear)
     for _ in range(2):
         assert sampler.poke()
