@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,10 @@ from core.local.gpu_sample import ServerFigures
 from core.local.server_speed import LONGEST_GAP_S, WINDOW_S, SpeedMeter
 from core.local.vllm_metrics import parse_page
 
-LLAMA = (Path(__file__).parents[2] / "data" / "metrics" / "llama_cpp.txt").read_text(encoding="utf-8")
+DATA = Path(__file__).parents[2] / "data" / "metrics"
+LLAMA = (DATA / "llama_cpp.txt").read_text(encoding="utf-8")
+VLLM = (DATA / "vllm.txt").read_text(encoding="utf-8")
+"""Of vLLM 0.32.0 after four requests, without most of its buckets."""
 
 
 class Clock:
@@ -113,6 +117,25 @@ def test_a_server_that_does_not_answer_has_no_figures(vllm: Server) -> None:
     assert vllm.meter.figures == ServerFigures()
     assert vllm.look(generation_tokens_total=10).generation_tokens_per_s is None
     assert vllm.look(generation_tokens_total=30).generation_tokens_per_s == 10
+
+
+def test_a_page_of_the_real_vllm() -> None:
+    clock = Clock()
+    meter = SpeedMeter(clock=clock)
+    meter.seen(
+        parse_page(re.sub(r"^(vllm:.*(?:_total|_sum|_count)\{.*) \S+$", r"\1 0.0", VLLM, flags=re.MULTILINE))
+    )
+    clock.now += 2
+    meter.seen(parse_page(VLLM))
+    assert meter.figures == ServerFigures(
+        running_requests=0,
+        waiting_requests=0,
+        kv_cache_percent=0,
+        generation_tokens_per_s=600,
+        prompt_tokens_per_s=1188,
+        prefix_cache_hit_percent=pytest.approx(100 * 1536 / 2376),
+        ttft_ms=pytest.approx(113.824, abs=0.001),
+    )
 
 
 def changed(page: str, **values: float) -> str:
