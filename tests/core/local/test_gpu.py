@@ -218,7 +218,7 @@ def test_closed_it_reads_no_more(sampler: GpuSampler, power: GpuPower, card: Car
 
 
 def test_where_the_model_runs_elsewhere_only_what_is_told_counts(
-    power: GpuPower, card: Card, clock: Clock
+    sampler: GpuSampler, power: GpuPower, card: Card, clock: Clock
 ) -> None:
     power.follow(elsewhere=True)
     assert power.watts() is None
@@ -226,6 +226,7 @@ def test_where_the_model_runs_elsewhere_only_what_is_told_counts(
     with power.measure() as span:
         power.tell(gpu_survey(power_w=700.0))
         power.tell(gpu_survey(power_w=500.0))
+        one_look(sampler, card, 40.0)  # somebody else looks at this machine's
         assert (span.watts(), power.watts()) == (600.0, 500.0)
         power.tell(GpuSurvey(problem="it does not answer"))
         assert (span.watts(), power.watts()) == (600.0, None)
