@@ -30,14 +30,13 @@ from core.keys import held_back_typed
 from core.local.manager import LocalServerManager, chosen_kind, unreadable_choice
 from core.local.server import ServerState
 from core.local.server_log import LogPage
-from core.local.server_speed import SpeedMeter
-from core.local.vllm_metrics import LoadPoller
 from core.routing.request_stream import RequestStream
 from core.routing.timeouts import Deadline
 from core.services.api_check import ApiCheck
 from core.services.hub_check import check_hub
 from core.services.key_reader import KeyReader, address_of
 from core.services.ledger import LedgerService
+from core.services.load_watch import LoadWatch
 from core.services.local_models import LocalModels
 from core.services.machine_keeper import MachineKeeper
 from core.services.machine_watch import MachineWatch
@@ -120,8 +119,8 @@ class RouterCore:
         self.models: ModelLists = ModelLists(
             rooms, self._server_manager, self.prices, self._api_check, self._keys_known
         )
-        self._speed = SpeedMeter()
-        self._sampler = Sampler(rooms.gpus, lambda: self._speed.figures)
+        self._load = LoadWatch(self._server_manager, rooms.local, lambda: self._sampler.is_running)
+        self._sampler = Sampler(rooms.gpus, self._load.figures, power=rooms.power)
         self.machine: MachineWatch = MachineWatch(
             self._sampler,
             MachineKeeper(
@@ -140,7 +139,6 @@ class RouterCore:
             on_change=self._changed,
         )
         self.local_models: LocalModels = LocalModels()
-        self._poller: LoadPoller | None = None
         self._monitoring = Monitoring(rooms.metrics, rooms.tracer, (rooms.api.breakers, rooms.local.breakers))
         self._key_reader = KeyReader(self.settings, self.keys, self._take_keys)
         self._key_read = self._key_reader.was_read
@@ -213,9 +211,7 @@ class RouterCore:
         )
         await self._sampler.stop()
         await self.machine.stop()
-        if self._poller is not None:
-            await self._poller.stop()
-            self._poller = None
+        await self._load.stop()
         await self._rooms.kept.close()
         await self.ledger.close()
         await self._monitoring.close()
@@ -479,25 +475,8 @@ class RouterCore:
             self._rooms.preparer.conversations.forget_side("local")
         if state.phase == "ready":
             self._spawn(self._warm_up_sdk())
-            self._spawn(self._watch_load())
+            self._spawn(self._load.follow(self.vllm_key))
         self._changed()
-
-    async def _watch_load(self) -> None:
-        """Ask the server how busy it is, for others may use it too."""
-        server = self._server_manager.state
-        if self._poller is not None:
-            await self._poller.stop()
-            self._poller = None
-        if server.base_url is not None:
-            self._poller = LoadPoller(
-                server.base_url,
-                self._server_manager.key_for(self.vllm_key),
-                ready=lambda: self._server_manager.state.phase == "ready",
-                # The embedded server works for nobody else.
-                on_load=None if server.kind == "embedded" else self._local.queue.observe,
-                on_page=self._speed.seen,
-            )
-            self._poller.start()
 
     async def _warm_up_sdk(self) -> None:
         """Import the SDK before the first prompt needs it: 0.5 s that nobody waits for."""

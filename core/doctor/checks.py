@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import importlib.metadata
 import os
 import platform
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from core.base.async_tools import in_daemon_thread
 from core.base.child_process import child_environment, program
@@ -256,20 +255,18 @@ async def _gpu(core: DoctorTarget) -> Finding:
 
 
 def _gpu_now() -> Finding:
-    pynvml: Any = importlib.import_module("pynvml")
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError as error:
-        return GPU.found("missing", str(error), "Only for vLLM on this machine: install the NVIDIA driver")
-    try:
-        count = pynvml.nvmlDeviceGetCount()
-        names = [_text(pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(i))) for i in range(count)]
-        version = _text(pynvml.nvmlSystemGetDriverVersion())
-    finally:
-        pynvml.nvmlShutdown()
-    if not names:
-        return GPU.found("missing", "no device", version=version)
-    return GPU.found("works", ", ".join(names), version=version)
+    from core.local.gpu_nvml import NvmlReader
+
+    survey = NvmlReader().read()
+    version = survey.driver_version or ""
+    if not survey.gpus:
+        hint = "Only for vLLM on this machine: install the NVIDIA driver"
+        return GPU.found("missing", survey.problem, hint, version=version)
+    lost = [gpu for gpu in survey.gpus if gpu.lost]
+    if lost:
+        said = ", ".join(f"{gpu.name}: {dict(gpu.why).get('lost', 'lost')}" for gpu in lost)
+        return GPU.found("broken", said, "Restart the computer", version=version)
+    return GPU.found("works", ", ".join(gpu.name for gpu in survey.gpus), version=version)
 
 
 async def _load(core: DoctorTarget) -> Finding:
@@ -345,7 +342,3 @@ def _version(distribution: str) -> str:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
         return ""
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

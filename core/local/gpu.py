@@ -6,6 +6,7 @@ newest one. There is one thread, whatever hangs; it runs only while somebody ask
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from core.local.gpu_sample import GpuSurvey
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+log = logging.getLogger(__name__)
 
 EVERY_S = 1.0
 """Seconds between two looks while somebody measures power."""
@@ -137,7 +140,10 @@ class GpuSampler:
             with self._lock:
                 self._survey, self._seen_at, self._began_at = survey, self._clock(), None
             for listener in tuple(self._listeners):
-                listener(survey)
+                try:
+                    listener(survey)
+                except Exception:  # a listener is anybody's code; the next look is taken all the same
+                    log.exception("a listener for the GPUs failed")
             if self._ends():
                 return
 
@@ -170,28 +176,44 @@ def _silent(waited_s: float) -> str:
 
 
 class GpuPower:
-    """The watts of this machine's GPUs together; ``None`` where there is none, or a sensor is missing or silent.
+    """The watts of the model's GPUs together; ``None`` where there is none, or a sensor is missing or silent.
 
-    Methods never block and may be called from any thread.
+    They are this machine's, unless they are ``elsewhere``. Methods never block and may be called from any thread.
     """
 
-    def __init__(self, sampler: GpuSampler) -> None:
+    def __init__(self, sampler: GpuSampler, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._sampler = sampler
         self._lock = threading.Lock()
         self._sum, self._count = 0.0, 0
+        self._elsewhere = False
+        self._told: tuple[float, float | None] | None = None
+        self._clock = clock
         sampler.on_look(self._seen)
+
+    def follow(self, *, elsewhere: bool) -> None:
+        """``elsewhere``: what this machine's GPUs draw says nothing, only what is told of the others counts."""
+        self._elsewhere = elsewhere
+
+    def tell(self, survey: GpuSurvey) -> None:
+        """Take what the GPUs elsewhere draw."""
+        watts = total_watts(survey)
+        self._told = (self._clock(), watts)
+        if self._elsewhere:
+            self._count_in(watts)
 
     def watts(self) -> float | None:
         """Return the newest reading, and have the next one made; ``None`` until there is one that is not stale."""
-        self._sampler.ask()
+        if not self._elsewhere:
+            self._sampler.ask()
         return self._fresh()
 
     def measure(self) -> PowerSpan:
         """Begin to average; use it in a ``with`` around a request and ask ``watts`` at its end."""
         with self._lock:
-            span = PowerSpan(self, self._sum, self._count)
-        self._sampler.keep()
-        self._sampler.ask()
+            span = PowerSpan(self, self._sum, self._count, keeps=not self._elsewhere)
+        if not self._elsewhere:
+            self._sampler.keep()
+            self._sampler.ask()
         return span
 
     def mean_since(self, total: float, count: int) -> float | None:
@@ -205,11 +227,17 @@ class GpuPower:
         self._sampler.let_go()
 
     def _fresh(self) -> float | None:
+        if self._elsewhere:
+            told = self._told
+            return None if told is None or self._clock() - told[0] > STALE_S else told[1]
         survey = self._sampler.fresh()
         return None if survey is None else total_watts(survey)
 
     def _seen(self, survey: GpuSurvey) -> None:
-        watts = total_watts(survey)
+        if not self._elsewhere:
+            self._count_in(total_watts(survey))
+
+    def _count_in(self, watts: float | None) -> None:
         if watts is not None:
             with self._lock:
                 self._sum += watts
@@ -227,9 +255,10 @@ def total_watts(survey: GpuSurvey) -> float | None:
 class PowerSpan:
     """The mean power while it is open."""
 
-    def __init__(self, power: GpuPower, total: float, count: int) -> None:
+    def __init__(self, power: GpuPower, total: float, count: int, *, keeps: bool) -> None:
         self._power = power
         self._total, self._count = total, count
+        self._keeps = keeps
         self._open = True
 
     def watts(self) -> float | None:
@@ -239,7 +268,8 @@ class PowerSpan:
     def close(self) -> None:
         if self._open:
             self._open = False
-            self._power.end_span()
+            if self._keeps:
+                self._power.end_span()
 
     def __enter__(self) -> PowerSpan:
         return self

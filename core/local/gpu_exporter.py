@@ -12,8 +12,10 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
 
-from core.base.net import open_client
+from core.base.net import open_client, origin_of
+from core.base.redaction import redact
 from core.base.text import shortened
 from core.local.gpu_nvml import throttle_words
 from core.local.gpu_sample import GpuProcess, GpuReading, GpuSurvey
@@ -239,7 +241,10 @@ def _reading(place: int, uuid: str, card: _Found) -> GpuReading:
 
 
 class ExporterPoller:
-    """Asks the exporter at ``url`` again and again until ``stop``; all methods belong to one event loop."""
+    """Asks the exporter at ``url`` again and again until ``stop``; all methods belong to one event loop.
+
+    An address without a path means its ``/metrics``.
+    """
 
     def __init__(
         self,
@@ -249,6 +254,8 @@ class ExporterPoller:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.url = url
+        self._page_url = _page_of(url)
+        self._name = origin_of(url) or "The exporter"  # an address may hold a password
         self.interval_s = ASK_EVERY_S
         self._clock = clock
         self._sleep = sleep
@@ -278,7 +285,7 @@ class ExporterPoller:
     async def _poll_forever(self) -> None:
         while True:
             try:
-                async with open_client(self.url, None, TIMEOUT_S) as client:
+                async with open_client(self._page_url, None, TIMEOUT_S) as client:
                     while True:
                         await self._poll(client)
                         await self._sleep(max(ASK_EVERY_S, self.interval_s))
@@ -291,13 +298,13 @@ class ExporterPoller:
 
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                text = await fetch_page(client, self.url)
+                text = await fetch_page(client, self._page_url)
         except TimeoutError:
             self._fails("it did not answer in time")
         except httpx2.HTTPStatusError as error:
             self._fails(f"it answers with status {error.response.status_code}")
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            self._fails(shortened(str(error), 120) or type(error).__name__)
+            self._fails(shortened(redact(str(error)), 120) or type(error).__name__)
         else:
             if text is None:
                 self._fails("there is no page of metrics")
@@ -309,7 +316,12 @@ class ExporterPoller:
             self._problem, self._survey, self._seen_at = "", survey, self._clock()
 
     def _fails(self, why: str) -> None:
-        problem = f"{self.url} does not show its GPUs: {why.removesuffix('.')}."
+        problem = f"{self._name} does not show its GPUs: {why.removesuffix('.')}."
         if problem != self._problem:
             log.info("%s", problem)
         self._problem = problem
+
+
+def _page_of(url: str) -> str:
+    parts = urlsplit(url)
+    return url if parts.path not in ("", "/") else urlunsplit(parts._replace(path="/metrics"))

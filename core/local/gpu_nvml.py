@@ -100,11 +100,8 @@ class NvmlReader:
         except ImportError as error:
             return self._unknown(f"NVIDIA's bindings are missing: {error}.")
         try:
-            self._begin(pynvml)
-            count: int = pynvml.nvmlDeviceGetCount()
-            gpus = {gpu.index: gpu for gpu in (self._card(index) for index in range(count))}
+            gpus = self._cards(pynvml)
         except pynvml.NVMLError as error:
-            self._end(pynvml)
             code = _code(error)
             return self._unknown(_PROBLEMS.get(code, f"The NVIDIA driver says: {error}."))
         finally:
@@ -120,6 +117,24 @@ class NvmlReader:
             driver_version=self._driver,
             cuda_version=self._cuda,
         )
+
+    def rest(self) -> None:
+        """Leave the driver alone until the next ``read``: a card that is held open does not sleep."""
+        if self._nvml is not None:
+            self._end(self._nvml)
+
+    def _cards(self, nvml: Any) -> dict[int, GpuReading]:
+        """Return each card by its place. A driver that was reloaded since is begun with anew at once."""
+        had_begun = self._nvml is not None
+        try:
+            self._begin(nvml)
+            count: int = nvml.nvmlDeviceGetCount()
+            return {gpu.index: gpu for gpu in (self._card(at) for at in range(count))}
+        except nvml.NVMLError as error:
+            self._end(nvml)
+            if had_begun and _code(error) in _NO_DRIVER:
+                return self._cards(nvml)
+            raise
 
     def _begin(self, nvml: Any) -> None:
         if self._nvml is not None:
@@ -171,11 +186,14 @@ class NvmlReader:
             code = _code(error)
             if code in _NO_DRIVER:
                 raise
-            lost = self._known.get(self._at.get(at, ""))
+            lost = self._known.get(self._at.get(at, "")) or self._with_index(at)
             why = _LOST.get(code, f"the driver says: {error}")
             if lost is None:  # it was never heard of before
                 lost = GpuReading(index=at, uuid=f"unknown-{at}", name=f"GPU {at}", source="nvml")
             return _lost(lost, why)
+
+    def _with_index(self, index: int) -> GpuReading | None:
+        return next((gpu for gpu in self._known.values() if gpu.index == index), None)
 
 
 class _Card:

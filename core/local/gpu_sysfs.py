@@ -41,7 +41,7 @@ class SysfsCards:
             return ()
         found: list[GpuReading] = []
         for card in sorted(cards, key=lambda path: int(path.name.removeprefix("card"))):
-            maker = _MAKERS.get(_text(card / "device" / "vendor") or "")
+            maker = _MAKERS.get(read_text(card / "device" / "vendor") or "")
             if maker is not None and (reading := self._card(len(found), maker, card)) is not None:
                 found.append(reading)
         return tuple(found)
@@ -153,7 +153,7 @@ class _Sensors:
     def clock_mhz(self, label: str) -> int | None:
         for folder in self.folders:
             for number in (1, 2):
-                if _text(folder / f"freq{number}_label") == label:
+                if read_text(folder / f"freq{number}_label") == label:
                     found = _number(folder / f"freq{number}_input")
                     return None if found is None else found // 1_000_000
         return None
@@ -171,16 +171,16 @@ class _Sensors:
 
 
 def _name(device: Path, maker: str) -> str:
-    product = _text(device / "product_name")
+    product = read_text(device / "product_name")
     if product:
         return shortened(product if maker in product else f"{maker} {product}", 80)
-    model = _text(device / "device") or ""
+    model = read_text(device / "device") or ""
     return f"{maker} GPU {model}".strip()
 
 
 def _address(device: Path) -> str | None:
     """Return the card's place on the bus, which stays the same when cards are numbered anew."""
-    for line in (_text(device / "uevent") or "").splitlines():
+    for line in (read_text(device / "uevent") or "").splitlines():
         if line.startswith("PCI_SLOT_NAME="):
             return line.partition("=")[2]
     return None
@@ -191,13 +191,13 @@ def _first(*paths: Path) -> int | None:
 
 
 def _number(path: Path) -> int | None:
-    text = _text(path)
+    text = read_text(path)
     if text is None or not re.fullmatch(r"\d{1,19}", text, re.ASCII):
         return None
     return int(text)
 
 
-def _text(path: Path) -> str | None:
+def read_text(path: Path) -> str | None:
     """Return a file's text; ``None`` where it is not there, or the card is asleep or gone and refuses."""
     try:
         with path.open("rb") as file:

@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING
 from core.local.gpu_nvml import NvmlReader
 from core.local.gpu_processes import ProcessNames
 from core.local.gpu_sample import GpuSurvey
+from core.local.gpu_sleep import SleepWatch
 from core.local.gpu_sysfs import SYSFS, SysfsCards
 
 if TYPE_CHECKING:
     from core.local.server import ServerState
+
+
+ASLEEP = "The NVIDIA GPU sleeps to save power, and is not woken for its figures."
 
 
 class LocalGpus:
@@ -21,14 +25,23 @@ class LocalGpus:
 
     def __init__(self, state: Callable[[], ServerState | None] = lambda: None, root: Path = SYSFS) -> None:
         self._nvml = NvmlReader(ProcessNames(state))
+        self._sleep = SleepWatch(root)
+        self._nvidia = GpuSurvey()
         self._sysfs = SysfsCards(root)
 
     def look(self) -> GpuSurvey:
         """Return NVIDIA's cards and after them those of AMD and Intel, or why there is none."""
-        survey = self._nvml.read()
+        survey = self._nvidias()
         first = 1 + max((gpu.index for gpu in survey.gpus), default=-1)
         others = tuple(replace(card, index=first + place) for place, card in enumerate(self._sysfs.read()))
         if not others:
             return survey
         problem = survey.problem if survey.gpus else ""
         return replace(survey, gpus=survey.gpus + others, problem=problem)
+
+    def _nvidias(self) -> GpuSurvey:
+        if self._sleep.may_ask(self._nvidia):
+            self._nvidia = self._nvml.read()
+            return self._nvidia
+        self._nvml.rest()
+        return self._nvidia.without_figures(ASLEEP, "it sleeps")

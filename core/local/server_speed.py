@@ -1,11 +1,14 @@
-"""How fast a local server works: what its counters rose by between two looks at its metrics."""
+"""How fast a local server works: what its counters rose by between two looks at its metrics.
+
+What it does not count itself is taken from the answers that came from here.
+"""
 
 from __future__ import annotations
 
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.local import vllm_metrics as names
 from core.local.gpu_sample import ServerFigures
@@ -38,14 +41,38 @@ class _Step:
 
 
 class SpeedMeter:
-    """``clock`` counts seconds. Each page that is ``seen`` makes the figures new."""
+    """``clock`` counts seconds. Each page that is ``seen`` makes the figures new, as does each answer."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._before: tuple[float, MetricsPage] | None = None
         self._steps: deque[_Step] = deque()
-        self.figures = ServerFigures()
-        """The newest; nothing is known where the server did not answer."""
+        self._answers: deque[tuple[float, float | None, float | None]] = deque()
+        self._counted = ServerFigures()
+
+    @property
+    def figures(self) -> ServerFigures:
+        """The newest figures; what the server does not count is the mean of the last minute's answers."""
+        while self._answers and self._clock() - self._answers[0][0] > WINDOW_S:
+            self._answers.popleft()
+        counted = self._counted
+        speed, ttft_ms = counted.generation_tokens_per_s, counted.ttft_ms
+        if self._before is None:
+            speed = _mean([speed for _, speed, _ in self._answers])
+        if ttft_ms is None:
+            ttft_ms = _mean([ttft_ms for _, _, ttft_ms in self._answers])
+        return replace(counted, generation_tokens_per_s=speed, ttft_ms=ttft_ms)
+
+    def answered(self, tokens_per_s: float | None, ttft_ms: float | None) -> None:
+        """Take what an answer that came from here took."""
+        self._answers.append((self._clock(), tokens_per_s, ttft_ms))
+
+    def forget(self) -> None:
+        """Begin anew: it is another server."""
+        self._before = None
+        self._steps.clear()
+        self._answers.clear()
+        self._counted = ServerFigures()
 
     def seen(self, page: MetricsPage | None) -> None:
         """Take the next look at the server; ``None``: it has no metrics, or did not answer."""
@@ -54,7 +81,7 @@ class SpeedMeter:
         while self._steps and now - self._steps[0].at_s > WINDOW_S:
             self._steps.popleft()
         if page is None:
-            self.figures = ServerFigures()
+            self._counted = ServerFigures()
             return
         step, took_s = None, 0.0
         if before is not None:
@@ -66,7 +93,7 @@ class SpeedMeter:
         waited_s, firsts = self._lately(names.TTFT_SUM), self._lately(names.TTFT_COUNT)
         rise = step.rise if step is not None and 0 < took_s <= LONGEST_GAP_S else {}
         running = 0 if load is None else load.running
-        self.figures = ServerFigures(
+        self._counted = ServerFigures(
             running_requests=None if load is None else load.running,
             waiting_requests=None if load is None else load.waiting,
             kv_cache_percent=None if usage is None else 100 * usage,
@@ -86,6 +113,11 @@ class SpeedMeter:
     def _lately(self, name: tuple[str, ...]) -> float | None:
         rises = [step.rise[name] for step in self._steps if name in step.rise]
         return sum(rises) if rises else None
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _rises(before: MetricsPage, after: MetricsPage) -> dict[tuple[str, ...], float]:

@@ -344,6 +344,8 @@ class LocalBackend:
         self._discarded: list[InferenceProvider] = []
         self._tokens_per_s = LOCAL_TOKENS_PER_S
         self._prefill_tokens_per_s: float | None = None
+        self.on_answer: Callable[[float | None, float | None], None] = lambda tokens_per_s, ttft_ms: None
+        """Called with the tokens a second and the milliseconds to the first token of each answer."""
 
     @property
     def server_state(self) -> ServerState:
@@ -542,6 +544,7 @@ class LocalBackend:
     def learn_speed(self, result: ChatResult) -> None:
         """Move the estimates of the decode and the prefill speed towards what an answer took."""
         decode = result.output_tokens_per_s
+        self.on_answer(decode, result.ttft_ms)
         if decode is not None:
             self._tokens_per_s += 0.3 * (decode - self._tokens_per_s)
         read = result.usage.fresh_input_tokens if result.usage is not None else 0

@@ -16,7 +16,7 @@ from core.local.gpu_sample import GpuSurvey, MachineSample, ServerFigures
 from core.local.host_figures import HostFigures
 
 if TYPE_CHECKING:
-    from core.local.gpu import GpuSampler
+    from core.local.gpu import GpuPower, GpuSampler
     from core.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,8 @@ class Sampler:
     """Takes samples on the loop that called ``start``, while it is kept or somebody listens.
 
     ``gpus`` looks at this machine's GPUs, where no exporter's address is set; ``server`` gives the local server's
-    figures. ``rates`` gives the dollars an hour of the API and of the machine, in nano-dollars; it may be replaced.
+    figures; ``power`` is told what the GPUs at an exporter draw. ``rates`` gives the dollars an hour of the API and
+    of the machine, in nano-dollars; it may be replaced.
     """
 
     def __init__(
@@ -39,12 +40,14 @@ class Sampler:
         gpus: GpuSampler,
         server: Callable[[], ServerFigures] = ServerFigures,
         *,
+        power: GpuPower | None = None,
         host: HostFigures | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._gpus = gpus
         self._server = server
+        self._power = power
         self._host = host or HostFigures()
         self._clock = clock
         self._sleep = sleep
@@ -67,10 +70,16 @@ class Sampler:
         """The newest sample; one without figures before the first."""
         return self._latest or MachineSample(at=datetime.now(UTC), gpu_problem=self._gpus.newest().problem)
 
+    @property
+    def is_running(self) -> bool:
+        return self._task is not None
+
     def configure(self, settings: Settings) -> None:
         """Take the settings; they count at once."""
         self._interval_s = 1 / settings.gpu_samples_per_second
         self._url = settings.gpu_metrics_url
+        if self._power is not None:
+            self._power.follow(elsewhere=self._url is not None)
         self._changed.set()
 
     def start(self, *, kept: bool) -> None:
@@ -173,7 +182,10 @@ class Sampler:
         exporter = await self._follow_exporter(self._url)
         if exporter is not None:
             exporter.interval_s = self._interval_s
-            return exporter.newest()
+            survey = exporter.newest()
+            if self._power is not None:
+                self._power.tell(survey)
+            return survey
         self._looked.clear()
         if self._gpus.poke():
             with contextlib.suppress(TimeoutError):  # the newest one says how old it is

@@ -44,6 +44,7 @@ class Assembled:
     preparer: RequestPreparer
     machine: CostMeter
     gpus: GpuSampler
+    power: GpuPower
     scoreboard: Scoreboard
     metrics: Metrics
     tracer: Tracer
@@ -70,7 +71,8 @@ def assemble(
     """
     scoreboard, metrics, tracer = Scoreboard(), Metrics(), Tracer()
     gpus = GpuSampler(LocalGpus(lambda: server_manager.state).look)
-    machine = CostMeter(GpuPower(gpus))
+    power = GpuPower(gpus)
+    machine = CostMeter(power)
     api = ApiBackend(prices, scoreboard, closing=closing, ledger_problem=ledger_problem)
     local = LocalBackend(server_manager, machine, scoreboard, on_demand=on_demand)
     backends: dict[Side, Backend] = {"local": local, "api": api}
@@ -113,6 +115,7 @@ def assemble(
         preparer=preparer,
         machine=machine,
         gpus=gpus,
+        power=power,
         scoreboard=scoreboard,
         metrics=metrics,
         tracer=tracer,

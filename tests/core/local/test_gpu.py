@@ -136,8 +136,8 @@ def sampler(card: Card, clock: Clock) -> Iterator[GpuSampler]:
 
 
 @pytest.fixture
-def power(sampler: GpuSampler) -> GpuPower:
-    return GpuPower(sampler)
+def power(sampler: GpuSampler, clock: Clock) -> GpuPower:
+    return GpuPower(sampler, clock=clock)
 
 
 def test_nobody_waits_for_a_sensor_that_hangs(power: GpuPower, card: Card) -> None:
@@ -217,6 +217,29 @@ def test_closed_it_reads_no_more(sampler: GpuSampler, power: GpuPower, card: Car
     assert all(thread.name != "signalbox-gpu" for thread in threading.enumerate())
 
 
+def test_where_the_model_runs_elsewhere_only_what_is_told_counts(
+    sampler: GpuSampler, power: GpuPower, card: Card, clock: Clock
+) -> None:
+    power.follow(elsewhere=True)
+    assert power.watts() is None
+    assert threads() == 0, "nobody looks at this machine's cards"
+    with power.measure() as span:
+        power.tell(gpu_survey(power_w=700.0))
+        power.tell(gpu_survey(power_w=500.0))
+        one_look(sampler, card, 40.0)  # somebody else looks at this machine's
+        assert (span.watts(), power.watts()) == (600.0, 500.0)
+        power.tell(GpuSurvey(problem="it does not answer"))
+        assert (span.watts(), power.watts()) == (600.0, None)
+    power.tell(gpu_survey(power_w=500.0))
+    clock.now += 6
+    assert power.watts() is None
+    power.follow(elsewhere=False)
+    power.watts()
+    card.let_through(40.0)
+    power.tell(gpu_survey(power_w=500.0))  # it was on its way
+    assert power.watts() == 40.0
+
+
 # -- a driver that hangs, is lost, and comes back --------------------------------------------------------------
 
 
@@ -288,6 +311,10 @@ def test_a_look_that_raises_is_a_problem_and_the_next_one_is_taken() -> None:
         heard.append(survey)
         looked.release()
 
+    def fails(survey: GpuSurvey) -> None:
+        raise ZeroDivisionError
+
+    sampler.on_look(fails)
     sampler.on_look(hear)
     for _ in range(2):
         assert sampler.poke()

@@ -168,12 +168,28 @@ async def test_an_exporter_in_trouble_says_so_and_is_found_again(
     assert not any(gpu.lost for gpu in gone.gpus)
 
 
-async def test_an_exporter_that_nobody_runs() -> None:
+async def test_an_exporter_that_nobody_runs_and_a_password_that_is_not_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
     async with OpenAIServer() as server:
         url = server.url
     pace = Pace()
-    poller = ExporterPoller(f"{url}/metrics", sleep=pace)
+    poller = ExporterPoller(url.replace("//", "//me:hunter22@"), sleep=pace)
     poller.start()
     await pace.looked()
-    assert poller.newest().problem.startswith(f"{url}/metrics does not show its GPUs: ")
+    assert poller.newest().problem.startswith(f"{url} does not show its GPUs: ")
+    assert "hunter22" not in poller.newest().problem + caplog.text
     await poller.stop()
+
+
+async def test_an_address_without_a_path_means_its_metrics() -> None:
+    async with OpenAIServer() as server:
+        server.metrics = page("nvidia_gpu_exporter")
+        for path in ("", "/"):
+            pace = Pace()
+            poller = ExporterPoller(server.url + path, sleep=pace)
+            poller.start()
+            await pace.looked()
+            assert [gpu.name for gpu in poller.newest().gpus] == ["NVIDIA GeForce RTX 4090"]
+            await poller.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -183,30 +184,29 @@ def test_nine_gpus_of_which_one_is_lost_in_the_middle_of_a_look(looks: Any) -> N
 
 
 def test_a_card_that_fell_off_the_bus_keeps_its_place(looks: Any) -> None:
-    _, after = looks("count 2\ngpu0.uuid GPU-a\ngpu1.uuid GPU-b\n", "count 1\nreloaded 1\ngpu0.uuid GPU-b\n")[
-        :2
-    ]
-    assert after["problem"]  # the old beginning does not count any more
-    _, _, after = looks(
-        "count 2\ngpu0.uuid GPU-a\ngpu1.uuid GPU-b\n",
-        "count 1\nreloaded 1\ngpu0.uuid GPU-b\n",
-        "count 1\nreloaded 1\ngpu0.uuid GPU-b\n",
-    )
+    _, after = looks("count 2\ngpu0.uuid GPU-a\ngpu1.uuid GPU-b\n", "count 1\nreloaded 1\ngpu0.uuid GPU-b\n")
     assert [(gpu["uuid"], gpu["index"], gpu["lost"], gpu["gone"]) for gpu in after["gpus"]] == [
         ("GPU-a", 0, True, True),
         ("GPU-b", 1, False, False),
     ]
 
 
+def test_a_new_card_does_not_take_the_place_of_one_that_is_gone(looks: Any) -> None:
+    _, after = looks("count 1\ngpu0.uuid GPU-a\n", "count 1\nreloaded 1\ngpu0.uuid GPU-c\n")
+    assert [(gpu["uuid"], gpu["index"], gpu["lost"]) for gpu in after["gpus"]] == [
+        ("GPU-a", 0, True),
+        ("GPU-c", 1, False),
+    ]
+
+
 def test_a_driver_that_is_unloaded_and_loaded_again(looks: Any) -> None:
-    up, unloaded, still, loaded = looks(
-        "count 1\n", "count 1\nreloaded 1\n", "reloaded 1\ninit_err 9\n", "count 1\nreloaded 1\n"
+    up, reloaded, unloaded, loaded = looks(
+        "count 1\n", "count 1\nreloaded 1\n", "reloaded 2\ninit_err 9\n", "count 1\nreloaded 3\n"
     )
-    assert not up["problem"]
-    assert unloaded["problem"]
-    assert still["problem"] == "The NVIDIA driver is not loaded."
-    assert only(still)["lost"]
-    assert (loaded["problem"], only(loaded)["lost"], only(loaded)["temperature_c"]) == ("", False, 63.0)
+    for survey in (up, reloaded, loaded):
+        assert (survey["problem"], only(survey)["lost"], only(survey)["temperature_c"]) == ("", False, 63.0)
+    assert unloaded["problem"] == "The NVIDIA driver is not loaded."
+    assert only(unloaded)["lost"]
 
 
 @pytest.mark.parametrize(
@@ -224,15 +224,32 @@ def test_why_there_is_no_gpu(looks: Any, values: str, problem: str) -> None:
 
 
 def test_a_card_that_is_lost_from_the_start_is_shown_and_found_later(looks: Any) -> None:
-    lost, found = looks("count 1\ngpu0.err 15\n", "count 1\n")
+    lost, found, again, still = looks(
+        "count 1\ngpu0.err 15\n", "count 1\n", "count 1\ngpu0.err 15\n", "count 1\ngpu0.err 15\n"
+    )
     assert only(lost)["lost"]
     assert (only(found)["lost"], only(found)["uuid"]) == (False, "GPU-0")
+    for survey in (again, still):  # NVML is begun anew in between
+        assert (only(survey)["lost"], only(survey)["uuid"]) == (True, "GPU-0")
 
 
 def test_the_embedded_server_is_marked_by_its_own_process(looks: Any) -> None:
     me = "count 1\ngpu0.pid0 {pid}\ngpu0.pid0_mib 5\ngpu0.pid1 1000001\nname.1000001 VLLM::EngineCore\n"
-    import os
-
     (survey,) = looks(me.format(pid=os.getpid()), kind="embedded", pid=os.getpid())
     marked = {process["pid"]: process["is_local_server"] for process in only(survey)["processes"]}
     assert marked == {os.getpid(): True, 1000001: False}
+
+
+def test_the_doctor_names_the_cards(library: Path, tmp_path: Path) -> None:
+    def finding(values: str) -> list[str]:
+        (tmp_path / "values").write_text(values)
+        code = "from core.doctor import checks; f = checks._gpu_now(); print(f.state, f.version, f.detail, sep='|')"
+        return nvml.run(library, tmp_path / "values", code).strip().split("|")
+
+    assert finding("count 2\ngpu1.name NVIDIA H100\n") == ["works", "580.65.06", "NVIDIA L4, NVIDIA H100"]
+    assert finding("count 1\ngpu0.no_power 15\n") == [
+        "broken",
+        "580.65.06",
+        "NVIDIA L4: the driver has lost it",
+    ]
+    assert finding("init_err 9\n") == ["missing", "", "The NVIDIA driver is not loaded."]

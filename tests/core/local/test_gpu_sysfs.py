@@ -130,7 +130,10 @@ def test_another_makers_card_and_no_tree(tmp_path: Path) -> None:
 def test_cards_of_several_makers_are_numbered_through(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nvidia: GpuSurvey
 ) -> None:
-    monkeypatch.setattr(NvmlReader, "read", lambda self: nvidia)
+    def read(self: NvmlReader) -> GpuSurvey:
+        return nvidia
+
+    monkeypatch.setattr(NvmlReader, "read", read)
     put(tmp_path, "card0", RADEON)
     put(tmp_path, "card10", {**RADEON, "uevent": "PCI_SLOT_NAME=0000:11:00.0"})
     put(tmp_path, "card2", {**RADEON, "uevent": "PCI_SLOT_NAME=0000:07:00.0"})

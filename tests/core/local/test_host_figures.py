@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections import namedtuple
+from typing import NamedTuple
 
 import psutil
 import pytest
 
 from core.local.host_figures import HostFigures
 
-Times = namedtuple("Times", ["user", "system", "idle", "iowait", "guest", "guest_nice"])
-MacTimes = namedtuple("MacTimes", ["user", "nice", "system", "idle"])
+
+class Times(NamedTuple):
+    """What Linux tells, in seconds."""
+
+    user: float
+    system: float
+    idle: float
+    iowait: float
+    guest: float
+    guest_nice: float
+
+
+class MacTimes(NamedTuple):
+    user: float
+    nice: float
+    system: float
+    idle: float
 
 
 def test_this_machine() -> None:

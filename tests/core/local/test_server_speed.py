@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,10 @@ from core.local.gpu_sample import ServerFigures
 from core.local.server_speed import LONGEST_GAP_S, WINDOW_S, SpeedMeter
 from core.local.vllm_metrics import parse_page
 
-LLAMA = (Path(__file__).parents[2] / "data" / "metrics" / "llama_cpp.txt").read_text(encoding="utf-8")
+DATA = Path(__file__).parents[2] / "data" / "metrics"
+LLAMA = (DATA / "llama_cpp.txt").read_text(encoding="utf-8")
+VLLM = (DATA / "vllm.txt").read_text(encoding="utf-8")
+"""Of vLLM 0.32.0 after four requests, without most of its buckets."""
 
 
 class Clock:
@@ -115,6 +119,25 @@ def test_a_server_that_does_not_answer_has_no_figures(vllm: Server) -> None:
     assert vllm.look(generation_tokens_total=30).generation_tokens_per_s == 10
 
 
+def test_a_page_of_the_real_vllm() -> None:
+    clock = Clock()
+    meter = SpeedMeter(clock=clock)
+    meter.seen(
+        parse_page(re.sub(r"^(vllm:.*(?:_total|_sum|_count)\{.*) \S+$", r"\1 0.0", VLLM, flags=re.MULTILINE))
+    )
+    clock.now += 2
+    meter.seen(parse_page(VLLM))
+    assert meter.figures == ServerFigures(
+        running_requests=0,
+        waiting_requests=0,
+        kv_cache_percent=0,
+        generation_tokens_per_s=600,
+        prompt_tokens_per_s=1188,
+        prefix_cache_hit_percent=pytest.approx(100 * 1536 / 2376),
+        ttft_ms=pytest.approx(113.824, abs=0.001),
+    )
+
+
 def changed(page: str, **values: float) -> str:
     lines = page.splitlines()
     for name, value in values.items():
@@ -148,6 +171,20 @@ def test_llama_cpp_counts_an_answer_when_it_ends() -> None:
     begun |= {"requests_processing": 0}
     ended = look(**begun, tokens_predicted_total=500, tokens_predicted_seconds_total=17.19619)
     assert ended.generation_tokens_per_s == pytest.approx(30)
+
+
+def test_where_a_server_counts_nothing_the_answers_from_here_tell(vllm: Server) -> None:
+    vllm.meter.answered(40.0, 300.0)
+    vllm.meter.answered(None, 500.0)  # too short to have a speed
+    assert vllm.meter.figures == ServerFigures(generation_tokens_per_s=40, ttft_ms=400)
+    vllm.clock.now += WINDOW_S + 1
+    assert vllm.meter.figures == ServerFigures()
+    vllm.look(generation_tokens_total=0)
+    vllm.meter.answered(99.0, 250.0)
+    counted = vllm.look(generation_tokens_total=60)
+    assert (counted.generation_tokens_per_s, counted.ttft_ms) == (30, 250), "others may use it too"
+    vllm.meter.forget()
+    assert vllm.meter.figures == ServerFigures()
 
 
 @given(

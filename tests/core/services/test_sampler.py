@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from core import RouterCore
-from core.local.gpu import GpuSampler
+from core.local.gpu import GpuPower, GpuSampler
 from core.local.gpu_sample import GpuSurvey, HostReading, MachineSample, ServerFigures
 from core.services.sampler import Sampler
 from core.settings import Settings
@@ -21,7 +21,8 @@ from tests.support.gpus import gpu_survey
 from tests.support.openai_server import OpenAIServer
 
 HOST = HostReading(cpu_percent=12.0, memory_used_bytes=1, memory_total_bytes=2)
-PAGE = 'DCGM_FI_DEV_GPU_TEMP{gpu="0",UUID="GPU-far",modelName="H100"} 55\n'
+LABELS = '{gpu="0",UUID="GPU-far",modelName="H100"}'
+PAGE = f"DCGM_FI_DEV_GPU_TEMP{LABELS} 55\nDCGM_FI_DEV_POWER_USAGE{LABELS} 310.5\n"
 
 
 class Host:
@@ -46,9 +47,11 @@ class Watched:
         self.pace = Pace()
         self.now = 1000.0
         self.gpus = GpuSampler(look)
+        self.power = GpuPower(self.gpus)
         self.sampler = Sampler(
             self.gpus,
             options.pop("server", lambda: ServerFigures(running_requests=3)),
+            power=self.power,
             host=Host(),  # type: ignore[arg-type]
             clock=lambda: self.now,
             sleep=self.pace,
@@ -104,7 +107,8 @@ async def test_it_looks_as_often_as_is_set_and_a_change_counts_at_once() -> None
         await one.next()
         assert await one.pause_s() == 2.0 + 1.0, "the next one was due in a second"
         one.now += 60  # the machine slept: what was missed is not made up for
-        one.pace.go.release(), one.pace.go.release()
+        for _ in range(2):
+            one.pace.go.release()
         await one.next()
         assert await one.pause_s() == 0.0
 
@@ -183,6 +187,7 @@ async def test_an_exporter_that_is_set_replaces_this_machines_gpus() -> None:
         while not sample.gpus:
             one.pace.go.release()
             sample = await one.next()
+        assert one.power.watts() == 310.5, "what an answer costs is measured there, too"
         assert [(gpu.uuid, gpu.source, gpu.temperature_c) for gpu in sample.gpus] == [
             ("GPU-far", "prometheus", 55)
         ]
