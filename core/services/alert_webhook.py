@@ -68,7 +68,7 @@ class AlertWebhook:
             return
         remember_secret(url)
         self._waiting.extend(slack_text(told) for told in news)
-        if self._waiting and self._task is None:
+        if self._waiting and (self._task is None or self._task.done()):
             self._task = asyncio.create_task(self._post_all(), name="alert webhook")
             self._task.add_done_callback(self._ended)
 
@@ -81,7 +81,8 @@ class AlertWebhook:
             await asyncio.wait({task})
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._task = None
+        if self._task is task:
+            self._task = None
         if not task.cancelled() and (error := task.exception()) is not None:
             # Its text may quote the address.
             log.error("posting an alert failed: %s", type(error).__name__)
