@@ -17,6 +17,7 @@ import pytest
 from aiohttp import web
 
 from core.base.files import write_whole
+from core.base.redaction import redact
 from core.local.alert_engine import Told
 from core.local.alerts import Alert
 from core.local.gpu_sample import GpuReading, MachineSample
@@ -243,6 +244,7 @@ async def test_a_webhook_that_refuses_is_a_problem_that_does_not_name_its_addres
             assert kept.changes == 1
             logged = [each.getMessage() for each in caplog.records if each.name.startswith("core")]
             assert "s3cr3t" not in f"{problem} {logged}"
+            assert "s3cr3t" not in redact(receiver.url), "what the HTTP library says of it is hidden in the log"
             kept.see(EMPTY, seconds=20)
             await receiver.texts_are(2)
         assert kept.keeper.problems() == [], "the next one arrived"
