@@ -110,6 +110,10 @@ class Kept:
     async def __aexit__(self, *_: object) -> None:
         await self.keeper.stop()
 
+    async def saved(self) -> None:
+        """Let a minute's end come, as the keeper's own task would have it."""
+        await self.keeper._save()  # pyright: ignore[reportPrivateUsage]
+
     def see(self, *gpus: GpuReading, seconds: int = 1) -> tuple[Alert, ...]:
         assert self._listen is not None
         for _ in range(seconds):
@@ -139,6 +143,24 @@ async def test_history_events_and_alerts_outlive_a_restart(home: Path) -> None:
         (still,) = again.see(FULL, seconds=20)
         assert (still.id, still.acknowledged, still.quiet) == (alert.id, True, True)
         assert [[one.id for one in alerts] for alerts in heard] == [[alert.id]]
+
+
+async def test_a_clock_that_was_a_year_fast_for_a_while_costs_no_history(home: Path) -> None:
+    async with Kept(home) as kept:
+        kept.see(EMPTY, seconds=300)
+        now_s = kept.at_s
+        await kept.saved()
+        kept.at_s += 365 * 24 * 3600
+        kept.see(FULL, seconds=3)
+        await kept.saved()
+        kept.at_s = now_s
+        kept.see(EMPTY, seconds=60)
+    async with Kept(home, at_s=now_s + 61) as again:
+        line = again.keeper.history(600, 600).find("vram_used_bytes", 0)
+        assert line is not None
+        known = [value for value in line.values if value is not None]
+        assert set(known) == {1 * GB}
+        assert line.times_s[0] <= START_S + 10
 
 
 async def test_a_snooze_is_kept_at_once_and_not_only_at_the_end(
@@ -244,7 +266,9 @@ async def test_a_webhook_that_refuses_is_a_problem_that_does_not_name_its_addres
             assert kept.changes == 1
             logged = [each.getMessage() for each in caplog.records if each.name.startswith("core")]
             assert "s3cr3t" not in f"{problem} {logged}"
-            assert "s3cr3t" not in redact(receiver.url), "what the HTTP library says of it is hidden in the log"
+            assert "s3cr3t" not in redact(receiver.url), (
+                "what the HTTP library says of it is hidden in the log"
+            )
             kept.see(EMPTY, seconds=20)
             await receiver.texts_are(2)
         assert kept.keeper.problems() == [], "the next one arrived"
