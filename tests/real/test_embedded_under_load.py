@@ -79,7 +79,7 @@ async def test_killed_under_load_the_api_takes_over_and_local_comes_back(home: P
             ready = (await core.status()).local.phase == "ready"
             assert ready or meanwhile.side == "api", "it may be back already, since the model is small"
             if meanwhile.side == "api":
-                assert meanwhile.decision.reason.startswith("Local unavailable: it ")
+                assert meanwhile.decision.reason.startswith("Local unavailable: ")
             for end in await asyncio.gather(*load):
                 assert isinstance(end, Finished | Failed)
             await until(core, lambda state: state.phase == "ready")
