@@ -74,7 +74,7 @@ class Look:
 def looks(
     sample: MachineSample, server: ServerState, thresholds: Thresholds, *, was_used: bool
 ) -> tuple[Look, ...]:
-    """Return what ``sample`` says. What nothing is known of at any time (no threshold, no GPU) has no look.
+    """Return what ``sample`` says. What is not there (no such GPU, a server that is not ready) has no look.
 
     ``was_used``: somebody started the server, or it was ready; one that was never there is no alert when it fails.
     """
@@ -90,30 +90,8 @@ def looks(
 def _of_gpu(gpu: GpuReading, server: ServerState, thresholds: Thresholds) -> Iterator[Look]:
     name = f"GPU {gpu.index}"
     yield _vram(gpu, name, server, thresholds)
-    limit_c = thresholds.temperature_c
-    if limit_c is None and gpu.slowdown_temperature_c is not None:
-        limit_c = gpu.slowdown_temperature_c - BELOW_SLOWDOWN_C
-    if limit_c is not None:
-        now_c = None if gpu.lost else gpu.temperature_c
-        slows = (
-            ""
-            if gpu.slowdown_temperature_c is None
-            else f"The card slows down at {gpu.slowdown_temperature_c:g} °C."
-        )
-        yield Look(
-            kind="temperature",
-            gpu=gpu.index,
-            over=None if now_c is None else now_c >= limit_c,
-            clear=None if now_c is None else now_c < limit_c - TEMPERATURE_MARGIN_C,
-            title=f"{name} is hot",
-            subject=f"{name} temperature",
-            figure="" if now_c is None else f"{now_c:.0f} °C",
-            limit=f"over {limit_c:g} °C",
-            note=slows,
-            level=now_c or 0.0,
-            action="drain",
-            after_s=thresholds.after_s,
-        )
+    if (temperature := _temperature(gpu, name, thresholds)) is not None:
+        yield temperature
     reasons = None if gpu.lost else gpu.throttle_reasons
     harmful = [reason for reason in reasons or () if reason in ADVERSE_REASONS]
     yield Look(
@@ -139,6 +117,33 @@ def _of_gpu(gpu: GpuReading, server: ServerState, thresholds: Thresholds) -> Ite
         "API until it is back, and look at the driver's log (dmesg).",
         action="drain",
         after_s=min(thresholds.after_s, STATE_AFTER_S),
+    )
+
+
+def _temperature(gpu: GpuReading, name: str, thresholds: Thresholds) -> Look | None:
+    """A card that says its temperature and has no threshold is not looked at; a silent one may have had one."""
+    limit_c, slowdown_c = thresholds.temperature_c, gpu.slowdown_temperature_c
+    if limit_c is None and slowdown_c is not None:
+        limit_c = slowdown_c - BELOW_SLOWDOWN_C
+    now_c = None if gpu.lost else gpu.temperature_c
+    over = clear = None
+    if now_c is not None:
+        if limit_c is None:
+            return None
+        over, clear = now_c >= limit_c, now_c < limit_c - TEMPERATURE_MARGIN_C
+    return Look(
+        kind="temperature",
+        gpu=gpu.index,
+        over=over,
+        clear=clear,
+        title=f"{name} is hot",
+        subject=f"{name} temperature",
+        figure="" if now_c is None else f"{now_c:.0f} °C",
+        limit="" if limit_c is None else f"over {limit_c:g} °C",
+        note="" if slowdown_c is None else f"The card slows down at {slowdown_c:g} °C.",
+        level=now_c or 0.0,
+        action="drain",
+        after_s=thresholds.after_s,
     )
 
 

@@ -31,8 +31,8 @@ MAX_TEXT = 2_000
 
 def slack_text(told: Told) -> str:
     """Return a message's text. ``&``, ``<`` and ``>`` would be Slack's own marks: a server's words call nobody."""
-    over = "" if told.turn == "began" else "Over: "
-    text = f"Signalbox on {platform.node()}. {over}{told.alert.title}\n{told.alert.text}"
+    ended = "" if told.turn == "began" else "Ended: "
+    text = f"Signalbox on {platform.node()}. {ended}{told.alert.title}\n{told.alert.text}"
     text = shortened(redact(text), MAX_TEXT)
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 

@@ -240,7 +240,7 @@ async def test_begin_and_end_are_posted_once_each_as_slack_takes_it(home: Path) 
             assert "GPU 0 memory: 22.0 of 24.0 GB for 10 s, over 85 %." in began
             kept.see(EMPTY, seconds=200)
             _, ended = await receiver.texts_are(2)
-            assert ". Over: GPU 0 memory" in ended
+            assert ". Ended: GPU 0 memory" in ended
             kept.see(FULL, seconds=20)
             await receiver.texts_are(3)
         async with Kept(home, at_s=kept.at_s + 5, ALERT_WEBHOOK_URL=receiver.url) as again:

@@ -133,9 +133,9 @@ async def test_a_card_that_does_not_say_what_it_draws_makes_the_sum_unknown() ->
     assert money.read()[1] is None
     by_hand = rates(Ledger(Spending()).since, gpu(power_w=None), local_watts=200.0, **POWER)
     assert by_hand.read()[1] == 60_000_000
-    embedded = rates(Ledger(Spending()).since, gpu(power_w=100.0), uses_gpu=False, **POWER)
-    assert embedded.read()[1] is None, "no GPU's sensor shows the embedded model's work"
-    for each in (money, by_hand, embedded):
+    idle = rates(Ledger(Spending()).since, gpu(power_w=100.0), uses_gpu=False, **POWER)
+    assert idle.read()[1] == 30_000_000, "a GPU draws its power whoever answers"
+    for each in (money, by_hand, idle):
         await each.close()
 
 
