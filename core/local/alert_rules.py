@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from core.settings import Settings
 
 BELOW_SLOWDOWN_C = 3
+CARD_GB = 1 << 30
+"""What a card's "24 GB" counts in."""
 PERCENT_MARGIN = 5.0
 TEMPERATURE_MARGIN_C = 3.0
 QUEUE_MARGIN = 0.5
@@ -166,7 +168,7 @@ def _vram(gpu: GpuReading, name: str, server: ServerState, thresholds: Threshold
         clear=None if percent is None else percent < thresholds.vram_percent - PERCENT_MARGIN,
         title=f"{name} memory is over {thresholds.vram_percent:g} %",
         subject=f"{name} memory",
-        figure="" if used is None or total is None else f"{used / 1e9:.1f} of {total / 1e9:.1f} GB",
+        figure="" if used is None or total is None else f"{used / CARD_GB:.1f} of {total / CARD_GB:.1f} GB",
         limit=f"over {thresholds.vram_percent:g} %",
         note=note,
         level=percent or 0.0,

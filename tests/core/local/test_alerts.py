@@ -28,7 +28,7 @@ from core.local.server import ServerFailure, ServerState
 
 NOON = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
 SILENT_S = 2.5
-GB = 1_000_000_000
+GB = 1 << 30
 READY = ServerState(phase="ready", kind="compose", model="qwen")
 
 
@@ -86,7 +86,7 @@ def reading(**fields: Any) -> GpuReading:
     return GpuReading(**(plain | fields))
 
 
-FULL = {"vram_used_bytes": 22_100_000_000}
+FULL = {"vram_used_bytes": int(22.1 * GB)}
 
 
 def test_memory_over_its_threshold_for_long_enough_is_told_with_figures() -> None:

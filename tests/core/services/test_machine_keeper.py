@@ -28,7 +28,7 @@ from core.services.machine_keeper import ALERTS_FILE, MachineKeeper
 from core.settings import SettingsStore
 from tests.support.gpus import gpu
 
-GB = 1_000_000_000
+GB = 1 << 30
 KEY = "sk-ant-" + "0123456789" * 3
 FULL = gpu(vram_total_bytes=24 * GB, vram_used_bytes=22 * GB)
 EMPTY = gpu(vram_total_bytes=24 * GB, vram_used_bytes=1 * GB)
