@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from core.base.net import origin_of
 from core.base.observable import Listeners
 from core.chat import ChatRequest, ChatResult, Failed, Finished, RouteDecision, Side
-from core.errors import KeyHeldBack, Unavailable
+from core.errors import InvalidRequest, KeyHeldBack, Unavailable
 from core.keys import held_back_typed
 from core.local.manager import LocalServerManager, chosen_kind, unreadable_choice
 from core.local.server import ServerState
@@ -410,9 +410,22 @@ class RouterCore:
     async def drain_local(self, drained: bool) -> None:
         """Send every new request to the API where that is allowed, until it is undone; what runs goes on.
 
-        What only Local may or can serve still goes there (a message forced there, a conversation inside a tool
-        loop, an API that is closed), as does everything while the mode is local-only. A restart undoes it.
+        What only Local may or can serve still goes there: a message forced there, a conversation inside a tool
+        loop, what no limit leaves room for. A restart undoes it, and so does the mode local-only.
+
+        Raises:
+            InvalidRequest: nothing could go to the API: the mode forbids it, or there is no key. Nothing changed.
         """
+        if drained:
+            await self._keys_known()
+            if self.settings.current.routing_mode == "local-only":
+                raise InvalidRequest(
+                    "The mode is local-only, so nothing may go to the API.", hint="Choose another mode first."
+                )
+            if not self.has_api_key:
+                raise InvalidRequest(
+                    "Nothing can go to the API: there is no key for it.", hint="Add one in Preferences first."
+                )
         if self._local.is_drained != drained:
             self._local.is_drained = drained
             log.info("Local is %s", "drained: what may go to the API does" if drained else "used again")
@@ -497,6 +510,8 @@ class RouterCore:
         self._set_up_local(settings)
         self._monitoring.configure(settings)
         self._sampler.configure(settings)
+        if settings.routing_mode == "local-only":
+            self._local.is_drained = False  # the newer wish counts
         self._spawn(self._read_keys())
         self._changed()
 

@@ -112,7 +112,7 @@ class AlertEngine:
             if not matter.over_s and not is_same:
                 matter.first_level = look.level
             matter.over_s += passed_s if is_same else 0.0
-            if look.level >= matter.peak:
+            if look.limit and look.level >= matter.peak:
                 matter.peak, matter.peak_figure = look.level, look.figure
         else:
             matter.over_s = 0.0
@@ -179,7 +179,7 @@ class AlertEngine:
         assert alert is not None
         lasted = exact_duration((now - alert.began_at).total_seconds())
         peak = f"; the highest was {matter.peak_figure}" if matter.peak_figure else ""
-        text = f"{matter.text} Over after {lasted}{peak}.{f' {why}' if why else ''}"
+        text = f"{matter.text} Ended after {lasted}{peak}.{f' {why}' if why else ''}"
         ended = dataclasses.replace(alert, ended_at=now, text=text)
         told = matter.told
         matter.alert, matter.told, matter.peak, matter.peak_figure = None, False, 0.0, ""
@@ -200,7 +200,7 @@ class AlertEngine:
         if alert is None:
             return ()
         self.to_keep = True
-        ended = dataclasses.replace(alert, ended_at=now, text=f"{alert.text} It is over.")
+        ended = dataclasses.replace(alert, ended_at=now, text=f"{alert.text} It has ended.")
         return [Told("ended", ended)] if was_told else ()
 
     def _woken(self, now: datetime) -> list[Told]:

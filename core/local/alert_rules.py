@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from core.settings import Settings
 
 BELOW_SLOWDOWN_C = 3
+CARD_GB = 1 << 30
+"""What a card's "24 GB" counts in."""
 PERCENT_MARGIN = 5.0
 TEMPERATURE_MARGIN_C = 3.0
 QUEUE_MARGIN = 0.5
@@ -74,7 +76,7 @@ class Look:
 def looks(
     sample: MachineSample, server: ServerState, thresholds: Thresholds, *, was_used: bool
 ) -> tuple[Look, ...]:
-    """Return what ``sample`` says. What nothing is known of at any time (no threshold, no GPU) has no look.
+    """Return what ``sample`` says. What is not there (no such GPU, a server that is not ready) has no look.
 
     ``was_used``: somebody started the server, or it was ready; one that was never there is no alert when it fails.
     """
@@ -90,30 +92,8 @@ def looks(
 def _of_gpu(gpu: GpuReading, server: ServerState, thresholds: Thresholds) -> Iterator[Look]:
     name = f"GPU {gpu.index}"
     yield _vram(gpu, name, server, thresholds)
-    limit_c = thresholds.temperature_c
-    if limit_c is None and gpu.slowdown_temperature_c is not None:
-        limit_c = gpu.slowdown_temperature_c - BELOW_SLOWDOWN_C
-    if limit_c is not None:
-        now_c = None if gpu.lost else gpu.temperature_c
-        slows = (
-            ""
-            if gpu.slowdown_temperature_c is None
-            else f"The card slows down at {gpu.slowdown_temperature_c:g} °C."
-        )
-        yield Look(
-            kind="temperature",
-            gpu=gpu.index,
-            over=None if now_c is None else now_c >= limit_c,
-            clear=None if now_c is None else now_c < limit_c - TEMPERATURE_MARGIN_C,
-            title=f"{name} is hot",
-            subject=f"{name} temperature",
-            figure="" if now_c is None else f"{now_c:.0f} °C",
-            limit=f"over {limit_c:g} °C",
-            note=slows,
-            level=now_c or 0.0,
-            action="drain",
-            after_s=thresholds.after_s,
-        )
+    if (temperature := _temperature(gpu, name, thresholds)) is not None:
+        yield temperature
     reasons = None if gpu.lost else gpu.throttle_reasons
     harmful = [reason for reason in reasons or () if reason in ADVERSE_REASONS]
     yield Look(
@@ -142,6 +122,33 @@ def _of_gpu(gpu: GpuReading, server: ServerState, thresholds: Thresholds) -> Ite
     )
 
 
+def _temperature(gpu: GpuReading, name: str, thresholds: Thresholds) -> Look | None:
+    """A card that says its temperature and has no threshold is not looked at; a silent one may have had one."""
+    limit_c, slowdown_c = thresholds.temperature_c, gpu.slowdown_temperature_c
+    if limit_c is None and slowdown_c is not None:
+        limit_c = slowdown_c - BELOW_SLOWDOWN_C
+    now_c = None if gpu.lost else gpu.temperature_c
+    over = clear = None
+    if now_c is not None:
+        if limit_c is None:
+            return None
+        over, clear = now_c >= limit_c, now_c < limit_c - TEMPERATURE_MARGIN_C
+    return Look(
+        kind="temperature",
+        gpu=gpu.index,
+        over=over,
+        clear=clear,
+        title=f"{name} is hot",
+        subject=f"{name} temperature",
+        figure="" if now_c is None else f"{now_c:.0f} °C",
+        limit="" if limit_c is None else f"over {limit_c:g} °C",
+        note="" if slowdown_c is None else f"The card slows down at {slowdown_c:g} °C.",
+        level=now_c or 0.0,
+        action="drain",
+        after_s=thresholds.after_s,
+    )
+
+
 def _vram(gpu: GpuReading, name: str, server: ServerState, thresholds: Thresholds) -> Look:
     used, total = gpu.vram_used_bytes, gpu.vram_total_bytes
     percent = None if gpu.lost or used is None or not total else 100 * used / total
@@ -161,7 +168,7 @@ def _vram(gpu: GpuReading, name: str, server: ServerState, thresholds: Threshold
         clear=None if percent is None else percent < thresholds.vram_percent - PERCENT_MARGIN,
         title=f"{name} memory is over {thresholds.vram_percent:g} %",
         subject=f"{name} memory",
-        figure="" if used is None or total is None else f"{used / 1e9:.1f} of {total / 1e9:.1f} GB",
+        figure="" if used is None or total is None else f"{used / CARD_GB:.1f} of {total / CARD_GB:.1f} GB",
         limit=f"over {thresholds.vram_percent:g} %",
         note=note,
         level=percent or 0.0,

@@ -175,6 +175,7 @@ class ExternalServer:
                 kind="external",
                 detail=finding.detail,
                 hint=finding.hint,
+                failure=finding.failure,
                 model=finding.model or self._wanted_model,
                 base_url=self._url if finding.phase == "ready" else None,
                 context_tokens=finding.context_tokens,

@@ -64,7 +64,7 @@ class HistoryFile:
             return self._read()
         except Exception as error:  # noqa: BLE001
             # A file of the user's disk may be anything; whatever it is, the panel goes on without it.
-            return self._failed(error, is_fresh=False)
+            return self._failed(error, writing=False)
 
     def save(
         self,
@@ -78,7 +78,7 @@ class HistoryFile:
         try:
             self._write(series, gpus, slots, events, now_s)
         except Exception as error:  # noqa: BLE001
-            self._failed(error, is_fresh=True)
+            self._failed(error, writing=True)
             return False
         self.problem = ""
         return True
@@ -168,16 +168,17 @@ class HistoryFile:
             )
         self._numbers = numbers
 
-    def _failed(self, error: Exception, *, is_fresh: bool) -> None:
+    def _failed(self, error: Exception, *, writing: bool) -> None:
         """Say why the file can't be used, and set it aside where it is broken."""
         import sqlite3
 
         with contextlib.suppress(sqlite3.Error):
             self.close()
         self._connection = None
-        reason = str(error) or type(error).__name__
+        said = error.strerror if isinstance(error, OSError) else None
+        reason = (said or str(error) or type(error).__name__).rstrip(".")
         log.warning("%s can't be used: %s", self.path, reason)
-        self.problem = f"{FILE_NAME} can't be {'written' if is_fresh else 'read'}: {reason}"
+        self.problem = f"{FILE_NAME} can't be {'written' if writing else 'read'}: {reason}."
         broken = isinstance(error, sqlite3.DatabaseError) and sqlite_file.fault_of(reason) == "damaged"
         if broken or isinstance(error, sqlite_file.ForeignFile):
             with contextlib.suppress(OSError):

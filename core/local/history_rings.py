@@ -134,7 +134,8 @@ class HistoryRings:
             self._break_off(newest_s, at_s)
         self._newest_s = at_s
         for gpu in sample.gpus:
-            self._meet(gpu.index, gpu.uuid)
+            if gpu.uuid and not gpu.lost:  # who is lost may not say who it was
+                self._meet(gpu.index, gpu.uuid)
         figures = figures_of(sample)
         numbered = [(self._number_of(key), value) for key, value in figures.items()]
         for ring in self._rings:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from core.base.tls import maybe_tls, tls_trouble, wants_tls
-from core.local.server import ServerCause, ServerPhase
+from core.local.server import ServerCause, ServerFailure, ServerPhase
 from core.model_list import ListedModel, chat_models, context_tokens, first_chat_model, listed_models
 
 if TYPE_CHECKING:
@@ -34,6 +34,13 @@ class Finding:
     models: tuple[ListedModel, ...] = ()
     cause: ServerCause = ""
     trouble: Literal["", "away", "silent", "unhealthy"] = ""
+
+    @property
+    def failure(self) -> ServerFailure | None:
+        """One that is there and says itself that it is not well is another matter than one that is away."""
+        if self.trouble != "unhealthy":
+            return None
+        return ServerFailure(kind="unhealthy", what=self.detail, fix=self.hint)
 
 
 class ServerProbe:

@@ -68,8 +68,8 @@ class CostMeter:
         return busy_ms, self.rates.cost(busy_ms, self._watts_by_hand if watts is None else watts)
 
     def watts_now(self, measured: float | None) -> float | None:
-        """Return the watts that count: those ``measured`` by the GPUs where they do the work, else what was set."""
-        return self._watts_by_hand if measured is None or not self._uses_gpu else measured
+        """Return the watts the machine draws, whoever works on it: those ``measured``, else what was set."""
+        return self._watts_by_hand if measured is None else measured
 
     def estimated_nanodollars(self, busy_ms: float) -> int | None:
         """Return what ``busy_ms`` milliseconds would cost fully loaded; ``None``: not known."""

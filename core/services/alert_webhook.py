@@ -1,6 +1,7 @@
 """Posts each alert's begin and end to an address of the user's, as Slack's incoming webhooks take it.
 
-The address is a secret: whoever knows it may post there. It stands in no log, no error and no status.
+The address is a secret: whoever knows it may post there. It stands in no error and no status, and what the HTTP
+library logs of it is hidden there (``SettingsStore`` remembers it).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from core.base.net import open_client
-from core.base.redaction import redact, remember_secret
+from core.base.redaction import redact
 from core.base.text import shortened
 from core.local.alert_engine import Told
 
@@ -30,8 +31,8 @@ MAX_TEXT = 2_000
 
 def slack_text(told: Told) -> str:
     """Return a message's text. ``&``, ``<`` and ``>`` would be Slack's own marks: a server's words call nobody."""
-    over = "" if told.turn == "began" else "Over: "
-    text = f"Signalbox on {platform.node()}. {over}{told.alert.title}\n{told.alert.text}"
+    ended = "" if told.turn == "began" else "Ended: "
+    text = f"Signalbox on {platform.node()}. {ended}{told.alert.title}\n{told.alert.text}"
     text = shortened(redact(text), MAX_TEXT)
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
@@ -66,9 +67,8 @@ class AlertWebhook:
         url = self._url()
         if url is None:
             return
-        remember_secret(url)
         self._waiting.extend(slack_text(told) for told in news)
-        if self._waiting and self._task is None:
+        if self._waiting and (self._task is None or self._task.done()):
             self._task = asyncio.create_task(self._post_all(), name="alert webhook")
             self._task.add_done_callback(self._ended)
 
@@ -81,7 +81,8 @@ class AlertWebhook:
             await asyncio.wait({task})
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._task = None
+        if self._task is task:
+            self._task = None
         if not task.cancelled() and (error := task.exception()) is not None:
             # Its text may quote the address.
             log.error("posting an alert failed: %s", type(error).__name__)

@@ -218,7 +218,9 @@ class MachineKeeper:
         async with self._lock:
             now_s = self._clock()
             # The slots that were being filled when they were last saved are more by now.
-            since_s = min(self._saved_s, now_s) - SAVED_EVERY_S
+            since_s = self._saved_s - SAVED_EVERY_S
+            if now_s < self._saved_s:  # by a clock that was fast, the file let go what it took for old
+                since_s = 0.0
             before = self._file.problem
             write = partial(
                 self._file.save,

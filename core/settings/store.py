@@ -394,6 +394,8 @@ class SettingsStore:
         for secret in SECRETS:
             if isinstance(key := values[secret], SecretStr):
                 remember_secret(key.get_secret_value())
+        if values["alert_webhook_url"]:  # whoever knows it may post there
+            remember_secret(values["alert_webhook_url"])
         for name in OTHERS_SECRETS:
             for place in places:
                 remember_secret(place.values.get(name) or "")

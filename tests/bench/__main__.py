@@ -22,6 +22,7 @@ BENCHES = (
     "ledger",
     "million",
     "machine",
+    "history",
 )
 
 

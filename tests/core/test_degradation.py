@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from core.chat import ChatRequest, ChatResult, Failed, Message, ToolCall
-from core.errors import Unavailable
+from core.errors import InvalidRequest, Unavailable
 from core.local.external import ExternalServer
 from core.local.server import ServerState
 from tests.support.anthropic_server import Says
@@ -48,7 +48,11 @@ def loop_of(prompt: str, tool_turns: int) -> ChatRequest:
     return ChatRequest(messages=tuple(messages), conversation_id="c1", batch=True)
 
 
-async def test_killed_under_load_the_next_requests_go_to_the_api_and_come_back(home: Path) -> None:
+async def test_killed_under_load_the_next_requests_go_to_the_api_and_come_back(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One that is well is looked at every five seconds; that its requests fail has it looked at now.
+    monkeypatch.setitem(ExternalServer.__init__.__kwdefaults__ or {}, "interval_s", 3600.0)
     async with two_sides(home) as sides:
         first = await sides.core.ask("hi")
         assert first.side == "local"
@@ -185,14 +189,28 @@ async def test_drained_what_only_local_may_or_can_serve_still_goes_there(home: P
         await sides.core.drain_local(True)
         forced = await sides.core.ask("hi", force="local")
         assert (forced.side, forced.decision.rule) == ("local", "forced")
-    async with two_sides(home / "only", ROUTING_MODE="local-only") as sides:
-        await sides.core.drain_local(True)
-        assert (await sides.core.ask("hi")).side == "local"
+        sides.core.settings.set("spend_limit_dollars", "0")
+        broke = await sides.core.ask("hi")
+        assert (broke.side, broke.decision.rule) == ("local", "budget")
+
+
+async def test_where_nothing_could_go_to_the_api_a_drain_is_refused_and_nothing_changes(home: Path) -> None:
+    async with two_sides(home, ROUTING_MODE="local-only") as sides:
+        with pytest.raises(InvalidRequest, match="local-only"):
+            await sides.core.drain_local(True)
+        assert not sides.core.local_is_drained
     async with two_sides(home / "keyless", key=None) as sides:
+        with pytest.raises(InvalidRequest, match="no key"):
+            await sides.core.drain_local(True)
+        assert (await sides.core.ask("hi")).side == "local"
+
+
+async def test_a_mode_that_forbids_the_api_undoes_a_drain(home: Path) -> None:
+    async with two_sides(home) as sides:
         await sides.core.drain_local(True)
-        result = await sides.core.ask("hi")
-        assert result.side == "local"
-        assert result.decision.reason.startswith("API unavailable")
+        sides.core.settings.set("routing_mode", "local-only")
+        assert (await sides.core.ask("hi")).side == "local"
+        assert not sides.core.local_is_drained
 
 
 async def test_drained_the_api_that_fails_falls_back_to_local(home: Path) -> None:

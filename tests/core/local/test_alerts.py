@@ -28,7 +28,7 @@ from core.local.server import ServerFailure, ServerState
 
 NOON = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
 SILENT_S = 2.5
-GB = 1_000_000_000
+GB = 1 << 30
 READY = ServerState(phase="ready", kind="compose", model="qwen")
 
 
@@ -86,7 +86,7 @@ def reading(**fields: Any) -> GpuReading:
     return GpuReading(**(plain | fields))
 
 
-FULL = {"vram_used_bytes": 22_100_000_000}
+FULL = {"vram_used_bytes": int(22.1 * GB)}
 
 
 def test_memory_over_its_threshold_for_long_enough_is_told_with_figures() -> None:
@@ -119,7 +119,7 @@ def test_it_ends_only_well_under_the_threshold_and_says_for_how_long_it_was() ->
     (ended,) = watched.see(seconds=30)
     assert ended.id == alert.id
     assert ended.ended_at is not None
-    assert "Over after 1 min 30 s; the highest was 22.1 of 24.0 GB." in ended.text
+    assert "Ended after 1 min 30 s; the highest was 22.1 of 24.0 GB." in ended.text
     assert [told.turn for told in watched.told] == ["began", "ended"]
     watched.engine.acknowledge(ended.id)
     assert watched.engine.alerts() == ()
@@ -185,9 +185,19 @@ def test_a_card_at_its_power_limit_is_working_hard_and_a_hot_one_throttles() -> 
 def test_a_lost_gpu_is_told_of_and_its_figures_are_not_known() -> None:
     watched = Watched()
     watched.see(**FULL, seconds=20)
-    found = watched.see(lost=True, seconds=20, **FULL)
-    assert {alert.kind: alert.ended_at for alert in found} == {"gpu_lost": None, "vram": None}
+    hot = {"temperature_c": 95.0, "slowdown_temperature_c": 90.0, "throttle_reasons": (HARDWARE_HEAT,)}
+    watched.see(**FULL, **hot, seconds=20)
+    found = watched.see(lost=True, seconds=20, temperature_c=None, throttle_reasons=None)
+    assert {alert.kind: alert.ended_at for alert in found} == {
+        "gpu_lost": None,
+        "vram": None,
+        "temperature": None,
+        "throttling": None,
+    }
     assert "dmesg" in found[0].text
+    for ended in watched.see(seconds=20, slowdown_temperature_c=90.0):
+        assert ended.ended_at is not None
+        assert ("the highest was" in ended.text) == (ended.kind in ("vram", "temperature")), ended.text
 
 
 def test_each_gpu_has_its_own_alert() -> None:

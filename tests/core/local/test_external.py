@@ -271,6 +271,8 @@ async def test_loading_is_not_failing_and_a_dead_engine_is(elsewhere: Elsewhere)
     elsewhere.health = (503, "")
     dead = await until(server, lambda state: state.phase == "failed")
     assert "not healthy" in dead.detail
+    assert dead.failure is not None
+    assert dead.failure.kind == "unhealthy"
     await server.stop()
 
 

@@ -6,6 +6,7 @@ import itertools
 import math
 import os
 import stat
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -120,6 +121,15 @@ def test_another_card_in_the_place_begins_anew() -> None:
     history = rings.read(START_S + 10, 60, 600)
     assert vram(history).values == (77.0,)
     assert len(history.find("cpu_percent").values) == 11  # type: ignore[union-attr]
+
+
+def test_a_card_that_is_lost_keeps_what_was_seen_of_it() -> None:
+    rings = fed(10)
+    lost = GpuReading(index=0, uuid="lost", name="", source="nvml", lost=True)
+    rings.take(replace(sample(START_S + 10), gpus=(lost,)), SILENT_S)
+    rings.take(sample(START_S + 11, used=8), SILENT_S)
+    line = vram(rings.read(START_S + 11, 60, 600))
+    assert line.values[-3:] == (9.0, None, 8.0)
 
 
 def test_a_clock_that_is_set_back_duplicates_nothing() -> None:

@@ -28,6 +28,10 @@ ATTACK = {
     "METRICS_PORT": "9999",
     "OTEL_EXPORTER_OTLP_ENDPOINT": "http://attacker.example:4318",
     "IDEMPOTENCY_KEEP_HOURS": "720",
+    "VLLM_COMPOSE_FILE": "./evil.yml",
+    "DOCKER_CONTEXT": "attackers-engine",
+    "GPU_METRICS_URL": "http://attacker.example:9400/metrics",
+    "ALERT_WEBHOOK_URL": "http://attacker.example/hook",
     "SIGNALBOX_HOME": "./h",
 }
 HARMLESS = {
