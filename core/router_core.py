@@ -132,7 +132,14 @@ class RouterCore:
             ),
             MoneyRates(self.ledger.api_spending, rooms.machine, lambda: self._sampler.latest),
         )
-        self.local_models: LocalModels = LocalModels()
+        self.local_models: LocalModels = LocalModels(
+            self.settings,
+            self._server_manager,
+            home=self.home,
+            token=self.hugging_face_token,
+            start=self.start_local,
+            stop=self.stop_local,
+        )
         self._poller: LoadPoller | None = None
         self._monitoring = Monitoring(rooms.metrics, rooms.tracer, (rooms.api.breakers, rooms.local.breakers))
         self._key_reader = KeyReader(self.settings, self.keys, self._take_keys)
@@ -186,6 +193,7 @@ class RouterCore:
         self._sampler.start(kept=self._eager)
         self.machine.start(kept=self._eager)
         self._spawn(self._rooms.kept.maintain_if_due())
+        self.local_models.start(look=self._eager)
         await self.ledger.open()
         self._spawn(self._status_keeper.keep())
 
@@ -195,6 +203,7 @@ class RouterCore:
         self._unsubscribe_settings()
         self._key_read.set()  # whoever waits for the keyring goes on, and is told that this is the end
         await self._end_requests()
+        await self.local_models.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -445,6 +454,7 @@ class RouterCore:
             self._local.breakers.reset()
         if state.phase in ("stopped", "starting"):  # started again after a crash, it has no warm cache either
             self._rooms.preparer.conversations.forget_side("local")
+        self.local_models.server_changed(state)
         if state.phase == "ready":
             self._spawn(self._warm_up_sdk())
             self._spawn(self._watch_load())

@@ -78,6 +78,10 @@ _ERRORS: dict[str, type[SignalboxError]] = {
 }
 
 
+class NoRoom(InvalidRequest):
+    """The disk has no room for it."""
+
+
 def hub_endpoint() -> str:
     """Return the hub's address: the environment's ``HF_ENDPOINT``, or Hugging Face's own."""
     return os.environ.get("HF_ENDPOINT", "").strip().rstrip("/") or DEFAULT_ENDPOINT
@@ -328,7 +332,7 @@ class Downloads:
             missing += max(0, (each["size"] or 0) - have)
         free = free_bytes(Path(job.cache))
         if missing and free is not None and missing + RESERVE_BYTES > free:
-            raise InvalidRequest(
+            raise NoRoom(
                 f"{job.shown.title} needs {_size(missing)} more, and {job.cache} has {_size(free)} free.",
                 hint="Make room, or name another folder in HF_HOME. Nothing was loaded.",
             )
