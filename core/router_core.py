@@ -94,6 +94,7 @@ class RouterCore:
         self.prices: PriceTable = PriceTable(self.home / "prices.json")
         self._eager = local_start == "eager"
         self._server_manager = LocalServerManager(self._local_changed)
+        self._server_manager.on_progress = self._changed
         rooms = assemble(
             settings=lambda: self.settings.current,
             closing=lambda: self.settings.closing_problems,
@@ -376,6 +377,7 @@ class RouterCore:
         """Start it anew, with the model that is set by now."""
         self._local.breakers.reset()
         if self._server_manager.refused is not None:
+            self._server_manager.forget_failure()
             self._set_up_local(self.settings.current, is_checked=True)
             await self._server_manager.end_replaced()
             await self._server_manager.start()
@@ -430,6 +432,8 @@ class RouterCore:
             self._rooms.preparer.conversations.forget_side("local")
             self._spawn(self._replace_local())
             self._changed()
+        elif self._server_manager.awaits_switch:
+            self._spawn(self._switch_local())
 
     async def _change_local_model(self, settings: Settings) -> None:
         """Take another model where it is there; else the one that runs goes on, and the status says why."""
@@ -442,6 +446,16 @@ class RouterCore:
             self._server_manager.refused = refused
             self._local.configure(settings, self.vllm_key)
         self._changed()
+
+    async def _switch_local(self) -> None:
+        """Load another model beside the one that answers, and take it once it is ready."""
+        await self._server_manager.end_replaced()  # one that was to be the next until a moment ago
+        if await self._server_manager.switch():
+            self._local.breakers.reset()
+            self._rooms.preparer.conversations.forget_side("local")
+        self._changed()
+        await self._server_manager.end_replaced()
+        await self._server_manager.finish_replaced()
 
     async def _replace_local(self) -> None:
         await self._server_manager.end_replaced()

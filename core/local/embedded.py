@@ -25,6 +25,7 @@ from core.base.files import (
     open_for_appending,
     write_whole,
 )
+from core.base.net import open_client
 from core.base.observable import Observable
 from core.base.redaction import remember_secret
 from core.local import llama_log
@@ -68,6 +69,10 @@ CALM_S = 300.0
 """A crash that comes so soon after another is not followed by a restart: that would go on for ever."""
 
 FAILURE_LINES = 50
+FINISH_WITHIN_S = 600.0
+FINISH_TICK_S = 0.5
+BUSY_TIMEOUT_S = 5.0
+_AT_WORK = re.compile(r"^llamacpp:requests_(?:processing|deferred) ([\d.e+]+)$", re.MULTILINE)
 LOG_LIMIT_BYTES = 16_000_000
 PACKAGED_SLOTS = 2
 OWN_MODEL_SLOTS = 1
@@ -112,7 +117,7 @@ class EmbeddedServer:
     ``context_tokens`` is what one request may use, input plus output; a model trained for less gets less, and
     ``state.context_tokens`` says the truth. The packaged model answers two requests at once; a user's own
     model, whose cache may take gigabytes, one at a time (others wait in line), unless ``parallel`` says more.
-    ``threads`` and ``gpu_layers`` of ``None`` leave the choice to llama.cpp. ``note`` is said of its first start.
+    ``threads`` and ``gpu_layers`` of ``None`` leave the choice to llama.cpp.
     The child ends when this process does, however that ends. After a crash it is started again once, with
     ``on_crash`` called before where it was llama.cpp's own fault and no kill: with whether it was ended because it
     gave no sign of life for ``stuck_s``. Only who sends ``api_key`` is answered. All methods belong to one event
@@ -128,7 +133,6 @@ class EmbeddedServer:
         parallel: int | None = None,
         threads: int | None = None,
         gpu_layers: int | None = None,
-        note: str = "",
         on_crash: Callable[[bool], object] = lambda is_stuck: None,
         stuck_s: float = STUCK_S,
         clock: Callable[[], float] = time.monotonic,
@@ -141,7 +145,7 @@ class EmbeddedServer:
         self._parallel = parallel
         self._threads = threads
         self._gpu_layers = gpu_layers
-        self._note = note
+        self._note = ""
         self._version = ""
         self._started_at: datetime | None = None
         self._on_crash = on_crash
@@ -197,6 +201,37 @@ class EmbeddedServer:
 
     async def restart(self) -> None:
         await self._ask("restart")
+
+    def say_at_start(self, note: str) -> None:
+        """Add ``note`` to what is shown of its next start."""
+        self._note = note
+
+    async def finish(self, within_s: float = FINISH_WITHIN_S) -> None:
+        """Let it end the answers that it is at, then stop it. Nobody may send it more."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while self.state.base_url is not None:
+                    await asyncio.sleep(FINISH_TICK_S)  # first, for a request that is on its way
+                    if not await self._is_busy():
+                        break
+        await self.stop()
+
+    async def _is_busy(self) -> bool:
+        """Ask llama.cpp whether it works on something. While it reads a long prompt it answers late: it does."""
+        import httpx2
+
+        base_url = self.state.base_url
+        if base_url is None:
+            return False
+        address = base_url.removesuffix("/v1")
+        try:
+            async with open_client(address, self._api_key, BUSY_TIMEOUT_S) as client:
+                page = (await client.get(f"{address}/metrics")).text
+        except httpx2.TimeoutException:
+            return True
+        except httpx2.HTTPError:
+            return False
+        return any(float(figure) > 0 for figure in _AT_WORK.findall(page))
 
     async def observe(self) -> None:
         """Nothing runs that this process did not start."""
