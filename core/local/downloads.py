@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from core.base.child_process import child_environment, python_command
-from core.base.files import FileTooLarge, decode_text, read_regular_file, set_aside, write_whole
+from core.base.files import FileTooLarge, decode_text, locked, read_regular_file, set_aside, write_whole
 from core.base.net import is_readable_on_the_way
 from core.base.permissions import make_private_folder
 from core.errors import (
@@ -511,12 +511,25 @@ def _delete_partial(job: _Job) -> None:
         if not each.get("hash"):
             continue
         blob = folder / "blobs" / str(each["hash"])
-        blob.with_name(blob.name + PARTIAL_SUFFIX).unlink(missing_ok=True)
+        _unlink_unlocked(blob.with_name(blob.name + PARTIAL_SUFFIX), Path(job.cache) / ".locks" / folder.name)
         if each["hash"] not in job.before and each["hash"] not in shown:
             blob.unlink(missing_ok=True)
     for empty in (folder / "blobs", folder):
         with contextlib.suppress(OSError):
             empty.rmdir()
+
+
+def _unlink_unlocked(partial: Path, locks: Path) -> None:
+    """Delete what was loaded of a file, unless another program is loading it just now."""
+    if not partial.exists():
+        return
+    try:
+        with locked(locks / f"{partial.name.removesuffix(PARTIAL_SUFFIX)}.lock"):
+            partial.unlink(missing_ok=True)
+    except TimeoutError:
+        log.info("%s is being loaded by another program, and stays", partial)
+    except FileNotFoundError:
+        partial.unlink(missing_ok=True)  # no lock was ever made
 
 
 def _record(job: _Job) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from core.local.embedded import EmbeddedServer, packaged_model_path
 from core.local.gguf_file import model_file_problem
 from core.local.model_files import find_models, hub_cache
 from core.local.model_removal import ModelRemoval
-from core.local.models import FoundServer, ModelOnDisk, ModelShelf
+from core.local.models import Download, FoundServer, ModelOnDisk, ModelShelf
 from core.settings.model import env_name
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ class LocalModels:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._downloads.close()
+        await asyncio.to_thread(self._removal.purge)
 
     def server_changed(self, state: ServerState) -> None:
         """Note that the model which is ready now is in use."""
@@ -119,6 +120,10 @@ class LocalModels:
         self._looked_at = datetime.now(UTC)
         self._tell()
         return self._shelf
+
+    def downloads(self) -> tuple[Download, ...]:
+        """Return the downloads as they are at this moment; the shelf has them a little later."""
+        return self._downloads.all()
 
     def subscribe(self, listener: Callable[[ModelShelf], None]) -> Callable[[], None]:
         return self._listeners.add(listener)

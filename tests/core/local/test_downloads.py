@@ -78,7 +78,9 @@ async def desk(tmp_path: Path, hub: HubServer) -> AsyncIterator[Desk]:
 
 
 def cache_files(tmp_path: Path) -> list[str]:
-    return sorted(str(path.relative_to(tmp_path)) for path in (tmp_path / "hf").rglob("*") if path.is_file())
+    """Return what is in the cache, without the client's locks, which stay."""
+    found = [str(path.relative_to(tmp_path)) for path in (tmp_path / "hf").rglob("*") if path.is_file()]
+    return sorted(name for name in found if ".locks" not in name)
 
 
 async def test_a_file_is_loaded_compared_and_linked_into_the_shared_cache(
@@ -142,6 +144,24 @@ async def test_a_wrong_hash_is_refused_and_removed(desk: Desk, hub: HubServer, t
     hub.damaged = False
     await desk.downloads.resume(failed.id)
     assert (await desk.until(failed.id, "done", "failed")).phase == "done"
+
+
+async def test_two_programs_do_not_write_one_file(
+    desk: Desk, hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.base.files.LOCK_TIMEOUT_S", 0.0)  # here; the child has its own patience
+    hub.pause = asyncio.Event()
+    first = await desk.downloads.begin(REPO)
+    await hub.started.wait()
+    other = Desk(tmp_path / "another home")
+    failed = await other.until(await other.downloads.begin(REPO), "failed", "done")
+    assert "Another program" in failed.error
+    await other.downloads.cancel(failed.id)
+    await other.downloads.close()
+    hub.pause.set()
+    assert (await desk.until(first, "done", "failed")).phase == "done", (
+        "the one that is first is not disturbed"
+    )
 
 
 async def test_cancelled_nothing_is_left(desk: Desk, hub: HubServer, tmp_path: Path) -> None:
