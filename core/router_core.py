@@ -140,6 +140,7 @@ class RouterCore:
             token=self.hugging_face_token,
             start=self.start_local,
             stop=self.stop_local,
+            vram_bytes=self._largest_vram,
         )
         self._poller: LoadPoller | None = None
         self._monitoring = Monitoring(rooms.metrics, rooms.tracer, (rooms.api.breakers, rooms.local.breakers))
@@ -383,6 +384,11 @@ class RouterCore:
             await self._server_manager.start()
         else:
             await self._server_manager.restart()
+
+    def _largest_vram(self) -> int | None:
+        """Return the memory of this machine's largest GPU; ``None`` without one, or where another's are watched."""
+        gpus = () if self.settings.current.gpu_metrics_url else self._sampler.latest.gpus
+        return max((gpu.vram_total_bytes for gpu in gpus if gpu.vram_total_bytes is not None), default=None)
 
     def local_log(self, lines: int = 200) -> list[str]:
         """Return the last ``lines`` lines of the local server's own log."""

@@ -176,8 +176,22 @@ class Downloads:
             await self._end(job)
             self._on_change()
             raise
+        twin = self._twin_of(job)
+        if twin is not None:  # the same files by another name
+            self._jobs.pop(job.shown.id, None)
+            await self._end(job)
+            await self.resume(twin)
+            self._on_change()
+            return twin
         await self._go(job)
         return job.shown.id
+
+    def _twin_of(self, job: _Job) -> str | None:
+        for other in self._jobs.values():
+            same = (other.cache, other.shown.repo, other.commit) == (job.cache, job.shown.repo, job.commit)
+            if other is not job and same and other.files == job.files and other.shown.phase != "done":
+                return other.shown.id
+        return None
 
     async def pause(self, download_id: str) -> None:
         """Stop loading; what arrived is kept. The network is quiet when this returns."""
@@ -203,8 +217,9 @@ class Downloads:
             self._check_disk(job)
             del plan  # of the same commit: its files are known
         except SignalboxError as error:
-            await self._end(job)
-            self._show(job, phase="failed", error=error.message, hint=error.hint)
+            if job.process is not None:  # else it was paused or cancelled meanwhile
+                await self._end(job)
+                self._show(job, phase="failed", error=error.message, hint=error.hint)
             return
         if job.process is not None:
             await self._go(job)
@@ -233,7 +248,7 @@ class Downloads:
                 await self._end(job)
                 if job.shown.phase not in ("done", "failed"):
                     self._show(job, phase="paused", bytes_per_s=None, left_s=None)
-        self._write()
+                self._write()
 
     # -- one download ---------------------------------------------------------------------------------------
 

@@ -147,6 +147,8 @@ class EmbeddedServer:
         self._gpu_layers = gpu_layers
         self._note = ""
         self._version = ""
+        self.has_gpu: bool | None = None
+        """Whether its build computes on a GPU that is here; ``None`` before the first start."""
         self._started_at: datetime | None = None
         self._on_crash = on_crash
         self._stuck_s = stuck_s
@@ -373,6 +375,7 @@ class EmbeddedServer:
             return
         self._load_times.learn(model, time.monotonic() - started_s)
         self._version = str(event.get("version", ""))
+        self.has_gpu = bool(event.get("gpu"))
         self._show(
             "ready",
             model=str(event["model"]),

@@ -123,9 +123,18 @@ def _serve(config: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     return server, {
         "base_url": f"{address}/v1",
         "slots": config["parallel"],
+        "gpu": _has_gpu(llama),
         "version": f"llama.cpp (xllamacpp {llama.__version__})",
         **_served(address, config["api_key"]),
     }
+
+
+def _has_gpu(llama: Any) -> bool:
+    """Whether this build of llama.cpp computes on a GPU that is here."""
+    try:
+        return any("GPU" in device["type"].name for device in llama.get_device_info())
+    except (AttributeError, KeyError, TypeError, RuntimeError):
+        return False
 
 
 def _import_llama() -> Any:

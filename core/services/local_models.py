@@ -56,11 +56,13 @@ class LocalModels:
         token: Callable[[], Awaitable[str | None]],
         start: Callable[[], Awaitable[None]],
         stop: Callable[[], Awaitable[None]],
+        vram_bytes: Callable[[], int | None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._server_manager = server_manager
         self._home = home
         self._start_server, self._stop_server = start, stop
+        self._vram_bytes = vram_bytes
         self._memory_bytes = machine_memory.total_bytes()
         self._downloads = Downloads(
             home, token=token, on_change=self._downloads_changed, memory_bytes=self._memory_bytes
@@ -73,6 +75,7 @@ class LocalModels:
         self._looked_at: datetime | None = None
         self._free_bytes: int | None = None
         self._done: frozenset[str] = frozenset()
+        self._has_gpu: bool | None = None
         self._listeners = Listeners[ModelShelf](log, "the models")
         self._shelf = self._make_shelf()
         self._told_s = 0.0
@@ -153,6 +156,11 @@ class LocalModels:
 
     def _make_shelf(self) -> ModelShelf:
         loaded = self._loaded()
+        server = self._server_manager.server
+        if isinstance(server, EmbeddedServer) and server.has_gpu is not None:
+            self._has_gpu = server.has_gpu
+        vram_bytes = self._vram_bytes()
+        usable_bytes = vram_bytes if self._has_gpu else None
         needs = {model.file: model.needs_bytes for model in curated.curated_models(None)}
         on_disk: list[ModelOnDisk] = []
         for model in self._disk:
@@ -161,7 +169,7 @@ class LocalModels:
                 replace(
                     model,
                     needs_bytes=needed,
-                    fits=curated.fits(needed, self._memory_bytes),
+                    fits=curated.fits(needed, self._memory_bytes, usable_bytes),
                     in_use=loaded is not None and _same(loaded, model.path),
                     last_used_at=self._used.at(model.path),
                 )
@@ -170,12 +178,14 @@ class LocalModels:
             on_disk=tuple(on_disk),
             servers=self._servers,
             curated=curated.curated_models(
-                self._memory_bytes, on_disk={model.path.name for model in self._disk}
+                self._memory_bytes, usable_bytes, on_disk={model.path.name for model in self._disk}
             ),
             downloads=self._downloads.all(),
             looked_at=self._looked_at,
             free_bytes=self._free_bytes,
             memory_bytes=self._memory_bytes,
+            vram_bytes=vram_bytes,
+            embedded_has_gpu=self._has_gpu,
         )
 
     # -- downloads ------------------------------------------------------------------------------------------

@@ -125,6 +125,14 @@ async def test_paused_it_is_quiet_and_goes_on_where_it_was_in_another_process_to
     await again.downloads.close()
 
 
+async def test_the_same_file_by_another_name_is_one_download(desk: Desk, hub: HubServer) -> None:
+    hub.pause = asyncio.Event()
+    first = await desk.downloads.begin(REPO)
+    assert await desk.downloads.begin(f"{REPO}:Q4_K_M") == first
+    assert await desk.downloads.begin(f"{hub.url}/{REPO}/resolve/main/{FILE}") == first
+    assert len(desk.downloads.all()) == 1
+
+
 async def test_a_connection_that_is_cut_is_gone_on_with(desk: Desk, hub: HubServer) -> None:
     hub.cut_after, hub.cut_bytes = 1, 1 << 20
     done = await desk.until(await desk.downloads.begin(REPO), "done", "failed")
