@@ -414,6 +414,9 @@ class Downloads:
             done_bytes=job.shown.total_bytes or job.shown.done_bytes,
             bytes_per_s=None,
             left_s=None,
+            hint=f"The container sees it with VLLM_MODEL_CACHE={Path(job.cache).parent}."
+            if job.for_vllm
+            else "",
         )
 
     async def _end(self, job: _Job) -> None:
