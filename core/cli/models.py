@@ -64,9 +64,8 @@ async def models(arguments: argparse.Namespace) -> int:
                 await core.local_models.use(model)
                 said = {"used": model}
             case "delete":
-                model = next((each.id for each in shelf.on_disk if model in (each.id, each.name)), model)
-                await core.local_models.delete(model)
-                said = {"deleted": model, "undo": f"signalbox models undelete '{model}'"}
+                model_id = await core.local_models.delete(model)
+                said = {"deleted": model, "undo": f"signalbox models undelete '{model_id}'"}
             case "undelete":
                 await core.local_models.undelete(model)
                 said = {"restored": model}

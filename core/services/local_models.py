@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TELL_EVERY_S = 0.25
+LOOK_AFTER_S = 1.0
+"""After the start, so that the first window is painted before libraries are imported for this."""
 USED_FILE = "model_use.json"
 _MOST_BYTES = 1 << 20
 
@@ -81,22 +83,31 @@ class LocalModels:
         self._told_s = 0.0
         self._telling: asyncio.TimerHandle | None = None
         self._purging: asyncio.TimerHandle | None = None
+        self._looking: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
     # -- life -----------------------------------------------------------------------------------------------
 
     def start(self, *, look: bool) -> None:
-        """Begin on the core's loop; ``look`` for servers and files in the background."""
+        """Begin on the core's loop; ``look`` for files in the background, and for servers until one was chosen."""
         self._plan_purge()
         if look:
-            self._spawn(self.look())
+            loop = asyncio.get_running_loop()
+            self._looking = loop.call_later(LOOK_AFTER_S, lambda: self._spawn(self._first_look()))
+
+    async def _first_look(self) -> None:
+        chosen = ("local_server", "local_model_path", "vllm_base_url")
+        if all(self._settings.named_at(name) == "default" for name in chosen):
+            await self.look()
+        else:
+            await self._look_again()
 
     async def close(self) -> None:
         """End all downloads; they are paused until they are resumed."""
-        for timer in (self._telling, self._purging):
+        for timer in (self._telling, self._purging, self._looking):
             if timer is not None:
                 timer.cancel()
-        self._telling = self._purging = None
+        self._telling = self._purging = self._looking = None
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -326,11 +337,13 @@ class LocalModels:
 
     # -- delete ---------------------------------------------------------------------------------------------
 
-    async def delete(self, model_id: str) -> None:
+    async def delete(self, model_id: str) -> str:
         """Move it out of the way; gone for good a while later. ``undelete`` brings it back until then.
 
+        Returns the id that ``undelete`` takes.
+
         Raises:
-            SignalboxError: it is loaded, another program's, or can't be moved; it is where it was.
+            SignalboxError: it is loaded or set, another program's, or can't be moved; it is where it was.
         """
         model = await self._find(model_id)
         if not model.deletable:
@@ -339,12 +352,16 @@ class LocalModels:
             )
         loaded = self._loaded()
         if loaded is not None and _same(loaded, model.path):
-            raise InvalidRequest(f"{model.name} is in use.", hint="Use another model first, or unload it.")
+            raise InvalidRequest(f"{model.name} is in use.", hint="Use another model first.")
+        set_path = self._settings.current.local_model_path
+        if set_path is not None and _same(set_path, model.path):
+            raise InvalidRequest(f"{model.name} is the model that is set.", hint="Use another model first.")
         async with self._disk_turn:
             await asyncio.to_thread(self._removal.delete, model, hub_cache())
             self._disk = tuple(each for each in self._disk if each.id != model.id)
         self._plan_purge()
         self._tell()
+        return model.id
 
     async def undelete(self, model_id: str) -> None:
         """Bring it back.

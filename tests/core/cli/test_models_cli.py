@@ -59,9 +59,12 @@ def test_a_model_is_downloaded_used_deleted_and_brought_back(
     assert model["deletable"]
     assert main(["models", "use", model["id"]]) == 0
     assert SettingsStore().current.local_model_path == path
-    assert main(["models", "delete", model["name"]]) == 0
+    assert main(["models", "delete", FILE]) == 1
+    assert "the model that is set" in capsys.readouterr().err
+    SettingsStore().reset("local_model_path")
+    assert main(["models", "delete", FILE, "--json"]) == 0
     assert not path.exists()
-    assert main(["models", "undelete", model["id"]]) == 0
+    assert main(["models", "undelete", json.loads(capsys.readouterr().out)["undo"].split("'")[1]]) == 0
     assert path.exists()
 
 

@@ -15,7 +15,7 @@ from core import RouterCore
 from core.errors import InvalidRequest
 from core.local import model_removal
 from core.local.embedded import packaged_model_path
-from core.local.models import Download, ModelOnDisk
+from core.local.models import Download, FoundServer, ModelOnDisk
 from tests.support.hub_server import HubServer, running_hub
 
 REPO = "acme/SmolLM2-GGUF"
@@ -178,6 +178,27 @@ async def test_a_server_that_was_found_becomes_the_local_side(core: RouterCore) 
         "http://127.0.0.1:11434/v1",
         "llama3.2:3b",
     )
+
+
+@pytest.mark.parametrize(("chosen", "asked"), [({}, True), ({"local_server": "embedded"}, False)])
+async def test_at_a_start_servers_are_looked_for_until_one_was_chosen(
+    places: Path, monkeypatch: pytest.MonkeyPatch, chosen: dict[str, str], asked: bool
+) -> None:
+    found = FoundServer(name="Ollama", base_url="http://127.0.0.1:11434/v1", models=("llama3.2:3b",))
+
+    async def find(**_: object) -> tuple[FoundServer, ...]:
+        return (found,)
+
+    monkeypatch.setattr("core.services.local_models.find_servers", find)
+    monkeypatch.setattr("core.services.local_models.LOOK_AFTER_S", 0.0)
+    async with RouterCore(home=places / "home") as core:
+        for name, value in chosen.items():
+            core.settings.set(name, value)
+        told = asyncio.Event()
+        core.local_models.subscribe(lambda shelf: told.set() if shelf.on_disk else None)
+        core.local_models.start(look=True)
+        await told.wait()
+        assert core.local_models.shelf().servers == ((found,) if asked else ())
 
 
 async def test_the_best_model_that_fits_is_marked_once(core: RouterCore) -> None:
