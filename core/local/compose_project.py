@@ -26,6 +26,7 @@ _NAME = re.compile(r"[A-Za-z_]\w*")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|m(?!s)|s|ms)")
 _UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _CONTAINER_PORT = 8000
+_ENDPOINT_FORMAT = "{{.Name}} {{.Endpoints.docker.Host}}"
 
 
 def packaged_compose_file() -> Path:
@@ -88,6 +89,14 @@ class ServiceConfig:
             return Port(host_ip="127.0.0.1", published=inside, target=inside)
         matching = [port for port in self.ports if port.target == inside]
         return next(iter(matching or self.ports), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An engine: the context's ``name`` (or its address, where it has none) and its ``address``."""
+
+    name: str
+    address: str
 
 
 class ComposeProject:
@@ -182,27 +191,20 @@ class ComposeProject:
             commands=(self.shell_line("config", "--quiet"),),
         )
 
-    async def is_remote(self) -> bool:
-        """Whether the engine runs on another machine.
-
-        Raises:
-            DockerError: Docker does not say where it is.
-        """
-        return is_remote_endpoint(await self.endpoint())
-
-    async def endpoint(self) -> str:
-        """Return the engine's address (``unix:///var/run/docker.sock``, ``ssh://user@host``).
+    async def endpoint(self) -> Endpoint:
+        """Return where the engine is.
 
         Raises:
             DockerError: there is no docker command, or no such context.
         """
         place = self.cli.place
         if place is not None and "://" in place:
-            return place
+            return Endpoint(place, place)
         if place is None and (named := os.environ.get("DOCKER_HOST")):
-            return named
-        words = ["context", "inspect", *([place] if place else []), "--format", "{{.Endpoints.docker.Host}}"]
-        return (await self.cli.output(*words)).strip()
+            return Endpoint(named, named)
+        words = ["context", "inspect", *([place] if place else []), "--format", _ENDPOINT_FORMAT]
+        name, _, address = (await self.cli.output(*words)).strip().partition(" ")
+        return Endpoint(name, address)
 
 
 def is_remote_endpoint(endpoint: str) -> bool:

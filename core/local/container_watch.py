@@ -7,10 +7,19 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 
-from core.local.compose_project import ComposeProject, ServiceConfig
-from core.local.container import Container, Ending, asks_to_leave, ending, read_container, read_event
+from core.local.compose_project import ComposeProject, ServiceConfig, is_remote_endpoint
+from core.local.container import (
+    Container,
+    Ending,
+    asks_to_leave,
+    ending,
+    read_container,
+    read_event,
+    read_time,
+)
 from core.local.container_log import ContainerLog
 from core.local.docker_cli import DockerError
 from core.local.server import ServerFailure
@@ -20,6 +29,7 @@ log = logging.getLogger(__name__)
 POLL_S = 10.0
 RETRY_S = 2.0
 """How often is looked while no events come: the engine is away, or does not tell."""
+_TOLD_WITHIN_S = 0.2
 _ACTIONS = (
     "create", "start", "restart", "kill", "die", "died", "stop", "oom", "pause", "unpause", "destroy", "remove",
     "rename",
@@ -29,6 +39,7 @@ _ACTIONS = (
 class ContainerWatch:
     """What was seen last: ``fault`` (why nothing can be seen), ``config``, ``container`` and who ended it.
 
+    ``file_fault`` is why the compose file can't be used now, where it could before. ``place`` is the engine's name.
     ``is_leaving`` says that somebody asked the running container to leave. ``on_change`` is called after each look.
     All methods belong to one event loop.
     """
@@ -46,6 +57,8 @@ class ContainerWatch:
         self.ending: Ending = ""
         self.is_leaving = False
         self.is_remote = False
+        self.place = ""
+        self.file_fault: ServerFailure | None = None
         self.looked = asyncio.Event()
         self.log = ContainerLog(project.cli, on_lines)
         self._on_change = on_change
@@ -107,14 +120,19 @@ class ContainerWatch:
 
     async def _see(self) -> None:
         if not self._place_known:
-            self.is_remote = await self.project.is_remote()
+            endpoint = await self.project.endpoint()
+            self.is_remote, self.place = is_remote_endpoint(endpoint.address), endpoint.name
             self._place_known = True
         try:
             config = await self._read_config()
+            self.file_fault = None
         except DockerError as error:
             if error.failure.kind != "compose_file" or self.config is None:
                 raise
-            config = self.config  # a file that is being edited hides no container that runs
+            config, self.file_fault = (
+                self.config,
+                error.failure,
+            )  # an edited file hides no container that runs
         container = await self._find(config)
         if container is not None and not container.is_running and container.was_started:
             if self._ended_run != container.run:
@@ -160,8 +178,13 @@ class ContainerWatch:
             return None
 
     async def _who_ended(self, container: Container) -> Ending:
-        """Ask the engine, which remembers its last events, so also of what happened before we were here."""
-        words = ["events", "--since", container.started_at, "--until", "0s", *_events(container)]
+        """Ask the engine, which remembers its last events, so also of what happened before we were here.
+
+        That the end was asked for is told a moment after it.
+        """
+        until = read_time(container.finished_at) + timedelta(seconds=_TOLD_WITHIN_S)
+        times = ["--since", container.started_at, "--until", f"{until:%Y-%m-%dT%H:%M:%S.%fZ}"]
+        words = ["events", *times, *_events(container)]
         with contextlib.suppress(DockerError):
             told = await self.project.cli.output(*words)
             return ending([event for line in told.splitlines() if (event := read_event(line))], container)

@@ -7,14 +7,13 @@ import contextlib
 import logging
 from collections.abc import Callable
 from datetime import datetime
-from typing import Literal
 
 from core.base.net import open_client
 from core.base.observable import Observable
 from core.base.redaction import redact
 from core.base.tls import tls_trouble
 from core.errors import KeyHeldBack
-from core.local.server import ServerState
+from core.local.server import ServerState, ServerVerb
 from core.local.server_log import LogPage, LogRing, plain_text, shown_line
 from core.local.server_probe import Finding, ServerProbe, address_problem, normal_url
 
@@ -22,6 +21,8 @@ log = logging.getLogger(__name__)
 
 FAILED_INTERVAL_S = 2.0
 KEPT_LINES = 500
+NO_VERBS: frozenset[ServerVerb] = frozenset()
+"""Nobody starts or stops somebody else's server; it is looked at again by itself."""
 CLIENT_HINT = (
     "Check the proxy (ALL_PROXY, HTTP_PROXY, HTTPS_PROXY) and the certificates (SSL_CERT_FILE) of the "
     "environment, then start it again."
@@ -33,8 +34,7 @@ class ExternalServer:
 
     It is probed every ``interval_s`` seconds (every 2 s while it is away), so a server that comes back is
     found by itself. With a key that is held back from this address nothing is asked there. ``model`` of ``None``
-    takes the first of its list that can chat. ``kind`` is ``compose`` where the address is that of our own
-    container. ``timeout_s`` is for a whole probe.
+    takes the first of its list that can chat. ``timeout_s`` is for a whole probe.
     """
 
     def __init__(
@@ -43,20 +43,19 @@ class ExternalServer:
         model: str | None = None,
         api_key: str | KeyHeldBack | None = None,
         *,
-        kind: Literal["external", "compose"] = "external",
         interval_s: float = 5.0,
         timeout_s: float = 5.0,
     ) -> None:
-        self._kind: Literal["external", "compose"] = kind
         self._wanted_model = model
         self._api_key = api_key
         self._interval_s = interval_s
         self._timeout_s = timeout_s
         self._url = normal_url(base_url)
-        state = ServerState(phase="stopped", kind=kind, model=model)
+        state = ServerState(phase="stopped", kind="external", model=model, verbs=NO_VERBS)
         self._state = Observable(state, log, "the local server's state")
         self._state.on_change(self._note)
         self._lines = LogRing(KEPT_LINES)
+        self._version = ""
         self._prober: asyncio.Task[None] | None = None
         self._probed = asyncio.Event()
         self._probe_now = asyncio.Event()
@@ -147,7 +146,10 @@ class ExternalServer:
             while True:
                 self._probe_now.clear()
                 try:
-                    self._show(await probe.look(client))
+                    finding = await probe.look(client)
+                    if finding.phase == "ready" and self.state.phase != "ready":
+                        self._version = await probe.version(client)
+                    self._show(finding)
                 except Exception as error:
                     # One look that fails, whatever with, must not end the looking.
                     log.exception("probing %s failed", self._url)
@@ -170,7 +172,7 @@ class ExternalServer:
         self._state.set(
             ServerState(
                 phase=finding.phase,
-                kind=self._kind,
+                kind="external",
                 detail=finding.detail,
                 hint=finding.hint,
                 model=finding.model or self._wanted_model,
@@ -178,6 +180,8 @@ class ExternalServer:
                 context_tokens=finding.context_tokens,
                 models=finding.models or self._state.value.models,
                 cause=finding.cause,
+                version=self._version if finding.phase == "ready" else "",
+                verbs=NO_VERBS,
             )
         )
 

@@ -244,7 +244,7 @@ def _verdict(found: FitEstimate, share: float) -> Literal["fits", "tight", "too_
     return "tight" if needed > available * min(TIGHT_SHARE, share) else "fits"
 
 
-# -- what would fit -----------------------------------------------------------------------------------------------
+# -- what would fit --------------------------------------------------------------------------------------------
 
 
 def _options(question: FitQuestion) -> Iterator[FitOption]:
@@ -275,7 +275,7 @@ def _options(question: FitQuestion) -> Iterator[FitOption]:
                 name="gpu_memory_utilization",
                 value=share,
                 needed_bytes=needed,
-                words=f"vLLM may take {question.share:.0%} of the memory now; with {share:.0%} it fits.",
+                words=f"vLLM may take {question.share * 100:.0f} % of it; with {share * 100:.0f} % it fits.",
             )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from core.errors import KeyHeldBack, SignalboxError
+from core.local.compose import ComposeServer
+from core.local.compose_project import ComposeProject
 from core.local.crash_suspects import CrashSuspects
 from core.local.embedded import EmbeddedServer
 from core.local.external import ExternalServer
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 _SERVER_SETTINGS: dict[ServerKind, tuple[str, ...]] = {
     "embedded": ("local_server", "local_model_path"),
-    "compose": ("local_server", "vllm_base_url", "vllm_model"),
+    "compose": ("local_server", "vllm_base_url", "vllm_model", "vllm_compose_file", "docker_context"),
     "external": ("local_server", "vllm_base_url", "vllm_model"),
     "none": (),
 }
@@ -58,8 +60,14 @@ def choice_key(
             settings.embedded_context_tokens,
             settings.embedded_gpu_layers,
         )
-    key = vllm_key.message if isinstance(vllm_key, KeyHeldBack) else vllm_key
-    return (kind, settings.vllm_base_url, settings.vllm_model, key)
+    if kind == "compose":
+        place = (settings.vllm_compose_file, settings.docker_context)
+        return (kind, settings.vllm_base_url, settings.vllm_model, _key_words(vllm_key), *place)
+    return (kind, settings.vllm_base_url, settings.vllm_model, _key_words(vllm_key))
+
+
+def _key_words(vllm_key: str | KeyHeldBack | None) -> str | None:
+    return vllm_key.message if isinstance(vllm_key, KeyHeldBack) else vllm_key
 
 
 def choose_server(
@@ -67,12 +75,13 @@ def choose_server(
     vllm_origin: Origin,
     vllm_key: str | KeyHeldBack | None,
     on_crash: Callable[[bool], object] = lambda is_stuck: None,
+    secrets: Callable[[], Mapping[str, str]] = dict,
 ) -> LocalServer | None:
     """Make the server that the settings ask for; ``None`` where they ask for none.
 
     One that the stored key may not go to is not asked at all, neither with the key nor without.
 
-    A ``compose`` server is started by hand (``docker compose up``) and watched like an external one.
+    ``secrets`` are what the container gets in its environment besides (``HF_TOKEN``), asked at each start.
     """
     match chosen_kind(settings, vllm_origin):
         case "none":
@@ -86,8 +95,17 @@ def choose_server(
                 gpu_layers=settings.embedded_gpu_layers,
                 on_crash=on_crash,
             )
-        case kind:
-            return ExternalServer(settings.vllm_base_url, settings.vllm_model, vllm_key, kind=kind)
+        case "compose":
+            project = ComposeProject(
+                settings.home,
+                settings.vllm_compose_file,
+                place=settings.docker_context,
+                model=settings.vllm_model,
+                secrets=secrets,
+            )
+            return ComposeServer(settings.home, project, base_url=settings.vllm_base_url, api_key=vllm_key)
+        case "external":
+            return ExternalServer(settings.vllm_base_url, settings.vllm_model, vllm_key)
 
 
 NONE = ServerState(phase="stopped", kind="none", detail="no local server is set up")
@@ -101,8 +119,13 @@ class LocalServerManager:
     ``suspects`` is what llama.cpp worked on when it died, whichever server ran it.
     """
 
-    def __init__(self, on_change: Callable[[ServerState], None]) -> None:
+    def __init__(
+        self,
+        on_change: Callable[[ServerState], None],
+        secrets: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
         self._on_change = on_change
+        self._secrets = secrets
         self._server: LocalServer | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
         self._choice: tuple[object, ...] | None = None
@@ -124,6 +147,8 @@ class LocalServerManager:
         if self._choice is None or self.state.phase not in ("ready", "starting"):
             return False
         wanted = (*choice_key(settings, vllm_origin, vllm_key), None)
+        if wanted[0] == "compose":
+            return False  # what runs goes on, and says that it has to be restarted for another model
         if len(wanted) != len(self._choice):
             return False
         place = 1 if wanted[0] == "embedded" else 2
@@ -171,7 +196,7 @@ class LocalServerManager:
         self.refused = self._failed = None
         self._abandon_next()
         server = (
-            choose_server(settings, vllm_origin, vllm_key, self.suspects.crashed)
+            choose_server(settings, vllm_origin, vllm_key, self.suspects.crashed, self._secrets)
             if unreadable is None
             else None
         )
@@ -243,9 +268,9 @@ class LocalServerManager:
             self._failed = self._choice = None
 
     async def end_replaced(self) -> None:
-        """Stop the servers that are not in use any more."""
+        """Let the servers go that are not in use any more: ours end, a container and somebody else's go on."""
         while self._replaced:
-            await self._replaced.pop().stop()
+            await self._replaced.pop().detach()
 
     async def finish_replaced(self) -> None:
         """Let those whose place was taken by ``switch`` end the answers that they are at, then stop them."""
@@ -254,15 +279,27 @@ class LocalServerManager:
             if server in self._finishing:
                 self._finishing.remove(server)
 
-    async def close(self) -> None:
-        """Stop every server and forget the choice, so that ``follow`` begins anew."""
-        await self.stop()
+    async def close(self, *, stop_container: bool = False) -> None:
+        """Let every server go and forget the choice, so that ``follow`` begins anew.
+
+        A container goes on, unless ``stop_container`` says otherwise.
+        """
+        if self._server is not None:
+            if stop_container and isinstance(self._server, ComposeServer):
+                await self._server.stop_for_quit()
+            await self._server.detach()
+        self._abandon_next()
         self._replaced += self._finishing
         self._finishing.clear()
         await self.end_replaced()
         self._unsubscribe()
         self._unsubscribe = lambda: None
         self._server = self._choice = self._unreadable = None
+
+    async def observe(self) -> None:
+        """Look whether a server is there, without starting one of ours."""
+        if self._server is not None:
+            await self._server.observe()
 
     async def start(self) -> None:
         """Start it and return when it is ready or has failed: a failure is a state, not an exception."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -57,3 +58,17 @@ class PreflightReport:
     def blocks(self) -> bool:
         """Whether a check failed that matters."""
         return any(check.state == "failed" and check.matters for check in self.checks)
+
+
+TITLES: Mapping[CheckName, str] = {
+    "docker": "Docker",
+    "daemon": "Docker engine",
+    "compose": "Compose v2",
+    "nvidia_toolkit": "NVIDIA container toolkit",
+    "driver": "Driver",
+    "port": "Port",
+    "disk": "Disk",
+    "token": "Hugging Face token",
+    "image": "Image",
+    "fit": "Fit",
+}

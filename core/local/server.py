@@ -153,7 +153,7 @@ class LocalServer(Protocol):
     async def restart(self) -> None: ...
 
     async def observe(self) -> None:
-        """Look what runs, and go on looking, without starting anything; returns when the first look is done."""
+        """Look what runs, now, and go on looking, without starting anything; returns when it has looked."""
         ...
 
     async def detach(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -79,6 +80,19 @@ class ServerProbe:
             log.debug("%s: %r", self._url, error)
             return self._unreachable(error)
         return self._read_models(models)
+
+    async def version(self, client: httpx2.AsyncClient) -> str:
+        """Return what the server says it is (``vLLM 0.32.0``), empty where it says nothing."""
+        import httpx2
+
+        with contextlib.suppress(
+            TimeoutError, httpx2.HTTPError, ValueError, AttributeError, TypeError, RecursionError
+        ):
+            async with asyncio.timeout(self._timeout_s):
+                answer = await client.get(f"{self._url.removesuffix('/v1')}/version")
+            version = answer.json().get("version") if answer.status_code == 200 else None
+            return f"vLLM {version[:40]}" if isinstance(version, str) and version else ""
+        return ""
 
     def _unreachable(self, error: Exception) -> Finding:
         trouble = tls_trouble(error, self._url)

@@ -82,7 +82,9 @@ def read_override(home: Path) -> OverrideFile:
         settings = _settings_from(block["settings"])
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return OverrideFile(state="broken", text=text)
-    if block.get("sha256") == _fingerprint(found.get("services")) and text == render(found):
+    if block.get("sha256") == _fingerprint(block["settings"], found.get("services")) and text == render(
+        found
+    ):
         return OverrideFile(state="ours", text=text, settings=settings)
     return OverrideFile(state="edited", text=text, settings=settings)
 
@@ -120,7 +122,7 @@ def new_override(base: BaseService, wanted: VllmSettings) -> str:
         service["deploy"] = {"resources": {"reservations": {"devices": devices}}}
     services = {base.name: service}
     kept = {name: _kept(value) for name, value in asdict(wanted).items() if value not in (None, ())}
-    block = {"version": 1, "settings": kept, "sha256": _fingerprint(services)}
+    block = {"version": 1, "settings": kept, "sha256": _fingerprint(kept, services)}
     return render(cast("dict[str, Any]", json.loads(json.dumps({BLOCK: block, "services": services}))))
 
 
@@ -174,8 +176,8 @@ def write_override(home: Path, text: str) -> Path | None:
     return aside
 
 
-def _fingerprint(services: object) -> str:
-    return hashlib.sha256(json.dumps(services, sort_keys=True).encode()).hexdigest()[:16]
+def _fingerprint(settings: object, services: object) -> str:
+    return hashlib.sha256(json.dumps([settings, services], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _kept(value: object) -> object:

@@ -427,10 +427,15 @@ class LocalBackend:
 
     def needs_start(self) -> bool:
         return (
-            self._on_demand
+            self._starts_by_request
             and self.server_state.phase == "stopped"
             and self._server_manager.server is not None
         )
+
+    @property
+    def _starts_by_request(self) -> bool:
+        """A container takes minutes, gigabytes and a GPU: it is started by hand only."""
+        return self._on_demand and self.server_state.kind != "compose"
 
     async def start(self) -> None:
         await self._server_manager.start()
@@ -495,7 +500,7 @@ class LocalBackend:
             Unavailable: none is ready.
         """
         del model  # one client asks for each of a server's models, by the name in the request
-        if self._on_demand and self.server_state.phase in ("stopped", "starting"):
+        if self._starts_by_request and self.server_state.phase in ("stopped", "starting"):
             await self._server_manager.start()
         server = self.server_state
         if server.base_url is None:
@@ -550,7 +555,7 @@ class LocalBackend:
         return self._machine.estimated_nanodollars(1000 * likely_output_tokens(signals) / self._tokens_per_s)
 
     def _health(self, server: ServerState, model: str | None) -> tuple[Health, str]:
-        if self._on_demand and self._server_manager.server is not None:
+        if self._starts_by_request and self._server_manager.server is not None:
             # A server of ours is up in a second or two; how long somebody else's still loads, nobody knows.
             soon = ("stopped",) if self._is_elsewhere else ("stopped", "starting")
             if server.phase in soon:

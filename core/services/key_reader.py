@@ -112,17 +112,26 @@ class KeyReader:
         Raises:
             KeyHeldBack: nobody said that the stored one may go to the hub that ``HF_ENDPOINT`` names.
         """
+        if self._settings.other("HF_TOKEN") is None:
+            await self.read_stored("huggingface")
+        token = self._hub_token()
+        if isinstance(token, KeyHeldBack):
+            raise token
+        return token
+
+    def known_hub_token(self) -> str | None:
+        """Return the token as it was read last, ``None`` where there is none or it is held back."""
+        token = self._hub_token()
+        return None if isinstance(token, KeyHeldBack) else token
+
+    def _hub_token(self) -> str | KeyHeldBack | None:
         given = self._settings.other("HF_TOKEN")
         if given is not None:
-            remember_secret(given[0])
-            return given[0]
-        stored = await self.read_stored("huggingface")
+            return given[0]  # what hides secrets knows it from the settings' own reading
+        stored = self._stored.get("huggingface")
         if stored is None:
             return None
-        held_back = stored.held_back_from(hub_address(self._settings))
-        if held_back is not None:
-            raise held_back
-        return stored.secret
+        return stored.held_back_from(hub_address(self._settings)) or stored.secret
 
     async def _read(self) -> None:
         async with self._lock:
@@ -131,6 +140,8 @@ class KeyReader:
                 kind = chosen_kind(settings, self._settings.named_at("vllm_base_url"))
                 await self._read_one("anthropic", settings, wanted=True)
                 await self._read_one("vllm", settings, wanted=kind in ("external", "compose"))
+                if kind == "compose" and self._settings.other("HF_TOKEN") is None:
+                    await self.read_stored("huggingface")
                 if settings is self._settings.current:
                     break
             self._take(settings)

@@ -116,7 +116,7 @@ class ModelLists:
         if is_watched or self._local.needs_look():
             try:
                 async with asyncio.timeout(READ_TIMEOUT_S):
-                    await self._server_manager.start()  # somebody else's is only asked, and asked at once
+                    await self._server_manager.observe()  # it is only asked, and asked at once
             except TimeoutError:
                 log.info("the local server's list of models did not come in time")
         read = _of_server(self._server_manager.state, self._latest["local"])

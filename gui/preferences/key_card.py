@@ -35,7 +35,7 @@ State = Literal["loading", "empty", "stored", "replacing", "locked"]
 class KeyText:
     """The card's words. ``provider`` is its title, ``title`` the key's own, for questions and screen readers.
 
-    ``setting`` is the name the key has in the environment's settings.
+    ``setting`` is the name the key has in the environment, in lower case; ``kind`` what its owner calls it.
     """
 
     name: KeyName
@@ -46,6 +46,8 @@ class KeyText:
     placeholder: str
     prefix: str = ""
     owner: str = ""
+    kind: str = "API key"
+    holds_from: str = "the next request"
 
 
 class KeyCard(Card):
@@ -67,7 +69,7 @@ class KeyCard(Card):
         self.dialog: Question | None = None
         self.tag = OriginTag("none")
         head = QHBoxLayout()
-        head.addWidget(label("API key", "body", weight=600), 1)
+        head.addWidget(label(text.kind, "body", weight=600), 1)
         head.addWidget(self.tag)
         self.edit = QLineEdit()
         self.edit.setAccessibleName(text.title)
@@ -229,11 +231,12 @@ class KeyCard(Card):
             set_property(self.edit, tone="")
             count = len(found.models)
             models = f"{count} model" if count == 1 else f"{count:,} models"
+            about = found.server if self.text.name == "huggingface" and found.server else models
             now = datetime.now().strftime("%H:%M")
             self.result.tell(
                 "ok",
                 "Works",
-                f"Tested today {now} in {found.latency_ms:,.0f} ms, {models}, nothing was charged",
+                f"Tested today {now} in {found.latency_ms:,.0f} ms, {about}, nothing was charged",
             )
         self._finish()
 
@@ -285,7 +288,9 @@ class KeyCard(Card):
             self.result.clear()
             self.show_status(status, locked_by=None, origin="")
             if status.held_back is None:
-                self.result.tell("ok", "Allowed", f"The key goes to {address} from the next request on.")
+                self.result.tell(
+                    "ok", "Allowed", f"The key goes to {address} from {self.text.holds_from} on."
+                )
             self.changed.emit()
         self._finish()
 
@@ -323,7 +328,9 @@ class KeyCard(Card):
             self.result.clear()
             self.show_status(status, locked_by=None, origin="")
             if status.stored_in == "keyring" and status.held_back is None:
-                self.result.tell("ok", "Saved", "in the system keyring. It holds from the next request on.")
+                self.result.tell(
+                    "ok", "Saved", f"in the system keyring. It holds from {self.text.holds_from} on."
+                )
             self.changed.emit()
         self._finish()
 

@@ -19,6 +19,7 @@ from gui.widgets.labels import ORIGIN_PLACES, ResultLine, Tone
 
 if TYPE_CHECKING:
     from core import BackendStatus
+    from core.settings import Origin
 
 KEYS: tuple[KeyText, ...] = (
     KeyText(
@@ -39,10 +40,24 @@ KEYS: tuple[KeyText, ...] = (
         sentence="For a local server that asks for one.",
         placeholder="Paste the server’s key",
     ),
+    KeyText(
+        name="huggingface",
+        setting="hf_token",
+        provider="Hugging Face",
+        title="Hugging Face token",
+        kind="Access token",
+        sentence="For models whose owner asks for it, downloaded here or by the vLLM container. It goes into the "
+        "container’s environment, and into no file.",
+        placeholder="Paste a token that starts with hf_",
+        prefix="hf_",
+        owner="Hugging Face",
+        holds_from="the next download or start",
+    ),
 )
 ROWS: dict[str, tuple[str, ...]] = {
     "anthropic": ("anthropic_model", "anthropic_base_url"),
     "vllm": ("vllm_model", "vllm_base_url"),
+    "huggingface": (),
 }
 """What stands below each key. A provider's settings are in one card, in the order in which they are needed."""
 
@@ -90,8 +105,15 @@ class ProvidersSection(Section):
         self._show_backend(backend)
         for card in self.cards.values():
             status = await self._bridge.call(self._bridge.core.key_status(card.text.name))
-            origin = self._model.store.origin(card.text.setting)
+            origin = self._origin(card.text)
             card.show_status(status, locked_by=ORIGIN_PLACES.get(origin), origin=origin)
+
+    def _origin(self, text: KeyText) -> Origin:
+        """Where the key that counts comes from. The token is no setting: only where it is given, it has a place."""
+        if text.name != "huggingface":
+            return self._model.store.origin(text.setting)
+        given = self._model.store.other(text.setting.upper())
+        return "default" if given is None else given[1]
 
     def _read_backend(self) -> None:
         self._tasks.start(self._read_backend_only(), key="backend")

@@ -131,6 +131,8 @@ class FakeCore:
             raise held_back
         if name == "anthropic":
             return await self.test_anthropic_key(key)
+        if name == "huggingface":
+            return CheckResult(models=(), latency_ms=80.0, server="it is ada's")
         return await self.test_vllm(address, key or await self.vllm_key_for(address))
 
     async def vllm_key_for(self, base_url: str) -> str | None:

@@ -6,12 +6,13 @@ import importlib
 import json
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support.docker_engine import compose_plugin
 
 FILE = Path(__file__).resolve().parents[3] / "docker-compose.yml"
 VARIABLE = re.compile(r"\$\{(\w+)([^}]*)\}")
@@ -19,12 +20,9 @@ VARIABLE = re.compile(r"\$\{(\w+)([^}]*)\}")
 
 def compose() -> list[str]:
     """Return the command of Compose v2, or skip."""
-    if shutil.which("docker"):
-        plugin = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)
-        if plugin.returncode == 0:
-            return ["docker", "compose"]
-    if shutil.which("docker-compose"):
-        return ["docker-compose"]
+    plugin = compose_plugin()
+    if plugin is not None:
+        return [plugin]
     pytest.skip("Docker Compose v2 is not installed")
 
 

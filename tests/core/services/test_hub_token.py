@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from core.errors import AuthenticationFailed, KeyHeldBack, Unavailable
 from core.keys import KeyStore
 from core.router_core import RouterCore
 from core.settings import SettingsStore
+from tests.support.docker_stub import well
 from tests.support.fake_core import MemoryKeyring
 
 TOKEN = "hf_abcdefghijklmnopqrstuvw7XA"
@@ -124,3 +126,18 @@ def test_the_cli_keeps_and_shows_it_masked(
     assert "It belongs to https://huggingface.co" in said.out
     assert "HF_TOKEN is set in" in said.out
     assert TOKEN not in said.out + said.err
+
+
+async def test_the_container_gets_it_in_its_environment_and_nowhere_else(
+    memory: MemoryKeyring, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker = well(tmp_path / "bin")
+    monkeypatch.setenv("PATH", f"{docker.folder}{os.pathsep}/usr/bin{os.pathsep}/bin")
+    await KeyStore().set("huggingface", TOKEN)
+    async with core_of(home, LOCAL_SERVER="compose") as core:
+        await core.start_local()  # it fails: what is asked of Docker counts here
+        assert TOKEN not in repr((core.local_state, core.local_log(), await core.vllm.commands()))
+    assert TOKEN in docker.tokens
+    assert TOKEN not in "".join(docker.calls)
+    kept = [path for path in home.rglob("*") if path.is_file() and TOKEN.encode() in path.read_bytes()]
+    assert kept == []

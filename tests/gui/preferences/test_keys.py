@@ -353,3 +353,35 @@ def test_a_typed_key_is_tested_unencrypted_only_when_that_was_confirmed(
         assert card.allow.isVisible()
 
     panel.run(body())
+
+
+def test_the_hugging_face_token_is_kept_and_tested_like_a_key(
+    panel: Panel, memory_keyring: MemoryKeyring
+) -> None:
+    async def body() -> None:
+        card = (await keys_section(panel)).cards["huggingface"]
+        assert "huggingface.co" in card.place.text()
+        card.edit.setText("hf_abcdefghijklmnopqrstuvw7XA")
+        card.test.click()
+        await panel.until(lambda: card.result.text.startswith("Works"))
+        assert "it is ada's" in card.result.text
+        assert "0 models" not in card.result.text
+        card.save.click()
+        await panel.until(lambda: card.state == "stored")
+        assert memory_keyring.kept[("signalbox", "huggingface")] == "hf_abcdefghijklmnopqrstuvw7XA"
+        assert "the next download or start" in card.result.text
+
+    panel.run(body())
+
+
+def test_a_token_of_the_environment_wins_and_that_is_said(
+    panel: Panel, memory_keyring: MemoryKeyring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body() -> None:
+        monkeypatch.setenv("HF_TOKEN", "hf_abcdefghijklmnopqrstuvw7XA")
+        panel.core.settings.reload()
+        card = (await keys_section(panel)).cards["huggingface"]
+        assert card.state == "locked"
+        assert card.result.text.startswith("HF_TOKEN is set in the environment, and that wins.")
+
+    panel.run(body())
