@@ -130,12 +130,6 @@ class Downloads:
     def all(self) -> tuple[Download, ...]:
         return tuple(job.shown for job in self._jobs.values())
 
-    def partial_files(self) -> frozenset[str]:
-        """Return the names of the blobs that are being loaded."""
-        return frozenset(
-            file["hash"] for job in self._jobs.values() for file in job.files if file.get("hash")
-        )
-
     async def begin(self, what: str, *, for_vllm: bool = False) -> str:
         """Look ``what`` up, check disk and memory, begin, and return the download's id.
 
@@ -233,13 +227,6 @@ class Downloads:
             await asyncio.to_thread(_delete_partial, job)
         self._write()
         self._on_change()
-
-    def forget_done(self, download_id: str) -> None:
-        """Take one that is done, or failed for good, off the list; nothing is deleted."""
-        if download_id in self._jobs and self._jobs[download_id].shown.phase in ("done", "failed"):
-            del self._jobs[download_id]
-            self._write()
-            self._on_change()
 
     async def close(self) -> None:
         """End all children. What is not done is paused, now and after the next start."""

@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 TELL_EVERY_S = 0.25
 LOOK_AFTER_S = 1.0
 """After the start, so that the first window is painted before libraries are imported for this."""
+_SETTLED_TICK_S = 0.5
 USED_FILE = "model_use.json"
 _MOST_BYTES = 1 << 20
 
@@ -78,6 +79,7 @@ class LocalModels:
         self._free_bytes: int | None = None
         self._done: frozenset[str] = frozenset()
         self._has_gpu: bool | None = None
+        self._server_stirred = asyncio.Event()
         self._listeners = Listeners[ModelShelf](log, "the models")
         self._shelf = self._make_shelf()
         self._told_s = 0.0
@@ -116,6 +118,7 @@ class LocalModels:
 
     def server_changed(self, state: ServerState) -> None:
         """Note that the model which is ready now is in use."""
+        self._server_stirred.set()
         path = self._loaded()
         if state.phase == "ready" and path is not None:
             self._used.note(path)
@@ -274,10 +277,29 @@ class LocalModels:
         await self._set({"vllm_base_url": base_url, "vllm_model": model, "local_server": "external"})
 
     async def load(self, model_id: str | None = None) -> None:
-        """Load the model that is set, or ``model_id`` from now on, and return once it is ready or has failed."""
+        """Load the model that is set, or ``model_id`` from now on, and return once it answers or can't be loaded.
+
+        A failure to load is a state (``status().local``), or one of the status's problems where another goes on.
+        """
         if model_id is not None:
             await self.use(model_id)
         await self._start_server()
+        wanted = self._settings.current.local_model_path
+        while model_id is not None and not self._is_settled(wanted):
+            self._server_stirred.clear()
+            with contextlib.suppress(TimeoutError):  # a model that is refused stirs no server
+                async with asyncio.timeout(_SETTLED_TICK_S):
+                    await self._server_stirred.wait()
+
+    def _is_settled(self, wanted: Path | None) -> bool:
+        """Whether ``wanted`` answers or has failed, or was never or is no longer what is wanted."""
+        if self._server_manager.refused is not None or self._settings.current.local_model_path != wanted:
+            return True
+        server = self._server_manager.server
+        if not isinstance(server, EmbeddedServer):
+            return True
+        path = wanted or packaged_model_path()
+        return server.model_path == path and server.state.phase != "starting"
 
     async def unload(self) -> None:
         """Free the memory of the model that is loaded."""

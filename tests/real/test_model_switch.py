@@ -57,6 +57,7 @@ async def watched(home: Path) -> AsyncIterator[Watched]:
 
 def another_model(folder: Path) -> Path:
     assert PACKAGED is not None
+    folder.mkdir(parents=True, exist_ok=True)
     return Path(shutil.copy(PACKAGED, folder / "Another-Q4_1.gguf"))
 
 
@@ -77,6 +78,14 @@ async def test_the_first_answers_until_the_second_is_ready_and_ends_its_answers(
     assert isinstance(events[-1], Finished | Stopped)
     answer = await core.ask("Say hello.", force="local", max_tokens=3)
     assert answer.model == "Another"
+
+
+async def test_loading_a_model_returns_once_it_answers(watched: Watched, tmp_path: Path) -> None:
+    core = watched.core
+    await core.local_models.load(str(another_model(core.home / "models")))
+    state = (await core.status()).local
+    assert (state.phase, state.model) == ("ready", "Another")
+    assert state.version.startswith("llama.cpp")
 
 
 async def test_where_the_second_cannot_be_loaded_the_first_goes_on(watched: Watched, tmp_path: Path) -> None:
