@@ -166,7 +166,7 @@ class LocalModels:
         server = self._server_manager.server
         if not isinstance(server, EmbeddedServer) or server.state.phase not in ("ready", "starting"):
             return None
-        return self._settings.current.local_model_path or packaged_model_path()
+        return server.model_path
 
     def _make_shelf(self) -> ModelShelf:
         loaded = self._loaded()

@@ -46,8 +46,13 @@ class Watched:
         return self.states[-1]
 
 
+async def _no_servers(**_: object) -> tuple[()]:
+    return ()
+
+
 @pytest.fixture
-async def watched(home: Path) -> AsyncIterator[Watched]:
+async def watched(home: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Watched]:
+    monkeypatch.setattr("core.services.local_models.find_servers", _no_servers)
     async with RouterCore(home=home, local_start="eager") as core:
         watched = Watched(core)
         await watched.until(lambda state: state.phase == "ready")
@@ -86,6 +91,8 @@ async def test_loading_a_model_returns_once_it_answers(watched: Watched, tmp_pat
     state = (await core.status()).local
     assert (state.phase, state.model) == ("ready", "Another")
     assert state.version.startswith("llama.cpp")
+    await core.local_models.look()
+    assert [model.name for model in core.local_models.shelf().on_disk if model.in_use] == ["Another"]
 
 
 async def test_where_the_second_cannot_be_loaded_the_first_goes_on(watched: Watched, tmp_path: Path) -> None:
