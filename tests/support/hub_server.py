@@ -143,7 +143,10 @@ class HubServer:
                 self.started.set()
                 await self.pause.wait()
             piece = part[at : at + self.piece_bytes]
-            await response.write(piece)
+            try:
+                await response.write(piece)
+            except ConnectionError:  # a client that was ended
+                return response
             self.sent_bytes += len(piece)
         return response
 
