@@ -155,6 +155,7 @@ class ComposeServer:
             return False
         self._stops_waiting = 0
         self._stop_asked.clear()
+        self._watch.looked.clear()
         work: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
             "container's owner": self._own,
             "container's watch": self._watch.run,
@@ -433,6 +434,17 @@ class ComposeServer:
                 else finding.detail,
                 fix="Restart it; its last lines say more." if unwell else finding.hint,
                 log=lines,
+            )
+        if container.health == "healthy":
+            remote = self._watch.is_remote
+            return ServerFailure(
+                kind="unhealthy",
+                what=f"vLLM is up in its container, but nothing answers at {self._probe.url}.",
+                fix="Set VLLM_BASE_URL to an address that reaches that machine, such as an SSH tunnel's."
+                if remote
+                else "See which port the container publishes, and whether a firewall is in the way.",
+                log=lines,
+                commands=("ssh -N -L 8000:127.0.0.1:8000 USER@HOST",) if remote else (),
             )
         if self._start is not None and self._start.is_overdue:
             where = f" at {self._probe.url}" if self._watch.is_remote else ""

@@ -330,7 +330,7 @@ def explain_end(
         )
     return ServerFailure(
         kind="exited",
-        what=f"It ended by itself{when}: {_exit_words(exit_code)}.{_cause(lines)}",
+        what=f"It ended by itself{when}: {_exit_words(exit_code)}.{_cause(lines) or _of_the_engine(error)}",
         fix="Its last lines say more. Start it again once that is mended.",
         log=log,
         exit_code=exit_code,
@@ -355,6 +355,10 @@ def _cause(lines: Sequence[str]) -> str:
         if found and not _LAST.search(line):
             return f" {sentence(redact(found[1])[:300])}"
     return ""
+
+
+def _of_the_engine(error: str) -> str:
+    return f" {sentence(redact(error)[:300])}" if error else ""
 
 
 def died_of_itself(lines: Iterable[str]) -> bool:

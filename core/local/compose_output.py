@@ -90,10 +90,10 @@ class ComposeOutput:
         """Return the pull as a step of a start; ``now_s`` by a clock that never jumps."""
         layers = [layer for layer in self._layers.values() if not layer.was_here]
         done_bytes = sum(layer.done_bytes for layer in layers)
-        sizes = [layer.total_bytes for layer in layers]
-        # The total is known once every layer told its size; until then a share would run backwards.
-        known = [size for size in sizes if size is not None]
-        total_bytes = sum(known) if known and len(known) == len(sizes) else None
+        # A layer tells its size when its turn comes, and three have theirs at a time: the whole is known late. A
+        # small one is there before it told any.
+        are_known = all(layer.is_fetched or layer.total_bytes is not None for layer in layers)
+        total_bytes = sum(layer.total_bytes or 0 for layer in layers) or None if are_known else None
         self._seen.append((now_s, done_bytes))
         while len(self._seen) > 2 and now_s - self._seen[0][0] > _SPEED_OVER_S:
             self._seen.popleft()
@@ -106,9 +106,19 @@ class ComposeOutput:
             detail=f"layer {min(fetched + 1, len(self._layers))} of {len(self._layers)}"
             if self._layers
             else "",
-            progress=done_bytes / total_bytes if total_bytes else None,
+            progress=done_bytes / total_bytes if total_bytes else _share(layers),
             done_bytes=done_bytes if layers else None,
             total_bytes=total_bytes,
             bytes_per_s=speed if layers and speed is not None and speed >= 0 else None,
             elapsed_s=elapsed_s,
         )
+
+
+def _share(layers: list[_Layer]) -> float | None:
+    """Return how far the layers are, all alike, for as long as not all sizes are known."""
+    if not layers:
+        return None
+    return sum(
+        1.0 if layer.is_fetched else layer.done_bytes / layer.total_bytes if layer.total_bytes else 0.0
+        for layer in layers
+    ) / len(layers)

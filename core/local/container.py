@@ -31,7 +31,10 @@ FIELD_WORDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
-    """What ``docker inspect`` says. ``environment`` may hold secrets; times are the engine's own."""
+    """What ``docker inspect`` says. ``environment`` may hold secrets; times are the engine's own.
+
+    ``health`` is what the engine's own check in the container found, empty where there is none.
+    """
 
     id: str
     name: str
@@ -40,6 +43,7 @@ class Container:
     exit_code: int = 0
     oom_killed: bool = False
     error: str = ""
+    health: str = ""
     started_at: str = ""
     finished_at: str = ""
     command: tuple[str, ...] = ()
@@ -89,6 +93,7 @@ def read_container(inspected: str) -> Container:
             exit_code=int(state.get("ExitCode") or 0),
             oom_killed=bool(state.get("OOMKilled")),
             error=str(state.get("Error") or ""),
+            health=str(table(state.get("Health")).get("Status") or ""),
             started_at=str(state.get("StartedAt") or ""),
             finished_at=str(state.get("FinishedAt") or ""),
             command=tuple(str(word) for word in items(config.get("Cmd"))),

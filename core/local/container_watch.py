@@ -33,6 +33,7 @@ _TOLD_WITHIN_S = 0.2
 _ACTIONS = (
     "create", "start", "restart", "kill", "die", "died", "stop", "oom", "pause", "unpause", "destroy", "remove",
     "rename",
+    "health_status",
 )  # fmt: skip
 
 

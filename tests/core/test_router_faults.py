@@ -15,6 +15,7 @@ import pytest
 from core.chat import ChatRequest, Failed, Finished, Message, Started, TextDelta
 from core.errors import AuthenticationFailed, LedgerUnavailable, Overloaded, SignalboxError
 from core.local.server import ServerState
+from core.local.server_log import LogPage
 from core.router_core import RouterCore
 from core.routing.circuit_breaker import Breakers
 from core.settings import SettingsStore
@@ -194,6 +195,14 @@ class Starting:
     async def detach(self) -> None: ...
 
     async def restart(self) -> None: ...
+
+    async def observe(self) -> None: ...
+
+    async def detach(self) -> None:
+        await self.stop()
+
+    def log_page(self, cursor: int, most: int) -> LogPage:
+        return LogPage((), cursor)
 
     def log_tail(self, lines: int = 200) -> list[str]:
         return []

@@ -13,6 +13,7 @@ import pytest
 from core.chat import Failed, Started, Waiting
 from core.errors import Unavailable
 from core.local.server import ServerState
+from core.local.server_log import LogPage
 from tests.core.test_router_queue import Asked, nothing_is_left
 from tests.support.openai_server import OpenAIServer
 from tests.support.two_sides import TwoSides, two_sides
@@ -59,6 +60,14 @@ class OwnServer:
         self._start = None
 
     async def restart(self) -> None: ...
+
+    async def observe(self) -> None: ...
+
+    async def detach(self) -> None:
+        await self.stop()
+
+    def log_page(self, cursor: int, most: int) -> LogPage:
+        return LogPage((), cursor)
 
     def log_tail(self, lines: int = 200) -> list[str]:
         return []

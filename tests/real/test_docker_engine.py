@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from core import RouterCore
 from core.local.compose import ComposeServer
 from core.local.compose_project import OVERRIDE_FILE, ComposeProject
 from core.local.server import ServerState
@@ -327,3 +328,21 @@ async def test_the_engine_dies_and_comes_back(machine: Machine) -> None:
         machine.tell("")
         await server.start()
         assert server.state.phase == "ready", server.state
+
+
+@pytest.mark.parametrize("stops", [False, True])
+async def test_the_core_adopts_it_and_leaves_it_as_the_setting_says(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, stops: bool
+) -> None:
+    async with machine.server() as server:
+        await server.start()
+    monkeypatch.setenv("LOCAL_SERVER", "compose")
+    monkeypatch.setenv("VLLM_MODEL", MODEL)
+    monkeypatch.setenv("STOP_CONTAINER_ON_QUIT", str(stops).lower())
+    async with RouterCore(home=machine.home, local_start="eager") as core:
+        async with asyncio.timeout(WITHIN_S):
+            while (state := (await core.status()).local).phase != "ready":  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        assert (state.kind, state.model, state.version) == ("compose", MODEL, "vLLM 0.32.0")
+        assert core.local_log_page(0, 100).lines
+    assert await machine.container("{{.State.Running}}") == str(not stops).lower()

@@ -35,12 +35,16 @@ class Elsewhere:
         app = web.Application()
         app.router.add_get("/health", self._health)
         app.router.add_get("/v1/models", self._models)
+        app.router.add_get("/version", self._version)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
         await site.start()
         assert site._server is not None
         self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
+
+    async def _version(self, request: web.Request) -> web.Response:
+        return web.json_response({"version": "0.32.0"})
 
     async def close(self) -> None:
         if self._runner is not None:
@@ -95,6 +99,8 @@ async def test_learns_model_and_context_of_vllm(elsewhere: Elsewhere) -> None:
         base_url=elsewhere.base_url,
         context_tokens=2048,
         models=(ListedModel(id="qwen", context_tokens=2048),),
+        version="vLLM 0.32.0",
+        verbs=frozenset(),  # nobody starts or stops somebody else's server
     )
 
 

@@ -1,0 +1,302 @@
+"""The container's server over a scripted docker command: what each fault of Docker looks like, and how it heals."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.local import container_watch
+from core.local.compose import ComposeServer
+from core.local.compose_project import ComposeProject
+from core.local.container import read_container
+from core.local.container_log import ContainerLog
+from core.local.docker_cli import DockerCli
+from core.local.server import ServerState
+from tests.support.docker_stub import COMMAND, DockerStub, well
+
+ID = "96eba3e68b55"
+WITHIN_S = 20.0
+
+
+@pytest.fixture
+def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DockerStub:
+    stub = well(tmp_path / "bin")
+    stub.answer("events", after_s=60)
+    monkeypatch.setenv("PATH", f"{stub.folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.setattr(container_watch, "RETRY_S", 0.05)
+    return stub
+
+
+@pytest.fixture
+async def server(docker: DockerStub, home: Path) -> AsyncIterator[ComposeServer]:
+    server = ComposeServer(home, ComposeProject(home), base_url="http://127.0.0.1:9/v1")
+    yield server
+    await server.detach()
+
+
+def container(status: str = "running", **state: Any) -> list[dict[str, Any]]:
+    facts = {
+        "Status": status,
+        "StartedAt": "2026-12-01T15:44:43.279449692Z",
+        "ExitCode": 0,
+        "OOMKilled": False,
+    }
+    return [
+        {
+            "Id": ID,
+            "Name": "/signalbox-vllm-1",
+            "State": facts | state,
+            "Config": {
+                "Image": "vllm/vllm-openai:v0.32.0",
+                "Cmd": list(COMMAND),
+                "Env": ["HF_TOKEN=hf_planted12345"],
+            },
+            "HostConfig": {"PortBindings": {"8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": "9"}]}},
+        }
+    ]
+
+
+async def failed(server: ComposeServer, kind: str) -> ServerState:
+    return await until(server, lambda state: state.failure is not None and state.failure.kind == kind)
+
+
+async def until(server: ComposeServer, wanted: Any) -> ServerState:
+    seen = asyncio.Event()
+    unsubscribe = server.on_change(lambda state: seen.set() if wanted(state) else None)
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            while not wanted(server.state):
+                seen.clear()
+                await seen.wait()
+    finally:
+        unsubscribe()
+    return server.state
+
+
+async def test_docker_that_is_missing_heals_once_it_is_there(
+    server: ComposeServer, docker: DockerStub
+) -> None:
+    away = docker.folder / "docker"
+    away.rename(docker.folder / "kept")
+    os.environ["PATH"] = str(docker.folder)
+    await server.observe()
+    assert server.state.failure is not None
+    assert server.state.failure.kind == "docker_missing"
+    (docker.folder / "kept").rename(away)
+    os.environ["PATH"] = f"{docker.folder}{os.pathsep}/usr/bin{os.pathsep}/bin"
+    state = await until(server, lambda state: state.phase == "stopped")
+    assert state.docker_context == "default"
+
+
+async def test_an_engine_that_is_down_heals_too(server: ComposeServer, docker: DockerStub) -> None:
+    down = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?"
+    docker.answer("ps --", stderr=down, code=1)
+    await server.start()
+    assert server.state.failure is not None
+    assert (server.state.phase, server.state.failure.kind) == ("failed", "daemon_down")
+    assert server.state.failure.commands == ("docker version",)
+    docker.answer("ps --")
+    await until(server, lambda state: state.phase == "stopped")
+
+
+async def test_compose_v1_only(server: ComposeServer, docker: DockerStub) -> None:
+    docker.answer("config --format json", stderr="unknown shorthand flag: 'f' in -f", code=125)
+    old = docker.folder / "docker-compose"
+    old.write_text("#!/bin/sh\n")
+    old.chmod(0o755)
+    await server.start()
+    assert server.state.failure is not None
+    assert server.state.failure.kind == "compose_missing"
+    assert "v1" in server.state.detail
+
+
+async def test_a_broken_compose_file_says_where(server: ComposeServer, docker: DockerStub) -> None:
+    docker.answer("config --format json", stderr="yaml: line 3: mapping values are not allowed", code=15)
+    await server.start()
+    state = await failed(server, "compose_file")
+    assert "line 3" in state.detail
+    docker.answer("config --format json", {"name": "x", "services": {"db": {}, "web": {}}})
+    await server.start()
+    assert "no service" in server.state.detail
+
+
+@pytest.mark.parametrize(
+    ("call", "told", "kind", "step"),
+    [
+        ("pull vllm", "Error response from daemon: lookup registry.example: no such host", "pull_failed", 0),
+        (
+            "up --detach",
+            'Error response from daemon: could not select device driver "nvidia" with capabilities: [[gpu]]',
+            "no_nvidia_toolkit",
+            1,
+        ),
+    ],
+)
+async def test_a_start_that_docker_refuses(
+    server: ComposeServer, docker: DockerStub, call: str, told: str, kind: str, step: int
+) -> None:
+    if step:
+        docker.answer("image inspect", "sha256:1")
+    docker.answer(call, json.dumps({"error": True, "message": told}), code=1)
+    await server.start()
+    assert server.state.failure is not None
+    assert (server.state.phase, server.state.failure.kind) == ("failed", kind)
+    assert server.state.steps[step].status == "failed"
+    await server.observe()
+    assert server.state.failure.kind == kind  # looking again is no reason to forget it
+    await server.stop()
+    assert server.state.phase == "stopped"
+
+
+async def test_a_pull_is_cancelled_with_its_child(server: ComposeServer, docker: DockerStub) -> None:
+    docker.answer("pull vllm", after_s=61)
+    starting = asyncio.create_task(server.start())
+    await until(server, lambda state: any("pull vllm" in call for call in docker.calls))
+    await server.stop()
+    await asyncio.wait_for(starting, WITHIN_S)
+    assert server.state.phase == "stopped"
+    found = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if _is_readable(path)]
+    assert not any(command == b"sleep\x0061\x00" for command in found)
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        path.read_bytes()
+    except OSError:
+        return False
+    return True
+
+
+async def test_no_secret_reaches_a_command_line(docker: DockerStub, home: Path) -> None:
+    project = ComposeProject(home, model="owner/model", secrets=lambda: {"HF_TOKEN": "hf_planted12345"})
+    server = ComposeServer(home, project, base_url="http://127.0.0.1:9/v1", api_key="local-key-planted")
+    docker.answer("up --detach", '{"error":true,"message":"no: hf_planted12345"}', code=1)
+    docker.answer("image inspect", "sha256:1")
+    await server.start()
+    await server.detach()
+    assert "hf_planted12345" in docker.tokens
+    shown = [
+        *docker.calls,
+        str(server.state),
+        project.shell_line("up", "--detach", "vllm"),
+        repr(project.__dict__),
+    ]
+    assert not any("planted" in text for text in shown[:-1])
+    assert project.shell_line("up").startswith("VLLM_MODEL=owner/model docker compose ")
+
+
+async def test_a_jump_of_the_wall_clock_is_no_time(docker: DockerStub, home: Path) -> None:
+    """The container says that it started in the year 2100: its start is adopted as one of this moment."""
+    docker.answer("ps --", ID)
+    docker.answer("inspect --type container", container(StartedAt="2100-01-01T00:00:00Z"))
+    docker.answer("logs --follow", after_s=60)
+    server = ComposeServer(home, ComposeProject(home), base_url="http://127.0.0.1:9/v1")
+    await server.observe()
+    state = server.state
+    await server.detach()
+    assert state.phase == "starting"
+    assert [step.name for step in state.steps if step.status == "running"] == ["load"]
+    assert all(0 <= (step.elapsed_s or 0) < 60 for step in state.steps)
+
+
+async def test_another_machines_engine_is_asked_at_the_address_that_is_set(
+    docker: DockerStub, home: Path
+) -> None:
+    docker.answer("context inspect", "droplet ssh://root@203.0.113.7")
+    docker.answer("ps --", ID)
+    docker.answer("inspect --type container", container())
+    docker.answer("logs --follow", after_s=60)
+    project = ComposeProject(home, place="droplet")
+    server = ComposeServer(home, project, base_url="http://127.0.0.1:9/v1")
+    await server.observe()
+    await server.detach()
+    assert server.state.docker_context == "droplet"
+    assert all(call.startswith("--context droplet ") for call in docker.calls)
+    assert server.state.phase == "starting"
+
+    docker.answer("inspect --type container", container(Health={"Status": "healthy"}))
+    await server.observe()
+    await server.detach()
+    assert server.state.phase == "failed"
+    assert "http://127.0.0.1:9/v1" in server.state.detail
+    assert "VLLM_BASE_URL" in server.state.hint
+
+
+@pytest.mark.parametrize(
+    ("state", "events", "phase", "kind"),
+    [
+        ({"ExitCode": 0}, [("kill", "15"), ("die", ""), ("stop", "")], "stopped", None),
+        ({"ExitCode": 137}, [("kill", "9"), ("die", "")], "failed", "killed"),
+        ({"ExitCode": 0}, [("die", "")], "failed", "exited"),
+        ({"ExitCode": 137, "OOMKilled": True}, [], "failed", "host_out_of_memory"),
+        ({"ExitCode": 143}, [], "stopped", None),  # nobody remembers: taken for a stop
+        ({"ExitCode": 1}, [], "failed", "exited"),
+    ],
+)
+async def test_a_container_that_ended_before_we_came(
+    docker: DockerStub,
+    home: Path,
+    state: dict[str, Any],
+    events: list[tuple[str, str]],
+    phase: str,
+    kind: str | None,
+) -> None:
+    docker.answer("ps --", ID)
+    docker.answer("inspect --type container", container("exited", FinishedAt="2026-12-01T15:45:00Z", **state))
+    docker.answer("logs --follow", "2026-12-01T15:44:44.000000000Z INFO hello")
+    told = [
+        json.dumps(
+            {
+                "Action": action,
+                "Actor": {"ID": ID, "Attributes": {"signal": signal}},
+                "timeNano": 1796139900 * 10**9,
+            }
+        )
+        for action, signal in events
+    ]
+    docker.answer("events --since", "\n".join(told))
+    server = ComposeServer(home, ComposeProject(home), base_url="http://127.0.0.1:9/v1")
+    await server.observe()
+    await server.detach()
+    assert server.state.phase == phase, server.state
+    assert (server.state.failure and server.state.failure.kind) == kind
+    assert [line.text for line in server.log_page(0, 10).lines] == ["INFO hello"]
+
+
+async def test_ten_thousand_lines_leave_the_loop_room(docker: DockerStub) -> None:
+    """The whole log comes at once, with ANSI codes, invalid UTF-8 and a line without an end."""
+    lines = b"".join(
+        b"2026-12-01T15:44:44.%09dZ \x1b[32mINFO\x1b[0m 12-01 line %d \xff\n" % (number, number)
+        for number in range(1, 20_001)
+    )
+    log = docker.folder / "log"
+    log.write_bytes(lines + b"2026-12-01T15:44:45.000000000Z " + b"x" * 500_000)
+    (docker.folder / "docker").write_text(f"#!/bin/sh\nexec cat {log}\n")
+    heard: list[int] = []
+    follower = ContainerLog(DockerCli(), lambda lines: heard.append(len(lines)))
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count_turns())
+    follower.follow(read_container(json.dumps(container("exited"))))
+    await follower.drained()
+    counting.cancel()
+    page = follower.ring.page(0, 100_000)
+    assert len(page.lines) == 20_001
+    assert page.lines[19_999].text == "INFO 12-01 line 20000 �"
+    assert page.lines[19_999].level == "info"
+    assert "more characters" in page.lines[-1].text
+    assert sum(heard) == 20_001
+    assert turns > len(heard) > 5  # between the pieces others had their turn
