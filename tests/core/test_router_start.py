@@ -50,9 +50,6 @@ class OwnServer:
         await self.may_start.wait()
         self.tell(self.becomes)
 
-    async def detach(self) -> None:
-        await self.stop()
-
     async def stop(self) -> None:
         self.may_start.set()
         if self._start is not None:
