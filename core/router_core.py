@@ -94,6 +94,7 @@ class RouterCore:
         self.prices: PriceTable = PriceTable(self.home / "prices.json")
         self._eager = local_start == "eager"
         self._server_manager = LocalServerManager(self._local_changed, self._container_secrets)
+        self._server_manager.on_progress = self._switching
         rooms = assemble(
             settings=lambda: self.settings.current,
             closing=lambda: self.settings.closing_problems,
@@ -138,7 +139,15 @@ class RouterCore:
             sample=lambda: self.machine.latest,
             on_change=self._changed,
         )
-        self.local_models: LocalModels = LocalModels()
+        self.local_models: LocalModels = LocalModels(
+            self.settings,
+            self._server_manager,
+            home=self.home,
+            token=self.hugging_face_token,
+            start=self.start_local,
+            stop=self.stop_local,
+            vram_bytes=self._largest_vram,
+        )
         self._monitoring = Monitoring(rooms.metrics, rooms.tracer, (rooms.api.breakers, rooms.local.breakers))
         self._key_reader = KeyReader(self.settings, self.keys, self._take_keys)
         self._key_read = self._key_reader.was_read
@@ -192,6 +201,7 @@ class RouterCore:
         self._sampler.start(kept=self._eager)
         self.machine.start(kept=self._eager)
         self._spawn(self._rooms.kept.maintain_if_due())
+        self.local_models.start(look=self._eager)
         await self.ledger.open()
         self._spawn(self._status_keeper.keep())
 
@@ -201,6 +211,7 @@ class RouterCore:
         self._unsubscribe_settings()
         self._key_read.set()  # whoever waits for the keyring goes on, and is told that this is the end
         await self._end_requests()
+        await self.local_models.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -375,11 +386,17 @@ class RouterCore:
         await self._container_keys_known()
         self._local.breakers.reset()
         if self._server_manager.refused is not None:
+            self._server_manager.forget_failure()
             self._set_up_local(self.settings.current, is_checked=True)
             await self._server_manager.end_replaced()
             await self._server_manager.start()
         else:
             await self._server_manager.restart()
+
+    def _largest_vram(self) -> int | None:
+        """Return the memory of this machine's largest GPU; ``None`` without one, or where another's are watched."""
+        gpus = () if self.settings.current.gpu_metrics_url else self._sampler.latest.gpus
+        return max((gpu.vram_total_bytes for gpu in gpus if gpu.vram_total_bytes is not None), default=None)
 
     @property
     def local_state(self) -> ServerState:
@@ -457,6 +474,8 @@ class RouterCore:
             self._rooms.preparer.conversations.forget_side("local")
             self._spawn(self._replace_local())
             self._changed()
+        elif self._server_manager.awaits_switch:
+            self._spawn(self._switch_local())
 
     async def _change_local_model(self, settings: Settings) -> None:
         """Take another model where it is there; else the one that runs goes on, and the status says why."""
@@ -469,6 +488,16 @@ class RouterCore:
             self._server_manager.refused = refused
             self._local.configure(settings, self.vllm_key)
         self._changed()
+
+    async def _switch_local(self) -> None:
+        """Load another model beside the one that answers, and take it once it is ready."""
+        await self._server_manager.end_replaced()  # one that was to be the next until a moment ago
+        if await self._server_manager.switch():
+            self._local.breakers.reset()
+            self._rooms.preparer.conversations.forget_side("local")
+        self._changed()
+        await self._server_manager.end_replaced()
+        await self._server_manager.finish_replaced()
 
     async def _replace_local(self) -> None:
         await self._server_manager.end_replaced()
@@ -486,9 +515,15 @@ class RouterCore:
             self._local.breakers.reset()
         if state.phase in ("stopped", "starting"):  # started again after a crash, it has no warm cache either
             self._rooms.preparer.conversations.forget_side("local")
+        self.local_models.server_changed(state)
         if state.phase == "ready":
             self._spawn(self._warm_up_sdk())
             self._spawn(self._load.follow(self.vllm_key))
+        self._changed()
+
+    def _switching(self) -> None:
+        """The model that is to answer next is loaded a little further."""
+        self._local_listeners.tell(lambda: self._server_manager.state)
         self._changed()
 
     async def _warm_up_sdk(self) -> None:

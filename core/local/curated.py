@@ -44,8 +44,13 @@ def find(model_id: str) -> CuratedModel | None:
     return next((row.model for row in _table() if row.model.id == model_id), None)
 
 
-def fits(needs_bytes: int | None, memory_bytes: int | None) -> Fits:
-    """Return whether a model that needs so much runs in a memory of that size, with the desktop beside it."""
+def fits(needs_bytes: int | None, memory_bytes: int | None, vram_bytes: int | None = None) -> Fits:
+    """Return whether a model that needs so much runs here, with the desktop beside it.
+
+    ``vram_bytes`` is the memory of a GPU that the embedded server can use.
+    """
+    if needs_bytes is not None and vram_bytes is not None and needs_bytes <= MOST_SHARE * vram_bytes:
+        return "fits"
     if needs_bytes is None or memory_bytes is None:
         return "unknown"
     if needs_bytes <= COMFORTABLE_SHARE * memory_bytes:
@@ -62,11 +67,10 @@ def curated_models(
     """
     fitted: list[_Ranked] = []
     for row in _table():
-        in_ram = fits(row.model.needs_bytes, memory_bytes)
-        in_vram = vram_bytes is not None and row.model.needs_bytes <= MOST_SHARE * vram_bytes
+        found = fits(row.model.needs_bytes, memory_bytes, vram_bytes)
         fitted.append(
             _Ranked(
-                replace(row.model, fits="fits" if in_vram else in_ram, on_disk=row.model.file in on_disk),
+                replace(row.model, fits=found, on_disk=row.model.file in on_disk),
                 row.rank,
             )
         )

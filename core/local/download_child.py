@@ -27,6 +27,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from core.base.files import locked
 from core.local.hub_errors import BadName, NoHash, WrongHash, explain
 
 PARTIAL_SUFFIX = ".signalbox.incomplete"
@@ -132,6 +133,13 @@ class _Download:
             self._done_bytes += size or 0
             return
         blob.parent.mkdir(parents=True, exist_ok=True)
+        locks = self._cache / ".locks" / self._folder.name
+        locks.mkdir(parents=True, exist_ok=True)
+        with locked(locks / f"{blob.name}.lock"):  # the client's own, so that no two programs write one blob
+            self._load(url, blob, name, digest, size)
+
+    def _load(self, url: str, blob: Path, name: str, digest: str, size: int | None) -> None:
+        client = _client()
         partial = blob.with_name(blob.name + PARTIAL_SUFFIX)
         partial.touch()
         if size is not None and partial.stat().st_size > size:

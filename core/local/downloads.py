@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from core.base.child_process import child_environment, python_command
-from core.base.files import FileTooLarge, decode_text, read_regular_file, set_aside, write_whole
+from core.base.files import FileTooLarge, decode_text, locked, read_regular_file, set_aside, write_whole
 from core.base.net import is_readable_on_the_way
 from core.base.permissions import make_private_folder
 from core.errors import (
@@ -78,6 +78,10 @@ _ERRORS: dict[str, type[SignalboxError]] = {
 }
 
 
+class NoRoom(InvalidRequest):
+    """The disk has no room for it."""
+
+
 def hub_endpoint() -> str:
     """Return the hub's address: the environment's ``HF_ENDPOINT``, or Hugging Face's own."""
     return os.environ.get("HF_ENDPOINT", "").strip().rstrip("/") or DEFAULT_ENDPOINT
@@ -126,12 +130,6 @@ class Downloads:
     def all(self) -> tuple[Download, ...]:
         return tuple(job.shown for job in self._jobs.values())
 
-    def partial_files(self) -> frozenset[str]:
-        """Return the names of the blobs that are being loaded."""
-        return frozenset(
-            file["hash"] for job in self._jobs.values() for file in job.files if file.get("hash")
-        )
-
     async def begin(self, what: str, *, for_vllm: bool = False) -> str:
         """Look ``what`` up, check disk and memory, begin, and return the download's id.
 
@@ -172,8 +170,22 @@ class Downloads:
             await self._end(job)
             self._on_change()
             raise
+        twin = self._twin_of(job)
+        if twin is not None:  # the same files by another name
+            self._jobs.pop(job.shown.id, None)
+            await self._end(job)
+            await self.resume(twin)
+            self._on_change()
+            return twin
         await self._go(job)
         return job.shown.id
+
+    def _twin_of(self, job: _Job) -> str | None:
+        for other in self._jobs.values():
+            same = (other.cache, other.shown.repo, other.commit) == (job.cache, job.shown.repo, job.commit)
+            if other is not job and same and other.files == job.files and other.shown.phase != "done":
+                return other.shown.id
+        return None
 
     async def pause(self, download_id: str) -> None:
         """Stop loading; what arrived is kept. The network is quiet when this returns."""
@@ -199,8 +211,9 @@ class Downloads:
             self._check_disk(job)
             del plan  # of the same commit: its files are known
         except SignalboxError as error:
-            await self._end(job)
-            self._show(job, phase="failed", error=error.message, hint=error.hint)
+            if job.process is not None:  # else it was paused or cancelled meanwhile
+                await self._end(job)
+                self._show(job, phase="failed", error=error.message, hint=error.hint)
             return
         if job.process is not None:
             await self._go(job)
@@ -215,13 +228,6 @@ class Downloads:
         self._write()
         self._on_change()
 
-    def forget_done(self, download_id: str) -> None:
-        """Take one that is done, or failed for good, off the list; nothing is deleted."""
-        if download_id in self._jobs and self._jobs[download_id].shown.phase in ("done", "failed"):
-            del self._jobs[download_id]
-            self._write()
-            self._on_change()
-
     async def close(self) -> None:
         """End all children. What is not done is paused, now and after the next start."""
         for job in self._jobs.values():
@@ -229,7 +235,7 @@ class Downloads:
                 await self._end(job)
                 if job.shown.phase not in ("done", "failed"):
                     self._show(job, phase="paused", bytes_per_s=None, left_s=None)
-        self._write()
+                self._write()
 
     # -- one download ---------------------------------------------------------------------------------------
 
@@ -328,7 +334,7 @@ class Downloads:
             missing += max(0, (each["size"] or 0) - have)
         free = free_bytes(Path(job.cache))
         if missing and free is not None and missing + RESERVE_BYTES > free:
-            raise InvalidRequest(
+            raise NoRoom(
                 f"{job.shown.title} needs {_size(missing)} more, and {job.cache} has {_size(free)} free.",
                 hint="Make room, or name another folder in HF_HOME. Nothing was loaded.",
             )
@@ -395,6 +401,9 @@ class Downloads:
             done_bytes=job.shown.total_bytes or job.shown.done_bytes,
             bytes_per_s=None,
             left_s=None,
+            hint=f"The container sees it with VLLM_MODEL_CACHE={Path(job.cache).parent}."
+            if job.for_vllm
+            else "",
         )
 
     async def _end(self, job: _Job) -> None:
@@ -507,12 +516,25 @@ def _delete_partial(job: _Job) -> None:
         if not each.get("hash"):
             continue
         blob = folder / "blobs" / str(each["hash"])
-        blob.with_name(blob.name + PARTIAL_SUFFIX).unlink(missing_ok=True)
+        _unlink_unlocked(blob.with_name(blob.name + PARTIAL_SUFFIX), Path(job.cache) / ".locks" / folder.name)
         if each["hash"] not in job.before and each["hash"] not in shown:
             blob.unlink(missing_ok=True)
     for empty in (folder / "blobs", folder):
         with contextlib.suppress(OSError):
             empty.rmdir()
+
+
+def _unlink_unlocked(partial: Path, locks: Path) -> None:
+    """Delete what was loaded of a file, unless another program is loading it just now."""
+    if not partial.exists():
+        return
+    try:
+        with locked(locks / f"{partial.name.removesuffix(PARTIAL_SUFFIX)}.lock"):
+            partial.unlink(missing_ok=True)
+    except TimeoutError:
+        log.info("%s is being loaded by another program, and stays", partial)
+    except FileNotFoundError:
+        partial.unlink(missing_ok=True)  # no lock was ever made
 
 
 def _record(job: _Job) -> dict[str, Any]:

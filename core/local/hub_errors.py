@@ -17,7 +17,7 @@ _KEPT = "What was loaded is kept: resume it later."
 
 class HubTrouble(NamedTuple):
     """``kind`` is one of ``token``, ``gated``, ``not_found``, ``rate_limited``, ``not_a_hub``, ``disk_full``,
-    ``offline``, ``cut``, ``certificate``, ``wrong_hash``, ``disk`` and ``failed``."""
+    ``offline``, ``cut``, ``certificate``, ``wrong_hash``, ``busy``, ``disk`` and ``failed``."""
 
     kind: str
     what: str
@@ -70,6 +70,10 @@ def _ours(chain: Iterable[BaseException], endpoint: str, repo: str) -> HubTroubl
                 "wrong_hash",
                 f"{cause} arrived with a wrong hash and was removed.",
                 "Download it again; if it happens again, the mirror or the repository is damaged.",
+            )
+        if type(cause) is TimeoutError and str(cause).startswith("another copy"):
+            return HubTrouble(
+                "busy", f"Another program is downloading {repo} now.", "Wait for it, then resume this one."
             )
         if isinstance(cause, NoHash):
             return HubTrouble(

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 
 from aiohttp import web
 
@@ -142,7 +143,10 @@ class HubServer:
                 self.started.set()
                 await self.pause.wait()
             piece = part[at : at + self.piece_bytes]
-            await response.write(piece)
+            try:
+                await response.write(piece)
+            except ConnectionError:  # a client that was ended
+                return response
             self.sent_bytes += len(piece)
         return response
 
@@ -166,9 +170,11 @@ def _is_large(name: str) -> bool:
     return name.endswith((".gguf", ".safetensors", ".bin"))
 
 
+@cache
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+@cache
 def _git_hash(content: bytes) -> str:
     return hashlib.sha1(f"blob {len(content)}\0".encode() + content, usedforsecurity=False).hexdigest()

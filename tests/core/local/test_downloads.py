@@ -78,7 +78,9 @@ async def desk(tmp_path: Path, hub: HubServer) -> AsyncIterator[Desk]:
 
 
 def cache_files(tmp_path: Path) -> list[str]:
-    return sorted(str(path.relative_to(tmp_path)) for path in (tmp_path / "hf").rglob("*") if path.is_file())
+    """Return what is in the cache, without the client's locks, which stay."""
+    found = [str(path.relative_to(tmp_path)) for path in (tmp_path / "hf").rglob("*") if path.is_file()]
+    return sorted(name for name in found if ".locks" not in name)
 
 
 async def test_a_file_is_loaded_compared_and_linked_into_the_shared_cache(
@@ -123,6 +125,14 @@ async def test_paused_it_is_quiet_and_goes_on_where_it_was_in_another_process_to
     await again.downloads.close()
 
 
+async def test_the_same_file_by_another_name_is_one_download(desk: Desk, hub: HubServer) -> None:
+    hub.pause = asyncio.Event()
+    first = await desk.downloads.begin(REPO)
+    assert await desk.downloads.begin(f"{REPO}:Q4_K_M") == first
+    assert await desk.downloads.begin(f"{hub.url}/{REPO}/resolve/main/{FILE}") == first
+    assert len(desk.downloads.all()) == 1
+
+
 async def test_a_connection_that_is_cut_is_gone_on_with(desk: Desk, hub: HubServer) -> None:
     hub.cut_after, hub.cut_bytes = 1, 1 << 20
     done = await desk.until(await desk.downloads.begin(REPO), "done", "failed")
@@ -142,6 +152,24 @@ async def test_a_wrong_hash_is_refused_and_removed(desk: Desk, hub: HubServer, t
     hub.damaged = False
     await desk.downloads.resume(failed.id)
     assert (await desk.until(failed.id, "done", "failed")).phase == "done"
+
+
+async def test_two_programs_do_not_write_one_file(
+    desk: Desk, hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.base.files.LOCK_TIMEOUT_S", 0.0)  # here; the child has its own patience
+    hub.pause = asyncio.Event()
+    first = await desk.downloads.begin(REPO)
+    await hub.started.wait()
+    other = Desk(tmp_path / "another home")
+    failed = await other.until(await other.downloads.begin(REPO), "failed", "done")
+    assert "Another program" in failed.error
+    await other.downloads.cancel(failed.id)
+    await other.downloads.close()
+    hub.pause.set()
+    assert (await desk.until(first, "done", "failed")).phase == "done", (
+        "the one that is first is not disturbed"
+    )
 
 
 async def test_cancelled_nothing_is_left(desk: Desk, hub: HubServer, tmp_path: Path) -> None:
