@@ -33,6 +33,7 @@ from core.local.vllm_metrics import LoadPoller
 from core.routing.request_stream import RequestStream
 from core.routing.timeouts import Deadline
 from core.services.api_check import ApiCheck
+from core.services.hub_check import check_hub
 from core.services.key_reader import KeyReader, address_of
 from core.services.ledger import LedgerService
 from core.services.local_models import LocalModels
@@ -477,11 +478,13 @@ class RouterCore:
 
     def key_held_back(self, name: KeyName) -> KeyHeldBack | None:
         """Return why the stored key is not sent to the address in use; ``None`` where nothing holds it back."""
+        if name == "huggingface":
+            return None  # asked for with each download and start, which say it then
         return self._api.held_back if name == "anthropic" else self._vllm_key_held_back
 
     async def key_status(self, name: KeyName) -> KeyStatus:
         """Say where the stored key is and where it may go, without showing it."""
-        address = address_of(name, self.settings.current)
+        address = address_of(name, self.settings)
         status = await self.keys.status(name, address)
         return dataclasses.replace(status, address=origin_of(address))
 
@@ -490,7 +493,7 @@ class RouterCore:
 
         It belongs to the address in use, and goes to no other one until ``allow_key``.
         """
-        status = await self.keys.set(name, key, address_of(name, self.settings.current))
+        status = await self.keys.set(name, key, address_of(name, self.settings))
         if name == "anthropic":
             self._api.begin_anew()  # also where it is the same one: whoever sets it says that it is good
         await self._read_keys()
@@ -543,13 +546,15 @@ class RouterCore:
             SignalboxError: by kind, when it can't be reached or refuses the key.
         """
         await self._keys_known()
-        address = address_of(name, self.settings.current)
+        address = address_of(name, self.settings)
         if key is not None and not confirmed:
             held_back = held_back_typed(name, key, address)
             if held_back is not None:
                 raise held_back
         if name == "anthropic":
             return await self.test_anthropic_key(key)
+        if name == "huggingface":
+            return await check_hub(address, key if key is not None else await self.hugging_face_token())
         return await self.test_vllm(address, key if key is not None else await self.vllm_key_for(address))
 
     async def vllm_key_for(self, base_url: str) -> str | None:
@@ -559,6 +564,16 @@ class RouterCore:
             KeyHeldBack: nobody said that it may go there.
         """
         return await self._key_reader.key_for("vllm", base_url)
+
+    async def hugging_face_token(self) -> str | None:
+        """Return the token for downloads, and for the container's environment; ``None`` where there is none.
+
+        It goes into an environment or a header, never to a command line, a file or the log.
+
+        Raises:
+            KeyHeldBack: nobody said that the stored one may go to the hub that ``HF_ENDPOINT`` names.
+        """
+        return await self._key_reader.hub_token()
 
     async def test_vllm(self, base_url: str, api_key: str | None = None) -> CheckResult:
         """Reach a server that speaks OpenAI's wire at ``base_url`` (ending in ``/v1``).

@@ -25,6 +25,7 @@ _OUR_NAMES = (
     "settings.json",
     "templates",
     "trust",
+    "vllm",
 )
 """How the names in a home folder begin, after the dot of those that are just being written."""
 
