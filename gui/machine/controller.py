@@ -138,13 +138,10 @@ class MachineController(QObject):
             if self.check_trouble or self.report is None or self.report.blocks:
                 self.start_is_held = True
                 return
-        self.start_is_held = False
         await self.bridge.call(self.bridge.core.start_local())
 
     def _ask(self, verb: Verb, work: Coroutine[Any, Any, Any]) -> None:
-        self.asked, self.trouble = verb, ""
-        if verb != "start":
-            self.start_is_held = False
+        self.asked, self.trouble, self.start_is_held = verb, "", False
         state = self.state
         self._seen = ("", "") if state is None else (state.phase, state.detail)
         self.changed.emit()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
@@ -19,6 +20,9 @@ from gui.widgets.error_card import IconMark
 from gui.widgets.labels import label
 from gui.widgets.sentence import Sentence
 
+if TYPE_CHECKING:
+    from core import CoreStatus
+
 ROW_PX, ICON_PX = 26, 16
 _ICONS = {
     "ok": ("check-circle-fill", "ok"),
@@ -29,7 +33,7 @@ _ICONS = {
 }
 _SPOKEN = {"not_needed": "not needed", "unknown": "not known"}
 _TOGETHER = (("docker", "daemon", "compose", "nvidia_toolkit"), ("port", "disk"))
-"""Checks that are one row where all is well."""
+"""Checks that are one row where they are well."""
 
 
 class PreflightCard(Card):
@@ -50,17 +54,29 @@ class PreflightCard(Card):
         self.again.clicked.connect(controller.check)
         self._head.addWidget(label("Pre-flight", "body", weight=600))
         self._head.addWidget(self.summary, 1)
+        self.more = QPushButton()
+        set_property(self.more, flat=True, tiny=True)
+        self.more.clicked.connect(self._toggle)
+        self._head.addWidget(self.more)
         self._head.addWidget(self.again)
         self.rows: list[CheckRow] = []
-        self._rows = QVBoxLayout()
-        self.ask = _StartAnyway(controller)
+        self._holder = QWidget()
+        self._rows = QVBoxLayout(self._holder)
+        self._rows.setContentsMargins(0, 0, 0, 0)
+        self._is_open = False
+        self.ask = _StartAnyway(controller, self.again)
         self.body.addLayout(self._head)
-        self.body.addLayout(self._rows)
+        self.body.addWidget(self._holder)
         self.body.addWidget(self.ask)
         controller.changed.connect(self._show)
+        controller.bridge.status_changed.connect(self._on_status)
         theme().changed.connect(self._restyle)
         self._restyle()
         self._show()
+
+    def _on_status(self, status: CoreStatus) -> None:
+        del status  # the controller has its state
+        self._fold()
 
     def _show(self) -> None:
         controller = self._controller
@@ -68,7 +84,8 @@ class PreflightCard(Card):
         report = controller.report
         trouble = controller.check_trouble
         self.summary.setText(summary_words(report, is_checking=controller.is_checking, trouble=trouble))
-        tone = "danger" if trouble or (report and report.blocks) else ""
+        failed = bool(trouble or (report and report.blocks)) and not controller.is_checking
+        tone = "danger" if failed else ""
         if self.summary.property("tone") != tone:
             set_property(self.summary, tone=tone)
         self.again.setDown(controller.is_checking)
@@ -78,7 +95,22 @@ class PreflightCard(Card):
             if report is not None and self.isVisible() and self._told:
                 announce(self, f"Pre-flight {self.summary.text()}")
             self._told = True
+        self._fold()
         self.ask.show_held(held=controller.start_is_held, report=report, trouble=trouble)
+
+    def _fold(self) -> None:
+        """Of a server that runs, the checks stand back: they are for a start."""
+        state = self._controller.state
+        runs = state is not None and state.phase == "ready" and not self._controller.start_is_held
+        self._is_open = self._is_open and runs
+        self._holder.setVisible(not runs or self._is_open)
+        self.more.setVisible(runs and self._shown is not None)
+        self.more.setText("Hide" if self._is_open else "Show")
+        self.more.setAccessibleName("Hide the checks" if self._is_open else "Show the checks")
+
+    def _toggle(self) -> None:
+        self._is_open = not self._is_open
+        self._fold()
 
     def _show_rows(self, checks: Sequence[PreflightCheck]) -> None:
         had_focus = any(row.isAncestorOf(self.window().focusWidget() or self) for row in self.rows)
@@ -157,10 +189,11 @@ class CheckRow(QWidget):
 
 
 class _StartAnyway(QWidget):
-    """The question of a start that the pre-flight holds, in its place."""
+    """The question of a start that the pre-flight holds, in its place; ``heir`` gets its focus when it goes."""
 
-    def __init__(self, controller: MachineController) -> None:
+    def __init__(self, controller: MachineController, heir: QWidget) -> None:
         super().__init__()
+        self._heir = heir
         self._words = Sentence(role="small")
         self.anyway = QPushButton("Start anyway")
         self.leave = QPushButton("Don’t start")
@@ -181,7 +214,9 @@ class _StartAnyway(QWidget):
             announce(self, said)
             self.show()
             self.leave.setFocus(Qt.FocusReason.OtherFocusReason)  # the safe one
-        elif not held:
+        elif not held and not self.isHidden():
+            if self.anyway.hasFocus() or self.leave.hasFocus():
+                self._heir.setFocus(Qt.FocusReason.OtherFocusReason)
             self.hide()
 
 
@@ -215,17 +250,17 @@ def summary_words(report: PreflightReport | None, *, is_checking: bool, trouble:
 
 
 def joined(checks: Sequence[PreflightCheck]) -> tuple[PreflightCheck, ...]:
-    """Return the rows: checks that belong together are one where all of them are well."""
+    """Return the rows: of checks that belong together, those that are well are one."""
     rows: list[PreflightCheck] = []
     done: set[str] = set()
     for check in checks:
         if check.name in done:
             continue
         names = next((group for group in _TOGETHER if check.name in group), (check.name,))
-        group = [one for one in checks if one.name in names]
-        if len(group) > 1 and all(one.state == "ok" for one in group):
-            rows.append(_one_of(group))
-            done.update(names)
+        well = [one for one in checks if one.name in names and one.state == "ok"]
+        if check.state == "ok" and len(well) > 1:
+            rows.append(_one_of(well))
+            done.update(one.name for one in well)
         else:
             rows.append(check)
     return tuple(rows)

@@ -192,8 +192,10 @@ class StateCard(QWidget):
         return next((one for one in each if one.isVisibleTo(self) and one.isEnabled()), None)
 
     def _show_words(self, state: ServerState) -> None:
-        place = next((one.words for one in self._controller.contexts if one.name == state.docker_context), "")
-        text, strong = words.place_words(state, place)
+        contexts = self._controller.contexts
+        here = next((one for one in contexts if state.docker_context in (one.name, one.endpoint)), None)
+        context = state.docker_context if here is None else here.name
+        text, strong = words.place_words(state, "" if here is None else here.words, context)
         if state.phase == "starting":
             text = f"{text} {words.wait_words(state, api_answers=self._api_answers())}"
         elif state.phase == "stopped" and state.kind == "external":

@@ -102,15 +102,18 @@ def step_words(steps: tuple[StartStep, ...], *, ready: bool) -> str:
     return " ".join(said)
 
 
-def place_words(state: ServerState, place: str = "") -> tuple[str, str]:
-    """Return what runs and where, and the part of it that is to stand out: the name of the Docker context."""
+def place_words(state: ServerState, place: str, context: str) -> tuple[str, str]:
+    """Return what runs and where, and the part of it that is to stand out: the name of the Docker ``context``.
+
+    ``place`` says what that is (``local engine``), empty where it is not known.
+    """
     what = state.model or ""
     if state.kind == "compose":
         on = f"{what} on {state.version or 'vLLM'}" if what else state.version or "vLLM"
-        if not state.docker_context:
+        if not context:
             return f"{on}, in a container.", ""
         of = f" ({place})" if place else ""
-        return f"{on} · context {state.docker_context}{of}.", state.docker_context
+        return f"{on} · context {context}{of}.", context
     if state.kind == "none":
         return "Every prompt goes to the API. A model on this machine answers for nothing and in private.", ""
     where = state.version or _PLACES.get(state.kind, "")

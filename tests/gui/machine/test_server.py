@@ -301,7 +301,9 @@ def test_a_start_that_would_fail_asks_in_its_place_and_can_go_on(panel: Panel) -
         assert not card.ask.isVisible()
         page.view.state.start.click()
         await panel.until(card.ask.isVisible)
+        card.ask.anyway.setFocus()
         card.ask.anyway.click()
+        assert QApplication.focusWidget() is card.again, "not what comes next on the page"
         await panel.until(lambda: ("start_local", "auto") in panel.core.calls)
         assert not card.ask.isVisible()
 
@@ -325,15 +327,28 @@ def test_a_start_can_be_given_up_while_its_needs_are_looked_at(panel: Panel) -> 
     panel.run(body())
 
 
-def test_what_was_found_is_not_joined_where_one_of_it_is_not_well() -> None:
+def test_only_what_is_well_is_joined() -> None:
     old = PreflightCheck(name="compose", title="Compose v2", state="failed", found="1.29", fix="Install v2.")
     found = joined([old if check.name == "compose" else check for check in CHECKS])
-    assert [check.title for check in found][:4] == [
-        "Docker",
-        "Docker's engine",
-        "Compose v2",
-        "NVIDIA toolkit",
-    ]
+    assert [check.title for check in found][:2] == ["Docker and NVIDIA toolkit", "Compose v2"]
+
+
+def test_the_checks_of_a_server_that_runs_stand_back_until_they_are_asked_for(panel: Panel) -> None:
+    async def body() -> None:
+        page, _ = await opened(panel, READY)
+        card = page.view.preflight
+        await panel.until(lambda: bool(card.rows))
+        assert not card.rows[0].isVisible()
+        assert card.summary.text().startswith("passed with 1 warning")
+        card.more.click()
+        assert card.rows[0].isVisible()
+        card.more.click()
+        assert not card.rows[0].isVisible()
+        panel.core.publish(local=STOPPED)
+        await panel.until(card.rows[0].isVisible)
+        assert not card.more.isVisible()
+
+    panel.run(body())
 
 
 # The page itself
