@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from dataclasses import fields
 
+from PySide6.QtCore import Qt
 from PySide6.QtGui import QTextCharFormat, QTextCursor
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QPlainTextEdit, QPushButton, QTextEdit, QVBoxLayout
+from PySide6.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QPlainTextEdit,
+    QPushButton,
+    QTextEdit,
+    QVBoxLayout,
+    QWidget,
+)
 
 from core import counted
 from gui.machine.controller import MachineController
+from gui.machine.settings_words import LABELS, value_words
 from gui.machine.vllm_form import VllmForm
 from gui.theme.theme import set_property, theme
 from gui.widgets.labels import ResultLine, label
+from gui.widgets.sentence import Sentence
 
 DIFF_PX = 160
 
@@ -25,6 +36,8 @@ class ApplyBar(QFrame):
         self.setAccessibleName("Changes")
         self._controller, self._form = controller, form
         self._reviews = False
+        self.changes = Sentence(role="small", level=None)
+        self.changes.hide()
         self.diff = QPlainTextEdit()
         self.diff.setReadOnly(True)
         self.diff.setTabChangesFocus(True)
@@ -42,6 +55,7 @@ class ApplyBar(QFrame):
         row.addWidget(self.discard)
         row.addWidget(self.apply)
         self._column = QVBoxLayout(self)
+        self._column.addWidget(self.changes)
         self._column.addWidget(self.diff)
         self._column.addWidget(self.result)
         self._column.addLayout(row)
@@ -67,6 +81,8 @@ class ApplyBar(QFrame):
         """Show how many settings differ from what is in force."""
         controller = self._controller
         many = self._count()
+        if not self.is_wanted:
+            self.keep_focus()  # a button that can't be pressed any more would hand it to whatever comes next
         if controller.draft is None:
             self._reviews = False
         plan = controller.plan
@@ -109,7 +125,27 @@ class ApplyBar(QFrame):
         self._reviews = True
         self.show_draft()
 
+    def keep_focus(self) -> None:
+        """Hand the focus on before the bar goes."""
+        focused: QWidget | None = self.window().focusWidget()
+        back = self._form.last_edited
+        if focused is not None and self.isAncestorOf(focused) and back is not None:
+            back.setFocus(Qt.FocusReason.OtherFocusReason)
+
+    def _change_words(self) -> str:
+        draft, now = self._controller.draft, self._controller.in_force
+        if draft is None:
+            return ""
+        return "\n".join(
+            f"{LABELS[one.name]}: {value_words(one.name, getattr(draft, one.name))}, "
+            f"was {value_words(one.name, getattr(now, one.name))}"
+            for one in fields(draft)
+            if one.name in LABELS and getattr(draft, one.name) != getattr(now, one.name)
+        )
+
     def _show_diff(self, diff: str) -> None:
+        self.changes.setVisible(self._reviews)
+        self.changes.say(self._change_words())
         self.diff.setVisible(self._reviews)
         if self._reviews and diff != self.diff.toPlainText():
             self.diff.setPlainText(diff or "No line of the file changes.")

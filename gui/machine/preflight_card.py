@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from core import PreflightCheck, PreflightReport, counted, sentence_case
@@ -37,7 +37,12 @@ _TOGETHER = (("docker", "daemon", "compose", "nvidia_toolkit"), ("port", "disk")
 
 
 class PreflightCard(Card):
-    """One row for each check, with its fix under it. Only a container has a pre-flight."""
+    """One row for each check, with its fix under it. Only a container has a pre-flight.
+
+    Signals: ``asks`` when a start waits for an answer here, which has to be seen.
+    """
+
+    asks = Signal()
 
     def __init__(self, shell: Shell, controller: MachineController) -> None:
         super().__init__()
@@ -66,8 +71,8 @@ class PreflightCard(Card):
         self._is_open = False
         self.ask = _StartAnyway(controller, self.again)
         self.body.addLayout(self._head)
-        self.body.addWidget(self._holder)
         self.body.addWidget(self.ask)
+        self.body.addWidget(self._holder)
         controller.changed.connect(self._show)
         controller.bridge.status_changed.connect(self._on_status)
         theme().changed.connect(self._restyle)
@@ -96,7 +101,10 @@ class PreflightCard(Card):
                 announce(self, f"Pre-flight {self.summary.text()}")
             self._told = True
         self._fold()
+        was_asking = self.ask.isVisible()
         self.ask.show_held(held=controller.start_is_held, report=report, trouble=trouble)
+        if self.ask.isVisible() and not was_asking:
+            self.asks.emit()
 
     def _fold(self) -> None:
         """Of a server that runs, the checks stand back: they are for a start."""
@@ -198,7 +206,7 @@ class _StartAnyway(QWidget):
         self.anyway = QPushButton("Start anyway")
         self.leave = QPushButton("Don’t start")
         row = QHBoxLayout(self)
-        row.setContentsMargins(0, 6, 0, 4)
+        row.setContentsMargins(0, 4, 0, 6)
         row.addWidget(self._words, 1)
         for button in (self.leave, self.anyway):
             set_property(button, compact=True)

@@ -113,7 +113,7 @@ class SettingsPane(QWidget):
         self._compose.setVisible(kind == "compose")
         self._embedded.setVisible(kind == "embedded")
         self._external.setVisible(kind == "external")
-        self.bar.setVisible(kind == "compose" and self.bar.is_wanted)
+        self._show_bar(wanted=kind == "compose" and self.bar.is_wanted)
 
     # The container
 
@@ -179,7 +179,12 @@ class SettingsPane(QWidget):
         self.fit.show_estimate(None if report is None else report.fit)
         self._show_contexts(controller.contexts)
         self.bar.show_draft()
-        self.bar.setVisible(controller.is_compose and self.bar.is_wanted)
+        self._show_bar(wanted=controller.is_compose and self.bar.is_wanted)
+
+    def _show_bar(self, *, wanted: bool) -> None:
+        if not wanted:
+            self.bar.keep_focus()
+        self.bar.setVisible(wanted)
 
     def _show_contexts(self, contexts: tuple[DockerContext, ...]) -> None:
         box = self.context.box

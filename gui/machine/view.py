@@ -54,6 +54,7 @@ class MachineView(QWidget):
         self._left.addWidget(self.state)
         self._left.addWidget(self.preflight)
         self._left.addWidget(self.log, 1)
+        self.preflight.asks.connect(lambda: self._bring_into_view(self.preflight.ask))
         self._column.installEventFilter(self)
         self._left_area = scrolled(self._column)
         self.switch = SegmentedSwitch(
@@ -73,7 +74,8 @@ class MachineView(QWidget):
         self._row.addWidget(self._right, 1)
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
-        whole.addWidget(scrolled(self._inside))
+        self._whole_area = scrolled(self._inside)
+        whole.addWidget(self._whole_area)
         self._is_stacked = False
         theme().changed.connect(self._restyle)
         self._restyle()
@@ -116,10 +118,16 @@ class MachineView(QWidget):
                 pane.show_detail(detail)
         card = {"server": self.state, "preflight": self.preflight, "log": self.log}.get(section)
         if card is not None:
-            self._left_area.ensureWidgetVisible(card)
+            self._bring_into_view(card)
             stop = _first_control(card)
             if stop is not None:
                 stop.setFocus()
+
+    def _bring_into_view(self, widget: QWidget) -> None:
+        """Scroll there, once what was shown just now has its place."""
+        for layout, area in ((self._left, self._left_area), (self._row, self._whole_area)):
+            layout.activate()
+            area.ensureWidgetVisible(widget)
 
     def set_alert_count(self, count: int) -> None:
         """Say on the switch how many alerts need somebody."""

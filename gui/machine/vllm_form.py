@@ -70,6 +70,7 @@ class VllmForm(QWidget):
         self._in_force = VllmSettings()
         self._own: dict[str, object] = {}
         self._unread: dict[str, str] = {}
+        self.last_edited: QWidget | None = None
         self._column = QVBoxLayout(self)
         self._column.setContentsMargins(0, 0, 0, 0)
         self._column.setSpacing(10)
@@ -178,6 +179,9 @@ class VllmForm(QWidget):
     # Read
 
     def _read(self, _: object = None) -> None:
+        focused: QWidget | None = self.window().focusWidget()
+        if focused is not None and self.isAncestorOf(focused):
+            self.last_edited = focused
         found: dict[str, Any] = {}
         for name, edit in self.edits.items():
             value = self._parsed(name, edit.text())

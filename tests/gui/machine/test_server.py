@@ -287,6 +287,7 @@ def test_a_start_that_would_fail_asks_in_its_place_and_can_go_on(panel: Panel) -
     async def body() -> None:
         panel.core.vllm.found = report(TAKEN)
         page, _ = await opened(panel, STOPPED)
+        page.view.resize(680, 372)
         card = page.view.preflight
         await panel.until(lambda: bool(card.rows))
         assert card.summary.text().startswith("1 check failed at ")
@@ -295,6 +296,8 @@ def test_a_start_that_would_fail_asks_in_its_place_and_can_go_on(panel: Panel) -
         await panel.until(card.ask.isVisible)
         assert not [call for call in panel.core.calls if call[0] == "start_local"]
         assert QApplication.focusWidget() is card.ask.leave, "the safe one"
+        await panel.settle()
+        assert not card.ask.anyway.visibleRegion().isEmpty(), "the page has scrolled to the question"
         with_text(card, "Copy command").click()
         assert QGuiApplication.clipboard().text() == "kill 4711"
         card.ask.leave.click()

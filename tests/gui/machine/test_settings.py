@@ -63,11 +63,14 @@ def test_what_is_typed_is_shown_as_a_diff_before_it_is_applied(panel: Panel) -> 
         bar.apply.click()
         assert bar.diff.isVisible()
         assert "+max_model_len: 16384" in bar.diff.toPlainText()
+        assert "Longest request: 16,384 tokens, was as in the compose file" in bar.changes.words
         assert panel.core.vllm.now == VllmSettings()
         assert bar.apply.text() == "Apply 3 changes"
+        bar.apply.setFocus()
         bar.apply.click()
         await panel.until(lambda: panel.core.vllm.now == wanted)
         await panel.until(lambda: not bar.isVisible())
+        assert form.isAncestorOf(page.view.window().focusWidget()), "it goes back to the form"
         assert form.edits["model"].text() == "Qwen/Qwen3-8B"
         await page.stop()
 
