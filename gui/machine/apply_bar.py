@@ -13,7 +13,6 @@ from PySide6.QtWidgets import (
     QPushButton,
     QTextEdit,
     QVBoxLayout,
-    QWidget,
 )
 
 from core import counted
@@ -127,9 +126,8 @@ class ApplyBar(QFrame):
 
     def keep_focus(self) -> None:
         """Hand the focus on before the bar goes."""
-        focused: QWidget | None = self.window().focusWidget()
         back = self._form.last_edited
-        if focused is not None and self.isAncestorOf(focused) and back is not None:
+        if self.isAncestorOf(self.window().focusWidget() or self) and back is not None:
             back.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def _change_words(self) -> str:

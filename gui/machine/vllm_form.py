@@ -179,8 +179,8 @@ class VllmForm(QWidget):
     # Read
 
     def _read(self, _: object = None) -> None:
-        focused: QWidget | None = self.window().focusWidget()
-        if focused is not None and self.isAncestorOf(focused):
+        focused = self.window().focusWidget() or self
+        if self.isAncestorOf(focused):
             self.last_edited = focused
         found: dict[str, Any] = {}
         for name, edit in self.edits.items():
