@@ -70,7 +70,7 @@ class StateCard(QWidget):
     def _build(self) -> None:
         self.card = Card()
         self.lamp = Lamp("stopped")
-        self.title = label("", "title")
+        self.title = label("", "title", wrap=True)
         self.title.setMinimumWidth(1)
         self._head = QHBoxLayout()
         self._head.addWidget(self.lamp)
