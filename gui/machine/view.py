@@ -113,6 +113,9 @@ class MachineView(QWidget):
         """Show a pane, or bring a card of the left column into view; ``detail`` is the pane's to know."""
         if section in PANES:
             self.show_pane(section)
+            if self._is_stacked:
+                self._row.activate()
+                self._whole_area.verticalScrollBar().setValue(self._right.y())
             pane = self.pane(section)
             if detail and isinstance(pane, ShowsDetail):
                 pane.show_detail(detail)

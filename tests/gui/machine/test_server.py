@@ -373,6 +373,9 @@ def test_right_and_left_stand_side_by_side_or_under_each_other_and_nothing_is_cu
                 right = part.mapTo(page.view, part.rect().topRight()).x()
                 assert right < width, (width, part)
                 assert part.width() >= part.minimumSizeHint().width(), (width, part)
+        page.show(Target("machine", "models"))
+        await panel.settle()
+        assert not page.view.switch.visibleRegion().isEmpty(), "what was asked for is scrolled to"
 
     panel.run(body())
 
