@@ -237,7 +237,7 @@ class StateCard(QWidget):
             if state.context_tokens is not None:
                 facts.append(f"{count(state.context_tokens)} tokens a request")
             if state.kind == "external" and len(state.models) > 1:
-                facts.append(f"{len(state.models)} models")
+                facts.append(words.models_words([one.id for one in state.models]))
             if sample is not None:
                 facts += load_facts(sample.server)
         if state is not None and state.phase == "ready" and self._controller.bridge.core.local_is_drained:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from core import ServerFailure, ServerState, StartStep, exact_duration, file_size, rough_duration
 from core import sentence_case as with_capital
 from gui.widgets.marks import LampState
@@ -135,6 +137,13 @@ def wait_words(state: ServerState, *, api_answers: bool) -> str:
         "Requests go to the API until it is ready." if api_answers else "Requests wait until it is ready."
     )
     return " ".join(said)
+
+
+def models_words(names: Sequence[str]) -> str:
+    """Return ``5 models: a, b, c and 2 more``."""
+    shown = ", ".join(names[:3])
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{len(names)} models: {shown}{more}"
 
 
 def deadline_words(elapsed_s: float | None, deadline_s: float | None) -> str:

@@ -29,6 +29,7 @@ from core import log_path
 from core.errors import SignalboxError
 from gui.shell.api_notices import LASTING, PASSING, ApiNotices
 from gui.shell.header import HeaderStrip
+from gui.shell.local_words import pressing_alerts
 from gui.shell.notices import Action, Bell, Notice, NoticeBar
 from gui.shell.pages import FocusArea, Page, PageEntry, PageRegistry, Target
 from gui.shell.placement import Placement
@@ -42,7 +43,7 @@ from gui.widgets.panel_words import named, without_commands
 from gui.widgets.toast import ToastHost
 
 if TYPE_CHECKING:
-    from core import Alert, CoreStatus, Problem, RouterCore
+    from core import Alert, CoreStatus, MachineSample, Problem, RouterCore
     from core.settings import UntrustedFile
     from gui.shell.bridge import Bridge
 
@@ -93,6 +94,7 @@ class Window(QWidget):
         self.header.pill_clicked.connect(self._open_pill)
         bridge.status_changed.connect(self._show_status)
         bridge.alerts_changed.connect(self._show_alerts)
+        bridge.machine_sampled.connect(self._show_figure_of_alert)
         theme().changed.connect(self._restyle)
         self._add_shortcuts()
         self._placement = Placement(self)
@@ -358,6 +360,12 @@ class Window(QWidget):
         if self.bridge.status is not None:
             self._show_header(self.bridge.status)
             self._show_lamps()
+
+    def _show_figure_of_alert(self, sample: MachineSample) -> None:
+        """While an alert stands in the Local pill, its figure is the newest."""
+        del sample  # the bridge has it
+        if self.bridge.status is not None and pressing_alerts(self.bridge.alerts):
+            self._show_header(self.bridge.status)
 
     def _show_notices(self) -> None:
         status = self.bridge.status

@@ -18,6 +18,7 @@ from core.errors import Unavailable
 from core.local.gpu_sample import ServerFigures
 from core.local.preflight import PreflightCheck
 from core.local.server import ServerFailure, ServerState, StartStep
+from core.model_list import ListedModel
 from core.services.status import ApiStatus, Problem
 from gui.machine.page import MachinePage
 from gui.machine.preflight_card import CheckRow, joined
@@ -37,7 +38,7 @@ from tests.support.fake_vllm import (
     TAKEN,
     report,
 )
-from tests.support.fake_watch import an_alert
+from tests.support.fake_watch import GIB, an_alert, gpu, machine_sample
 from tests.support.panel_loop import Panel, panel_on_qt
 
 W = TypeVar("W", bound=QWidget)
@@ -160,6 +161,7 @@ def test_only_what_a_server_honours_can_be_pressed(panel: Panel) -> None:
             model="llama",
             base_url="http://127.0.0.1:9000/v1",
             version="Ollama 0.6",
+            models=tuple(ListedModel(id=name) for name in ("llama", "qwen", "phi", "gemma")),
         )
         page, shell = await opened(panel, outside)
         card = page.view.state
@@ -169,6 +171,7 @@ def test_only_what_a_server_honours_can_be_pressed(panel: Panel) -> None:
             return [one.text() for one in buttons if one.isVisible()]
 
         assert shown() == ["Check now"]
+        assert card.facts.words == "4 models: llama, qwen, phi and 1 more"
         assert not page.view.preflight.isVisible()
         named(card, "Check the server now").click()
         await panel.until(lambda: ("start_local", "auto") in panel.core.calls)
@@ -394,6 +397,9 @@ def test_the_rail_and_the_pill_say_what_needs_somebody_before_the_page_is_made(p
         await panel.until(lambda: "Alert: " in item.accessibleDescription())
         assert pill.accessibleName() == "Local: Ready, alert"
         assert pill.tone == "held"
+        full = gpu(vram_used_bytes=91 * GIB // 5, vram_total_bytes=20 * GIB)
+        panel.core.machine.sample(machine_sample(full))
+        await panel.until(lambda: "VRAM 91 %" in pill.accessibleDescription())
         panel.core.machine.alert(replace(an_alert(), acknowledged=True))
         await panel.until(lambda: pill.accessibleName() == "Local: Ready")
         problem = Problem(kind="local", title="The local server failed", message="Out of memory.", hint="")
