@@ -23,7 +23,7 @@ from gui.widgets.scrolling import scrolled
 from gui.widgets.segmented import SegmentedSwitch
 
 LEFT_PX, LEAST_LEFT_PX, LEAST_RIGHT_PX = 520, 400, 440
-STACKED_LOG_PX, STACKED_PANE_PX = 220, 480
+LEAST_LOG_PX, STACKED_LOG_PX, STACKED_PANE_PX = 130, 220, 480
 _SIDE, _TOP, _GAP = 16, 12, 12
 PANES = ("gpu", "models", "settings", "alerts")
 _LABELS = {"gpu": "GPU", "models": "Models", "settings": "Settings", "alerts": "Alerts"}
@@ -53,7 +53,8 @@ class MachineView(QWidget):
         self._left.setContentsMargins(0, 0, 0, 0)
         self._left.addWidget(self.state)
         self._left.addWidget(self.preflight)
-        self._left.addWidget(self.log, 1)
+        self._rest = _Rest(self.log)
+        self._left.addWidget(self._rest, 1)
         self.preflight.asks.connect(lambda: self._bring_into_view(self.preflight.ask))
         self._column.installEventFilter(self)
         self._left_area = scrolled(self._column)
@@ -156,14 +157,14 @@ class MachineView(QWidget):
             self._left_area.setMinimumWidth(0)
             self._left_area.setMaximumWidth(16777215)
             self._right.setMinimumHeight(px(STACKED_PANE_PX))
-            self.log.setMinimumHeight(px(STACKED_LOG_PX))
+            self._rest.setMinimumHeight(px(STACKED_LOG_PX))
             self._fit_stacked()
             return
         self._row.setDirection(QBoxLayout.Direction.LeftToRight)
         self._left_area.setFixedWidth(min(px(LEFT_PX), room - px(LEAST_RIGHT_PX)))
         self._left_area.setMinimumHeight(0)
         self._right.setMinimumHeight(0)
-        self.log.setMinimumHeight(px(110))
+        self._rest.setMinimumHeight(px(LEAST_LOG_PX))
 
     def _fit_stacked(self) -> None:
         """The left is as high as it wants to be: the page scrolls, not the column in it."""
@@ -192,6 +193,19 @@ class _Column(QWidget):
         super().resizeEvent(event)
         if event.size().width() != event.oldSize().width():
             self.updateGeometry()
+
+
+class _Rest(QWidget):
+    """What the other cards leave goes to ``inside``: its words may wrap, and still it asks for no height."""
+
+    def __init__(self, inside: QWidget) -> None:
+        super().__init__()
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(inside)
+
+    def hasHeightForWidth(self) -> bool:
+        return False
 
 
 @runtime_checkable
