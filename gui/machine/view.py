@@ -189,6 +189,11 @@ class _Column(QWidget):
             return usual
         return QSize(usual.width(), layout.minimumHeightForWidth(self.width()))
 
+    def heightForWidth(self, arg__1: int) -> int:
+        """What a scroll area takes for the least height: without what the log would like to have."""
+        layout = self.layout()
+        return -1 if layout is None else layout.minimumHeightForWidth(arg__1)  # pyright: ignore[reportUnnecessaryComparison]
+
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
         if event.size().width() != event.oldSize().width():

@@ -25,6 +25,7 @@ from gui.machine.preflight_card import CheckRow, joined
 from gui.pages import PAGES
 from gui.shell.pages import Target
 from gui.shell.window import Window
+from gui.widgets.labels import label
 from tests.support.fake_core import core_status
 from tests.support.fake_shell import FakeShell
 from tests.support.fake_vllm import (
@@ -376,6 +377,16 @@ def test_right_and_left_stand_side_by_side_or_under_each_other_and_nothing_is_cu
                 right = part.mapTo(page.view, part.rect().topRight()).x()
                 assert right < width, (width, part)
                 assert part.width() >= part.minimumSizeHint().width(), (width, part)
+        page.view.resize(1200, 640)
+        await panel.settle()
+        log = page.view.log
+        layout = log.layout()
+        assert layout is not None
+        layout.addWidget(label("A line of the log. " * 80, wrap=True))
+        await panel.settle()
+        assert log.mapTo(page.view, log.rect().bottomLeft()).y() < 640, "it makes do with what is left"
+        page.view.resize(680, 372)
+        await panel.settle()
         page.show(Target("machine", "models"))
         await panel.settle()
         assert not page.view.switch.visibleRegion().isEmpty(), "what was asked for is scrolled to"
