@@ -29,6 +29,7 @@ from core import log_path
 from core.errors import SignalboxError
 from gui.shell.api_notices import LASTING, PASSING, ApiNotices
 from gui.shell.header import HeaderStrip
+from gui.shell.local_words import pressing_alerts
 from gui.shell.notices import Action, Bell, Notice, NoticeBar
 from gui.shell.pages import FocusArea, Page, PageEntry, PageRegistry, Target
 from gui.shell.placement import Placement
@@ -42,7 +43,7 @@ from gui.widgets.panel_words import named, without_commands
 from gui.widgets.toast import ToastHost
 
 if TYPE_CHECKING:
-    from core import CoreStatus, Problem, RouterCore
+    from core import Alert, CoreStatus, MachineSample, Problem, RouterCore
     from core.settings import UntrustedFile
     from gui.shell.bridge import Bridge
 
@@ -92,6 +93,8 @@ class Window(QWidget):
         self.rail.page_chosen.connect(self._open_chosen)
         self.header.pill_clicked.connect(self._open_pill)
         bridge.status_changed.connect(self._show_status)
+        bridge.alerts_changed.connect(self._show_alerts)
+        bridge.machine_sampled.connect(self._show_figure_of_alert)
         theme().changed.connect(self._restyle)
         self._add_shortcuts()
         self._placement = Placement(self)
@@ -212,11 +215,19 @@ class Window(QWidget):
     def page_changed(self) -> None:
         """Show title, lamps and notices anew."""
         self.header.set_title(self.page_in_front.title)
-        for page in self._pages.values():
-            if self._registry.entry(page.id).at in ("top", "bottom"):
-                lamp = page.lamp
-                self.rail.set_lamp(page.id, lamp and lamp.state, lamp.words if lamp else "")
+        self._show_lamps()
         self._show_notices()
+
+    def _show_lamps(self) -> None:
+        for entry in self._registry.at("top", "bottom"):
+            page = self._pages.get(entry.id)
+            if entry.lamp is not None:
+                lamp = entry.lamp(self.bridge)
+            elif page is not None:
+                lamp = page.lamp
+            else:
+                continue
+            self.rail.set_lamp(entry.id, lamp and lamp.state, lamp.words if lamp else "")
 
     def anchor(self, pill: str) -> QWidget:
         """Return the header's pill that a popover opens under."""
@@ -244,6 +255,9 @@ class Window(QWidget):
         if page.id not in self._started:
             self._started.add(page.id)
             await page.start()
+            key = self._registry.entry(page.id).place_key
+            if key:
+                page.restore(str(self._kept.value(f"window/{key}", "")))
 
     async def _end_page(self, page: Page) -> None:
         self._started.discard(page.id)
@@ -315,9 +329,6 @@ class Window(QWidget):
             if self._pages.get(page.id) is not page:
                 continue  # the user left it meanwhile
             await self._start_page(page)
-            key = self._registry.entry(page.id).place_key
-            if key:
-                page.restore(str(self._kept.value(f"window/{key}", "")))
         if self._cover is None:
             self.page_in_front.home.setFocus(Qt.FocusReason.OtherFocusReason)
 
@@ -334,22 +345,40 @@ class Window(QWidget):
     # Status
 
     def _show_status(self, status: CoreStatus) -> None:
-        self.header.set_status(status)
+        self._show_header(status)
+        self._show_lamps()
         self._show_notices()
         self._tell_alerts(status)
+
+    def _show_header(self, status: CoreStatus) -> None:
+        bridge = self.bridge
+        drained = bridge.core.local_is_drained
+        self.header.set_status(status, alerts=bridge.alerts, sample=bridge.sample, drained=drained)
+
+    def _show_alerts(self, alerts: tuple[Alert, ...]) -> None:
+        del alerts  # the bridge has them
+        if self.bridge.status is not None:
+            self._show_header(self.bridge.status)
+            self._show_lamps()
+
+    def _show_figure_of_alert(self, sample: MachineSample) -> None:
+        """While an alert stands in the Local pill, its figure is the newest."""
+        del sample  # the bridge has it
+        if self.bridge.status is not None and pressing_alerts(self.bridge.alerts):
+            self._show_header(self.bridge.status)
 
     def _show_notices(self) -> None:
         status = self.bridge.status
         if status is None:
             return
-        notices = [self._notice_of(problem) for problem in status.problems]
         front = self.page_in_front
+        notices = [self._notice_of(problem, front) for problem in status.problems]
         for page in self._pages.values():
             notices += page.notices(in_front=page is front)
         self.notices.set_notices(notices)
         self.bell.set_notices(notices)
 
-    def _notice_of(self, problem: Problem) -> Notice:
+    def _notice_of(self, problem: Problem, front: Page) -> Notice:
         key = f"{problem.kind}: {problem.message}"
         asked = self._trust_actions(problem.file, problem.message, key) if problem.file is not None else ()
         action = self._action_for(problem)
@@ -366,8 +395,13 @@ class Window(QWidget):
             title=title,
             text=f"{message} {hint}".strip(),
             actions=asked or self._api_notices.actions(problem, action),
-            quiet=problem.kind in QUIET,
+            quiet=problem.kind in QUIET or (problem.kind == "local" and self._tells_of_local(front)),
         )
+
+    def _tells_of_local(self, front: Page) -> bool:
+        """Whether the page in front is the one the Local pill leads to: it says itself what became of it."""
+        leads_to = self._registry.pills.get("local")
+        return leads_to is not None and leads_to.page == front.id
 
     def _tell_alerts(self, status: CoreStatus) -> None:
         """Say each share of a limit once, when it is reached."""
