@@ -19,6 +19,8 @@ class MachineController(QObject):
         super().__init__(parent)
         self.bridge = bridge
         self.tasks = Tasks(self)
+        self.log_cleared_at = 0
+        """Where the log's reader cleared it: lines before this cursor stay away, whoever shows it."""
 
     async def start(self) -> None:
         """The core runs: read what needs it."""
