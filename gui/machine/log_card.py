@@ -213,7 +213,7 @@ class LogCard(Card):
         self.search.selectAll()
 
     def _on_needle(self, text: str) -> None:
-        self.view.find(text)
+        self.view.search_for(text)
         self._show_strip()
 
     def _on_found(self, number: int, count: int, is_over: bool) -> None:
@@ -271,8 +271,11 @@ class LogCard(Card):
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
         dialog.selectFile(FILE_NAME)
-        dialog.fileSelected.connect(lambda name: self.save_to(Path(name)))
+        dialog.fileSelected.connect(self._on_file)
         dialog.open()
+
+    def _on_file(self, name: str) -> None:
+        self.save_to(Path(name))
 
     def save_to(self, path: Path) -> None:
         """Write every line that is kept to a file, whatever the filter, whole or not at all."""

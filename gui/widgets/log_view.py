@@ -206,7 +206,7 @@ class LogView(QAbstractScrollArea):
 
     # Search
 
-    def find(self, text: str) -> None:
+    def search_for(self, text: str) -> None:
         """Look for ``text`` in all lines that are shown, a slice at a time; the case of letters does not count."""
         self._hit = None
         self.lines.search(text)
@@ -441,14 +441,14 @@ class LogView(QAbstractScrollArea):
                 painter.drawText(QPointF(side, base), line.at[:TIME_CHARS])
             painter.setPen(unit.color(_INK.get(line.level, faint)))
             painter.drawText(QPointF(level_x, base), LEVEL_WORDS[line.level])
-            text = self._in_sight(line, fit)
+            text = self.text_in_sight(line, fit)
             if self.lines.needle:
                 self._paint_found(painter, row, text, text_x, is_current=line.number == self._hit)
             painter.setPen(unit.color("text"))
             painter.drawText(QPointF(text_x, base), text)
 
-    def _in_sight(self, line: LogLine, fit: int) -> str:
-        """The part of a line there is room for: its start, or what was found in it where that is farther right."""
+    def text_in_sight(self, line: LogLine, fit: int) -> str:
+        """Return the ``fit`` characters of a line that are shown: its start, or what was found farther right."""
         text = line.text if len(line.text) <= fit else self._cut(line, fit)
         return text.replace("\t", " ")
 

@@ -69,7 +69,8 @@ def test_new_lines_come_while_it_is_seen_and_nothing_is_asked_while_hidden(panel
         await controller.tasks.wait()
         asked = len(log.asked)
         log.say("three")
-        assert not card._poll.isActive()
+        await panel.settle()
+        assert len(log.asked) == asked
         card.show()
         await panel.until(lambda: texts(card) == ["one", "two", "three"])
         assert log.asked[asked] == 2  # from where it stood

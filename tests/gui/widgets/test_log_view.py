@@ -75,11 +75,11 @@ def test_what_was_not_kept_is_said_above_and_in_between(view: LogView) -> None:
 
 def test_a_search_finds_every_line_also_the_new_ones_and_goes_round(view: LogView, qtbot: QtBot) -> None:
     found: list[tuple[int, int, bool]] = []
-    view.found.connect(lambda *told: found.append(told))
+    view.found.connect(lambda number, count, over: found.append((number, count, over)))
     view.append(
         [line for at in range(0, 9_000, 100) for line in [*some(at, 99), *some(at + 99, 1, "OUT of memory")]]
     )
-    view.find("out of")
+    view.search_for("out of")
     qtbot.waitUntil(lambda: found[-1] == (90, 90, True))  # the newest in sight comes first
     view.step(1)
     assert found[-1][0] == 1
@@ -95,7 +95,7 @@ def test_a_search_finds_every_line_also_the_new_ones_and_goes_round(view: LogVie
 
 def test_a_search_looks_at_a_slice_at_a_time(view: LogView) -> None:
     view.append(some(0, 50_000, "needle"))
-    view.find("needle")
+    view.search_for("needle")
     assert len(view.lines.hits) == 0  # nothing is looked at before the loop goes on
     view.lines.search_on()
     assert 0 < len(view.lines.hits) <= 5_000
@@ -137,6 +137,6 @@ def test_a_long_line_opens_whole_by_enter_and_is_plain_text(view: LogView, qtbot
 
 def test_what_is_found_far_to_the_right_of_a_line_is_in_sight(view: LogView, qtbot: QtBot) -> None:
     view.append([LogLine(number=0, text="x" * 900 + " needle " + "y" * 900)])
-    view.find("needle")
+    view.search_for("needle")
     qtbot.waitUntil(lambda: view.lines.is_searched and view.selected_lines() != [])
-    assert "needle" in view._in_sight(view.lines.shown[0], 60)
+    assert "needle" in view.text_in_sight(view.lines.shown[0], 60)
