@@ -67,7 +67,7 @@ class LogCard(Card):
         self._poll.setInterval(POLL_MS)
         self._poll.timeout.connect(self._ask)
         self.view.following_changed.connect(self._on_following)
-        self.view.new_counted.connect(lambda _: self._show_strip())
+        self.view.new_counted.connect(self._show_strip)
         self.view.found.connect(self._on_found)
         self._make_shortcuts()
         theme().changed.connect(self._restyle)
@@ -93,7 +93,7 @@ class LogCard(Card):
         )
         self.follow.segment("follow").setToolTip("Keep the newest line in sight (End)")
         self.follow.segment("hold").setToolTip("Stay here while lines come; scrolling up does it too")
-        self.follow.value_changed.connect(lambda value: self.view.set_following(value == "follow"))
+        self.follow.value_changed.connect(self._on_follow_chosen)
         self._row.addWidget(self.follow)
         self.level = IconButton("funnel", "Levels: all lines")
         self.level.clicked.connect(self._open_levels)
@@ -201,6 +201,9 @@ class LogCard(Card):
     def _on_following(self, following: bool) -> None:
         self.follow.set_value("follow" if following else "hold")
         self._show_strip()
+
+    def _on_follow_chosen(self, value: str) -> None:
+        self.view.set_following(value == "follow")
 
     def _follow_again(self) -> None:
         self.view.setFocus()

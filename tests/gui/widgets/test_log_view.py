@@ -75,7 +75,11 @@ def test_what_was_not_kept_is_said_above_and_in_between(view: LogView) -> None:
 
 def test_a_search_finds_every_line_also_the_new_ones_and_goes_round(view: LogView, qtbot: QtBot) -> None:
     found: list[tuple[int, int, bool]] = []
-    view.found.connect(lambda number, count, over: found.append((number, count, over)))
+
+    def note(number: int, count: int, over: bool) -> None:
+        found.append((number, count, over))
+
+    view.found.connect(note)
     view.append(
         [line for at in range(0, 9_000, 100) for line in [*some(at, 99), *some(at + 99, 1, "OUT of memory")]]
     )
