@@ -29,11 +29,18 @@ from core.errors import InvalidRequest, KeyHeldBack
 
 log = logging.getLogger(__name__)
 
-KeyName = Literal["anthropic", "vllm"]
+KeyName = Literal["anthropic", "vllm", "huggingface"]
 SERVICE = "signalbox"
 ANTHROPIC_ORIGIN = "https://api.anthropic.com"
-KEY_TITLES: dict[KeyName, str] = {"anthropic": "Anthropic", "vllm": "vLLM"}
-URL_SETTINGS: dict[KeyName, str] = {"anthropic": "ANTHROPIC_BASE_URL", "vllm": "VLLM_BASE_URL"}
+HUB_ORIGIN = "https://huggingface.co"
+USUAL_ORIGINS: dict[KeyName, str] = {"anthropic": ANTHROPIC_ORIGIN, "huggingface": HUB_ORIGIN}
+"""Where a key belongs that was stored without an address; the vLLM key has no such place."""
+KEY_TITLES: dict[KeyName, str] = {"anthropic": "Anthropic", "vllm": "vLLM", "huggingface": "Hugging Face"}
+URL_SETTINGS: dict[KeyName, str] = {
+    "anthropic": "ANTHROPIC_BASE_URL",
+    "vllm": "VLLM_BASE_URL",
+    "huggingface": "HF_ENDPOINT",
+}
 PREFIXES = ("sk-ant-", "sk-", "hf_")
 SHOWN_CHARACTERS = 4
 SHORTEST_SHOWN = 12
@@ -169,14 +176,14 @@ class KeyStore:
     async def set(self, name: KeyName, key: str, address: str | None = None) -> KeyStatus:
         """Keep ``key`` for the server at ``address``, in the keyring or, failing that, for this run.
 
-        The status says which and why. Without an ``address`` an Anthropic key belongs to Anthropic's own, and a
-        vLLM key to none yet.
+        The status says which and why. Without an ``address`` an Anthropic key belongs to Anthropic's own, a
+        Hugging Face token to huggingface.co, and a vLLM key to none yet.
 
         Raises:
             InvalidRequest: the key is empty or has characters that no key has, or the address is none.
         """
         key = _checked(name, key)
-        origin = ANTHROPIC_ORIGIN if address is None and name == "anthropic" else None
+        origin = USUAL_ORIGINS.get(name) if address is None else None
         if address is not None and (origin := origin_of(address)) is None:
             raise _no_address(name)
         stored = StoredKey(name=name, secret=key, belongs_to=origin)
@@ -377,8 +384,7 @@ def _read(keyring: Any, name: KeyName) -> StoredKey | None:
     secret: str | None = keyring.get_password(SERVICE, name)
     if not secret:
         return None
-    home = ANTHROPIC_ORIGIN if name == "anthropic" else None
-    unbound = StoredKey(name=name, secret=secret, belongs_to=home)
+    unbound = StoredKey(name=name, secret=secret, belongs_to=USUAL_ORIGINS.get(name))
     note: str | None = keyring.get_password(SERVICE, _note_name(name))
     if note is None:
         return unbound
@@ -404,8 +410,7 @@ def _write(keyring: Any, key: StoredKey) -> None:
     """
     keyring.set_password(SERVICE, key.name, key.secret)
     # After the key: the note names the key it is for, so until then the old one counts for nothing.
-    usual = ANTHROPIC_ORIGIN if key.name == "anthropic" else None
-    if key.belongs_to == usual and not key.allowed:
+    if key.belongs_to == USUAL_ORIGINS.get(key.name) and not key.allowed:
         _delete_entry(keyring, _note_name(key.name))
     else:
         note = {"key": _fingerprint(key.secret), "belongs_to": key.belongs_to, "allowed": key.allowed}

@@ -29,15 +29,20 @@ from core.keys import held_back_typed
 from core.local.manager import LocalServerManager, chosen_kind, unreadable_choice
 from core.local.server import ServerState
 from core.local.server_log import LogPage
+from core.local.server_speed import SpeedMeter
 from core.local.vllm_metrics import LoadPoller
 from core.routing.request_stream import RequestStream
 from core.routing.timeouts import Deadline
 from core.services.api_check import ApiCheck
+from core.services.hub_check import check_hub
 from core.services.key_reader import KeyReader, address_of
 from core.services.ledger import LedgerService
 from core.services.local_models import LocalModels
+from core.services.machine_keeper import MachineKeeper
 from core.services.machine_watch import MachineWatch
 from core.services.model_lists import ModelLists
+from core.services.money_rates import MoneyRates
+from core.services.sampler import Sampler
 from core.services.side_tasks import probed, summarised
 from core.services.status_publisher import StatusPublisher
 from core.services.telemetry import Monitoring
@@ -89,6 +94,7 @@ class RouterCore:
         self.prices: PriceTable = PriceTable(self.home / "prices.json")
         self._eager = local_start == "eager"
         self._server_manager = LocalServerManager(self._local_changed)
+        self._server_manager.on_progress = self._changed
         rooms = assemble(
             settings=lambda: self.settings.current,
             closing=lambda: self.settings.closing_problems,
@@ -115,8 +121,27 @@ class RouterCore:
             rooms, self._server_manager, self.prices, self._api_check, self._keys_known
         )
         self.vllm: VllmService = VllmService()
-        self.machine: MachineWatch = MachineWatch()
-        self.local_models: LocalModels = LocalModels()
+        self._speed = SpeedMeter()
+        self._sampler = Sampler(rooms.gpus, lambda: self._speed.figures)
+        self.machine: MachineWatch = MachineWatch(
+            self._sampler,
+            MachineKeeper(
+                self.home,
+                lambda: self.settings.current,
+                lambda: self._server_manager.state,
+                self._changed,
+            ),
+            MoneyRates(self.ledger.api_spending, rooms.machine, lambda: self._sampler.latest),
+        )
+        self.local_models: LocalModels = LocalModels(
+            self.settings,
+            self._server_manager,
+            home=self.home,
+            token=self.hugging_face_token,
+            start=self.start_local,
+            stop=self.stop_local,
+            vram_bytes=self._largest_vram,
+        )
         self._poller: LoadPoller | None = None
         self._monitoring = Monitoring(rooms.metrics, rooms.tracer, (rooms.api.breakers, rooms.local.breakers))
         self._key_reader = KeyReader(self.settings, self.keys, self._take_keys)
@@ -134,6 +159,7 @@ class RouterCore:
             monitoring=self._monitoring,
             keys_read=self._key_read,
             key_held_back=self.key_held_back,
+            machine=self.machine,
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -165,7 +191,11 @@ class RouterCore:
             log.warning("%s %s", file.message, file.hint)
         if self._keys_wanted:
             self._ask_for_keys()
+        self._sampler.configure(self.settings.current)
+        self._sampler.start(kept=self._eager)
+        self.machine.start(kept=self._eager)
         self._spawn(self._rooms.kept.maintain_if_due())
+        self.local_models.start(look=self._eager)
         await self.ledger.open()
         self._spawn(self._status_keeper.keep())
 
@@ -175,19 +205,22 @@ class RouterCore:
         self._unsubscribe_settings()
         self._key_read.set()  # whoever waits for the keyring goes on, and is told that this is the end
         await self._end_requests()
+        await self.local_models.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._api.close()
         await self._local.close()
         await self._server_manager.close()
+        await self._sampler.stop()
+        await self.machine.stop()
         if self._poller is not None:
             await self._poller.stop()
             self._poller = None
         await self._rooms.kept.close()
         await self.ledger.close()
         await self._monitoring.close()
-        self._rooms.power.close()
+        self._rooms.gpus.close()
         self._key_read.clear()
         self._keys_asked_for = False
         self._loop = None
@@ -345,26 +378,43 @@ class RouterCore:
         """Start it anew, with the model that is set by now."""
         self._local.breakers.reset()
         if self._server_manager.refused is not None:
+            self._server_manager.forget_failure()
             self._set_up_local(self.settings.current, is_checked=True)
             await self._server_manager.end_replaced()
             await self._server_manager.start()
         else:
             await self._server_manager.restart()
 
+    def _largest_vram(self) -> int | None:
+        """Return the memory of this machine's largest GPU; ``None`` without one, or where another's are watched."""
+        gpus = () if self.settings.current.gpu_metrics_url else self._sampler.latest.gpus
+        return max((gpu.vram_total_bytes for gpu in gpus if gpu.vram_total_bytes is not None), default=None)
+
     def local_log(self, lines: int = 200) -> list[str]:
         """Return the last ``lines`` lines of the local server's own log."""
         return self._server_manager.log_tail(lines)
 
     def local_log_page(self, cursor: int = 0, most: int = 5_000) -> LogPage:
-        """Return the local server's log after ``cursor``: ``most`` lines, the newest where there are more."""
-        return LogPage(lines=(), next_cursor=cursor)
+        """Return the local server's log after ``cursor``: ``most`` lines, the newest where there are more.
+
+        Any thread may call it. It may read a file, so not the one that paints.
+        """
+        return self._server_manager.log_page(cursor, most)
 
     async def drain_local(self, drained: bool) -> None:
-        """Send every new request to the API where that is allowed, until it is undone; what runs goes on."""
+        """Send every new request to the API where that is allowed, until it is undone; what runs goes on.
+
+        What only Local may or can serve still goes there (a message forced there, a conversation inside a tool
+        loop, an API that is closed), as does everything while the mode is local-only. A restart undoes it.
+        """
+        if self._local.is_drained != drained:
+            self._local.is_drained = drained
+            log.info("Local is %s", "drained: what may go to the API does" if drained else "used again")
+            self._changed()
 
     @property
     def local_is_drained(self) -> bool:
-        return False
+        return self._local.is_drained
 
     def _configure_api(self, settings: Settings) -> None:
         self._api.configure(settings, self._key_reader.key("anthropic", settings))
@@ -388,6 +438,8 @@ class RouterCore:
             self._rooms.preparer.conversations.forget_side("local")
             self._spawn(self._replace_local())
             self._changed()
+        elif self._server_manager.awaits_switch:
+            self._spawn(self._switch_local())
 
     async def _change_local_model(self, settings: Settings) -> None:
         """Take another model where it is there; else the one that runs goes on, and the status says why."""
@@ -401,16 +453,28 @@ class RouterCore:
             self._local.configure(settings, self.vllm_key)
         self._changed()
 
+    async def _switch_local(self) -> None:
+        """Load another model beside the one that answers, and take it once it is ready."""
+        await self._server_manager.end_replaced()  # one that was to be the next until a moment ago
+        if await self._server_manager.switch():
+            self._local.breakers.reset()
+            self._rooms.preparer.conversations.forget_side("local")
+        self._changed()
+        await self._server_manager.end_replaced()
+        await self._server_manager.finish_replaced()
+
     async def _replace_local(self) -> None:
         await self._server_manager.end_replaced()
         if self._eager:
             await self._server_manager.start()
 
     def _local_changed(self, state: ServerState) -> None:
+        self.machine.server_changed(state)
         if state.phase in ("ready", "stopped"):
             self._local.breakers.reset()
         if state.phase in ("stopped", "starting"):  # started again after a crash, it has no warm cache either
             self._rooms.preparer.conversations.forget_side("local")
+        self.local_models.server_changed(state)
         if state.phase == "ready":
             self._spawn(self._warm_up_sdk())
             self._spawn(self._watch_load())
@@ -422,12 +486,14 @@ class RouterCore:
         if self._poller is not None:
             await self._poller.stop()
             self._poller = None
-        if server.base_url is not None and server.kind in ("compose", "external"):
+        if server.base_url is not None:
             self._poller = LoadPoller(
                 server.base_url,
-                self.vllm_key,
+                self._server_manager.key_for(self.vllm_key),
                 ready=lambda: self._server_manager.state.phase == "ready",
-                on_load=self._local.queue.observe,
+                # The embedded server works for nobody else.
+                on_load=None if server.kind == "embedded" else self._local.queue.observe,
+                on_page=self._speed.seen,
             )
             self._poller.start()
 
@@ -449,6 +515,7 @@ class RouterCore:
         self._configure_api(settings)
         self._set_up_local(settings)
         self._monitoring.configure(settings)
+        self._sampler.configure(settings)
         self._spawn(self._read_keys())
         self._changed()
 
@@ -477,11 +544,13 @@ class RouterCore:
 
     def key_held_back(self, name: KeyName) -> KeyHeldBack | None:
         """Return why the stored key is not sent to the address in use; ``None`` where nothing holds it back."""
+        if name == "huggingface":
+            return None  # asked for with each download and start, which say it then
         return self._api.held_back if name == "anthropic" else self._vllm_key_held_back
 
     async def key_status(self, name: KeyName) -> KeyStatus:
         """Say where the stored key is and where it may go, without showing it."""
-        address = address_of(name, self.settings.current)
+        address = address_of(name, self.settings)
         status = await self.keys.status(name, address)
         return dataclasses.replace(status, address=origin_of(address))
 
@@ -490,7 +559,7 @@ class RouterCore:
 
         It belongs to the address in use, and goes to no other one until ``allow_key``.
         """
-        status = await self.keys.set(name, key, address_of(name, self.settings.current))
+        status = await self.keys.set(name, key, address_of(name, self.settings))
         if name == "anthropic":
             self._api.begin_anew()  # also where it is the same one: whoever sets it says that it is good
         await self._read_keys()
@@ -543,13 +612,15 @@ class RouterCore:
             SignalboxError: by kind, when it can't be reached or refuses the key.
         """
         await self._keys_known()
-        address = address_of(name, self.settings.current)
+        address = address_of(name, self.settings)
         if key is not None and not confirmed:
             held_back = held_back_typed(name, key, address)
             if held_back is not None:
                 raise held_back
         if name == "anthropic":
             return await self.test_anthropic_key(key)
+        if name == "huggingface":
+            return await check_hub(address, key if key is not None else await self.hugging_face_token())
         return await self.test_vllm(address, key if key is not None else await self.vllm_key_for(address))
 
     async def vllm_key_for(self, base_url: str) -> str | None:
@@ -559,6 +630,16 @@ class RouterCore:
             KeyHeldBack: nobody said that it may go there.
         """
         return await self._key_reader.key_for("vllm", base_url)
+
+    async def hugging_face_token(self) -> str | None:
+        """Return the token for downloads, and for the container's environment; ``None`` where there is none.
+
+        It goes into an environment or a header, never to a command line, a file or the log.
+
+        Raises:
+            KeyHeldBack: nobody said that the stored one may go to the hub that ``HF_ENDPOINT`` names.
+        """
+        return await self._key_reader.hub_token()
 
     async def test_vllm(self, base_url: str, api_key: str | None = None) -> CheckResult:
         """Reach a server that speaks OpenAI's wire at ``base_url`` (ending in ``/v1``).

@@ -17,14 +17,20 @@ _OUR_NAMES = (
     "env",
     "answers.sqlite3",
     "conversations.",
+    "deleted_models.json",
+    "downloads.json",
     "ledger.",
     "load_times.json",
     "logs",
+    "machine.",
+    "model_use.json",
+    "models",
     "panel.",
     "prices.json",
     "settings.json",
     "templates",
     "trust",
+    "vllm",
 )
 """How the names in a home folder begin, after the dot of those that are just being written."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Sequence
 from urllib.parse import quote
 
 HIDDEN = "•••"
@@ -55,6 +56,47 @@ def remember_secret(secret: str) -> None:
             _known[form] = None
         while len(_known) > _MOST_SECRETS:
             del _known[next(iter(_known))]
+
+
+_HINT = re.compile(
+    rf"://[^\s\"'<>]{{0,770}}@|sk-|[rp]k-|hf_|gh[opsu]_|bearer\s|basic\s|{_NAME}(?:\\*['\"]\s*[:=,]|\s*[:=])",
+    re.IGNORECASE,
+)
+"""What stands in every text that one of the shapes finds something in, in a third of their time."""
+_NEEDLES = (
+    "@",
+    "k-",
+    "hf_",
+    "gh",
+    "bearer",
+    "basic",
+    "key",
+    "token",
+    "secret",
+    "pass",
+    "authoriz",
+    "credential",
+)
+"""One of these stands in every text that ``_HINT`` finds something in, small letters or not."""
+
+
+def redact_lines(lines: Sequence[str]) -> list[str]:
+    """Return each of ``lines`` as ``redact`` does; for thousands of lines of which few hold a secret."""
+    whole = "\n".join(lines)
+    with _known_lock:
+        known = [secret for secret in _known if secret in whole]
+
+    def may_hold_one(line: str) -> bool:
+        small = line.casefold()
+        for needle in _NEEDLES:
+            if needle in small:
+                return _HINT.search(line) is not None
+        return False
+
+    return [
+        redact(line) if any(secret in line for secret in known) or may_hold_one(line) else line
+        for line in lines
+    ]
 
 
 def redact(text: str) -> str:

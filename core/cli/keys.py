@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 ENV_NAMES: dict[KeyName, str] = {
     "anthropic": "ANTHROPIC_API_KEY",
     "vllm": "VLLM_API_KEY",
+    "huggingface": "HF_TOKEN",
 }
 
 
@@ -90,7 +91,7 @@ def _address(name: KeyName) -> str:
     from core.services.key_reader import address_of
     from core.settings import SettingsStore
 
-    return address_of(name, SettingsStore().current)
+    return address_of(name, SettingsStore())
 
 
 async def _test(name: KeyName) -> int:
@@ -99,6 +100,9 @@ async def _test(name: KeyName) -> int:
 
     async with RouterCore() as core:
         found = await core.test_key(name)
+    if name == "huggingface":
+        sys.stdout.write(f"{name}: The token works: {found.server} in {found.latency_ms:,.0f} ms.\n")
+        return 0
     models = counted(len(found.models), "model")
     sys.stdout.write(f"{name}: The key works: {models} in {found.latency_ms:,.0f} ms, nothing was charged.\n")
     return 0
@@ -109,12 +113,19 @@ def _set_elsewhere(name: KeyName) -> str | None:
     from core.settings import ORIGIN_TEXT, SettingsStore
 
     settings = SettingsStore()
-    attribute = ENV_NAMES[name].lower()
-    key = getattr(settings.current, attribute)
-    if key is None:
-        return None
-    origin = ORIGIN_TEXT[settings.origin(attribute)]
-    return f"{mask(key.get_secret_value())} {ENV_NAMES[name]} is set in {origin}, and that wins over the keyring."
+    if name == "huggingface":
+        given = settings.other(ENV_NAMES[name])
+        if given is None:
+            return None
+        key, origin = given
+    else:
+        attribute = ENV_NAMES[name].lower()
+        secret = getattr(settings.current, attribute)
+        if secret is None:
+            return None
+        key, origin = secret.get_secret_value(), settings.origin(attribute)
+    wins = f"{ENV_NAMES[name]} is set in {ORIGIN_TEXT[origin]}, and that wins over the keyring."
+    return f"{mask(key)} {wins}"
 
 
 def _read_key(name: str) -> str:

@@ -27,6 +27,7 @@ COMMANDS = {
     "metrics": "the ledger's figures for Prometheus' textfile collector",
     "audit": "check that nobody changed the ledger behind its back",
     "scores": "how often each model's JSON and tool calls are right",
+    "models": "models on this machine: find, download, use and delete them",
     "keys": "API keys in the system's keyring",
     "settings": "what is set and where, and what becomes of a settings.json that can't be read",
     "trust": "let all of a folder's .env count",

@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     from core.ledger.operations import LedgerOperations
     from core.ledger.queries import UsageQueries
     from core.ledger.totals import Shortfalls
+    from core.pricing.spending import Spending
 
 
 T = TypeVar("T")
@@ -564,6 +565,12 @@ class Ledger:
         from core.ledger import queries
 
         return await self._read(lambda connection: queries.of_request(connection, correlation_id))
+
+    async def api_spending(self, since: datetime) -> Spending:
+        """Return what the API's attempts cost that ended since then."""
+        from core.ledger import queries
+
+        return await self._read(lambda connection: queries.api_spending(connection, since))
 
     async def holds(self) -> list[LedgerRow]:
         """Return the open attempts that hold cash or tokens, oldest first."""

@@ -18,6 +18,7 @@ from core.ledger.models import LedgerRow, PausedConversation, ReportKey, ReportR
 from core.ledger.operations import local_count
 from core.ledger.sql import Sql, begin_reading, driver_of
 from core.ledger.totals import Held, Reader, Row, Shortfalls
+from core.pricing.spending import Spending
 from core.scores import ScoreRow
 
 if TYPE_CHECKING:
@@ -313,6 +314,24 @@ def of_request(connection: Connection, correlation_id: str) -> list[LedgerRow]:
         connection,
         select(attempts).where(attempts.c.correlation_id == correlation_id).order_by(attempts.c.number),
     )
+
+
+def api_spending(connection: Connection, since: datetime) -> Spending:
+    """Add up the API's attempts that ended since then; nothing is said of those that still run.
+
+    Those that began more than an hour before are left out: the index goes by the hour of the beginning.
+    """
+    attempts = schema.attempts
+    unpriced = case((schema.UNPRICED, 1), else_=0)
+    unsettled = case((schema.UNRESOLVED_STATE, attempts.c.counted_nanodollars), else_=0)
+    sums = [func.coalesce(func.sum(each), 0) for each in (attempts.c.cost_nanodollars, unsettled, unpriced)]
+    query = select(*sums).where(
+        attempts.c.hour >= int(since.timestamp()) // 3600 - 1,
+        attempts.c.side == "api",
+        attempts.c.ended_us >= int(since.timestamp() * 1_000_000),
+    )
+    spent_sum, unsettled_sum, unpriced_sum = (int(each) for each in connection.execute(query).one())
+    return Spending(spent_nanodollars=spent_sum, unsettled_nanodollars=unsettled_sum, unpriced=unpriced_sum)
 
 
 def holds(connection: Connection) -> list[LedgerRow]:

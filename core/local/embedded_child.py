@@ -1,10 +1,11 @@
 """The process that runs llama.cpp: ``python -m core.local.embedded_child``, started by ``EmbeddedServer``.
 
 Its first line of standard input is a JSON object (``model_path``, ``alias``, ``api_key``, ``context_tokens``,
-``parallel``, ``quantized_cache``, ``sampling``, ``stuck_s``, ``stuck_exit``). Its standard output carries one JSON
-object: ``{"event": "ready", ...}`` or ``{"event": "failed", "reason": ..., "hint": ...}``; llama.cpp's own words go
-to standard error. The end of standard input means that the parent is gone or wants it to go, and it leaves at once:
-a model server has nothing to save. Only the standard library, ``core.base`` and ``xllamacpp`` are imported here.
+``parallel``, ``threads``, ``gpu_layers``, ``quantized_cache``, ``sampling``, ``stuck_s``, ``stuck_exit``). Its
+standard output carries one JSON object: ``{"event": "ready", ...}`` or ``{"event": "failed", "reason": ...,
+"hint": ...}``; llama.cpp's own words go to standard error. The end of standard input means that the parent is gone
+or wants it to go, and it leaves at once: a model server has nothing to save. Only the standard library,
+``core.base`` and ``xllamacpp`` are imported here.
 """
 
 from __future__ import annotations
@@ -107,9 +108,13 @@ def _serve(config: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         params.cache_type_k = params.cache_type_v = llama.ggml_type.GGML_TYPE_Q8_0
     for name, value in config["sampling"].items():
         setattr(params.sampling, name, value)  # what a request takes when it does not say otherwise
-    allowed = allowed_cpus()
-    if allowed is not None:
-        params.cpuparams.n_threads = allowed
+    threads = config.get("threads") or allowed_cpus()
+    if threads is not None:
+        params.cpuparams.n_threads = threads
+    if config.get("gpu_layers") is not None:
+        params.n_gpu_layers = config[
+            "gpu_layers"
+        ]  # without it, as many as fit; a build without a GPU has none
     try:
         server = llama.Server(params)
     except RuntimeError as error:
@@ -118,8 +123,18 @@ def _serve(config: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     return server, {
         "base_url": f"{address}/v1",
         "slots": config["parallel"],
+        "gpu": _has_gpu(llama),
+        "version": f"llama.cpp (xllamacpp {llama.__version__})",
         **_served(address, config["api_key"]),
     }
+
+
+def _has_gpu(llama: Any) -> bool:
+    """Whether this build of llama.cpp computes on a GPU that is here."""
+    try:
+        return any("GPU" in device["type"].name for device in llama.get_device_info())
+    except (AttributeError, KeyError, TypeError, RuntimeError):
+        return False
 
 
 def _import_llama() -> Any:

@@ -5,46 +5,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import SplitResult, urlsplit
+from typing import Literal
 
 from core.base.net import open_client
 from core.base.observable import Observable
 from core.base.redaction import redact
-from core.base.tls import maybe_tls, tls_trouble, wants_tls
+from core.base.tls import tls_trouble
 from core.errors import KeyHeldBack
-from core.local.server import ServerCause, ServerPhase, ServerState
-from core.model_list import ListedModel, chat_models, context_tokens, first_chat_model, listed_models
-
-if TYPE_CHECKING:
-    import httpx2
+from core.local.server import ServerState
+from core.local.server_log import LogPage, LogRing, plain_text, shown_line
+from core.local.server_probe import Finding, ServerProbe, address_problem, normal_url
 
 log = logging.getLogger(__name__)
 
 FAILED_INTERVAL_S = 2.0
 KEPT_LINES = 500
-WRONG_ADDRESS_HINT = "Set VLLM_BASE_URL to an address such as http://127.0.0.1:8000/v1."
 CLIENT_HINT = (
     "Check the proxy (ALL_PROXY, HTTP_PROXY, HTTPS_PROXY) and the certificates (SSL_CERT_FILE) of the "
     "environment, then start it again."
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Finding:
-    """What one probe saw."""
-
-    phase: ServerPhase
-    detail: str = ""
-    hint: str = ""
-    model: str | None = None
-    context_tokens: int | None = None
-    models: tuple[ListedModel, ...] = ()
-    cause: ServerCause = ""
 
 
 class ExternalServer:
@@ -71,11 +52,11 @@ class ExternalServer:
         self._api_key = api_key
         self._interval_s = interval_s
         self._timeout_s = timeout_s
-        self._url = _normal(base_url)
+        self._url = normal_url(base_url)
         state = ServerState(phase="stopped", kind=kind, model=model)
         self._state = Observable(state, log, "the local server's state")
         self._state.on_change(self._note)
-        self._lines: deque[str] = deque(maxlen=KEPT_LINES)
+        self._lines = LogRing(KEPT_LINES)
         self._prober: asyncio.Task[None] | None = None
         self._probed = asyncio.Event()
         self._probe_now = asyncio.Event()
@@ -89,12 +70,16 @@ class ExternalServer:
 
     def log_tail(self, lines: int = 200) -> list[str]:
         """Return what the probes saw, one line a change: the server's own log is elsewhere."""
-        return list(self._lines)[-lines:] if lines > 0 else []
+        return self._lines.tail(lines)
+
+    def log_page(self, cursor: int, most: int) -> LogPage:
+        """Return what the probes saw, as ``log_tail``."""
+        return self._lines.page(cursor, most)
 
     async def start(self) -> None:
         """Begin probing, or probe at once, and return after that probe, whatever it saw."""
         if self._prober is None or self._prober.done():
-            self._show(_Finding(phase="starting", detail=f"looking for a server at {self._url or '…'}"))
+            self._show(Finding(phase="starting", detail=f"looking for a server at {self._url or '…'}"))
             self._probe_now = asyncio.Event()
             self._probed = asyncio.Event()
             self._prober = asyncio.create_task(
@@ -114,19 +99,29 @@ class ExternalServer:
             await asyncio.wait({prober})
         probed.set()
         if self._prober is None:  # not started again meanwhile
-            self._show(_Finding(phase="stopped"))
+            self._show(Finding(phase="stopped"))
 
     async def restart(self) -> None:
         await self.stop()
         await self.start()
+
+    async def observe(self) -> None:
+        await self.start()
+
+    async def detach(self) -> None:
+        await self.stop()
+
+    def look_soon(self) -> None:
+        """Probe at once, and go on: a request has just failed, so the server may be gone."""
+        self._probe_now.set()
 
     async def _probe_forever(self, probed: asyncio.Event) -> None:
         """Probe until cancelled. However this ends, nobody waits for a first probe any more."""
         try:
             key = self._api_key
             if isinstance(key, KeyHeldBack):
-                self._show(_Finding(phase="failed", detail=key.message, hint=key.hint))
-            elif (problem := _problem(self._url, key)) is not None:
+                self._show(Finding(phase="failed", detail=key.message, hint=key.hint))
+            elif (problem := address_problem(self._url, key)) is not None:
                 self._show(problem)
             else:
                 await self._probe_again_and_again(key)
@@ -135,9 +130,9 @@ class ExternalServer:
             log.exception("probing %s cannot begin", self._url)
             trouble = tls_trouble(error, self._url)
             self._show(
-                _Finding(phase="failed", detail=trouble.what, hint=trouble.way_out)
+                Finding(phase="failed", detail=trouble.what, hint=trouble.way_out)
                 if trouble is not None
-                else _Finding(
+                else Finding(
                     phase="failed",
                     detail=f"No connection to {self._url} can be set up: {_words(error)}.",
                     hint=CLIENT_HINT,
@@ -147,16 +142,17 @@ class ExternalServer:
             probed.set()
 
     async def _probe_again_and_again(self, api_key: str | None) -> None:
+        probe = ServerProbe(self._url, self._wanted_model, api_key, self._timeout_s)
         async with open_client(self._url, api_key, self._timeout_s) as client:
             while True:
                 self._probe_now.clear()
                 try:
-                    self._show(await self._probe(client))
+                    self._show(await probe.look(client))
                 except Exception as error:
                     # One look that fails, whatever with, must not end the looking.
                     log.exception("probing %s failed", self._url)
                     self._show(
-                        _Finding(
+                        Finding(
                             phase="failed",
                             detail=f"Probing {self._url} failed: {_words(error)}.",
                             hint="It is asked again by itself; the log has the whole error.",
@@ -170,105 +166,7 @@ class ExternalServer:
                     async with asyncio.timeout(pause_s):
                         await self._probe_now.wait()
 
-    async def _probe(self, client: httpx2.AsyncClient) -> _Finding:
-        import httpx2
-
-        from core.base.bounded_http import AnswerPacked, AnswerTooLong
-
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                health = await client.get(f"{self._url.removesuffix('/v1')}/health")
-                if health.status_code == 503:
-                    return self._unhealthy(health.text)
-                # Servers without /health (Ollama, LM Studio) answer 404 there: the list of models decides.
-                models = await client.get(f"{self._url}/models")
-        except (TimeoutError, httpx2.TimeoutException):
-            return _Finding(
-                phase="failed",
-                detail=f"The server at {self._url} has not answered within {self._timeout_s:g} s.",
-                hint="It may be overloaded or starting; it is asked again by itself.",
-            )
-        except (AnswerTooLong, AnswerPacked) as error:
-            return _Finding(
-                phase="failed",
-                detail=f"{self._url} sends what no model server does. {error}",
-                hint=f"Something else may be listening there. {WRONG_ADDRESS_HINT}",
-            )
-        except httpx2.HTTPError as error:
-            log.debug("%s: %r", self._url, error)
-            return self._unreachable(error)
-        return self._read_models(models)
-
-    def _unreachable(self, error: Exception) -> _Finding:
-        trouble = tls_trouble(error, self._url)
-        if trouble is not None:
-            return _Finding(phase="failed", detail=trouble.what, hint=f"{trouble.way_out} (VLLM_BASE_URL)")
-        hint = "Start it there, or change VLLM_BASE_URL; it is found by itself once it answers."
-        if "without sending a response" in str(error):
-            return _Finding(
-                phase="failed",
-                detail=f"The server at {self._url} closes the connection without an answer.",
-                hint=f"{maybe_tls(self._url)} {hint}".strip(),
-            )
-        return _Finding(phase="failed", detail=f"No server is reachable at {self._url}.", hint=hint)
-
-    def _unhealthy(self, text: str) -> _Finding:
-        if "loading" in text.lower():
-            return _Finding(phase="starting", detail="loading weights")
-        return _Finding(
-            phase="failed",
-            detail=f"The server at {self._url} says it is not healthy (503).",
-            hint="Its engine may have died: look at its log and restart it.",
-        )
-
-    def _read_models(self, answer: httpx2.Response) -> _Finding:
-        if answer.status_code in (401, 403):
-            refused = "refuses the API key" if self._api_key else "wants an API key"
-            return _Finding(
-                phase="failed",
-                detail=f"The server at {self._url} {refused} ({answer.status_code}).",
-                hint="Set VLLM_API_KEY to the key that the server was started with.",
-                cause="key",
-            )
-        no_tls = wants_tls(answer.text, self._url) if answer.status_code == 400 else None
-        if no_tls is not None:
-            return _Finding(phase="failed", detail=no_tls.what, hint=f"{no_tls.way_out} (VLLM_BASE_URL)")
-        models = _listed(answer, self._wanted_model)
-        if models is None:
-            return _Finding(
-                phase="failed",
-                detail=f"{self._url}/models is no list of models (HTTP {answer.status_code}).",
-                hint=f"Something else may be listening there. {WRONG_ADDRESS_HINT}",
-            )
-        if not models:
-            return _Finding(
-                phase="failed",
-                detail=f"The server at {self._url} has no model that can be asked for.",
-                hint="Load one, or give the one there a plain name; it is asked again by itself.",
-            )
-        model = self._wanted_model or first_chat_model(models)
-        if model is None:
-            return _Finding(
-                phase="failed",
-                detail=f"The server at {self._url} lists no model that can chat: {', '.join(list(models)[:5])}.",
-                hint="Load one that can, or name one in VLLM_MODEL; it is asked again by itself.",
-                cause="model",
-            )
-        if model not in models:
-            return _Finding(
-                phase="failed",
-                detail=f"The server at {self._url} does not serve {model}, but {', '.join(list(models)[:5])}.",
-                hint="Set VLLM_MODEL to one of these, or leave it empty to take the first that can chat.",
-                cause="model",
-            )
-        return _Finding(
-            phase="ready",
-            model=model,
-            context_tokens=context_tokens(models[model]),
-            models=chat_models(models, model),
-        )
-
-    def _show(self, finding: _Finding) -> None:
+    def _show(self, finding: Finding) -> None:
         self._state.set(
             ServerState(
                 phase=finding.phase,
@@ -287,50 +185,10 @@ class ExternalServer:
         what = state.detail or (
             f"{state.phase}: {state.model} at {self._url}" if state.model else state.phase
         )
-        self._lines.append(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S} {what}")
-
-
-def _normal(base_url: str) -> str:
-    """Return the address ending in ``/v1``, empty when it is none; user names and passwords are left out."""
-    try:
-        parts = urlsplit(base_url.strip())
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        return ""
-    if parts.scheme not in ("http", "https") or not host:
-        return ""
-    place = f"[{host}]" if ":" in host else host
-    path = parts.path.rstrip("/")
-    netloc = place if port is None else f"{place}:{port}"
-    path = path if path.endswith("/v1") else f"{path}/v1"
-    return SplitResult(parts.scheme, netloc, path, "", "").geturl()
-
-
-def _problem(url: str, api_key: str | None) -> _Finding | None:
-    if not url:
-        return _Finding(
-            phase="failed", detail="The server's address is not an http address.", hint=WRONG_ADDRESS_HINT
-        )
-    if api_key is not None and not all("!" <= character <= "~" for character in api_key):
-        return _Finding(
-            phase="failed",
-            detail="The local server's API key holds characters that no key has.",
-            hint="Set VLLM_API_KEY again, without spaces or line breaks.",
-            cause="key",
-        )
-    return None
+        level = "warning" if state.phase == "failed" else "info"
+        self._lines.add(shown_line(plain_text(what)), at=f"{datetime.now():%Y-%m-%d %H:%M:%S}", level=level)
 
 
 def _words(error: Exception) -> str:
     """Say an exception in words that may be shown: its text can quote an address with a password."""
     return redact(str(error)).rstrip(".") or type(error).__name__
-
-
-def _listed(answer: httpx2.Response, wanted: str | None) -> dict[str, dict[str, Any]] | None:
-    """Return the models by id, ``None`` when the answer is not such a list."""
-    if answer.status_code != 200:
-        return None
-    try:
-        return listed_models(answer.json(), wanted)
-    except (ValueError, RecursionError):
-        return None

@@ -1,76 +1,198 @@
-"""How much power the GPU draws, in watts, as its own sensor says through NVML.
+"""Looks at this machine's GPUs in a thread of its own, for whoever asks: the machine's figures, the cost meter.
 
-Reading it can take milliseconds, and minutes with a stuck driver, so a daemon thread does it and everybody else
-looks at the newest reading. It runs only while somebody asks. NVIDIA's sensor says what the whole board draws,
-averaged over a second on most cards (nvmlDeviceGetPowerUsage, in milliwatts).
+A look takes milliseconds, and minutes with a stuck driver, so a daemon thread takes it and everybody else reads the
+newest one. There is one thread, whatever hangs; it runs only while somebody asks.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from core.local.gpu_sample import GpuSurvey
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-log = logging.getLogger(__name__)
-
 EVERY_S = 1.0
-"""Seconds between two readings while somebody asks."""
+"""Seconds between two looks while somebody measures power."""
 STALE_S = 5.0
-"""A reading older than this says nothing about now."""
+"""A look older than this says nothing about now. A driver that takes longer does not answer."""
 _STAYS_S = 10.0
-_RETRY_S = 60.0
+RETRY_S = 10.0
+"""Where there is no GPU, this often it is looked whether there is one by now: a driver may be loaded later."""
 
-Read = Callable[[], float | None]
+Look = Callable[[], GpuSurvey]
+
+SEARCHING = GpuSurvey(problem="The GPUs are being looked for.")
+
+
+class GpuSampler:
+    """The newest look at the GPUs. Methods never block and may be called from any thread.
+
+    ``look`` takes one look and may block; ``clock`` counts seconds.
+    """
+
+    def __init__(
+        self,
+        look: Look,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        every_s: float = EVERY_S,
+        retry_s: float = RETRY_S,
+    ) -> None:
+        self._look = look
+        self._clock = clock
+        self._every_s = every_s
+        self._retry_s = retry_s
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._keepers = 0
+        self._asked_at = float("-inf")
+        self._poked_at = float("-inf")
+        self._poked = False
+        self._began_at: float | None = None
+        self._seen_at = float("-inf")
+        self._survey: GpuSurvey | None = None
+        self._listeners: list[Callable[[GpuSurvey], None]] = []
+
+    def on_look(self, listener: Callable[[GpuSurvey], None]) -> None:
+        """Call ``listener`` with each new look, in the thread that took it. It must not block."""
+        self._listeners.append(listener)
+
+    def newest(self) -> GpuSurvey:
+        """Return the newest look; one that is too old keeps its cards, without a figure, and says why."""
+        survey, began_at = self._survey, self._began_at
+        waited_s = 0.0 if began_at is None else self._clock() - began_at
+        if survey is None:
+            if waited_s <= STALE_S:
+                return SEARCHING
+            return GpuSurvey(problem=_silent(waited_s))
+        if waited_s > STALE_S:
+            return survey.without_figures(_silent(waited_s), "the driver does not answer")
+        if began_at is not None and began_at - self._seen_at > 2 * STALE_S:
+            return survey.without_figures(SEARCHING.problem, "it is being asked")  # nobody asked for a while
+        return survey
+
+    def fresh(self) -> GpuSurvey | None:
+        """Return the newest look where it says something about now, else ``None``."""
+        return self._survey if self._clock() - self._seen_at <= STALE_S else None
+
+    def poke(self) -> bool:
+        """Have a look taken now; returns whether one comes: not where there was no GPU a moment ago."""
+        with self._lock:
+            self._poked_at = now = self._clock()
+            if self._no_gpu() and now - self._seen_at < self._retry_s:
+                return False
+            self._poked = True
+        self._start()
+        return not self._closed
+
+    def ask(self) -> None:
+        """Have looks taken every ``every_s`` seconds, for some seconds."""
+        self._asked_at = self._clock()
+        self._start()
+
+    def keep(self) -> None:
+        """Have looks taken every ``every_s`` seconds until ``let_go``."""
+        with self._lock:
+            self._keepers += 1
+        self._start()
+
+    def let_go(self) -> None:
+        with self._lock:
+            self._keepers -= 1
+
+    def open(self) -> None:
+        """Look again after ``close``."""
+        self._closed = False
+
+    def close(self) -> None:
+        """Let the thread end. A look that hangs is left behind; it ends with the process."""
+        self._closed = True
+        self._wake.set()
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._closed or self._thread is not None:
+                self._wake.set()  # it may wait for longer than is wanted now
+                return
+            thread = self._thread = threading.Thread(target=self._run, name="signalbox-gpu", daemon=True)
+        thread.start()
+
+    def _no_gpu(self) -> bool:
+        return self._survey is not None and not self._survey.gpus
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                self._poked = False
+                self._wake.clear()
+            self._began_at = self._clock()
+            survey = self._taken()
+            with self._lock:
+                self._survey, self._seen_at, self._began_at = survey, self._clock(), None
+            for listener in tuple(self._listeners):
+                listener(survey)
+            if self._ends():
+                return
+
+    def _taken(self) -> GpuSurvey:
+        try:
+            return self._look()
+        except Exception as error:  # noqa: BLE001  a driver's bindings may raise anything; the next look goes on
+            return GpuSurvey(problem=f"The GPUs can't be read: {type(error).__name__}: {error}.")
+
+    def _ends(self) -> bool:
+        """Wait until the next look is due; true where nobody wants one."""
+        ended_at = time.monotonic()
+        while True:
+            with self._lock:
+                now = self._clock()
+                timed = self._keepers > 0 or now - self._asked_at <= _STAYS_S
+                if self._closed or not (timed or self._poked or now - self._poked_at <= _STAYS_S):
+                    self._thread = None
+                    return True
+                every_s = self._retry_s if self._no_gpu() else self._every_s
+                left_s = ended_at + every_s - time.monotonic() if timed else _STAYS_S
+                if self._poked or left_s <= 0:
+                    return False
+                self._wake.clear()
+            self._wake.wait(left_s)
+
+
+def _silent(waited_s: float) -> str:
+    return f"The GPU's driver has not answered for {waited_s:.0f} s."
 
 
 class GpuPower:
     """The watts of this machine's GPUs together; ``None`` where there is none, or a sensor is missing or silent.
 
-    ``read`` returns one reading (by default NVML's, loaded on its first use), ``clock`` counts seconds. Methods
-    never block and may be called from any thread.
+    Methods never block and may be called from any thread.
     """
 
-    def __init__(
-        self,
-        read: Read | None = None,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        every_s: float = EVERY_S,
-    ) -> None:
-        self._read = read or NvmlWatts().read
-        self._clock = clock
-        self._every_s = every_s
+    def __init__(self, sampler: GpuSampler) -> None:
+        self._sampler = sampler
         self._lock = threading.Lock()
-        self._wake = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._closed = False
-        self._spans = 0
-        self._asked_at = float("-inf")
-        self._reading: tuple[float, float | None] | None = None
         self._sum, self._count = 0.0, 0
+        sampler.on_look(self._seen)
 
     def watts(self) -> float | None:
         """Return the newest reading, and have the next one made; ``None`` until there is one that is not stale."""
-        self._ask()
+        self._sampler.ask()
         return self._fresh()
 
     def measure(self) -> PowerSpan:
         """Begin to average; use it in a ``with`` around a request and ask ``watts`` at its end."""
         with self._lock:
-            self._spans += 1
             span = PowerSpan(self, self._sum, self._count)
-        self._ask()
+        self._sampler.keep()
+        self._sampler.ask()
         return span
-
-    def close(self) -> None:
-        """Let the thread end. A reading that hangs is left behind; it ends with the process."""
-        self._closed = True
-        self._wake.set()
 
     def mean_since(self, total: float, count: int) -> float | None:
         """Return the mean of the readings since the sums were ``total`` of ``count``, else the newest one."""
@@ -80,38 +202,26 @@ class GpuPower:
         return self._fresh()
 
     def end_span(self) -> None:
-        with self._lock:
-            self._spans -= 1
+        self._sampler.let_go()
 
     def _fresh(self) -> float | None:
-        reading = self._reading
-        if reading is None or self._clock() - reading[0] > STALE_S:
-            return None
-        return reading[1]
+        survey = self._sampler.fresh()
+        return None if survey is None else total_watts(survey)
 
-    def _ask(self) -> None:
-        with self._lock:
-            self._asked_at = self._clock()
-            if self._closed or self._thread is not None:
-                return
-            self._thread = threading.Thread(target=self._run, name="signalbox-gpu-power", daemon=True)
-        self._thread.start()
+    def _seen(self, survey: GpuSurvey) -> None:
+        watts = total_watts(survey)
+        if watts is not None:
+            with self._lock:
+                self._sum += watts
+                self._count += 1
 
-    def _run(self) -> None:
-        while True:
-            watts = self._read()
-            with self._lock:
-                self._reading = (self._clock(), watts)
-                if watts is not None:
-                    self._sum += watts
-                    self._count += 1
-            # Without a GPU there is nothing to look for every second, but a driver may be loaded later.
-            self._wake.wait(self._every_s if self._count else _RETRY_S)
-            with self._lock:
-                idle = self._spans == 0 and self._clock() - self._asked_at > _STAYS_S
-                if self._closed or idle:
-                    self._thread = None
-                    return
+
+def total_watts(survey: GpuSurvey) -> float | None:
+    """Return what all GPUs draw together; ``None`` where there is none, or one does not say it."""
+    watts = [gpu.power_w for gpu in survey.gpus if not gpu.gone]
+    if not watts or None in watts:
+        return None
+    return sum(each for each in watts if each is not None)
 
 
 class PowerSpan:
@@ -138,39 +248,3 @@ class PowerSpan:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-class NvmlWatts:
-    """Reads the sum of all GPUs' power through the vendor's bindings. Blocks; one thread uses it."""
-
-    def __init__(self) -> None:
-        self._nvml: Any = None
-        self._said = ""
-
-    def read(self) -> float | None:
-        """Return watts, or ``None``: no library, no driver, no GPU, or one whose power is not known."""
-        try:
-            import pynvml
-        except ImportError as error:
-            return self._unknown(f"the NVML bindings are missing: {error}")
-        try:
-            if self._nvml is None:
-                pynvml.nvmlInit()
-                self._nvml = pynvml
-            nvml = self._nvml
-            count = nvml.nvmlDeviceGetCount()
-            milliwatts = sum(
-                int(nvml.nvmlDeviceGetPowerUsage(nvml.nvmlDeviceGetHandleByIndex(index)))
-                for index in range(count)
-            )
-        except pynvml.NVMLError as error:
-            # Begin anew next time: a driver that was reloaded wants a new start, too.
-            self._nvml = None
-            return self._unknown(f"NVML says: {error}")
-        self._said = ""
-        return milliwatts / 1000 if count else self._unknown("there is no GPU")
-
-    def _unknown(self, why: str) -> None:
-        if why != self._said:
-            self._said = why
-            log.info("The GPU's power is not known: %s", why)

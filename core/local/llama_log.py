@@ -23,6 +23,9 @@ class Reason:
     hint: str
 
 
+_NO_MEMORY = re.compile(
+    r"failed to allocate|unable to allocate|not enough memory|out of memory|bad_alloc", re.I
+)
 _KNOWN = (
     (
         re.compile(
@@ -42,7 +45,7 @@ _KNOWN = (
         Reason("The model file is not a valid GGUF file.", "Download the model in GGUF form again."),
     ),
     (
-        re.compile(r"failed to allocate|unable to allocate|not enough memory|out of memory|bad_alloc", re.I),
+        _NO_MEMORY,
         Reason(
             "There is not enough memory for this model.", "Close other programs, or take a smaller model."
         ),
@@ -75,6 +78,11 @@ def explain(lines: Iterable[str]) -> Reason | None:
         if found := _ERROR_LINE.match(line):
             return Reason(f"llama.cpp: {found[1]}", "The log has the details.")
     return None
+
+
+def is_out_of_memory(lines: Iterable[str]) -> bool:
+    """Whether llama.cpp's log says that memory was what it lacked."""
+    return any(_NO_MEMORY.search(line) for line in lines)
 
 
 def describe_exit(returncode: int) -> Reason:

@@ -12,6 +12,8 @@ from core.local.crash_suspects import CrashSuspects
 from core.local.embedded import EmbeddedServer
 from core.local.external import ExternalServer
 from core.local.server import LocalServer, ServerKind, ServerState
+from core.local.server_log import LogPage
+from core.local.switching import loads_beside, not_loaded, with_next
 
 if TYPE_CHECKING:
     from core.settings import Origin, SettingProblem, Settings, SettingsStore
@@ -49,7 +51,13 @@ def choice_key(
     """Return what the choice depends on: two equal keys ask for the same server."""
     kind = chosen_kind(settings, vllm_origin)
     if kind == "embedded":
-        return (kind, settings.local_model_path)
+        return (
+            kind,
+            settings.local_model_path,
+            settings.embedded_threads,
+            settings.embedded_context_tokens,
+            settings.embedded_gpu_layers,
+        )
     key = vllm_key.message if isinstance(vllm_key, KeyHeldBack) else vllm_key
     return (kind, settings.vllm_base_url, settings.vllm_model, key)
 
@@ -70,7 +78,14 @@ def choose_server(
         case "none":
             return None
         case "embedded":
-            return EmbeddedServer(settings.home, settings.local_model_path, on_crash=on_crash)
+            return EmbeddedServer(
+                settings.home,
+                settings.local_model_path,
+                context_tokens=settings.embedded_context_tokens,
+                threads=settings.embedded_threads,
+                gpu_layers=settings.embedded_gpu_layers,
+                on_crash=on_crash,
+            )
         case kind:
             return ExternalServer(settings.vllm_base_url, settings.vllm_model, vllm_key, kind=kind)
 
@@ -81,6 +96,8 @@ NONE = ServerState(phase="stopped", kind="none", detail="no local server is set 
 class LocalServerManager:
     """``on_change`` is called with each new state of the server in use, on the core's loop.
 
+    From one model of the embedded server to another the first goes on until the second is ready, where there is
+    memory for both: the second is then the *next* one, and ``on_progress`` is called as its loading goes on.
     ``suspects`` is what llama.cpp worked on when it died, whichever server ran it.
     """
 
@@ -94,6 +111,11 @@ class LocalServerManager:
         self.refused: SignalboxError | None = None
         """Why the model that is set was not taken, while the one before goes on."""
         self.suspects = CrashSuspects()
+        self.on_progress: Callable[[], None] = lambda: None
+        self._next: EmbeddedServer | None = None
+        self._finishing: list[EmbeddedServer] = []
+        self._switch_turn = asyncio.Lock()
+        self._failed: SignalboxError | None = None
 
     def would_only_change_model(
         self, settings: Settings, vllm_origin: Origin, vllm_key: str | KeyHeldBack | None
@@ -120,7 +142,14 @@ class LocalServerManager:
 
     @property
     def state(self) -> ServerState:
-        return self._server.state if self._server is not None else self._unreadable or NONE
+        if self._server is None:
+            return self._unreadable or NONE
+        return self._server.state if self._next is None else with_next(self._server.state, self._next.state)
+
+    @property
+    def awaits_switch(self) -> bool:
+        """Whether ``follow`` chose a next server which ``switch`` has not begun to load."""
+        return self._next is not None and self._next.state.phase == "stopped"
 
     def follow(
         self,
@@ -134,17 +163,29 @@ class LocalServerManager:
         The one before goes on until ``end_replaced``. Where what says which it is can't be read
         (``unreadable_choice``) there is none, and its state says why.
         """
-        self.refused = None
+        self.refused = self._failed
         choice = (*choice_key(settings, vllm_origin, vllm_key), unreadable)
         if choice == self._choice:
             return False
         self._choice = choice
+        self.refused = self._failed = None
+        self._abandon_next()
+        server = (
+            choose_server(settings, vllm_origin, vllm_key, self.suspects.crashed)
+            if unreadable is None
+            else None
+        )
+        if isinstance(server, EmbeddedServer) and loads_beside(
+            self._server, server, settings.embedded_context_tokens
+        ):
+            self._next = server
+            return False
         self._unsubscribe()
         if self._server is not None:
             self._replaced.append(self._server)
         self._unreadable = None
         if unreadable is None:
-            self._server = choose_server(settings, vllm_origin, vllm_key, self.suspects.crashed)
+            self._server = server
         else:
             from core.settings import ORIGIN_TEXT
 
@@ -158,14 +199,66 @@ class LocalServerManager:
         self._unsubscribe = self._server.on_change(self._on_change) if self._server else lambda: None
         return True
 
+    def _abandon_next(self) -> None:
+        if self._next is not None:
+            self._replaced.append(self._next)
+            self._next = None
+
+    async def switch(self) -> bool:
+        """Load the next server and take it once it is ready; returns whether it is in use now.
+
+        The one before is then to be ended by ``finish_replaced``. Where the next can't be loaded, the one before
+        goes on, ``refused`` says why, and ``end_replaced`` ends what is left of the next.
+        """
+        async with self._switch_turn:
+            server = self._next
+            if server is None:
+                return False
+            unsubscribe = server.on_change(lambda state: self.on_progress())
+            try:
+                await server.start()
+            finally:
+                unsubscribe()
+            return self._take_next(server)
+
+    def _take_next(self, server: EmbeddedServer) -> bool:
+        if self._next is not server:
+            return False  # another one was chosen meanwhile, or it was stopped
+        self._next = None
+        if server.state.phase != "ready":
+            self._failed = self.refused = not_loaded(server.state, self.state)
+            self._replaced.append(server)
+            return False
+        self._unsubscribe()
+        if isinstance(self._server, EmbeddedServer):
+            self._finishing.append(self._server)
+        self._server = server
+        self._unsubscribe = server.on_change(self._on_change)
+        self._on_change(server.state)
+        return True
+
+    def forget_failure(self) -> None:
+        """Let ``follow`` try again what could not be loaded."""
+        if self._failed is not None:
+            self._failed = self._choice = None
+
     async def end_replaced(self) -> None:
         """Stop the servers that are not in use any more."""
         while self._replaced:
             await self._replaced.pop().stop()
 
+    async def finish_replaced(self) -> None:
+        """Let those whose place was taken by ``switch`` end the answers that they are at, then stop them."""
+        for server in tuple(self._finishing):
+            await server.finish()
+            if server in self._finishing:
+                self._finishing.remove(server)
+
     async def close(self) -> None:
         """Stop every server and forget the choice, so that ``follow`` begins anew."""
         await self.stop()
+        self._replaced += self._finishing
+        self._finishing.clear()
         await self.end_replaced()
         self._unsubscribe()
         self._unsubscribe = lambda: None
@@ -177,15 +270,33 @@ class LocalServerManager:
             await self._server.start()
 
     async def stop(self) -> None:
+        """Stop it, and what is loaded to take its place, of which the next start is."""
+        beside = self._next
+        if beside is not None and self._server is not None:
+            self._unsubscribe()
+            self._replaced.append(self._server)
+            self._server, self._next = beside, None
+            self._unsubscribe = beside.on_change(self._on_change)
+            await self._replaced.pop().stop()
         if self._server is not None:
             await self._server.stop()
 
     async def restart(self) -> None:
+        if self._next is not None:
+            return  # the next one is on its way
         if self._server is not None:
             await self._server.restart()
 
+    def look_soon(self) -> None:
+        """Have a server elsewhere looked at now; one of our own says by itself that it ended."""
+        if isinstance(self._server, ExternalServer):
+            self._server.look_soon()
+
     def log_tail(self, lines: int) -> list[str]:
         return self._server.log_tail(lines) if self._server is not None else []
+
+    def log_page(self, cursor: int, most: int) -> LogPage:
+        return self._server.log_page(cursor, most) if self._server is not None else LogPage((), cursor)
 
     async def wait_until_settled(self, timeout_s: float) -> None:
         """Return when the server is no longer starting, or after ``timeout_s`` seconds."""

@@ -91,7 +91,11 @@ class Download:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelShelf:
-    """Everything the models list shows, at one moment. ``free_bytes`` of the disk that downloads go to."""
+    """Everything the models list shows, at one moment. ``free_bytes`` of the disk that downloads go to.
+
+    ``embedded_has_gpu``: whether the embedded server computes on a GPU, ``None`` before it ran once. Only then does
+    ``vram_bytes`` count for what fits.
+    """
 
     on_disk: tuple[ModelOnDisk, ...] = ()
     servers: tuple[FoundServer, ...] = ()
@@ -101,3 +105,4 @@ class ModelShelf:
     free_bytes: int | None = None
     memory_bytes: int | None = None
     vram_bytes: int | None = None
+    embedded_has_gpu: bool | None = None

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
+from core.local.server_log import LogPage
 from core.model_list import ListedModel
 
 ServerPhase = Literal["stopped", "starting", "ready", "stopping", "failed"]
@@ -151,8 +152,20 @@ class LocalServer(Protocol):
 
     async def restart(self) -> None: ...
 
+    async def observe(self) -> None:
+        """Look what runs, and go on looking, without starting anything; returns when the first look is done."""
+        ...
+
+    async def detach(self) -> None:
+        """Stop looking. What only this process uses ends; what others may use goes on."""
+        ...
+
     def log_tail(self, lines: int = 200) -> list[str]:
         """Return the last lines of the server's own log, oldest first."""
+        ...
+
+    def log_page(self, cursor: int, most: int) -> LogPage:
+        """Return the log after ``cursor``, at most ``most`` lines. Any thread may call it."""
         ...
 
     def on_change(self, listener: Callable[[ServerState], None]) -> Callable[[], None]:

@@ -2,10 +2,52 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+import os
+import re
+import threading
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
+from core.base.files import open_regular_file
+from core.base.redaction import redact_lines
+
 LogLevel = Literal["debug", "info", "warning", "error", ""]
+
+KEPT_LINES = 100_000
+LONGEST_LINE = 4_000
+"""Characters of a line that are kept."""
+_NUMBERS_A_LOG = 1_000_000_000
+_FILE_WINDOW_BYTES = 16_000_000
+
+_LEVELS: dict[str, LogLevel] = {
+    "D": "debug",
+    "DEBUG": "debug",
+    "TRACE": "debug",
+    "I": "info",
+    "INFO": "info",
+    "W": "warning",
+    "WARN": "warning",
+    "WARNING": "warning",
+    "E": "error",
+    "ERROR": "error",
+    "CRITICAL": "error",
+    "FATAL": "error",
+}
+_LEVEL = re.compile(
+    r"(?:\([^)]{1,80}\) )?(?:"  # "(EngineCore_DP0 pid=131) " before a line of vLLM's workers
+    r"[\[<]?(DEBUG|TRACE|INFO|WARNING|WARN|ERROR|CRITICAL|FATAL)\b"
+    r"|[\d.]+ ([DIWE]) "  # llama.cpp
+    r"|(?:[\w.]+\.)?\w*(Error|Exception)\b(?::|$)"  # the last line of a traceback
+    r")"
+)
+_ESCAPE = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[@-Z\\-_])?"
+)
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +68,119 @@ class LogLine:
 class LogPage:
     """Lines after a cursor, oldest first. ``next_cursor`` asks for what comes after them.
 
-    ``dropped`` counts lines between the cursor and the first of these that are not kept any more.
+    ``dropped`` counts lines between the cursor and the first of these that are not kept any more, or were left out
+    since more than were asked for are new.
     """
 
     lines: tuple[LogLine, ...]
     next_cursor: int
     dropped: int = 0
+
+
+def plain_text(text: str) -> str:
+    """Return ``text`` without ANSI codes and without characters that a terminal acts on; lines and tabs stay."""
+    if "\x1b" in text:
+        text = _ESCAPE.sub("", text)
+    return _CONTROL.sub("", text)
+
+
+def shown_line(line: str) -> str:
+    """Return what of a line is seen: the last state of a progress bar, and no more than a reader can use."""
+    if "\r" in line:
+        line = line.rstrip("\r").rpartition("\r")[2]
+    if len(line) <= LONGEST_LINE:
+        return line
+    return f"{line[:LONGEST_LINE]}… ({len(line) - LONGEST_LINE:,} more characters)"
+
+
+def level_of(text: str) -> LogLevel:
+    """Return the level that a line of vLLM, uvicorn, llama.cpp or Python names, empty where it names none."""
+    found = _LEVEL.match(text)
+    if found is None:
+        return ""
+    return "error" if found[3] else _LEVELS[found[1] or found[2]]
+
+
+class LogRing:
+    """The last ``most`` lines. One thread adds; any may read. Secrets are hidden where lines are read.
+
+    Its numbers are used by no other log of this process, so a cursor of another one shows all that is here.
+    """
+
+    _logs = itertools.count()
+
+    def __init__(self, most: int = KEPT_LINES) -> None:
+        self._lines: deque[LogLine] = deque(maxlen=most)
+        self._first = next(self._logs) * _NUMBERS_A_LOG + 1
+        self._next = self._first
+        self._lock = threading.Lock()
+
+    def add(self, text: str, *, at: str = "", level: LogLevel | None = None) -> None:
+        """Add a line, cleaned already (``plain_text``, ``shown_line``)."""
+        self.extend([(at, text)], level=level)
+
+    def extend(self, lines: Iterable[tuple[str, str]], *, level: LogLevel | None = None) -> None:
+        """Add lines, each with its time."""
+        with self._lock:
+            number = self._next
+            for at, text in lines:
+                self._lines.append(LogLine(number, text, level_of(text) if level is None else level, at))
+                number += 1
+            self._next = number
+
+    def page(self, cursor: int, most: int) -> LogPage:
+        """Return what came after ``cursor``: ``most`` lines, the newest where there are more."""
+        with self._lock:
+            newest = self._next - 1
+            new = max(0, newest - max(cursor, self._first - 1))
+            wanted = min(new, max(0, most), len(self._lines))
+            found = list(itertools.islice(reversed(self._lines), wanted))
+        found.reverse()
+        clean = redact_lines([line.text for line in found])
+        lines = tuple(
+            line if line.text == text else replace(line, text=text)
+            for line, text in zip(found, clean, strict=True)
+        )
+        return LogPage(lines=lines, next_cursor=max(cursor, newest), dropped=new - wanted)
+
+    def tail(self, lines: int) -> list[str]:
+        """Return the last ``lines``, oldest first, each with its time where it has one."""
+        return [f"{line.at} {line.text}" if line.at else line.text for line in self.page(0, lines).lines]
+
+
+class FileLog:
+    """A log file that a child writes, as pages: each reading takes only what came since the one before.
+
+    A file that was replaced or emptied is read from its beginning. Any thread may read.
+    """
+
+    def __init__(self, path: Path, most: int = KEPT_LINES) -> None:
+        self._path = path
+        self._ring = LogRing(most)
+        self._read_to: tuple[int, int] = (0, 0)  # which file, and how far
+        self._lock = threading.Lock()
+
+    def page(self, cursor: int, most: int) -> LogPage:
+        """Return what came after ``cursor``, read from the file now."""
+        with self._lock:
+            try:
+                self._read_on()
+            except FileNotFoundError:
+                pass  # nothing was ever started
+            except OSError as error:
+                self._ring.add(f"{self._path} can't be read: {error.strerror or error}", level="error")
+        return self._ring.page(cursor, most)
+
+    def _read_on(self) -> None:
+        with open_regular_file(self._path) as file:
+            status = os.fstat(file.fileno())
+            which, offset = self._read_to
+            if status.st_ino != which or status.st_size < offset:
+                offset = 0
+            offset = max(offset, status.st_size - _FILE_WINDOW_BYTES)
+            file.seek(offset)
+            content = file.read(_FILE_WINDOW_BYTES)
+        whole = content[: content.rfind(b"\n") + 1]  # the rest of a line that is being written comes later
+        self._read_to = (status.st_ino, offset + len(whole))
+        text = plain_text(whole.decode("utf-8", errors="replace"))
+        self._ring.extend(("", shown_line(line)) for line in text.split("\n")[:-1])

@@ -1,4 +1,4 @@
-"""What a local server says of its own load: vLLM's ``/metrics``, and llama.cpp's where it was started with them.
+"""What a local server says of its own load and speed: vLLM's ``/metrics``, and llama.cpp's where it has them.
 
 Other programs may use the same server, so only it knows how full it is.
 """
@@ -7,40 +7,59 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from core.base.net import open_client
+from core.local.metrics_page import MetricsPage, fetch_page, wanted_names
 
 if TYPE_CHECKING:
     import httpx2
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 ABSENT_INTERVAL_S = 300.0
 """How often a server that has no ``/metrics`` is asked whether it has them now."""
 
-MAX_METRICS_BYTES = 8 * 2**20
-"""vLLM's page is about 100 kB an engine; what is longer than this is no page of metrics."""
-
 MOST_LINES = 1_000
-"""As many of the lines that are wanted are read: each engine has three, and a line takes 50 µs."""
-
-MAX_COUNT = 2**53
-"""Prometheus carries counts as doubles, which are exact up to here."""
+"""As many of the lines that are wanted are read: each engine has a dozen, and a line takes 50 µs."""
 
 # The first name that is there counts: versions that rename a metric show both for a while, and both are the same
 # number. Sources: vLLM "Production Metrics", llama.cpp tools/server README "GET /metrics".
 RUNNING = ("vllm_num_requests_running", "llamacpp_requests_processing")
 WAITING = ("vllm_num_requests_waiting", "llamacpp_requests_deferred")
 KV_CACHE_USAGE = ("vllm_kv_cache_usage_perc", "vllm_gpu_cache_usage_perc", "llamacpp_kv_cache_usage_ratio")
-_NAMES = "|".join(name.replace("_", "[:_]", 1) for name in (*RUNNING, *WAITING, *KV_CACHE_USAGE))
-_WANTED = re.compile(rf"^({_NAMES})(?:_total)?[ \t{{].*$", re.MULTILINE)
-"""A line with one of these, whatever differs between versions: ``_total``, and ``:`` or ``_``."""
+PROMPT_TOKENS = ("vllm_prompt_tokens", "llamacpp_prompt_tokens")
+GENERATED_TOKENS = ("vllm_generation_tokens", "llamacpp_tokens_predicted")
+PREFIX_HITS = ("vllm_prefix_cache_hits", "vllm_gpu_prefix_cache_hits")
+PREFIX_QUERIES = ("vllm_prefix_cache_queries", "vllm_gpu_prefix_cache_queries")
+TTFT_SUM = ("vllm_time_to_first_token_seconds_sum",)
+TTFT_COUNT = ("vllm_time_to_first_token_seconds_count",)
+PROMPT_SECONDS = ("llamacpp_prompt_seconds",)
+GENERATED_SECONDS = ("llamacpp_tokens_predicted_seconds",)
+"""llama.cpp counts a prompt and an answer when they end, with the seconds they took."""
+CACHED_TOKENS = ("llamacpp_prompt_tokens_cached",)
+"""llama.cpp's: those of a prompt that it need not read again, which are not among its prompt tokens."""
+DECODES = ("llamacpp_n_decode",)
+"""llama.cpp's steps: each makes a token for every request that is answered then."""
+_WANTED = wanted_names(
+    *RUNNING,
+    *WAITING,
+    *KV_CACHE_USAGE,
+    *PROMPT_TOKENS,
+    *GENERATED_TOKENS,
+    *PREFIX_HITS,
+    *PREFIX_QUERIES,
+    *TTFT_SUM,
+    *TTFT_COUNT,
+    *PROMPT_SECONDS,
+    *GENERATED_SECONDS,
+    *CACHED_TOKENS,
+    *DECODES,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,56 +75,35 @@ class ServerLoad:
     kv_cache_usage: float | None = None
 
 
-def parse_load(text: str) -> ServerLoad | None:
-    """Read a page of metrics in Prometheus' text format; ``None`` where it does not say how busy the server is.
+def parse_page(text: str) -> MetricsPage:
+    """Read what is wanted of a server's page of metrics."""
+    return MetricsPage(text, _WANTED, most_lines=MOST_LINES)
 
-    Lines that cannot be read are passed over: one odd metric must not hide the others.
-    """
-    found: dict[str, list[float]] = {}
-    # Most lines are buckets of histograms. The parser, which takes 50 ms for four engines, sees the others only.
-    for line in islice(_WANTED.finditer(text), MOST_LINES):
-        value = _value(line[0])
-        if value is not None:
-            found.setdefault(line[1].replace(":", "_"), []).append(value)
-    running, waiting = _total(found, RUNNING), _total(found, WAITING)
+
+def parse_load(page: MetricsPage) -> ServerLoad | None:
+    """Return the load of a page of metrics; ``None`` where it does not say how busy the server is."""
+    running, waiting = _total(page, RUNNING), _total(page, WAITING)
     if running is None or waiting is None:
         return None
-    usage = _first(found, KV_CACHE_USAGE)
+    usage = page.first(KV_CACHE_USAGE)
     return ServerLoad(
         running=running,
         waiting=waiting,
-        kv_cache_usage=None if usage is None else min(1.0, sum(usage) / len(usage)),
+        kv_cache_usage=None if usage is None else min(1.0, sum(usage.values()) / len(usage)),
     )
 
 
-def _value(line: str) -> float | None:
-    from prometheus_client.parser import text_string_to_metric_families  # not on the way to the first window
-
-    try:
-        samples = [s for family in text_string_to_metric_families(line) for s in family.samples]
-    except (ValueError, KeyError, IndexError):
-        return None
-    if len(samples) != 1:
-        return None
-    value = float(samples[0].value)
-    return value if math.isfinite(value) and 0 <= value <= MAX_COUNT else None
-
-
-def _first(found: dict[str, list[float]], names: tuple[str, ...]) -> list[float] | None:
-    return next((found[name] for name in names if name in found), None)
-
-
-def _total(found: dict[str, list[float]], names: tuple[str, ...]) -> int | None:
-    values = _first(found, names)
-    return None if values is None else round(sum(values))
+def _total(page: MetricsPage, names: tuple[str, ...]) -> int | None:
+    values = page.first(names)
+    return None if values is None else round(sum(values.values()))
 
 
 class LoadPoller:
     """Asks the server at ``base_url`` (which ends in ``/v1``) for its load, every ``interval_s`` seconds.
 
-    It asks only while ``ready`` says so. ``on_load`` hears every answer, and ``None`` when there is none. A whole
-    question takes ``timeout_s`` at most. ``absent_interval_s`` is for a server without metrics. All methods
-    belong to one event loop.
+    It asks only while ``ready`` says so. ``on_load`` hears every answer, and ``None`` when there is none, as
+    ``on_page`` hears every page. A whole question takes ``timeout_s`` at most. ``absent_interval_s`` is for a
+    server without metrics. All methods belong to one event loop.
     """
 
     def __init__(
@@ -118,6 +116,7 @@ class LoadPoller:
         absent_interval_s: float = ABSENT_INTERVAL_S,
         ready: Callable[[], bool] = lambda: True,
         on_load: Callable[[ServerLoad | None], None] | None = None,
+        on_page: Callable[[MetricsPage | None], None] = lambda page: None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._url = f"{base_url.rstrip('/').removesuffix('/v1')}/metrics"
@@ -127,6 +126,7 @@ class LoadPoller:
         self._absent_interval_s = absent_interval_s
         self._ready = ready
         self._on_load = on_load
+        self._on_page = on_page
         self._sleep = sleep
         self._latest: ServerLoad | None = None
         self._task: asyncio.Task[None] | None = None
@@ -147,6 +147,7 @@ class LoadPoller:
             task.cancel()
             await asyncio.wait({task})
         self._show(None)
+        self._tell(self._on_page, None)
 
     async def _poll_forever(self) -> None:
         while True:
@@ -163,6 +164,7 @@ class LoadPoller:
                 pause_s = self._interval_s
                 if not self._ready():
                     self._show(None)
+                    self._tell(self._on_page, None)
                 elif not await self._poll(client):
                     pause_s = self._absent_interval_s
                 await self._sleep(pause_s)
@@ -173,36 +175,29 @@ class LoadPoller:
 
         load: ServerLoad | None = None
         absent = False
+        page: MetricsPage | None = None
         try:
             async with asyncio.timeout(self._timeout_s):
-                page = await self._page(client)
+                text = await fetch_page(client, self._url)
         except (TimeoutError, httpx2.HTTPError) as error:
             log.debug("%s: %r", self._url, error)
         else:
+            page = None if text is None else parse_page(text)
             load = None if page is None else parse_load(page)
             absent = load is None
         self._show(load)
+        self._tell(self._on_page, None if absent else page)
         return not absent
-
-    async def _page(self, client: httpx2.AsyncClient) -> str | None:
-        async with client.stream("GET", self._url) as answer:
-            if answer.status_code >= 500:
-                answer.raise_for_status()  # it may be better soon
-            if answer.status_code != 200:
-                return None
-            page = bytearray()
-            async for chunk in answer.aiter_bytes():
-                page += chunk
-                if len(page) > MAX_METRICS_BYTES:
-                    return None
-        return page.decode("utf-8", "replace")
 
     def _show(self, load: ServerLoad | None) -> None:
         if load is None and self._latest is None:
             return
         self._latest = load
         if self._on_load is not None:
-            try:
-                self._on_load(load)
-            except Exception:  # a listener is anybody's code; the next look goes on
-                log.exception("a listener for the local server's load failed")
+            self._tell(self._on_load, load)
+
+    def _tell(self, listener: Callable[[T], None], news: T) -> None:
+        try:
+            listener(news)
+        except Exception:  # a listener is anybody's code; the next look goes on
+            log.exception("a listener for the local server's load failed")

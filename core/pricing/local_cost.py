@@ -104,6 +104,26 @@ class LocalRates:
             power_nanodollars=self._power(idle_us, idle_watts),
         )
 
+    def now_nanodollars(self, watts: float | None) -> int | None:
+        """Return what an hour costs while the machine draws ``watts``, used or not; ``None``: nothing is known.
+
+        What is known is added up, and ``words`` says what that is: where only the price of electricity is set, it
+        is the power alone.
+        """
+        known = [
+            part for part in (self.hour_nanodollars, self._power(_US_PER_HOUR, watts)) if part is not None
+        ]
+        return sum(known) if known else None
+
+    def words(self, watts: float | None) -> str:
+        """Return what ``now_nanodollars`` holds and lacks: ``rent or wear and power``, ``power alone``."""
+        has_fixed = self.hour_nanodollars is not None
+        has_power = watts is not None and self.watt_nanodollars_per_hour is not None
+        if not has_fixed:
+            return "power alone" if has_power else ""
+        fixed = "rent or wear, ops time" if self.ops_nanodollars_per_hour else "rent or wear"
+        return f"{fixed} and power" if has_power else f"{fixed}, without power"
+
     def _power(self, busy_us: int, watts: float | None) -> int | None:
         if self.watt_nanodollars_per_hour is None or watts is None:
             return None

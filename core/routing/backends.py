@@ -47,6 +47,8 @@ LEAST_PREFILL_TOKENS = 200
 
 TRIED_AGAIN = "Nothing was sent; try again then."
 
+DRAINED = "you sent everything to the API"
+
 CLOSED_HINT = "A price of yours may be dearer than the built-in one. signalbox doctor says what to mend."
 
 OTHER_LEDGER = "the ledger is not the one that was written last"
@@ -332,6 +334,8 @@ class LocalBackend:
         self.queue = LocalQueue(clock)
         self.breakers = Breakers(clock, cooldown_s=3.0, cooldown_cap_s=30.0)
         self._on_demand = on_demand
+        self.is_drained = False
+        """The user sent everything to the API."""
         self._max_wait_s = 10.0
         self._connect_timeout_s = 10.0
         self._api_key: str | None = None
@@ -375,6 +379,7 @@ class LocalBackend:
             ),
             serves_named_model=named is not None,
             busy=self._busy(),
+            drained=DRAINED if self.is_drained else "",
             refuses=REFUSED if self._server_manager.suspects.refuses(request) else "",
             tools_doubt=(self._scoreboard.tools_doubt(provider, model, "local") if signals.has_tools else ""),
         )
@@ -383,7 +388,9 @@ class LocalBackend:
         return self.breakers.of(self.provider_name, model)
 
     def heard(self, model: str | None, error: SignalboxError | None, *, era: int) -> None:
-        """Nothing is kept: a server here is looked at every few seconds, and that finds a refused key or model."""
+        """Have the server looked at where a request failed: nothing is kept, its state says what is the matter."""
+        if isinstance(error, Unavailable) and self.server_state.phase == "ready":
+            self._server_manager.look_soon()
 
     @property
     def is_starting(self) -> bool:

@@ -67,6 +67,10 @@ class CostMeter:
                 watts = span.watts()
         return busy_ms, self.rates.cost(busy_ms, self._watts_by_hand if watts is None else watts)
 
+    def watts_now(self, measured: float | None) -> float | None:
+        """Return the watts that count: those ``measured`` by the GPUs where they do the work, else what was set."""
+        return self._watts_by_hand if measured is None or not self._uses_gpu else measured
+
     def estimated_nanodollars(self, busy_ms: float) -> int | None:
         """Return what ``busy_ms`` milliseconds would cost fully loaded; ``None``: not known."""
         return self.rates.cost(busy_ms, self._watts_by_hand).loaded_nanodollars

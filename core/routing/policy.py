@@ -41,11 +41,12 @@ class SideState:
     ``model`` is the one it would use; ``serves_named_model`` is whether it serves the model the request names.
     ``refuses`` finishes "Local ..." where the side takes no request like this one, whatever it is capable of.
     ``busy`` finishes "Local busy: ..." while its line is longer than ``LOCAL_MAX_WAIT_S``: then the other side is
-    taken if it is open, and the line if not. ``tools_doubt`` finishes "Local ..." where the server takes tools but
-    its model has not been seen to get them right: then they go to the other side if that is open. ``last_said``
-    finishes "API unavailable: ..." where its server turned the last request away for what somebody has to mend (the
-    key, the credit, the model): then the other side is taken if it is open. What may only go here is sent all the
-    same: that is how it is found out that it was mended.
+    taken if it is open, and the line if not. ``drained`` finishes "Local unavailable: ..." where the user sent
+    everything to the API: it is taken where it is open, except for a tool loop that Local began. ``tools_doubt``
+    finishes "Local ..." where the server takes tools but its model has not been seen to get them right: then they
+    go to the other side if that is open. ``last_said`` finishes "API unavailable: ..." where its server turned the
+    last request away for what somebody has to mend (the key, the credit, the model): then the other side is taken
+    if it is open. What may only go here is sent all the same: that is how it is found out that it was mended.
     """
 
     provider: str
@@ -58,6 +59,7 @@ class SideState:
     serves_named_model: bool = False
     refuses: str = ""
     busy: str = ""
+    drained: str = ""
     tools_doubt: str = ""
     last_said: str = ""
 
@@ -178,11 +180,14 @@ def _choose(signals: Signals, state: RouterState, policy: Policy) -> _Choice:
     if closed is not None:
         side, gate = closed
         return _take(_other(side), gates, gate.rule, gate.sends or gate.reason)
+    in_own_loop = signals.in_tool_loop and signals.conversation_side == "local"
+    if state.local.drained and not in_own_loop:
+        return _Choice("api", "unavailable", f"Local unavailable: {state.local.drained}")
     doubted = _doubted_side(signals, state)
     if doubted is not None:
         reason = f"Can't serve: {NAMES[doubted]} {state.side(doubted).tools_doubt}"
         return _Choice(_other(doubted), "capability", reason)
-    if state.local.busy and not (signals.in_tool_loop and signals.conversation_side == "local"):
+    if state.local.busy and not in_own_loop:
         by_rules = _stay(_by_mode(signals, state, policy), signals, state)
         if by_rules.side == "local":
             return _Choice("api", "unavailable", f"Local busy: {state.local.busy}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from core.base.net import is_readable_on_the_way, origin_of
 from core.errors import KeyHeldBack
-from core.keys import ANTHROPIC_ORIGIN, KeyName, StoredKey
+from core.keys import ANTHROPIC_ORIGIN, HUB_ORIGIN, KeyName, StoredKey
 from core.local.manager import chosen_kind
 from core.telemetry.logs import remember_secret
 
@@ -23,8 +23,20 @@ if TYPE_CHECKING:
     from core.settings import Settings, SettingsStore
 
 
-def address_of(name: KeyName, settings: Settings) -> str:
+def address_of(name: KeyName, settings: SettingsStore) -> str:
     """Return the address that the key ``name`` is sent to."""
+    if name == "huggingface":
+        return hub_address(settings)
+    return _server_address(name, settings.current)
+
+
+def hub_address(settings: SettingsStore) -> str:
+    """Return Hugging Face's address, or that of the mirror which ``HF_ENDPOINT`` names."""
+    named = settings.other("HF_ENDPOINT")
+    return HUB_ORIGIN if named is None else named[0].rstrip("/")
+
+
+def _server_address(name: KeyName, settings: Settings) -> str:
     return settings.vllm_base_url if name == "vllm" else settings.anthropic_base_url or ANTHROPIC_ORIGIN
 
 
@@ -53,7 +65,7 @@ class KeyReader:
         stored = self._stored.get(name)
         if stored is None:
             return None
-        return stored.held_back_from(address or address_of(name, settings)) or stored.secret
+        return stored.held_back_from(address or _server_address(name, settings)) or stored.secret
 
     async def read(self) -> None:
         """Take each key from where it is.
@@ -85,12 +97,32 @@ class KeyReader:
         settings = self._settings.current
         if given_key(name, settings) is None:
             await self.read_stored(name)
-        elif is_readable_on_the_way(address) and origin_of(address) != origin_of(address_of(name, settings)):
+        elif is_readable_on_the_way(address) and origin_of(address) != origin_of(
+            _server_address(name, settings)
+        ):
             return None
         key = self.key(name, settings, address)
         if isinstance(key, KeyHeldBack):
             raise key
         return key
+
+    async def hub_token(self) -> str | None:
+        """Return the Hugging Face token: ``HF_TOKEN``, else the keyring's, asked anew.
+
+        Raises:
+            KeyHeldBack: nobody said that the stored one may go to the hub that ``HF_ENDPOINT`` names.
+        """
+        given = self._settings.other("HF_TOKEN")
+        if given is not None:
+            remember_secret(given[0])
+            return given[0]
+        stored = await self.read_stored("huggingface")
+        if stored is None:
+            return None
+        held_back = stored.held_back_from(hub_address(self._settings))
+        if held_back is not None:
+            raise held_back
+        return stored.secret
 
     async def _read(self) -> None:
         async with self._lock:

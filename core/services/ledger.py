@@ -14,7 +14,7 @@ from core.base.async_tools import finish
 from core.base.text import counted, sentence_case
 from core.errors import LedgerUnavailable, SignalboxError
 from core.pricing.money import format_amount
-from core.pricing.spending import unsettled_amount
+from core.pricing.spending import Spending, unsettled_amount
 from core.routing.backends import ACCEPT_HINT
 from core.routing.quotas import all_limits
 from core.services.status import LedgerCheck, Problem
@@ -306,6 +306,10 @@ class LedgerService:
     async def attempts(self, correlation_id: str) -> list[LedgerRow]:
         """Return the attempts of one request, first to last; empty if it is not in the ledger."""
         return await self.current.attempts(correlation_id)
+
+    async def api_spending(self, since: datetime) -> Spending:
+        """Return what the API's attempts cost that ended since then."""
+        return await self.current.api_spending(since)
 
     async def holds(self) -> list[LedgerRow]:
         """Return the open attempts that hold cash or tokens, oldest first."""

@@ -104,7 +104,8 @@ class CoreStatus:
     """Both sides, today's local count and the month's money. ``None``: the ledger can't be read.
 
     ``month`` is the current month's name. ``limits`` are all that are set, ``paused`` the conversations that sent
-    like a loop and wait for a person, ``queue`` the local server's line.
+    like a loop and wait for a person, ``queue`` the local server's line. ``local_drained``: the user sent
+    everything to the API.
     """
 
     local: ServerState
@@ -119,6 +120,7 @@ class CoreStatus:
     paused: tuple[PausedConversation, ...] = ()
     queue: QueueState | None = None
     checked: LedgerCheck | None = None
+    local_drained: bool = False
 
     @property
     def spent_nanodollars(self) -> int | None:

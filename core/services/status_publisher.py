@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from core.local.server import ServerCause
     from core.pricing.prices import PriceTable
     from core.services.ledger import LedgerService
+    from core.services.machine_watch import MachineWatch
     from core.services.telemetry import Monitoring
     from core.services.wiring import Assembled
     from core.settings import Settings, SettingsStore, UntrustedFile
@@ -59,11 +60,13 @@ class StatusPublisher:
         monitoring: Monitoring,
         keys_read: asyncio.Event,
         key_held_back: Callable[[KeyName], KeyHeldBack | None],
+        machine: MachineWatch,
     ) -> None:
         self._settings, self._prices = settings, prices
         self._rooms, self._api, self._local = rooms, rooms.api, rooms.local
         self._local_keeper, self._ledger, self._monitoring = local_keeper, ledger, monitoring
         self._keys_read, self._key_held_back = keys_read, key_held_back
+        self._machine = machine
         self.listeners = Listeners[CoreStatus](log, "the status")
         self.wanted = asyncio.Event()
         self._last: CoreStatus | None = None
@@ -92,6 +95,7 @@ class StatusPublisher:
             paused=tuple(paused),
             queue=self._local.queue.state(),
             checked=self._ledger.last_check,
+            local_drained=self._local.is_drained,
         )
 
     async def keep(self) -> None:
@@ -258,7 +262,7 @@ class StatusPublisher:
                     setting="idempotency_keep_hours",
                 )
             )
-        return found + self._monitoring.problems()
+        return found + self._monitoring.problems() + self._machine.problems()
 
 
 def _settings_of(file: UntrustedFile) -> str:

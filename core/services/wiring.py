@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.local.crash_suspects import CrashSuspects
-from core.local.gpu import GpuPower
+from core.local.gpu import GpuPower, GpuSampler
+from core.local.local_gpus import LocalGpus
 from core.local.manager import LocalServerManager
 from core.routing.admission import AdmissionControl, Backend
 from core.routing.backends import ApiBackend, LocalBackend
@@ -42,7 +43,7 @@ class Assembled:
     local: LocalBackend
     preparer: RequestPreparer
     machine: CostMeter
-    power: GpuPower
+    gpus: GpuSampler
     scoreboard: Scoreboard
     metrics: Metrics
     tracer: Tracer
@@ -68,8 +69,8 @@ def assemble(
     ``closing`` are the settings that can't be read and close the API side, ``ledger_problem`` why the ledger does.
     """
     scoreboard, metrics, tracer = Scoreboard(), Metrics(), Tracer()
-    power = GpuPower()
-    machine = CostMeter(power)
+    gpus = GpuSampler(LocalGpus(lambda: server_manager.state).look)
+    machine = CostMeter(GpuPower(gpus))
     api = ApiBackend(prices, scoreboard, closing=closing, ledger_problem=ledger_problem)
     local = LocalBackend(server_manager, machine, scoreboard, on_demand=on_demand)
     backends: dict[Side, Backend] = {"local": local, "api": api}
@@ -111,7 +112,7 @@ def assemble(
         local=local,
         preparer=preparer,
         machine=machine,
-        power=power,
+        gpus=gpus,
         scoreboard=scoreboard,
         metrics=metrics,
         tracer=tracer,

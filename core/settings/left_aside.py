@@ -10,6 +10,12 @@ from core.base.files import set_aside_files
 _MEANWHILE: Mapping[str, str] = {
     "prices.json": "The API side is closed until then, since a price of yours may be dearer than the built-in one.",
     "load_times.json": "How long a model takes to load is learnt anew.",
+    "vllm/compose.override.yml": "The vLLM container starts as its compose file says, without the form's settings.",
+    "machine.history.sqlite3": "The machine's history begins anew.",
+    "machine.alerts.json": "What you snoozed and acknowledged of the machine's alerts is forgotten.",
+    "downloads.json": "Downloads that were paused are begun anew; what was loaded of them is gone on with.",
+    "deleted_models.json": "Models that were deleted last can't be brought back by Signalbox.",
+    "model_use.json": "When each model was last used is learnt anew.",
 }
 
 

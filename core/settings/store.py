@@ -76,10 +76,11 @@ from core.settings.trust import TrustStore, is_trusted, real_path, untrusted_fil
 log = logging.getLogger(__name__)
 
 OTHERS_SECRETS = ("HF_TOKEN",)
-"""What docker-compose.yml reads from the same places: no settings, but no text of ours may show them either."""
+"""What docker-compose.yml and downloads read from the same places: no settings, and no text of ours shows them."""
 
 OTHERS_NAMES = (
     *OTHERS_SECRETS,
+    "HF_ENDPOINT",
     "VLLM_IMAGE_TAG",
     "VLLM_PORT",
     "VLLM_MAX_MODEL_LEN",
@@ -87,7 +88,7 @@ OTHERS_NAMES = (
     "VLLM_GPU_MEMORY_UTILIZATION",
     "VLLM_TOOL_PARSER",
 )
-"""What else docker-compose.yml reads from ``.env``: no misspelt settings."""
+"""What else docker-compose.yml and Hugging Face's client read from ``.env``: no misspelt settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,7 @@ class SettingsStore:
         self._lock = threading.RLock()
         self._listeners = Listeners[Settings](log, "the settings")
         self._origins: dict[str, Origin] = {}
+        self._others: dict[str, tuple[str, Origin]] = {}
         self._problems: tuple[SettingProblem, ...] = ()
         self._closing: tuple[SettingProblem, ...] = ()
         self._broken: tuple[Path, ...] = ()
@@ -178,6 +180,13 @@ class SettingsStore:
             KeyError: no such setting.
         """
         return self._origins[name]
+
+    def other(self, name: str) -> tuple[str, Origin] | None:
+        """Return the value of one of ``OTHERS_NAMES`` and its place, the environment or a ``.env`` that counts.
+
+        An untrusted folder's ``.env`` does not: it could name another hub, and so be sent the token.
+        """
+        return self._others.get(name)
 
     def named_at(self, name: str) -> Origin:
         """Return the first place that names the setting, whether its value can be read or not.
@@ -388,6 +397,18 @@ class SettingsStore:
         for name in OTHERS_SECRETS:
             for place in places:
                 remember_secret(place.values.get(name) or "")
+        others: dict[str, tuple[str, Origin] | None] = {
+            name: next(
+                (
+                    (value.strip(), place.origin)
+                    for place in places
+                    if place.trusted and isinstance(value := place.values.get(name), str) and value.strip()
+                ),
+                None,
+            )
+            for name in OTHERS_NAMES
+        }
+        self._others = {name: found for name, found in others.items() if found is not None}
         untrusted = [
             self._untrusted_file(dotenv, places[index:], panel)
             for index, (dotenv, _) in enumerate(files, start=1)

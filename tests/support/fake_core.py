@@ -162,7 +162,7 @@ class FakeCore:
         return given.get_secret_value() if given is not None else stored.secret if stored else None
 
     def _address(self, name: KeyName) -> str:
-        return address_of(name, self.settings.current)
+        return address_of(name, self.settings)
 
     async def delete_key(self, name: KeyName) -> KeyStatus:
         self.calls.append(("delete_key", name))

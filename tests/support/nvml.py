@@ -1,7 +1,7 @@
 """A stand-in ``libnvidia-ml.so.1`` for the real bindings: its values are read from a file at every call.
 
-Its keys are in ``nvml_stub.c``: ``count 2``, ``gpu0.power_mw 350000``, ``gpu0.no_power 1``, ``gpu0.err 15`` (lost),
-``init_err 9`` (no driver), ``hang_ms 3000`` (a stuck driver).
+Its keys, sensors and faults, are in ``nvml_stub.c``: ``count 2``, ``gpu0.power_mw 350000``, ``gpu0.no_power 1``,
+``gpu0.err 15`` (lost), ``init_err 9`` (no driver), ``hang_ms 3000`` (a stuck driver).
 """
 
 from __future__ import annotations

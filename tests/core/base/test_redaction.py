@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.base.redaction import redact_lines
 from core.telemetry.logs import redact, redacted_traceback, remember_secret, setup_logging
 from tests.core.telemetry.reading import BODY, logged
 
@@ -126,6 +127,19 @@ def test_no_surrounding_text_lets_a_key_through(before: str, key: str, prefix: s
 def test_redacting_twice_changes_nothing(text: str) -> None:
     once = redact(text)
     assert redact(once) == once
+
+
+@given(
+    st.lists(
+        st.text(max_size=60)
+        | st.sampled_from(PLANTED + INNOCENT).flatmap(lambda text: st.text().map(lambda x: x + text)),
+        max_size=6,
+    )
+)
+def test_lines_are_redacted_as_each_of_them(lines: list[str]) -> None:
+    remember_secret("correct.horse.battery")
+    lines.append("refused: correct.horse.battery")
+    assert redact_lines(lines) == [redact(line) for line in lines]
 
 
 def test_redaction_of_hostile_text_is_linear() -> None:

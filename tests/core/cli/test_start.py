@@ -18,6 +18,7 @@ HEAVY = SDKS | {
     "jsonschema_rs",
     "opentelemetry",
     "prometheus_client",
+    "psutil",
     "pynvml",
     "xllamacpp",
 }

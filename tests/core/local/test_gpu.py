@@ -11,20 +11,23 @@ from pathlib import Path
 
 import pytest
 
-from core.local.gpu import GpuPower
+from core.local.gpu import GpuPower, GpuSampler
+from core.local.gpu_sample import GpuSurvey
 from tests.support import nvml
+from tests.support.gpus import gpu_survey
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the stand-in library is a Linux one")
 needs_compiler = pytest.mark.skipif(nvml.compiler() is None, reason="no C compiler builds the stand-in")
 
 READ = """
 import json, os, sys
-from core.local.gpu import NvmlWatts
-sensor, answers = NvmlWatts(), []
+from core.local.gpu import total_watts
+from core.local.gpu_nvml import NvmlReader
+sensor, answers = NvmlReader(), []
 for values in json.loads({steps!r}):
     with open(os.environ["NVML_STUB_FILE"], "w") as file:
         file.write(values)
-    answers.append(sensor.read())
+    answers.append(total_watts(sensor.read()))
 sys.stdout.write(json.dumps(answers))
 """
 
@@ -90,6 +93,9 @@ class Card:
             self.last = self.values.pop(0)
         return self.last
 
+    def look(self) -> GpuSurvey:
+        return gpu_survey(power_w=self.read())
+
     def let_through(self, *values: float | None) -> None:
         """Let these readings pass, and wait until the one after them is under way."""
         for value in values:
@@ -119,14 +125,19 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def power(card: Card, clock: Clock) -> Iterator[GpuPower]:
-    power = GpuPower(card.read, clock=clock, every_s=0.0)
-    yield power
-    power.close()
+def sampler(card: Card, clock: Clock) -> Iterator[GpuSampler]:
+    sampler = GpuSampler(card.look, clock=clock, every_s=0.0)
+    yield sampler
+    sampler.close()
     card.go.release(1000)
     for thread in threading.enumerate():
-        if thread.name == "signalbox-gpu-power":
+        if thread.name == "signalbox-gpu":
             thread.join(30)
+
+
+@pytest.fixture
+def power(sampler: GpuSampler) -> GpuPower:
+    return GpuPower(sampler)
 
 
 def test_nobody_waits_for_a_sensor_that_hangs(power: GpuPower, card: Card) -> None:
@@ -144,7 +155,7 @@ def test_only_one_thread_reads(power: GpuPower, card: Card) -> None:
     for _ in range(50):
         power.watts()
         power.measure().close()
-    assert sum(thread.name == "signalbox-gpu-power" for thread in threading.enumerate()) == 1
+    assert sum(thread.name == "signalbox-gpu" for thread in threading.enumerate()) == 1
 
 
 def test_an_old_reading_says_nothing_about_now(power: GpuPower, card: Card, clock: Clock) -> None:
@@ -184,7 +195,7 @@ def test_the_thread_ends_when_nobody_asks_any_more_and_begins_again(
     card.let_through(100.0)  # a request is still measured
     span.close()
     span.close()
-    (thread,) = (t for t in threading.enumerate() if t.name == "signalbox-gpu-power")
+    (thread,) = (t for t in threading.enumerate() if t.name == "signalbox-gpu")
     card.go.release()
     thread.join(30)
     assert not thread.is_alive()
@@ -194,13 +205,118 @@ def test_the_thread_ends_when_nobody_asks_any_more_and_begins_again(
     assert power.watts() == 250.0
 
 
-def test_closed_it_reads_no_more(power: GpuPower, card: Card) -> None:
+def test_closed_it_reads_no_more(sampler: GpuSampler, power: GpuPower, card: Card) -> None:
     power.watts()
     card.let_through(100.0)
-    power.close()
+    sampler.close()
     card.go.release(10)
     for thread in threading.enumerate():
-        if thread.name == "signalbox-gpu-power":
+        if thread.name == "signalbox-gpu":
             thread.join(30)
     power.watts()
-    assert all(thread.name != "signalbox-gpu-power" for thread in threading.enumerate())
+    assert all(thread.name != "signalbox-gpu" for thread in threading.enumerate())
+
+
+# -- a driver that hangs, is lost, and comes back --------------------------------------------------------------
+
+
+def threads() -> int:
+    return sum(thread.name == "signalbox-gpu" for thread in threading.enumerate())
+
+
+def test_a_driver_that_hangs_makes_the_figures_unknown_and_nothing_piles_up(
+    sampler: GpuSampler, card: Card, clock: Clock
+) -> None:
+    assert sampler.newest().problem == "The GPUs are being looked for."
+    sampler.ask()
+    assert card.asked.acquire(timeout=30)
+    card.asked.release()
+    clock.now += 6
+    assert sampler.newest().problem == "The GPU's driver has not answered for 6 s."
+    card.let_through(300.0)  # and the one after it hangs
+    assert sampler.newest() == gpu_survey(power_w=300.0)
+    clock.now += 30
+    for _ in range(50):
+        sampler.poke()
+        sampler.ask()
+    assert threads() == 1
+    silent = sampler.newest()
+    assert silent.problem == "The GPU's driver has not answered for 30 s."
+    (gpu,) = silent.gpus
+    assert (gpu.name, gpu.power_w, gpu.lost) == ("NVIDIA L4", None, False)
+    assert dict(gpu.why)["power_w"] == "the driver does not answer"
+    card.let_through(200.0)
+    assert sampler.newest() == gpu_survey(power_w=200.0)
+
+
+def one_look(sampler: GpuSampler, card: Card, watts: float) -> None:
+    looked = threading.Event()
+    sampler.on_look(lambda survey: looked.set())
+    assert sampler.poke()
+    assert card.asked.acquire(timeout=30)
+    card.values.append(watts)
+    card.go.release()
+    assert looked.wait(30)
+
+
+def test_figures_that_nobody_asked_for_in_a_while_are_not_shown_as_todays(
+    sampler: GpuSampler, card: Card, clock: Clock
+) -> None:
+    one_look(sampler, card, 300.0)
+    assert sampler.newest() == gpu_survey(power_w=300.0)
+    clock.now += 3600
+    sampler.poke()
+    assert card.asked.acquire(timeout=30)
+    (gpu,) = sampler.newest().gpus
+    assert (gpu.power_w, sampler.newest().problem) == (None, "The GPUs are being looked for.")
+
+
+def test_a_look_that_raises_is_a_problem_and_the_next_one_is_taken() -> None:
+    answers = [OSError("no such device"), gpu_survey(power_w=1.0)]
+    looked = threading.Semaphore(0)
+
+    def look() -> GpuSurvey:
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    sampler = GpuSampler(look, retry_s=0.0)
+    heard: list[GpuSurvey] = []
+
+    def hear(survey: GpuSurvey) -> None:
+        heard.append(survey)
+        looked.release()
+
+    sampler.on_look(hear)
+    for _ in range(2):
+        assert sampler.poke()
+        assert looked.acquire(timeout=30)
+    sampler.close()
+    assert [survey.problem for survey in heard] == ["The GPUs can't be read: OSError: no such device.", ""]
+
+
+def test_without_a_gpu_it_is_looked_for_rarely(clock: Clock) -> None:
+    looks = threading.Semaphore(0)
+    sampler = GpuSampler(lambda: GpuSurvey(problem="There is none."), clock=clock, retry_s=10.0)
+    sampler.on_look(lambda survey: looks.release())
+    assert sampler.poke()
+    assert looks.acquire(timeout=30)
+    clock.now += 9.9
+    assert not sampler.poke()
+    clock.now += 0.2
+    assert sampler.poke()
+    assert looks.acquire(timeout=30)
+    sampler.close()
+
+
+def test_it_looks_again_after_it_was_closed(sampler: GpuSampler, card: Card) -> None:
+    one_look(sampler, card, 100.0)
+    sampler.close()
+    assert not sampler.poke()
+    for thread in threading.enumerate():
+        if thread.name == "signalbox-gpu":
+            thread.join(30)
+    sampler.open()
+    one_look(sampler, card, 50.0)
+    assert sampler.newest() == gpu_survey(power_w=50.0)

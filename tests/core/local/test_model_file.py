@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from core.local.embedded import LoadTimes, model_name, packaged_model_path
+from core.local.embedded import model_name, packaged_model_path
+from core.local.load_times import LoadTimes
 
 
 @pytest.mark.parametrize(

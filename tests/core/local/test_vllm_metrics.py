@@ -12,19 +12,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.local.metrics_page import MAX_METRICS_BYTES
 from core.local.vllm_metrics import (
     ABSENT_INTERVAL_S,
-    MAX_METRICS_BYTES,
     MOST_LINES,
     LoadPoller,
     ServerLoad,
-    parse_load,
+    parse_page,
 )
+from core.local.vllm_metrics import parse_load as load_of
 from tests.support.openai_server import Metrics, OpenAIServer
 from tests.support.wire_server import Refuses
 
 BUSY = Metrics(running=4, waiting=2, kv_cache_usage=0.5, prefix_hits=300, prefix_queries=1000)
 BUSY_LOAD = ServerLoad(running=4, waiting=2, kv_cache_usage=0.5)
+
+
+def parse_load(text: str) -> ServerLoad | None:
+    return load_of(parse_page(text))
 
 
 def page(**changes: Any) -> str:

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from core.local.gpu import GpuPower
+from core.local.gpu import GpuPower, GpuSampler
 from core.routing.machine_time import CostMeter
 from core.settings import Settings
+from tests.support.gpus import gpu_survey
 
 HOUR_MS = 3_600_000
 
@@ -17,9 +18,9 @@ HOUR_MS = 3_600_000
 @pytest.fixture
 def measured() -> Iterator[GpuPower]:
     """A card that draws 300 W, which has been read."""
-    power = GpuPower(lambda: 300.0, every_s=0.001)
-    yield power
-    power.close()
+    sampler = GpuSampler(lambda: gpu_survey(power_w=300.0), every_s=0.001)
+    yield GpuPower(sampler)
+    sampler.close()
 
 
 async def known(power: GpuPower) -> None:
