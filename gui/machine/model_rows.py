@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
-from core import file_size
+from core import file_size, sentence
 from gui.theme.theme import set_property, theme
 from gui.widgets.labels import ResultLine, label
 from gui.widgets.model_words import disk_problem, fit_sentence, server_facts, server_question
@@ -74,7 +74,7 @@ class CuratedRow(_Row):
     def show_model(self, model: CuratedModel, shelf: ModelShelf, *, is_loading: bool) -> None:
         """Show a model and whether it fits; ``is_loading`` while it is on its way down."""
         self.name.setText(f"{model.name}{'  ·  best for this machine' if model.best else ''}")
-        self.sentence.setText(f"{model.good_for} {file_size(model.size_bytes)}, {model.licence}.".strip())
+        self.sentence.setText(f"{sentence(model.good_for)} {file_size(model.size_bytes)}, {model.licence}.")
         tone, words = fit_sentence(model, shelf)
         problem = "" if model.on_disk else disk_problem(model, shelf)
         if problem:

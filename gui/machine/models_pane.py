@@ -126,7 +126,6 @@ class ModelsPane(Card):
         self._shell, self._controller, self._bridge = shell, controller, shell.bridge
         self.setAccessibleName("Models")
         self.shelf = ModelShelf()
-        self._closed: set[str] = set()
         self._servers: dict[str, ServerRow] = {}
         self._curated: dict[str, CuratedRow] = {}
         self._downloads: dict[str, DownloadRow] = {}
@@ -306,7 +305,7 @@ class ModelsPane(Card):
         return str(used or "").rstrip("/") == server.base_url.rstrip("/")
 
     def _show_downloads(self) -> None:
-        shown = [one for one in self.shelf.downloads if one.id not in self._closed]
+        shown = self.shelf.downloads
         self._keep(self._downloads, [one.id for one in shown], self.downloading, self._download_row)
         for download in shown:
             model = on_disk_of(self.shelf, download)
@@ -363,7 +362,7 @@ class ModelsPane(Card):
         row.cancelled.connect(partial(self._on_download, "cancel", download_id))
         row.used.connect(partial(self._use_download, download_id))
         row.token_asked.connect(self._ask_for_token)
-        row.closed.connect(partial(self._close_download, download_id))
+        row.closed.connect(partial(self._on_download, "cancel", download_id))
         return row
 
     # The verbs
@@ -411,7 +410,9 @@ class ModelsPane(Card):
         async def job() -> None:
             self.result.tell("busy", "Switching.", switch_words(model, self.shelf))
             announce(self, self.result.text)
-            await self._bridge.call(self._bridge.core.local_models.use(model.id))
+            models, status = self._bridge.core.local_models, self._bridge.status
+            is_idle = status is not None and status.local.phase in ("stopped", "failed")
+            await self._bridge.call(models.load(model.id) if is_idle else models.use(model.id))
             status = self._bridge.status
             is_ready = status is not None and status.local.phase == "ready"
             if is_ready:
@@ -512,15 +513,12 @@ class ModelsPane(Card):
             told = self.name_result if from_field else self.result
             told.tell("busy", "Asking", f"Hugging Face for {what}")
             try:
-                download_id = await self._bridge.call(
-                    self._bridge.core.local_models.download(what, for_vllm=for_vllm)
-                )
+                await self._bridge.call(self._bridge.core.local_models.download(what, for_vllm=for_vllm))
             except SignalboxError as error:
                 told.tell("danger", "Not begun.", str(error))
                 announce(self, told.text)
                 return
             told.clear()
-            self._closed.discard(download_id)
             if from_field:
                 self.name.clear()
             announce(self, f"Downloading {what}")
@@ -535,10 +533,6 @@ class ModelsPane(Card):
             await self._bridge.call(calls[verb](download_id))
 
         self._begin(f"{verb} {download_id}", "That didn’t work.", job)
-
-    def _close_download(self, download_id: str) -> None:
-        self._closed.add(download_id)
-        self._show_downloads()
 
     def _ask_for_token(self) -> None:
         self._shell.open(Target("preferences", "providers", "huggingface"))

@@ -75,7 +75,7 @@ def room_words(shelf: ModelShelf) -> str:
 
 
 def _memory_words(needs_bytes: int, shelf: ModelShelf) -> str:
-    if shelf.vram_bytes is not None and needs_bytes <= shelf.vram_bytes:
+    if shelf.embedded_has_gpu and shelf.vram_bytes is not None and needs_bytes <= shelf.vram_bytes:
         return f"{file_size(shelf.vram_bytes)} of VRAM"
     if shelf.memory_bytes is not None:
         return f"{file_size(shelf.memory_bytes)} of memory"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,6 +114,7 @@ class ScriptedShelf(FakeShelf):
         self.found = a_shelf() if found is None else found
         self.calls: list[tuple[object, ...]] = []
         self.error: SignalboxError | None = None
+        self.on_load: Callable[[str], None] = lambda name: None
         self._deleted: dict[str, ModelOnDisk] = {}
 
     def _called(self, *call: object) -> None:
@@ -150,6 +152,17 @@ class ScriptedShelf(FakeShelf):
                 self.now, on_disk=tuple(replace(one, in_use=one.id == model_id) for one in self.now.on_disk)
             )
         )
+
+    async def load(self, model_id: str | None = None) -> None:
+        self._called("load", model_id)
+        if model_id == "d1":  # the id of a download that is done
+            model_id = BEST.id
+        self.put(
+            replace(
+                self.now, on_disk=tuple(replace(one, in_use=one.id == model_id) for one in self.now.on_disk)
+            )
+        )
+        self.on_load(next(one.name for one in self.now.on_disk if one.id == model_id))
 
     async def use_server(self, base_url: str, model: str | None = None) -> None:
         self._called("use_server", base_url, model)

@@ -91,6 +91,8 @@ def test_a_switch_says_what_becomes_of_the_model_before(panel: Panel, home: Path
         parts, pane = await shown(panel, home)
         assert pane.table.currentIndex().row() == 0  # the one in use
         assert not pane.use.isEnabled()
+        panel.core.publish(local=ServerState(phase="ready", kind="embedded", model=SMALL.name))
+        await panel.settle()
         choose(pane, 1)
         QTest.keyClick(pane.table, Qt.Key.Key_Return)
         assert pane.result.text == ""
@@ -165,11 +167,10 @@ def test_a_model_is_loaded_down_paused_resumed_and_used(panel: Panel, home: Path
         parts.models.finish()
         await panel.until(lambda: row.use.isVisible())
         row.use.click()
-        await panel.until(lambda: ("use", BEST.id) in parts.models.calls)
+        await panel.until(lambda: ("load", BEST.id) in parts.models.calls)  # nothing is loaded yet
         await panel.until(lambda: not row.use.isVisible())
         row.cancel.click()
         await panel.until(lambda: not pane.downloading.isVisible())
-        assert ("cancel", "d1") not in parts.models.calls  # a model that is there is not taken away
         await parts.controller.stop()
 
     panel.run(body())
