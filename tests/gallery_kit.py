@@ -27,16 +27,12 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from core import Download, LogLine
-from core.local.models import DownloadPhase
-from core.local.server_log import LogLevel
 from gui.shell.pill import Pill
 from gui.shell.rail import Rail
 from gui.theme.theme import set_property, theme
 from gui.widgets.card import Card
 from gui.widgets.chart import Chart
 from gui.widgets.chart_data import Band, Bars, ChartEvent, Line, Threshold
-from gui.widgets.download_row import DownloadRow
 from gui.widgets.empty_state import EmptyState
 from gui.widgets.fields import ChoiceField, PathField, SwitchField, TextField
 from gui.widgets.fold import Fold
@@ -44,11 +40,11 @@ from gui.widgets.icon_button import IconButton
 from gui.widgets.inline_row import InlineRun
 from gui.widgets.labels import ResultLine, label
 from gui.widgets.lever import Applied, Lever, Number, Scale
-from gui.widgets.log_view import LogView
 from gui.widgets.popover import Popover
 from gui.widgets.route_badge import RouteBadge
 from gui.widgets.segmented import SegmentedSwitch
 from gui.widgets.table import Column, ListModel, Table
+from tests.gallery_machine import download_rows, logs
 from tests.support.examples import API_RESULT
 
 if TYPE_CHECKING:
@@ -242,66 +238,6 @@ class States(QWidget):
             made.hide()
         if before is not None:
             before.setFocus()
-
-
-# -- logs and downloads
-
-
-def _logs() -> list[LogView]:
-    words: list[tuple[str, LogLevel]] = [
-        ("Running: 6 reqs, waiting: 11 reqs, KV cache 97.4 %", "info"),
-        ("Preempted 2 requests, KV cache is full", "warning"),
-        ("Engine core: CUDA out of memory. Tried to allocate 1.25 GiB", "error"),
-        (
-            "Loading safetensors checkpoint shards: 62% | 5/8 [01:48<01:06] and more than there is room for",
-            "",
-        ),
-    ]
-    views: list[LogView] = []
-    for needle in ("", "memory"):
-        view = LogView()
-        view.setFixedSize(theme().px(460), theme().px(180))
-        lines = [
-            LogLine(number=number, text=words[number % 4][0], level=words[number % 4][1], at="14:09:06")
-            for number in range(12_000, 12_005 if needle else 12_400)
-        ]
-        view.append(lines, dropped=12_000)
-        if needle:
-            view.search_for(needle)
-            view.go_to_row(2)
-        views.append(view)
-    return views
-
-
-def _download_rows() -> QWidget:
-    made = QWidget()
-    made.setFixedWidth(theme().px(400))
-    column = QVBoxLayout(made)
-    phases: tuple[tuple[DownloadPhase, str], ...] = (
-        ("running", ""),
-        ("paused", ""),
-        ("checking", ""),
-        ("failed", "The repository is gated. Accept its licence, then add a token."),
-        ("done", ""),
-    )
-    for phase, error in phases:
-        row = DownloadRow()
-        row.show_download(
-            Download(
-                id=phase,
-                title="Qwen2.5 3B",
-                repo="",
-                file=None,
-                phase=phase,
-                done_bytes=1_302_000_000,
-                total_bytes=2_100_000_000,
-                bytes_per_s=14e6,
-                left_s=57.0,
-                error=error,
-            )
-        )
-        column.addWidget(row)
-    return made
 
 
 # -- charts
@@ -633,7 +569,7 @@ def add_kit(gallery: Gallery) -> States:
     gallery.section("Tables: sorted with a selected and a hovered row, narrow and disabled, empty")
     gallery.row(*_tables())
     gallery.section("A log that follows, one that is searched; downloads in every state")
-    gallery.row(*_logs(), _download_rows())
+    gallery.row(*logs(), download_rows())
     gallery.section("Charts")
     charts = _charts()
     grid = QGridLayout()

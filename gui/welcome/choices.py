@@ -112,7 +112,7 @@ class TryNow(Choice):
         self.ready = False
         self._offer: CuratedModel | None = None
         self._download_id = ""
-        self._got = ""
+        self._got = self._better = ""
         self.get = QPushButton()
         self.get.clicked.connect(self._get_pressed)
         self.get.hide()
@@ -208,6 +208,9 @@ class TryNow(Choice):
         self.progress.setVisible(is_going)
         problem = "" if offer is None or offer.on_disk else disk_problem(offer, shelf)
         self.get.setVisible(offer is not None and not problem and not is_going and not self._got)
+        self._better = "" if offer is None or problem or is_going else offer_words(offer, shelf)
+        if self.ready and self._bridge.status is not None:
+            self.show_status(self._bridge.status)
         if offer is None or problem:
             self.sentence.setText(SMALL_MODEL)
         else:
