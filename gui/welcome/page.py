@@ -11,8 +11,9 @@ from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 from gui.shell.pages import Page, Shell, Target
 from gui.theme.appearance import panel_file
 from gui.theme.theme import set_property, theme
-from gui.welcome.choices import AnthropicKey, DockerAndGpu, FoundHere, TryNow, VllmServer
+from gui.welcome.choices import AnthropicKey, DockerAndGpu, VllmServer
 from gui.welcome.tracks import TrackPicture
+from gui.welcome.try_now import FoundHere, TryNow
 from gui.widgets.card import Card
 from gui.widgets.labels import label
 from gui.widgets.scrolling import scrolled
