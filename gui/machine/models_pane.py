@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,7 +12,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QKeySequence, QShortcut, QShowEvent
 from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
-from core import ModelOnDisk, ModelShelf, age, file_size
+from core import ModelOnDisk, ModelShelf, age, file_size, sentence, sentence_case
 from core.errors import SignalboxError
 from gui.machine.controller import MachineController
 from gui.machine.model_rows import CuratedRow, ServerRow
@@ -118,6 +119,15 @@ class _Section(QWidget):
         self.rows.setSpacing(theme().px(4))
 
 
+@dataclass
+class _Switch:
+    """From the model that the local server names, ``before``, to the one that was asked for."""
+
+    name: str
+    before: str
+    was_loading: bool = False
+
+
 class ModelsPane(Card):
     """What the shelf says: downloads, servers that run here, what is on disk, and what can be got."""
 
@@ -126,6 +136,7 @@ class ModelsPane(Card):
         self._shell, self._controller, self._bridge = shell, controller, shell.bridge
         self.setAccessibleName("Models")
         self.shelf = ModelShelf()
+        self._switch: _Switch | None = None
         self._servers: dict[str, ServerRow] = {}
         self._curated: dict[str, CuratedRow] = {}
         self._downloads: dict[str, DownloadRow] = {}
@@ -227,7 +238,7 @@ class ModelsPane(Card):
         self._show_curated()
 
     def _on_status(self, status: CoreStatus) -> None:
-        del status
+        self._follow_switch(status)
         self._show_servers()  # which of them is the local side
 
     def show_detail(self, detail: str) -> None:
@@ -412,15 +423,37 @@ class ModelsPane(Card):
             announce(self, self.result.text)
             models, status = self._bridge.core.local_models, self._bridge.status
             is_idle = status is not None and status.local.phase in ("stopped", "failed")
-            await self._bridge.call(models.load(model.id) if is_idle else models.use(model.id))
-            status = self._bridge.status
-            is_ready = status is not None and status.local.phase == "ready"
-            if is_ready:
-                self.result.tell("ok", "Ready.", f"{model.name} answers on this machine.")
-            else:
-                self.result.tell("busy", "Starting.", f"{model.name} is next; its state stands at the left.")
+            before = "" if status is None or is_idle else status.local.model or ""
+            self._switch = _Switch(model.name, before)
+            try:
+                await self._bridge.call(models.load(model.id) if is_idle else models.use(model.id))
+            except BaseException:
+                self._switch = None
+                raise
+            if self._bridge.status is not None:
+                self._follow_switch(self._bridge.status)
 
         self._begin("use", "Not switched.", job)
+
+    def _follow_switch(self, status: CoreStatus) -> None:
+        """Say how the switch stands by what the local server says, not by what was pressed."""
+        switch, local = self._switch, status.local
+        if switch is None:
+            return
+        if local.phase == "ready" and local.model != switch.before:
+            self._switch = None
+            self.result.tell("ok", "Ready.", f"{switch.name} answers on this machine.")
+        elif local.phase == "failed":
+            self._switch = None
+            self.result.tell("danger", "Not loaded.", f"{sentence(local.detail)} {local.hint}".strip())
+        elif local.phase == "ready" and switch.was_loading and not local.detail:
+            self._switch = None
+            why = next((one.message for one in status.problems if switch.name in one.message), "")
+            words = why or f"{switch.name} can’t be loaded. {switch.before} goes on."
+            self.result.tell("danger", "Not switched.", words)
+        elif local.detail:
+            switch.was_loading = True
+            self.result.tell("busy", "Switching.", sentence(sentence_case(local.detail)))
 
     def _use_download(self, download_id: str) -> None:
         download = next((one for one in self.shelf.downloads if one.id == download_id), None)
@@ -520,6 +553,8 @@ class ModelsPane(Card):
                 return
             told.clear()
             if from_field:
+                if self.get.hasFocus():  # it is disabled now, and the keyboard would go on by itself
+                    self.name.setFocus()
                 self.name.clear()
             announce(self, f"Downloading {what}")
 

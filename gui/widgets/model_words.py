@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 PLACE_WORDS = {
     "signalbox": "Signalbox",
-    "huggingface": "Hugging Face cache",
+    "huggingface": "Hugging Face",
     "lm_studio": "LM Studio",
     "jan": "Jan",
     "llama_cpp": "llama.cpp",

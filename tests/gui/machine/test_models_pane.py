@@ -112,6 +112,29 @@ def test_a_switch_says_what_becomes_of_the_model_before(panel: Panel, home: Path
     panel.run(body())
 
 
+def test_a_switch_is_ready_only_once_the_local_server_says_so(panel: Panel, home: Path) -> None:
+    async def body() -> None:
+        old = ServerState(phase="ready", kind="embedded", model=SMALL.name)
+        parts, pane = await shown(panel, home)
+        panel.core.publish(local=old)
+        await panel.settle()
+        for ends_well in (True, False):
+            choose(pane, 1 if ends_well else 0)
+            pane.use.click()
+            await parts.controller.tasks.wait()
+            assert pane.result.tone == "busy"  # the one before still answers
+            panel.core.publish(local=replace(panel.core.now.local, detail="loading Qwen, 40%; it answers"))
+            await panel.until(lambda: pane.result.text == "Switching. Loading Qwen, 40%; it answers.")
+            done = replace(old, model=MINE.name) if ends_well else replace(panel.core.now.local, detail="")
+            panel.core.publish(local=done)
+            tone = "ok" if ends_well else "danger"
+            await panel.until(lambda tone=tone: pane.result.tone == tone)
+        assert "SmolLM2-135M-Instruct can’t be loaded. Qwen2.5 1.5B goes on." in pane.result.text
+        await parts.controller.stop()
+
+    panel.run(body())
+
+
 @pytest.mark.parametrize(
     ("memory_bytes", "said"),
     [
