@@ -18,7 +18,7 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QFileDialog, QFrame, QHBoxLayout, QLineEdit, QMenu, QPushButton, QWidget
 
-from core import LogLine, LogPage, writing_whole
+from core import LogLine, writing_whole
 from core.errors import SignalboxError
 from gui.machine.controller import MachineController
 from gui.shell.pages import Shell
@@ -166,9 +166,9 @@ class LogCard(Card):
             self._controller.tasks.start(self._read(), key="log")
 
     async def _read(self) -> None:
-        cursor = self._cursor
+        cursor, bridge = self._cursor, self._shell.bridge
         try:
-            page = await self._shell.bridge.call(self._page(cursor))
+            page = await bridge.run_blocking(bridge.core.local_log_page, cursor, KEPT_LINES)
         except SignalboxError as failed:
             self._tell("danger", "The log can’t be read.", str(failed))
             return
@@ -176,9 +176,6 @@ class LogCard(Card):
             self._cursor = page.next_cursor
             dropped = page.dropped if cursor > 0 or page.lines else 0
             self.view.append(page.lines, dropped)
-
-    async def _page(self, cursor: int) -> LogPage:
-        return self._shell.bridge.core.local_log_page(cursor, KEPT_LINES)
 
     def clear(self) -> None:
         """Show only what comes from here on, until ``bring_back``."""
