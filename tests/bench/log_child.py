@@ -20,7 +20,8 @@ os.environ.setdefault("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QApplication
 
-from core import LogLine, LogPage
+from core import LogPage
+from core.local.server_log import LogLevel, LogRing
 from gui.machine.controller import MachineController
 from gui.machine.log_card import LogCard
 from tests.bench.measure import percentile
@@ -38,24 +39,26 @@ class Growing:
     def __init__(self, rate: int) -> None:
         self._rate = rate
         self._began: float | None = None
-        levels = ("info", "info", "warning", "error", "")
+        levels: tuple[LogLevel, ...] = ("info", "info", "warning", "error", "")
         self._texts = [
             f"Engine 000: Running: {n} reqs, waiting {n % 7}, KV cache {n % 100}.0 %" for n in range(997)
         ]
         self._levels = levels
+        self._ring = LogRing()
+        self._said = 0
+        self._say(KEPT)
 
-    def _line(self, number: int) -> LogLine:
-        level = self._levels[number % 5]
-        return LogLine(number=number, text=self._texts[number % 997], level=level, at="14:09:06")  # type: ignore[arg-type]
+    def _say(self, count: int) -> None:
+        for number in range(self._said, self._said + count):
+            level: LogLevel = self._levels[number % 5]
+            self._ring.extend([("14:09:06", self._texts[number % 997])], level=level)
+        self._said += count
 
     def page(self, cursor: int = 0, most: int = KEPT) -> LogPage:
         now = time.monotonic()
         self._began = self._began or now
-        end = KEPT + int((now - self._began) * self._rate)
-        first = max(cursor, end - most)
-        return LogPage(
-            lines=tuple(map(self._line, range(first, end))), next_cursor=end, dropped=max(0, first - cursor)
-        )
+        self._say(KEPT + int((now - self._began) * self._rate) - self._said)
+        return self._ring.page(cursor, most)
 
 
 class Lag:
