@@ -44,6 +44,7 @@ from gui.widgets.popover import Popover
 from gui.widgets.route_badge import RouteBadge
 from gui.widgets.segmented import SegmentedSwitch
 from gui.widgets.table import Column, ListModel, Table
+from tests.gallery_machine import download_rows, logs
 from tests.support.examples import API_RESULT
 
 if TYPE_CHECKING:
@@ -567,6 +568,8 @@ def add_kit(gallery: Gallery) -> States:
     gallery.row(_levers())
     gallery.section("Tables: sorted with a selected and a hovered row, narrow and disabled, empty")
     gallery.row(*_tables())
+    gallery.section("A log that follows, one that is searched; downloads in every state")
+    gallery.row(*logs(), download_rows())
     gallery.section("Charts")
     charts = _charts()
     grid = QGridLayout()

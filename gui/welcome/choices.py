@@ -1,4 +1,4 @@
-"""The four ways to start. Each tests what it sets up and says what it found, in its row."""
+"""Three ways to start: a server, Docker, a key. Each tests what it sets up and says what it found, in its row."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from core import is_near
 from core.errors import AuthenticationFailed, KeyHeldBack, SignalboxError
 from gui.shell.tasks import Tasks
 from gui.theme.theme import set_property, theme
+from gui.welcome.choice import NOT_READY, Choice, wins
 from gui.widgets.finding import tell_finding
-from gui.widgets.labels import ORIGIN_PLACES, ResultLine, Tone, label, plain_label
+from gui.widgets.labels import ORIGIN_PLACES, ResultLine
 from gui.widgets.question import Question
 
 if TYPE_CHECKING:
@@ -22,143 +23,7 @@ if TYPE_CHECKING:
     from gui.shell.bridge import Bridge
 
 
-ROW_PX = 64
-
-
-class Choice(QWidget):
-    """The sentence stands until there is a result; then the result stands in its place."""
-
-    def __init__(self, icon: str, name: str, sentence: str, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._icon_name = icon
-        self._icon = plain_label()
-        self.name = name
-        self._detail: QWidget | None = None
-        self.sentence = label(sentence, "small", level="2", wrap=True)
-        self.result = ResultLine()
-        words = QVBoxLayout()
-        words.setSpacing(1)
-        words.addStretch(1)
-        words.addWidget(label(name, "body", weight=600))
-        words.addWidget(self.sentence)
-        words.addWidget(self.result)
-        words.addStretch(1)
-        self.controls = QHBoxLayout()
-        self.controls.setSpacing(16)
-        self._top = QWidget()
-        top = QHBoxLayout(self._top)
-        top.setContentsMargins(16, 6, 16, 6)
-        top.setSpacing(16)
-        top.addWidget(self._icon)
-        top.addLayout(words, 1)
-        top.addLayout(self.controls)
-        self._layout = QVBoxLayout(self)
-        self._layout.setContentsMargins(0, 0, 0, 0)
-        self._layout.setSpacing(0)
-        self._layout.addWidget(self._top)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Minimum)
-        theme().changed.connect(self._restyle)
-        self._restyle()
-
-    def add_detail(self, detail: QWidget) -> None:
-        """Put ``detail`` under the row, in line with its words; hidden until it is needed."""
-        self._detail = detail
-        self._layout.addWidget(detail)
-        detail.hide()
-        self._restyle()
-
-    def tell(self, tone: Tone, word: str, text: str = "") -> None:
-        self.sentence.hide()
-        self.result.tell(tone, word, text)
-
-    def untell(self) -> None:
-        self.result.clear()
-        self.sentence.show()
-
-    def _restyle(self) -> None:
-        size = theme().px(24)
-        self._icon.setPixmap(theme().icon(self._icon_name, "text2").pixmap(size, size))
-        self._icon.setFixedWidth(size)
-        self._top.setMinimumHeight(theme().px(ROW_PX))
-        if self._detail is not None:
-            self._detail.setContentsMargins(16 + size + 16, 0, 16, 12)
-
-
-COMPOSE_COMMAND = "VLLM_MODEL=Qwen/Qwen2.5-7B-Instruct docker compose up -d"
 DOCKER_COMPONENTS = ("docker", "compose", "nvidia", "gpu")
-NOT_READY = "Signalbox is still starting; it takes a second."
-
-
-class TryNow(Choice):
-    """Signals: ``open_chat`` when the model answers and the user goes on."""
-
-    open_chat = Signal()
-
-    def __init__(self, bridge: Bridge) -> None:
-        super().__init__(
-            "play-circle",
-            "Try it now",
-            "A small model on this computer’s CPU. No key, no GPU, no download; its answers are often wrong.",
-        )
-        self._bridge = bridge
-        self._tasks = Tasks(self)
-        self._asked = False
-        self.ready = False
-        self.button = QPushButton("Start the small model")
-        set_property(self.button, primary=True)
-        self.button.clicked.connect(self._pressed)
-        self.controls.addWidget(self.button)
-        bridge.status_changed.connect(self.show_status)
-
-    def _pressed(self) -> None:
-        if self.ready:
-            self.open_chat.emit()
-        elif self._bridge.status is None:
-            self.tell("busy", "", NOT_READY)
-        elif not self._tasks.runs("start"):
-            self._asked = True
-            self._tasks.start(self._start(), key="start")
-
-    async def _start(self) -> None:
-        self.tell("busy", "Starting", "the small model")
-        settings = self._bridge.core.settings
-        try:
-            # "auto" may mean a vLLM server whose address is set; this button means the small model.
-            if self._kind() != "embedded":
-                await self._bridge.run_blocking(settings.set, "local_server", "embedded")
-            if settings.current.local_server not in ("auto", "embedded"):
-                self.tell("held", "Not started.", _wins("LOCAL_SERVER", settings.origin("local_server")))
-                return
-            await self._bridge.call(self._bridge.core.start_local())
-        except SignalboxError as failed:
-            self.tell("danger", "Not started.", str(failed))
-        if self._bridge.status is not None:
-            self.show_status(self._bridge.status)
-
-    def _kind(self) -> str:
-        return self._bridge.status.local.kind if self._bridge.status is not None else "none"
-
-    def show_status(self, status: CoreStatus) -> None:
-        local = status.local
-        was_ready, self.ready = self.ready, local.phase == "ready" and local.kind == "embedded"
-        if self.ready:
-            name = local.model or "The model"
-            self.tell(
-                "ok", "Ready.", f"{name} answers on this computer. It is for trying out: often it is wrong."
-            )
-            self.button.setText("Open the chat")
-            self.button.setEnabled(True)
-            if self._asked and not was_ready:
-                self.button.setFocus()
-            return
-        self.button.setText("Start the small model")
-        if local.phase == "starting" and local.kind == "embedded":
-            left = "" if local.eta_s is None else f", about {max(1, round(local.eta_s))} s left"
-            self.tell("busy", "Starting.", f"{(local.detail or 'Loading').capitalize()}{left}")
-        elif local.phase == "failed" and self._asked:
-            self.tell("danger", "Failed.", f"{local.detail}. Its log is on the Machine page.")
-        elif was_ready:
-            self.untell()
 
 
 class VllmServer(Choice):
@@ -274,7 +139,7 @@ class VllmServer(Choice):
             return
         for name, value in (("vllm_base_url", address), ("local_server", "external")):
             if str(getattr(settings.current, name)).rstrip("/") != value.rstrip("/"):
-                self.tell("held", "Found, but not used.", _wins(name.upper(), settings.origin(name)))
+                self.tell("held", "Found, but not used.", wins(name.upper(), settings.origin(name)))
                 return
         count = "1 model" if len(models) == 1 else f"{len(models):,} models"
         names = ", ".join(models[:2]) + (" and more" if len(models) > 2 else "")
@@ -291,7 +156,12 @@ class VllmServer(Choice):
 
 
 class DockerAndGpu(Choice):
-    """Looks, and says what it would take; it never pulls or starts anything."""
+    """Looks, and says what it would take; it never pulls or starts anything.
+
+    Signals: ``machine_asked`` to go on there, at the section that is next: ``preflight`` or ``settings``.
+    """
+
+    machine_asked = Signal(str)
 
     def __init__(self, bridge: Bridge) -> None:
         super().__init__(
@@ -301,6 +171,12 @@ class DockerAndGpu(Choice):
         )
         self._bridge = bridge
         self._tasks = Tasks(self)
+        self._section = "settings"
+        self.open_machine = QPushButton("Set it up and start it")
+        self.open_machine.setAccessibleName("Set up and start the vLLM container on the Machine page")
+        self.open_machine.clicked.connect(self._open)
+        self.open_machine.hide()
+        self.controls.addWidget(self.open_machine)
         self.button = QPushButton("Check this machine")
         self.button.clicked.connect(self._pressed)
         self.controls.addWidget(self.button)
@@ -335,27 +211,17 @@ class DockerAndGpu(Choice):
         elif missing:
             self.tell("held", "Not ready.", f"{_listed(missing)} would have to work first.")
         else:
-            self.tell("ok", "This machine can run it.", "Start the container with the command below.")
+            self.tell("ok", "This machine can run it.", "Choose a model and start it on the Machine page.")
         for finding in findings:
             line = ResultLine()
             tell_finding(line, finding)
             self._lines.addWidget(line)
-        self._lines.addSpacing(4)
-        self._lines.addWidget(
-            label(
-                "Starting the container from this window comes in a later version. Until then, in the folder of "
-                "docker-compose.yml, run this, then connect to http://127.0.0.1:8000/v1 in the row above:",
-                "small",
-                level="2",
-                wrap=True,
-            )
-        )
-        command = QLineEdit(COMPOSE_COMMAND)
-        command.setReadOnly(True)
-        command.setAccessibleName("The command that starts the vLLM container")
-        set_property(command, role="mono", compact=True)
-        self._lines.addWidget(command)
+        self._section = "preflight" if missing else "settings"
+        self.open_machine.show()
         self.detail.show()
+
+    def _open(self) -> None:
+        self.machine_asked.emit(self._section)
 
 
 class AnthropicKey(Choice):
@@ -502,10 +368,6 @@ def is_address(address: str) -> bool:
     except ValueError:
         return False
     return parts.scheme in ("http", "https") and bool(parts.hostname) and not re.search(r"\s", address)
-
-
-def _wins(name: str, origin: str) -> str:
-    return f"{name} is set in {ORIGIN_PLACES.get(origin, origin)}, and that wins. Unset it there, then try again."
 
 
 def _listed(names: list[str]) -> str:

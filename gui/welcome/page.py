@@ -11,13 +11,15 @@ from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 from gui.shell.pages import Page, Shell, Target
 from gui.theme.appearance import panel_file
 from gui.theme.theme import set_property, theme
-from gui.welcome.choices import AnthropicKey, DockerAndGpu, TryNow, VllmServer
+from gui.welcome.choices import AnthropicKey, DockerAndGpu, VllmServer
 from gui.welcome.tracks import TrackPicture
+from gui.welcome.try_now import FoundHere, TryNow
 from gui.widgets.card import Card
 from gui.widgets.labels import label
 from gui.widgets.scrolling import scrolled
 
 if TYPE_CHECKING:
+    from core import ModelShelf
     from gui.shell.bridge import Bridge
 
 COLUMN_PX = 920
@@ -35,6 +37,10 @@ class WelcomePage(Page):
         self.view = WelcomeView(shell.bridge)
         self.view.done.connect(self._leave)
         self.view.vllm.key_asked.connect(lambda: shell.open(Target("preferences", "providers", "vllm")))
+        self.view.try_now.token_asked.connect(
+            lambda: shell.open(Target("preferences", "providers", "huggingface"))
+        )
+        self.view.docker.machine_asked.connect(self._to_machine)
         if panel_file(shell.home).value("welcome/seen", False, type=bool):
             self.view.name_way_out("Back to the chat")  # who comes by the help menu skips nothing
 
@@ -45,6 +51,10 @@ class WelcomePage(Page):
     @property
     def home(self) -> QWidget:
         return self.view.try_now.button
+
+    def _to_machine(self, section: str) -> None:
+        panel_file(self._shell.home).setValue("welcome/seen", True)
+        self._shell.open(Target("machine", section))
 
     def _leave(self) -> None:
         panel_file(self._shell.home).setValue("welcome/seen", True)
@@ -87,6 +97,16 @@ class WelcomeView(QWidget):
         self.vllm = VllmServer(bridge)
         self.docker = DockerAndGpu(bridge)
         self.key = AnthropicKey(bridge)
+        self.found = FoundHere(bridge)
+        self._found_card = Card()
+        self._found_card.body.setContentsMargins(0, 0, 0, 0)
+        self._found_card.add_row(self.found)
+        self._found_card.hide()
+        column.addWidget(self._found_card)
+        self._found_gap = QWidget()
+        self._found_gap.setFixedHeight(8)
+        self._found_gap.hide()
+        column.addWidget(self._found_gap)
         card = Card()
         card.body.setContentsMargins(0, 0, 0, 0)
         card.body.setSpacing(0)
@@ -112,6 +132,8 @@ class WelcomeView(QWidget):
         foot.addWidget(self.skip)
         column.addLayout(foot)
         self.try_now.open_chat.connect(self.done)
+        self.found.done_one.connect(self._something_is_set_up)
+        bridge.models_changed.connect(self._show_shelf)
         self.vllm.done_one.connect(self._something_is_set_up)
         self.key.done_one.connect(self._something_is_set_up)
         leave = QShortcut(QKeySequence("Esc"), self)
@@ -133,6 +155,11 @@ class WelcomeView(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(scrolled(middle))
 
+    def _show_shelf(self, shelf: ModelShelf) -> None:
+        is_found = self.found.show_shelf(shelf)
+        self._found_card.setVisible(is_found)
+        self._found_gap.setVisible(is_found)
+
     def _something_is_set_up(self) -> None:
         # From here on leaving is no skipping.
         self.name_way_out("Open the chat")
@@ -152,7 +179,12 @@ class WelcomeView(QWidget):
         if status is not None:  # it may be as it is for hours before it changes again
             self.try_now.show_status(status)
             self.key.show_status(status)
-        self.try_now.button.setFocus(Qt.FocusReason.OtherFocusReason)
+        shelf = self._bridge.shelf
+        if shelf is not None:
+            self.try_now.show_shelf(shelf)
+            self._show_shelf(shelf)
+        first = self.try_now.get if self.try_now.get.isVisible() else self.try_now.button
+        first.setFocus(Qt.FocusReason.OtherFocusReason)
 
 
 class Mark(QWidget):

@@ -19,6 +19,7 @@ BENCHES = (
     "panel",
     "stream",
     "thread",
+    "log",
     "ledger",
     "million",
     "machine",

@@ -103,6 +103,9 @@ class FakeCore:
         for listener in list(self._listeners):
             listener(self.now)
 
+    async def status(self) -> CoreStatus:
+        return self.now
+
     async def start_local(self) -> None:
         self.calls.append(("start_local", self.settings.current.local_server))
         self.publish(local=self.local_after_start)

@@ -165,7 +165,7 @@ def test_many_models_are_counted_and_only_two_named(panel: Panel) -> None:
     panel.run(body())
 
 
-def test_the_machine_is_checked_and_the_command_is_shown(panel: Panel) -> None:
+def test_the_machine_is_checked_and_its_page_goes_on(panel: Panel, home: Path) -> None:
     async def body() -> None:
         panel.core.findings = [
             Finding(component="Python", state="works", version="3.11.7"),
@@ -184,8 +184,18 @@ def test_the_machine_is_checked_and_the_command_is_shown(panel: Panel) -> None:
         ]
         assert any("Install the driver." in word for word in words)
         assert not any("Python" in word for word in words)
-        commands = [edit.text() for edit in page.docker.detail.findChildren(QLineEdit)]
-        assert commands == ["VLLM_MODEL=Qwen/Qwen2.5-7B-Instruct docker compose up -d"]
+        asked: list[str] = []
+        page.docker.machine_asked.connect(asked.append)
+        page.docker.open_machine.click()
+        assert asked == ["preflight"]
+        panel.core.findings = panel.core.findings[:2]
+        page.docker.button.click()
+        await panel.until(lambda: page.docker.result.tone == "ok")
+        shell = FakeShell(panel.bridge, home)
+        whole = WelcomePage(shell)
+        whole.view.docker.machine_asked.emit("settings")
+        assert shell.opened == [Target("machine", "settings")]
+        whole.view.deleteLater()
 
     panel.run(body())
 
