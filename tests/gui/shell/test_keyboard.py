@@ -151,7 +151,8 @@ def test_tab_reaches_everything_in_preferences_and_on_the_welcome_page(
         told = " ".join(f"{shortcut.keys}; {shortcut.action}" for shortcut in SHORTCUTS)
         keys = {shortcut.key().toString() for shortcut in window.findChildren(QShortcut)}
         untold = {key for key in keys if not re.search(rf"(?<![\w+]){re.escape(key)}(?!\w)", told)}
-        assert untold <= {"Ctrl+2", "Ctrl+="}, "not in the table of Preferences, Shortcuts"
+        digits = {f"Ctrl+{number + 1}" for number in range(len(window.rail.items))}  # told as one line
+        assert untold <= digits | {"Ctrl+="}, "not in the table of Preferences, Shortcuts"
         for section in SECTIONS:
             window.open(Target("preferences", section.id))
             await panel.until(lambda: window.page_in_front.id == "preferences")
@@ -232,15 +233,17 @@ def test_arrows_in_the_rail_go_and_enter_opens(qapp: QApplication, home: Path) -
         window.open(Target("chat"))
         window.activateWindow()
         window.rail.current_item.setFocus()
-        QTest.keyClick(focused(), Qt.Key.Key_Down)
-        assert focused() is window.rail.items[-1]
+        for item in window.rail.items[1:]:
+            QTest.keyClick(focused(), Qt.Key.Key_Down)
+            assert focused() is item
         assert window.page_in_front.id == "chat", "who goes past an item does not open its page"
         QTest.keyClick(focused(), Qt.Key.Key_Down)
         assert focused() is window.rail.items[-1], "the last one"
         QTest.keyClick(focused(), Qt.Key.Key_Return)
         assert window.page_in_front.id == "preferences"
         window.rail.current_item.setFocus()
-        QTest.keyClick(focused(), Qt.Key.Key_Up)
+        for _ in window.rail.items[1:]:
+            QTest.keyClick(focused(), Qt.Key.Key_Up)
         QTest.keyClick(focused(), Qt.Key.Key_Space)
         assert window.page_in_front.id == "chat"
         await closed(window)
