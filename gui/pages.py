@@ -48,7 +48,7 @@ def _welcome_is_due(home: Path) -> bool:
 PAGES = PageRegistry(
     entries=(
         PageEntry(id="chat", title="Chat", icon="chats", make=_chat, eager=True, place_key="conversation"),
-        PageEntry(id="machine", title="Machine", icon="hard-drives", make=_machine),
+        PageEntry(id="machine", title="Machine", icon="hard-drives", make=_machine, place_key="machine_pane"),
         PageEntry(
             id="preferences",
             title="Preferences",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from PySide6.QtWidgets import QWidget
 
 from gui.machine.controller import MachineController
-from gui.machine.view import MachineView
+from gui.machine.view import PANES, MachineView
 from gui.shell.pages import FocusArea, Page, PageLamp, Shell, Target
 
 
@@ -22,6 +22,7 @@ class MachinePage(Page):
         self._shell = shell
         self.controller = MachineController(shell.bridge)
         self.view = MachineView(shell, self.controller)
+        self._pane_was_asked_for = False
 
     @property
     def widget(self) -> QWidget:
@@ -38,7 +39,16 @@ class MachinePage(Page):
         await self.controller.stop()
 
     def show(self, target: Target) -> None:
+        self._pane_was_asked_for = self._pane_was_asked_for or target.section in PANES
         self.view.show_section(target.section, target.detail)
+
+    @property
+    def place(self) -> str:
+        return self.view.pane_in_front
+
+    def restore(self, place: str) -> None:
+        if place in PANES and not self._pane_was_asked_for:
+            self.view.show_pane(place)
 
     @property
     def lamp(self) -> PageLamp | None:

@@ -1,63 +1,219 @@
-"""The widgets of the Machine page and their places."""
+"""The widgets of the Machine page and their places.
+
+At the left the server, what its start needs and its log; at the right one of the panes, by the switch above them.
+Where the page is too narrow for both, the right stands under the left and the page scrolls.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
-from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtCore import QEvent, QObject, Qt, Signal
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import QBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 
-from gui.machine.alerts_pane import AlertsPane
-from gui.machine.charts_pane import ChartsPane
 from gui.machine.controller import MachineController
 from gui.machine.log_card import LogCard
-from gui.machine.models_pane import ModelsPane
 from gui.machine.preflight_card import PreflightCard
-from gui.machine.settings_pane import SettingsPane
 from gui.machine.state_card import StateCard
 from gui.shell.pages import FocusArea, Shell
+from gui.theme.theme import theme
+from gui.widgets.scrolling import scrolled
+from gui.widgets.segmented import SegmentedSwitch
 
-LEFT_PX = 520
+LEFT_PX, LEAST_LEFT_PX, LEAST_RIGHT_PX = 520, 400, 440
+STACKED_LOG_PX, STACKED_PANE_PX = 220, 480
+_SIDE, _TOP, _GAP = 16, 12, 12
+PANES = ("gpu", "models", "settings", "alerts")
+_LABELS = {"gpu": "GPU", "models": "Models", "settings": "Settings", "alerts": "Alerts"}
 
 
 class MachineView(QWidget):
-    """The left column shows the server whatever is shown at the right, one of ``panes``."""
+    """The left column shows the server whatever is shown at the right. A pane is made when it is first shown.
+
+    A pane gets the height that the page has; one that needs more scrolls by itself.
+
+    Signals:
+        pane_chosen: the pane that the user, or a target, brought to the front.
+    """
+
+    pane_chosen = Signal(str)
 
     def __init__(self, shell: Shell, controller: MachineController) -> None:
         super().__init__()
         self.setAccessibleName("Machine")
+        self._shell, self._controller = shell, controller
         self.state = StateCard(shell, controller)
         self.preflight = PreflightCard(shell, controller)
         self.log = LogCard(shell, controller)
-        self.panes: dict[str, QWidget] = {
-            "gpu": ChartsPane(shell, controller),
-            "models": ModelsPane(shell, controller),
-            "settings": SettingsPane(shell, controller),
-            "alerts": AlertsPane(shell, controller),
-        }
+        self._panes: dict[str, QWidget] = {}
+        self._column = QWidget()
+        self._left = QVBoxLayout(self._column)
+        self._left.setContentsMargins(0, 0, 0, 0)
+        self._left.addWidget(self.state)
+        self._left.addWidget(self.preflight)
+        self._left.addWidget(self.log, 1)
+        self._column.installEventFilter(self)
+        self._left_area = scrolled(self._column)
+        self.switch = SegmentedSwitch(
+            [(name, _LABELS[name], None) for name in PANES], accessible_name="What is shown at the right"
+        )
+        self.switch.value_changed.connect(self.show_pane)
         self._stack = QStackedWidget()
-        for pane in self.panes.values():
-            self._stack.addWidget(pane)
-        self._left = QWidget()
-        self._left.setFixedWidth(LEFT_PX)
-        left = QVBoxLayout(self._left)
-        left.setContentsMargins(0, 0, 0, 0)
-        left.setSpacing(12)
-        left.addWidget(self.state)
-        left.addWidget(self.preflight)
-        left.addWidget(self.log, 1)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(16, 12, 16, 12)
-        row.setSpacing(12)
-        row.addWidget(self._left)
-        row.addWidget(self._stack, 1)
+        self._right = QWidget()
+        right = QVBoxLayout(self._right)
+        right.setContentsMargins(0, 0, 0, 0)
+        right.addWidget(self.switch)
+        right.addWidget(self._stack, 1)
+        self._right_column = right
+        self._inside = QWidget()
+        self._row = QBoxLayout(QBoxLayout.Direction.LeftToRight, self._inside)
+        self._row.addWidget(self._left_area)
+        self._row.addWidget(self._right, 1)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.addWidget(scrolled(self._inside))
+        self._is_stacked = False
+        theme().changed.connect(self._restyle)
+        self._restyle()
+        self.show_pane(PANES[0])
 
     @property
     def areas(self) -> Sequence[FocusArea]:
-        return (FocusArea(self._left), FocusArea(self._stack))
+        return (FocusArea(self._column), FocusArea(self._right, self.switch))
+
+    @property
+    def pane_in_front(self) -> str:
+        return self.switch.value
+
+    @property
+    def is_stacked(self) -> bool:
+        """Whether the right stands under the left."""
+        return self._is_stacked
+
+    def pane(self, name: str) -> QWidget:
+        """Return a pane: ``gpu``, ``models``, ``settings`` or ``alerts``; it is made where it is not there yet."""
+        pane = self._panes.get(name)
+        if pane is None:
+            pane = self._panes[name] = _MAKE[name](self._shell, self._controller)
+            self._stack.addWidget(pane)
+        return pane
+
+    def show_pane(self, name: str) -> None:
+        """Bring a pane to the front."""
+        if self.switch.value != name:
+            self.switch.set_value(name)
+        self._stack.setCurrentWidget(self.pane(name))
+        self.pane_chosen.emit(name)
 
     def show_section(self, section: str, detail: str = "") -> None:
-        """Show a pane, or bring the focus to a card of the left column."""
-        del detail
-        pane = self.panes.get(section)
-        if pane is not None:
-            self._stack.setCurrentWidget(pane)
+        """Show a pane, or bring a card of the left column into view; ``detail`` is the pane's to know."""
+        if section in PANES:
+            self.show_pane(section)
+            pane = self.pane(section)
+            if detail and isinstance(pane, ShowsDetail):
+                pane.show_detail(detail)
+        card = {"server": self.state, "preflight": self.preflight, "log": self.log}.get(section)
+        if card is not None:
+            self._left_area.ensureWidgetVisible(card)
+            stop = _first_control(card)
+            if stop is not None:
+                stop.setFocus()
+
+    def set_alert_count(self, count: int) -> None:
+        """Say on the switch how many alerts need somebody."""
+        self.switch.set_label("alerts", f"Alerts {count}" if count else "Alerts")
+
+    # Places
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._place()
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if watched is self._column and event.type() == QEvent.Type.LayoutRequest and self._is_stacked:
+            self._fit_stacked()
+        return super().eventFilter(watched, event)
+
+    def _place(self) -> None:
+        px = theme().px
+        room = self.width() - 2 * px(_SIDE) - px(_GAP)
+        self._is_stacked = room < px(LEAST_LEFT_PX) + px(LEAST_RIGHT_PX)
+        if self._is_stacked:
+            self._row.setDirection(QBoxLayout.Direction.TopToBottom)
+            self._left_area.setMinimumWidth(0)
+            self._left_area.setMaximumWidth(16777215)
+            self._right.setMinimumHeight(px(STACKED_PANE_PX))
+            self.log.setMinimumHeight(px(STACKED_LOG_PX))
+            self._fit_stacked()
+            return
+        self._row.setDirection(QBoxLayout.Direction.LeftToRight)
+        self._left_area.setFixedWidth(min(px(LEFT_PX), room - px(LEAST_RIGHT_PX)))
+        self._left_area.setMinimumHeight(0)
+        self._right.setMinimumHeight(0)
+        self.log.setMinimumHeight(px(110))
+
+    def _fit_stacked(self) -> None:
+        """The left is as high as it wants to be: the page scrolls, not the column in it."""
+        wanted = self._left.minimumHeightForWidth(self.width() - 2 * theme().px(_SIDE))
+        self._left_area.setMinimumHeight(max(wanted, self._column.minimumSizeHint().height()))
+
+    def _restyle(self) -> None:
+        px = theme().px
+        self._row.setContentsMargins(px(_SIDE), px(_TOP), px(_SIDE), px(_TOP))
+        self._row.setSpacing(px(_GAP))
+        self._left.setSpacing(px(_GAP))
+        self._right_column.setSpacing(px(8))
+        self._place()
+
+
+@runtime_checkable
+class ShowsDetail(Protocol):
+    """A pane that can go to a part of itself: a setting's name, a model's id, an alert's id."""
+
+    def show_detail(self, detail: str) -> None:
+        """Bring that part into view."""
+
+
+def _gpu(shell: Shell, controller: MachineController) -> QWidget:
+    from gui.machine.charts_pane import ChartsPane
+
+    return ChartsPane(shell, controller)
+
+
+def _models(shell: Shell, controller: MachineController) -> QWidget:
+    from gui.machine.models_pane import ModelsPane
+
+    return ModelsPane(shell, controller)
+
+
+def _settings(shell: Shell, controller: MachineController) -> QWidget:
+    from gui.machine.settings_pane import SettingsPane
+
+    return SettingsPane(shell, controller)
+
+
+def _alerts(shell: Shell, controller: MachineController) -> QWidget:
+    from gui.machine.alerts_pane import AlertsPane
+
+    return AlertsPane(shell, controller)
+
+
+_MAKE: dict[str, Callable[[Shell, MachineController], QWidget]] = {
+    "gpu": _gpu,
+    "models": _models,
+    "settings": _settings,
+    "alerts": _alerts,
+}
+
+
+def _first_control(card: QWidget) -> QWidget | None:
+    return next(
+        (
+            one
+            for one in card.findChildren(QWidget)
+            if one.isVisibleTo(card) and one.isEnabled() and one.focusPolicy() & Qt.FocusPolicy.TabFocus
+        ),
+        None,
+    )

@@ -244,6 +244,9 @@ class Window(QWidget):
         if page.id not in self._started:
             self._started.add(page.id)
             await page.start()
+            key = self._registry.entry(page.id).place_key
+            if key:
+                page.restore(str(self._kept.value(f"window/{key}", "")))
 
     async def _end_page(self, page: Page) -> None:
         self._started.discard(page.id)
@@ -315,9 +318,6 @@ class Window(QWidget):
             if self._pages.get(page.id) is not page:
                 continue  # the user left it meanwhile
             await self._start_page(page)
-            key = self._registry.entry(page.id).place_key
-            if key:
-                page.restore(str(self._kept.value(f"window/{key}", "")))
         if self._cover is None:
             self.page_in_front.home.setFocus(Qt.FocusReason.OtherFocusReason)
 

@@ -24,6 +24,13 @@ class _Segment(QRadioButton):
         self.setAccessibleName(label)
         self.setAttribute(Qt.WidgetAttribute.WA_Hover)
 
+    def set_label(self, label: str) -> None:
+        if label != self._label:
+            self._label = label
+            self.setAccessibleName(label)
+            self.updateGeometry()
+            self.update()
+
     def runs(self, *, chosen: bool) -> list[InlineRun]:
         token = "onInk" if chosen else "text2" if self.isEnabled() else "text3"
         runs: list[InlineRun] = []
@@ -133,6 +140,10 @@ class SegmentedSwitch(QWidget):
     def segment(self, value: str) -> QRadioButton:
         """Return the radio button of a value, for tooltips and shortcuts."""
         return self._segments[self._values.index(value)]
+
+    def set_label(self, value: str, label: str) -> None:
+        """Show other words on a segment, such as a count."""
+        self._segments[self._values.index(value)].set_label(label)
 
     def ends(self, segment: QRadioButton) -> tuple[bool, bool]:
         """Say whether a segment is the first and whether it is the last."""
