@@ -12,12 +12,12 @@ import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from PySide6.QtCore import QObject, Signal
 
 if TYPE_CHECKING:
-    from core import CoreStatus, RouterCore
+    from core import Alert, CoreStatus, MachineSample, ModelShelf, RouterCore
     from core.chat import EventStream, StreamEvent
 
 T = TypeVar("T")
@@ -36,13 +36,24 @@ def _new_core_loop() -> asyncio.AbstractEventLoop:
 
 
 class Bridge(QObject):
-    """Owns the core's thread and carries calls, streams and status changes across.
+    """Owns the core's thread and carries calls, streams and what changes over there across.
 
-    Signals:
-        status_changed: a ``CoreStatus``, emitted on the panel's thread.
+    ``status``, ``sample``, ``alerts`` and ``shelf`` are what each signal said last, for whoever comes later; before
+    the core runs they are ``None``, of alerts none.
+
+    Signals, emitted on the panel's thread:
+        status_changed: a ``CoreStatus``.
+        machine_sampled: a ``MachineSample``. While the panel is busy only the newest waits for it; so with the next
+            two.
+        alerts_changed: a ``tuple[Alert, ...]``, newest first.
+        models_changed: a ``ModelShelf``.
     """
 
     status_changed = Signal(object)
+    machine_sampled = Signal(object)
+    alerts_changed = Signal(object)
+    models_changed = Signal(object)
+    _came = Signal(object)
 
     def __init__(self, make_core: Callable[[], RouterCore], parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -50,9 +61,16 @@ class Bridge(QObject):
         self._core: RouterCore | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._unsubscribe: Callable[[], None] | None = None
+        self._subscriptions: list[Callable[[], None]] = []
         self.status: CoreStatus | None = None
+        self.sample: MachineSample | None = None
+        self.alerts: tuple[Alert, ...] = ()
+        self.shelf: ModelShelf | None = None
         self.status_changed.connect(self._keep_status)
+        self._samples = _Newest["MachineSample"](self._came.emit, self._on_sample)
+        self._alerts = _Newest["tuple[Alert, ...]"](self._came.emit, self._on_alerts)
+        self._shelves = _Newest["ModelShelf"](self._came.emit, self._on_shelf)
+        self._came.connect(self._deliver)
 
     @property
     def core(self) -> RouterCore:
@@ -81,17 +99,25 @@ class Bridge(QObject):
 
     async def _build(self) -> None:
         self._core = await asyncio.to_thread(self._make_core)
-        self._unsubscribe = self._core.subscribe(self.status_changed.emit)
-        await self._core.start()
+        core = self._core
+        self._subscriptions.append(core.subscribe(self.status_changed.emit))
+        await core.start()
+        self._subscriptions += [
+            core.machine.subscribe(self._samples.put),
+            core.machine.subscribe_alerts(self._alerts.put),
+            core.local_models.subscribe(self._shelves.put),
+        ]
+        self._samples.put(core.machine.latest)
+        self._alerts.put(core.machine.alerts())
+        self._shelves.put(core.local_models.shelf())
 
     async def stop(self) -> None:
         """Stop the core, then its loop and thread. Safe to call twice."""
         loop, thread = self._loop, self._thread
         if loop is None or thread is None:
             return
-        if self._unsubscribe is not None:
-            self._unsubscribe()
-            self._unsubscribe = None
+        while self._subscriptions:
+            self._subscriptions.pop()()
         try:
             if self._core is not None:
                 await self.call(self._core.stop())
@@ -161,6 +187,45 @@ class Bridge(QObject):
 
     def _keep_status(self, status: CoreStatus) -> None:
         self.status = status
+
+    @staticmethod
+    def _deliver(newest: _Newest[Any]) -> None:
+        newest.deliver()
+
+    def _on_sample(self, sample: MachineSample) -> None:
+        self.sample = sample
+        self.machine_sampled.emit(sample)
+
+    def _on_alerts(self, alerts: tuple[Alert, ...]) -> None:
+        self.alerts = alerts
+        self.alerts_changed.emit(alerts)
+
+    def _on_shelf(self, shelf: ModelShelf) -> None:
+        self.shelf = shelf
+        self.models_changed.emit(shelf)
+
+
+class _Newest(Generic[T]):
+    """A value on its way to the panel's thread: one that comes before the last was taken takes its place."""
+
+    def __init__(self, announce: Callable[[_Newest[T]], None], take: Callable[[T], None]) -> None:
+        self._announce, self._take = announce, take
+        self._lock = threading.Lock()
+        self._waiting: list[T] = []
+
+    def put(self, value: T) -> None:
+        """On any thread."""
+        with self._lock:
+            first = not self._waiting
+            self._waiting[:] = [value]
+        if first:
+            self._announce(self)
+
+    def deliver(self) -> None:
+        """On the panel's thread, once for each announcement."""
+        with self._lock:
+            value = self._waiting.pop()
+        self._take(value)
 
 
 class _Mailbox:

@@ -22,6 +22,7 @@ from core.services.key_reader import address_of, given_key
 from core.services.setting_check import SettingDoubt
 from core.services.status import ApiStatus, CoreStatus, Problem
 from core.settings import SettingsStore
+from tests.support.fake_watch import FakeShelf, FakeWatch
 
 
 class MemoryKeyring(keyring.backend.KeyringBackend):
@@ -78,6 +79,8 @@ class FakeCore:
         self.now = core_status()
         self.ledger = FakeLedger(self)
         self.models = FakeModels(self)
+        self.machine, self.local_models = FakeWatch(), FakeShelf()
+        self.local_is_drained = False
         self._listeners: list[Callable[[CoreStatus], None]] = []
 
     async def start(self) -> None:
@@ -106,6 +109,11 @@ class FakeCore:
     async def restart_local(self) -> None:
         self.calls.append(("restart_local",))
         self.publish(local=self.local_after_start)
+
+    async def drain_local(self, drained: bool) -> None:
+        self.calls.append(("drain_local", drained))
+        self.local_is_drained = drained
+        self.publish()
 
     def local_log(self, lines: int = 200) -> list[str]:
         return self.log[-lines:]

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 from PySide6.QtWidgets import QApplication
 
+from core import ModelShelf
 from core.chat import Stopped, StreamEvent, TextDelta
 from core.router_core import RouterCore
 from gui.shell.bridge import Bridge
 from tests.gui.chat.builders import make_result
 from tests.gui.chat.scripted_core import stream_of
+from tests.support.fake_watch import an_alert, gpu, machine_sample
 from tests.support.panel_loop import Panel, panel_on_qt
 
 
@@ -140,5 +142,53 @@ def test_a_core_that_cannot_be_built_is_told_and_leaves_no_thread(panel: Panel) 
         with pytest.raises(OSError, match="no home"):
             await Bridge(cannot).start()
         assert "signalbox-core" not in {thread.name for thread in threading.enumerate()}
+
+    panel.run(body())
+
+
+def test_samples_alerts_and_models_come_across_and_only_the_newest_while_the_panel_is_busy(
+    panel: Panel,
+) -> None:
+    heard: list[object] = []
+    flooded = threading.Event()
+
+    async def body() -> None:
+        watch, shelf = panel.core.machine, panel.core.local_models
+        watch.alert(an_alert())
+        panel.bridge.machine_sampled.connect(heard.append)
+        panel.bridge.alerts_changed.connect(heard.append)
+        panel.bridge.models_changed.connect(heard.append)
+        await panel.start()
+        await panel.until(lambda: len(heard) == 3)  # what there was before anything changed
+        assert panel.bridge.alerts == (an_alert(),)
+        heard.clear()
+
+        async def flood() -> None:
+            for degrees in range(50):
+                watch.sample(machine_sample(gpu(temperature_c=float(degrees))))
+            watch.alert()
+            shelf.put(ModelShelf(free_bytes=7))
+            flooded.set()
+
+        call = asyncio.ensure_future(panel.bridge.call(flood()))
+        await asyncio.sleep(0)
+        assert flooded.wait(10)  # this thread can take nothing meanwhile
+        await call
+        await panel.until(lambda: len(heard) == 3)
+        assert heard == [machine_sample(gpu(temperature_c=49.0)), (), ModelShelf(free_bytes=7)]
+        assert panel.bridge.sample is heard[0]
+        assert panel.bridge.shelf is heard[2]
+
+    panel.run(body())
+
+
+def test_nothing_is_subscribed_to_once_the_bridge_has_stopped(panel: Panel) -> None:
+    async def body() -> None:
+        await panel.start()
+        watch = panel.core.machine
+        told = (watch.listeners, watch.alert_listeners, panel.core.local_models.listeners)
+        assert [len(one) for one in told] == [1, 1, 1]
+        await panel.bridge.stop()
+        assert [len(one) for one in told] == [0, 0, 0]
 
     panel.run(body())
