@@ -16,12 +16,14 @@ from core.errors import InvalidRequest, SignalboxError
 from core.keys import KeyName, KeyStatus, KeyStore, held_back_typed
 from core.ledger.models import ArmedLimit, LedgerRow, ReportKey, ReportRow
 from core.local.server import ServerState
+from core.local.server_log import LogLine, LogPage
 from core.model_list import ListedModel, ModelList
 from core.providers.base import CheckResult
 from core.services.key_reader import address_of, given_key
 from core.services.setting_check import SettingDoubt
 from core.services.status import ApiStatus, CoreStatus, Problem
 from core.settings import SettingsStore
+from tests.support.fake_vllm import FakeVllm
 from tests.support.fake_watch import FakeShelf, FakeWatch
 
 
@@ -62,7 +64,7 @@ def core_status(**changes: object) -> CoreStatus:
 
 
 class FakeCore:
-    """``calls`` records what was asked for. ``anthropic`` and ``vllm`` are what a test of them finds."""
+    """``calls`` records what was asked for. ``anthropic`` and ``vllm_check`` are what a test of them finds."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -70,7 +72,9 @@ class FakeCore:
         self.keys = KeyStore(timeout_s=5.0)
         self.calls: list[tuple[object, ...]] = []
         self.anthropic: CheckResult | SignalboxError = CheckResult(models=("a", "b"), latency_ms=312.4)
-        self.vllm: CheckResult | SignalboxError = CheckResult(models=("qwen2.5-coder-14b",), latency_ms=41.2)
+        self.vllm_check: CheckResult | SignalboxError = CheckResult(
+            models=("qwen2.5-coder-14b",), latency_ms=41.2
+        )
         self.checked: SettingDoubt | SignalboxError | None = None
         """What becomes of a setting that is looked at before it is set."""
         self.findings: list[object] = []
@@ -79,6 +83,7 @@ class FakeCore:
         self.now = core_status()
         self.ledger = FakeLedger(self)
         self.models = FakeModels(self)
+        self.vllm = FakeVllm()
         self.machine, self.local_models = FakeWatch(), FakeShelf()
         self.local_is_drained = False
         self._listeners: list[Callable[[CoreStatus], None]] = []
@@ -117,6 +122,14 @@ class FakeCore:
 
     def local_log(self, lines: int = 200) -> list[str]:
         return self.log[-lines:]
+
+    def local_log_page(self, cursor: int = 0, most: int = 2000) -> LogPage:
+        """``log`` as pages; a line's number is its place."""
+        lines = tuple(
+            LogLine(number=number, text=text)
+            for number, text in enumerate(self.log[cursor : cursor + most], cursor)
+        )
+        return LogPage(lines=lines, next_cursor=cursor + len(lines))
 
     async def key_status(self, name: KeyName) -> KeyStatus:
         status = await self.keys.status(name, self._address(name))
@@ -171,7 +184,7 @@ class FakeCore:
 
     async def test_vllm(self, base_url: str, api_key: str | None = None) -> CheckResult:
         self.calls.append(("test_vllm", base_url, api_key))
-        return _found(self.vllm)
+        return _found(self.vllm_check)
 
     async def doctor(self, *, ask_local: bool = True) -> list[object]:
         self.calls.append(("doctor", ask_local))

@@ -121,7 +121,7 @@ def test_a_server_is_tested_first_and_then_kept(panel: Panel) -> None:
 )
 def test_a_server_that_does_not_answer_changes_nothing(panel: Panel, error: Exception, said: str) -> None:
     async def body() -> None:
-        panel.core.vllm = error  # type: ignore[assignment]
+        panel.core.vllm_check = error  # type: ignore[assignment]
         page = await welcome(panel)
         page.vllm.address.setText("http://10.9.9.9:8000/v1")
         page.vllm.button.click()
@@ -155,7 +155,7 @@ def test_an_address_of_the_environment_wins_and_that_is_said(
 
 def test_many_models_are_counted_and_only_two_named(panel: Panel) -> None:
     async def body() -> None:
-        panel.core.vllm = CheckResult(models=("a", "b", "c"), latency_ms=9.6)
+        panel.core.vllm_check = CheckResult(models=("a", "b", "c"), latency_ms=9.6)
         page = await welcome(panel)
         page.vllm.address.setText("http://h:1/v1")
         page.vllm.button.click()
