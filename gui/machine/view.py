@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
-from PySide6.QtCore import QEvent, QObject, Qt, Signal
+from PySide6.QtCore import QEvent, QObject, QSize, Qt, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 
@@ -48,7 +48,7 @@ class MachineView(QWidget):
         self.preflight = PreflightCard(shell, controller)
         self.log = LogCard(shell, controller)
         self._panes: dict[str, QWidget] = {}
-        self._column = QWidget()
+        self._column = _Column()
         self._left = QVBoxLayout(self._column)
         self._left.setContentsMargins(0, 0, 0, 0)
         self._left.addWidget(self.state)
@@ -166,6 +166,21 @@ class MachineView(QWidget):
         self._left.setSpacing(px(_GAP))
         self._right_column.setSpacing(px(8))
         self._place()
+
+
+class _Column(QWidget):
+    """As high, at least, as its cards are at its width; Qt's own answer is that of a narrower one."""
+
+    def minimumSizeHint(self) -> QSize:
+        layout, usual = self.layout(), super().minimumSizeHint()
+        if layout is None or not layout.hasHeightForWidth() or self.width() < usual.width():  # pyright: ignore[reportUnnecessaryComparison]
+            return usual
+        return QSize(usual.width(), layout.minimumHeightForWidth(self.width()))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        if event.size().width() != event.oldSize().width():
+            self.updateGeometry()
 
 
 @runtime_checkable

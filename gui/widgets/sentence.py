@@ -24,7 +24,7 @@ class Sentence(CopiedLabel):
         weight: int | None = None,
     ) -> None:
         super().__init__(parent)
-        self._role, self._words = role, text
+        self._role, self._words, self._strong = role, text, ""
         self.setTextFormat(Qt.TextFormat.RichText)
         self.setWordWrap(True)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
@@ -37,10 +37,10 @@ class Sentence(CopiedLabel):
         """The text as it was given."""
         return self._words
 
-    def say(self, text: str) -> None:
-        """Show another text."""
-        if text != self._words:
-            self._words = text
+    def say(self, text: str, *, strong: str = "") -> None:
+        """Show another text; ``strong``, where it is in it, stands out."""
+        if (text, strong) != (self._words, self._strong):
+            self._words, self._strong = text, strong
             self._lay()
 
     def select_all(self) -> None:
@@ -49,6 +49,10 @@ class Sentence(CopiedLabel):
     def _lay(self) -> None:
         align = "center" if self.alignment() & Qt.AlignmentFlag.AlignHCenter else "left"
         body = html.escape(breakable(self._words)).replace("\n", "<br>")
+        if self._strong:
+            part = html.escape(breakable(self._strong))
+            stands_out = f"font-weight: 600; color: {theme().hex('text')}"
+            body = body.replace(part, f'<span style="{stands_out}">{part}</span>', 1)
         line = theme().line_px(self._role)
         self.setText(
             f'<p align="{align}" style="margin: 0; line-height: {line}px">{body}</p>' if body else ""

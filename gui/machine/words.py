@@ -1,0 +1,200 @@
+"""What the Machine page says of the local server: its state, its steps, and why it failed."""
+
+from __future__ import annotations
+
+from core import ServerFailure, ServerState, StartStep, exact_duration, file_size, rough_duration
+from core import sentence_case as with_capital
+from gui.widgets.marks import LampState
+
+LAMPS: dict[str, LampState] = {
+    "stopped": "stopped",
+    "starting": "busy",
+    "ready": "ready",
+    "stopping": "busy",
+    "failed": "failed",
+}
+STEP_NAMES = {"pull": "Pull", "create": "Create", "load": "Load weights", "warm_up": "Warm up"}
+_DOING = {
+    "pull": "pulling the image",
+    "create": "creating the container",
+    "load": "loading weights",
+    "warm_up": "warming up",
+}
+_PLACES = {"embedded": "on this processor", "external": "a server you run", "compose": "in a container"}
+_TITLES = {
+    "docker_missing": "Docker is not installed",
+    "daemon_down": "Docker's engine does not answer",
+    "compose_missing": "Docker Compose v2 is missing",
+    "compose_file": "The compose file can't be used",
+    "image_missing": "The container's image is not here",
+    "pull_failed": "The image could not be pulled",
+    "port_taken": "The port is taken by another program",
+    "no_nvidia_toolkit": "Docker can't reach the GPU",
+    "gpu_out_of_memory": "The local server ran out of GPU memory",
+    "host_out_of_memory": "The local server ran out of memory",
+    "gated_model": "The model needs a Hugging Face token",
+    "model_not_found": "The model was not found",
+    "disk_full": "The disk is full",
+    "wrong_quantization": "The model's precision does not match",
+    "bad_settings": "vLLM refuses a setting",
+    "killed": "The local server was ended from outside",
+    "unhealthy": "The local server runs but does not answer",
+    "timed_out": "The local server took too long to start",
+    "exited": "The local server ended",
+}
+SHORT_REASONS = {
+    "docker_missing": "Docker missing",
+    "daemon_down": "Docker down",
+    "compose_missing": "no compose v2",
+    "compose_file": "compose file",
+    "image_missing": "no image",
+    "pull_failed": "pull failed",
+    "port_taken": "port taken",
+    "no_nvidia_toolkit": "no NVIDIA toolkit",
+    "gpu_out_of_memory": "out of GPU memory",
+    "host_out_of_memory": "out of memory",
+    "gated_model": "token needed",
+    "model_not_found": "no such model",
+    "disk_full": "disk full",
+    "wrong_quantization": "wrong precision",
+    "bad_settings": "bad setting",
+    "killed": "killed",
+    "unhealthy": "not answering",
+    "timed_out": "took too long",
+    "exited": "ended",
+}
+"""For the header's pill, where a sentence has no room."""
+
+
+def state_title(state: ServerState) -> str:
+    """Return the state word and what is being done: ``Starting: loading weights, 62 %``."""
+    if state.kind == "none":
+        return "No local server"
+    if state.phase == "starting":
+        doing = running_words(state)
+        done = "" if state.progress is None else f", {state.progress * 100:.0f} %"
+        return f"Starting: {doing}{done}" if doing else f"Starting{done}"
+    if state.phase == "stopping":
+        return f"Stopping: {state.detail}" if state.detail else "Stopping"
+    if state.phase == "failed":
+        return {"key": "Key refused", "model": "No model"}.get(state.cause, "Failed")
+    return with_capital(state.phase)
+
+
+def running_words(state: ServerState) -> str:
+    """Return what a start is doing now, may be empty."""
+    if state.detail:
+        return state.detail
+    step = next((step for step in state.steps if step.status == "running"), None)
+    return _DOING[step.name] if step else ""
+
+
+def shown_steps(state: ServerState) -> tuple[StartStep, ...]:
+    """Return the steps of a start; a server that tells none has one, its load."""
+    if state.steps or state.phase != "starting":
+        return state.steps
+    return (StartStep(name="load", status="running", progress=state.progress),)
+
+
+def step_fact(step: StartStep) -> str:
+    """Return the line under a step: bytes and speed of a pull, a short fact, or how long it took."""
+    if step.status == "running" and step.done_bytes is not None:
+        total = "" if step.total_bytes is None else f" of {file_size(step.total_bytes)}"
+        speed = "" if not step.bytes_per_s else f" · {file_size(round(step.bytes_per_s))}/s"
+        return f"{file_size(step.done_bytes)}{total}{speed}"
+    if step.status == "skipped":
+        return step.detail or "not needed"
+    if step.elapsed_s is not None:
+        return exact_duration(step.elapsed_s)
+    return step.detail
+
+
+def step_words(steps: tuple[StartStep, ...], *, ready: bool) -> str:
+    """Return the step line for who can't see it: ``Pull: done, already here. Load weights: running, 62 %.``"""
+    said: list[str] = []
+    for step in steps:
+        facts = [step.status if step.status != "skipped" else "done"]
+        if step.progress is not None and step.status == "running":
+            facts.append(f"{step.progress * 100:.0f} %")
+        fact = step_fact(step)
+        if fact and step.status != "waiting":
+            facts.append(fact)
+        said.append(f"{STEP_NAMES[step.name]}: {', '.join(facts)}.")
+    said.append("Ready: done." if ready else "Ready: waiting.")
+    return " ".join(said)
+
+
+def place_words(state: ServerState, place: str = "") -> tuple[str, str]:
+    """Return what runs and where, and the part of it that is to stand out: the name of the Docker context."""
+    what = state.model or ""
+    if state.kind == "compose":
+        on = f"{what} on {state.version or 'vLLM'}" if what else state.version or "vLLM"
+        if not state.docker_context:
+            return f"{on}, in a container.", ""
+        of = f" ({place})" if place else ""
+        return f"{on} · context {state.docker_context}{of}.", state.docker_context
+    if state.kind == "none":
+        return "Every prompt goes to the API. A model on this machine answers for nothing and in private.", ""
+    where = state.version or _PLACES.get(state.kind, "")
+    if not what:
+        return f"{with_capital(where)}.", ""
+    return (f"{what} on {where}." if state.version else f"{what}, {where}."), ""
+
+
+def wait_words(state: ServerState, *, api_answers: bool) -> str:
+    """Return how long a start is likely to take, and what becomes of requests meanwhile."""
+    said: list[str] = []
+    if state.eta_s is not None:
+        left = "Any moment now" if round(state.eta_s) < 1 else f"About {exact_duration(state.eta_s)} left"
+        if state.learnt_from:
+            starts = "1 start" if state.learnt_from == 1 else f"{state.learnt_from} starts"
+            left += f", learnt from {starts}"
+        said.append(f"{left}.")
+    said.append(
+        "Requests go to the API until it is ready." if api_answers else "Requests wait until it is ready."
+    )
+    return " ".join(said)
+
+
+def deadline_words(elapsed_s: float | None, deadline_s: float | None) -> str:
+    """Return ``1 min 50 s so far, given up after 60 min``; may be empty."""
+    parts = [] if elapsed_s is None else [f"{exact_duration(elapsed_s)} so far"]
+    if deadline_s is not None:
+        parts.append(f"given up after {rough_duration(deadline_s)}")
+    return ", ".join(parts)
+
+
+def failure_title(state: ServerState) -> str:
+    """Return what happened, in a few words."""
+    if state.failure is not None:
+        return _TITLES.get(state.failure.kind, "The local server failed")
+    if state.cause == "key":
+        return "The local server refuses the key"
+    if state.cause == "model":
+        return "The local server does not have the model"
+    if state.kind == "external":
+        return "The local server can't be used"
+    return "The local server failed"
+
+
+def failure_why(state: ServerState) -> str:
+    """Return why, and how it ended where that says more."""
+    failure = state.failure
+    if failure is None:
+        detail = with_capital(state.detail)
+        return detail if not detail or detail.endswith((".", "!", "?", "…")) else f"{detail}."
+    ended = _ended(failure)
+    return f"{failure.what} {ended}".strip()
+
+
+def _ended(failure: ServerFailure) -> str:
+    if failure.exit_code is None or str(failure.exit_code) in failure.what:
+        return ""
+    return f"It exited with code {failure.exit_code}."
+
+
+def pill_reason(state: ServerState) -> str:
+    """Return why it failed in two or three words, for the header."""
+    if state.failure is None:
+        return state.detail
+    return SHORT_REASONS.get(state.failure.kind, state.failure.what)
