@@ -22,7 +22,7 @@ from PySide6.QtGui import (
     QPaintEvent,
     QPen,
 )
-from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QSizePolicy, QSlider, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QBoxLayout, QHBoxLayout, QLineEdit, QSizePolicy, QSlider, QVBoxLayout, QWidget
 
 from gui.theme.theme import set_property, theme
 from gui.widgets.icon_button import IconButton
@@ -34,6 +34,7 @@ Number = int | Decimal
 ROW_PX, LOW_ROW_PX = 62, 54
 NAME_PX, SLIDER_PX, BOX_PX, TAG_PX, BACK_PX = 176, 212, 100, 92, 24
 _HANDLE_PX, _GROOVE_PX, _GHOST_PX, _RING_PX = 14, 4, 11, 20
+_SPACE_PX, _WORDS_PX = 12, 32
 _PAGE = 10
 _FINE = 1000
 """Places of a scale that has no even steps, for the slider that a screen reader sees."""
@@ -304,6 +305,7 @@ class Lever(QWidget):
         self._history: list[Number] = []
         self._before_drag: Number | None = None
         self._low = False
+        self._room_px: int | None = None
         self._build()
         theme().changed.connect(self._restyle)
         self._restyle()
@@ -328,8 +330,9 @@ class Lever(QWidget):
         self._unit.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.tag = OriginTag()
         self.back = IconButton("arrow-counter-clockwise", f"Put {self.name} back", size=BACK_PX)
-        self._row = QHBoxLayout(self)
-        self._row.setContentsMargins(0, 0, 0, 0)
+        self._sides = QBoxLayout(QBoxLayout.Direction.LeftToRight, self)
+        self._sides.setContentsMargins(0, 0, 0, 0)
+        self._row = QHBoxLayout()
         self._words = QWidget()
         self._words.setLayout(words)
         words.setContentsMargins(0, 0, 0, 0)
@@ -339,7 +342,8 @@ class Lever(QWidget):
         tag_row.addWidget(self.tag)
         tag_row.addStretch(1)
         middle = Qt.AlignmentFlag.AlignVCenter
-        self._row.addWidget(self._words, 0, middle)
+        self._sides.addWidget(self._words, 0, middle)
+        self._sides.addLayout(self._row)
         self._row.addWidget(self.slider, 0, middle)
         self._row.addWidget(self.box, 0, middle)
         self._row.addWidget(self._tag_room, 0, middle)
@@ -405,6 +409,12 @@ class Lever(QWidget):
         self._restyle()
 
     # -- keys ------------------------------------------------------------------------------------
+
+    def fit(self, room_px: int) -> None:
+        """Stand in a column of ``room_px``: where it is too narrow for all, the words stand over the control."""
+        if room_px != self._room_px:
+            self._room_px = room_px
+            self._restyle()
 
     def take_key(self, event: QKeyEvent) -> bool:
         """Do what a key asks for; ``False`` when it asks for nothing."""
@@ -547,10 +557,20 @@ class Lever(QWidget):
 
     def _restyle(self) -> None:
         px = theme().px
-        self._row.setSpacing(px(12))
-        self._words.setFixedWidth(px(NAME_PX))
+        control = SLIDER_PX + BOX_PX + TAG_PX + BACK_PX + 3 * _SPACE_PX
+        over = self._room_px is not None and self._room_px < px(NAME_PX + _SPACE_PX + control)
+        self._sides.setDirection(
+            QBoxLayout.Direction.TopToBottom if over else QBoxLayout.Direction.LeftToRight
+        )
+        self._sides.setSpacing(0 if over else px(_SPACE_PX))
+        self._row.setSpacing(px(_SPACE_PX))
+        self._words.setMinimumWidth(0 if over else px(NAME_PX))
+        self._words.setMaximumWidth(16_777_215 if over else px(NAME_PX))  # QWIDGETSIZE_MAX
         self.box.setFixedWidth(px(BOX_PX))
         self._tag_room.setFixedWidth(px(TAG_PX))
-        self.setFixedHeight(px(LOW_ROW_PX if self._low else ROW_PX))
-        self.slider.setFixedSize(self.slider.sizeHint())
+        height = (LOW_ROW_PX if self._low else ROW_PX) + (_WORDS_PX if over else 0)
+        self.setFixedHeight(px(height))
+        missing = 0 if self._room_px is None else max(0, px(control) - self._room_px)
+        size = self.slider.sizeHint()
+        self.slider.setFixedSize(size - QSize(min(missing, size.width() // 2), 0))
         self._place_unit()
