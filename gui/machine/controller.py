@@ -163,6 +163,7 @@ class MachineController(QObject):
         state = status.local
         if state.kind != self._kind:
             self._kind = state.kind
+            self.start_is_held = False
             self.changed.emit()
         if self.asked and (state.phase, state.detail) != self._seen and not self.is_checking:
             self._answered()

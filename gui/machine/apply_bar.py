@@ -1,0 +1,134 @@
+"""The bar under the form: how many changes there are, the diff before they are applied, and what came of them."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from PySide6.QtGui import QTextCharFormat, QTextCursor
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QPlainTextEdit, QPushButton, QTextEdit, QVBoxLayout
+
+from core import counted
+from gui.machine.controller import MachineController
+from gui.machine.vllm_form import VllmForm
+from gui.theme.theme import set_property, theme
+from gui.widgets.labels import ResultLine, label
+
+DIFF_PX = 160
+
+
+class ApplyBar(QFrame):
+    """Shown while something is typed that is not applied. Nothing is applied that was not shown as a diff."""
+
+    def __init__(self, controller: MachineController, form: VllmForm) -> None:
+        super().__init__()
+        set_property(self, card=True)
+        self.setAccessibleName("Changes")
+        self._controller, self._form = controller, form
+        self._reviews = False
+        self.diff = QPlainTextEdit()
+        self.diff.setReadOnly(True)
+        self.diff.setTabChangesFocus(True)
+        self.diff.setAccessibleName("What would change in the override file")
+        set_property(self.diff, role="mono")
+        self.diff.hide()
+        self.words = label("", "body", weight=600)
+        self.result = ResultLine()
+        self.discard = self._button("Discard", controller.forget_draft)
+        self.apply = self._button("", self._go_on)
+        set_property(self.apply, primary=True)
+        row = QHBoxLayout()
+        row.setSpacing(8)
+        row.addWidget(self.words, 1)
+        row.addWidget(self.discard)
+        row.addWidget(self.apply)
+        self._column = QVBoxLayout(self)
+        self._column.addWidget(self.diff)
+        self._column.addWidget(self.result)
+        self._column.addLayout(row)
+        theme().changed.connect(self._restyle)
+        self._restyle()
+        self.hide()
+
+    def _button(self, text: str, act: object) -> QPushButton:
+        button = QPushButton(text)
+        button.setAutoDefault(False)
+        button.clicked.connect(act)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        return button
+
+    @property
+    def is_wanted(self) -> bool:
+        return (
+            self._controller.draft is not None
+            or bool(self._controller.draft_trouble)
+            or bool(self._form.unread)
+        )
+
+    def show_draft(self) -> None:
+        """Show how many settings differ from what is in force."""
+        controller = self._controller
+        many = self._count()
+        if controller.draft is None:
+            self._reviews = False
+        plan = controller.plan
+        fault = next(iter(plan.faults), None) if plan is not None and controller.draft is not None else None
+        changes = counted(many, "change")
+        self.words.setText(changes if many else "Nothing to apply")
+        self.apply.setText(f"Apply {changes}" if self._reviews else f"Review {changes}")
+        self.apply.setEnabled(bool(many) and fault is None and not self._form.unread)
+        self.discard.setEnabled(bool(many))
+        if controller.draft_trouble:
+            self.result.tell("danger", "", controller.draft_trouble)
+        elif fault is not None or self._form.unread:
+            self.result.tell("danger", "", "A field can’t be applied. What is wrong stands under it.")
+        elif plan is not None and plan.restart_needed and self._runs():
+            self.result.tell("quiet", "", "It runs as before until it is restarted.")
+        else:
+            self.result.clear()
+        self._show_diff("" if plan is None else plan.diff)
+
+    def _runs(self) -> bool:
+        state = self._controller.state
+        return state is not None and state.phase in ("ready", "starting")
+
+    def _count(self) -> int:
+        draft, now = self._controller.draft, self._controller.in_force
+        if draft is None:
+            return 0
+        return sum(getattr(draft, one.name) != getattr(now, one.name) for one in fields(draft))
+
+    def _go_on(self) -> None:
+        """First the diff, then the changes themselves."""
+        if self._reviews:
+            self._controller.apply_draft()
+            return
+        self._reviews = True
+        self.show_draft()
+
+    def _show_diff(self, diff: str) -> None:
+        self.diff.setVisible(self._reviews)
+        if self._reviews and diff != self.diff.toPlainText():
+            self.diff.setPlainText(diff or "No line of the file changes.")
+            self._colour()
+
+    def _colour(self) -> None:
+        marks: list[QTextEdit.ExtraSelection] = []
+        for number in range(self.diff.blockCount()):
+            block = self.diff.document().findBlockByNumber(number)
+            token = {"+": "ok_tint", "-": "danger_tint"}.get(block.text()[:1])
+            if token is None or block.text().startswith(("+++", "---")):
+                continue
+            mark = QTextEdit.ExtraSelection()
+            form = QTextCharFormat()
+            form.setBackground(theme().color(token))
+            form.setProperty(QTextCharFormat.Property.FullWidthSelection, True)
+            mark.format = form  # pyright: ignore[reportAttributeAccessIssue]
+            mark.cursor = QTextCursor(block)  # pyright: ignore[reportAttributeAccessIssue]
+            marks.append(mark)
+        self.diff.setExtraSelections(marks)
+
+    def _restyle(self) -> None:
+        px = theme().px
+        self._column.setContentsMargins(px(14), px(9), px(10), px(9))
+        self._column.setSpacing(px(8))
+        self.diff.setFixedHeight(px(DIFF_PX))
+        self._colour()
