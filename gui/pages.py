@@ -6,9 +6,14 @@ A page's module is imported when the page is made, so that the first window is q
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from gui.shell.pages import Page, PageEntry, PageRegistry, Shell, Target
+from gui.shell.local_words import machine_lamp
+from gui.shell.pages import Page, PageEntry, PageLamp, PageRegistry, Shell, Target
 from gui.theme.appearance import panel_file
+
+if TYPE_CHECKING:
+    from gui.shell.bridge import Bridge
 
 
 def _chat(shell: Shell) -> Page:
@@ -21,6 +26,10 @@ def _machine(shell: Shell) -> Page:
     from gui.machine.page import MachinePage
 
     return MachinePage(shell)
+
+
+def _machine_lamp(bridge: Bridge) -> PageLamp | None:
+    return machine_lamp(None if bridge.status is None else bridge.status.local, bridge.alerts)
 
 
 def _preferences(shell: Shell) -> Page:
@@ -48,7 +57,14 @@ def _welcome_is_due(home: Path) -> bool:
 PAGES = PageRegistry(
     entries=(
         PageEntry(id="chat", title="Chat", icon="chats", make=_chat, eager=True, place_key="conversation"),
-        PageEntry(id="machine", title="Machine", icon="hard-drives", make=_machine, place_key="machine_pane"),
+        PageEntry(
+            id="machine",
+            title="Machine",
+            icon="hard-drives",
+            make=_machine,
+            place_key="machine_pane",
+            lamp=_machine_lamp,
+        ),
         PageEntry(
             id="preferences",
             title="Preferences",

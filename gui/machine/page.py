@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from PySide6.QtWidgets import QWidget
 
 from gui.machine.controller import MachineController
 from gui.machine.view import PANES, MachineView
-from gui.shell.pages import FocusArea, Page, PageLamp, Shell, Target
+from gui.shell.local_words import pressing_alerts
+from gui.shell.pages import FocusArea, Page, Shell, Target
+
+if TYPE_CHECKING:
+    from core import Alert
 
 
 class MachinePage(Page):
@@ -23,6 +28,8 @@ class MachinePage(Page):
         self.controller = MachineController(shell.bridge)
         self.view = MachineView(shell, self.controller)
         self._pane_was_asked_for = False
+        shell.bridge.alerts_changed.connect(self._count_alerts)
+        self._count_alerts(shell.bridge.alerts)
 
     @property
     def widget(self) -> QWidget:
@@ -31,6 +38,9 @@ class MachinePage(Page):
     @property
     def areas(self) -> Sequence[FocusArea]:
         return self.view.areas
+
+    def _count_alerts(self, alerts: tuple[Alert, ...]) -> None:
+        self.view.set_alert_count(len(pressing_alerts(alerts)))
 
     async def start(self) -> None:
         await self.controller.start()
@@ -49,7 +59,3 @@ class MachinePage(Page):
     def restore(self, place: str) -> None:
         if place in PANES and not self._pane_was_asked_for:
             self.view.show_pane(place)
-
-    @property
-    def lamp(self) -> PageLamp | None:
-        return None

@@ -42,28 +42,6 @@ _TITLES = {
     "timed_out": "The local server took too long to start",
     "exited": "The local server ended",
 }
-SHORT_REASONS = {
-    "docker_missing": "Docker missing",
-    "daemon_down": "Docker down",
-    "compose_missing": "no compose v2",
-    "compose_file": "compose file",
-    "image_missing": "no image",
-    "pull_failed": "pull failed",
-    "port_taken": "port taken",
-    "no_nvidia_toolkit": "no NVIDIA toolkit",
-    "gpu_out_of_memory": "out of GPU memory",
-    "host_out_of_memory": "out of memory",
-    "gated_model": "token needed",
-    "model_not_found": "no such model",
-    "disk_full": "disk full",
-    "wrong_quantization": "wrong precision",
-    "bad_settings": "bad setting",
-    "killed": "killed",
-    "unhealthy": "not answering",
-    "timed_out": "took too long",
-    "exited": "ended",
-}
-"""For the header's pill, where a sentence has no room."""
 
 
 def state_title(state: ServerState) -> str:
@@ -191,10 +169,3 @@ def _ended(failure: ServerFailure) -> str:
     if failure.exit_code is None or str(failure.exit_code) in failure.what:
         return ""
     return f"It exited with code {failure.exit_code}."
-
-
-def pill_reason(state: ServerState) -> str:
-    """Return why it failed in two or three words, for the header."""
-    if state.failure is None:
-        return state.detail
-    return SHORT_REASONS.get(state.failure.kind, state.failure.what)

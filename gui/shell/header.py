@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,37 +11,20 @@ from PySide6.QtGui import QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QWidget
 
 from core import format_cost, format_limit, unsettled_amount
+from gui.shell.local_words import local_words
 from gui.shell.pill import BAR_DROP, DETAIL_DROP, ICON_DROP, LIMIT_DROP, NO_LIMIT, SHORT, Pill, Tone
 from gui.theme.theme import set_property, theme
-from gui.widgets.formatting import count, time_left
+from gui.widgets.formatting import count
 from gui.widgets.inline_row import InlineRun
 from gui.widgets.labels import plain_label
 from gui.widgets.marks import LampState
 
 if TYPE_CHECKING:
-    from core import ApiStatus, CoreStatus, ServerState
+    from core import Alert, ApiStatus, CoreStatus, MachineSample
 
 _HEIGHT, _MARGIN = 48, 16
 _BUDGET_WARNING = 0.95
 """From this share of the limit, spent and held together, the month's pill is outlined."""
-
-
-def local_words(state: ServerState) -> tuple[LampState, str, str, Tone]:
-    """Return lamp, state word, detail and border of the Local pill."""
-    if state.kind == "none":
-        return "stopped", "Off", "no local server", ""
-    if state.phase == "ready":
-        return "ready", "Ready", state.model or state.detail, ""
-    if state.phase == "starting":
-        done = "" if state.progress is None else f", {state.progress * 100:.0f} %"
-        left = state.detail if state.eta_s is None else time_left(state.eta_s)
-        return "busy", f"Starting{done}", left, ""
-    if state.phase == "stopping":
-        return "busy", "Stopping", state.detail, ""
-    if state.phase == "failed":
-        words = {"key": "Key refused", "model": "No model"}
-        return "failed", words.get(state.cause, "Failed"), state.detail, "danger"
-    return "stopped", "Stopped", state.detail, ""
 
 
 def api_words(status: ApiStatus) -> tuple[LampState, str, str, Tone]:
@@ -112,9 +96,18 @@ class HeaderStrip(QWidget):
         self._title.setText(title)
         self._fit()
 
-    def set_status(self, status: CoreStatus) -> None:
-        """Show a snapshot of the core."""
-        self._show_side("local", "Local", "cpu", *local_words(status.local), full=status.local.model or "")
+    def set_status(
+        self,
+        status: CoreStatus,
+        *,
+        alerts: Sequence[Alert] = (),
+        sample: MachineSample | None = None,
+        drained: bool = False,
+    ) -> None:
+        """Show a snapshot of the core, and what the machine needs somebody for."""
+        running = 0 if status.queue is None else status.queue.running
+        words = local_words(status.local, alerts=alerts, sample=sample, drained=drained, left=running)
+        self._show_side("local", "Local", "cpu", *words, full=status.local.model or "")
         self._show_side("api", "API", "cloud", *api_words(status.api), full=status.api.model or "")
         self._show_requests(status)
         self._show_spend(status)

@@ -140,7 +140,8 @@ class PageEntry:
 
     ``icon`` and ``title`` are the rail's, known before the page is made. ``eager`` pages are made with the window
     and started with the core, seen or not. ``place_key`` is where the window's file keeps the page's place.
-    ``due`` asks, at a start, whether the page comes first (in the user's folder it may look).
+    ``due`` asks, at a start, whether the page comes first (in the user's folder it may look). ``lamp`` says what
+    the page wants somebody for before it is made; with it the page's own is not asked.
     """
 
     id: str
@@ -152,6 +153,7 @@ class PageEntry:
     eager: bool = False
     place_key: str = ""
     due: Callable[[Path], bool] | None = None
+    lamp: Callable[[Bridge], PageLamp | None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,7 +42,7 @@ from gui.widgets.panel_words import named, without_commands
 from gui.widgets.toast import ToastHost
 
 if TYPE_CHECKING:
-    from core import CoreStatus, Problem, RouterCore
+    from core import Alert, CoreStatus, Problem, RouterCore
     from core.settings import UntrustedFile
     from gui.shell.bridge import Bridge
 
@@ -92,6 +92,7 @@ class Window(QWidget):
         self.rail.page_chosen.connect(self._open_chosen)
         self.header.pill_clicked.connect(self._open_pill)
         bridge.status_changed.connect(self._show_status)
+        bridge.alerts_changed.connect(self._show_alerts)
         theme().changed.connect(self._restyle)
         self._add_shortcuts()
         self._placement = Placement(self)
@@ -212,11 +213,19 @@ class Window(QWidget):
     def page_changed(self) -> None:
         """Show title, lamps and notices anew."""
         self.header.set_title(self.page_in_front.title)
-        for page in self._pages.values():
-            if self._registry.entry(page.id).at in ("top", "bottom"):
-                lamp = page.lamp
-                self.rail.set_lamp(page.id, lamp and lamp.state, lamp.words if lamp else "")
+        self._show_lamps()
         self._show_notices()
+
+    def _show_lamps(self) -> None:
+        for entry in self._registry.at("top", "bottom"):
+            page = self._pages.get(entry.id)
+            if entry.lamp is not None:
+                lamp = entry.lamp(self.bridge)
+            elif page is not None:
+                lamp = page.lamp
+            else:
+                continue
+            self.rail.set_lamp(entry.id, lamp and lamp.state, lamp.words if lamp else "")
 
     def anchor(self, pill: str) -> QWidget:
         """Return the header's pill that a popover opens under."""
@@ -334,9 +343,21 @@ class Window(QWidget):
     # Status
 
     def _show_status(self, status: CoreStatus) -> None:
-        self.header.set_status(status)
+        self._show_header(status)
+        self._show_lamps()
         self._show_notices()
         self._tell_alerts(status)
+
+    def _show_header(self, status: CoreStatus) -> None:
+        bridge = self.bridge
+        drained = bridge.core.local_is_drained
+        self.header.set_status(status, alerts=bridge.alerts, sample=bridge.sample, drained=drained)
+
+    def _show_alerts(self, alerts: tuple[Alert, ...]) -> None:
+        del alerts  # the bridge has them
+        if self.bridge.status is not None:
+            self._show_header(self.bridge.status)
+            self._show_lamps()
 
     def _show_notices(self) -> None:
         status = self.bridge.status

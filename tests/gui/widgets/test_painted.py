@@ -15,7 +15,8 @@ from PySide6.QtWidgets import QApplication, QMenu, QVBoxLayout, QWidget
 from core.chat import Estimate
 from core.local.server import ServerState
 from core.services.status import ApiPhase, ApiStatus, CoreStatus
-from gui.shell.header import HeaderStrip, local_words, short_model
+from gui.shell.header import HeaderStrip, short_model
+from gui.shell.local_words import local_words
 from gui.shell.rail import Rail
 from gui.theme.theme import theme
 from gui.widgets.budget_bar import BudgetBar, BudgetSummary
