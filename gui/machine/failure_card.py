@@ -113,15 +113,8 @@ class FailureCard(QWidget):
             return None
         text = Sentence("\n".join(log), role="mono")
         text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        holder = QWidget()
-        return Fold(
-            f"Last {len(log)} lines of its log",
-            "",
-            text,
-            key="machine failure log",
-            opened=False,
-            parent=holder,
-        )
+        title = f"Last {len(log)} lines of its log"
+        return Fold(title, "", text, key="machine failure log", opened=False, parent=self)
 
     def _fix(
         self, state: ServerState, option: FitOption | None
