@@ -33,7 +33,7 @@ class ApplyBar(QFrame):
         self.diff.hide()
         self.words = label("", "body", weight=600)
         self.result = ResultLine()
-        self.discard = self._button("Discard", controller.forget_draft)
+        self.discard = self._button("Discard", self._discard)
         self.apply = self._button("", self._go_on)
         set_property(self.apply, primary=True)
         row = QHBoxLayout()
@@ -70,12 +70,13 @@ class ApplyBar(QFrame):
         if controller.draft is None:
             self._reviews = False
         plan = controller.plan
-        fault = next(iter(plan.faults), None) if plan is not None and controller.draft is not None else None
+        is_of_now = plan is not None and controller.planned == controller.wanted
+        fault = next(iter(plan.faults), None) if plan is not None and is_of_now else None
         changes = counted(many, "change")
         self.words.setText(changes if many else "Nothing to apply")
         self.apply.setText(f"Apply {changes}" if self._reviews else f"Review {changes}")
-        self.apply.setEnabled(bool(many) and fault is None and not self._form.unread)
-        self.discard.setEnabled(bool(many))
+        self.apply.setEnabled(bool(many) and is_of_now and fault is None and not self._form.unread)
+        self.discard.setEnabled(bool(many or self._form.unread))
         if controller.draft_trouble:
             self.result.tell("danger", "", controller.draft_trouble)
         elif fault is not None or self._form.unread:
@@ -95,6 +96,10 @@ class ApplyBar(QFrame):
         if draft is None:
             return 0
         return sum(getattr(draft, one.name) != getattr(now, one.name) for one in fields(draft))
+
+    def _discard(self) -> None:
+        self._form.forget_unread()
+        self._controller.forget_draft()
 
     def _go_on(self) -> None:
         """First the diff, then the changes themselves."""

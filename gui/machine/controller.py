@@ -34,8 +34,8 @@ class MachineController(QObject):
 
     ``asked`` is the verb that was pressed and is not to be seen in the state yet. ``report`` is the last
     pre-flight, and ``start_is_held`` says that a start waits for a person because of it. ``in_force`` are the
-    container's settings, ``draft`` what is typed and not applied (``None``: nothing is), with its ``plan`` and
-    its ``estimate``.
+    container's settings, ``draft`` what is typed and not applied (``None``: nothing is), with its ``plan`` (made
+    for ``planned``, which may be older) and its ``estimate``.
 
     Signals:
         changed: one of these, or what goes with the pre-flight.
@@ -58,6 +58,7 @@ class MachineController(QObject):
         self.in_force = VllmSettings()
         self.draft: VllmSettings | None = None
         self.plan: VllmPlan | None = None
+        self.planned = VllmSettings()
         self.estimate: PreflightReport | None = None
         self.draft_trouble = ""
         self.contexts: tuple[DockerContext, ...] = ()
@@ -92,6 +93,8 @@ class MachineController(QObject):
         await self._when_compose()
 
     async def stop(self) -> None:
+        self._plan_timer.stop()
+        self._estimate_timer.stop()
         await self.tasks.close()
 
     # The server
@@ -103,7 +106,8 @@ class MachineController(QObject):
 
     def stop_server(self) -> None:
         """Stop it, or give a start up."""
-        if self.asked == "stop":
+        state = self.state
+        if self.asked == "stop" or (state is not None and state.phase == "stopping"):
             return
         if self.is_checking and self.asked == "start":
             self.tasks.start(_nothing(), key="start")  # not even begun: the check before it is given up
@@ -226,7 +230,7 @@ class MachineController(QObject):
             self.in_force = await self.bridge.call(core.vllm.settings())
             self.commands = await self.bridge.call(core.vllm.commands())
             self.contexts = await self.bridge.call(core.vllm.contexts())
-            self.plan = await self.bridge.call(core.vllm.plan(self.draft or self.in_force))
+            await self._make_plan()
         except SignalboxError as error:
             self.draft_trouble = str(error)
         self.draft_changed.emit()
@@ -256,10 +260,15 @@ class MachineController(QObject):
 
     async def _plan(self) -> None:
         try:
-            self.plan = await self.bridge.call(self.bridge.core.vllm.plan(self.wanted))
+            await self._make_plan()
         except SignalboxError as error:
             self.draft_trouble = str(error)
         self.draft_changed.emit()
+
+    async def _make_plan(self) -> None:
+        wanted = self.wanted
+        self.plan = await self.bridge.call(self.bridge.core.vllm.plan(wanted))
+        self.planned = wanted
 
     def _estimate_draft(self) -> None:
         self.tasks.start(self._estimate(), key="estimate")
@@ -283,6 +292,7 @@ class MachineController(QObject):
     async def _write(self, wanted: VllmSettings) -> bool:
         try:
             self.plan = await self.bridge.call(self.bridge.core.vllm.apply(wanted))
+            self.planned = wanted
         except SignalboxError as error:
             self.draft_trouble = self.trouble = str(error)
             self.draft_changed.emit()

@@ -171,9 +171,10 @@ class SettingsPane(QWidget):
     def _show_draft(self) -> None:
         controller = self._controller
         plan = controller.plan
-        effective = None if plan is None else plan.effective
+        is_of_now = plan is not None and controller.planned == controller.wanted
+        effective = plan.effective if plan is not None and is_of_now else None
         self.form.show_settings(controller.wanted, controller.in_force, effective)
-        self.form.show_faults(() if plan is None else plan.faults)
+        self.form.show_faults(plan.faults if plan is not None and is_of_now else ())
         report = controller.estimate if controller.draft is not None else controller.report
         self.fit.show_estimate(None if report is None else report.fit)
         self._show_contexts(controller.contexts)

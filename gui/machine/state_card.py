@@ -265,7 +265,6 @@ class StateCard(QWidget):
     def _show_buttons(self, verbs: frozenset[str], stop: str) -> None:
         asked = self._controller.asked
         state = self._controller.state
-        stopping = state is not None and state.phase == "stopping"
         shown = {
             self.start: "start" in verbs,
             self.stop: "stop" in verbs,
@@ -283,7 +282,6 @@ class StateCard(QWidget):
             )
             button.setAccessibleDescription(_ASKED[verb] if pressed else "")
         self.restart.setEnabled(state is None or state.phase == "ready")
-        self.stop.setEnabled(not stopping)
         focused = next((button for button in shown if button.hasFocus()), None)
         for button, visible in shown.items():
             if visible:

@@ -38,6 +38,7 @@ class StepLine(Painted):
         self.setToolTip(
             "\n".join(f"{STEP_NAMES[one.name]}: {one.detail}" for one in self._steps if one.detail)
         )
+        self.updateGeometry()
         self.update()
 
     @property
@@ -46,7 +47,8 @@ class StepLine(Painted):
 
     def sizeHint(self) -> QSize:
         px = theme().px
-        return QSize(px(320), px(_POINT_PX + 4) + 2 * theme().line_px("small") + px(2))
+        told = any(step.status != "waiting" and step_fact(step) for step in self._steps)
+        return QSize(px(320), px(_POINT_PX + 4) + (2 if told else 1) * theme().line_px("small") + px(2))
 
     def minimumSizeHint(self) -> QSize:
         return QSize(theme().px(260), self.sizeHint().height())

@@ -145,6 +145,12 @@ class VllmForm(QWidget):
         """The fields whose text can't be read, so that nothing can be applied."""
         return tuple(self._unread)
 
+    def forget_unread(self) -> None:
+        """Give up what is typed and can't be read."""
+        for name in self._unread:
+            self.edits[name].clear()
+        self._unread.clear()
+
     def _learn_own(self, wanted: VllmSettings, effective: VllmSettings | None) -> None:
         if effective is None:
             return
