@@ -88,7 +88,7 @@ PAGES = PageRegistry(
         "key": ("Open Providers", Target("preferences", "providers", "anthropic")),
         "local_key_refused": ("Replace the key", Target("preferences", "providers", "vllm")),
         "local_model_unknown": ("Choose a model", Target("preferences", "local", "vllm_model")),
-        "local_model": ("Choose a model", Target("preferences", "local")),
+        "local_model": ("Choose a model", Target("machine", "models")),
         "api_key": ("Replace the key", Target("preferences", "providers", "anthropic")),
         "api_model": ("Choose a model", Target("preferences", "providers", "anthropic_model")),
         "setting": ("Open Preferences", Target("preferences")),

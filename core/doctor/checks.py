@@ -216,7 +216,7 @@ def _embedded_state(component: Component, local: ServerState) -> Finding:
         return component.found(
             "broken",
             local.detail or "failed",
-            local.hint or "Its log is under Preferences, Local server.",
+            local.hint or "Its log is on the Machine page.",
             version=_version("xllamacpp"),
         )
     ready = local.phase == "ready"
@@ -224,7 +224,7 @@ def _embedded_state(component: Component, local: ServerState) -> Finding:
     return component.found(
         "works" if ready else "not_set_up",
         detail,
-        "" if ready or local.phase == "starting" else "Start it under Preferences, Local server.",
+        "" if ready or local.phase == "starting" else "Start it on the Machine page.",
         version=_version("xllamacpp"),
         needed=False,
     )

@@ -31,9 +31,7 @@ class ChatPage(Page):
         self._formulas = FormulaDrawer()
         self.view = ChatView(LexerCache(shell.bridge.run_blocking, tasks, formulas=self._formulas))
         self.controller = ChatController(shell, tasks, self.view)
-        self.view.hint.better_model_asked.connect(
-            partial(shell.open, Target("preferences", "local", "local_model_path"))
-        )
+        self.view.hint.better_model_asked.connect(partial(shell.open, Target("machine", "models")))
 
     @property
     def widget(self) -> ChatView:

@@ -105,7 +105,7 @@ LOCAL_SERVERS = (
         "A vLLM server where an address is set under Providers, else the small model on this CPU.",
     ),
     ("embedded", "Small model on this CPU", "SmolLM2-135M, or the GGUF file named below."),
-    ("compose", "vLLM container", "The container of docker-compose.yml, started by you."),
+    ("compose", "vLLM container", "Docker Compose starts it, here or over a Docker context; see Machine."),
     ("external", "A server I run", "Any OpenAI-compatible server, at the address under Providers."),
     ("none", "None", "There is no local side; everything goes to the API."),
 )

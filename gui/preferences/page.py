@@ -87,7 +87,7 @@ class PlaceDelegate(QStyledItemDelegate):
 
 SIDE_PX = 200
 PLACE_ROLE = Qt.ItemDataRole.UserRole
-BACK_WORDS = {"chat": "Back to the chat", "welcome": "Back to Welcome"}
+BACK_WORDS = {"chat": "Back to the chat", "welcome": "Back to Welcome", "machine": "Back to Machine"}
 """The button's words by the page it leads to."""
 BACK_KEY = "Alt+Left"
 
@@ -103,6 +103,7 @@ class PreferencesPage(Page):
         self._shell = shell
         self.view = PreferencesView(shell.bridge)
         self.view.back_asked.connect(self._go_back)
+        self.view.page_asked.connect(self._open_page)
         self.view.trouble.changed.connect(shell.page_changed)
         self._came_from = ""
 
@@ -149,6 +150,9 @@ class PreferencesPage(Page):
         many = "An entry is" if count == 1 else f"{count} entries are"
         return PageLamp("alert", f"{many} not in force") if count else None
 
+    def _open_page(self, page: str, section: str) -> None:
+        self._shell.open(Target(page, section))
+
     def _go_back(self) -> None:
         if self._came_from:
             self._shell.open(Target(self._came_from))
@@ -157,10 +161,12 @@ class PreferencesPage(Page):
 class PreferencesView(QWidget):
     """Waits for the core, then builds each section when it is first shown.
 
-    Signals: ``back_asked`` to return to where the user was led here from.
+    Signals: ``back_asked`` to return to where the user was led here from, ``page_asked`` for another page and its
+    section.
     """
 
     back_asked = Signal()
+    page_asked = Signal(str, str)
 
     def __init__(self, bridge: Bridge, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -289,6 +295,7 @@ class PreferencesView(QWidget):
             built = make_section(text, self._model)
             self._sections[section] = built
             built.asked.connect(self._show_row)
+            built.page_asked.connect(self.page_asked)
             self.stack.addWidget(built)
         return self._sections[section]
 

@@ -29,10 +29,12 @@ class Section(QScrollArea):
     Signals:
         room_changed: the column's width in px, for rows that stand otherwise when it is narrow.
         asked: a setting of another section, whose row is to be shown.
+        page_asked: another page's id, and a section of it.
     """
 
     room_changed = Signal(int)
     asked = Signal(str)
+    page_asked = Signal(str, str)
 
     def __init__(self, text: SectionText, parent: QWidget | None = None) -> None:
         super().__init__(parent)

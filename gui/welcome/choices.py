@@ -156,7 +156,7 @@ class TryNow(Choice):
             left = "" if local.eta_s is None else f", about {max(1, round(local.eta_s))} s left"
             self.tell("busy", "Starting.", f"{(local.detail or 'Loading').capitalize()}{left}")
         elif local.phase == "failed" and self._asked:
-            self.tell("danger", "Failed.", f"{local.detail}. Its log is under Preferences, Local server.")
+            self.tell("danger", "Failed.", f"{local.detail}. Its log is on the Machine page.")
         elif was_ready:
             self.untell()
 

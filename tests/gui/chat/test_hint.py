@@ -30,7 +30,7 @@ def test_the_packaged_model_gets_questions_that_it_can_answer(panel: ChatPanel, 
         await panel.until(lambda: said(panel) == (SMALL_MODEL_PROMPTS, True))
         assert page.view.hint.warning == SMALL_MODEL
         click(page.view.hint.better_button)
-        assert panel.shell.opened == [Target("preferences", "local", "local_model_path")]
+        assert panel.shell.opened == [Target("machine", "models")]
         click(page.view.hint.prompt_buttons[0])
         await panel.until(lambda: SMALL_MODEL_PROMPTS[0] in (*shown(panel), page.view.composer.text))
         await panel.idle()

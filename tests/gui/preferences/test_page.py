@@ -17,12 +17,14 @@ from gui.preferences.appearance_section import AppearanceSection
 from gui.preferences.catalogue import SECTIONS, find, places
 from gui.preferences.data_section import DataSection, describe_path
 from gui.preferences.local_section import LocalSection
-from gui.preferences.page import PreferencesView
+from gui.preferences.page import PreferencesPage, PreferencesView
+from gui.shell.pages import Target
 from gui.theme.appearance import keep_appearance, panel_file, restore_appearance
 from gui.theme.theme import theme
 from gui.widgets.finding import ended
 from gui.widgets.fold import Fold
 from tests.support.fake_core import MemoryKeyring, ledger_problem
+from tests.support.fake_shell import FakeShell
 from tests.support.panel_loop import Panel
 
 
@@ -193,30 +195,23 @@ def test_a_spoilt_looks_file_does_not_stop_the_start(home: Path) -> None:
     assert theme().zoom == pytest.approx(1.0)
 
 
-def test_the_local_server_is_started_stopped_and_its_log_read(panel: Panel) -> None:
+def test_the_local_servers_state_leads_to_the_machine_page(panel: Panel) -> None:
     async def body() -> None:
         await panel.start()
-        page = panel.show(PreferencesView(panel.bridge))
-        page.show_section("local")
-        section = page.section("local")
+        shell = FakeShell(panel.bridge, panel.core.home)
+        page = PreferencesPage(shell)
+        panel.show(page.view)
+        page.show(Target("preferences", "local", "control"))
+        section = page.view.section("local")
         assert isinstance(section, LocalSection)
         assert section.state_word.text() == "Stopped"
-        assert section.stop.isHidden()
-        panel.core.log = ["loading", "listening"]
-        section.start.click()
-        await panel.until(lambda: section.state_word.text() == "Ready")
-        await panel.until(lambda: section.log.toPlainText() == "loading\nlistening")
-        assert section.lamp.state == "ready"
-        assert section.start.isHidden()
-        section.restart.click()
-        await panel.until(lambda: ("restart_local",) in panel.core.calls)
-        section.stop.click()
-        await panel.until(lambda: section.state_word.text() == "Stopped")
+        assert page.view.window().focusWidget() is section.machine
+        section.machine.click()
+        assert shell.opened == [Target("machine", "server")]
         failed = ServerState(phase="failed", kind="embedded", detail="exited with code 1")
         panel.core.publish(local=failed)
         await panel.until(lambda: section.lamp.state == "failed")
         assert "exited with code 1" in section.state_line.text()
-        assert section.start.isEnabled()
 
     panel.run(body())
 
@@ -338,23 +333,6 @@ def tab_stops(page: PreferencesView) -> list[QWidget]:
         ):
             stop = stop.nextInFocusChain()
     return stops
-
-
-def test_stop_hands_its_focus_to_start_and_not_to_the_next_setting(panel: Panel) -> None:
-    async def body() -> None:
-        await panel.start()
-        page = panel.show(PreferencesView(panel.bridge))
-        page.show_section("local")
-        section = page.section("local")
-        assert isinstance(section, LocalSection)
-        panel.core.publish(local=panel.core.local_after_start)
-        await panel.until(section.stop.isVisible)
-        section.stop.setFocus()
-        section.stop.click()
-        await panel.until(section.start.isVisible)
-        assert page.focusWidget() is section.start
-
-    panel.run(body())
 
 
 def test_a_databases_size_includes_what_waits_beside_it(tmp_path: Path) -> None:
