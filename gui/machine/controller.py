@@ -49,6 +49,8 @@ class MachineController(QObject):
         super().__init__(parent)
         self.bridge = bridge
         self.tasks = Tasks(self)
+        self.log_cleared_at = 0
+        """Where the log's reader cleared it: lines before this cursor stay away, whoever shows it."""
         self.asked: Verb = ""
         self.trouble = ""
         self.report: PreflightReport | None = None
