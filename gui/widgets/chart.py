@@ -156,6 +156,12 @@ class Chart(QWidget):
             self._pages.setCurrentWidget(self._empty)
         self._describe()
 
+    def set_empty_words(self, title: str, sentence: str) -> None:
+        """Say something else there."""
+        if (self._empty.accessibleName(), self._empty.accessibleDescription()) != (title, sentence):
+            self._empty.set_text(title, sentence)
+            self._describe()
+
     def set_live(self, value: str, rest: str = "") -> None:
         """Write the present value at the right, such as ``9.8`` and ``GB of 24.0``, instead of the last one."""
         if self._live == (value, rest):
