@@ -41,11 +41,13 @@ _GPU = (
     _Figure(metric="power_w", title="Power", unit="W"),
 )
 _MONEY = (
-    _Figure(metric="api_nanodollars_per_hour", title="API", unit="$/h", text=_dollars, scale=NANO_PER_DOLLAR),
+    _Figure(
+        metric="api_nanodollars_per_hour", title="API", unit="an hour", text=_dollars, scale=NANO_PER_DOLLAR
+    ),
     _Figure(
         metric="machine_nanodollars_per_hour",
         title="Machine",
-        unit="$/h",
+        unit="an hour",
         text=_dollars,
         scale=NANO_PER_DOLLAR,
     ),
@@ -66,7 +68,7 @@ class FiguresTable(Table):
         self._figures = (*_GPU, *_MONEY, *_MACHINE) if with_gpu else (*_MACHINE[:3], *_MONEY)
         self._seconds_shown = True
         time = Column[Row](
-            key="time", title="Time", value=lambda row: row[0], text=self._time_text, width=76, number=False
+            key="time", title="Time", value=lambda row: row[0], text=self._time_text, width=70, number=False
         )
         columns = [_column(place + 1, figure) for place, figure in enumerate(self._figures)]
         self._list = ListModel([time, *columns])
@@ -114,6 +116,6 @@ def _column(place: int, figure: _Figure) -> Column[Row]:
         text=figure.text,
         number=True,
         unit=figure.unit,
-        width=88,
+        width=82,
         drop=place,
     )
