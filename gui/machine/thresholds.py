@@ -16,7 +16,7 @@ from gui.theme.theme import theme
 from gui.widgets.fields import TextField
 from gui.widgets.icon_button import IconButton
 from gui.widgets.labels import ResultLine, label
-from gui.widgets.lever import BACK_PX, Applied, Lever, Number, Scale
+from gui.widgets.lever import BACK_PX, Applied, Lever, Scale
 from gui.widgets.origin_tag import OriginTag
 
 if TYPE_CHECKING:
