@@ -108,9 +108,12 @@ class AppearanceSection(Section):
         for (key, switch), (anchor, name, description) in zip(self.tray_switches.items(), words, strict=True):
             switch.setChecked(bool(self._kept.value(key, False, type=bool)))
             switch.setEnabled(there)
-            switch.clicked.connect(partial(self._kept.setValue, key))
+            switch.clicked.connect(partial(self._keep_tray, key))
             reset = partial(self._reset_tray, key)
             card.add_row(self._row(anchor, name, description + missing, switch, reset))
+
+    def _keep_tray(self, key: str) -> None:
+        self._kept.setValue(key, self.tray_switches[key].isChecked())
 
     def _reset_tray(self, key: str) -> None:
         self._kept.remove(key)

@@ -212,20 +212,29 @@ def _month_words(status: CoreStatus) -> str:
 def tray_icon(mark: LampState | None, *, faint: bool = False) -> QIcon:
     """Return the set of points in one colour, with a lamp at its upper right where there is something to say.
 
-    Under the colour lies a rim of the ground's: a tray may be dark while windows are light.
+    Around it lies a rim of the ground's colour: a tray may be dark while windows are light.
     """
     icon = QIcon()
     for ratio in (1, 2, 3):
-        side = ICON_PX * ratio
-        picture = QPixmap(side, side)
+        picture = QPixmap(ICON_PX * ratio, ICON_PX * ratio)
         picture.fill(Qt.GlobalColor.transparent)
         painter = QPainter(picture)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        box = QRectF(1.5 * ratio, 7 * ratio, side - 3 * ratio, 10 * ratio)
-        paint_points(painter, box, None, line_px=4.4 * ratio, only="surface")
-        paint_points(painter, box, None, line_px=2.6 * ratio, only="control" if faint else "ink")
+        rim = _points(ratio, "surface")
+        for x, y in ((-1, -1), (-1, 1), (1, -1), (1, 1), (0, 1), (1, 0), (0, -1), (-1, 0)):
+            painter.drawPixmap(x * ratio, y * ratio, rim)
+        painter.drawPixmap(0, 0, _points(ratio, "control" if faint else "ink"))
         if mark is not None:
             paint_lamp(painter, QRectF(12 * ratio, 0, 10 * ratio, 10 * ratio), mark)
         painter.end()
         icon.addPixmap(picture)
     return icon
+
+
+def _points(ratio: int, token: str) -> QPixmap:
+    picture = QPixmap(ICON_PX * ratio, ICON_PX * ratio)
+    picture.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(picture)
+    box = QRectF(1.5 * ratio, 6 * ratio, 19 * ratio, 14 * ratio)
+    paint_points(painter, box, None, line_px=2.4 * ratio, lead=0.26, only=token)
+    painter.end()
+    return picture
