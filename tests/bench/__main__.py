@@ -10,7 +10,19 @@ import os
 import platform
 import sys
 
-BENCHES = ("structure", "router", "wire", "start", "memory", "panel", "stream", "thread", "ledger", "million")
+BENCHES = (
+    "structure",
+    "router",
+    "wire",
+    "start",
+    "memory",
+    "panel",
+    "charts",
+    "stream",
+    "thread",
+    "ledger",
+    "million",
+)
 
 
 def main(wanted: list[str]) -> int:
