@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Signal
 
+from gui.shell.local_words import pressing_alerts
 from gui.shell.notices import Action, Notice
 
 if TYPE_CHECKING:
@@ -38,17 +39,10 @@ class AlertNotices(QObject):
     def notices(self, *, quiet: bool) -> list[Notice]:
         """Return what the bell lists of the machine; ``quiet`` keeps it out of the bar."""
         found: list[Notice] = []
-        for alert in self._bridge.alerts:
-            if alert.ended_at is None and not alert.acknowledged and not _is_snoozed(alert):
-                found.append(
-                    Notice(
-                        key=f"machine alert {alert.id}",
-                        title=alert.title,
-                        text=alert.text,
-                        actions=(self._show_action(alert.id),),
-                        quiet=quiet,
-                    )
-                )
+        for alert in pressing_alerts(self._bridge.alerts):
+            show = self._show_action(alert.id)
+            key = f"machine alert {alert.id}"
+            found.append(Notice(key=key, title=alert.title, text=alert.text, actions=(show,), quiet=quiet))
         return found
 
     def _show_action(self, alert_id: str) -> Action:
@@ -57,12 +51,7 @@ class AlertNotices(QObject):
     def _on_alerts(self, alerts: tuple[Alert, ...]) -> None:
         new = [alert for alert in alerts if (alert.id, alert.began_at) not in self._told]
         self._told = {(alert.id, alert.began_at) for alert in alerts}
-        for alert in new:
-            wants = alert.ended_at is None and not alert.acknowledged and not _is_snoozed(alert)
-            if wants and self.tell is not None and not self._in_front():
+        for alert in pressing_alerts(new):
+            if self.tell is not None and not self._in_front():
                 self.tell(f"machine-alert-{alert.id}", alert.title, alert.text)
         self.changed.emit()
-
-
-def _is_snoozed(alert: Alert) -> bool:
-    return alert.snoozed_until is not None and alert.snoozed_until > datetime.now(UTC)

@@ -14,7 +14,8 @@ from PySide6.QtWidgets import QMenu, QSystemTrayIcon
 
 from core import format_cost, format_limit
 from core.errors import SignalboxError
-from gui.shell.header import api_words, local_words
+from gui.shell.header import api_words
+from gui.shell.local_words import local_words, pressing_alerts
 from gui.shell.tasks import Tasks
 from gui.theme.appearance import panel_file
 from gui.theme.theme import theme
@@ -171,10 +172,10 @@ class Tray(QObject):
             self._paint("busy", faint=False)
             self.icon.setToolTip("Signalbox")
             return
-        lamp, word, detail, _ = local_words(status.local)
         drained = self._bridge.core.local_is_drained
-        if drained:
-            detail = "everything goes to the API"
+        alerts = self._bridge.alerts
+        told = local_words(status.local, alerts=alerts, sample=self._bridge.sample, drained=drained)
+        lamp, word, detail, _ = told
         self.local_line.setText(" · ".join(part for part in (f"Local: {word.lower()}", detail) if part))
         _, api_word, api_detail, _ = api_words(status.api)
         self.api_line.setText(" · ".join(part for part in (f"API: {api_word.lower()}", api_detail) if part))
@@ -183,11 +184,11 @@ class Tray(QObject):
         self.server.setText(f"{can.capitalize()} the local server")
         self.server.setEnabled(status.local.kind != "none" and can in status.local.verbs)
         self.drain.setChecked(drained)
-        wants = [alert for alert in self._bridge.alerts if alert.ended_at is None and not alert.acknowledged]
+        wants = pressing_alerts(alerts)
         mark: LampState | None = lamp if lamp in ("busy", "failed") else "alert" if wants or drained else None
         self._paint(mark, faint=lamp == "stopped" and mark is None)
-        told = f" · {wants[0].title}" if wants else ""
-        self.icon.setToolTip(f"Signalbox · Local {word.lower()}{told} · {_month_words(status)}")
+        pressing = f" · {wants[0].title}" if wants else ""
+        self.icon.setToolTip(f"Signalbox · Local {word.lower()}{pressing} · {_month_words(status)}")
 
     def _restyle(self) -> None:
         self._mark = None
