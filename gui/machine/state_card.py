@@ -35,7 +35,7 @@ from gui.widgets.painted_button import Painted
 from gui.widgets.sentence import Sentence
 
 if TYPE_CHECKING:
-    from core import CoreStatus, MachineSample, ServerState
+    from core import CoreStatus, MachineSample, ServerFigures, ServerState
 
 TICK_MS = 1000
 API_ANSWERS = frozenset({"key_set", "reachable", "rate_limited", "overloaded"})
@@ -236,13 +236,8 @@ class StateCard(QWidget):
                 facts.append(f"{count(state.context_tokens)} tokens a request")
             if state.kind == "external" and len(state.models) > 1:
                 facts.append(f"{len(state.models)} models")
-            figures = None if sample is None else sample.server
-            if figures is not None and figures.running_requests is not None:
-                facts.append(f"{figures.running_requests} running")
-            if figures is not None and figures.waiting_requests is not None:
-                facts.append(f"{figures.waiting_requests} waiting")
-            if figures is not None and figures.generation_tokens_per_s is not None:
-                facts.append(speed(figures.generation_tokens_per_s))
+            if sample is not None:
+                facts += load_facts(sample.server)
         if state is not None and state.phase == "ready" and self._controller.bridge.core.local_is_drained:
             facts.append("drained: new requests go to the API")
         self.facts.say(" · ".join(facts))
@@ -393,6 +388,19 @@ class _RestartNeeded(QFrame):
             text = f"Restart needed for {_listed(names)}. Until then it runs as before."
             self._words.setText(text)
             self.setAccessibleName(text)
+
+
+def load_facts(figures: ServerFigures) -> list[str]:
+    """Return how busy the server is: ``2 running``, ``1 waiting``, ``48 tok/s``; ``idle`` where it is not."""
+    running, waiting = figures.running_requests, figures.waiting_requests
+    if running == 0 and not waiting:
+        return ["idle"]
+    facts = [f"{running} running"] if running is not None else []
+    if waiting:
+        facts.append(f"{waiting} waiting")
+    if figures.generation_tokens_per_s:
+        facts.append(speed(figures.generation_tokens_per_s))
+    return facts
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -371,8 +371,8 @@ class Window(QWidget):
         status = self.bridge.status
         if status is None:
             return
-        notices = [self._notice_of(problem) for problem in status.problems]
         front = self.page_in_front
+        notices = [self._notice_of(problem, front) for problem in status.problems]
         for page in self._pages.values():
             notices += page.notices(in_front=page is front)
         leads_to = self._registry.machine_alerts
@@ -381,7 +381,7 @@ class Window(QWidget):
         self.notices.set_notices(notices)
         self.bell.set_notices(notices)
 
-    def _notice_of(self, problem: Problem) -> Notice:
+    def _notice_of(self, problem: Problem, front: Page) -> Notice:
         key = f"{problem.kind}: {problem.message}"
         asked = self._trust_actions(problem.file, problem.message, key) if problem.file is not None else ()
         action = self._action_for(problem)
@@ -398,8 +398,13 @@ class Window(QWidget):
             title=title,
             text=f"{message} {hint}".strip(),
             actions=asked or self._api_notices.actions(problem, action),
-            quiet=problem.kind in QUIET,
+            quiet=problem.kind in QUIET or (problem.kind == "local" and self._tells_of_local(front)),
         )
+
+    def _tells_of_local(self, front: Page) -> bool:
+        """Whether the page in front is the one the Local pill leads to: it says itself what became of it."""
+        leads_to = self._registry.pills.get("local")
+        return leads_to is not None and leads_to.page == front.id
 
     def _tell_alerts(self, status: CoreStatus) -> None:
         """Say each share of a limit once, when it is reached."""

@@ -15,9 +15,10 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QPushButton, QWidget
 
 from core.errors import Unavailable
+from core.local.gpu_sample import ServerFigures
 from core.local.preflight import PreflightCheck
 from core.local.server import ServerFailure, ServerState, StartStep
-from core.services.status import ApiStatus
+from core.services.status import ApiStatus, Problem
 from gui.machine.page import MachinePage
 from gui.machine.preflight_card import CheckRow, joined
 from gui.pages import PAGES
@@ -105,6 +106,12 @@ def test_a_start_is_pressed_told_of_step_by_step_and_ends_in_ready(panel: Panel)
         await panel.until(lambda: card.title.text() == "Ready")
         assert card.address.words == READY.base_url
         assert card.facts.words == "32,768 tokens a request"
+        figures = ServerFigures(running_requests=2, waiting_requests=1, generation_tokens_per_s=48.2)
+        panel.core.machine.sample(replace(panel.core.machine.latest, server=figures))
+        await panel.until(lambda: card.facts.words.endswith(" · 2 running · 1 waiting · 48 tok/s"))
+        idle = ServerFigures(running_requests=0, waiting_requests=0, generation_tokens_per_s=0.0)
+        panel.core.machine.sample(replace(panel.core.machine.latest, server=idle))
+        await panel.until(lambda: card.facts.words.endswith(" · idle"))
         assert not card.steps.isVisible()
 
     panel.run(body())
@@ -368,11 +375,14 @@ def test_the_rail_and_the_pill_say_what_needs_somebody_before_the_page_is_made(p
         assert pill.tone == "held"
         panel.core.machine.alert(replace(an_alert(), acknowledged=True))
         await panel.until(lambda: pill.accessibleName() == "Local: Ready")
-        panel.core.publish(local=OUT_OF_MEMORY)
+        problem = Problem(kind="local", title="The local server failed", message="Out of memory.", hint="")
+        panel.core.publish(local=OUT_OF_MEMORY, problems=(problem,))
         await panel.until(lambda: pill.accessibleName() == "Local: Failed")
+        assert window.notices.isVisible()
         assert item.accessibleDescription() == "The local server failed: out of GPU memory"
         pill.click()
         assert window.page_in_front.id == "machine"
+        assert not window.notices.isVisible(), "the page says it itself"
         page = window.page("machine")
         assert isinstance(page, MachinePage)
         panel.core.machine.alert(an_alert())

@@ -209,7 +209,7 @@ def test_what_is_to_be_mended_leads_to_where_that_is_done(
         panel.core.publish(problems=(Problem(kind=kind, title="It", message="is closed.", hint=""),))
         await panel.until(window.notices.isVisible)
         press(window.notices, words)
-        assert window.page_in_front.id == "preferences"
+        assert window.page_in_front.id == ("machine" if kind == "local_model" else "preferences")
         await window.stop()
 
     panel.run(body())
