@@ -315,11 +315,12 @@ class ChartsPane(Card):
         told = figures.server_words(sample.server)
         if not told:
             phase = local.phase if local else "stopped"
-            told = figures.not_available(
-                f"the local server is {'not running' if phase in ('stopped', 'failed') else phase}"
-                if phase != "ready"
-                else "it tells nothing of itself"
-            )
+            why = {
+                "ready": "it tells nothing of itself",
+                "starting": "it is starting",
+                "stopping": "it is stopping",
+            }
+            told = f"not available, {why.get(phase, 'it is not running')}"
         words = f"{name}: {told}"
         if words != self.server_line.text():
             self.server_line.setText(words)

@@ -272,7 +272,7 @@ def test_the_pointer_reads_all_charts_at_once_and_the_servers_figures_have_a_lin
         assert pane.server_line.text().endswith("6 running · 11 waiting · KV cache 97 % · first token 212 ms")
         shown.sample(2, server=ServerFigures())
         await panel.settle()
-        assert pane.server_line.text().endswith("Not available: the local server is not running")
+        assert pane.server_line.text().endswith("not available, it is not running")
 
     panel.run(body())
 
