@@ -33,7 +33,7 @@ _EVENTS: dict[str, tuple[str, str]] = {
     "alert": ("Alert", "held"),
     "gpu_lost": ("GPU lost", "danger"),
 }
-"""What an event is called where the core has no words for it, and its colour."""
+"""What an event is called on the axis, and its colour. An alert is called by its own words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -313,7 +313,8 @@ def _events(timeline: Timeline, low_s: float) -> list[ChartEvent]:
     for event in timeline.events:
         words, token = _EVENTS.get(event.kind, (event.kind, "text"))
         if event.at_s >= low_s:
-            found.append(ChartEvent(x=event.at_s, label=event.words or words, token=token))
+            told = event.words.rstrip(".") if event.kind == "alert" and event.words else words
+            found.append(ChartEvent(x=event.at_s, label=told, token=token))
     return found
 
 

@@ -93,15 +93,17 @@ def money_words(sample: MachineSample) -> tuple[str, str]:
 def server_words(server: ServerFigures) -> str:
     """Return the local server's own figures in a line, with those that are known; empty where none is."""
     parts: list[str] = []
+    idle = server.running_requests == 0 and not server.waiting_requests
+    if idle:
+        parts.append("idle")
     for number, word in ((server.running_requests, "running"), (server.waiting_requests, "waiting")):
-        if number is not None:
+        if number is not None and not idle:
             parts.append(f"{number:,} {word}")
     if server.kv_cache_percent is not None:
         parts.append(f"KV cache {server.kv_cache_percent:.0f} %")
-    if server.generation_tokens_per_s is not None:
-        parts.append(f"{speed(server.generation_tokens_per_s)} out")
-    if server.prompt_tokens_per_s is not None:
-        parts.append(f"{speed(server.prompt_tokens_per_s)} in")
+    for rate, way in ((server.generation_tokens_per_s, "out"), (server.prompt_tokens_per_s, "in")):
+        if rate is not None and (rate or not idle):
+            parts.append(f"{speed(rate)} {way}")
     if server.prefix_cache_hit_percent is not None:
         parts.append(f"prefix cache {server.prefix_cache_hit_percent:.0f} %")
     if server.ttft_ms is not None:
