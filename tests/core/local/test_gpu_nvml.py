@@ -236,3 +236,14 @@ def test_the_embedded_server_is_marked_by_its_own_process(looks: Any) -> None:
     (survey,) = looks(me.format(pid=os.getpid()), kind="embedded", pid=os.getpid())
     marked = {process["pid"]: process["is_local_server"] for process in only(survey)["processes"]}
     assert marked == {os.getpid(): True, 1000001: False}
+
+
+def test_a_card_that_stays_lost_is_the_card_it_was_also_after_nvml_was_begun_anew(looks: Any) -> None:
+    lost = "count 2\ngpu0.err 15\n"
+    first, *later = looks("count 2\n", lost, lost, lost)
+    for survey in later:
+        told = [(gpu["uuid"], gpu["index"], gpu["name"], gpu["lost"]) for gpu in survey["gpus"]]
+        assert told == [
+            ("GPU-0", 0, first["gpus"][0]["name"], True),
+            ("GPU-1", 1, first["gpus"][1]["name"], False),
+        ]
