@@ -99,8 +99,8 @@ def test_the_menu_says_the_state_and_the_money_and_has_the_verbs(panel: Panel, h
         tray.server.trigger()
         await panel.until(lambda: ("stop_local",) in panel.core.calls)
         tray.drain.trigger()
-        await panel.until(lambda: panel.core.calls[-1] == ("drain_local", True))
-        assert tray.drain.isChecked()
+        drained = ("drain_local", True)
+        await panel.until(lambda: panel.core.calls[-1] == drained and tray.drain.isChecked())
         tray.drain.trigger()
         await panel.until(lambda: panel.core.calls[-1] == ("drain_local", False))
 
