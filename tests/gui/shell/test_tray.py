@@ -125,7 +125,10 @@ def test_the_icon_has_a_mark_for_what_needs_somebody(panel: Panel, home: Path) -
 
 
 @pytest.mark.usefixtures("a_tray")
-def test_closing_hides_the_window_only_where_it_was_chosen_and_quit_ends(panel: Panel, home: Path) -> None:
+@pytest.mark.parametrize("is_hidden", [True, False])
+def test_closing_hides_the_window_only_where_it_was_chosen_and_quit_ends(
+    panel: Panel, home: Path, is_hidden: bool
+) -> None:
     async def body() -> None:
         window, background = await begun(panel, home)
         ends: list[bool] = []
@@ -142,8 +145,10 @@ def test_closing_hides_the_window_only_where_it_was_chosen_and_quit_ends(panel: 
         assert background.tray is not None
         background.tray.open_asked.emit()
         assert window.isVisible()
-        window.close()
+        if is_hidden:
+            window.close()
         background.tray.quit_asked.emit()
+        assert not window.isVisible()
         assert ends == [True]
         await window.stop()
 
