@@ -14,6 +14,7 @@ from PySide6.QtWidgets import QApplication, QCheckBox
 from core import ReportRow, ServerState
 from gui.pages import PAGES
 from gui.shell.background import Background
+from gui.shell.desktop_notes import DesktopNotes
 from gui.shell.tray import CLOSE_KEY, MINIMISED_KEY, tray_icon, tray_is_there
 from gui.shell.window import Window
 from gui.theme.appearance import panel_file
@@ -243,3 +244,17 @@ def test_an_alert_is_in_the_bell_and_told_once_on_the_desktop_while_we_are_not_i
 
 def test_the_real_tray_is_asked_without_harm(qapp: QApplication) -> None:
     assert isinstance(tray_is_there(), bool)
+
+
+def test_where_no_icon_stands_in_a_tray_the_desktops_portal_is_asked(
+    qapp: QApplication, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str, str]] = []
+
+    def portal(key: str, title: str, text: str) -> bool:
+        asked.append((key, title, text))
+        return True
+
+    monkeypatch.setattr("gui.shell.desktop_notes.tell_by_portal", portal)
+    DesktopNotes(lambda: None).tell("machine-alert-heat", "Hot", "GPU 0 is at 90 °C.")
+    assert asked == [("machine-alert-heat", "Hot", "GPU 0 is at 90 °C.")]
