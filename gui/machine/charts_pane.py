@@ -118,6 +118,7 @@ class ChartsPane(Card):
         self._table: FiguresTable | None = None
         self._pages = QStackedWidget()
         self._charts = scrolled(inside)
+        self.details.toggled.connect(lambda: QTimer.singleShot(0, self, self._show_details))
         for ground in (inside, self._charts.viewport()):
             ground.setAutoFillBackground(False)  # the card's own shows
         self._pages.addWidget(self._looking)
@@ -243,6 +244,12 @@ class ChartsPane(Card):
         self._table.fill(self._timeline, None if gpu is None else gpu.index)
         self._filled_s = self._timeline.now_s
         return self._table
+
+    def _show_details(self) -> None:
+        """Bring what was opened into view, once it has its place."""
+        if self.details.is_open:
+            self._inside.activate()
+            self._charts.ensureWidgetVisible(self.details)
 
     # What is shown
 

@@ -179,6 +179,7 @@ def test_what_a_card_does_not_tell_is_not_available_with_the_reason_and_never_ze
         assert shown.says("Power") == "Not available. Not supported."
         assert "API not available · machine not known" in shown.says("Dollars an hour")
         QTest.keyClick(pane.details.button, Qt.Key.Key_Space)
+        await panel.until(lambda: not pane.details.body.visibleRegion().isEmpty())  # it is scrolled to
         told = dict(pane.details.rows)
         assert told["Fan"] == "Not available: this card does not report it"
         assert told["Throttled"] == "power cap"
