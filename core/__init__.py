@@ -111,7 +111,7 @@ if TYPE_CHECKING:
     from core.local.alerts import Alert
     from core.local.fit import FitEstimate, FitOption
     from core.local.gpu_sample import GpuProcess, GpuReading, HostReading, MachineSample, ServerFigures
-    from core.local.history import History, MachineEvent, Series
+    from core.local.history import History, MachineEvent, MetricName, Series
     from core.local.models import CuratedModel, Download, FoundServer, ModelOnDisk, ModelShelf
     from core.local.preflight import FixSetting, PreflightCheck, PreflightReport
     from core.local.server import ServerFailure, ServerState, StartStep
@@ -207,6 +207,7 @@ __all__ = [
     "MachineEvent",
     "MachineSample",
     "Message",
+    "MetricName",
     "ModelList",
     "ModelNotFound",
     "ModelOnDisk",
@@ -345,7 +346,7 @@ _HOMES = {
     "core.local.alerts": "Alert",
     "core.local.fit": "FitEstimate FitOption",
     "core.local.gpu_sample": "GpuProcess GpuReading HostReading MachineSample ServerFigures",
-    "core.local.history": "History MachineEvent Series",
+    "core.local.history": "History MachineEvent MetricName Series",
     "core.local.models": "CuratedModel Download FoundServer ModelOnDisk ModelShelf",
     "core.local.preflight": "FixSetting PreflightCheck PreflightReport",
     "core.local.server": "ServerFailure ServerState StartStep",

@@ -159,6 +159,7 @@ async def _live(
 ) -> None:
     """Show the window first, then start the core; end when the window is closed or the session ends."""
     from gui.pages import PAGES
+    from gui.shell.background import Background
     from gui.shell.bridge import Bridge
     from gui.shell.window import Window
     from gui.theme.appearance import restore_appearance
@@ -181,20 +182,23 @@ async def _live(
     window = Window(bridge, home, PAGES)
     theme().apply_sheet()
     faults.parent_widget = window
+    background = Background(bridge, window, home)
     ended = asyncio.Event()
     window.closed.connect(ended.set)
     quit_filter = QuitFilter(ended.set)
     application.installEventFilter(quit_filter)
     instance.raise_requested.connect(window.bring_to_front)
     with _ended_by_signals(ended.set):
-        window.show()
+        background.show_window()
         await asyncio.sleep(0)  # the first paint comes before everything else
         collector = PanelThreadCollector()
         try:
             await bridge.start()
             await window.start()
+            background.begin()
             await ended.wait()
         finally:
+            background.end()
             try:
                 await window.stop()
             finally:

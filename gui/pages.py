@@ -105,4 +105,5 @@ PAGES = PageRegistry(
         ("Where files are kept", Target("preferences", "data")),
     ),
     about=Target("preferences", "about"),
+    machine_alerts=Target("machine", "alerts"),
 )

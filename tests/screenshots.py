@@ -38,7 +38,7 @@ from gui.shell.bridge import Bridge
 from gui.shell.pages import Target
 from gui.shell.window import Window
 from gui.theme.theme import theme
-from tests import gallery
+from tests import gallery, screenshots_machine
 from tests.support.anthropic_server import AnthropicServer, Says, refusal
 
 FOLDER = Path(__file__).parent.parent / "resources" / "screenshots"
@@ -280,6 +280,7 @@ def main() -> int:
     asyncio.set_event_loop(loop)
     for scheme in ("light", "dark"):
         loop.run_until_complete(shoot(app, scheme, folder))
+        loop.run_until_complete(screenshots_machine.shoot(scheme, folder))
     for file in gallery.shoot(app, folder):
         print(file)
     loop.close()  # its worker threads too: Qt aborts where one still runs at the end

@@ -186,14 +186,16 @@ class NvmlReader:
             code = _code(error)
             if code in _NO_DRIVER:
                 raise
-            lost = self._known.get(self._at.get(at, "")) or self._with_index(at)
+            lost = self._known.get(self._at.get(at, "")) or self._missing_at(at)
             why = _LOST.get(code, f"the driver says: {error}")
             if lost is None:  # it was never heard of before
                 lost = GpuReading(index=at, uuid=f"unknown-{at}", name=f"GPU {at}", source="nvml")
             return _lost(lost, why)
 
-    def _with_index(self, index: int) -> GpuReading | None:
-        return next((gpu for gpu in self._known.values() if gpu.index == index), None)
+    def _missing_at(self, at: int) -> GpuReading | None:
+        """The card that stood there when NVML was begun before: lost ones do not tell who they are."""
+        there = set(self._at.values())
+        return next((gpu for gpu in self._known.values() if gpu.index == at and gpu.uuid not in there), None)
 
 
 class _Card:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -12,6 +13,7 @@ from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QSlider, QWidget
 from gui.preferences.catalogue import SectionText
 from gui.preferences.rows import Sides
 from gui.preferences.section import Section
+from gui.shell import tray
 from gui.theme.appearance import ZOOM_MAX_PERCENT, ZOOM_MIN_PERCENT, keep_appearance, panel_file
 from gui.theme.theme import Scheme, theme
 from gui.widgets.card import Card
@@ -80,10 +82,42 @@ class AppearanceSection(Section):
                 self._reset_motion,
             )
         )
+        self.tray_switches = {
+            tray.CLOSE_KEY: QCheckBox("Close to the tray"),
+            tray.MINIMISED_KEY: QCheckBox("Start minimised"),
+        }
+        self._add_tray()
         self._show()
         self.zoom.valueChanged.connect(self._choose_zoom)
         self.motion.clicked.connect(self._choose_motion)
         theme().changed.connect(self._show)
+
+    def _add_tray(self) -> None:
+        card = Card()
+        self.add_card(card)
+        there = tray.tray_is_there()
+        missing = "" if there else " This desktop has no tray."
+        words = (
+            (
+                "close_to_tray",
+                "Closing the window",
+                "Signalbox goes on in the tray; Quit in its menu ends it.",
+            ),
+            ("start_minimised", "At the start", "Only the icon in the tray is shown."),
+        )
+        for (key, switch), (anchor, name, description) in zip(self.tray_switches.items(), words, strict=True):
+            switch.setChecked(bool(self._kept.value(key, False, type=bool)))
+            switch.setEnabled(there)
+            switch.clicked.connect(partial(self._keep_tray, key))
+            reset = partial(self._reset_tray, key)
+            card.add_row(self._row(anchor, name, description + missing, switch, reset))
+
+    def _keep_tray(self, key: str) -> None:
+        self._kept.setValue(key, self.tray_switches[key].isChecked())
+
+    def _reset_tray(self, key: str) -> None:
+        self._kept.remove(key)
+        self.tray_switches[key].setChecked(False)
 
     def _row(
         self, anchor: str, name: str, description: str, control: QWidget, reset: Callable[[], None]

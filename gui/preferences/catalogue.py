@@ -374,6 +374,8 @@ OTHER_PLACES: tuple[SearchTarget, ...] = tuple(
         ("appearance", "theme", "Theme", "dark light system colour color"),
         ("appearance", "zoom", "Zoom", "size font scale percent"),
         ("appearance", "motion", "Reduced motion", "animation accessibility"),
+        ("appearance", "close_to_tray", "Close to the tray", "background hide window systray"),
+        ("appearance", "start_minimised", "Start minimised", "background hidden tray login"),
         ("shortcuts", "table", "Keyboard shortcuts", "keys hotkeys accelerators"),
         ("data", "folders", "Folders", "logs conversations ledger settings path open"),
         ("about", "versions", "Versions", "about python qt licence license details"),

@@ -188,8 +188,8 @@ class Bridge(QObject):
     def _keep_status(self, status: CoreStatus) -> None:
         self.status = status
 
-    @staticmethod
-    def _deliver(newest: _Newest[Any]) -> None:
+    def _deliver(self, newest: _Newest[Any]) -> None:
+        """A method of this object: so Qt knows that it is to be called on the panel's thread."""
         newest.deliver()
 
     def _on_sample(self, sample: MachineSample) -> None:

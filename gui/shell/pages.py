@@ -162,7 +162,7 @@ class PageRegistry:
 
     ``entries`` stand in the rail in this order; the first is shown where no other was. ``pills`` are the header's,
     ``problems`` the core's by kind, with the words on their button, ``help`` the help menu's lines,
-    with ``about`` as the last.
+    with ``about`` as the last. ``machine_alerts`` is where the machine's alerts are shown.
     """
 
     entries: tuple[PageEntry, ...]
@@ -170,6 +170,7 @@ class PageRegistry:
     problems: Mapping[str, tuple[str, Target]] = field(default_factory=dict[str, tuple[str, Target]])
     help: Sequence[tuple[str, Target]] = ()
     about: Target | None = None
+    machine_alerts: Target | None = None
 
     def entry(self, page_id: str) -> PageEntry:
         """Return a page's entry.

@@ -27,6 +27,7 @@ from PySide6.QtWidgets import (
 
 from core import log_path
 from core.errors import SignalboxError
+from gui.shell.alert_notices import AlertNotices
 from gui.shell.api_notices import LASTING, PASSING, ApiNotices
 from gui.shell.header import HeaderStrip
 from gui.shell.local_words import pressing_alerts
@@ -62,9 +63,11 @@ class Window(QWidget):
 
     Signals:
         closed: the user closed the window; the application ends.
+        hidden_in_tray: the user closed it, and the application goes on without it.
     """
 
     closed = Signal()
+    hidden_in_tray = Signal()
 
     def __init__(self, bridge: Bridge, home: Path, registry: PageRegistry) -> None:
         super().__init__()
@@ -89,6 +92,11 @@ class Window(QWidget):
         self._toasts = ToastHost(self._stack, clear_of=self._toasts_above)
         self._api_notices = ApiNotices(bridge, self._tasks, self._toasts)
         self._told_alerts: set[str] = set()
+        self.alert_notices = AlertNotices(bridge, self._show_alert, self._is_in_front, self)
+        self.alert_notices.changed.connect(self._show_notices)
+        self.stays_in_tray: Callable[[], bool] = lambda: False
+        """Whether closing the window leaves the panel in the tray, asked at each close."""
+        self._is_quitting = False
         self._build()
         self.rail.page_chosen.connect(self._open_chosen)
         self.header.pill_clicked.connect(self._open_pill)
@@ -148,7 +156,7 @@ class Window(QWidget):
 
     def _add_shortcuts(self) -> None:
         keys: list[tuple[str, Callable[[], object]]] = [
-            ("Ctrl+Q", self.close),
+            ("Ctrl+Q", self.quit),
             ("F6", partial(self._cycle_focus, 1)),
             ("Shift+F6", partial(self._cycle_focus, -1)),
             ("Ctrl+=", lambda: theme().set_zoom(theme().zoom + 0.1)),
@@ -375,6 +383,9 @@ class Window(QWidget):
         notices = [self._notice_of(problem, front) for problem in status.problems]
         for page in self._pages.values():
             notices += page.notices(in_front=page is front)
+        leads_to = self._registry.machine_alerts
+        if leads_to is not None:  # its page shows them itself
+            notices += self.alert_notices.notices(quiet=front.id == leads_to.page)
         self.notices.set_notices(notices)
         self.bell.set_notices(notices)
 
@@ -501,8 +512,31 @@ class Window(QWidget):
         self.raise_()
         self.activateWindow()
 
+    def quit(self) -> None:
+        """Close for good, tray or not."""
+        self._is_quitting = True
+        if self.isVisible():
+            self.close()
+        else:  # it gets no event of being closed
+            self._keep_place()
+            self.closed.emit()
+
+    def _show_alert(self, alert_id: str) -> None:
+        leads_to = self._registry.machine_alerts
+        if leads_to is not None:
+            self.open(replace(leads_to, detail=alert_id))
+
+    @staticmethod
+    def _is_in_front() -> bool:
+        return QApplication.activeWindow() is not None
+
     def closeEvent(self, event: QCloseEvent) -> None:
         self._keep_place()
+        if not self._is_quitting and self.stays_in_tray():
+            event.ignore()
+            self.hide()
+            self.hidden_in_tray.emit()
+            return
         event.accept()
         self.closed.emit()
 

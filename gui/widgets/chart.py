@@ -131,6 +131,18 @@ class Chart(QWidget):
         self.data = ChartData(lines=lines, bars=bars, bands=bands, thresholds=thresholds, events=events)
         self._show_data()
 
+    @staticmethod
+    def set_linked(given: Sequence[tuple[Chart, ChartData]], x_range: tuple[float, float] | None) -> None:
+        """Draw other numbers in linked charts over ``x_range``, each once: one by one, each draws all of them."""
+        for chart, data in given:
+            chart.data = data
+            chart._make_plot()
+        for chart in given[0][0]._together():
+            chart._given_x_range = x_range
+        given[0][0]._sync()
+        for chart, _ in given:
+            chart._follow_data()
+
     def set_empty(
         self, title: str, sentence: str, looked_for: str = "", buttons: Sequence[tuple[str, Any]] = ()
     ) -> None:
@@ -144,8 +156,16 @@ class Chart(QWidget):
             self._pages.setCurrentWidget(self._empty)
         self._describe()
 
+    def set_empty_words(self, title: str, sentence: str) -> None:
+        """Say something else there."""
+        if (self._empty.accessibleName(), self._empty.accessibleDescription()) != (title, sentence):
+            self._empty.set_text(title, sentence)
+            self._describe()
+
     def set_live(self, value: str, rest: str = "") -> None:
         """Write the present value at the right, such as ``9.8`` and ``GB of 24.0``, instead of the last one."""
+        if self._live == (value, rest):
+            return
         self._live = (value, rest)
         self._show_live()
         self._describe()
@@ -162,6 +182,12 @@ class Chart(QWidget):
         for chart in group:
             chart._linked = group
         self._sync()
+
+    def set_axes(self, *, show_x: bool, name_events: bool) -> None:
+        """Say whether this chart of a column has the words of x, and the events' names."""
+        if (show_x, name_events) != (self.show_x, self.name_events):
+            self.show_x, self.name_events = show_x, name_events
+            self._repaint()
 
     def show_table(self, shown: bool) -> None:
         """Show the same numbers as a table, or as a chart again."""
@@ -343,13 +369,19 @@ class Chart(QWidget):
                 plot.draw(shared, width, right)
 
     def _show_data(self) -> None:
+        self._make_plot()
+        self._sync()
+        self._follow_data()
+
+    def _make_plot(self) -> None:
         if not self.data.is_empty and self._plot is None:
             from gui.widgets.chart_plot import Plot
 
             self._plot = Plot(self, self)
             self._plot.pointed.connect(self._on_pointed)
             self._add_page(self._plot)
-        self._sync()
+
+    def _follow_data(self) -> None:
         self._show_page()
         self._show_live()
         if self.cursor_x is not None and self._plot is not None:

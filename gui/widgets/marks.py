@@ -187,12 +187,13 @@ def paint_points(
     lead: float = 0.34,
     line_px: float = 3.0,
     both: bool = False,
+    only: str = "",
 ) -> None:
     """Draw a set of points: local below, API above, a ring where they part.
 
     ``swing`` is 0 for local, 1 for API, between while the blade moves, ``None`` when nothing is chosen.
-    ``both`` colours both tracks (the mark of the application). ``lead`` is where the ring sits, a share
-    of the width.
+    ``both`` colours both tracks (the mark of the application); ``only`` draws all of it in one colour.
+    ``lead`` is where the ring sits, a share of the width.
     """
     unit = theme()
     ring = line_px * 1.25
@@ -213,7 +214,10 @@ def paint_points(
         painter.setPen(QPen(unit.color(token), width, Qt.PenStyle.SolidLine, cap, join))
         painter.drawPath(path)
 
-    if both:
+    if only:
+        stroke(api, only, line_px)
+        stroke(local, only, line_px)
+    elif both:
         stroke(api, "api", line_px)
         stroke(local, "local", line_px)
     else:
@@ -227,7 +231,7 @@ def paint_points(
             chosen.lineTo(QPointF(knee.x(), height))
             chosen.lineTo(box.right() - line_px / 2, height)
             stroke(chosen, "api" if swing > 0.5 else "local", line_px)
-    painter.setPen(QPen(unit.color("ink"), line_px * 0.72))
+    painter.setPen(QPen(unit.color(only or "ink"), line_px * 0.72))
     painter.setBrush(unit.color(ground))
     painter.drawEllipse(split, ring, ring)
     painter.restore()

@@ -17,6 +17,7 @@ BENCHES = (
     "start",
     "memory",
     "panel",
+    "charts",
     "stream",
     "thread",
     "log",

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from random import Random
 from typing import Generic, TypeVar
 
 from core.local.alerts import Alert
 from core.local.gpu_sample import GpuReading, HostReading, MachineSample, ServerFigures
-from core.local.history import History
+from core.local.history import History, MachineEvent, Series
 from core.local.models import ModelShelf
 
 T = TypeVar("T")
@@ -140,3 +141,86 @@ def an_alert(alert_id: str = "vram-0", **changes: object) -> Alert:
         gpu=0,
     )
     return replace(alert, **changes)  # type: ignore[arg-type]
+
+
+def a_day_of_trouble(seconds: float = 900.0, *, gpus: int = 1, now_s: float | None = None) -> History:
+    """What the mock shows: VRAM runs over its line, the container dies of it, and is started again."""
+    rnd = Random(7)
+    to_s = NOW.timestamp() if now_s is None else now_s
+    times = tuple(to_s - seconds + seconds * n / 600 for n in range(600))
+    shares = [(at - times[0]) / seconds for at in times]
+
+    def gone(share: float) -> bool:
+        return 0.46 < share < 0.83
+
+    def vram(share: float) -> float:
+        if gone(share):
+            return 1.1
+        if share >= 0.83:
+            return 1.1 + max(0.0, share - 0.87) / 0.13 * 8.7
+        return 19.4 + max(0.0, share - 0.1) * 3.2 + max(0.0, share - 0.43) * 80
+
+    def heat(share: float) -> float:
+        if gone(share):
+            return 50 + 28 * 2 ** (-(share - 0.46) * 18)
+        return 53.0 if share >= 0.83 else 75 + 4 * share + rnd.random()
+
+    def load(share: float) -> float:
+        return (
+            rnd.random() * 2
+            if gone(share)
+            else rnd.random() * 20
+            if share >= 0.83
+            else 45 + rnd.random() * 55
+        )
+
+    def watts(share: float) -> float:
+        return 30 + rnd.random() * 3 if gone(share) else 96.0 if share >= 0.83 else 260 + rnd.random() * 130
+
+    series: list[Series] = []
+    for index in range(gpus):
+        series += [
+            Series(
+                metric="vram_used_bytes",
+                gpu=index,
+                times_s=times,
+                values=tuple(vram(one) * GIB for one in shares),
+            ),
+            Series(metric="temperature_c", gpu=index, times_s=times, values=tuple(map(heat, shares))),
+            Series(metric="utilization_percent", gpu=index, times_s=times, values=tuple(map(load, shares))),
+            Series(metric="power_w", gpu=index, times_s=times, values=tuple(map(watts, shares))),
+        ]
+    api = tuple(0.9e9 if gone(one) else 0.22e9 + 0.1e9 * rnd.random() for one in shares)
+    series += [
+        Series(metric="api_nanodollars_per_hour", gpu=None, times_s=times, values=api),
+        Series(
+            metric="machine_nanodollars_per_hour",
+            gpu=None,
+            times_s=times,
+            values=tuple(0.18e9 if gone(one) else 0.31e9 for one in shares),
+        ),
+        Series(
+            metric="cpu_percent",
+            gpu=None,
+            times_s=times,
+            values=tuple(15 + rnd.random() * 40 for _ in shares),
+        ),
+        Series(
+            metric="memory_used_bytes",
+            gpu=None,
+            times_s=times,
+            values=tuple((8.5 + one * 1.5) * GIB for one in shares),
+        ),
+        Series(
+            metric="generation_tokens_per_s",
+            gpu=None,
+            times_s=times,
+            values=tuple(None if gone(one) else 38 + rnd.random() * 8 for one in shares),
+        ),
+    ]
+    events = (
+        MachineEvent(at_s=to_s - seconds * 0.66, kind="alert", words="VRAM over 85 %"),
+        MachineEvent(at_s=to_s - seconds * 0.54, kind="oom", words="Out of memory"),
+        MachineEvent(at_s=to_s - seconds * 0.17, kind="start", words="Start"),
+    )
+    return History(from_s=to_s - seconds, to_s=to_s, series=tuple(series), events=events)

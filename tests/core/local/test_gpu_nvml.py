@@ -253,3 +253,14 @@ def test_the_doctor_names_the_cards(library: Path, tmp_path: Path) -> None:
         "NVIDIA L4: the driver has lost it",
     ]
     assert finding("init_err 9\n") == ["missing", "", "The NVIDIA driver is not loaded."]
+
+
+def test_a_card_that_stays_lost_is_the_card_it_was_also_after_nvml_was_begun_anew(looks: Any) -> None:
+    lost = "count 2\ngpu0.err 15\n"
+    first, *later = looks("count 2\n", lost, lost, lost)
+    for survey in later:
+        told = [(gpu["uuid"], gpu["index"], gpu["name"], gpu["lost"]) for gpu in survey["gpus"]]
+        assert told == [
+            ("GPU-0", 0, first["gpus"][0]["name"], True),
+            ("GPU-1", 1, first["gpus"][1]["name"], False),
+        ]

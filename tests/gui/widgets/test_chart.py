@@ -22,8 +22,8 @@ from pytestqt.qtbot import QtBot
 
 from gui.theme.theme import theme
 from gui.widgets.chart import Chart
-from gui.widgets.chart_data import Band, Bars, ChartEvent, Line, Threshold, value_at
-from gui.widgets.chart_plot import decimate
+from gui.widgets.chart_data import Band, Bars, ChartData, ChartEvent, Line, Threshold, value_at
+from gui.widgets.chart_plot import Plot, decimate
 from gui.widgets.chart_scale import time_text, time_ticks, x_ticks, y_ticks
 
 Show = Callable[[Any], Any]
@@ -373,3 +373,24 @@ def test_the_wheel_is_left_to_the_page_and_a_drag_moves_nothing(chart: Chart) ->
     QTest.mouseMove(chart.plot, QPoint(100, 80))
     QTest.mouseRelease(chart.plot, Qt.MouseButton.LeftButton, pos=QPoint(100, 80))
     assert chart.x_range == before
+
+
+def test_linked_charts_are_drawn_once_each_when_all_get_other_numbers(
+    show: Show, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    charts = [show(Chart(name, y_range=(0, 100))) for name in ("VRAM", "Temperature", "Power")]
+    for chart in charts[1:]:
+        chart.set_x_link(charts[0])
+    data = ChartData(lines=[Line(name="GPU", x=TIMES, y=[50.0] * len(TIMES))])
+    Chart.set_linked([(chart, data) for chart in charts], (TIMES[0], TIMES[-1]))
+    drawn_plots: list[object] = []
+    real = Plot.draw
+
+    def draw(plot: Plot, *given: Any) -> None:
+        drawn_plots.append(plot)
+        real(plot, *given)
+
+    monkeypatch.setattr(Plot, "draw", draw)
+    Chart.set_linked([(chart, data) for chart in charts], (TIMES[2], TIMES[-1]))
+    assert drawn_plots == [chart.plot for chart in charts]
+    assert {chart.x_range for chart in charts} == {(TIMES[2], TIMES[-1])}
