@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from core import GpuReading, MachineSample, MetricName, Settings
 
 Mode = Literal["gpu", "host"]
-Words = Callable[["MachineSample", "GpuReading | None"], tuple[str, str]]
 TWO_COLUMNS_PX = 1000
 _EVENTS: dict[str, tuple[str, str]] = {
     "start": ("Start", "text"),

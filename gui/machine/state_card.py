@@ -54,7 +54,6 @@ class StateCard(QWidget):
         self.setAccessibleName("Local server")
         self._shell, self._controller = shell, controller
         self._said = ""
-        self._is_none = False
         self._buttons: dict[Verb, QPushButton] = {}
         self._build()
         self._timer = QTimer(self)
