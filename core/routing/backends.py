@@ -599,7 +599,7 @@ def _failure_words(detail: str) -> str:
     """Return why the server failed as it goes on after a colon: a sentence of it, or what was the matter."""
     if detail.startswith("It "):
         return f"it {detail[3:]}"
-    return f"it failed{':' if detail[:1].isupper() else ','} {detail}" if detail else "it failed"
+    return f"it failed: {detail}" if detail else "it failed"
 
 
 def _breaker_words(breaker: Breaker, what: str = "it failed") -> str:
