@@ -10,7 +10,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QGridLayout, QWidget
 
-from core import NANO_PER_DOLLAR, format_cost
+from core import MEMORY_GB, NANO_PER_DOLLAR, format_cost
 from gui.machine import figures
 from gui.machine.timeline import Timeline
 from gui.theme.theme import theme
@@ -57,7 +57,7 @@ MODES: dict[Mode, tuple[Figure, ...]] = {
             unit="GB",
             of_gpu=True,
             value_text=lambda gb: f"{gb:.1f} GB",
-            scale=figures.GIB,
+            scale=MEMORY_GB,
         ),
         Figure(
             metric="temperature_c",
@@ -94,7 +94,7 @@ MODES: dict[Mode, tuple[Figure, ...]] = {
             unit="GB",
             of_gpu=False,
             value_text=lambda gb: f"{gb:.1f} GB",
-            scale=figures.GIB,
+            scale=MEMORY_GB,
         ),
         Figure(
             metric="generation_tokens_per_s",
@@ -254,7 +254,7 @@ class ChartColumn(QWidget):
             return ()
         if figure.metric == "vram_used_bytes" and gpu.vram_total_bytes:
             share = settings.vram_alert_percent
-            return (Threshold(value=gpu.vram_total_bytes / figures.GIB * share / 100, label=f"{share} %"),)
+            return (Threshold(value=gpu.vram_total_bytes / MEMORY_GB * share / 100, label=f"{share} %"),)
         if figure.metric == "temperature_c":
             told = (settings.temperature_alert_c, gpu.slowdown_temperature_c)
             lines = [Threshold(value=float(at), label=f"{at:.0f} °C") for at in told if at is not None]
