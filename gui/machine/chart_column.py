@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 Mode = Literal["gpu", "host"]
 Words = Callable[["MachineSample", "GpuReading | None"], tuple[str, str]]
 TWO_COLUMNS_PX = 1000
+APART_MS = 20
+"""Each chart is drawn in a frame of its own: all five take some 19 ms."""
 _EVENTS: dict[str, tuple[str, str]] = {
     "start": ("Start", "text"),
     "ready": ("Ready", "text"),
@@ -122,6 +124,7 @@ class ChartColumn(QWidget):
         self._mode: Mode | None = None
         self._sample: MachineSample | None = None
         self._gpu: GpuReading | None = None
+        self._last_known: dict[str, GpuReading] = {}
         self._cursor_s: float | None = None
         self._columns = 0
         self._grid = QGridLayout(self)
@@ -173,13 +176,15 @@ class ChartColumn(QWidget):
         ]
         known = [line for line in lines if any(value is not None for value in line.y)]
         given.append((self.charts[MONEY], ChartData(lines=known, events=events)))
-        Chart.set_linked(given, (low, high))
+        Chart.set_linked(given, (low, high), apart_ms=APART_MS)
         if self._cursor_s is None:
             self._write_live()
 
     def show_live(self, sample: MachineSample, gpu: GpuReading | None) -> None:
         """Write the present values, unless those under the cursor stand there."""
         self._sample, self._gpu = sample, gpu
+        if gpu is not None and gpu.vram_total_bytes is not None:
+            self._last_known[gpu.uuid] = gpu
         if self._cursor_s is None:
             self._write_live()
 
@@ -236,7 +241,7 @@ class ChartColumn(QWidget):
     def _y_range(self, figure: Figure, line: Line) -> tuple[float, float] | None:
         if figure.percent:
             return (0.0, 100.0)
-        gpu, host = self._gpu, self._sample.host if self._sample else None
+        gpu, host = self._card(), self._sample.host if self._sample else None
         top = {
             "vram_used_bytes": gpu.vram_total_bytes if gpu else None,
             "power_w": gpu.power_limit_w if gpu else None,
@@ -248,8 +253,13 @@ class ChartColumn(QWidget):
         most = max((value for value in line.y if value is not None), default=0.0)
         return (0.0, high) if most <= high else None  # a card may draw more than its limit for a moment
 
-    def _limits(self, figure: Figure, settings: Settings) -> Sequence[Threshold]:
+    def _card(self) -> GpuReading | None:
+        """Return what is known of the card: one that is lost still had its size and limits."""
         gpu = self._gpu
+        return None if gpu is None else self._last_known.get(gpu.uuid, gpu)
+
+    def _limits(self, figure: Figure, settings: Settings) -> Sequence[Threshold]:
+        gpu = self._card()
         if gpu is None:
             return ()
         if figure.metric == "vram_used_bytes" and gpu.vram_total_bytes:
