@@ -25,7 +25,7 @@ from core.base.child_process import child_environment, python_command
 from core.base.files import FileTooLarge, decode_text, locked, read_regular_file, set_aside, write_whole
 from core.base.net import is_readable_on_the_way
 from core.base.permissions import make_private_folder
-from core.base.text import file_size
+from core.base.text import file_size, memory_size
 from core.errors import (
     AuthenticationFailed,
     InvalidRequest,
@@ -321,7 +321,8 @@ class Downloads:
             and total > self._memory_bytes
         ):
             raise InvalidRequest(
-                f"{title} has {file_size(total)}, and this machine has {file_size(self._memory_bytes)} of memory.",
+                f"{title} has {memory_size(total)}, and this machine has {memory_size(self._memory_bytes)} of "
+                "memory.",
                 hint="Take a smaller model, or one with fewer bits. Nothing was loaded.",
             )
         self._check_disk(job)

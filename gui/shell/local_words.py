@@ -90,9 +90,7 @@ def failure_words(state: ServerState) -> str:
 
 def pressing_alerts(alerts: Sequence[Alert]) -> list[Alert]:
     """Return the alerts that somebody has to see: not over, not acknowledged, not snoozed. Newest first."""
-    return [
-        one for one in alerts if one.ended_at is None and not one.acknowledged and one.snoozed_until is None
-    ]
+    return [one for one in alerts if one.is_open]
 
 
 def _pressing_beside(state: ServerState, alerts: Sequence[Alert]) -> list[Alert]:
