@@ -187,8 +187,8 @@ async def check_toolkit(asked: Asked, notes: Notes) -> PreflightCheck:
             name="nvidia_toolkit",
             title=title,
             state="failed",
-            found="installed, and Docker does not know it",
-            fix="Register it with Docker and restart that.",
+            found="installed, but Docker does not know it",
+            fix="Register it with Docker, then restart Docker.",
             commands=("sudo nvidia-ctk runtime configure --runtime=docker", "sudo systemctl restart docker"),
         )
     return PreflightCheck(
