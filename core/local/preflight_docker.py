@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from core.base.async_tools import in_daemon_thread
-from core.base.child_process import program
+from core.base.child_process import child_environment, program
 from core.base.text import file_size
 from core.local.docker_cli import INSTALL_COMPOSE, INSTALL_DOCKER, DockerError
 from core.local.port_owner import is_taken, owner_of
@@ -223,6 +223,7 @@ async def _toolkit_version() -> str:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
+            env=child_environment(),
         )
     except OSError:
         return ""
