@@ -26,8 +26,8 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     parser = commands.add_parser(
         "models",
         parents=[common],
-        description="Without ACTION: what is on disk, what is worth downloading, and downloads that wait. A "
-        "download that is stopped by Ctrl+C goes on when it is asked for again.",
+        description="Without ACTION: what is on disk, what is worth downloading, and unfinished downloads. A "
+        "download stopped by Ctrl+C goes on when you ask for it again.",
     )
     parser.add_argument(
         "action",
@@ -145,6 +145,8 @@ def _text(shelf: ModelShelf, *, with_servers: bool) -> str:
             )
             for each in shelf.servers
         ]
+        if not servers:
+            return text + "\nNo other model server answers on this machine's usual ports.\n"
         return text + "\n" + table(("Server", "Address", "Models"), servers, left=(0, 1, 2))
     curated = [
         (

@@ -283,10 +283,10 @@ class Downloads:
                 event = await _next_event(process)
         except TimeoutError:
             raise Unavailable(
-                f"{endpoint} has not answered within {PLAN_WITHIN_S:.0f} s.", hint="Look at the network."
+                f"{endpoint} has not answered within {PLAN_WITHIN_S:.0f} s.", hint="Check the network."
             ) from None
         if event is None:
-            raise Unavailable("The download was ended before it began.", hint="Begin it again.")
+            raise Unavailable("The download was cancelled before it began.", hint="Start it again.")
         if event["event"] == "failed":
             raise _ERRORS.get(str(event["kind"]), SignalboxError)(str(event["what"]), hint=str(event["hint"]))
         return event
@@ -323,7 +323,7 @@ class Downloads:
             raise InvalidRequest(
                 f"{title} has {memory_size(total)}, and this machine has {memory_size(self._memory_bytes)} of "
                 "memory.",
-                hint="Take a smaller model, or one with fewer bits. Nothing was loaded.",
+                hint="Take a smaller model, or one with fewer bits. Nothing was downloaded.",
             )
         self._check_disk(job)
 
@@ -338,7 +338,7 @@ class Downloads:
         if missing and free is not None and missing + RESERVE_BYTES > free:
             raise NoRoom(
                 f"{job.shown.title} needs {file_size(missing)} more, and {job.cache} has {file_size(free)} free.",
-                hint="Make room, or name another folder in HF_HOME. Nothing was loaded.",
+                hint="Make room, or name another folder in HF_HOME. Nothing was downloaded.",
             )
 
     async def _go(self, job: _Job) -> None:
@@ -375,7 +375,7 @@ class Downloads:
                 job,
                 phase="failed",
                 error=f"The download ended by itself (code {code}).",
-                hint="What was loaded is kept: resume it.",
+                hint="What was downloaded is kept: resume it.",
                 bytes_per_s=None,
                 left_s=None,
             )

@@ -71,7 +71,7 @@ def memory_words(host: HostReading) -> tuple[str, str]:
 
 def speed_words(server: ServerFigures) -> tuple[str, str]:
     if server.generation_tokens_per_s is None:
-        return "", "Not available: nothing was answered here yet"
+        return "", "Not available: nothing has been answered here yet"
     number, _, unit = speed(server.generation_tokens_per_s).partition(" ")
     return number, unit
 

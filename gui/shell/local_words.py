@@ -66,7 +66,7 @@ def local_words(
         if pressing:
             return "alert", "Ready, alert", alert_words(pressing[0], sample), "held"
         if drained:
-            return "alert", "Ready, drained", "requests go to the API", "held"
+            return "alert", "Ready, bypassed", "requests go to the API", "held"
         return "ready", "Ready", state.model or state.detail, ""
     if state.phase == "starting":
         done = "" if state.progress is None else f", {state.progress * 100:.0f} %"

@@ -291,11 +291,6 @@ async def test_a_port_that_is_taken_is_told_with_who_has_it(docker: DockerStub, 
         assert (check.state, check.found) == ("ok", "our own signalbox-vllm-1 runs there")
 
 
-async def test_a_port_that_signalbox_does_not_ask_is_told(docker: DockerStub, home: Path) -> None:
-    check = by_name(await looked(home, base_url="http://127.0.0.1:1/v1"))["port"]
-    assert (check.state, check.found) == ("warning", "Signalbox asks port 1")
-
-
 @pytest.mark.parametrize(
     ("free", "state"), [(200e9, "ok"), (47e9, "warning"), (40e9, "warning"), (20e9, "failed")]
 )

@@ -143,7 +143,7 @@ def test_closing_hides_the_window_only_where_it_was_chosen_and_quit_ends(
         window.bring_to_front()
         window.close()
         assert ends == []
-        assert told == ["Signalbox goes on"]  # once and for all
+        assert told == ["Signalbox is still running"]  # once and for all
         assert background.tray is not None
         background.tray.open_asked.emit()
         assert window.isVisible()

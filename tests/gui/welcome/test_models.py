@@ -107,7 +107,7 @@ def test_a_download_that_cannot_begin_says_why(panel: Panel) -> None:
         await panel.until(row.get.isVisible)
         models.error = Unavailable("The hub does not answer.", hint="Try again later. Nothing was kept.")
         row.get.click()
-        await panel.until(lambda: "Not begun. The hub does not answer." in row.result.text)
+        await panel.until(lambda: "Not started. The hub does not answer." in row.result.text)
         assert row.get.isVisible()
 
     panel.run(body())
