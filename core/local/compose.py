@@ -510,8 +510,10 @@ class ComposeServer:
         known = ServiceConfig(
             project="", service="", image="", command=container.command if container is not None else ()
         ).model
-        # Of a server that is ready the log says something all the time, and that is no news of its state.
-        tail = self._ring.tail(1) if phase not in ("stopped", "ready") else []
+        # Of a server that is ready the log says something all the time, and that is no news of its state. Nor is
+        # what a run before this one said last.
+        says = container is not None and container.is_running and self._watch.log.run_lines
+        tail = self._ring.tail(1) if says and phase not in ("stopped", "ready") else []
         state = ServerState(
             phase=phase,
             kind="compose",

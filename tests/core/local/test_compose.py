@@ -275,7 +275,7 @@ async def test_a_container_that_ended_before_we_came(
     assert server.state.phase == phase, server.state
     assert (server.state.failure and server.state.failure.kind) == kind
     assert "while it loaded" not in server.state.detail
-    assert [line.text for line in server.log_page(0, 10).lines] == ["INFO:     Application startup complete."]
+    assert [line.text for line in server.log_page(0, 10).lines] == ["Application startup complete."]
 
 
 async def test_ten_thousand_lines_leave_the_loop_room(docker: DockerStub) -> None:
