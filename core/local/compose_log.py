@@ -101,7 +101,7 @@ class _Known:
 def _longest(found: re.Match[str]) -> str:
     most = re.search(r"estimated maximum model length is (\d+)", found.string)
     at_most = f" to {int(most[1]):,} or less" if most else ""
-    return f"Set the maximum length{at_most}, or give vLLM a larger share of the GPU's memory."
+    return f"Set the longest request{at_most}, or give vLLM a larger share of the GPU's memory."
 
 
 _TOOLKIT_COMMANDS = (
@@ -234,7 +234,7 @@ _BY_VLLM = (
         re.compile(r"OutOfMemoryError|CUDA out of memory|HIP out of memory|CUBLAS_STATUS_ALLOC_FAILED", re.I),
         "gpu_out_of_memory",
         "The GPU's memory is too small for this model with these settings.",
-        "Take a smaller or quantised model, a shorter maximum length, or more GPUs.",
+        "Take a smaller or quantised model, shorter requests (longest request), or more GPUs.",
     ),
     _Known(
         re.compile(
@@ -263,6 +263,32 @@ _BY_VLLM = (
         "bad_settings",
         lambda found: f"vLLM does not take these settings: {found[1].rstrip('.')}.",
         "Correct the extra arguments; vLLM renames some between releases.",
+    ),
+    _Known(
+        re.compile(
+            r"User-specified max_model_len \((\d+)\) is greater than the derived max_model_len"
+            r" \(\w+=(\d+)(?:\.\d+)?\b"
+        ),
+        "length_too_large",
+        lambda found: (
+            f"The longest request is set to {int(found[1]):,} tokens; the model takes {int(found[2]):,}."
+        ),
+        lambda found: f"Set the longest request to {int(found[2]):,} or less.",
+    ),
+    _Known(
+        re.compile(
+            r"CppCompileError|Failed to find C compiler|InvalidCxxCompiler|No working C\+\+ compiler"
+            r"|BackendCompilerFailed|InductorError"
+        ),
+        "not_compiled",
+        "vLLM could not compile the model: its compiler failed, or is not in the image.",
+        "Add --enforce-eager to the extra arguments: slower, and nothing is compiled.",
+    ),
+    _Known(
+        re.compile(r"^\s*Value error, (.{1,200}?)(?:\. | \[type=|$)"),
+        "bad_settings",
+        lambda found: f"vLLM refuses a setting: {found[1].rstrip('.')}.",
+        "Correct it in the settings, and start again.",
     ),
     _Known(
         re.compile(r"(?:pydantic_core\.\S+ValidationError|validation errors? for (\w+))"),

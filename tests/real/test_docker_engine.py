@@ -283,7 +283,7 @@ async def test_a_change_of_settings_needs_a_restart(
         monkeypatch.setenv("VLLM_MAX_MODEL_LEN", "4096")
         machine.tell("another")
         await server.observe()
-        assert server.state.restart_needed == ("maximum length", "STANDIN")
+        assert server.state.restart_needed == ("longest request", "STANDIN")
         await server.restart()
         assert server.state.phase == "ready"
         assert server.state.restart_needed == ()

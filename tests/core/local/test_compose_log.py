@@ -89,6 +89,23 @@ KV_CACHE = (
             "port_taken",
             "port",
         ),
+        (
+            "  Value error, User-specified max_model_len (8192) is greater than the derived max_model_len "
+            "(max_position_embeddings=2048.0 or model_max_length=None in model's config.json). To allow",
+            "length_too_large",
+            "2,048 or less",
+        ),
+        (
+            "(Worker pid=52) ERROR 12-01 17:08:40 [multiproc_executor.py:1063] "
+            "torch._inductor.exc.InductorError: CppCompileError: C++ compile error",
+            "not_compiled",
+            "--enforce-eager",
+        ),
+        (
+            "  Value error, Tensor parallel size (3) is odd. [type=value_error, input_value=ArgsKwargs",
+            "bad_settings",
+            "refuses a setting: Tensor parallel size (3) is odd.",
+        ),
         ("RuntimeError: Found no NVIDIA driver on your system.", "no_nvidia_toolkit", "GPU"),
         ("RuntimeError: DefaultCPUAllocator: can't allocate memory", "host_out_of_memory", "memory"),
     ],
