@@ -249,6 +249,17 @@ _BY_VLLM = (
     ),
     _Known(
         re.compile(
+            r"Available memory on node \d+ \(([\d.]+)/([\d.]+) GiB\) on kv cache allocation is less than requested"
+            r" memory for kv \(([\d.]+) GiB\)"
+        ),
+        "host_out_of_memory",
+        lambda found: (
+            f"The KV cache wants {found[3]} GiB of memory, and of {found[2]} GiB only {found[1]} are free."
+        ),
+        "Close other programs, raise the container's memory limit, or lower VLLM_CPU_KVCACHE_SPACE.",
+    ),
+    _Known(
+        re.compile(
             r"MemoryError|Cannot allocate memory|std::bad_alloc|DefaultCPUAllocator: can't allocate", re.I
         ),
         "host_out_of_memory",
@@ -301,6 +312,7 @@ _DIED = re.compile(
     r"EngineDeadError|EngineCore encountered an issue|Engine core process .* died|died with exit code"
 )
 _RAISED = re.compile(r"(?:^|\] |\) )((?:[\w.]+\.)?\w*(?:Error|Exception): .+)$")
+_OF_A_WORKER = re.compile(r"^RuntimeError: Worker failed with error '(.+?)(?:', please check .*)?$")
 _LAST = re.compile(r"See root cause above|EngineDeadError|Failed core proc")
 
 
@@ -379,7 +391,8 @@ def _cause(lines: Sequence[str]) -> str:
     for line in reversed(lines):
         found = _RAISED.search(line)
         if found and not _LAST.search(line):
-            return f" {sentence(redact(found[1])[:300])}"
+            said = _OF_A_WORKER.sub(r"\1", found[1])
+            return f" {sentence(redact(said)[:300])}"
     return ""
 
 
