@@ -156,6 +156,17 @@ async def test_a_start_that_docker_refuses(
     assert server.state.phase == "stopped"
 
 
+async def test_one_that_loads_gets_little_time_to_leave(server: ComposeServer, docker: DockerStub) -> None:
+    """vLLM does not hear that it should leave before it has loaded, and the compose file gives it half a minute."""
+    docker.answer("ps --", ID)
+    docker.answer("inspect --type container", container())
+    docker.answer("logs --follow", after_s=60)
+    docker.answer("stop")
+    await server.observe()
+    await server.stop()
+    assert f"stop -t 3 {ID}" in docker.calls
+
+
 async def test_a_pull_is_cancelled_with_its_child(server: ComposeServer, docker: DockerStub) -> None:
     only_ours_s = 61 + os.getpid() / 1e8
     docker.answer("pull vllm", after_s=only_ours_s)
@@ -277,7 +288,7 @@ async def test_a_container_that_ended_before_we_came(
     assert server.state.phase == phase, server.state
     assert (server.state.failure and server.state.failure.kind) == kind
     assert "while it loaded" not in server.state.detail
-    assert [line.text for line in server.log_page(0, 10).lines] == ["INFO:     Application startup complete."]
+    assert [line.text for line in server.log_page(0, 10).lines] == ["Application startup complete."]
 
 
 async def test_ten_thousand_lines_leave_the_loop_room(docker: DockerStub) -> None:

@@ -30,6 +30,28 @@ def test_levels(line: str, level: LogLevel) -> None:
     assert level_of(line) == level
 
 
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        (
+            "(EngineCore pid=33) INFO 12-01 17:10:06 [kv_cache_utils.py:1234] GPU KV cache size: 99 tokens",
+            "GPU KV cache size: 99 tokens  [EngineCore kv_cache_utils.py:1234]",
+        ),
+        ("ERROR 12-01 17:08:40 [v1/core.py:15]     raise e", "    raise e  [v1/core.py:15]"),
+        ("(APIServer pid=8) INFO:     Started server process [8]", "Started server process [8]  [APIServer]"),
+        ("INFO:     Waiting for application startup.", "Waiting for application startup."),
+        ("Loading safetensors checkpoint shards:  62%", "Loading safetensors checkpoint shards:  62%"),
+        ("0.01.234.567 W llama_context: n_ctx is small", "0.01.234.567 W llama_context: n_ctx is small"),
+    ],
+)
+def test_a_line_of_vllm_begins_with_what_it_says(line: str, shown: str) -> None:
+    log = LogRing()
+    log.add(line, at="17:10:06")
+    (kept,) = log.page(0, 1).lines
+    assert kept.text == shown
+    assert kept.level == level_of(line)
+
+
 def test_what_a_line_may_hold() -> None:
     assert plain_text("\x1b[32mINFO\x1b[0m ok\x1b]0;title\x07\x07 \x1b[2J\x1b") == "INFO ok "
     assert shown_line("  0%|\r 50%|\r100%|") == "100%|"

@@ -213,6 +213,15 @@ def test_only_what_a_server_honours_can_be_pressed(panel: Panel) -> None:
     panel.run(body())
 
 
+def test_a_server_that_answers_without_its_engine_says_so(panel: Panel) -> None:
+    async def body() -> None:
+        away = replace(READY, kind="compose", detail="it answers, but the Docker engine does not answer.")
+        page, _ = await opened(panel, away)
+        assert "It answers, but the Docker engine does not answer." in page.view.state.sentence.words
+
+    panel.run(body())
+
+
 def test_what_a_running_server_has_not_taken_is_said_with_the_button(panel: Panel) -> None:
     async def body() -> None:
         page, _ = await opened(panel, replace(READY, restart_needed=("max_model_len", "model")))
