@@ -297,13 +297,13 @@ def test_checks_that_are_well_stand_together_and_the_others_with_their_fix(panel
         page, _ = await opened(panel, STOPPED)
         await panel.until(lambda: bool(page.view.preflight.rows))
         assert list(rows(page)) == [
-            "Docker, compose v2, NVIDIA toolkit",
+            "Docker, Compose v2, NVIDIA toolkit",
             "Driver",
             "Port 8000 and disk",
             "Fit: 20.9 GB of 24.0 GB at 32 k context",
             "Hugging Face token",
         ]
-        first = rows(page)["Docker, compose v2, NVIDIA toolkit"].check
+        first = rows(page)["Docker, Compose v2, NVIDIA toolkit"].check
         assert first.found == "28.3 · 2.39 · 1.17"
         assert page.view.preflight.summary.text().startswith("passed with 1 warning at ")
         fit = rows(page)["Fit: 20.9 GB of 24.0 GB at 32 k context"]
