@@ -29,6 +29,11 @@ class PlainProject(ComposeProject):
     def files(self) -> tuple[Path, ...]:
         return (self.file,)
 
+    def whole(self) -> ComposeProject:
+        """Return the project that a start takes: with the form's override."""
+        file = None if self._is_packaged else self.file
+        return ComposeProject(self.home, file, place=self.cli.place, model=self._model)
+
 
 async def read_base(project: PlainProject) -> tuple[BaseService, ServiceConfig]:
     """Return the service as the compose file says it, and all that Compose says of it.

@@ -18,7 +18,7 @@ from core.local.preflight import TITLES, PreflightCheck, PreflightReport
 from core.local.preflight_facts import Asked
 from core.local.preflight_run import examine
 from core.local.vllm_base import PlainProject
-from core.local.vllm_settings import VllmSettings
+from core.local.vllm_settings import VllmSettings, override_path
 from tests.support.docker_stub import DockerStub, compose_config, well
 
 L4 = GpuReading(
@@ -233,6 +233,20 @@ async def test_a_broken_compose_file_is_told_with_its_words(docker: DockerStub, 
     assert (compose.state, report.blocks) == ("failed", True)
     assert "image must be a string" in compose.fix
     assert by_name(report)["fit"].found == "the compose file can't be used"
+
+
+async def test_an_override_that_compose_can_not_use_is_told_before_a_start(
+    docker: DockerStub, home: Path
+) -> None:
+    path = override_path(home)
+    path.parent.mkdir(parents=True)
+    path.write_text("{broken")
+    docker.answer(f"-f {path} config --format json", stderr="yaml: line 1: did not find expected", code=1)
+    report = await looked(home)
+    compose = by_name(report)["compose"]
+    assert (compose.state, report.blocks) == ("failed", True)
+    assert "did not find expected" in compose.fix
+    assert f"Correct {path}, or change a setting" in compose.fix
 
 
 async def test_no_toolkit_is_told_with_the_commands(docker: DockerStub, home: Path) -> None:
