@@ -116,7 +116,8 @@ async def check_compose(asked: Asked, notes: Notes) -> PreflightCheck:
             name="compose",
             title=TITLES["compose"],
             state="failed",
-            found=version[0] if version else "not found",
+            # A docker without the plugin speaks of a flag it does not know.
+            found=version[0] if version else "v1 only" if program("docker-compose") else "not found",
             fix=f"docker compose (v2) is needed. {INSTALL_COMPOSE}",
             commands=install,
         )
