@@ -18,6 +18,8 @@ from core.local.docker_cli import DockerCli, DockerError, last_words
 from core.local.server import ServerFailure
 
 COMPOSE_FILE = "docker-compose.yml"
+READ_CONFIG = ("--profile", "*", "config", "--format", "json")
+"""Asks for all services: one that only a profile enables is enabled by a start, which names it."""
 OVERRIDE_FILE = Path("vllm", "compose.override.yml")
 """Below the home folder: what the form sets, over the compose file, which is never written."""
 SECRET_NAMES = ("HF_TOKEN", "VLLM_API_KEY")
@@ -172,7 +174,7 @@ class ComposeProject:
         Raises:
             DockerError: there is no Compose, or it can't read them.
         """
-        done = await self.cli.run(*self.arguments("config", "--format", "json", override=override))
+        done = await self.cli.run(*self.arguments(*READ_CONFIG, override=override))
         if done.returncode != 0:
             raise DockerError(self._file_failure(last_words(done.stderr)))
         try:
