@@ -65,7 +65,9 @@ def limit_label_place(
 
 def _crosses(curve: tuple[Floats, Floats], place: QRectF) -> bool:
     x, y = curve
-    first = max(0, int(np.searchsorted(x, place.left())) - 1)
-    near = y[first : int(np.searchsorted(x, place.right())) + 1]
+    first, last = int(np.searchsorted(x, place.left())) - 1, int(np.searchsorted(x, place.right()))
+    if last == 0 or first == len(x) - 1:
+        return False  # it begins beyond, or ended before
+    near = y[max(0, first) : last + 1]
     near = near[np.isfinite(near)]
     return bool(len(near)) and bool(near.min() <= place.bottom() and near.max() >= place.top())

@@ -37,6 +37,8 @@ def test_a_limits_label_is_crossed_by_no_event_name_or_curve() -> None:
     x = np.linspace(40, 540, 900)
     over_it = limit_label_place(SIZE, 60.5, AREA, [], [], [(x, np.full_like(x, 50.0))])
     assert over_it.top() == 62.5
+    just_begun = limit_label_place(SIZE, 60.5, AREA, [520.0], [], [(x[890:], np.full(10, 50.0))])
+    assert (just_begun.right(), just_begun.bottom()) == (516.0, 59.5)
 
 
 def test_where_no_place_is_free_the_label_is_at_its_usual_one() -> None:
