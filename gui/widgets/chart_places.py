@@ -18,15 +18,17 @@ _MOST_PLACES = 5
 def set_apart(
     events: Sequence[ChartEvent], to_px: Callable[[float], float], least_px: float
 ) -> list[ChartEvent]:
-    """Return the events that get a line: of those closer than ``least_px`` the gravest, else the first.
+    """Return the events that get a line: of those within ``least_px`` the gravest, else the last, which still holds.
 
     A server that is ready two seconds after its start is one line in a quarter of an hour, and two in a minute.
     """
     shown: list[ChartEvent] = []
+    first_px = 0.0
     for event in sorted(events, key=lambda one: one.x):
-        if not shown or to_px(event.x) - to_px(shown[-1].x) >= least_px:
+        if not shown or to_px(event.x) - first_px >= least_px:
             shown.append(event)
-        elif _GRAVITY.get(event.token, 0) > _GRAVITY.get(shown[-1].token, 0):
+            first_px = to_px(event.x)
+        elif _GRAVITY.get(event.token, 0) >= _GRAVITY.get(shown[-1].token, 0):
             shown[-1] = event
     return shown
 

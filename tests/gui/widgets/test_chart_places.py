@@ -16,11 +16,12 @@ def event(x: float, label: str, token: str = "text") -> ChartEvent:
     return ChartEvent(x=x, label=label, token=token)
 
 
-def test_of_events_that_would_be_one_line_the_gravest_stays_else_the_first() -> None:
-    close = [event(10, "Start"), event(12, "Ready"), event(60, "Stop"), event(63, "Out of memory", "danger")]
+def test_of_events_that_would_be_one_line_the_gravest_stays_else_the_last() -> None:
+    close = [event(10, "Stop"), event(11, "Start"), event(12, "Ready")]
+    close += [event(60, "Out of memory", "danger"), event(63, "Stop")]
     shown = [one.label for one in set_apart(close, lambda at: at, 6)]
-    assert shown == ["Start", "Out of memory"]
-    assert len(set_apart(close, lambda at: at * 10, 6)) == 4  # a shorter time has room for all
+    assert shown == ["Ready", "Out of memory"]
+    assert len(set_apart(close, lambda at: at * 10, 6)) == 5  # a shorter time has room for all
 
 
 def test_a_limits_label_stands_at_the_right_over_its_line() -> None:
