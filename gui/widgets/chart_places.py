@@ -18,7 +18,7 @@ _MOST_PLACES = 5
 def set_apart(
     events: Sequence[ChartEvent], to_px: Callable[[float], float], least_px: float
 ) -> list[ChartEvent]:
-    """Return the events that get a line: of those within ``least_px`` the gravest, else the last, which still holds.
+    """Return the events that get a line: of those within ``least_px`` the gravest, else the last: it still holds.
 
     A server that is ready two seconds after its start is one line in a quarter of an hour, and two in a minute.
     """
