@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +24,11 @@ def set_apart(
     A server that is ready two seconds after its start is one line in a quarter of an hour, and two in a minute.
     """
     shown: list[ChartEvent] = []
-    first_px = 0.0
     for event in sorted(events, key=lambda one: one.x):
-        if not shown or to_px(event.x) - first_px >= least_px:
+        if not shown or to_px(event.x) - to_px(shown[-1].x) >= least_px:
             shown.append(event)
-            first_px = to_px(event.x)
         elif _GRAVITY.get(event.token, 0) >= _GRAVITY.get(shown[-1].token, 0):
-            shown[-1] = event
+            shown[-1] = replace(event, x=shown[-1].x)  # where the first was, so that lines never crowd
     return shown
 
 

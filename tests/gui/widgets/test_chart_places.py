@@ -21,6 +21,8 @@ def test_of_events_that_would_be_one_line_the_gravest_stays_else_the_last() -> N
     close += [event(60, "Out of memory", "danger"), event(63, "Stop")]
     shown = [one.label for one in set_apart(close, lambda at: at, 6)]
     assert shown == ["Ready", "Out of memory"]
+    crowd = set_apart([event(at, "Stop") for at in range(0, 40, 3)], lambda at: at, 6)
+    assert [one.x for one in crowd] == [0, 6, 12, 18, 24, 30, 36]
     assert len(set_apart(close, lambda at: at * 10, 6)) == 5  # a shorter time has room for all
 
 
