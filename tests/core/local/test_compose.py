@@ -205,6 +205,40 @@ async def test_no_secret_reaches_a_command_line(docker: DockerStub, home: Path) 
     assert project.shell_line("up").startswith("VLLM_MODEL=owner/model docker compose ")
 
 
+def downloaded(cache: Path, repo: str) -> None:
+    snapshot = cache / "hub" / f"models--{repo.replace('/', '--')}" / "snapshots" / "1"
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text("{}")
+    (snapshot / "model.safetensors").write_bytes(b"weights")
+
+
+def test_the_container_sees_the_weights_that_were_downloaded_here(
+    docker: DockerStub, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, docker_folder = tmp_path / "cache", tmp_path / "docker"
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "VLLM_MODEL_CACHE", "DOCKER_CONTEXT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HOME", str(cache))
+    monkeypatch.setenv("DOCKER_CONFIG", str(docker_folder))
+    assert "VLLM_MODEL_CACHE" not in ComposeProject(home, model="owner/model").shell_line("up")
+    downloaded(cache, "owner/model")
+    told = f"VLLM_MODEL_CACHE={cache} "
+    assert told in ComposeProject(home, model="owner/model").shell_line("up")
+    assert "VLLM_MODEL_CACHE" not in ComposeProject(home, model="owner/other").shell_line("up")
+    # An engine elsewhere has no such folder.
+    for place in ("ssh://droplet", "droplet"):
+        project = ComposeProject(home, model="owner/model", place=place)
+        assert "VLLM_MODEL_CACHE" not in project.shell_line("up")
+    docker_folder.mkdir()
+    (docker_folder / "config.json").write_text('{"currentContext": "droplet"}')
+    assert "VLLM_MODEL_CACHE" not in ComposeProject(home, model="owner/model").shell_line("up")
+    assert told in ComposeProject(home, model="owner/model", place="default").shell_line("up")
+    # What the user names wins.
+    monkeypatch.setenv("VLLM_MODEL_CACHE", "mine")
+    project = ComposeProject(home, model="owner/model", place="default")
+    assert "VLLM_MODEL_CACHE" not in project.shell_line("up")
+
+
 async def test_a_jump_of_the_wall_clock_is_no_time(docker: DockerStub, home: Path) -> None:
     """The container says that it started in the year 2100: its start is adopted as one of this moment."""
     docker.answer("ps --", ID)

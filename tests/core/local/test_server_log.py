@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from core.base.redaction import remember_secret
+from core.local.embedded import log_path
+from core.local.manager import LocalServerManager
 from core.local.server_log import LONGEST_LINE, FileLog, LogLevel, LogRing, level_of, plain_text, shown_line
+from core.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -144,3 +147,18 @@ def test_a_part_of_a_secret_that_was_hidden_before_the_whole_was_known() -> None
     assert log.tail(1) == ["a •••-and-more b"]
     remember_secret("first-half-and-more")
     assert log.tail(1) == ["a ••• b"]
+
+
+def test_a_switch_of_the_model_repeats_no_line_of_the_one_log(tmp_path: Path) -> None:
+    manager = LocalServerManager(lambda state: None)
+    settings = Settings(home=tmp_path, local_server="embedded")
+    log_path(tmp_path).parent.mkdir(parents=True)
+    log_path(tmp_path).write_text("0.00 I one\n")
+    manager.follow(settings, "default", None)
+    first = manager.log_page(0, 10)
+    assert [line.text for line in first.lines] == ["0.00 I one"]
+    manager.follow(settings.model_copy(update={"local_model_path": tmp_path / "other.gguf"}), "default", None)
+    assert manager.log_page(first.next_cursor, 10).lines == ()
+    with log_path(tmp_path).open("a") as file:
+        file.write("0.01 I two\n")
+    assert [line.text for line in manager.log_page(first.next_cursor, 10).lines] == ["0.01 I two"]
