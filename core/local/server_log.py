@@ -154,7 +154,9 @@ class LogRing:
 
     def take(self, lines: Iterable[tuple[str, str, LogLevel]]) -> None:
         """Add lines, each with its time and level."""
-        came = [(at, message_first(text), level) for at, text, level in lines]
+        came: list[tuple[str, str, LogLevel]] = [
+            (at, message_first(text), level) for at, text, level in lines
+        ]
         with self._lock:  # also while hiding: a secret that becomes known meanwhile is for the next reading
             clean = redact_lines([text for _, text, _ in came])
             number = self._next
