@@ -9,7 +9,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urlsplit
 
 from core.base.async_tools import in_daemon_thread
 from core.base.child_process import child_environment, program
@@ -174,8 +173,8 @@ async def check_toolkit(asked: Asked, notes: Notes) -> PreflightCheck:
             name="nvidia_toolkit",
             title=title,
             state="failed",
-            found="installed, and Docker does not know it",
-            fix="Register it with Docker and restart that.",
+            found="installed, but Docker does not know it",
+            fix="Register it with Docker, then restart Docker.",
             commands=("sudo nvidia-ctk runtime configure --runtime=docker", "sudo systemctl restart docker"),
         )
     return PreflightCheck(
@@ -295,15 +294,6 @@ async def check_port(asked: Asked, notes: Notes) -> PreflightCheck:
             fix="Publish the container's port in the compose file, such as 127.0.0.1:8000:8000.",
         )
     title = f"Port {port.published}"
-    asked_for = urlsplit(asked.base_url).port if asked.base_url else None
-    if asked_for is not None and asked_for != port.published and not remote:
-        return PreflightCheck(
-            name="port",
-            title=title,
-            state="warning",
-            found=f"Signalbox asks port {asked_for}",
-            fix=f"Set VLLM_BASE_URL to http://127.0.0.1:{port.published}/v1, or VLLM_PORT to {asked_for}.",
-        )
     ours, theirs = await _containers(asked, planned.service.project, planned.service.service, port.published)
     if ours:
         return PreflightCheck(name="port", title=title, state="ok", found=f"our own {ours} runs there")
@@ -324,7 +314,7 @@ async def check_port(asked: Asked, notes: Notes) -> PreflightCheck:
         title=title,
         state="failed",
         found=f"taken by {taken_by}" if taken_by else "taken",
-        fix="Stop what listens there, or set VLLM_PORT (and VLLM_BASE_URL) to a port that is free. If it is a vLLM "
+        fix="Stop what listens there, or set VLLM_PORT to a port that is free. If it is a vLLM "
         "server, LOCAL_SERVER=external uses it as it is.",
         commands=(f"sudo ss -ltnp 'sport = :{port.published}'",) if sys.platform == "linux" else (),
     )

@@ -202,14 +202,14 @@ class StateCard(QWidget):
         if state.phase == "starting":
             text = f"{text} {words.wait_words(state, api_answers=self._api_answers())}"
         elif state.phase == "stopped" and state.kind == "external":
-            text += " Signalbox does not look at it now."
+            text += " Signalbox is not checking it now."
         elif state.phase == "stopped" and state.kind != "none":
             waits = "Requests go to the API." if self._api_answers() else "Nothing answers on this machine."
             text = f"{text} {waits}"
         if self._controller.start_is_held:
-            text += " The start waits: the pre-flight found something."
+            text += " The start is on hold: the pre-flight found a problem."
         elif self._controller.asked == "start" and self._controller.is_checking:
-            text += " Looking at what a start needs."
+            text += " Checking what a start needs."
         self.sentence.say(text, strong=strong)
 
     def _api_answers(self) -> bool:

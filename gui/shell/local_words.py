@@ -66,7 +66,7 @@ def local_words(
         if pressing:
             return "alert", "Ready, alert", alert_words(pressing[0], sample), "held"
         if drained:
-            return "alert", "Ready, drained", "requests go to the API", "held"
+            return "alert", "Ready, bypassed", "requests go to the API", "held"
         return "ready", "Ready", state.model or state.detail, ""
     if state.phase == "starting":
         done = "" if state.progress is None else f", {state.progress * 100:.0f} %"
@@ -90,9 +90,7 @@ def failure_words(state: ServerState) -> str:
 
 def pressing_alerts(alerts: Sequence[Alert]) -> list[Alert]:
     """Return the alerts that somebody has to see: not over, not acknowledged, not snoozed. Newest first."""
-    return [
-        one for one in alerts if one.ended_at is None and not one.acknowledged and one.snoozed_until is None
-    ]
+    return [one for one in alerts if one.is_open]
 
 
 def _pressing_beside(state: ServerState, alerts: Sequence[Alert]) -> list[Alert]:
