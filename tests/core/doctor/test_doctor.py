@@ -336,6 +336,7 @@ async def test_docker_is_asked_where_the_container_shall_run(
     stub.answer("compose version", "", stderr="docker: 'compose' is not a docker command.", code=1)
     monkeypatch.setenv("PATH", f"{home / 'bin'}:/usr/bin:/bin")
     target = Patient(home)
+    target.ledger = Raises()  # one that hangs would be waited for
     target.settings = SettingsStore(home, env={"LOCAL_SERVER": "compose", "DOCKER_CONTEXT": "droplet"})
     docker = {each.component: each for each in await checks.examine(target)}["Docker"]
     assert (docker.state, docker.version, docker.needed) == ("broken", "28.3.0", True)
