@@ -320,7 +320,7 @@ async def status(arguments: argparse.Namespace) -> int:
             sys.stdout.write(
                 "What the panel's own does stands on its Machine page: it runs inside the panel.\n"
             )
-        fix = state.failure.fix if state.failure is not None else state.hint
+        fix = state.failure.fix if state.failure is not None else state.remedy
         if fix:
             sys.stdout.write(f"-> {fix}\n")
     return {"ready": 0, "failed": 1}.get(state.phase, NOT_RUNNING)

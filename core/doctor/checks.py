@@ -12,13 +12,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from core.base.async_tools import in_daemon_thread
-from core.base.child_process import child_environment, program
 from core.base.redaction import redact
 from core.base.text import counted, measured_duration
 from core.chat import ChatRequest
 from core.doctor import ledger_checks
 from core.doctor.findings import Component, DoctorTarget, Finding, State
 from core.errors import SignalboxError
+from core.local.docker_cli import DockerCli, DockerError
 from core.local.manager import chosen_kind, unreadable_choice
 
 if TYPE_CHECKING:
@@ -29,22 +29,9 @@ __all__ = ["DoctorTarget", "Finding", "State", "examine"]
 
 Check = Callable[[DoctorTarget], Awaitable[Finding]]
 
-COMMAND_TIMEOUT_S = 10.0
 CHECK_TIMEOUT_S = 15.0
 LOCAL_TIMEOUT_S = 90.0
 """The embedded server may have to load its weights before it answers."""
-DOCKER_VARIABLES = (
-    "DOCKER_API_VERSION",
-    "DOCKER_CERT_PATH",
-    "DOCKER_CONFIG",
-    "DOCKER_CONTEXT",
-    "DOCKER_HOST",
-    "DOCKER_TLS",
-    "DOCKER_TLS_VERIFY",
-    "SSH_AUTH_SOCK",  # an engine behind ssh://
-    "XDG_CONFIG_HOME",
-)
-"""What docker needs to find its engine. ``DOCKER_AUTH_CONFIG``, which holds passwords, isn't needed for that."""
 PYTHON = Component("Python")
 PANEL = Component("Panel (PySide6)")
 SETTINGS = Component("Settings")
@@ -196,9 +183,15 @@ async def _local(core: DoctorTarget, *, ask: bool = True) -> Finding:
         held_back = core.key_held_back("vllm")
         if held_back is not None:
             return component.found("broken", held_back.message, held_back.hint)
-        result = await core.test_vllm(settings.vllm_base_url, core.vllm_key)
+        address = settings.vllm_base_url
+        if kind == "compose":
+            container = await core.seen_local()
+            if container.base_url is None:
+                return _container_state(component, container)
+            address = container.base_url
+        result = await core.test_vllm(address, core.vllm_key)
         models = ", ".join(result.models) or "no model"
-        return component.found("works", f"{models} at {settings.vllm_base_url}, {result.latency_ms:.0f} ms")
+        return component.found("works", f"{models} at {address}, {result.latency_ms:.0f} ms")
     if not ask:
         return _embedded_state(component, (await core.status()).local)
     result = await core.ask(ChatRequest.from_prompt("Say hi.", force="local", max_tokens=4, source="cli"))
@@ -208,6 +201,16 @@ async def _local(core: DoctorTarget, *, ask: bool = True) -> Finding:
         f"{result.model} answered, first token after {took}",
         version=_version("xllamacpp"),
     )
+
+
+def _container_state(component: Component, local: ServerState) -> Finding:
+    """Tell of a container that does not answer: what failed, or that nobody has started it."""
+    failure = local.failure
+    if local.phase == "failed":
+        what, fix = (local.detail, local.hint) if failure is None else (failure.what, failure.fix)
+        return component.found("broken", what, fix)
+    detail = f"the container is {local.phase}{f', {local.detail}' if local.detail else ''}"
+    return component.found("not_set_up", detail, local.remedy, needed=False)
 
 
 def _embedded_state(component: Component, local: ServerState) -> Finding:
@@ -231,22 +234,24 @@ def _embedded_state(component: Component, local: ServerState) -> Finding:
 
 async def _docker(core: DoctorTarget) -> Finding:
     """Look at the engine and Compose; they are needed where the local server is a container."""
-    needed = chosen_kind(core.settings.current, core.settings.named_at("vllm_base_url")) == "compose"
-    docker = program("docker")
-    if docker is None:
-        return DOCKER.found("missing", hint="Only for vLLM in a container: install Docker", needed=needed)
-    code, out = await _run(docker, "version", "--format", "{{.Server.Version}}")
-    if code != 0:
+    settings = core.settings.current
+    needed = chosen_kind(settings, core.settings.named_at("vllm_base_url")) == "compose"
+    docker = DockerCli(settings.docker_context)
+    version = ""
+    try:
+        version = (await docker.output("version", "--format", "{{.Server.Version}}")).strip()
+        compose = (await docker.output("compose", "version", "--short")).strip()
+    except DockerError as error:
+        failure = error.failure
         return DOCKER.found(
-            "broken",
-            out.splitlines()[-1] if out else "no answer",
-            "Start the Docker engine" + ("" if needed else "; only vLLM in a container needs it"),
+            "missing" if failure.kind == "docker_missing" else "broken",
+            failure.what,
+            failure.fix if needed else f"Only vLLM in a container needs it. {failure.fix}",
+            version=version,
             needed=needed,
         )
-    compose_code, compose = await _run(docker, "compose", "version", "--short")
-    if compose_code != 0:
-        return DOCKER.found("broken", "no Compose v2", "Install it", version=out, needed=needed)
-    return DOCKER.found("works", f"Compose {compose}", version=out, needed=needed)
+    where = f" in {docker.place}" if docker.place else ""
+    return DOCKER.found("works", f"Compose {compose}{where}", version=version, needed=needed)
 
 
 async def _gpu(core: DoctorTarget) -> Finding:
@@ -281,7 +286,13 @@ async def _load(core: DoctorTarget) -> Finding:
         return LOAD.found("works", f"{running} running and {waiting} waiting in this program")
     if core.key_held_back("vllm") is not None:
         return LOAD.found("not_set_up", "the server isn't asked: its key belongs to another address")
-    load = await _look_at_load(settings.vllm_base_url, core.vllm_key)
+    address = settings.vllm_base_url
+    if kind == "compose":
+        container = await core.seen_local()
+        if container.base_url is None:
+            return LOAD.found("not_set_up", "the container does not run")
+        address = container.base_url
+    load = await _look_at_load(address, core.vllm_key)
     if load is None:
         return LOAD.found(
             "not_set_up",
@@ -314,27 +325,6 @@ async def _look_at_load(base_url: str, api_key: str | None) -> ServerLoad | None
         return poller.latest
     finally:
         await poller.stop()
-
-
-async def _run(*command: str) -> tuple[int, str]:
-    """Run one of docker's commands and return its exit code and its output, both streams together."""
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        stdin=asyncio.subprocess.DEVNULL,
-        env=child_environment(DOCKER_VARIABLES),
-    )
-    try:
-        async with asyncio.timeout(COMMAND_TIMEOUT_S):
-            out, _ = await process.communicate()
-    except TimeoutError:
-        return 1, f"no answer within {COMMAND_TIMEOUT_S:.0f} s"
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return process.returncode or 0, out.decode("utf-8", "replace").strip()
 
 
 def _version(distribution: str) -> str:

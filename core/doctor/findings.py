@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from core.chat import ChatRequest, ChatResult
     from core.errors import KeyHeldBack
     from core.keys import KeyName, KeyStore
+    from core.local.server import ServerState
     from core.pricing.prices import PriceTable
     from core.providers.base import CheckResult
     from core.services.ledger import LedgerService
@@ -87,5 +88,7 @@ class DoctorTarget(Protocol):
     async def status(self) -> CoreStatus: ...
 
     async def test_anthropic_key(self) -> CheckResult: ...
+
+    async def seen_local(self) -> ServerState: ...
 
     async def test_vllm(self, base_url: str, api_key: str | None = None) -> CheckResult: ...

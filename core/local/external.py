@@ -191,7 +191,7 @@ class ExternalServer:
             f"{state.phase}: {state.model} at {self._url}" if state.model else state.phase
         )
         level = "warning" if state.phase == "failed" else "info"
-        self._lines.add(shown_line(plain_text(what)), at=f"{datetime.now():%Y-%m-%d %H:%M:%S}", level=level)
+        self._lines.add(shown_line(plain_text(what)), at=f"{datetime.now():%H:%M:%S}", level=level)
 
 
 def _words(error: Exception) -> str:

@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
+from core.base.text import exact_duration
 from core.local.server_log import LogPage
 from core.model_list import ListedModel
 
+HOW_TO_START = "Start it on the Machine page, or with: signalbox local start."
+"""Of a container: no request starts one, since that takes minutes, gigabytes and a GPU."""
 ServerPhase = Literal["stopped", "starting", "ready", "stopping", "failed"]
 ServerCause = Literal["", "key", "model"]
 """What a failure is about, where somebody has to mend just that: the key it refuses, the model it does not have."""
@@ -138,6 +141,32 @@ class ServerState:
         if found is None and model == self.model:
             return ListedModel(id=model, context_tokens=self.context_tokens)
         return found
+
+    @property
+    def unready_words(self) -> str:
+        """Why it can't be asked now, as that goes on after a colon; empty where it is ready."""
+        match self.phase:
+            case "ready":
+                return ""
+            case "starting":
+                left = "" if self.eta_s is None else f", {exact_duration(max(1.0, self.eta_s))} left"
+                return f"it is starting{left}"
+            case "stopping":
+                return "it is stopping"
+            case "failed":
+                detail = self.detail.rstrip(".")
+                if detail.startswith("It "):
+                    return f"it {detail[3:]}"
+                return f"it failed: {detail}" if detail else "it failed"
+            case "stopped":
+                return self.detail if self.kind == "none" and self.detail else "it is stopped"
+
+    @property
+    def remedy(self) -> str:
+        """What to do so that it can be asked: its ``hint``, and of a container that nobody started, how to."""
+        if self.kind == "compose" and self.phase == "stopped":
+            return HOW_TO_START
+        return self.hint
 
 
 class LocalServer(Protocol):

@@ -374,7 +374,7 @@ class LocalBackend:
             model=model,
             health=health,
             detail=detail,
-            hint=server.hint or (TRIED_AGAIN if server.phase == "ready" and health == "down" else ""),
+            hint=server.remedy or (TRIED_AGAIN if server.phase == "ready" and health == "down" else ""),
             capabilities=_local_capabilities(model, context_tokens),
             estimate=Estimate(
                 model=model, cost_nanodollars=self._estimated_cost(signals), hold_nanodollars=0
@@ -508,7 +508,7 @@ class LocalBackend:
         if server.base_url is None:
             raise Unavailable(
                 f"The local server wasn't ready: {self._health(server, server.model)[1]}.",
-                hint=server.hint or "Start it, or send to the API.",
+                hint=server.remedy or "Start it, or send to the API.",
             )
         api_key = self._server_manager.key_for(self._api_key)
         served = frozenset(listed.id for listed in server.models)
@@ -563,19 +563,10 @@ class LocalBackend:
             soon = ("stopped",) if self._is_elsewhere else ("stopped", "starting")
             if server.phase in soon:
                 return "up", ""
-        match server.phase:
-            case "ready":
-                breaker = self.breaker(model)
-                return ("up", "") if breaker.allows else ("down", _breaker_words(breaker))
-            case "starting":
-                left = "" if server.eta_s is None else f", {exact_duration(max(1.0, server.eta_s))} left"
-                return "starting", f"it is starting{left}"
-            case "stopping":
-                return "down", "it is stopping"
-            case "failed":
-                return "down", _failure_words(server.detail.rstrip("."))
-            case "stopped":
-                return "down", server.detail if server.kind == "none" and server.detail else "it is stopped"
+        if server.phase == "ready":
+            breaker = self.breaker(model)
+            return ("up", "") if breaker.allows else ("down", _breaker_words(breaker))
+        return "starting" if server.phase == "starting" else "down", server.unready_words
 
 
 @lru_cache(maxsize=64)
@@ -593,13 +584,6 @@ def _local_capabilities(model: str | None, context_tokens: int | None) -> Capabi
 def likely_output_tokens(signals: Signals) -> int:
     """Guess an answer's length from what is allowed: for estimates that are shown, never for holds."""
     return max(1, round(signals.max_output_tokens * LIKELY_OUTPUT_SHARE))
-
-
-def _failure_words(detail: str) -> str:
-    """Return why the server failed as it goes on after a colon: a sentence of it, or what was the matter."""
-    if detail.startswith("It "):
-        return f"it {detail[3:]}"
-    return f"it failed: {detail}" if detail else "it failed"
 
 
 def _breaker_words(breaker: Breaker, what: str = "it failed") -> str:

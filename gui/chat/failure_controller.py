@@ -251,6 +251,12 @@ class FailureController(QObject):
         elif isinstance(view, AnswerMessage) and view.card is not None:
             self._act(cast("Action", action), lambda: self._chat.regenerate(answer_id), view.card.plan)
 
+    def _call_local(self, *, is_ours: bool) -> None:
+        core = self._bridge.core
+        self._tasks.start(self._bridge.call(core.restart_local() if is_ours else core.start_local()))
+        if is_ours:
+            self._view.toasts.show("The local server is starting again", icon="arrow-clockwise")
+
     def _act(self, action: Action, again: Callable[[], object], plan: Plan) -> None:
         """Do what a card offers; ``again`` sends the prompt once more."""
         self._chat.focus_composer()  # the button may go with its card
@@ -277,9 +283,8 @@ class FailureController(QObject):
                 browse(plan.facts.billing_page)
             case "shorten":
                 pass  # the box has the focus
-            case "restart_local":
-                self._tasks.start(self._bridge.call(self._bridge.core.restart_local()))
-                self._view.toasts.show("The local server is starting again", icon="arrow-clockwise")
+            case "restart_local" | "look_at_local":
+                self._call_local(is_ours=action == "restart_local")
             case "show_log":
                 self._tasks.start(self._show_log())
             case "set_ledger_aside":

@@ -86,6 +86,6 @@ class Background(QObject):
 
     def _on_refused(self, words: str) -> None:
         if self._window.isVisible():
-            self._window.notices.say(words)
+            self._window.notices.refuse(words)
         else:
             self.notes.tell("refused", "Signalbox", words)

@@ -38,6 +38,7 @@ class NoticeBar(QFrame):
         self._notices: tuple[Notice, ...] = ()
         self._shown: Notice | None = None
         self._words = ""
+        self._refused: Notice | None = None
         set_property(self, tint="held")
         self._icon = plain_label()
         self._text = plain_label()
@@ -73,7 +74,10 @@ class NoticeBar(QFrame):
         self._notices = tuple(notices)
         # What is over may come again, and is shown again then.
         self._closed &= {notice.key for notice in notices}
-        left = [notice for notice in notices if not notice.quiet and notice.key not in self._closed]
+        first = () if self._refused is None else (self._refused,)
+        left = [
+            notice for notice in (*first, *notices) if not notice.quiet and notice.key not in self._closed
+        ]
         self._shown = left[0] if left else None
         self.setVisible(self._shown is not None)
         self._show_actions()
@@ -96,6 +100,11 @@ class NoticeBar(QFrame):
         self.setAccessibleName(words)
         self.show()
 
+    def refuse(self, words: str) -> None:
+        """Say why what was asked for elsewhere was not done, until it is closed; it goes before the rest."""
+        self._refused = Notice(key=f"refused: {words}", title="Not done", text=words)
+        self.set_notices(self._notices)
+
     def _write(self, words: str) -> None:
         self._icon.setPixmap(theme().icon("warning-fill", "held_text").pixmap(16, 16))
         self._words = words
@@ -114,7 +123,10 @@ class NoticeBar(QFrame):
 
     def close_notice(self, key: str) -> None:
         """Put one notice away, be it shown or waiting; the next one takes its place."""
-        self._closed.add(key)
+        if self._refused is not None and key == self._refused.key:
+            self._refused = None
+        else:
+            self._closed.add(key)
         self.set_notices(self._notices)
 
 

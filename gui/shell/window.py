@@ -429,8 +429,12 @@ class Window(QWidget):
             case "ledger":
                 return "Set it aside and start a new one", self._set_ledger_aside
             case "local":
-                restart = self.bridge.core.restart_local
-                return "Restart", lambda: self._tasks.start(self.bridge.call(restart()))
+                core, local = self.bridge.core, self.bridge.status
+                if (
+                    local is not None and local.local.kind == "external"
+                ):  # nobody here restarts somebody else's
+                    return "Check now", lambda: self._tasks.start(self.bridge.call(core.start_local()))
+                return "Restart", lambda: self._tasks.start(self.bridge.call(core.restart_local()))
             case _:
                 leads_to = self._registry.problems.get(problem.kind)
                 if leads_to is None:

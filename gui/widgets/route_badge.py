@@ -8,7 +8,7 @@ from PySide6.QtCore import QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QPainter, QPainterPath, QPaintEvent, QPen
 from PySide6.QtWidgets import QWidget
 
-from core import Spending, sentence_case
+from core import Spending, counted, sentence_case
 from core.chat import ChatResult, RouteDecision, Side
 from gui.theme.theme import theme
 from gui.widgets.decision_facts import steps_summary
@@ -16,7 +16,6 @@ from gui.widgets.formatting import (
     SETTLED_LATER_WHY,
     SIDE_ICONS,
     cost_tooltip,
-    count,
     side_word,
     speed,
     timing,
@@ -78,7 +77,7 @@ class RouteBadge(PaintedButton):
         """
         is_counted = self._decision is None or self._decision.side != "api"
         mark = "" if is_counted else "~"  # an API's pieces are several tokens long: the end tells how many
-        words = before if tokens == 0 else f"Streaming · {mark}{count(tokens)} tokens"
+        words = before if tokens == 0 else f"Streaming · {mark}{counted(tokens, 'token')}"
         if tok_s is not None and is_counted:
             words += f" · {speed(tok_s)}"
         body = [

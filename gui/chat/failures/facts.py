@@ -62,7 +62,13 @@ async def find_facts(
     if failed and status is not None and error.kind in ("unavailable", "transient"):
         log = await bridge.run_blocking(core.local_log, LOG_LINES)
         told = " ".join(part for part in (sentence(status.local.detail), status.local.hint) if part)
-        facts = replace(facts, local_failed=told, local_cause=status.local.cause, log=tuple(log))
+        facts = replace(
+            facts,
+            local_failed=told,
+            local_cause=status.local.cause,
+            local_elsewhere=status.local.kind == "external",
+            log=tuple(log),
+        )
     if status is not None and error.kind in ("unavailable", "transient", "key_held_back"):
         held_back = [problem for problem in status.problems if problem.kind == "key"]
         reason = error.message.lower()

@@ -23,6 +23,7 @@ Action = Literal[
     "shorten",
     "summarise",
     "restart_local",
+    "look_at_local",
     "show_log",
     "retry",
     "set_ledger_aside",
@@ -43,7 +44,8 @@ class Facts:
     under the limit. ``in_box`` says that the prompt went back to the composer.
     ``key_held_back`` says why a stored key was not sent, where that is the cause.
     ``summary_window_tokens`` is what a request that is too long has to fit into, ``None`` without old turns.
-    ``local_cause`` is what the local server's failure is about: its ``key``, its ``model``, or something else.
+    ``local_cause`` is what the local server's failure is about: its ``key``, its ``model``, or something else;
+    ``local_elsewhere`` says that it is somebody else's.
     ``side`` is where it failed, ``None`` where it was not sent. ``billing_page`` is where the account of the API
     is topped up, empty where that is not known. ``changed`` says that the prompt in the box is not the one that
     failed any more. ``local_phase`` is what the local server does now, ``api_phase`` what the API's state was.
@@ -53,6 +55,7 @@ class Facts:
     in_box: bool = False
     local_failed: str | None = None
     local_cause: str = ""
+    local_elsewhere: bool = False
     local_phase: str = ""
     key_held_back: str | None = None
     log: tuple[str, ...] = ()

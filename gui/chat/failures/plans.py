@@ -407,6 +407,8 @@ def _unavailable(error: StoredError, facts: Facts, kept: str) -> Plan:
         if facts.can_send_api:
             actions.append(("Send to API", "cloud", "send_api"))
         title, fix = _LOCAL_FAILURES.get(facts.local_cause, _LOCAL_FAILURES[""])
+        if fix[1] == "restart_local" and facts.local_elsewhere:
+            fix = ("Check now", "look_at_local")
         detail = facts.local_failed
         return Plan(
             short=False,

@@ -15,11 +15,12 @@ from core.chat import ChatRequest
 from core.doctor import checks, ledger_checks
 from core.errors import Unavailable
 from core.keys import KeyName
-from core.local.server import ServerState
+from core.local.server import ServerFailure, ServerState
 from core.providers.base import CheckResult
 from core.router_core import RouterCore
 from core.settings import SettingsStore
 from tests.support.anthropic_server import Says
+from tests.support.docker_stub import well
 from tests.support.openai_server import Metrics
 from tests.support.two_sides import two_sides
 
@@ -72,6 +73,9 @@ class Patient:
 
     async def status(self) -> Any:
         return SimpleNamespace(problems=(), queue=None)
+
+    async def seen_local(self) -> ServerState:
+        return ServerState(phase="stopped", kind="compose")
 
     async def test_anthropic_key(self) -> CheckResult:
         raise Unavailable(f"Refused x-api-key: {KEY}", hint=f"Look at https://me:{PASSWORD}@example")
@@ -274,3 +278,67 @@ async def test_docker_is_needed_where_the_local_server_is_a_container(
     target.settings = SettingsStore(home, env={"LOCAL_SERVER": kind})
     docker = {each.component: each for each in await checks.examine(target)}["Docker"]
     assert (docker.state, docker.needed) == ("missing", needed)
+    assert "docs.docker.com/engine/install" in docker.hint
+
+
+class Contained(Patient):
+    """A core whose local server is a container in ``now``."""
+
+    def __init__(self, home: Path, now: ServerState) -> None:
+        super().__init__(home)
+        self.settings = SettingsStore(home, env={"LOCAL_SERVER": "compose"})
+        self.now = now
+        self.asked: list[str] = []
+
+    async def seen_local(self) -> ServerState:
+        return self.now
+
+    async def test_vllm(self, base_url: str, api_key: str | None = None) -> CheckResult:
+        self.asked.append(base_url)
+        return await super().test_vllm(base_url, api_key)
+
+
+FAILURE = ServerFailure(kind="daemon_down", what="The Docker engine does not answer.", fix="Start it.")
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        (ServerState(phase="stopped", kind="compose"), ("not_set_up", "the container is stopped", False)),
+        (
+            ServerState(phase="failed", kind="compose", failure=FAILURE),
+            ("broken", "The Docker engine does not answer.", True),
+        ),
+        (
+            ServerState(phase="ready", kind="compose", base_url="http://127.0.0.1:8123/v1"),
+            ("works", "tiny at http://127.0.0.1:8123/v1, 1 ms", True),
+        ),
+    ],
+)
+async def test_of_a_container_is_told_what_is_seen_of_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch, now: ServerState, said: tuple[str, str, bool]
+) -> None:
+    monkeypatch.setenv("PATH", str(home))
+    monkeypatch.setattr(checks, "CHECK_TIMEOUT_S", 0.5)
+    core = Contained(home, now)
+    found = {f.component: f for f in await checks.examine(core)}["Local server (compose)"]
+    assert (found.state, found.detail, found.needed) == said
+    assert core.asked == ([now.base_url] if now.base_url else [])
+    if now.phase != "ready":
+        assert found.hint.startswith("Start it")
+
+
+async def test_docker_is_asked_where_the_container_shall_run(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub = well(home / "bin")
+    stub.answer("version --format {{.Server.Version}}", "28.3.0")
+    stub.answer("compose version", "", stderr="docker: 'compose' is not a docker command.", code=1)
+    monkeypatch.setenv("PATH", f"{home / 'bin'}:/usr/bin:/bin")
+    target = Patient(home)
+    target.ledger = Raises()  # one that hangs would be waited for
+    target.settings = SettingsStore(home, env={"LOCAL_SERVER": "compose", "DOCKER_CONTEXT": "droplet"})
+    docker = {each.component: each for each in await checks.examine(target)}["Docker"]
+    assert (docker.state, docker.version, docker.needed) == ("broken", "28.3.0", True)
+    assert "docker-compose-plugin" in docker.hint
+    assert any(call.startswith("--context droplet version") for call in stub.calls)

@@ -13,6 +13,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractButton, QApplication, QLabel, QPushButton, QToolButton, QWidget
 
 from core.ledger.models import PausedConversation
+from core.local.server import ServerState
 from core.services.status import Problem, ProblemKind
 from core.settings import SettingsStore
 from gui.pages import PAGES
@@ -53,6 +54,35 @@ async def open_window(panel: Panel) -> Window:
     await window.start()
     window.open(Target("chat"))
     return window
+
+
+def test_what_was_refused_has_no_button_of_another_notice_and_stays_until_it_is_closed(
+    qapp: QApplication,
+) -> None:
+    bar = NoticeBar()
+    other = Notice(key="a", title="A", text="B.", actions=(("Fix", lambda: None),))
+    bar.set_notices([other])
+    bar.refuse("The mode is local-only.")
+    bar.set_notices([other])
+    assert bar.text == "Not done. The mode is local-only. And 1 more."
+    assert [button for button in bar.findChildren(QPushButton) if button.isVisibleTo(bar)] == []
+    bar.close_shown()
+    assert bar.text == "A. B."
+    bar.refuse("The mode is local-only.")
+    assert bar.text.startswith("Not done.")
+
+
+def test_somebody_elses_server_is_looked_at_and_not_restarted(panel: Panel) -> None:
+    async def body() -> None:
+        window = await open_window(panel)
+        failed = ServerState(phase="failed", kind="external", detail="No server is reachable.")
+        problem = Problem(kind="local", title="The local server failed", message="No.", hint="")
+        panel.core.publish(local=failed, problems=(problem,))
+        await panel.until(window.notices.isVisible)
+        next(one for one in window.notices.findChildren(QPushButton) if one.text() == "Check now").click()
+        await panel.until(lambda: "start_local" in [call[0] for call in panel.core.calls])
+
+    panel.run(body())
 
 
 def test_the_bar_shows_the_first_and_counts_the_rest(qapp: QApplication) -> None:

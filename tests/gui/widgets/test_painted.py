@@ -407,6 +407,12 @@ def test_a_button_that_is_an_icon_is_pressed_by_enter_too(show: Show, key: Qt.Ke
     assert len(pressed) == 1
 
 
+def test_one_token_is_not_tokens() -> None:
+    badge = RouteBadge()
+    badge.set_streaming(1, None, 0)
+    assert "Streaming · 1 token" in [run.text for run in badge._body]  # pyright: ignore[reportPrivateUsage]
+
+
 def test_streaming_is_announced_once_not_per_token() -> None:
     badge = RouteBadge()
     badge.set_decision(COMPLEX)

@@ -322,6 +322,20 @@ def test_a_failed_local_server_shows_its_log_and_restarts(panel: ChatPanel) -> N
     panel.run(body)
 
 
+def test_somebody_elses_failed_server_is_looked_at_and_not_restarted(panel: ChatPanel) -> None:
+    async def body() -> None:
+        await panel.open()
+        panel.core.publish(
+            local=ServerState(phase="failed", kind="external", detail="no server is reachable")
+        )
+        await panel.until(lambda: panel.bridge.status and panel.bridge.status.local.phase == "failed")
+        card = await fail(panel, Unavailable("Local isn't available: no server is reachable."))
+        button(card, "Check now").click()
+        await panel.until(lambda: "start_local" in [call[0] for call in panel.core.calls])
+
+    panel.run(body)
+
+
 def test_the_card_of_a_local_server_that_is_back_says_so_and_offers_one_way(panel: ChatPanel) -> None:
     async def body() -> None:
         page = await panel.open()
