@@ -234,10 +234,14 @@ class VllmService:
         served = effective.served_model_name or effective.model
         if asked_for is None or served is None or asked_for == served:
             return []
-        return [
-            f"Signalbox asks for {asked_for} (VLLM_MODEL), and the container would serve {served}. "
-            "Set the model in Preferences, Local to that name, or empty it there."
-        ]
+        from core.settings import ORIGIN_TEXT
+
+        origin = self._settings.origin("vllm_model")
+        if origin in ("default", "panel"):
+            how = "Set the model in Preferences, Providers to that name, or empty it there."
+        else:
+            how = f"It is set in {ORIGIN_TEXT[origin]}: change it there, or unset it."
+        return [f"Signalbox asks for {asked_for} (VLLM_MODEL), and the container would serve {served}. {how}"]
 
 
 def _image(base: BaseService, wanted: VllmSettings) -> str:

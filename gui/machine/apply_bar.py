@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from PySide6.QtCore import Qt
-from PySide6.QtGui import QTextCharFormat, QTextCursor
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QResizeEvent, QTextCharFormat, QTextCursor
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
@@ -23,7 +23,9 @@ from gui.theme.theme import set_property, theme
 from gui.widgets.labels import ResultLine, label
 from gui.widgets.sentence import Sentence
 
-DIFF_PX = 160
+DIFF_PX, LOW_DIFF_PX = 160, 84
+LOW_PX = 680
+"""A window that is lower has a lower diff."""
 
 
 class ApplyBar(QFrame):
@@ -64,6 +66,18 @@ class ApplyBar(QFrame):
         theme().changed.connect(self._restyle)
         self._restyle()
         self.hide()
+
+    def minimumSizeHint(self) -> QSize:
+        """Its height at its own width: Qt's answer is that of sentences wrapped in a narrower one."""
+        usual = super().minimumSizeHint()
+        if self.width() < usual.width():
+            return usual
+        return QSize(usual.width(), self._column.minimumHeightForWidth(self.width()))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        if event.size().width() != event.oldSize().width():
+            self.updateGeometry()
 
     def _button(self, text: str, act: object) -> QPushButton:
         button = QPushButton(text)
@@ -155,6 +169,8 @@ class ApplyBar(QFrame):
     def _show_diff(self, diff: str) -> None:
         self.changes.setVisible(self._reviews)
         self.changes.say(self._change_words())
+        if self._reviews and not self.diff.isVisible():
+            self._restyle()  # by the window's height now
         self.diff.setVisible(self._reviews)
         if self._reviews and diff != self.diff.toPlainText():
             self.diff.setPlainText(diff or "No line of the file changes.")
@@ -180,5 +196,5 @@ class ApplyBar(QFrame):
         px = theme().px
         self._column.setContentsMargins(px(14), px(9), px(10), px(9))
         self._column.setSpacing(px(8))
-        self.diff.setFixedHeight(px(DIFF_PX))
+        self.diff.setFixedHeight(px(DIFF_PX if self.window().height() > px(LOW_PX) else LOW_DIFF_PX))
         self._colour()

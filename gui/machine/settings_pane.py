@@ -281,6 +281,10 @@ class SettingsPane(QWidget):
         if self._controller.is_compose and self._bridge.status is not None:
             self.token.read()
 
+    def hasHeightForWidth(self) -> bool:
+        """Not: the stack of panes would take the height that the form would like to have for the least one."""
+        return False
+
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
         self.form.fit(min(theme().px(MOST_PX), self._area.viewport().width()) - 2 * 16 - 2)

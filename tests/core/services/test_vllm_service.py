@@ -116,7 +116,9 @@ async def test_a_file_that_was_edited_is_told_before_and_kept(docker: DockerStub
 
 async def test_a_name_that_signalbox_would_not_ask_for_is_told(docker: DockerStub, home: Path) -> None:
     plan = await House(home, VLLM_MODEL="other/name").vllm.plan(WANTED)
-    assert any("asks for other/name" in note for note in plan.notes)
+    (note,) = plan.notes
+    assert "asks for other/name" in note
+    assert "It is set in the environment: change it there" in note, "Preferences could not change it"
 
 
 async def test_a_compose_file_that_is_broken_is_told(docker: DockerStub, home: Path) -> None:

@@ -226,10 +226,19 @@ def test_what_an_apply_would_set_aside_is_told_before_it(panel: Panel) -> None:
     async def body() -> None:
         page, pane = await opened(panel)
         panel.core.vllm.own = replace(panel.core.vllm.own, served_model_name="mine")
-        panel.core.vllm.notes = ("override.yml was changed by hand. Applying this keeps that version.",)
+        panel.core.vllm.notes = (
+            "override.yml was changed by hand. Applying this keeps that version.",
+            "x " * 90,
+        )
         QTest.keyClicks(pane.form.edits["model"], "x/y")
         await panel.until(pane.bar.notes.isVisible)
+        await panel.until(pane.bar.apply.isEnabled)
         assert "was changed by hand" in pane.bar.notes.words
+        pane.bar.apply.click()
+        page.view.resize(1200, 640)
+        await panel.settle()
+        bar = pane.bar
+        assert bar.mapTo(page.view, bar.rect().bottomLeft()).y() < page.view.height(), "Apply is in view"
         assert "compose file" not in pane.form.edits["served_model_name"].placeholderText()
         await page.stop()
 
