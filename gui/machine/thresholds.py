@@ -37,7 +37,7 @@ _LEVERS: dict[str, tuple[str, str, str, Scale]] = {
     ),
     "temperature_alert_c": (
         "Temperature",
-        "Not set: 3 below where the card slows down",
+        "Else 3 below the card’s own limit",
         "°C",
         Scale((20, 120), 1, (20, 45, 70, 95, 120)),
     ),
