@@ -92,9 +92,9 @@ class AlertRow(QWidget):
         for made in (self._title, self._text):
             set_property(made, level="3" if over else "" if made is self._title else "2")
         self.act.setText(ACTIONS.get(alert.action, ""))
-        self.act.setVisible(bool(alert.action) and not over)
-        self.acknowledge.setVisible(not alert.acknowledged)
-        self.snooze.setVisible(wants)
+        self._show_buttons(
+            act=bool(alert.action) and not over, acknowledge=not alert.acknowledged, snooze=wants
+        )
         for button, words in (
             (self.act, self.act.text()),
             (self.acknowledge, "Acknowledge"),
@@ -102,6 +102,18 @@ class AlertRow(QWidget):
         ):
             button.setAccessibleName(f"{words}: {alert.title}")
         self.setAccessibleName(f"{alert.title}. {alert.text} {when_words(alert)}")
+
+    def _show_buttons(self, *, act: bool, acknowledge: bool, snooze: bool) -> None:
+        """Show what can be done. The focus stays in the row where its button goes; Qt sends it to the header."""
+        shown = {self.acknowledge: acknowledge, self.snooze: snooze, self.act: act}
+        focused = self.window().focusWidget()
+        if any(button is focused and not there for button, there in shown.items()):
+            left = next((button for button, there in shown.items() if there), None)
+            if left is not None:
+                left.show()
+                left.setFocus()
+        for button, there in shown.items():
+            button.setVisible(there)
 
     def _offer_snooze(self) -> None:
         menu = QMenu(self.snooze)

@@ -37,7 +37,7 @@ _LEVERS: dict[str, tuple[str, str, str, Scale]] = {
     ),
     "temperature_alert_c": (
         "Temperature",
-        "If not set: 3 °C below where the card slows down",
+        "If not set: 3 below the card’s limit",
         "°C",
         Scale((20, 120), 1, (20, 45, 70, 95, 120)),
     ),

@@ -398,7 +398,10 @@ class Chart(QWidget):
         self._show_page()
         self._show_live()
         if self.cursor_x is not None and self._plot is not None:
-            self._plot.show_cursor(self.cursor_x, with_readout=True)
+            has_it = self._plot.readout.isVisibleTo(
+                self._plot
+            )  # of linked charts only the one that is pointed at
+            self._plot.show_cursor(self.cursor_x, with_readout=has_it)
         self._describe()
 
     def _show_page(self) -> None:

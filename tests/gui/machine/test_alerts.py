@@ -75,8 +75,10 @@ def test_an_alert_is_snoozed_for_an_hour_or_for_today(panel: Panel, home: Path) 
         assert hour == 60.0
         assert isinstance(today, float)
         assert 0 < today <= 25 * 60
+        row.snooze.setFocus()
         watch.alert(replace(an_alert(), snoozed_until=datetime.now(UTC) + timedelta(hours=1)))
         await panel.until(row.snooze.isHidden)
+        assert pane.window().focusWidget() is row.acknowledge
         assert "snoozed until" in row.accessibleName()
         # Whether a snooze is over is the watch's to say, here as in the bell and at the page's icon.
         past = replace(an_alert(), snoozed_until=datetime.now(UTC) - timedelta(seconds=1))

@@ -418,3 +418,15 @@ def test_linked_charts_can_be_drawn_in_frames_of_their_own(
     )  # what a screen reader and the cursor get is there at once
     qtbot.waitUntil(lambda: len(turns) == 3)
     assert turns == [chart.plot for chart in charts]
+
+
+def test_only_the_chart_that_is_pointed_at_keeps_its_readout_when_numbers_come(show: Show) -> None:
+    charts = [show(Chart(name, y_range=(0, 100))) for name in ("VRAM", "Temperature")]
+    charts[1].set_x_link(charts[0])
+    data = ChartData(lines=[Line(name="GPU", x=TIMES, y=[50.0] * len(TIMES))])
+    given = [(chart, data) for chart in charts]
+    Chart.set_linked(given, (TIMES[0], TIMES[-1]))
+    charts[1].set_cursor_x(TIMES[3])
+    Chart.set_linked(given, (TIMES[0], TIMES[-1]))
+    plots = [chart.plot for chart in charts]
+    assert [plot is not None and plot.readout.isVisibleTo(plot) for plot in plots] == [False, True]
