@@ -17,9 +17,10 @@ from core.base.redaction import remember_secret
 from core.local.docker_cli import DockerCli, DockerError, last_words
 from core.local.host_weights import MODEL_CACHE, cache_with, is_engine_here, is_set_in
 from core.local.server import ServerFailure
+from core.local.vllm_override import read_override
+from core.local.vllm_settings import OVERRIDE_FILE
 
 COMPOSE_FILE = "docker-compose.yml"
-OVERRIDE_FILE = Path("vllm", "compose.override.yml")
 """Below the home folder: what the form sets, over the compose file, which is never written."""
 SECRET_NAMES = ("HF_TOKEN", "VLLM_API_KEY")
 _MOST_BYTES = 1_000_000
@@ -181,8 +182,6 @@ class ComposeProject:
         return cache_with(model)
 
     def _wanted_model(self) -> str | None:
-        from core.local.vllm_override import read_override
-
         return (
             read_override(self.home).settings.model
             or self._model

@@ -18,8 +18,9 @@ import pytest
 
 from core import RouterCore
 from core.local.compose import ComposeServer
-from core.local.compose_project import OVERRIDE_FILE, ComposeProject
+from core.local.compose_project import ComposeProject
 from core.local.server import ServerState
+from core.local.vllm_settings import OVERRIDE_FILE
 from tests.support.docker_engine import DockerEngine, EngineRefused, free_port, missing
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("docker"), pytest.mark.timeout(60)]
