@@ -17,7 +17,7 @@ _KEPT = "What was loaded is kept: resume it later."
 
 class HubTrouble(NamedTuple):
     """``kind`` is one of ``token``, ``gated``, ``not_found``, ``rate_limited``, ``not_a_hub``, ``disk_full``,
-    ``offline``, ``cut``, ``certificate``, ``wrong_hash``, ``busy``, ``disk`` and ``failed``."""
+    ``offline``, ``cut``, ``certificate``, ``wrong_hash``, ``busy``, ``disk``, ``no_client`` and ``failed``."""
 
     kind: str
     what: str
@@ -38,9 +38,15 @@ class BadName(Exception):
 
 def explain(error: BaseException, endpoint: str, repo: str, *, has_token: bool) -> HubTrouble:
     """Return what ``error`` means for whoever wants ``repo`` of the hub at ``endpoint``."""
-    from huggingface_hub import errors as hub
-
     chain = list(causes(error))
+    try:
+        from huggingface_hub import errors as hub
+    except ImportError as missing:
+        return HubTrouble(
+            "no_client",
+            f"The package huggingface_hub, which downloads, can't be loaded: {missing}.",
+            "Install it: pip install 'huggingface_hub>=2.4,<3'. Models that are on disk work without it.",
+        )
     ours = _ours(chain, endpoint, repo)
     if ours is not None:
         return ours

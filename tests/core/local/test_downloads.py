@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import random
 import resource
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from core.errors import (
     Unavailable,
 )
 from core.local.downloads import Downloads
+from core.local.hub_errors import explain
 from core.local.models import Download
 from tests.support.hub_server import HubServer, running_hub
 
@@ -256,3 +258,10 @@ async def test_for_vllm_the_whole_repository_comes_with_its_weights(desk: Desk, 
     assert done.path is not None
     assert {path.name for path in done.path.iterdir()} == {"config.json", "model.safetensors"}
     assert (done.path.parents[1] / "refs" / "main").read_text() == done.path.name
+
+
+def test_without_the_hubs_client_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    trouble = explain(ImportError("no module"), "https://hub.example", "a/b", has_token=False)
+    assert "huggingface_hub" in trouble.what
+    assert "pip install" in trouble.hint
