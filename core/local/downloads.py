@@ -34,6 +34,7 @@ from core.errors import (
     SignalboxError,
     Unavailable,
 )
+from core.local.hub_errors import before_it_began
 from core.local.hub_names import (
     DEFAULT_ENDPOINT,
     HubFile,
@@ -289,7 +290,8 @@ class Downloads:
         if event is None:
             raise Unavailable("The download was ended before it began.", hint="Begin it again.")
         if event["event"] == "failed":
-            raise _ERRORS.get(str(event["kind"]), SignalboxError)(str(event["what"]), hint=str(event["hint"]))
+            hint = str(event["hint"]) if job.commit else before_it_began(str(event["hint"]))
+            raise _ERRORS.get(str(event["kind"]), SignalboxError)(str(event["what"]), hint=hint)
         return event
 
     def _take_plan(self, job: _Job, plan: dict[str, Any], wanted: Wanted) -> None:

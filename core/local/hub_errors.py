@@ -15,6 +15,17 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _KEPT = "What was loaded is kept: resume it later."
 
 
+def before_it_began(hint: str) -> str:
+    """Return ``hint`` for a download of which nothing is there yet, and which is on no list to be resumed."""
+    for goes_on, anew in (
+        (_KEPT, "Nothing was loaded."),
+        ("then resume.", "then try again."),
+        ("Resume it.", "Try again."),
+    ):
+        hint = hint.replace(goes_on, anew)
+    return hint
+
+
 class HubTrouble(NamedTuple):
     """``kind`` is one of ``token``, ``gated``, ``not_found``, ``rate_limited``, ``not_a_hub``, ``disk_full``,
     ``offline``, ``cut``, ``certificate``, ``wrong_hash``, ``busy``, ``disk``, ``no_client`` and ``failed``."""

@@ -204,6 +204,7 @@ async def test_what_the_hub_refuses_is_said_in_words_and_leaves_nothing(
     with pytest.raises(kind) as caught:
         await desk.downloads.begin(REPO)
     assert words in f"{caught.value.message} {caught.value.hint}"
+    assert "resume" not in caught.value.hint
     assert not desk.downloads.all()
     assert not cache_files(tmp_path)
 
@@ -212,8 +213,9 @@ async def test_without_a_hub_it_says_so(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{unused_tcp_port}")
-    with pytest.raises(Unavailable, match="can’t be reached"):
+    with pytest.raises(Unavailable, match="can’t be reached") as caught:
         await desk.downloads.begin(REPO)
+    assert caught.value.hint.endswith("Nothing was loaded."), "and there is nothing to be resumed"
 
 
 async def test_a_disk_that_is_full_is_told_and_what_was_loaded_is_kept(
