@@ -207,7 +207,7 @@ class ModelsPane(Card):
         self.get.setAccessibleName("Download the model that is named")
         self.get.setEnabled(False)
         self.get.clicked.connect(self._get_named)
-        self.for_vllm = QCheckBox("For vLLM: the whole repository, into the container’s cache")
+        self.for_vllm = QCheckBox("For vLLM: the whole repository, for its container’s next start")
         set_property(self.name, compact=True, role="small")
         set_property(self.get, compact=True)
         row = QHBoxLayout()
