@@ -17,12 +17,12 @@ from core.base.redaction import remember_secret
 from core.local.docker_cli import DockerCli, DockerError, last_words
 from core.local.host_weights import MODEL_CACHE, cache_with, is_engine_here, is_set_in
 from core.local.server import ServerFailure
+from core.local.vllm_override import read_override
+from core.local.vllm_settings import OVERRIDE_FILE
 
 COMPOSE_FILE = "docker-compose.yml"
 READ_CONFIG = ("--profile", "*", "config", "--format", "json")
 """Asks for all services: one that only a profile enables is enabled by a start, which names it."""
-OVERRIDE_FILE = Path("vllm", "compose.override.yml")
-"""Below the home folder: what the form sets, over the compose file, which is never written."""
 SECRET_NAMES = ("HF_TOKEN", "VLLM_API_KEY")
 _MOST_BYTES = 1_000_000
 _NAME = re.compile(r"[A-Za-z_]\w*")
@@ -183,8 +183,6 @@ class ComposeProject:
         return cache_with(model)
 
     def _wanted_model(self) -> str | None:
-        from core.local.vllm_override import read_override
-
         return (
             read_override(self.home).settings.model
             or self._model

@@ -35,6 +35,7 @@ from core.errors import (
     SignalboxError,
     Unavailable,
 )
+from core.local.hub_errors import before_it_began
 from core.local.hub_names import (
     DEFAULT_ENDPOINT,
     HubFile,
@@ -290,7 +291,8 @@ class Downloads:
         if event is None:
             raise Unavailable("The download was cancelled before it began.", hint="Start it again.")
         if event["event"] == "failed":
-            raise _ERRORS.get(str(event["kind"]), SignalboxError)(str(event["what"]), hint=str(event["hint"]))
+            hint = str(event["hint"]) if job.commit else before_it_began(str(event["hint"]))
+            raise _ERRORS.get(str(event["kind"]), SignalboxError)(str(event["what"]), hint=hint)
         return event
 
     def _take_plan(self, job: _Job, plan: dict[str, Any], wanted: Wanted) -> None:

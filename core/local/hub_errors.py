@@ -15,9 +15,20 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _KEPT = "What was downloaded is kept: resume it later."
 
 
+def before_it_began(hint: str) -> str:
+    """Return ``hint`` for a download of which nothing is there yet, and which is on no list to be resumed."""
+    for goes_on, anew in (
+        (_KEPT, "Nothing was loaded."),
+        ("then resume.", "then try again."),
+        ("Resume it.", "Try again."),
+    ):
+        hint = hint.replace(goes_on, anew)
+    return hint
+
+
 class HubTrouble(NamedTuple):
     """``kind`` is one of ``token``, ``gated``, ``not_found``, ``rate_limited``, ``not_a_hub``, ``disk_full``,
-    ``offline``, ``cut``, ``certificate``, ``wrong_hash``, ``busy``, ``disk`` and ``failed``."""
+    ``offline``, ``cut``, ``certificate``, ``wrong_hash``, ``busy``, ``disk``, ``no_client`` and ``failed``."""
 
     kind: str
     what: str
@@ -38,9 +49,15 @@ class BadName(Exception):
 
 def explain(error: BaseException, endpoint: str, repo: str, *, has_token: bool) -> HubTrouble:
     """Return what ``error`` means for whoever wants ``repo`` of the hub at ``endpoint``."""
-    from huggingface_hub import errors as hub
-
     chain = list(causes(error))
+    try:
+        from huggingface_hub import errors as hub
+    except ImportError as missing:
+        return HubTrouble(
+            "no_client",
+            f"The package huggingface_hub, which downloads, can't be loaded: {missing}.",
+            "Install it: pip install 'huggingface_hub>=2.4,<3'. Models that are on disk work without it.",
+        )
     ours = _ours(chain, endpoint, repo)
     if ours is not None:
         return ours

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import cast
 
 from core.base.redaction import redact
-from core.local.compose_project import OVERRIDE_FILE
 
+OVERRIDE_FILE = Path("vllm", "compose.override.yml")
 KNOWN_VERSION = "v0.32"
 """The release whose names stand below. For another image tag any name goes: it may know others."""
 

@@ -255,6 +255,15 @@ class MachineController(QObject):
         self._plan_timer.start()
         self._estimate_timer.start()
 
+    def propose_model(self, model: str) -> None:
+        """Fill ``model`` into the form as a draft, beside what is in force."""
+        self.tasks.start(self._propose_model(model), key="propose")
+
+    async def _propose_model(self, model: str) -> None:
+        if not self._has_settings:
+            await self._read_settings()  # else the draft would leave out what is in force
+        self.set_draft(replace(self.wanted, model=model))
+
     def forget_draft(self) -> None:
         self.set_draft(self.in_force)
 

@@ -207,7 +207,7 @@ class ModelsPane(Card):
         self.get.setAccessibleName("Download this model")
         self.get.setEnabled(False)
         self.get.clicked.connect(self._get_named)
-        self.for_vllm = QCheckBox("For vLLM: the whole repository, into the container’s cache")
+        self.for_vllm = QCheckBox("For vLLM: the whole repository, for its container’s next start")
         set_property(self.name, compact=True, role="small")
         set_property(self.get, compact=True)
         row = QHBoxLayout()
@@ -418,6 +418,10 @@ class ModelsPane(Card):
         self._use_row(self.table.currentIndex().row())
 
     def _use_model(self, model: ModelOnDisk) -> None:
+        if model.format != "gguf":
+            self._use_in_container(model)
+            return
+
         async def job() -> None:
             self.result.tell("busy", "Switching.", switch_words(model, self.shelf))
             announce(self, self.result.text)
@@ -434,6 +438,17 @@ class ModelsPane(Card):
                 self._follow_switch(self._bridge.status)
 
         self._begin("use", "Not switched.", job)
+
+    def _use_in_container(self, model: ModelOnDisk) -> None:
+        """Fill its name into the container's form; nothing changes before that is applied."""
+        self._controller.propose_model(model.name)
+        is_compose = self._controller.is_compose
+        self.toasts.show(
+            f"{model.name} is for vLLM: it is filled in, Apply takes it"
+            if is_compose
+            else f"{model.name} is for vLLM: choose its container here, then Apply takes it"
+        )
+        self._shell.open(Target("machine", "settings", "model" if is_compose else "kind"))
 
     def _follow_switch(self, status: CoreStatus) -> None:
         """Say how the switch stands by what the local server says, not by what was pressed."""

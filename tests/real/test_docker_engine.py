@@ -19,8 +19,9 @@ import pytest
 
 from core import ChatRequest, CoreStatus, Failed, Finished, RouterCore, StreamEvent, TextDelta
 from core.local.compose import ComposeServer
-from core.local.compose_project import OVERRIDE_FILE, ComposeProject
+from core.local.compose_project import ComposeProject
 from core.local.server import ServerState
+from core.local.vllm_settings import OVERRIDE_FILE
 from tests.support.docker_engine import DockerEngine, EngineRefused, free_port, missing
 from tests.support.two_sides import two_sides
 

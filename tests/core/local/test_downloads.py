@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import random
 import resource
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from core.errors import (
     Unavailable,
 )
 from core.local.downloads import Downloads
+from core.local.hub_errors import explain
 from core.local.models import Download
 from tests.support.hub_server import HubServer, running_hub
 
@@ -202,6 +204,7 @@ async def test_what_the_hub_refuses_is_said_in_words_and_leaves_nothing(
     with pytest.raises(kind) as caught:
         await desk.downloads.begin(REPO)
     assert words in f"{caught.value.message} {caught.value.hint}"
+    assert "resume" not in caught.value.hint
     assert not desk.downloads.all()
     assert not cache_files(tmp_path)
 
@@ -210,8 +213,9 @@ async def test_without_a_hub_it_says_so(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{unused_tcp_port}")
-    with pytest.raises(Unavailable, match="can’t be reached"):
+    with pytest.raises(Unavailable, match="can’t be reached") as caught:
         await desk.downloads.begin(REPO)
+    assert caught.value.hint.endswith("Nothing was loaded."), "and there is nothing to be resumed"
 
 
 async def test_a_disk_that_is_full_is_told_and_what_was_loaded_is_kept(
@@ -256,3 +260,10 @@ async def test_for_vllm_the_whole_repository_comes_with_its_weights(desk: Desk, 
     assert done.path is not None
     assert {path.name for path in done.path.iterdir()} == {"config.json", "model.safetensors"}
     assert (done.path.parents[1] / "refs" / "main").read_text() == done.path.name
+
+
+def test_without_the_hubs_client_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    trouble = explain(ImportError("no module"), "https://hub.example", "a/b", has_token=False)
+    assert "huggingface_hub" in trouble.what
+    assert "pip install" in trouble.hint

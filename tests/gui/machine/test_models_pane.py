@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QApplication, QPushButton
 
 from core.errors import InvalidRequest, Unavailable
 from core.local.models import ModelShelf
-from core.local.server import ServerState
+from core.local.server import ServerKind, ServerState
 from gui.machine.controller import MachineController
 from gui.machine.models_pane import ModelsPane
 from gui.shell.pages import Target
@@ -107,6 +107,27 @@ def test_a_switch_says_what_becomes_of_the_model_before(panel: Panel, home: Path
         pane.use.click()
         await panel.until(lambda: pane.result.tone == "danger")
         assert "Not switched. Mistral 7B needs 16 GB" in pane.result.text
+        await parts.controller.stop()
+
+    panel.run(body())
+
+
+@pytest.mark.parametrize(("kind", "detail"), [("compose", "model"), ("embedded", "kind")])
+def test_weights_for_vllm_lead_to_its_form_with_the_model_filled_in(
+    panel: Panel, home: Path, kind: ServerKind, detail: str
+) -> None:
+    async def body() -> None:
+        weights = replace(MINE, id="hub", name="owner/model", format="safetensors", place="huggingface")
+        parts, pane = await shown(panel, home, a_shelf(on_disk=(weights,)))
+        panel.core.publish(local=ServerState(phase="stopped", kind=kind))
+        await panel.until(lambda: parts.controller.is_compose == (kind == "compose"))
+        choose(pane, 0)
+        QTest.keyClick(pane.table, Qt.Key.Key_Return)
+        await panel.until(lambda: parts.controller.draft is not None)
+        in_force = await panel.core.vllm.settings()
+        assert parts.controller.draft == replace(in_force, model="owner/model")
+        assert parts.shell.opened == [Target("machine", "settings", detail)]
+        assert not [call for call in parts.models.calls if call[0] in ("use", "load")]
         await parts.controller.stop()
 
     panel.run(body())
