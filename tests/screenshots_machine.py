@@ -18,9 +18,12 @@ from PySide6.QtWidgets import QApplication
 from qasync import QEventLoop
 
 from core.ledger.limits import Budget
-from core.local.gpu_sample import GpuProcess, GpuReading, MachineSample, ServerFigures
-from core.local.models import CuratedModel, Download, ModelShelf
+from core.local.curated import curated_models
+from core.local.gpu_sample import GpuProcess, GpuReading, ServerFigures
+from core.local.history import History
+from core.local.models import ModelShelf
 from core.local.server import ServerFailure, ServerState, StartStep
+from core.services.status import ApiStatus
 from gui.pages import PAGES
 from gui.shell.bridge import Bridge
 from gui.shell.pages import Target
@@ -28,6 +31,7 @@ from gui.shell.window import Window
 from gui.theme.appearance import panel_file
 from gui.theme.theme import theme
 from tests.support.fake_core import FakeCore
+from tests.support.fake_models import GB, SMALL, THEIRS, ScriptedShelf, a_download, a_shelf
 from tests.support.fake_watch import GIB, a_day_of_trouble, an_alert, gpu, machine_sample
 
 SIZE = (1280, 800)
@@ -87,7 +91,6 @@ BUSY = ServerFigures(
     ttft_ms=212.0,
 )
 DAY = {"machine_nanodollars_per_hour": 310_000_000, "api_nanodollars_per_hour": 220_000_000}
-MIB = 1024**2
 
 
 def _card(**changes: object) -> GpuReading:
@@ -102,144 +105,236 @@ def _card(**changes: object) -> GpuReading:
     return gpu(**{**known, **changes})  # type: ignore[arg-type]
 
 
-def _shelf() -> ModelShelf:
-    small = CuratedModel(
-        id="qwen2.5-3b",
-        name="Qwen2.5 3B Instruct",
-        repo="Qwen/Qwen2.5-3B-Instruct-GGUF",
-        file="qwen2.5-3b-instruct-q4_k_m.gguf",
-        size_bytes=2_104 * MIB,
-        needs_bytes=3_100 * MIB,
-        licence="Qwen Research",
-        good_for="Everyday questions, short texts",
-        parameters=3_090_000_000,
-        fits="fits",
-        best=True,
-    )
-    download = Download(
-        id="1",
-        title=small.name,
-        repo=small.repo,
-        file=small.file,
-        phase="running",
-        done_bytes=1_240 * MIB,
-        total_bytes=small.size_bytes,
-        bytes_per_s=24.0 * MIB,
-        left_s=36.0,
-    )
-    return ModelShelf(
-        curated=(small,), downloads=(download,), looked_at=datetime.now(UTC), free_bytes=212 * GIB
+def _log(now: datetime, *lines: tuple[float, str]) -> list[str]:
+    """Lines of a log, each so many seconds before ``now``."""
+    return [f"{(now - timedelta(seconds=ago)).astimezone():%H:%M:%S} {text}" for ago, text in lines]
+
+
+def _lost(now: datetime, ago: float) -> list[str]:
+    """What vLLM says as it runs out of memory under load, and ends ``ago`` seconds before ``now``."""
+    return _log(
+        now,
+        (ago + 22, "INFO Engine 000: Running: 6 reqs, Waiting: 9 reqs, KV cache usage: 93.1%"),
+        (ago + 12, "INFO Engine 000: Running: 6 reqs, Waiting: 11 reqs, KV cache usage: 97.4%"),
+        (ago + 8, "WARNING Sequence group preempted: the KV cache is full"),
+        (ago + 2, "ERROR EngineCore: CUDA out of memory. Tried to allocate 1.25 GiB"),
+        (ago + 1, "ERROR torch.OutOfMemoryError: GPU 0 has 23.99 GiB, of which 1.10 GiB is free"),
+        (ago, "INFO Container exited with code 137"),
     )
 
 
-class Stage:
-    """The window over a scripted core."""
-
-    def __init__(self, core: FakeCore, window: Window, bridge: Bridge, folder: Path) -> None:
-        self.core, self.window, self.bridge, self.folder = core, window, bridge, folder
-
-    async def play(self, name: str, section: str, change: Callable[[], object]) -> None:
-        """Let it come to ``change``, and save what the window shows then."""
-
-        async def over_there() -> None:
-            change()
-
-        await self.bridge.call(over_there())
-        self.window.open(Target("machine", section))
-        for _ in range(16):
-            await asyncio.sleep(0.05)
-        self.window.notices.close_shown()
-        await asyncio.sleep(0.1)
-        file = self.folder / f"machine-{name}-{'dark' if theme().is_dark else 'light'}.png"
-        self.window.grab().save(str(file))
-        print(file)
-
-    def machine(self, sample: MachineSample, *, is_calm: bool = False) -> None:
-        """The history that goes with a sample."""
-        past = a_day_of_trouble(now_s=sample.at.timestamp())
-        if not sample.gpus:
-            past = replace(past, series=tuple(one for one in past.series if one.gpu is None))
-        self.core.machine.past = replace(past, events=()) if is_calm else past
-        self.core.machine.sample(sample)
+def _loading(now: datetime, shards: int, shard_s: float) -> list[str]:
+    """The start after it, up to so many of eight parts of the weights."""
+    return _log(
+        now,
+        (153, "INFO vLLM API server version 0.11.0"),
+        (149, "INFO Resolved architecture: Qwen2ForCausalLM"),
+        (148, "INFO Using max model len 32768"),
+        (141, "INFO Using AWQ-Marlin kernel"),
+        (125, "WARNING gpu_memory_utilization 0.90 leaves 2.4 GiB for others"),
+        (112, "INFO Starting to load model qwen2.5-coder-14b"),
+        *((112 - shard_s * n, f"INFO Loading checkpoint shards: {n}/8") for n in range(1, shards + 1)),
+    )
 
 
-async def shoot(scheme: Any, folder: Path) -> None:
-    """Save the page ready, starting, failed, with alerts, without a GPU and while it downloads."""
-    theme().set_scheme(scheme)
-    with tempfile.TemporaryDirectory() as home_name:
-        home = Path(home_name)
-        panel_file(home).setValue("welcome/seen", True)
-        core = FakeCore(home)
-        budget = Budget(
-            window_label="2026-06",
-            limit_nanodollars=500_000_000_000,
-            spent_nanodollars=187_420_000_000,
-            held_nanodollars=0,
-            held_count=0,
-            unresolved_nanodollars=0,
-            unresolved_count=0,
-            unpriced_count=0,
+def _served(now: datetime) -> list[str]:
+    """Ready, and busy."""
+    return _log(
+        now,
+        (66, "INFO Model loading took 9.28 GiB and 44.8 seconds"),
+        (58, "INFO GPU KV cache size: 57,344 tokens"),
+        (41, "INFO Capturing CUDA graphs: done in 11 s"),
+        (38, "INFO Application startup complete."),
+        (20, "INFO Engine 000: Running: 4 reqs, Waiting: 0 reqs, KV cache usage: 48.2%"),
+        (10, "INFO Engine 000: Running: 6 reqs, Waiting: 1 reqs, KV cache usage: 57.9%"),
+        (0, "INFO Engine 000: Running: 6 reqs, Waiting: 2 reqs, KV cache usage: 61.0%"),
+    )
+
+
+def _until(past: History, now_s: float) -> History:
+    """The part of ``past`` that has come by now."""
+    series = tuple(
+        replace(
+            one,
+            times_s=tuple(at for at in one.times_s if at <= now_s),
+            values=tuple(value for at, value in zip(one.times_s, one.values, strict=True) if at <= now_s),
         )
-        core.now = replace(core.now, local=READY, budget=budget, local_requests_today=812)
-        bridge = Bridge(lambda: core)  # type: ignore[arg-type, return-value]
-        window = Window(bridge, home, PAGES)
-        window.resize(*SIZE)
-        window.show()
-        await bridge.start()
-        await window.start()
-        stage = Stage(core, window, bridge, folder)
-        try:
-            await _play_all(stage)
-        finally:
-            window.close()
-            await window.stop()
-            await bridge.stop()
-            window.deleteLater()
+        for one in past.series
+    )
+    return replace(
+        past, to_s=now_s, series=series, events=tuple(one for one in past.events if one.at_s <= now_s)
+    )
 
 
-async def _play_all(stage: Stage) -> None:
-    core, now = stage.core, datetime.now(UTC)
+_LLAMA = (
+    "0.00.031.412 I llama_model_loader: loaded meta data from SmolLM2-135M-Instruct.Q4_1.gguf",
+    "0.00.036.208 I print_info: file type = Q4_1",
+    "0.00.036.214 I print_info: file size = 93.06 MiB (5.80 BPW)",
+    "0.00.241.087 I llama_context: n_ctx = 8192",
+    "0.00.262.930 I llama_kv_cache: CPU KV buffer size = 180.00 MiB",
+    "0.00.405.511 I main: model loaded",
+    "0.00.405.530 I main: server is listening on 127.0.0.1",
+    "0.12.871.204 I slot process: prompt eval time = 212.40 ms / 48 tokens",
+    "0.14.402.118 I slot process: eval time = 1530.91 ms / 63 tokens, 41.15 tokens per second",
+)
 
-    def ready() -> None:
-        stage.machine(machine_sample(_card(), at=now, server=BUSY, **DAY))
 
-    def starting() -> None:
-        core.publish(local=STARTING)
-        stage.machine(machine_sample(_card(), at=now + timedelta(seconds=1), server=ServerFigures(), **DAY))
+def _shelf() -> ModelShelf:
+    """A laptop with 16 GB: a model of LM Studio, Ollama, and a model on its way down from the table."""
+    table = curated_models(16 * GB)
+    best = next(model for model in table if model.best)
+    packaged = replace(SMALL, size_bytes=97_600_000)
+    now = datetime.now(UTC)
+    theirs = replace(THEIRS, fits="fits", needs_bytes=6_100_000_000, last_used_at=now - timedelta(days=3))
+    download = a_download(
+        title=best.name,
+        repo=best.repo,
+        file=best.file,
+        done_bytes=round(0.62 * best.size_bytes),
+        total_bytes=best.size_bytes,
+        bytes_per_s=24_000_000.0,
+        left_s=0.38 * best.size_bytes / 24_000_000.0,
+    )
+    return a_shelf(
+        on_disk=(packaged, theirs),
+        curated=table,
+        downloads=(download,),
+        looked_at=now,
+        memory_bytes=16 * GB,
+    )
 
-    def failed() -> None:
-        core.publish(local=FAILED)
-        card = _card(vram_used_bytes=round(1.1 * GIB), power_w=31.0, processes=())
-        stage.machine(machine_sample(card, at=now + timedelta(seconds=2), server=ServerFigures(), **DAY))
 
-    def alerts() -> None:
-        core.publish(local=READY)
+class Scene:
+    """What a core is made to say for one picture. ``section`` is the page's, ``name`` the picture's."""
+
+    def __init__(self, core: FakeCore, now: datetime) -> None:
+        self.core, self.now = core, now
+
+    def _machine(self, *cards: GpuReading, of_s: float = 900.0, **changes: object) -> None:
+        """Give a sample and the 15 minutes before it: all of that day, or the first part of ``of_s`` seconds."""
+        now_s = self.now.timestamp()
+        past = _until(a_day_of_trouble(of_s, now_s=now_s + of_s - 900.0), now_s)
+        if not cards:
+            kept = [one for one in past.series if one.gpu is None and not one.metric.startswith("machine_")]
+            past = replace(past, series=tuple(kept), events=())
+        self.core.machine.past = past
+        self.core.machine.sample(machine_sample(*cards, at=self.now, **changes))
+
+    def ready(self) -> None:
+        self.core.log = [*_lost(self.now, 486), *_loading(self.now, 8, 5.0), *_served(self.now)]
+        self._machine(_card(), server=BUSY, **DAY)
+
+    def starting(self) -> None:
+        self.core.log = [*_lost(self.now, 486), *_loading(self.now, 5, 21.6)]
+        self.core.publish(local=replace(STARTING, started_at=self.now - timedelta(seconds=153)))
+        self._machine(_card(), server=ServerFigures(), **DAY)
+
+    def failed(self) -> None:
+        self.core.log = _lost(self.now, 210)
+        self.core.publish(local=FAILED)
+        card = _card(
+            vram_used_bytes=round(1.1 * GIB),
+            temperature_c=50.0,
+            utilization_percent=1.0,
+            power_w=31.0,
+            processes=(),
+        )
+        costs = {"machine_nanodollars_per_hour": 180_000_000, "api_nanodollars_per_hour": 900_000_000}
+        # The charts end amid that day, before the next start.
+        self._machine(card, server=ServerFigures(), of_s=1500.0, **costs)
+
+    def alerts(self) -> None:
+        self.core.log = [*_lost(self.now, 486), *_loading(self.now, 8, 5.0), *_served(self.now)]
         card = _card(vram_used_bytes=round(21.8 * GIB), temperature_c=78.0)
-        stage.machine(machine_sample(card, at=now + timedelta(seconds=3), server=BUSY, **DAY))
+        self._machine(card, server=BUSY, **DAY)
         hot = an_alert(
             "heat",
             kind="temperature",
             title="Temperature over 80 °C",
             text="GPU 0 was at 84 °C for 4 minutes.",
-            began_at=now - timedelta(minutes=41),
-            ended_at=now - timedelta(minutes=20),
+            began_at=self.now - timedelta(minutes=41),
+            ended_at=self.now - timedelta(minutes=20),
         )
-        core.machine.alert(an_alert(began_at=now - timedelta(minutes=2)), hot)
+        self.core.machine.alert(an_alert(began_at=self.now - timedelta(minutes=2)), hot)
 
-    def no_gpu() -> None:
-        core.machine.alert()
-        core.publish(local=ServerState(phase="ready", kind="embedded", model="SmolLM2-135M-Instruct"))
-        why = "No NVIDIA driver is loaded, and no AMD or Intel card tells of itself."
-        at = now + timedelta(seconds=4)
-        sample = machine_sample(at=at, gpu_problem=why, api_nanodollars_per_hour=220_000_000)
-        stage.machine(sample, is_calm=True)
+    def no_gpu(self) -> None:
+        self.core.log = list(_LLAMA)
+        self.core.publish(
+            local=ServerState(
+                phase="ready", kind="embedded", model="SmolLM2-135M-Instruct", context_tokens=8192
+            )
+        )
+        self._machine(
+            gpu_problem="No NVIDIA driver is installed on this machine.",
+            api_nanodollars_per_hour=220_000_000,
+            of_s=2100.0,  # before that day's trouble
+        )
 
-    await stage.play("ready", "gpu", ready)
-    await stage.play("starting", "gpu", starting)
-    await stage.play("failed", "gpu", failed)
-    await stage.play("alerts", "alerts", alerts)
-    await stage.play("no-gpu", "gpu", no_gpu)
-    await stage.play("download", "models", lambda: core.local_models.put(_shelf()))
+    def download(self) -> None:
+        self.no_gpu()
+        self.core.local_models.put(_shelf())
+
+
+SCENES: tuple[tuple[str, str, Callable[[Scene], None]], ...] = (
+    ("ready", "gpu", Scene.ready),
+    ("starting", "gpu", Scene.starting),
+    ("failed", "gpu", Scene.failed),
+    ("alerts", "alerts", Scene.alerts),
+    ("no-gpu", "gpu", Scene.no_gpu),
+    ("download", "models", Scene.download),
+)
+
+
+async def shoot(scheme: Any, folder: Path) -> None:
+    """Save the page ready, starting, failed, with alerts, without a GPU and while it downloads."""
+    theme().set_scheme(scheme)
+    for name, section, play in SCENES:
+        file = folder / f"machine-{name}-{'dark' if theme().is_dark else 'light'}.png"
+        with tempfile.TemporaryDirectory() as home_name:
+            await _shoot(Path(home_name), section, play, file)
+        print(file)
+
+
+async def _shoot(home: Path, section: str, play: Callable[[Scene], None], file: Path) -> None:
+    """Save one scene, in a window of its own: the charts and the log keep nothing of another one."""
+    panel_file(home).setValue("welcome/seen", True)
+    core = FakeCore(home)
+    core.local_models = ScriptedShelf()
+    api = ApiStatus(phase="reachable", model=core.now.api.model)
+    budget = Budget(
+        window_label="2026-06",
+        limit_nanodollars=500_000_000_000,
+        spent_nanodollars=187_420_000_000,
+        held_nanodollars=0,
+        held_count=0,
+        unresolved_nanodollars=0,
+        unresolved_count=0,
+        unpriced_count=0,
+    )
+    core.now = replace(core.now, local=READY, api=api, budget=budget, local_requests_today=812)
+    bridge = Bridge(lambda: core)  # type: ignore[arg-type, return-value]
+    window = Window(bridge, home, PAGES)
+    window.resize(*SIZE)
+    window.show()
+    await bridge.start()
+    await window.start()
+
+    async def over_there() -> None:
+        play(Scene(core, datetime.now(UTC)))
+
+    try:
+        await bridge.call(over_there())
+        window.open(Target("machine", section))
+        for _ in range(16):
+            await asyncio.sleep(0.05)
+        window.notices.close_shown()
+        await asyncio.sleep(0.1)
+        window.grab().save(str(file))
+    finally:
+        window.close()
+        await window.stop()
+        await bridge.stop()
+        window.deleteLater()
 
 
 def main() -> int:

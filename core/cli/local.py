@@ -68,35 +68,37 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
         parents=as_json,
         more="Exit code 1: it failed.",
     )
-    action("stop", stop, "stop it; one that does not run is stopped already", parents=as_json)
-    action("restart", restart, "start it anew, with the settings as they are now", parents=as_json)
+    action("stop", stop, "stop it; nothing happens where it does not run", parents=as_json)
+    action("restart", restart, "restart it with the current settings", parents=as_json)
     action(
         "status",
         status,
-        "what it does now",
+        "what it is doing now",
         parents=as_json,
         more="Exit codes: 0 ready, 3 not running or not ready yet, 1 failed.",
     )
     log = action("logs", logs, "its log", parents=as_json)
-    log.add_argument("--follow", "-f", action="store_true", help="go on with what comes, until Ctrl+C")
+    log.add_argument("--follow", "-f", action="store_true", help="keep showing new lines, until Ctrl+C")
     log.add_argument(
         "--lines", "-n", type=terminal.count, default=LAST_LINES, help="the last N (default: %(default)s)"
     )
     check = action(
         "preflight",
         preflight,
-        "is everything there, and does the model fit",
+        "check what a start needs, and whether the model fits",
         parents=as_json,
         more="Exit code 1: a check failed that a start needs.",
     )
-    check.add_argument("--model", help="look at this model instead of the one that is set")
+    check.add_argument("--model", help="check this model instead of the one that is set")
     check.add_argument(
         "--max-model-len", type=terminal.count, metavar="TOKENS", help="and this context length"
     )
     check.add_argument("--quantization", help="and this precision")
-    check.add_argument("--tensor-parallel-size", type=terminal.count, metavar="GPUS", help="and so many GPUs")
-    where = action("contexts", contexts, "where Docker can run it", parents=as_json)
-    where.add_argument("--use", metavar="NAME", help="take this one from the next start on")
+    check.add_argument(
+        "--tensor-parallel-size", type=terminal.count, metavar="GPUS", help="and this many GPUs"
+    )
+    where = action("contexts", contexts, "the Docker contexts it can run in", parents=as_json)
+    where.add_argument("--use", metavar="NAME", help="use this context from the next start on")
 
 
 # -- start, stop --------------------------------------------------------------------------------------------------
@@ -303,7 +305,7 @@ async def status(arguments: argparse.Namespace) -> int:
         _write_json(_record(state))
     else:
         facts = [
-            ("State", f"{state.phase}{f', {state.detail}' if state.detail else ''}"),
+            ("State", _state_words(state)),
             ("Kind", state.kind),
             ("Model", state.model or EMPTY),
             ("Address", state.base_url or EMPTY),
@@ -315,11 +317,19 @@ async def status(arguments: argparse.Namespace) -> int:
         width = max(len(name) for name, _ in facts)
         sys.stdout.writelines(f"{name.ljust(width)}  {value}\n" for name, value in facts)
         if state.kind == "embedded":
-            sys.stdout.write("The embedded server runs only while the panel or a program runs, inside it.\n")
+            sys.stdout.write(
+                "What the panel's own does stands on its Machine page: it runs inside the panel.\n"
+            )
         fix = state.failure.fix if state.failure is not None else state.hint
         if fix:
             sys.stdout.write(f"-> {fix}\n")
     return {"ready": 0, "failed": 1}.get(state.phase, NOT_RUNNING)
+
+
+def _state_words(state: ServerState) -> str:
+    if state.kind == "embedded" and state.phase == "stopped":
+        return "not started by this command"  # each program has one of its own
+    return f"{state.phase}{f', {state.detail}' if state.detail else ''}"
 
 
 async def logs(arguments: argparse.Namespace) -> int:
@@ -383,7 +393,7 @@ async def preflight(arguments: argparse.Namespace) -> int:
     async with _core() as core:
         wanted = replace(await core.vllm.settings(), **asked)
         if faults := faults_of(wanted):
-            raise UsageError(f"{faults[0].name}: {faults[0].message}", hint="Nothing was looked at.")
+            raise UsageError(f"{faults[0].name}: {faults[0].message}", hint="Nothing was checked.")
         report = await core.vllm.preflight(wanted)
     if arguments.json:
         _write_json(_checks(report))

@@ -8,7 +8,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from core.base.text import file_size
+from core.base.text import file_size, memory_size
 from core.cli import terminal
 from core.cli.terminal import EMPTY, UsageError, table
 from core.errors import SignalboxError
@@ -26,8 +26,8 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     parser = commands.add_parser(
         "models",
         parents=[common],
-        description="Without ACTION: what is on disk, what is worth downloading, and downloads that wait. A "
-        "download that is stopped by Ctrl+C goes on when it is asked for again.",
+        description="Without ACTION: what is on disk, what is worth downloading, and unfinished downloads. A "
+        "download stopped by Ctrl+C goes on when you ask for it again.",
     )
     parser.add_argument(
         "action",
@@ -145,13 +145,15 @@ def _text(shelf: ModelShelf, *, with_servers: bool) -> str:
             )
             for each in shelf.servers
         ]
+        if not servers:
+            return text + "\nNo other model server answers on this machine's usual ports.\n"
         return text + "\n" + table(("Server", "Address", "Models"), servers, left=(0, 1, 2))
     curated = [
         (
             each.id,
             each.name,
             file_size(each.size_bytes),
-            file_size(each.needs_bytes),
+            memory_size(each.needs_bytes),
             _FITS[each.fits],
             each.licence,
             ("on disk" if each.on_disk else "best here" if each.best else ""),

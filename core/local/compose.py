@@ -378,7 +378,7 @@ class ComposeServer:
                 ServerFailure(
                     kind="unhealthy",
                     what="The container is paused.",
-                    fix="Let it go on, or restart it.",
+                    fix="Unpause it, or restart it.",
                     commands=(self._project.cli.shell_line("unpause", container.name),),
                 ),
                 container,
@@ -451,7 +451,7 @@ class ComposeServer:
             return ServerFailure(
                 kind="timed_out",
                 what=f"It is not ready{where} after {self._start.deadline_s / 60:.0f} min.",
-                fix="It goes on; its log says what it does. Stop or restart it where it is stuck."
+                fix="It is still starting; its log says what it is doing. Stop or restart it if it is stuck."
                 + (" VLLM_BASE_URL must reach it from here." if self._watch.is_remote else ""),
                 log=lines,
             )

@@ -286,7 +286,7 @@ def explain_command(
     said = redact(words).strip().removeprefix("Error response from daemon: ")
     if known is None:
         return ServerFailure(
-            kind="exited", what=sentence(said), fix="Mend that, then start again.", log=_tail(log)
+            kind="exited", what=sentence(said), fix="Fix that, then start again.", log=_tail(log)
         )
     what = known.what.replace("{image}", image)
     if known.kind == "port_taken" and port is not None:
@@ -331,7 +331,7 @@ def explain_end(
     return ServerFailure(
         kind="exited",
         what=f"It ended by itself{when}: {_exit_words(exit_code)}.{_cause(lines) or _of_the_engine(error)}",
-        fix="Its last lines say more. Start it again once that is mended.",
+        fix="Its last lines say more. Start it again once that is fixed.",
         log=log,
         exit_code=exit_code,
     )

@@ -133,7 +133,7 @@ class DockerCli:
                 ServerFailure(
                     kind="exited",
                     what=f"docker {arguments[0]} failed: {last_words(done.stderr)}",
-                    fix="Mend that, then try again.",
+                    fix="Fix that, then try again.",
                     exit_code=done.returncode,
                     commands=(self.shell_line(*arguments),),
                 )

@@ -25,6 +25,7 @@ from core.base.child_process import child_environment, python_command
 from core.base.files import FileTooLarge, decode_text, locked, read_regular_file, set_aside, write_whole
 from core.base.net import is_readable_on_the_way
 from core.base.permissions import make_private_folder
+from core.base.text import file_size, memory_size
 from core.errors import (
     AuthenticationFailed,
     InvalidRequest,
@@ -282,10 +283,10 @@ class Downloads:
                 event = await _next_event(process)
         except TimeoutError:
             raise Unavailable(
-                f"{endpoint} has not answered within {PLAN_WITHIN_S:.0f} s.", hint="Look at the network."
+                f"{endpoint} has not answered within {PLAN_WITHIN_S:.0f} s.", hint="Check the network."
             ) from None
         if event is None:
-            raise Unavailable("The download was ended before it began.", hint="Begin it again.")
+            raise Unavailable("The download was cancelled before it began.", hint="Start it again.")
         if event["event"] == "failed":
             raise _ERRORS.get(str(event["kind"]), SignalboxError)(str(event["what"]), hint=str(event["hint"]))
         return event
@@ -320,8 +321,9 @@ class Downloads:
             and total > self._memory_bytes
         ):
             raise InvalidRequest(
-                f"{title} has {_size(total)}, and this machine has {_size(self._memory_bytes)} of memory.",
-                hint="Take a smaller model, or one with fewer bits. Nothing was loaded.",
+                f"{title} has {memory_size(total)}, and this machine has {memory_size(self._memory_bytes)} of "
+                "memory.",
+                hint="Take a smaller model, or one with fewer bits. Nothing was downloaded.",
             )
         self._check_disk(job)
 
@@ -335,8 +337,8 @@ class Downloads:
         free = free_bytes(Path(job.cache))
         if missing and free is not None and missing + RESERVE_BYTES > free:
             raise NoRoom(
-                f"{job.shown.title} needs {_size(missing)} more, and {job.cache} has {_size(free)} free.",
-                hint="Make room, or name another folder in HF_HOME. Nothing was loaded.",
+                f"{job.shown.title} needs {file_size(missing)} more, and {job.cache} has {file_size(free)} free.",
+                hint="Make room, or name another folder in HF_HOME. Nothing was downloaded.",
             )
 
     async def _go(self, job: _Job) -> None:
@@ -373,7 +375,7 @@ class Downloads:
                 job,
                 phase="failed",
                 error=f"The download ended by itself (code {code}).",
-                hint="What was loaded is kept: resume it.",
+                hint="What was downloaded is kept: resume it.",
                 bytes_per_s=None,
                 left_s=None,
             )
@@ -581,7 +583,3 @@ def _from_record(kept: dict[str, Any]) -> _Job:
         cache=str(kept["cache"]),
         for_vllm=bool(kept["for_vllm"]),
     )
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

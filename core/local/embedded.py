@@ -365,7 +365,7 @@ class EmbeddedServer:
             reason = (
                 f"llama.cpp could not be started: {error.filename or self._log}: {error.strerror or error}"
             )
-            self._fail(Reason(reason, "Mend that, then start it again."))
+            self._fail(Reason(reason, "Fix that, then start it again."))
             return
         event = await self._first_event(child, started_s, known, note)
         if event is None or event.get("event") != "ready":

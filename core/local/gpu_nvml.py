@@ -50,8 +50,8 @@ _PROBLEMS = {
     _VERSION_MISMATCH: "The NVIDIA driver was updated and its old part still runs: restart the computer.",
 }
 _WHY = {
-    _NOT_SUPPORTED: "the card does not say it",
-    _FUNCTION_NOT_FOUND: "the driver is too old to say it",
+    _NOT_SUPPORTED: "the card does not report it",
+    _FUNCTION_NOT_FOUND: "the driver is too old to report it",
     _NO_PERMISSION: "only an administrator may ask for it",
 }
 THROTTLE_REASONS = (  # nvml.h, nvmlClocksEventReasons*; idle and clocks that somebody set are left out

@@ -88,7 +88,7 @@ class SysfsCards:
         }
         for name, value in told.items():
             if value is None:
-                why.setdefault(name, "the driver does not say it")
+                why.setdefault(name, "the driver does not report it")
         return GpuReading(
             index=place,
             uuid=uuid,

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 from core.base.tls import causes, tls_trouble
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_KEPT = "What was loaded is kept: resume it later."
+_KEPT = "What was downloaded is kept: resume it later."
 
 
 class HubTrouble(NamedTuple):
@@ -77,13 +77,13 @@ def _ours(chain: Iterable[BaseException], endpoint: str, repo: str) -> HubTroubl
             )
         if isinstance(cause, NoHash):
             return HubTrouble(
-                "not_a_hub", f"{endpoint} names no hash of {cause}.", "Take another mirror (HF_ENDPOINT)."
+                "not_a_hub", f"{endpoint} names no hash of {cause}.", "Use another mirror (HF_ENDPOINT)."
             )
         if isinstance(cause, BadName):
             return HubTrouble(
                 "not_a_hub",
                 f"{endpoint} names a file of {repo} in a way that is not safe.",
-                "Nothing was loaded.",
+                "Nothing was downloaded.",
             )
     return None
 
@@ -114,7 +114,7 @@ def _of_status(status: int, endpoint: str, repo: str, *, has_token: bool, error:
             else f"{repo} does not exist at {endpoint}, or is private.",
             "Set another token (HF_TOKEN, or: signalbox keys set huggingface)."
             if has_token
-            else "Look at its spelling; a private one needs a Hugging Face token.",
+            else "Check its spelling; a private one needs a Hugging Face token.",
         )
     if status == 403:
         return HubTrouble(
@@ -124,7 +124,7 @@ def _of_status(status: int, endpoint: str, repo: str, *, has_token: bool, error:
         )
     if status == 404:
         return HubTrouble(
-            "not_found", f"{endpoint} has no {repo}, or not that file.", "Look at its spelling on the hub."
+            "not_found", f"{endpoint} has no {repo}, or not that file.", "Check its spelling on the hub."
         )
     if status == 429:
         return HubTrouble(
@@ -150,14 +150,14 @@ def _of_connection(chain: list[BaseException], endpoint: str) -> HubTrouble:
             return HubTrouble(
                 "offline",
                 f"{endpoint} can’t be reached.",
-                f"Look at the network and the proxy. {_KEPT}",
+                f"Check the network and the proxy. {_KEPT}",
             )
         if isinstance(cause, httpx2.TransportError):
             return HubTrouble("cut", f"The connection to {endpoint} broke off.", f"Resume it. {_KEPT}")
     if any(isinstance(cause, ValueError) for cause in chain):
         return HubTrouble(
             "not_a_hub",
-            f"{endpoint} answers with something that is no Hugging Face hub’s answer.",
+            f"{endpoint} answers with something other than a Hugging Face hub’s answer.",
             "A login page of the network, or a wrong HF_ENDPOINT? Open it in a browser.",
         )
     if any("Consistency check failed" in str(cause) for cause in chain):
@@ -165,7 +165,7 @@ def _of_connection(chain: list[BaseException], endpoint: str) -> HubTrouble:
     if any(type(cause).__name__ == "FileMetadataError" for cause in chain):
         return HubTrouble(
             "not_a_hub",
-            f"{endpoint} answers with something that is no Hugging Face hub’s answer.",
+            f"{endpoint} answers with something other than a Hugging Face hub’s answer.",
             "A login page of the network, or a wrong HF_ENDPOINT? Open it in a browser.",
         )
     error = chain[0]

@@ -7,11 +7,11 @@ import json
 import re
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
-from urllib.parse import urlsplit
 
 from core.base.async_tools import in_daemon_thread
-from core.base.child_process import program
+from core.base.child_process import child_environment, program
 from core.base.text import file_size
 from core.local.docker_cli import INSTALL_COMPOSE, INSTALL_DOCKER, DockerError
 from core.local.port_owner import is_taken, owner_of
@@ -91,14 +91,7 @@ async def check_daemon(asked: Asked, notes: Notes) -> PreflightCheck:
             return failed("daemon", error.failure, "does not answer")
         check = failed("daemon", error.failure, "does not answer")
         start = "sudo systemctl start docker"
-        return PreflightCheck(
-            name="daemon",
-            title=check.title,
-            state="failed",
-            found=check.found,
-            fix=check.fix,
-            commands=(start, *check.commands),
-        )
+        return replace(check, commands=(start, *check.commands))
     where = asked.project.cli.place
     found = str(info["ServerVersion"]) + (f" in {where}" if where else "")
     return PreflightCheck(name="daemon", title=TITLES["daemon"], state="ok", found=found)
@@ -114,14 +107,7 @@ async def check_compose(asked: Asked, notes: Notes) -> PreflightCheck:
             return no_answer("compose", error.failure)
         if error.failure.kind == "compose_missing":
             check = failed("compose", error.failure, "v1 only" if program("docker-compose") else "not found")
-            return PreflightCheck(
-                name="compose",
-                title=check.title,
-                state="failed",
-                found=check.found,
-                fix=check.fix,
-                commands=install,
-            )
+            return replace(check, commands=install)
         return no_answer("compose", error.failure)
     version = _VERSION.search(done.stdout)
     numbers = tuple(int(part) for part in version[0].split(".")) if version else ()
@@ -187,8 +173,8 @@ async def check_toolkit(asked: Asked, notes: Notes) -> PreflightCheck:
             name="nvidia_toolkit",
             title=title,
             state="failed",
-            found="installed, and Docker does not know it",
-            fix="Register it with Docker and restart that.",
+            found="installed, but Docker does not know it",
+            fix="Register it with Docker, then restart Docker.",
             commands=("sudo nvidia-ctk runtime configure --runtime=docker", "sudo systemctl restart docker"),
         )
     return PreflightCheck(
@@ -223,6 +209,7 @@ async def _toolkit_version() -> str:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
+            env=child_environment(),
         )
     except OSError:
         return ""
@@ -307,15 +294,6 @@ async def check_port(asked: Asked, notes: Notes) -> PreflightCheck:
             fix="Publish the container's port in the compose file, such as 127.0.0.1:8000:8000.",
         )
     title = f"Port {port.published}"
-    asked_for = urlsplit(asked.base_url).port if asked.base_url else None
-    if asked_for is not None and asked_for != port.published and not remote:
-        return PreflightCheck(
-            name="port",
-            title=title,
-            state="warning",
-            found=f"Signalbox asks port {asked_for}",
-            fix=f"Set VLLM_BASE_URL to http://127.0.0.1:{port.published}/v1, or VLLM_PORT to {asked_for}.",
-        )
     ours, theirs = await _containers(asked, planned.service.project, planned.service.service, port.published)
     if ours:
         return PreflightCheck(name="port", title=title, state="ok", found=f"our own {ours} runs there")
@@ -336,7 +314,7 @@ async def check_port(asked: Asked, notes: Notes) -> PreflightCheck:
         title=title,
         state="failed",
         found=f"taken by {taken_by}" if taken_by else "taken",
-        fix="Stop what listens there, or set VLLM_PORT (and VLLM_BASE_URL) to a port that is free. If it is a vLLM "
+        fix="Stop what listens there, or set VLLM_PORT to a port that is free. If it is a vLLM "
         "server, LOCAL_SERVER=external uses it as it is.",
         commands=(f"sudo ss -ltnp 'sport = :{port.published}'",) if sys.platform == "linux" else (),
     )

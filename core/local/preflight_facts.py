@@ -50,7 +50,6 @@ class Asked:
     token: Callable[[], Awaitable[str | None]]
     sample: Callable[[], MachineSample | None] = lambda: None
     concurrency: int = 1
-    base_url: str = ""
     hubs: Sequence[Path] = field(default_factory=hub_folders)
     driver_look: Callable[[], GpuSurvey] = field(default_factory=lambda: NvmlReader().read)
     _tasks: dict[str, asyncio.Task[Any]] = field(default_factory=dict[str, "asyncio.Task[Any]"])

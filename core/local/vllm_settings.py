@@ -237,7 +237,7 @@ def _choice_fault(value: object, known: Sequence[str], *, strict: bool) -> str |
     if value is None or (isinstance(value, str) and value in known):
         return None
     if not isinstance(value, str) or not _PLAIN_NAME.fullmatch(value):
-        return f"It is no name that vLLM could know. It knows {', '.join(sorted(known))}."
+        return f"vLLM does not know this name. It knows {', '.join(sorted(known))}."
     return None if not strict else f"vLLM {KNOWN_VERSION} knows {', '.join(sorted(known))}."
 
 

@@ -31,7 +31,7 @@ async def check_hub(address: str, token: str | None) -> CheckResult:
             response = await client.get(f"{address}/api/whoami-v2")
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
         raise Unavailable(
-            f"{address} can't be reached.", hint="Look at the network and HF_ENDPOINT. Nothing was changed."
+            f"{address} can't be reached.", hint="Check the network and HF_ENDPOINT. Nothing was changed."
         ) from error
     if response.status_code in (401, 403):
         raise AuthenticationFailed(

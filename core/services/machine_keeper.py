@@ -180,7 +180,7 @@ class MachineKeeper:
 
     def problems(self) -> list[Problem]:
         """Return what was not kept or not told."""
-        kept = "It goes on in memory, and is kept again once that is mended."
+        kept = "It goes on in memory, and is kept again once that is fixed."
         found = (
             (
                 "Alerts aren't posted to your webhook",

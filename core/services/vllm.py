@@ -108,7 +108,6 @@ class VllmService:
             token=self._token,
             sample=self._sample,
             concurrency=current.local_max_concurrent or 1,
-            base_url=current.vllm_base_url,
         )
         return await examine(asked)
 

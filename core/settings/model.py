@@ -475,7 +475,7 @@ class Settings(BaseModel):
     )
     gpu_samples_per_second: _Fraction = _setting(
         1.0,
-        "How often the GPU is looked at.",
+        "How often the GPU is read.",
         _number(0.2, 10, "times a second"),
         trust="any",
     )
@@ -487,31 +487,31 @@ class Settings(BaseModel):
     )
     vram_alert_percent: _Count = _setting(
         85,
-        "Share of the GPU's memory in use at which you are told.",
+        "Share of the GPU's memory in use that raises an alert.",
         _count(1, 100, "percent"),
         trust="any",
     )
     temperature_alert_c: _OptionalCount = _setting(
         None,
-        "Temperature of the GPU at which you are told. Empty: 3 below the one at which the card slows down.",
+        "Temperature of the GPU that raises an alert. Empty: 3 below the one at which the card slows down.",
         _count(20, 120, "degrees Celsius"),
         trust="any",
     )
     kv_cache_alert_percent: _Count = _setting(
         95,
-        "Share of vLLM's KV cache in use at which you are told.",
+        "Share of vLLM's KV cache in use that raises an alert.",
         _count(1, 100, "percent"),
         trust="any",
     )
     queue_alert_requests: _Count = _setting(
         10,
-        "Requests waiting at the local server at which you are told.",
+        "Requests waiting at the local server that raise an alert.",
         _count(1, 100_000, "requests"),
         trust="any",
     )
     alert_after_s: _Seconds = _setting(
         10.0,
-        "How long a figure has to be over its threshold before you are told.",
+        "How long a figure has to be over its threshold before an alert begins.",
         _number(0, 3600, "seconds"),
         trust="any",
     )

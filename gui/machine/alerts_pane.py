@@ -9,7 +9,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFrame, QPushButton, QVBoxLayout, QWidget
 
 from core.errors import SignalboxError
-from gui.machine.alert_row import AlertRow, is_open
+from gui.machine.alert_row import AlertRow
 from gui.machine.controller import MachineController
 from gui.machine.thresholds import Thresholds
 from gui.shell.pages import Shell
@@ -41,7 +41,7 @@ class AlertsPane(Card):
         self.undrain.clicked.connect(lambda: self._do(self._bridge.core.drain_local(False)))
         self.trouble = ResultLine()
         self.empty = EmptyState(
-            "Nothing needs you", "What goes over a threshold is listed here, and told once."
+            "Nothing needs you", "What goes over a threshold is listed here. You are notified once."
         )
         self.empty.setFixedHeight(EMPTY_PX)
         inside = QWidget()
@@ -106,7 +106,7 @@ class AlertsPane(Card):
                 row.show_alert(alert)
             if self._list.indexOf(row) != place:
                 self._list.insertWidget(place, row)
-        wanting = sum(map(is_open, alerts))
+        wanting = sum(alert.is_open for alert in alerts)
         self._count.setText(f"Alerts: {wanting:,} open" if alerts else "Alerts")
         self.empty.setVisible(not alerts)
 

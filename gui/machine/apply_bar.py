@@ -95,7 +95,7 @@ class ApplyBar(QFrame):
         if controller.draft_trouble:
             self.result.tell("danger", "", controller.draft_trouble)
         elif fault is not None or self._form.unread:
-            self.result.tell("danger", "", "A field can’t be applied. What is wrong stands under it.")
+            self.result.tell("danger", "", "A field can’t be applied. The reason is under it.")
         elif plan is not None and plan.restart_needed and self._runs():
             self.result.tell("quiet", "", "It runs as before until it is restarted.")
         else:

@@ -69,7 +69,7 @@ class ChartsPane(Card):
         self.card_name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.card_name.installEventFilter(self)
         self.range = SegmentedSwitch(
-            [(value, words, None) for value, words in RANGES.items()], accessible_name="Time that is shown"
+            [(value, words, None) for value, words in RANGES.items()], accessible_name="Time range"
         )
         self.range.set_value(f"{self._timeline.seconds:.0f}")
         self.range.value_changed.connect(self._choose_range)
@@ -99,7 +99,7 @@ class ChartsPane(Card):
         self.server_line = label("", "small", level="2")
         # Not as wide as its words, and not wrapped: a page that is as high as it is wide would scroll the charts.
         self.server_line.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        self.cost_hint = QPushButton("Say what this machine costs")
+        self.cost_hint = QPushButton("Set what this machine costs")
         set_property(self.cost_hint, tiny=True)
         self.cost_hint.clicked.connect(
             lambda: self._shell.open(Target("preferences", "spend", "local_dollars_per_hour"))
@@ -114,7 +114,7 @@ class ChartsPane(Card):
         foot.addWidget(self.cost_hint)
         self._inside.addLayout(foot)
         self._inside.addWidget(self.details)
-        self._looking = EmptyState("Looking at the machine", "The first figures come in a moment.")
+        self._looking = EmptyState("Reading the machine", "The first figures come in a moment.")
         self._table: FiguresTable | None = None
         self._pages = QStackedWidget()
         self._charts = scrolled(inside)
@@ -214,7 +214,7 @@ class ChartsPane(Card):
 
     def _on_pause(self, paused: bool) -> None:
         self.pause.set_icon("play" if paused else "pause")
-        self.pause.set_name("Go on with the charts" if paused else "Pause the charts")
+        self.pause.set_name("Resume the charts" if paused else "Pause the charts")
         if self._sample is not None:
             self._show_note(self._sample, self._gpu())
             if not paused:
@@ -307,7 +307,11 @@ class ChartsPane(Card):
         elif lost:
             names = ", ".join(f"GPU {index}" for index in lost)
             self.note.tell(
-                "danger", f"{names} lost.", "It was there and does not answer. A reboot often brings it back."
+                "danger",
+                f"{names} lost.",
+                "It was there and does not answer. A reboot often brings it back."
+                if len(lost) == 1
+                else "They were there and do not answer. A reboot often brings them back.",
             )
         elif gpu is None:
             self.note.tell("quiet", "No GPU to watch.", sample.gpu_problem)
@@ -323,7 +327,7 @@ class ChartsPane(Card):
         if not told:
             phase = local.phase if local else "stopped"
             why = {
-                "ready": "it tells nothing of itself",
+                "ready": "it reports no figures",
                 "starting": "it is starting",
                 "stopping": "it is stopping",
             }

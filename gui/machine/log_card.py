@@ -39,7 +39,7 @@ _LEVELS: tuple[tuple[LevelFilter, str], ...] = (
     ("warning", "Warnings and errors"),
     ("error", "Errors only"),
 )
-EMPTY = "No line yet. The server’s log stands here while it starts and runs."
+EMPTY = "No lines yet. The server’s log appears here while it starts and runs."
 
 
 class LogCard(Card):
@@ -92,7 +92,7 @@ class LogCard(Card):
             [("follow", "Follow", None), ("hold", "Hold", None)], accessible_name="New lines"
         )
         self.follow.segment("follow").setToolTip("Keep the newest line in sight (End)")
-        self.follow.segment("hold").setToolTip("Stay here while lines come; scrolling up does it too")
+        self.follow.segment("hold").setToolTip("Stay here while new lines come; scrolling up does the same")
         self.follow.value_changed.connect(self._on_follow_chosen)
         self._row.addWidget(self.follow)
         self.level = IconButton("funnel", "Levels: all lines")
@@ -105,7 +105,6 @@ class LogCard(Card):
         self.clear_button.clicked.connect(self.clear)
         for button in (self.level, self.copy_button, self.save_button, self.clear_button):
             self._row.addWidget(button)
-        self._menu: QMenu | None = None
 
     def _make_strip(self) -> None:
         """What is only sometimes there to say, under the head."""
@@ -218,7 +217,7 @@ class LogCard(Card):
 
     def _on_found(self, number: int, count: int, is_over: bool) -> None:
         if not count:
-            words = "No line has it" if is_over else "Searching"
+            words = "Not found" if is_over else "Searching"
         else:
             words = f"{number:,} of {count:,}" if number else f"{count:,} lines"
         self.count.setText(words)

@@ -141,7 +141,7 @@ class ModelsPane(Card):
         self._curated: dict[str, CuratedRow] = {}
         self._downloads: dict[str, DownloadRow] = {}
         self.result = ResultLine()
-        self.look = QPushButton("Look again")
+        self.look = QPushButton("Search again")
         self.look.clicked.connect(self._look)
         set_property(self.look, compact=True)
         self._room = label("", "small", level="2", tabular=True)
@@ -198,13 +198,13 @@ class ModelsPane(Card):
 
     def _make_field(self) -> None:
         self.name = QLineEdit()
-        self.name.setPlaceholderText("Any repository or GGUF of Hugging Face: OWNER/NAME, or its address")
-        self.name.setAccessibleName("Name or address of a model at Hugging Face")
+        self.name.setPlaceholderText("Any Hugging Face repository or GGUF: OWNER/NAME, or its address")
+        self.name.setAccessibleName("Name or address of a model on Hugging Face")
         self.name.setAccessibleDescription(f"For example {NAME_EXAMPLE}")
         self.name.textChanged.connect(self._on_typed)
         self.name.returnPressed.connect(self._get_named)
         self.get = QPushButton("Download")
-        self.get.setAccessibleName("Download the model that is named")
+        self.get.setAccessibleName("Download this model")
         self.get.setEnabled(False)
         self.get.clicked.connect(self._get_named)
         self.for_vllm = QCheckBox("For vLLM: the whole repository, into the container’s cache")
@@ -264,7 +264,7 @@ class ModelsPane(Card):
             "No model was found. Looked in Signalbox’s own folder, the Hugging Face cache, and those of LM Studio, "
             "Jan and llama.cpp."
             if self.shelf.looked_at is not None
-            else "Not looked yet."
+            else "Not searched yet."
         )
         self._fit_table()
         wanted = selected.id if selected is not None else None
@@ -390,7 +390,7 @@ class ModelsPane(Card):
         elif not self._controller.tasks.runs(key):
             self._controller.tasks.start(self._told(failed, job), key=key)
         elif key == "use":
-            self.toasts.show("A switch is under way: wait until it is over")
+            self.toasts.show("Another model is being loaded: wait until it is ready")
 
     async def _told(self, failed: str, job: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
@@ -400,14 +400,14 @@ class ModelsPane(Card):
             announce(self, self.result.text)
 
     def _look(self) -> None:
-        self._begin("look", "Not looked.", self._look_now)
+        self._begin("look", "Not searched.", self._look_now)
 
     async def _look_now(self) -> None:
-        self.look.setText("Looking…")
+        self.look.setText("Searching…")
         try:
             self.show_shelf(await self._bridge.call(self._bridge.core.local_models.look()))
         finally:
-            self.look.setText("Look again")
+            self.look.setText("Search again")
 
     def _use_row(self, row: int) -> None:
         model = self._model.row(row)
@@ -482,7 +482,9 @@ class ModelsPane(Card):
 
         async def job() -> None:
             await self._bridge.call(self._bridge.core.local_models.unload())
-            self.result.tell("ok", "Unloaded.", "" if model is None else f"{model.name} has left the memory.")
+            self.result.tell(
+                "ok", "Unloaded.", "" if model is None else f"{model.name} is no longer in memory."
+            )
 
         self._begin("use", "Not unloaded.", job)
 
@@ -501,9 +503,9 @@ class ModelsPane(Card):
     def _undelete(self, model: ModelOnDisk) -> None:
         async def job() -> None:
             await self._bridge.call(self._bridge.core.local_models.undelete(model.id))
-            self.result.tell("ok", "Back.", f"{model.name} is on disk as before.")
+            self.result.tell("ok", "Restored.", f"{model.name} is on disk as before.")
 
-        self._begin("undelete", "Not brought back.", job)
+        self._begin("undelete", "Not restored.", job)
 
     # Getting one
 
@@ -548,7 +550,7 @@ class ModelsPane(Card):
             try:
                 await self._bridge.call(self._bridge.core.local_models.download(what, for_vllm=for_vllm))
             except SignalboxError as error:
-                told.tell("danger", "Not begun.", str(error))
+                told.tell("danger", "Not started.", str(error))
                 announce(self, told.text)
                 return
             told.clear()
@@ -558,7 +560,7 @@ class ModelsPane(Card):
                 self.name.clear()
             announce(self, f"Downloading {what}")
 
-        self._begin(f"get {what}", "Not begun.", job)
+        self._begin(f"get {what}", "Not started.", job)
 
     def _on_download(self, verb: str, download_id: str) -> None:
         models = self._bridge.core.local_models

@@ -230,7 +230,7 @@ class _StartAnyway(QWidget):
 
 def _held_words(report: PreflightReport | None, trouble: str) -> str:
     if trouble or report is None:
-        return "What a start needs could not be looked at, so it may fail."
+        return "The checks could not run, so the start may fail."
     failed = [check.title for check in report.checks if check.state == "failed" and check.matters]
     which = failed[0] if len(failed) == 1 else f"{', '.join(failed[:-1])} and {failed[-1]}"
     return f"The start would fail: {which}."
@@ -243,7 +243,7 @@ def summary_words(report: PreflightReport | None, *, is_checking: bool, trouble:
     if trouble:
         return trouble
     if report is None:
-        return "not looked at yet"
+        return "not checked yet"
     at = f"{report.at.astimezone():%H:%M}"
     failed = sum(check.state == "failed" for check in report.checks)
     warned = sum(check.state == "warning" for check in report.checks)

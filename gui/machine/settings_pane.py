@@ -84,7 +84,7 @@ class SettingsPane(QWidget):
     def _build_kind(self) -> None:
         card = Card()
         self.kind = ChoiceField(KINDS)
-        self.kind.set_names("What runs on this side", "")
+        self.kind.set_names("What runs as Local", "")
         self.kind.committed.connect(self._choose_kind)
         self.kind_row = FormRow("What runs", self.kind, " ")
         card.body.addWidget(self.kind_row)
@@ -205,7 +205,7 @@ class SettingsPane(QWidget):
         card = Card("The model on this computer")
         rows = (
             ("embedded_context_tokens", "Longest request", "tokens", "", "Input and answer together."),
-            ("embedded_threads", "Threads", "", "All cores", "Processor threads that compute."),
+            ("embedded_threads", "Threads", "", "All cores", "Processor threads to use."),
             (
                 "embedded_gpu_layers",
                 "GPU layers",
@@ -216,7 +216,7 @@ class SettingsPane(QWidget):
         )
         self.settings: dict[str, SettingRow] = {}
         self._embedded_rows = rows
-        card.body.addWidget(Sentence("A change loads the model anew.", role="small"))
+        card.body.addWidget(Sentence("A change reloads the model.", role="small"))
         links = QHBoxLayout()
         links.addWidget(self._link("Choose another model", Target("machine", "models")))
         links.addStretch(1)

@@ -31,24 +31,34 @@ WEBHOOK = "alert_webhook_url"
 _LEVERS: dict[str, tuple[str, str, str, Scale]] = {
     "vram_alert_percent": (
         "GPU memory",
-        "You are told from this share on",
+        "Alert from this share in use",
         "%",
         Scale((1, 100), 1, (1, 25, 50, 75, 100)),
     ),
     "temperature_alert_c": (
         "Temperature",
-        "Not set: 3 below where the card slows down",
+        "If not set: 3 °C below where the card slows down",
         "°C",
         Scale((20, 120), 1, (20, 45, 70, 95, 120)),
     ),
     "kv_cache_alert_percent": (
         "KV cache",
-        "Full, requests are put off",
+        "When it is full, requests wait",
         "%",
         Scale((1, 100), 1, (1, 25, 50, 75, 100)),
     ),
-    "queue_alert_requests": ("Queue", "Requests that wait", "waiting", Scale((1, 10, 100, 1_000, 100_000))),
-    "alert_after_s": ("For so long", "A short peak is not told", "s", Scale((0, 10, 60, 600, 3_600))),
+    "queue_alert_requests": (
+        "Queue",
+        "Alert from this many waiting requests",
+        "waiting",
+        Scale((1, 10, 100, 1_000, 100_000)),
+    ),
+    "alert_after_s": (
+        "Duration",
+        "How long it has to last; shorter peaks are ignored",
+        "s",
+        Scale((0, 10, 60, 600, 3_600)),
+    ),
 }
 
 
@@ -67,7 +77,7 @@ class Thresholds(QWidget):
         self._column = QVBoxLayout(self)
         self._column.setContentsMargins(0, 0, 0, 0)
         self._column.setSpacing(2)
-        self._column.addWidget(label("When you are told", weight=600))
+        self._column.addWidget(label("Alert thresholds", weight=600))
         infos = self._infos()
         for name, (title, effect, unit, scale) in _LEVERS.items():
             lever = Lever(title, effect, scale, self._applied(infos[name]), unit=unit)
@@ -104,14 +114,16 @@ class Thresholds(QWidget):
 
     def _add_webhook(self) -> None:
         self.webhook = TextField(placeholder="None")
-        self.webhook.set_names("Webhook", "Each alert is posted to this address, as Slack takes it")
+        self.webhook.set_names("Webhook", "Each alert is posted to this address, in Slack’s format")
         self.webhook.committed.connect(self._committer(WEBHOOK))
         self.webhook.reverted.connect(self._show)
         self._tag = OriginTag()
         words = QVBoxLayout()
         words.setSpacing(0)
         words.addWidget(label("Webhook", weight=500))
-        words.addWidget(label("Each alert is posted there too, as Slack takes it", "caption", level="2"))
+        words.addWidget(
+            label("Each alert is also posted to this address, in Slack’s format", "caption", level="2")
+        )
         row = QHBoxLayout()
         row.setSpacing(12)
         row.addWidget(self.webhook, 1)

@@ -34,11 +34,11 @@ _AS_IS = ""
 _AS_FILE, _LOWER_FILE = "As in the compose file", "as in the compose file"
 _NOTES = {
     "model": "A repository of Hugging Face, or a folder in the container.",
-    "served_model_name": "What requests call it.",
-    "quantization": "How its weights are packed. Left alone, the model’s own files say it.",
+    "served_model_name": "The name that requests use.",
+    "quantization": "How its weights are stored. Leave it empty to use what the model’s files say.",
     "max_model_len": "Input and answer together. More needs more GPU memory.",
-    "tensor_parallel_size": "The model is cut into as many parts.",
-    "tool_call_parser": "Belongs to the model’s family: hermes for Qwen, llama3_json for Llama 3.",
+    "tensor_parallel_size": "The model is split across this many GPUs.",
+    "tool_call_parser": "Depends on the model’s family: hermes for Qwen, llama3_json for Llama 3.",
     "extra_args": "As on vLLM’s command line, such as --enable-prefix-caching. Kept in a file: no secrets.",
     "image_tag": "The version of vllm/vllm-openai.",
 }
@@ -84,7 +84,7 @@ class VllmForm(QWidget):
         self._add_text("max_model_len")
         self.share = Lever(
             LABELS["gpu_memory_utilization"],
-            "vLLM takes this at once; more is more room for long requests",
+            "vLLM reserves this at once; more leaves more room for long requests",
             _SHARES,
             Applied(value=Decimal("0.90")),
         )

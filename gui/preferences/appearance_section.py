@@ -101,7 +101,7 @@ class AppearanceSection(Section):
             (
                 "close_to_tray",
                 "Closing the window",
-                "Signalbox goes on in the tray; Quit in its menu ends it.",
+                "Signalbox keeps running in the tray; Quit in its menu ends it.",
             ),
             ("start_minimised", "At the start", "Only the icon in the tray is shown."),
         )

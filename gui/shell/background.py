@@ -81,7 +81,7 @@ class Background(QObject):
         if not kept.value(_TOLD_KEY, False, type=bool):
             kept.setValue(_TOLD_KEY, True)
             self.notes.tell(
-                "closed", "Signalbox goes on", "Its icon in the tray opens it again, or quits it."
+                "closed", "Signalbox is still running", "Its tray icon opens it again or quits it."
             )
 
     def _on_refused(self, words: str) -> None:

@@ -165,7 +165,7 @@ class TryNow(Choice):
             models = self._bridge.core.local_models
             self._download_id = await self._bridge.call(models.download(model_id))
         except SignalboxError as failed:
-            self.tell("danger", "Not begun.", str(failed))
+            self.tell("danger", "Not started.", str(failed))
             return
         self.untell()
         if self._bridge.shelf is not None:

@@ -396,7 +396,7 @@ class LogView(QAbstractScrollArea):
         if not self.lines.shown and not self._has_top_row:
             painter.setFont(unit.font("small"))
             painter.setPen(unit.color("text3"))
-            words = "No line of this level" if self.lines.kept else self._empty
+            words = "No lines of this level" if self.lines.kept else self._empty
             room = box.adjusted(unit.px(SIDE_PX), 0, -unit.px(SIDE_PX), 0)
             painter.drawText(room, Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap, words)
         else:

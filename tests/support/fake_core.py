@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from core.errors import InvalidRequest, SignalboxError
 from core.keys import KeyName, KeyStatus, KeyStore, held_back_typed
 from core.ledger.models import ArmedLimit, LedgerRow, ReportKey, ReportRow
 from core.local.server import ServerState
-from core.local.server_log import LogLine, LogPage
+from core.local.server_log import LogLine, LogPage, level_of
 from core.model_list import ListedModel, ModelList
 from core.providers.base import CheckResult
 from core.services.key_reader import address_of, given_key
@@ -25,6 +26,8 @@ from core.services.status import ApiStatus, CoreStatus, Problem
 from core.settings import SettingsStore
 from tests.support.fake_vllm import FakeVllm
 from tests.support.fake_watch import FakeShelf, FakeWatch
+
+_TIME = re.compile(r"\d\d:\d\d:\d\d")
 
 
 class MemoryKeyring(keyring.backend.KeyringBackend):
@@ -127,11 +130,8 @@ class FakeCore:
         return self.log[-lines:]
 
     def local_log_page(self, cursor: int = 0, most: int = 2000) -> LogPage:
-        """``log`` as pages; a line's number is its place."""
-        lines = tuple(
-            LogLine(number=number, text=text)
-            for number, text in enumerate(self.log[cursor : cursor + most], cursor)
-        )
+        """``log`` as pages; a line's number is its place, and a time at its beginning is the line's own."""
+        lines = tuple(_log_line(number, text) for number, text in enumerate(self.log[cursor:][:most], cursor))
         return LogPage(lines=lines, next_cursor=cursor + len(lines))
 
     async def key_status(self, name: KeyName) -> KeyStatus:
@@ -297,6 +297,12 @@ def ledger_problem() -> Problem:
         message="ledger.sqlite3 is not a SQLite file; it was left untouched.",
         hint="Start a new ledger.",
     )
+
+
+def _log_line(number: int, text: str) -> LogLine:
+    time, _, rest = text.partition(" ")
+    at, words = (time, rest) if _TIME.fullmatch(time) else ("", text)
+    return LogLine(number=number, text=words, level=level_of(words), at=at)
 
 
 def _found(outcome: CheckResult | SignalboxError) -> CheckResult:

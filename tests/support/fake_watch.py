@@ -89,6 +89,9 @@ class FakeShelf:
     def shelf(self) -> ModelShelf:
         return self.now
 
+    async def look(self) -> ModelShelf:
+        return self.now
+
     def subscribe(self, listener: Callable[[ModelShelf], None]) -> Callable[[], None]:
         return self.listeners.add(listener)
 

@@ -76,3 +76,7 @@ def test_what_cannot_be_had_is_one_line_and_an_exit_code(
     assert main(["models", "download"]) == 2
     assert main(["models"]) == 0
     assert "qwen3-4b" in capsys.readouterr().out
+    assert main(["models", "find"]) == 0
+    found = capsys.readouterr().out
+    assert "No other model server answers" in found
+    assert "Address" not in found  # no head of a table without rows

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -212,7 +213,8 @@ async def test_another_machines_engine_is_asked_at_the_address_that_is_set(
 ) -> None:
     docker.answer("context inspect", "droplet ssh://root@203.0.113.7")
     docker.answer("ps --", ID)
-    docker.answer("inspect --type container", container())
+    now = datetime.now(UTC).isoformat()  # the deadline counts from there
+    docker.answer("inspect --type container", container(StartedAt=now))
     docker.answer("logs --follow", after_s=60)
     project = ComposeProject(home, place="droplet")
     server = ComposeServer(home, project, base_url="http://127.0.0.1:9/v1")
@@ -222,7 +224,7 @@ async def test_another_machines_engine_is_asked_at_the_address_that_is_set(
     assert all(call.startswith("--context droplet ") for call in docker.calls)
     assert server.state.phase == "starting"
 
-    docker.answer("inspect --type container", container(Health={"Status": "healthy"}))
+    docker.answer("inspect --type container", container(StartedAt=now, Health={"Status": "healthy"}))
     await server.observe()
     await server.detach()
     assert server.state.phase == "failed"

@@ -126,7 +126,7 @@ SENSORS = [
 
 def test_what_a_card_refuses_is_unknown_with_its_reason_and_never_0(looks: Any) -> None:
     reasons = {
-        3: "the card does not say it",
+        3: "the card does not report it",
         4: "only an administrator may ask for it",
         13: "the driver is too old",
     }

@@ -91,7 +91,10 @@ def test_an_arc_tells_energy_and_so_its_power_between_two_looks(tmp_path: Path) 
     (first,) = cards.read()
     assert (first.name, first.temperature_c, first.power_w) == ("Intel GPU 0xe20b", 54, None)
     assert (first.power_limit_w, first.sm_clock_mhz) == (pytest.approx(190), 2400)
-    assert (first.vram_used_bytes, dict(first.why)["vram_used_bytes"]) == (None, "the driver does not say it")
+    assert (first.vram_used_bytes, dict(first.why)["vram_used_bytes"]) == (
+        None,
+        "the driver does not report it",
+    )
     now[0] += 2
     (device / "hwmon/hwmon7/energy1_input").write_text("1300000000")
     assert cards.read()[0].power_w == pytest.approx(150)

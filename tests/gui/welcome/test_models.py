@@ -52,7 +52,7 @@ def test_a_model_that_answers_sensibly_is_two_clicks_away(panel: Panel) -> None:
 
         row = page.try_now
         await panel.until(row.get.isVisible)
-        assert "Qwen2.5 3B, 2.1 GB: answers sensibly; fits in 15 GB of memory" in row.sentence.text()
+        assert "Qwen2.5 3B, 2.1 GB: answers sensibly; fits in 15.0 GB of memory" in row.sentence.text()
         click(row.get)
         await panel.until(row.progress.isVisible)
         models.progress(a_download())
@@ -107,7 +107,7 @@ def test_a_download_that_cannot_begin_says_why(panel: Panel) -> None:
         await panel.until(row.get.isVisible)
         models.error = Unavailable("The hub does not answer.", hint="Try again later. Nothing was kept.")
         row.get.click()
-        await panel.until(lambda: "Not begun. The hub does not answer." in row.result.text)
+        await panel.until(lambda: "Not started. The hub does not answer." in row.result.text)
         assert row.get.isVisible()
 
     panel.run(body())
