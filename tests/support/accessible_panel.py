@@ -27,7 +27,7 @@ def controls(interface: QAccessibleInterface) -> Iterator[QAccessibleInterface]:
     yield interface
     for index in range(interface.childCount()):
         child = interface.child(index)
-        if child is not None:
+        if child:
             yield from controls(child)
 
 
@@ -57,7 +57,7 @@ class Reader:
             if verb == "read":
                 return True
             thing, action = one.object(), one.actionInterface()
-            if action is not None and isinstance(thing, QWidget) and thing.isEnabled():
+            if action and isinstance(thing, QWidget) and thing.isEnabled():
                 action.doAction(QAccessibleActionInterface.pressAction())
                 return True
         return False
