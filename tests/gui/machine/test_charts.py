@@ -147,6 +147,9 @@ def test_without_a_gpu_the_pane_says_why_and_shows_the_machine(panel: Panel, hom
         assert list(shown.charts) == ["Processor", "Memory", "Answers", "Dollars an hour"]
         assert shown.says("Processor").startswith("21 %")
         assert shown.says("Answers").startswith("42 tok/s")
+        panel.core.machine.sample(machine_sample(at=NOW + timedelta(seconds=1), server=ServerFigures()))
+        await panel.settle()
+        assert shown.says("Answers").startswith("Not available: the local server reports nothing now")
         assert pane.details.isHidden()
         pane.watch_other.click()
         pane.cost_hint.click()
