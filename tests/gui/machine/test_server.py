@@ -477,3 +477,20 @@ def test_the_pane_in_front_is_found_again(panel: Panel) -> None:
         await again.stop()
 
     panel.run(body())
+
+
+def test_ctrl_f_finds_in_the_log_wherever_the_focus_is(panel: Panel) -> None:
+    async def body() -> None:
+        page, _ = await opened(panel, READY)
+        stop = named(page.view.state, "Stop the local server")
+        stop.setFocus()
+        QTest.keyClick(stop, Qt.Key.Key_F, Qt.KeyboardModifier.ControlModifier)
+        assert page.view.log.search.hasFocus()
+        page.view.resize(620, 372)
+        await panel.settle()
+        page.view.switch.segment("gpu").setFocus()
+        page.view.show_section("alerts")
+        QTest.keyClick(page.view, Qt.Key.Key_F, Qt.KeyboardModifier.ControlModifier)
+        assert not page.view.log.search.visibleRegion().isEmpty(), "scrolled back to"
+
+    panel.run(body())
