@@ -494,3 +494,15 @@ def test_ctrl_f_finds_in_the_log_wherever_the_focus_is(panel: Panel) -> None:
         assert not page.view.log.search.visibleRegion().isEmpty(), "scrolled back to"
 
     panel.run(body())
+
+
+def test_the_focus_stays_in_the_card_while_a_restart_is_under_way(panel: Panel) -> None:
+    async def body() -> None:
+        page, _ = await opened(panel, READY)
+        named(page.view.state, "Restart the local server").setFocus()
+        panel.core.publish(local=STARTING)
+        await panel.until(lambda: page.view.state.title.text().startswith("Starting"))
+        assert page.view.state.stop.text() == "Cancel"
+        assert page.view.state.stop.hasFocus()
+
+    panel.run(body())
