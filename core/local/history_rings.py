@@ -304,8 +304,16 @@ class HistoryRings:
         for event in events:
             if now_s - KEPT_S <= event.at_s <= now_s:
                 self.add_event(event)
+        for step_s, end_s in ends_s.items():
+            self._part(rings[step_s], math.floor(end_s / step_s) + 1)
         if self._newest_s is None and ends_s:
             self._newest_s = min(now_s, *ends_s.values())  # what follows is a gap: nobody looked until now
+
+    @staticmethod
+    def _part(ring: _Ring, after: int) -> None:
+        """Leave an empty slot where what a file kept ends and samples came before it was read."""
+        if not ring.has(after) and any(number > after for number in ring.numbers):
+            ring.open(after)
 
 
 class _Line:

@@ -71,7 +71,10 @@ def memory_words(host: HostReading) -> tuple[str, str]:
 
 def speed_words(server: ServerFigures) -> tuple[str, str]:
     if server.generation_tokens_per_s is None:
-        return "", "Not available: nothing has been answered here yet"
+        silent = server.running_requests is None
+        return "", not_available(
+            "the local server reports nothing now" if silent else "the local server does not report it"
+        )
     number, _, unit = speed(server.generation_tokens_per_s).partition(" ")
     return number, unit
 

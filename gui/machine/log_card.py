@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import QEvent, QObject, QSize, Qt, QTimer
+from PySide6.QtCore import QEvent, QObject, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import (
     QAction,
     QActionGroup,
@@ -43,7 +43,13 @@ EMPTY = "No lines yet. The server’s log appears here while it starts and runs.
 
 
 class LogCard(Card):
-    """Asks the core for what is new while it is in sight, and only then."""
+    """Asks the core for what is new while it is in sight, and only then.
+
+    Signals:
+        search_opened: Ctrl+F; the card has to be in view.
+    """
+
+    search_opened = Signal()
 
     def __init__(self, shell: Shell, controller: MachineController) -> None:
         super().__init__()
@@ -131,8 +137,9 @@ class LogCard(Card):
         self._strip_row.addWidget(self.new_lines)
 
     def _make_shortcuts(self) -> None:
+        find = QShortcut(QKeySequence("Ctrl+F"), self)  # wherever the focus is, while the card can be seen
+        find.activated.connect(self._open_search)
         for keys, act in (
-            ("Ctrl+F", self._open_search),
             ("F3", partial(self.view.step, 1)),
             ("Shift+F3", partial(self.view.step, -1)),
         ):
@@ -208,6 +215,7 @@ class LogCard(Card):
     # Find and filter
 
     def _open_search(self) -> None:
+        self.search_opened.emit()
         self.search.setFocus(Qt.FocusReason.ShortcutFocusReason)
         self.search.selectAll()
 

@@ -284,16 +284,20 @@ class StateCard(QWidget):
                 f"{names[verb]} the local server" if verb != "look" else "Check the server now"
             )
             button.setAccessibleDescription(_ASKED[verb] if pressed else "")
-        self.restart.setEnabled(state is None or state.phase == "ready")
+        can_restart = state is None or state.phase == "ready"
         focused = next((button for button in shown if button.hasFocus()), None)
+        if can_restart:
+            self.restart.setEnabled(True)
         for button, visible in shown.items():
             if visible:
                 button.show()
-        if focused is not None and not (shown[focused] and focused.isEnabled()):
-            # Before it goes, or Qt hands the focus to whatever comes next.
-            heir = next((one for one, visible in shown.items() if visible and one.isEnabled()), None)
-            if heir is not None:
-                heir.setFocus(Qt.FocusReason.OtherFocusReason)
+        usable = [
+            one for one, visible in shown.items() if visible and (can_restart or one is not self.restart)
+        ]
+        if focused is not None and focused not in usable and usable:
+            # Before it goes or is disabled, or Qt hands the focus to whatever comes next.
+            usable[0].setFocus(Qt.FocusReason.OtherFocusReason)
+        self.restart.setEnabled(can_restart)
         for button, visible in shown.items():
             if not visible:
                 button.hide()

@@ -56,6 +56,7 @@ class MachineView(QWidget):
         self._rest = _Rest(self.log)
         self._left.addWidget(self._rest, 1)
         self.preflight.asks.connect(lambda: self._bring_into_view(self.preflight.ask))
+        self.log.search_opened.connect(lambda: self._bring_into_view(self.log))
         self._column.installEventFilter(self)
         self._left_area = scrolled(self._column)
         self.switch = SegmentedSwitch(

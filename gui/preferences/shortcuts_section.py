@@ -44,6 +44,8 @@ SHORTCUTS: tuple[Shortcut, ...] = (
     Shortcut("Ctrl+K", "Search titles and messages", "Chat"),
     Shortcut("Ctrl+F", "Find in the chat", "Chat"),
     Shortcut("F3", "Go to the next match; Shift+F3 to the one before", "Chat"),
+    Shortcut("Ctrl+F", "Find in the local server’s log", "Machine"),
+    Shortcut("F3", "Go to the next line found; Shift+F3 to the one before", "Machine, log"),
     Shortcut("Ctrl+F", "Find a setting", "Preferences"),
     Shortcut("Alt+Left", "Back to where you were led here from", "Preferences"),
     Shortcut("Esc", "Give up an entry and show the value that holds", "Preferences, a field"),

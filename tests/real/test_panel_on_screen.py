@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sqlite3
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,12 @@ def answers(home: Path) -> list[Any]:
         return []
     with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as connection:
         return [row[0] for row in connection.execute("SELECT text FROM messages WHERE role = 'assistant'")]
+
+
+def used_by_name(display: str, home: Path, *steps: str) -> PanelOnScreen:
+    """The panel, with a screen reader's steps: ``press NAME`` and ``read WORDS``, see ``accessible_panel``."""
+    reader = Path(screen.__file__).with_name("accessible_panel.py")
+    return PanelOnScreen(display, home, command=[sys.executable, str(reader), str(home / "steps"), *steps])
 
 
 def open_chat(panel: PanelOnScreen) -> None:
@@ -119,6 +126,30 @@ def test_killed_while_streaming_nothing_is_lost_and_the_next_start_says_so(
         assert again.ended()[0] == 0
     finally:
         again.kill()
+
+
+def test_by_names_alone_the_server_is_stopped_and_started(display: str, home: Path) -> None:
+    """What someone who hears the panel does: controls are pressed and states are read by their accessible names."""
+    steps = (
+        "press Skip, and open the chat",
+        "press Machine",
+        "press Stop the local server",
+        "read Stopped",
+        "press Start the local server",
+        "read Ready",
+        "press Restart the local server",
+        "read Ready",
+    )
+    panel = used_by_name(display, home, *steps)
+    try:
+        panel.wait_for_window()
+        done = home / "steps"
+        until(lambda: done.exists() and done.read_text().splitlines() == list(steps), "the last step")
+        panel.key("ctrl+q")
+        assert panel.ended() == (0, "")
+    finally:
+        panel.kill()
+    assert "Traceback" not in (home / "logs" / "signalbox.log").read_text()
 
 
 def test_a_polite_kill_ends_as_closing_the_window_does(panel: PanelOnScreen) -> None:

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -49,9 +49,11 @@ def virtual_screen() -> Iterator[str]:
 
 
 class PanelOnScreen:
-    """One run of ``signalbox`` on ``display``; ``environment`` adds settings."""
+    """One run of ``signalbox``, or of a ``command``, on ``display``; ``environment`` adds settings."""
 
-    def __init__(self, display: str, home: Path, **environment: str) -> None:
+    def __init__(
+        self, display: str, home: Path, *, command: Sequence[str] | None = None, **environment: str
+    ) -> None:
         inherited = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
         self.environment = inherited | {
             "DISPLAY": display,
@@ -62,12 +64,16 @@ class PanelOnScreen:
             **environment,
         }
         self.home = home
+        self.command = command or [str(Path(sys.executable).with_name("signalbox"))]
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[str]:
-        command = [str(Path(sys.executable).with_name("signalbox"))]
         return subprocess.Popen(
-            command, env=self.environment, stderr=subprocess.PIPE, text=True, cwd=self.home
+            self.command,
+            env=self.environment,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self.home,
         )
 
     def start_again(self) -> int:

@@ -237,6 +237,20 @@ def test_what_another_card_drew_before_does_not_come_back_with_a_restart(tmp_pat
     file.close()
 
 
+def test_a_first_sample_before_the_file_is_read_draws_no_line_over_the_gap(tmp_path: Path) -> None:
+    file = HistoryFile(tmp_path)
+    saved(file, fed(600), START_S + 599)
+    kept = file.load()
+    assert kept is not None
+    again = HistoryRings()
+    again.take(sample(START_S + 900, used=3), SILENT_S)
+    again.restore(kept.series, kept.gpus, kept.slots, kept.events, START_S + 900)
+    for number in range(901, 960):
+        again.take(sample(START_S + number, used=3), SILENT_S)
+    assert vram(again.read(START_S + 959, 900 + 60, 600)).values.count(None) == 1
+    file.close()
+
+
 def test_what_is_saved_twice_or_by_two_panels_is_there_once(tmp_path: Path) -> None:
     rings, file, other = fed(300), HistoryFile(tmp_path), HistoryFile(tmp_path)
     saved(file, rings, START_S + 299)

@@ -147,6 +147,9 @@ def test_without_a_gpu_the_pane_says_why_and_shows_the_machine(panel: Panel, hom
         assert list(shown.charts) == ["Processor", "Memory", "Answers", "Dollars an hour"]
         assert shown.says("Processor").startswith("21 %")
         assert shown.says("Answers").startswith("42 tok/s")
+        panel.core.machine.sample(machine_sample(at=NOW + timedelta(seconds=1), server=ServerFigures()))
+        await panel.settle()
+        assert shown.says("Answers").startswith("Not available: the local server reports nothing now")
         assert pane.details.isHidden()
         pane.watch_other.click()
         pane.cost_hint.click()
@@ -211,6 +214,9 @@ def test_a_lost_gpu_is_named_and_its_line_has_a_gap(panel: Panel, home: Path) ->
         )
         await panel.settle()
         assert shown.charts["VRAM"].y_range == (0.0, 24.0)  # it still had its size and its limits
+        tick_text = shown.charts["VRAM"].tick_text
+        assert tick_text is not None
+        assert [tick_text(at) for at in (0.0, 11.77008, 12.0, 23.54016)] == ["0", "11.8", "12", "23.5"]
         assert [len(shown.charts[title].data.thresholds) for title in ("VRAM", "Temperature")] == [1, 1]
         assert pane.note.text.startswith("GPU 0 lost. It was there and does not answer.")
         assert pane.note.tone == "danger"

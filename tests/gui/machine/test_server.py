@@ -502,3 +502,32 @@ def test_the_pane_in_front_is_found_again(panel: Panel) -> None:
         await again.stop()
 
     panel.run(body())
+
+
+def test_ctrl_f_finds_in_the_log_wherever_the_focus_is(panel: Panel) -> None:
+    async def body() -> None:
+        page, _ = await opened(panel, READY)
+        stop = named(page.view.state, "Stop the local server")
+        stop.setFocus()
+        QTest.keyClick(stop, Qt.Key.Key_F, Qt.KeyboardModifier.ControlModifier)
+        assert page.view.log.search.hasFocus()
+        page.view.resize(620, 372)
+        await panel.settle()
+        page.view.switch.segment("gpu").setFocus()
+        page.view.show_section("alerts")
+        QTest.keyClick(page.view, Qt.Key.Key_F, Qt.KeyboardModifier.ControlModifier)
+        assert not page.view.log.search.visibleRegion().isEmpty(), "scrolled back to"
+
+    panel.run(body())
+
+
+def test_the_focus_stays_in_the_card_while_a_restart_is_under_way(panel: Panel) -> None:
+    async def body() -> None:
+        page, _ = await opened(panel, READY)
+        named(page.view.state, "Restart the local server").setFocus()
+        panel.core.publish(local=STARTING)
+        await panel.until(lambda: page.view.state.title.text().startswith("Starting"))
+        assert page.view.state.stop.text() == "Cancel"
+        assert page.view.state.stop.hasFocus()
+
+    panel.run(body())
