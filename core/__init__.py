@@ -25,12 +25,15 @@ if TYPE_CHECKING:
     from core.base.permissions import make_private_folder
     from core.base.redaction import redact
     from core.base.text import (
+        MEMORY_GB,
         age,
         counted,
         exact_duration,
         file_size,
+        in_memory_gb,
         marked,
         measured_duration,
+        memory_size,
         rough_duration,
         sentence,
         sentence_case,
@@ -148,6 +151,7 @@ if TYPE_CHECKING:
     from core.telemetry.logs import log_path, redacted_traceback, setup_logging
 
 __all__ = [
+    "MEMORY_GB",
     "NANO_PER_DOLLAR",
     "NO_CHARGE",
     "PACKAGED_MODEL",
@@ -280,12 +284,14 @@ __all__ = [
     "format_cost",
     "format_limit",
     "from_json",
+    "in_memory_gb",
     "is_near",
     "likely_nanodollars",
     "log_path",
     "make_private_folder",
     "marked",
     "measured_duration",
+    "memory_size",
     "nano_to_dollars",
     "open_regular_file",
     "own_cost_is_open",
@@ -321,8 +327,8 @@ _HOMES = {
     "core.base.net": "is_near",
     "core.base.permissions": "make_private_folder",
     "core.base.redaction": "redact",
-    "core.base.text": "age counted exact_duration file_size marked measured_duration rough_duration sentence "
-    "sentence_case shortened spreadsheet_cell two_decimals with_thousands",
+    "core.base.text": "MEMORY_GB age counted exact_duration file_size in_memory_gb marked measured_duration "
+    "memory_size rough_duration sentence sentence_case shortened spreadsheet_cell two_decimals with_thousands",
     "core.chat": (
         "CacheMarks CachePlan CacheSwitchCost ChatRequest ChatResult ContextEconomy Estimate EventStream Failed "
         "Feature Finished FinishReason ImagePart JsonSchemaFormat Message PromptProgress RequestStep RouteDecision "

@@ -23,11 +23,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from core.base.net import origin_of
-from core.base.observable import Listeners
 from core.chat import ChatRequest, ChatResult, Failed, Finished, RouteDecision, Side
-from core.errors import InvalidRequest, KeyHeldBack, Unavailable
+from core.errors import KeyHeldBack, Unavailable
 from core.keys import held_back_typed
-from core.local.manager import LocalServerManager, chosen_kind, unreadable_choice
+from core.local.manager import LocalServerManager
 from core.local.server import ServerState
 from core.local.server_log import LogPage
 from core.routing.request_stream import RequestStream
@@ -36,8 +35,8 @@ from core.services.api_check import ApiCheck
 from core.services.hub_check import check_hub
 from core.services.key_reader import KeyReader, address_of
 from core.services.ledger import LedgerService
-from core.services.load_watch import LoadWatch
 from core.services.local_models import LocalModels
+from core.services.local_side import LocalSide
 from core.services.machine_keeper import MachineKeeper
 from core.services.machine_watch import MachineWatch
 from core.services.model_lists import ModelLists
@@ -93,8 +92,7 @@ class RouterCore:
         self.keys: KeyStore = KeyStore()
         self.prices: PriceTable = PriceTable(self.home / "prices.json")
         self._eager = local_start == "eager"
-        self._server_manager = LocalServerManager(self._local_changed, self._container_secrets)
-        self._server_manager.on_progress = self._switching
+        self._server_manager = LocalServerManager(self._server_changed, lambda: self._local_side.secrets())
         rooms = assemble(
             settings=lambda: self.settings.current,
             closing=lambda: self.settings.closing_problems,
@@ -114,14 +112,26 @@ class RouterCore:
         self._setting_check = SettingChecker(
             self.settings, self._api_check, lambda: self.has_api_key, self._look_at_local
         )
+        self._key_reader = KeyReader(self.settings, self.keys, self._take_keys)
+        self._local_side = LocalSide(
+            settings=self.settings,
+            rooms=rooms,
+            server_manager=self._server_manager,
+            key_reader=self._key_reader,
+            setting_check=self._setting_check,
+            is_kept=self._eager,
+            keys_known=self._keys_known,
+            is_looked_at=lambda: self._sampler.is_running,
+            spawn=self._spawn,
+            on_change=self._changed,
+        )
         self.ledger: LedgerService = LedgerService(
             self.settings, self.prices, rooms.scoreboard, self._changed
         )
         self.models: ModelLists = ModelLists(
             rooms, self._server_manager, self.prices, self._api_check, self._keys_known
         )
-        self._load = LoadWatch(self._server_manager, rooms.local, lambda: self._sampler.is_running)
-        self._sampler = Sampler(rooms.gpus, self._load.figures, power=rooms.power)
+        self._sampler = Sampler(rooms.gpus, self._local_side.figures, power=rooms.power)
         self.machine: MachineWatch = MachineWatch(
             self._sampler,
             MachineKeeper(
@@ -149,12 +159,9 @@ class RouterCore:
             vram_bytes=self._largest_vram,
         )
         self._monitoring = Monitoring(rooms.metrics, rooms.tracer, (rooms.api.breakers, rooms.local.breakers))
-        self._key_reader = KeyReader(self.settings, self.keys, self._take_keys)
         self._key_read = self._key_reader.was_read
         self._keys_wanted = self._eager
         self._keys_asked_for = False
-        self.vllm_key: str | None = None
-        self._vllm_key_held_back: KeyHeldBack | None = None
         self._status_keeper = StatusPublisher(
             settings=self.settings,
             prices=self.prices,
@@ -166,7 +173,6 @@ class RouterCore:
             key_held_back=self.key_held_back,
             machine=self.machine,
         )
-        self._local_listeners = Listeners[ServerState](log, "the local server")
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._unsubscribe_settings: Callable[[], None] = lambda: None
@@ -191,7 +197,7 @@ class RouterCore:
         self._loop = asyncio.get_running_loop()
         self._stopping = False
         self._unsubscribe_settings = self.settings.on_change(self._settings_changed)
-        self._set_up_local(self.settings.current)
+        self._local_side.configure(self.settings.current)
         self._monitoring.configure(self.settings.current)
         for file in self.settings.untrusted:
             log.warning("%s %s", file.message, file.hint)
@@ -216,13 +222,11 @@ class RouterCore:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._api.close()
-        await self._local.close()
-        await self._server_manager.close(
+        await self._local_side.close(
             stop_container=self._eager and self.settings.current.stop_container_on_quit
         )
         await self._sampler.stop()
         await self.machine.stop()
-        await self._load.stop()
         await self._rooms.kept.close()
         await self.ledger.close()
         await self._monitoring.close()
@@ -322,8 +326,8 @@ class RouterCore:
         await self._monitoring.settled()
         self._check_running()
         api_only = self.settings.current.routing_mode == "api-only" or (request and request.force == "api")
-        if not api_only and self._local.needs_look():
-            await self._server_manager.observe()
+        if not api_only:
+            await self._local_side.look_if_unknown()
 
     def _check_running(self) -> None:
         if self._stopping or self._loop is None:
@@ -374,24 +378,14 @@ class RouterCore:
 
     async def start_local(self) -> None:
         """Start the local server; its end is a state (``status().local``), not an exception."""
-        await self._container_keys_known()
-        self._local.breakers.reset()
-        await self._server_manager.start()
+        await self._local_side.start()
 
     async def stop_local(self) -> None:
-        await self._server_manager.stop()
+        await self._local_side.stop()
 
     async def restart_local(self) -> None:
         """Start it anew, with the model that is set by now."""
-        await self._container_keys_known()
-        self._local.breakers.reset()
-        if self._server_manager.refused is not None:
-            self._server_manager.forget_failure()
-            self._set_up_local(self.settings.current, is_checked=True)
-            await self._server_manager.end_replaced()
-            await self._server_manager.start()
-        else:
-            await self._server_manager.restart()
+        await self._local_side.restart()
 
     def _largest_vram(self) -> int | None:
         """Return the memory of this machine's largest GPU; ``None`` without one, or where another's are watched."""
@@ -401,17 +395,15 @@ class RouterCore:
     @property
     def local_state(self) -> ServerState:
         """The local server's state as it is known now, without a look."""
-        return self._server_manager.state
+        return self._local_side.state
 
     def subscribe_local(self, listener: Callable[[ServerState], None]) -> Callable[[], None]:
         """Call ``listener`` with each new state of the local server, on the core's loop; returns what ends it."""
-        return self._local_listeners.add(listener)
+        return self._local_side.subscribe(listener)
 
     async def seen_local(self) -> ServerState:
         """Look at a server that runs outside of this process, and return its state; nothing is started."""
-        await self._keys_known()
-        await self._server_manager.observe()
-        return self._server_manager.state
+        return await self._local_side.seen()
 
     def local_log(self, lines: int = 200) -> list[str]:
         """Return the last ``lines`` lines of the local server's own log."""
@@ -433,102 +425,21 @@ class RouterCore:
         Raises:
             InvalidRequest: nothing could go to the API: the mode forbids it, or there is no key. Nothing changed.
         """
-        if drained:
-            await self._keys_known()
-            if self.settings.current.routing_mode == "local-only":
-                raise InvalidRequest(
-                    "The mode is local-only, so nothing may go to the API.", hint="Choose another mode first."
-                )
-            if not self.has_api_key:
-                raise InvalidRequest(
-                    "Nothing can go to the API: there is no key for it.", hint="Add one in Preferences first."
-                )
-        if self._local.is_drained != drained:
-            self._local.is_drained = drained
-            log.info("Local is %s", "drained: what may go to the API does" if drained else "used again")
-            self._changed()
+        await self._local_side.drain(drained)
 
     @property
     def local_is_drained(self) -> bool:
-        return self._local.is_drained
+        return self._local_side.is_drained
 
-    def _configure_api(self, settings: Settings) -> None:
-        self._api.configure(settings, self._key_reader.key("anthropic", settings))
+    @property
+    def vllm_key(self) -> str | None:
+        """What a server elsewhere is asked with. Never to be shown."""
+        return self._local_side.key
 
-    def _set_up_local(self, settings: Settings, *, is_checked: bool = False) -> None:
-        origin = self.settings.named_at("vllm_base_url")
-        asks_for_key = chosen_kind(settings, origin) in ("external", "compose")
-        key = self._key_reader.key("vllm", settings) if asks_for_key else None
-        self.vllm_key, self._vllm_key_held_back = (None, key) if isinstance(key, KeyHeldBack) else (key, None)
-        unreadable = unreadable_choice(self.settings)
-        only_model = unreadable is None and self._server_manager.would_only_change_model(
-            settings, origin, key
-        )
-        if only_model and not is_checked:
-            self._spawn(self._change_local_model(settings))
-            return
-        followed = self._server_manager.follow(settings, origin, key, unreadable)
-        self._local.configure(settings, self.vllm_key)
-        if followed:
-            self._local.breakers.reset()
-            self._rooms.preparer.conversations.forget_side("local")
-            self._spawn(self._replace_local())
-            self._changed()
-        elif self._server_manager.awaits_switch:
-            self._spawn(self._switch_local())
-
-    async def _change_local_model(self, settings: Settings) -> None:
-        """Take another model where it is there; else the one that runs goes on, and the status says why."""
-        refused = await self._setting_check.local_problem(settings)
-        if settings is not self.settings.current:
-            return  # they were changed again, and looked at again
-        if refused is None:
-            self._set_up_local(settings, is_checked=True)
-        else:
-            self._server_manager.refused = refused
-            self._local.configure(settings, self.vllm_key)
-        self._changed()
-
-    async def _switch_local(self) -> None:
-        """Load another model beside the one that answers, and take it once it is ready."""
-        await self._server_manager.end_replaced()  # one that was to be the next until a moment ago
-        if await self._server_manager.switch():
-            self._local.breakers.reset()
-            self._rooms.preparer.conversations.forget_side("local")
-        self._changed()
-        await self._server_manager.end_replaced()
-        await self._server_manager.finish_replaced()
-
-    async def _replace_local(self) -> None:
-        await self._server_manager.end_replaced()
-        if self._server_manager.state.kind == "compose":
-            await (
-                self._server_manager.observe()
-            )  # it is started by hand only: that takes gigabytes, and a GPU
-        elif self._eager:
-            await self._server_manager.start()
-
-    def _local_changed(self, state: ServerState) -> None:
-        self._local_listeners.tell(lambda: state)
+    def _server_changed(self, state: ServerState) -> None:
+        self._local_side.server_changed(state)
         self.machine.server_changed(state)
-        if state.phase in ("ready", "stopped"):
-            self._local.breakers.reset()
-        if state.phase in ("stopped", "starting"):  # started again after a crash, it has no warm cache either
-            self._rooms.preparer.conversations.forget_side("local")
         self.local_models.server_changed(state)
-        if state.phase == "ready":
-            self._spawn(self._warm_up_sdk())
-            self._spawn(self._load.follow(self.vllm_key))
-        self._changed()
-
-    def _switching(self) -> None:
-        """The model that is to answer next is loaded a little further."""
-        self._local_listeners.tell(lambda: self._server_manager.state)
-        self._changed()
-
-    async def _warm_up_sdk(self) -> None:
-        """Import the SDK before the first prompt needs it: 0.5 s that nobody waits for."""
-        await asyncio.to_thread(__import__, "openai")
 
     # -- settings and keys ----------------------------------------------------------------------------------
 
@@ -537,16 +448,17 @@ class RouterCore:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._apply)
 
+    def _configure_api(self, settings: Settings) -> None:
+        self._api.configure(settings, self._key_reader.key("anthropic", settings))
+
     def _apply(self) -> None:
         if self._stopping or self._loop is None:
             return
         settings = self.settings.current
         self._configure_api(settings)
-        self._set_up_local(settings)
+        self._local_side.configure(settings)
         self._monitoring.configure(settings)
         self._sampler.configure(settings)
-        if settings.routing_mode == "local-only":
-            self._local.is_drained = False  # the newer wish counts
         self._spawn(self._read_keys())
         self._changed()
 
@@ -567,7 +479,7 @@ class RouterCore:
 
     def _take_keys(self, settings: Settings) -> None:
         self._configure_api(settings)
-        self._set_up_local(settings)
+        self._local_side.configure(settings)
 
     @property
     def has_api_key(self) -> bool:
@@ -577,7 +489,7 @@ class RouterCore:
         """Return why the stored key is not sent to the address in use; ``None`` where nothing holds it back."""
         if name == "huggingface":
             return None  # asked for with each download and start, which say it then
-        return self._api.held_back if name == "anthropic" else self._vllm_key_held_back
+        return self._api.held_back if name == "anthropic" else self._local_side.key_held_back
 
     async def key_status(self, name: KeyName) -> KeyStatus:
         """Say where the stored key is and where it may go, without showing it."""
@@ -661,16 +573,6 @@ class RouterCore:
             KeyHeldBack: nobody said that it may go there.
         """
         return await self._key_reader.key_for("vllm", base_url)
-
-    async def _container_keys_known(self) -> None:
-        """Return once what a container gets in its environment is read; no other server waits for the keyring."""
-        if self._server_manager.state.kind == "compose":
-            await self._keys_known()
-
-    def _container_secrets(self) -> dict[str, str]:
-        """Return what the container gets in its environment besides; a key that is held back stays here."""
-        found = {"HF_TOKEN": self._key_reader.known_hub_token(), "VLLM_API_KEY": self.vllm_key}
-        return {name: secret for name, secret in found.items() if secret}
 
     async def hugging_face_token(self) -> str | None:
         """Return the token for downloads, and for the container's environment; ``None`` where there is none.

@@ -39,7 +39,9 @@ _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
 )
 
-_known: dict[str, None] = {}
+_known: dict[str, int] = {}
+"""Each with its place in the order in which they became known."""
+_known_count = 0
 _known_lock = threading.Lock()
 
 
@@ -48,14 +50,26 @@ def remember_secret(secret: str) -> None:
 
     Fewer than six characters are not remembered. The oldest of more than 64 is forgotten.
     """
+    global _known_count
     if len(secret) < _SHORTEST_SECRET or HIDDEN in secret:
         return
     with _known_lock:
         for form in {secret, quote(secret, safe="", errors="replace")}:
-            _known.pop(form, None)
-            _known[form] = None
+            place = _known.pop(form, None)
+            if place is None:
+                place = _known_count = _known_count + 1
+            _known[form] = place
         while len(_known) > _MOST_SECRETS:
             del _known[next(iter(_known))]
+
+
+def secrets_known_after(place: int) -> tuple[int, list[str]]:
+    """Return the secrets that became known after ``place``, and the ``place`` to ask with next; 0 asks for all.
+
+    For a keeper of redacted text: only these can make it redact that text again.
+    """
+    with _known_lock:
+        return _known_count, [secret for secret, known_at in _known.items() if known_at > place]
 
 
 _HINT = re.compile(

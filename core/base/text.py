@@ -14,6 +14,8 @@ from decimal import Decimal
 from functools import lru_cache
 
 ENDS = (".", "!", "?", "…")
+MEMORY_MB, MEMORY_GB = 1 << 20, 1 << 30
+"""What a card's "24 GB" counts in, and so everything that has to fit in memory."""
 
 
 _PICTURES = {code: chr(0x2400 + code) for code in range(0x20)} | {0x7F: "␡"}
@@ -63,7 +65,10 @@ def with_thousands(text: str) -> str:
 
 
 def file_size(size_bytes: int) -> str:
-    """Return ``14 bytes``, ``64 KB``, ``2.1 MB`` or ``20.1 GB``; decimal units, as file managers show them."""
+    """Return ``14 bytes``, ``64 KB``, ``2.1 MB`` or ``20.1 GB``; decimal units, as file managers show them.
+
+    What lies in memory is written by ``memory_size``.
+    """
     if size_bytes < 1000:
         return f"{size_bytes} bytes"
     size = float(size_bytes)
@@ -72,6 +77,18 @@ def file_size(size_bytes: int) -> str:
         if size < 999.5 or unit == "GB":
             break
     return f"{size:.1f} {unit}" if size < 99.95 and round(size, 1) % 1 else f"{size:,.0f} {unit}"
+
+
+def in_memory_gb(size_bytes: float) -> str:
+    """Return memory in GB without the unit, ``24.0`` for a card that is sold with 24."""
+    return f"{size_bytes / MEMORY_GB:.1f}"
+
+
+def memory_size(size_bytes: float) -> str:
+    """Return ``24.0 GB``, and below one of them ``900 MB``: what RAM or VRAM has, holds, or would have to hold."""
+    if round(size_bytes / MEMORY_MB) < 1024:
+        return f"{size_bytes / MEMORY_MB:.0f} MB"
+    return f"{in_memory_gb(size_bytes)} GB"
 
 
 def measured_duration(seconds: float) -> str:

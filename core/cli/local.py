@@ -305,7 +305,7 @@ async def status(arguments: argparse.Namespace) -> int:
         _write_json(_record(state))
     else:
         facts = [
-            ("State", f"{state.phase}{f', {state.detail}' if state.detail else ''}"),
+            ("State", _state_words(state)),
             ("Kind", state.kind),
             ("Model", state.model or EMPTY),
             ("Address", state.base_url or EMPTY),
@@ -317,11 +317,19 @@ async def status(arguments: argparse.Namespace) -> int:
         width = max(len(name) for name, _ in facts)
         sys.stdout.writelines(f"{name.ljust(width)}  {value}\n" for name, value in facts)
         if state.kind == "embedded":
-            sys.stdout.write("The embedded server runs only while the panel or a program runs, inside it.\n")
+            sys.stdout.write(
+                "What the panel's own does stands on its Machine page: it runs inside the panel.\n"
+            )
         fix = state.failure.fix if state.failure is not None else state.hint
         if fix:
             sys.stdout.write(f"-> {fix}\n")
     return {"ready": 0, "failed": 1}.get(state.phase, NOT_RUNNING)
+
+
+def _state_words(state: ServerState) -> str:
+    if state.kind == "embedded" and state.phase == "stopped":
+        return "not started by this command"  # each program has one of its own
+    return f"{state.phase}{f', {state.detail}' if state.detail else ''}"
 
 
 async def logs(arguments: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from core.base.text import file_size
+from core.base.text import file_size, memory_size
 from core.cli import terminal
 from core.cli.terminal import EMPTY, UsageError, table
 from core.errors import SignalboxError
@@ -153,7 +153,7 @@ def _text(shelf: ModelShelf, *, with_servers: bool) -> str:
             each.id,
             each.name,
             file_size(each.size_bytes),
-            file_size(each.needs_bytes),
+            memory_size(each.needs_bytes),
             _FITS[each.fits],
             each.licence,
             ("on disk" if each.on_disk else "best here" if each.best else ""),

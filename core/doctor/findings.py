@@ -67,7 +67,9 @@ class DoctorTarget(Protocol):
     settings: SettingsStore
     keys: KeyStore
     prices: PriceTable
-    vllm_key: str | None
+
+    @property
+    def vllm_key(self) -> str | None: ...
 
     @property
     def home(self) -> Path: ...

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from core.base.text import in_memory_gb, memory_size
 from core.local.alerts import AlertAction, AlertKind
 from core.local.gpu_sample import ADVERSE_REASONS, GpuReading, MachineSample, ServerFigures
 from core.local.server import ServerState
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from core.settings import Settings
 
 BELOW_SLOWDOWN_C = 3
-CARD_GB = 1 << 30
-"""What a card's "24 GB" counts in."""
 PERCENT_MARGIN = 5.0
 TEMPERATURE_MARGIN_C = 3.0
 QUEUE_MARGIN = 0.5
@@ -168,7 +167,7 @@ def _vram(gpu: GpuReading, name: str, server: ServerState, thresholds: Threshold
         clear=None if percent is None else percent < thresholds.vram_percent - PERCENT_MARGIN,
         title=f"{name} memory is over {thresholds.vram_percent:g} %",
         subject=f"{name} memory",
-        figure="" if used is None or total is None else f"{used / CARD_GB:.1f} of {total / CARD_GB:.1f} GB",
+        figure="" if used is None or total is None else f"{in_memory_gb(used)} of {memory_size(total)}",
         limit=f"over {thresholds.vram_percent:g} %",
         note=note,
         level=percent or 0.0,

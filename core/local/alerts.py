@@ -32,3 +32,8 @@ class Alert:
     action: AlertAction = ""
     gpu: int | None = None
     quiet: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it still wants somebody. A snooze is over once the watch takes its field away."""
+        return self.ended_at is None and not self.acknowledged and self.snoozed_until is None

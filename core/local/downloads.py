@@ -25,6 +25,7 @@ from core.base.child_process import child_environment, python_command
 from core.base.files import FileTooLarge, decode_text, locked, read_regular_file, set_aside, write_whole
 from core.base.net import is_readable_on_the_way
 from core.base.permissions import make_private_folder
+from core.base.text import file_size, memory_size
 from core.errors import (
     AuthenticationFailed,
     InvalidRequest,
@@ -320,7 +321,8 @@ class Downloads:
             and total > self._memory_bytes
         ):
             raise InvalidRequest(
-                f"{title} has {_size(total)}, and this machine has {_size(self._memory_bytes)} of memory.",
+                f"{title} has {memory_size(total)}, and this machine has {memory_size(self._memory_bytes)} of "
+                "memory.",
                 hint="Take a smaller model, or one with fewer bits. Nothing was downloaded.",
             )
         self._check_disk(job)
@@ -335,7 +337,7 @@ class Downloads:
         free = free_bytes(Path(job.cache))
         if missing and free is not None and missing + RESERVE_BYTES > free:
             raise NoRoom(
-                f"{job.shown.title} needs {_size(missing)} more, and {job.cache} has {_size(free)} free.",
+                f"{job.shown.title} needs {file_size(missing)} more, and {job.cache} has {file_size(free)} free.",
                 hint="Make room, or name another folder in HF_HOME. Nothing was downloaded.",
             )
 
@@ -581,7 +583,3 @@ def _from_record(kept: dict[str, Any]) -> _Job:
         cache=str(kept["cache"]),
         for_vllm=bool(kept["for_vllm"]),
     )
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

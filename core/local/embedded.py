@@ -454,7 +454,7 @@ class EmbeddedServer:
             ),
             started_at=self._started_at,
             learnt_from=None if known is None else known.starts,
-            last_line=shown_line(last[0]) if last else "",
+            last_line=llama_log.read_line(shown_line(last[0])).text if last else "",
         )
 
     def _why(self, event: dict[str, Any] | None, returncode: int) -> Reason:
@@ -505,7 +505,7 @@ class EmbeddedServer:
 
     def _fail(self, reason: Reason, kind: FailureKind = "exited", exit_code: int | None = None) -> None:
         log.warning("embedded server: %s", reason.text)
-        lines = tuple(shown_line(line) for line in self.log_tail(FAILURE_LINES))
+        lines = tuple(llama_log.read_line(shown_line(line)).text for line in self.log_tail(FAILURE_LINES))
         self._show(
             "failed",
             detail=reason.text,

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from core.base.text import file_size
+from core.base.text import MEMORY_GB, file_size, memory_size
 from core.local.model_facts import ModelFacts, bits_with_scales
 
 TIGHT_SHARE = 0.85
-CONTEXT_BYTES = 1_000_000_000
+CONTEXT_BYTES = MEMORY_GB
 ACTIVATION_SHARE = 0.05
-PEER_BYTES = 500_000_000
+PEER_BYTES = MEMORY_GB // 2
 SHORTEST_CONTEXT = 2_048
 MOST_GPUS = 8
 
@@ -24,7 +24,7 @@ FORMULA_SOURCE = (
     "Weights are parameters x bits / 8; the KV cache is 2 x layers x KV heads x head size x bytes x tokens, "
     "as in vLLM's own paper (Kwon et al. 2023, arXiv:2309.06180). The overhead is a rule of thumb: 1 GB a GPU for "
     "CUDA's context and graphs, and 5 % of the weights for activations (Transformer Math 101 of EleutherAI allows "
-    "up to 20 % for both)."
+    "up to 20 % for both). A GB of memory is 1,073,741,824 bytes, as a card's 24 GB are counted."
 )
 
 ONLINE_BITS: dict[str, float] = {
@@ -158,10 +158,10 @@ def _sum(question: FitQuestion) -> FitEstimate:
         divided = f" ÷ {gpus} GPUs" if gpus > 1 else ""
         peers = " + 0.5 GB to talk to the others" if gpus > 1 else ""
         formula = (
-            f"weights {weight_words}{divided} = {file_size(weights)}; "
-            f"KV cache {cache_words}{'' if cache is None else f' = {file_size(cache)}'}; "
-            f"overhead 1 GB + 5 % of the weights{peers} = {file_size(overhead)}; "
-            f"together {'at least ' if cache is None else ''}{file_size(needed)}{each}"
+            f"weights {weight_words}{divided} = {memory_size(weights)}; "
+            f"KV cache {cache_words}{'' if cache is None else f' = {memory_size(cache)}'}; "
+            f"overhead 1 GB + 5 % of the weights{peers} = {memory_size(overhead)}; "
+            f"together {'at least ' if cache is None else ''}{memory_size(needed)}{each}"
         )
     return replace(found, formula=formula, verdict=_verdict(found, question.share))
 
@@ -255,7 +255,7 @@ def _options(question: FitQuestion) -> Iterator[FitOption]:
             name="concurrency",
             value=1,
             needed_bytes=alone,
-            words=f"One request at a time needs {file_size(alone)}.",
+            words=f"One request at a time needs {memory_size(alone)}.",
         )
     shorter = _shorter(question, before.context_tokens)
     if shorter is not None:
@@ -264,7 +264,7 @@ def _options(question: FitQuestion) -> Iterator[FitOption]:
             name="max_model_len",
             value=tokens,
             needed_bytes=needed,
-            words=f"Lower the context to {in_k(tokens)} and it needs {file_size(needed)}.",
+            words=f"Lower the context to {in_k(tokens)} and it needs {memory_size(needed)}.",
         )
     yield from _lighter(question)
     yield from _shared(question)
@@ -307,7 +307,7 @@ def _lighter(question: FitQuestion) -> Iterator[FitOption]:
             name="quantization",
             value="fp8",
             needed_bytes=eight,
-            words=f"With its weights at 8 bits (fp8, made while loading) it needs {file_size(eight)}.",
+            words=f"With its weights at 8 bits (fp8, made while loading) it needs {memory_size(eight)}.",
         )
     four = _fitting(replace(question, quantization="awq"))
     if four is not None:
@@ -315,7 +315,7 @@ def _lighter(question: FitQuestion) -> Iterator[FitOption]:
             name="model",
             value=None,
             needed_bytes=four,
-            words=f"A 4 bit version of it (a repository whose name ends in AWQ or GPTQ) needs {file_size(four)}.",
+            words=f"A 4 bit version of it (a repository whose name ends in AWQ or GPTQ) needs {memory_size(four)}.",
         )
 
 
@@ -333,7 +333,7 @@ def _shared(question: FitQuestion) -> Iterator[FitOption]:
                 name="tensor_parallel_size",
                 value=gpus if are_here else None,
                 needed_bytes=needed,
-                words=f"Shared by {gpus} such GPUs it needs {file_size(needed)} of each{beside}.",
+                words=f"Shared by {gpus} such GPUs it needs {memory_size(needed)} of each{beside}.",
             )
             return
         gpus *= 2

@@ -23,6 +23,32 @@ class Reason:
     hint: str
 
 
+@dataclass(frozen=True, slots=True)
+class LlamaLine:
+    """A line without its columns: llama.cpp's clock in seconds, the letter of its level (``DIWE``), its words.
+
+    A line that has no columns is all words.
+    """
+
+    elapsed_s: float | None
+    letter: str
+    text: str
+
+
+_COLUMNS = re.compile(r"(\d+)\.(\d\d)\.(\d{3})\.(\d{3}) ([DIWE]) (?:(\w{3,4}) +)?(.*)", re.DOTALL)
+"""Minutes, seconds, milliseconds, microseconds, level, a part of llama.cpp (``srv``) and its words."""
+
+
+def read_line(line: str) -> LlamaLine:
+    """Take a line apart: ``0.00.014.743 I srv    load_model: loading`` says ``srv load_model: loading``."""
+    found = _COLUMNS.match(line)
+    if found is None:
+        return LlamaLine(None, "", line)
+    minutes, seconds, milliseconds, microseconds, letter, part, text = found.groups()
+    elapsed_s = int(minutes) * 60 + int(seconds) + int(milliseconds) / 1e3 + int(microseconds) / 1e6
+    return LlamaLine(elapsed_s, letter, f"{part} {text}" if part else text)
+
+
 _NO_MEMORY = re.compile(
     r"failed to allocate|unable to allocate|not enough memory|out of memory|bad_alloc", re.I
 )

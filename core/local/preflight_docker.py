@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from core.base.async_tools import in_daemon_thread
@@ -90,14 +91,7 @@ async def check_daemon(asked: Asked, notes: Notes) -> PreflightCheck:
             return failed("daemon", error.failure, "does not answer")
         check = failed("daemon", error.failure, "does not answer")
         start = "sudo systemctl start docker"
-        return PreflightCheck(
-            name="daemon",
-            title=check.title,
-            state="failed",
-            found=check.found,
-            fix=check.fix,
-            commands=(start, *check.commands),
-        )
+        return replace(check, commands=(start, *check.commands))
     where = asked.project.cli.place
     found = str(info["ServerVersion"]) + (f" in {where}" if where else "")
     return PreflightCheck(name="daemon", title=TITLES["daemon"], state="ok", found=found)
@@ -113,14 +107,7 @@ async def check_compose(asked: Asked, notes: Notes) -> PreflightCheck:
             return no_answer("compose", error.failure)
         if error.failure.kind == "compose_missing":
             check = failed("compose", error.failure, "v1 only" if program("docker-compose") else "not found")
-            return PreflightCheck(
-                name="compose",
-                title=check.title,
-                state="failed",
-                found=check.found,
-                fix=check.fix,
-                commands=install,
-            )
+            return replace(check, commands=install)
         return no_answer("compose", error.failure)
     version = _VERSION.search(done.stdout)
     numbers = tuple(int(part) for part in version[0].split(".")) if version else ()

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from core.base.async_tools import in_daemon_thread
-from core.base.text import file_size
+from core.base.text import file_size, memory_size
 from core.errors import KeyHeldBack
 from core.local.docker_cli import DockerError
 from core.local.fit import ONLINE_BITS, FitEstimate, in_k
@@ -200,9 +200,9 @@ def _title(found: FitEstimate) -> str:
     if found.needed_bytes is None:
         return TITLES["fit"]
     least = "at least " if found.kv_cache_bytes is None else ""
-    text = f"Fit: {least}{file_size(found.needed_bytes)}"
+    text = f"Fit: {least}{memory_size(found.needed_bytes)}"
     if found.available_bytes is not None:
-        text += f" of {file_size(found.available_bytes)}"
+        text += f" of {memory_size(found.available_bytes)}"
     if found.context_tokens is not None:
         text += f" at {in_k(found.context_tokens)}{' context' if found.context_tokens % 1024 == 0 else ''}"
     return text
@@ -266,7 +266,7 @@ def _room(
     if not is_running and used is not None and used + share * total > total:
         free_share = int((1 - used / total) * 100 - 1) / 100
         can = free_share >= 0.05 and (found.needed_bytes or 0) <= free_share * total
-        fix = f"vLLM takes {share * 100:.0f} % of the GPU's memory as it starts; others use {file_size(used)} now. "
+        fix = f"vLLM takes {share * 100:.0f} % of the GPU's memory as it starts; others use {memory_size(used)}. "
         fix += f"Close those, or let it take {free_share * 100:.0f} %." if can else "Close those first."
         setting = FixSetting(label=f"Use {free_share:.2f}", name="gpu_memory_utilization", value=free_share)
         return PreflightCheck(

@@ -6,14 +6,17 @@ import itertools
 import os
 import re
 import threading
+import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
 from core.base.files import open_regular_file
-from core.base.redaction import redact_lines
+from core.base.redaction import redact, redact_lines, secrets_known_after
+from core.local import llama_log
 
 LogLevel = Literal["debug", "info", "warning", "error", ""]
 
@@ -22,6 +25,8 @@ LONGEST_LINE = 4_000
 """Characters of a line that are kept."""
 _NUMBERS_A_LOG = 1_000_000_000
 _FILE_WINDOW_BYTES = 16_000_000
+_SLICE_LINES, _PAUSE_S = 1_000, 0.001
+"""After so many lines of a long file the interpreter is left to others: the window draws meanwhile."""
 
 _LEVELS: dict[str, LogLevel] = {
     "D": "debug",
@@ -102,7 +107,10 @@ def level_of(text: str) -> LogLevel:
 
 
 class LogRing:
-    """The last ``most`` lines. One thread adds; any may read. Secrets are hidden where lines are read.
+    """The last ``most`` lines. One thread adds; any may read.
+
+    Secrets are hidden once, where lines come in: a reader of all of them would else hold the interpreter up for as
+    long as a few frames of the window. A secret that became known later is hidden at the next reading.
 
     Its numbers are used by no other log of this process, so a cursor of another one shows all that is here.
     """
@@ -111,8 +119,11 @@ class LogRing:
 
     def __init__(self, most: int = KEPT_LINES) -> None:
         self._lines: deque[LogLine] = deque(maxlen=most)
+        self._said: deque[str] = deque(maxlen=most)
+        """The same lines as they came: what was hidden in part is not found again."""
         self._first = next(self._logs) * _NUMBERS_A_LOG + 1
         self._next = self._first
+        self._hidden_to, _ = secrets_known_after(0)
         self._lock = threading.Lock()
 
     def add(self, text: str, *, at: str = "", level: LogLevel | None = None) -> None:
@@ -121,27 +132,46 @@ class LogRing:
 
     def extend(self, lines: Iterable[tuple[str, str]], *, level: LogLevel | None = None) -> None:
         """Add lines, each with its time."""
-        with self._lock:
+        self.take((at, text, level_of(text) if level is None else level) for at, text in lines)
+
+    def take(self, lines: Iterable[tuple[str, str, LogLevel]]) -> None:
+        """Add lines, each with its time and level."""
+        came = list(lines)
+        with self._lock:  # also while hiding: a secret that becomes known meanwhile is for the next reading
+            clean = redact_lines([text for _, text, _ in came])
             number = self._next
-            for at, text in lines:
-                self._lines.append(LogLine(number, text, level_of(text) if level is None else level, at))
+            for (at, text, level), shown in zip(came, clean, strict=True):
+                self._lines.append(LogLine(number, shown, level, at))
+                self._said.append(text)
                 number += 1
             self._next = number
 
     def page(self, cursor: int, most: int) -> LogPage:
         """Return what came after ``cursor``: ``most`` lines, the newest where there are more."""
         with self._lock:
+            self._hide_new_secrets()
             newest = self._next - 1
             new = max(0, newest - max(cursor, self._first - 1))
             wanted = min(new, max(0, most), len(self._lines))
             found = list(itertools.islice(reversed(self._lines), wanted))
         found.reverse()
-        clean = redact_lines([line.text for line in found])
-        lines = tuple(
-            line if line.text == text else replace(line, text=text)
-            for line, text in zip(found, clean, strict=True)
+        return LogPage(lines=tuple(found), next_cursor=max(cursor, newest), dropped=new - wanted)
+
+    def _hide_new_secrets(self) -> None:
+        self._hidden_to, secrets = secrets_known_after(self._hidden_to)
+        if not secrets:
+            return
+        whole = "\n".join(self._said)
+        secrets = [secret for secret in secrets if secret in whole]
+        if not secrets:
+            return
+        self._lines = deque(
+            (
+                replace(line, text=redact(said)) if any(secret in said for secret in secrets) else line
+                for line, said in zip(self._lines, self._said, strict=True)
+            ),
+            maxlen=self._lines.maxlen,
         )
-        return LogPage(lines=lines, next_cursor=max(cursor, newest), dropped=new - wanted)
 
     def tail(self, lines: int) -> list[str]:
         """Return the last ``lines``, oldest first, each with its time where it has one."""
@@ -149,7 +179,7 @@ class LogRing:
 
 
 class FileLog:
-    """A log file that a child writes, as pages: each reading takes only what came since the one before.
+    """A log file that a llama.cpp child writes, as pages: each reading takes only what came since the one before.
 
     A file that was replaced or emptied is read from its beginning. Any thread may read.
     """
@@ -158,6 +188,8 @@ class FileLog:
         self._path = path
         self._ring = LogRing(most)
         self._read_to: tuple[int, int] = (0, 0)  # which file, and how far
+        self._began_s: float | None = None
+        """When llama.cpp's clock stood at 0, in seconds since 1970."""
         self._lock = threading.Lock()
 
     def page(self, cursor: int, most: int) -> LogPage:
@@ -176,11 +208,35 @@ class FileLog:
             status = os.fstat(file.fileno())
             which, offset = self._read_to
             if status.st_ino != which or status.st_size < offset:
-                offset = 0
+                offset, self._began_s = 0, None
             offset = max(offset, status.st_size - _FILE_WINDOW_BYTES)
             file.seek(offset)
             content = file.read(_FILE_WINDOW_BYTES)
         whole = content[: content.rfind(b"\n") + 1]  # the rest of a line that is being written comes later
         self._read_to = (status.st_ino, offset + len(whole))
         text = plain_text(whole.decode("utf-8", errors="replace"))
-        self._ring.extend(("", shown_line(line)) for line in text.split("\n")[:-1])
+        lines = [llama_log.read_line(shown_line(line)) for line in text.split("\n")[:-1]]
+        self._note_clock(lines, status.st_mtime)
+        for start in range(0, len(lines), _SLICE_LINES):
+            if start:
+                time.sleep(_PAUSE_S)
+            taken: list[tuple[str, str, LogLevel]] = []
+            for line in lines[start : start + _SLICE_LINES]:
+                level = _LEVELS[line.letter] if line.letter else level_of(line.text)
+                taken.append((self._clock_text(line.elapsed_s), line.text, level))
+            self._ring.take(taken)
+
+    def _clock_text(self, elapsed_s: float | None) -> str:
+        if elapsed_s is None or self._began_s is None:
+            return ""
+        return f"{datetime.fromtimestamp(self._began_s + elapsed_s):%H:%M:%S}"
+
+    def _note_clock(self, lines: Sequence[llama_log.LlamaLine], written_s: float) -> None:
+        """Take from the last line and the time at which the file was written when the child's clock began.
+
+        That is too late by what was read late, so the earliest guess is the best one.
+        """
+        elapsed = [line.elapsed_s for line in lines if line.elapsed_s is not None]
+        if elapsed:
+            began_s = written_s - elapsed[-1]
+            self._began_s = began_s if self._began_s is None else min(self._began_s, began_s)

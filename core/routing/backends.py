@@ -573,7 +573,7 @@ class LocalBackend:
             case "stopping":
                 return "down", "it is stopping"
             case "failed":
-                return "down", f"it failed, {server.detail.rstrip('.')}" if server.detail else "it failed"
+                return "down", _failure_words(server.detail.rstrip("."))
             case "stopped":
                 return "down", server.detail if server.kind == "none" and server.detail else "it is stopped"
 
@@ -593,6 +593,13 @@ def _local_capabilities(model: str | None, context_tokens: int | None) -> Capabi
 def likely_output_tokens(signals: Signals) -> int:
     """Guess an answer's length from what is allowed: for estimates that are shown, never for holds."""
     return max(1, round(signals.max_output_tokens * LIKELY_OUTPUT_SHARE))
+
+
+def _failure_words(detail: str) -> str:
+    """Return why the server failed as it goes on after a colon: a sentence of it, or what was the matter."""
+    if detail.startswith("It "):
+        return f"it {detail[3:]}"
+    return f"it failed: {detail}" if detail else "it failed"
 
 
 def _breaker_words(breaker: Breaker, what: str = "it failed") -> str:

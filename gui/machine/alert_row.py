@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QPoint, Qt, Signal
@@ -23,12 +23,6 @@ ACTIONS = {
 }
 
 
-def is_open(alert: Alert) -> bool:
-    """Whether it still wants somebody: not over, not acknowledged, not snoozed."""
-    snoozed = alert.snoozed_until is not None and alert.snoozed_until > datetime.now(UTC)
-    return alert.ended_at is None and not alert.acknowledged and not snoozed
-
-
 def clock(at: datetime) -> str:
     """Return a local time, with the day where it is not today's."""
     local = at.astimezone()
@@ -43,7 +37,7 @@ def when_words(alert: Alert) -> str:
         parts = [f"{clock(alert.began_at)} to {clock(alert.ended_at)}, over"]
     if alert.acknowledged:
         parts.append("acknowledged")
-    elif alert.snoozed_until is not None and alert.snoozed_until > datetime.now(UTC):
+    elif alert.snoozed_until is not None:
         parts.append(f"snoozed until {clock(alert.snoozed_until)}")
     return " · ".join(parts)
 
@@ -89,7 +83,7 @@ class AlertRow(QWidget):
     def show_alert(self, alert: Alert) -> None:
         """Show what became of it."""
         self.alert = alert
-        over, wants = alert.ended_at is not None, is_open(alert)
+        over, wants = alert.ended_at is not None, alert.is_open
         grave = alert.kind in ("gpu_lost", "unhealthy", "server_failed")
         self._lamp.set_state("stopped" if not wants else "failed" if grave else "alert")
         self._title.setText(alert.title)

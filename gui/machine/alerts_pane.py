@@ -9,7 +9,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFrame, QPushButton, QVBoxLayout, QWidget
 
 from core.errors import SignalboxError
-from gui.machine.alert_row import AlertRow, is_open
+from gui.machine.alert_row import AlertRow
 from gui.machine.controller import MachineController
 from gui.machine.thresholds import Thresholds
 from gui.shell.pages import Shell
@@ -106,7 +106,7 @@ class AlertsPane(Card):
                 row.show_alert(alert)
             if self._list.indexOf(row) != place:
                 self._list.insertWidget(place, row)
-        wanting = sum(map(is_open, alerts))
+        wanting = sum(alert.is_open for alert in alerts)
         self._count.setText(f"Alerts: {wanting:,} open" if alerts else "Alerts")
         self.empty.setVisible(not alerts)
 

@@ -10,7 +10,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QGridLayout, QWidget
 
-from core import NANO_PER_DOLLAR, format_cost
+from core import MEMORY_GB, NANO_PER_DOLLAR, format_cost
 from gui.machine import figures
 from gui.machine.timeline import Timeline
 from gui.theme.theme import theme
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from core import GpuReading, MachineSample, MetricName, Settings
 
 Mode = Literal["gpu", "host"]
-Words = Callable[["MachineSample", "GpuReading | None"], tuple[str, str]]
 TWO_COLUMNS_PX = 1000
+APART_MS = 20
+"""Each chart is drawn in a frame of its own: all five take some 19 ms."""
 _EVENTS: dict[str, tuple[str, str]] = {
     "start": ("Start", "text"),
     "ready": ("Ready", "text"),
@@ -57,7 +58,7 @@ MODES: dict[Mode, tuple[Figure, ...]] = {
             unit="GB",
             of_gpu=True,
             value_text=lambda gb: f"{gb:.1f} GB",
-            scale=figures.GIB,
+            scale=MEMORY_GB,
         ),
         Figure(
             metric="temperature_c",
@@ -94,7 +95,7 @@ MODES: dict[Mode, tuple[Figure, ...]] = {
             unit="GB",
             of_gpu=False,
             value_text=lambda gb: f"{gb:.1f} GB",
-            scale=figures.GIB,
+            scale=MEMORY_GB,
         ),
         Figure(
             metric="generation_tokens_per_s",
@@ -122,6 +123,7 @@ class ChartColumn(QWidget):
         self._mode: Mode | None = None
         self._sample: MachineSample | None = None
         self._gpu: GpuReading | None = None
+        self._last_known: dict[str, GpuReading] = {}
         self._cursor_s: float | None = None
         self._columns = 0
         self._grid = QGridLayout(self)
@@ -173,13 +175,15 @@ class ChartColumn(QWidget):
         ]
         known = [line for line in lines if any(value is not None for value in line.y)]
         given.append((self.charts[MONEY], ChartData(lines=known, events=events)))
-        Chart.set_linked(given, (low, high))
+        Chart.set_linked(given, (low, high), apart_ms=APART_MS)
         if self._cursor_s is None:
             self._write_live()
 
     def show_live(self, sample: MachineSample, gpu: GpuReading | None) -> None:
         """Write the present values, unless those under the cursor stand there."""
         self._sample, self._gpu = sample, gpu
+        if gpu is not None and gpu.vram_total_bytes is not None:
+            self._last_known[gpu.uuid] = gpu
         if self._cursor_s is None:
             self._write_live()
 
@@ -236,7 +240,7 @@ class ChartColumn(QWidget):
     def _y_range(self, figure: Figure, line: Line) -> tuple[float, float] | None:
         if figure.percent:
             return (0.0, 100.0)
-        gpu, host = self._gpu, self._sample.host if self._sample else None
+        gpu, host = self._card(), self._sample.host if self._sample else None
         top = {
             "vram_used_bytes": gpu.vram_total_bytes if gpu else None,
             "power_w": gpu.power_limit_w if gpu else None,
@@ -248,13 +252,18 @@ class ChartColumn(QWidget):
         most = max((value for value in line.y if value is not None), default=0.0)
         return (0.0, high) if most <= high else None  # a card may draw more than its limit for a moment
 
-    def _limits(self, figure: Figure, settings: Settings) -> Sequence[Threshold]:
+    def _card(self) -> GpuReading | None:
+        """Return what is known of the card: one that is lost still had its size and limits."""
         gpu = self._gpu
+        return None if gpu is None else self._last_known.get(gpu.uuid, gpu)
+
+    def _limits(self, figure: Figure, settings: Settings) -> Sequence[Threshold]:
+        gpu = self._card()
         if gpu is None:
             return ()
         if figure.metric == "vram_used_bytes" and gpu.vram_total_bytes:
             share = settings.vram_alert_percent
-            return (Threshold(value=gpu.vram_total_bytes / figures.GIB * share / 100, label=f"{share} %"),)
+            return (Threshold(value=gpu.vram_total_bytes / MEMORY_GB * share / 100, label=f"{share} %"),)
         if figure.metric == "temperature_c":
             told = (settings.temperature_alert_c, gpu.slowdown_temperature_c)
             lines = [Threshold(value=float(at), label=f"{at:.0f} °C") for at in told if at is not None]

@@ -307,7 +307,11 @@ class ChartsPane(Card):
         elif lost:
             names = ", ".join(f"GPU {index}" for index in lost)
             self.note.tell(
-                "danger", f"{names} lost.", "It was there and does not answer. A reboot often brings it back."
+                "danger",
+                f"{names} lost.",
+                "It was there and does not answer. A reboot often brings it back."
+                if len(lost) == 1
+                else "They were there and do not answer. A reboot often brings them back.",
             )
         elif gpu is None:
             self.note.tell("quiet", "No GPU to watch.", sample.gpu_problem)

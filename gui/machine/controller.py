@@ -122,6 +122,10 @@ class MachineController(QObject):
         if self.asked != "restart":
             self._ask("restart", self.bridge.core.restart_local())
 
+    def use_again(self) -> None:
+        """Undo that everything goes to the API."""
+        self._ask("", self.bridge.core.drain_local(False))
+
     def look_again(self) -> None:
         """Ask somebody else's server how it is, now."""
         if self.asked != "look":

@@ -9,7 +9,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
-from core import FixSetting, file_size
+from core import FixSetting, memory_size
 from gui.machine import words
 from gui.machine.controller import MachineController
 from gui.machine.settings_words import LABELS, setting_label, tokens_short, value_words
@@ -156,8 +156,8 @@ class FailureCard(QWidget):
             title = f"Change {setting_label(option.name)} from {now} to {value_words(option.name, value)}"
         report = self._controller.report
         needed = None if report is None or report.fit is None else report.fit.needed_bytes
-        instead = "" if needed is None else f" instead of {file_size(needed)}"
-        return title, f"Needs about {file_size(option.needed_bytes)}{instead}"
+        instead = "" if needed is None else f" instead of {memory_size(needed)}"
+        return title, f"Needs about {memory_size(option.needed_bytes)}{instead}"
 
     def _now(self, name: str) -> object:
         """Return a setting as the container had it."""

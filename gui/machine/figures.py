@@ -6,25 +6,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from core import format_cost
+from core import MEMORY_GB, format_cost, in_memory_gb
 from gui.widgets.formatting import speed
 
 if TYPE_CHECKING:
     from core import GpuReading, HostReading, MachineSample, ServerFigures
 
-GIB = 1024**3
-"""What a card's "24 GB" counts in."""
 NOT_REPORTED = "this card does not report it"
-
-
-def gigabytes(size_bytes: float) -> str:
-    """Return memory as cards are sold by it, without its unit: ``9.8``."""
-    return f"{size_bytes / GIB:.1f}"
 
 
 def whole_gigabytes(size_bytes: float) -> str:
     """Return ``24 GB`` for a card of 23.99."""
-    return f"{round(size_bytes / GIB)} GB"
+    return f"{round(size_bytes / MEMORY_GB)} GB"
 
 
 def why_not(gpu: GpuReading, field: str) -> str:
@@ -42,8 +35,8 @@ def vram_words(gpu: GpuReading) -> tuple[str, str]:
     """Return the present value and what follows it, as ``9.8`` and ``GB of 24.0``."""
     if gpu.vram_used_bytes is None or gpu.lost:
         return "", not_available(why_not(gpu, "vram_used_bytes"))
-    of = f" of {gigabytes(gpu.vram_total_bytes)}" if gpu.vram_total_bytes else ""
-    return gigabytes(gpu.vram_used_bytes), f"GB{of}"
+    of = f" of {in_memory_gb(gpu.vram_total_bytes)}" if gpu.vram_total_bytes else ""
+    return in_memory_gb(gpu.vram_used_bytes), f"GB{of}"
 
 
 def temperature_words(gpu: GpuReading) -> tuple[str, str]:
@@ -72,8 +65,8 @@ def cpu_words(host: HostReading) -> tuple[str, str]:
 def memory_words(host: HostReading) -> tuple[str, str]:
     if host.memory_used_bytes is None:
         return "", "Not available"
-    of = f" of {gigabytes(host.memory_total_bytes)}" if host.memory_total_bytes else ""
-    return gigabytes(host.memory_used_bytes), f"GB{of}"
+    of = f" of {in_memory_gb(host.memory_total_bytes)}" if host.memory_total_bytes else ""
+    return in_memory_gb(host.memory_used_bytes), f"GB{of}"
 
 
 def speed_words(server: ServerFigures) -> tuple[str, str]:
@@ -140,10 +133,10 @@ def detail_rows(gpu: GpuReading, sample: MachineSample) -> list[tuple[str, str]]
     ]
     errors = gpu.ecc_errors
     rows = [
-        ("VRAM free", told("vram_free_bytes", None if free is None else f"{gigabytes(free)} GB")),
+        ("VRAM free", told("vram_free_bytes", None if free is None else f"{in_memory_gb(free)} GB")),
         (
             "VRAM reserved",
-            told("vram_reserved_bytes", None if reserved is None else f"{gigabytes(reserved)} GB"),
+            told("vram_reserved_bytes", None if reserved is None else f"{in_memory_gb(reserved)} GB"),
         ),
         ("Memory bandwidth", told("memory_bandwidth_percent", _percent(gpu.memory_bandwidth_percent))),
         ("Clocks", told("sm_clock_mhz", " · ".join(clocks) or None)),
@@ -182,7 +175,9 @@ def process_rows(gpu: GpuReading) -> list[tuple[str, str]]:
     order = sorted(gpu.processes, key=lambda one: (not one.is_local_server, -(one.vram_used_bytes or 0)))
     rows: list[tuple[str, str]] = []
     for one in order:
-        used = "VRAM not available" if one.vram_used_bytes is None else f"{gigabytes(one.vram_used_bytes)} GB"
+        used = (
+            "VRAM not available" if one.vram_used_bytes is None else f"{in_memory_gb(one.vram_used_bytes)} GB"
+        )
         mark = "the local server · " if one.is_local_server else ""
         rows.append((f"{one.name} ({one.pid})", mark + used))
     return rows

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from core import NANO_PER_DOLLAR, format_cost
-from gui.machine import figures
+from core import MEMORY_GB, NANO_PER_DOLLAR, format_cost
 from gui.machine.timeline import Timeline
 from gui.widgets.table import Column, ListModel, Table
 
@@ -35,7 +34,7 @@ def _dollars(amount: float) -> str:
 
 
 _GPU = (
-    _Figure(metric="vram_used_bytes", title="VRAM", unit="GB", text="{:.1f}".format, scale=figures.GIB),
+    _Figure(metric="vram_used_bytes", title="VRAM", unit="GB", text="{:.1f}".format, scale=MEMORY_GB),
     _Figure(metric="temperature_c", title="Temperature", unit="°C"),
     _Figure(metric="utilization_percent", title="Utilisation", unit="%"),
     _Figure(metric="power_w", title="Power", unit="W"),
@@ -54,7 +53,7 @@ _MONEY = (
 )
 _MACHINE = (
     _Figure(metric="cpu_percent", title="Processor", unit="%"),
-    _Figure(metric="memory_used_bytes", title="Memory", unit="GB", text="{:.1f}".format, scale=figures.GIB),
+    _Figure(metric="memory_used_bytes", title="Memory", unit="GB", text="{:.1f}".format, scale=MEMORY_GB),
     _Figure(metric="generation_tokens_per_s", title="Answers", unit="tok/s", text="{:.1f}".format),
     _Figure(metric="kv_cache_percent", title="KV cache", unit="%"),
 )

@@ -7,7 +7,7 @@ from functools import partial
 
 from PySide6.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
-from core import FitEstimate, file_size
+from core import FitEstimate, memory_size
 from gui.machine.settings_words import setting_label, tokens_short, value_words
 from gui.theme.theme import set_property
 from gui.widgets.flow import FlowLayout
@@ -52,7 +52,7 @@ class FitLine(QWidget):
         for option in fit.options:
             button = QPushButton(option_words(option.name, option.value))
             set_property(button, tiny=True)
-            button.setToolTip(f"Needs about {file_size(option.needed_bytes)}")
+            button.setToolTip(f"Needs about {memory_size(option.needed_bytes)}")
             button.setAccessibleDescription(button.toolTip())
             button.clicked.connect(partial(self._use, option.name, option.value))
             self._row.addWidget(button)
@@ -65,11 +65,11 @@ def fit_words(fit: FitEstimate) -> str:
     """Return ``about 20.9 GB of 24.0 GB``, and what it is not known for."""
     if fit.needed_bytes is None:
         return "Its size is not known."
-    needs = f"About {file_size(fit.needed_bytes)}"
+    needs = f"About {memory_size(fit.needed_bytes)}"
     if fit.available_bytes is None:
         return f"{needs}. The GPU’s memory is not known."
     each = f" on each of {fit.gpus} GPUs" if fit.gpus > 1 else ""
-    return f"{needs} of {file_size(fit.available_bytes)}{each}."
+    return f"{needs} of {memory_size(fit.available_bytes)}{each}."
 
 
 def option_words(name: str, value: object) -> str:

@@ -105,7 +105,6 @@ class LogCard(Card):
         self.clear_button.clicked.connect(self.clear)
         for button in (self.level, self.copy_button, self.save_button, self.clear_button):
             self._row.addWidget(button)
-        self._menu: QMenu | None = None
 
     def _make_strip(self) -> None:
         """What is only sometimes there to say, under the head."""

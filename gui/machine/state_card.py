@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 TICK_MS = 1000
 API_ANSWERS = frozenset({"key_set", "reachable", "rate_limited", "overloaded"})
 """The states of the API in which a request may go there."""
+DRAINED = "You sent everything to the API: no new request comes here."
 _ASKED = {"start": "Starting…", "stop": "Stopping…", "restart": "Restarting…", "look": "Looking…"}
 
 
@@ -54,7 +55,6 @@ class StateCard(QWidget):
         self.setAccessibleName("Local server")
         self._shell, self._controller = shell, controller
         self._said = ""
-        self._is_none = False
         self._buttons: dict[Verb, QPushButton] = {}
         self._build()
         self._timer = QTimer(self)
@@ -105,7 +105,8 @@ class StateCard(QWidget):
         Copier(copy_address, lambda: self.address.words)
         address.addWidget(self.address, 1)
         address.addWidget(copy_address)
-        self.restart_needed = _RestartNeeded(self._controller.restart_server)
+        self.restart_needed = _HeldLine("Restart now", self._controller.restart_server)
+        self.drained = _HeldLine("Use it again", self._controller.use_again)
         self.result = ResultLine()
         body = self.card.body
         body.addLayout(self._head)
@@ -117,6 +118,7 @@ class StateCard(QWidget):
             self.facts,
             self._address_row,
             self.restart_needed,
+            self.drained,
         ):
             body.addWidget(part)
         self.failure = FailureCard(self._shell, self._controller)
@@ -152,6 +154,7 @@ class StateCard(QWidget):
             for part in (self.steps, self._line, self.time, self.facts, self._address_row):
                 part.hide()
             self.restart_needed.hide()
+            self.drained.hide()
             self.failure.hide()
             return
         failed = state.phase == "failed"
@@ -227,7 +230,10 @@ class StateCard(QWidget):
         ready = state.phase == "ready"
         self.address.say(state.base_url or "")
         self._address_row.setVisible(ready and bool(state.base_url))
-        self.restart_needed.show_settings(state.restart_needed if ready else ())
+        needed = _listed(state.restart_needed) if ready and state.restart_needed else ""
+        self.restart_needed.say(needed and f"Restart needed for {needed}. Until then it runs as before.")
+        drained = self._controller.bridge.core.local_is_drained
+        self.drained.say(DRAINED if drained else "")
         self._show_figures(self._controller.bridge.sample)
 
     def _show_figures(self, sample: MachineSample | None) -> None:
@@ -240,8 +246,6 @@ class StateCard(QWidget):
                 facts.append(words.models_words([one.id for one in state.models]))
             if sample is not None:
                 facts += load_facts(sample.server)
-        if state is not None and state.phase == "ready" and self._controller.bridge.core.local_is_drained:
-            facts.append("new requests go to the API")
         self.facts.say(" · ".join(facts))
         self.facts.setVisible(bool(facts))
 
@@ -367,16 +371,16 @@ class _Elided(Painted):
         painter.end()
 
 
-class _RestartNeeded(QFrame):
-    """What a running server has not taken yet, and the button."""
+class _HeldLine(QFrame):
+    """What holds of the server beside its state, and the button that ends it."""
 
-    def __init__(self, restart: Callable[[], None]) -> None:
+    def __init__(self, verb: str, act: Callable[[], None]) -> None:
         super().__init__()
         set_property(self, tint="held")
         self._words = label("", "small", tone="held", wrap=True)
-        self.button = QPushButton("Restart now")
+        self.button = QPushButton(verb)
         set_property(self.button, tiny=True)
-        self.button.clicked.connect(lambda: restart())
+        self.button.clicked.connect(lambda: act())
         row = QHBoxLayout(self)
         row.setContentsMargins(10, 6, 8, 6)
         row.addWidget(IconMark("warning-fill", "held_text", 16, self))
@@ -384,12 +388,11 @@ class _RestartNeeded(QFrame):
         row.addWidget(self.button)
         self.hide()
 
-    def show_settings(self, names: tuple[str, ...]) -> None:
-        self.setVisible(bool(names))
-        if names:
-            text = f"Restart needed for {_listed(names)}. Until then it runs as before."
-            self._words.setText(text)
-            self.setAccessibleName(text)
+    def say(self, text: str) -> None:
+        """Show ``text``; nothing where it is empty."""
+        self.setVisible(bool(text))
+        self._words.setText(text)
+        self.setAccessibleName(text)
 
 
 def load_facts(figures: ServerFigures) -> list[str]:

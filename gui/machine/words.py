@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from core import ServerFailure, ServerState, StartStep, exact_duration, file_size, rough_duration
+from core import ServerFailure, ServerState, StartStep, exact_duration, file_size, rough_duration, sentence
 from core import sentence_case as with_capital
 from gui.widgets.marks import LampState
 
@@ -171,13 +171,12 @@ def failure_why(state: ServerState) -> str:
     """Return why, and how it ended where that says more."""
     failure = state.failure
     if failure is None:
-        detail = with_capital(state.detail)
-        return detail if not detail or detail.endswith((".", "!", "?", "…")) else f"{detail}."
-    ended = _ended(failure)
-    return f"{failure.what} {ended}".strip()
+        return sentence(with_capital(state.detail))
+    return f"{sentence(failure.what)} {_ended(failure)}".strip()
 
 
 def _ended(failure: ServerFailure) -> str:
-    if failure.exit_code is None or str(failure.exit_code) in failure.what:
+    code = failure.exit_code
+    if code is None or code < 0 or str(code) in failure.what:  # below zero: a signal, which is told as such
         return ""
-    return f"It exited with code {failure.exit_code}."
+    return f"It exited with code {code}."

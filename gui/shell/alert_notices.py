@@ -49,8 +49,10 @@ class AlertNotices(QObject):
         return "Show", lambda: self._show(alert_id)
 
     def _on_alerts(self, alerts: tuple[Alert, ...]) -> None:
-        new = [alert for alert in alerts if (alert.id, alert.began_at) not in self._told]
-        self._told = {(alert.id, alert.began_at) for alert in alerts}
+        aloud = [alert for alert in alerts if not alert.quiet]
+        new = [alert for alert in aloud if (alert.id, alert.began_at) not in self._told]
+        # Not the quiet ones: when its snooze ends, an alert that still holds is news again.
+        self._told = {(alert.id, alert.began_at) for alert in aloud}
         for alert in pressing_alerts(new):
             if self.tell is not None and not self._in_front():
                 self.tell(f"machine-alert-{alert.id}", alert.title, alert.text)

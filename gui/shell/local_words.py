@@ -62,7 +62,7 @@ def local_words(
     if state.kind == "none":
         return "stopped", "Off", "no local server", ""
     if state.phase == "ready":
-        pressing = pressing_alerts(alerts)
+        pressing = _pressing_beside(state, alerts)
         if pressing:
             return "alert", "Ready, alert", alert_words(pressing[0], sample), "held"
         if drained:
@@ -90,9 +90,13 @@ def failure_words(state: ServerState) -> str:
 
 def pressing_alerts(alerts: Sequence[Alert]) -> list[Alert]:
     """Return the alerts that somebody has to see: not over, not acknowledged, not snoozed. Newest first."""
-    return [
-        one for one in alerts if one.ended_at is None and not one.acknowledged and one.snoozed_until is None
-    ]
+    return [one for one in alerts if one.is_open]
+
+
+def _pressing_beside(state: ServerState, alerts: Sequence[Alert]) -> list[Alert]:
+    """Leave out that it failed where it is well by now: the alert of that ends a few seconds later."""
+    over = ("server_failed", "unhealthy") if state.phase == "ready" else ()
+    return [one for one in pressing_alerts(alerts) if one.kind not in over]
 
 
 def alert_words(alert: Alert, sample: MachineSample | None) -> str:
@@ -114,7 +118,7 @@ def machine_lamp(state: ServerState | None, alerts: Sequence[Alert]) -> PageLamp
     if state is not None and state.phase == "failed":
         why = failure_words(state)
         return PageLamp("failed", f"The local server failed: {why}" if why else "The local server failed")
-    pressing = pressing_alerts(alerts)
+    pressing = pressing_alerts(alerts) if state is None else _pressing_beside(state, alerts)
     if not pressing:
         return None
     more = f", and {len(pressing) - 1} more" if len(pressing) > 1 else ""

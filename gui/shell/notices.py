@@ -47,6 +47,7 @@ class NoticeBar(QFrame):
         for index, button in enumerate(self._buttons):
             set_property(button, compact=True)
             button.clicked.connect(partial(self._act, index))
+            button.hide()
         self._close = IconButton("x", "Close this notice")
         self._close.clicked.connect(self.close_shown)
         row = QHBoxLayout(self)
@@ -75,14 +76,16 @@ class NoticeBar(QFrame):
         left = [notice for notice in notices if not notice.quiet and notice.key not in self._closed]
         self._shown = left[0] if left else None
         self.setVisible(self._shown is not None)
+        self._show_actions()
         if self._shown is None:
             return
         more = f" And {len(left) - 1} more." if len(left) > 1 else ""
         said = f"{self._shown.title}. {self._shown.text}".strip()
-        self._icon.setPixmap(theme().icon("warning-fill", "held_text").pixmap(16, 16))
         self._write(said + more)
         self.setAccessibleName(said)
-        actions = self._shown.actions[: len(self._buttons)]
+
+    def _show_actions(self) -> None:
+        actions = () if self._shown is None else self._shown.actions
         for index, button in enumerate(self._buttons):
             button.setVisible(index < len(actions))
             button.setText(actions[index][0] if index < len(actions) else "")
@@ -94,6 +97,7 @@ class NoticeBar(QFrame):
         self.show()
 
     def _write(self, words: str) -> None:
+        self._icon.setPixmap(theme().icon("warning-fill", "held_text").pixmap(16, 16))
         self._words = words
         self._text.setText(breakable(words))
 

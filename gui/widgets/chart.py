@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import shiboken6
-from PySide6.QtCore import QEvent, QSize, Qt, Signal
+from PySide6.QtCore import QEvent, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QFocusEvent, QKeyEvent, QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QStackedWidget, QVBoxLayout, QWidget
 
@@ -132,14 +133,22 @@ class Chart(QWidget):
         self._show_data()
 
     @staticmethod
-    def set_linked(given: Sequence[tuple[Chart, ChartData]], x_range: tuple[float, float] | None) -> None:
-        """Draw other numbers in linked charts over ``x_range``, each once: one by one, each draws all of them."""
+    def set_linked(
+        given: Sequence[tuple[Chart, ChartData]],
+        x_range: tuple[float, float] | None,
+        *,
+        apart_ms: int | None = None,
+    ) -> None:
+        """Draw other numbers in linked charts over ``x_range``, each once: one by one, each draws all of them.
+
+        With ``apart_ms`` each chart is drawn so long after the one before: five in one piece are more than a frame.
+        """
         for chart, data in given:
             chart.data = data
             chart._make_plot()
         for chart in given[0][0]._together():
             chart._given_x_range = x_range
-        given[0][0]._sync()
+        given[0][0]._sync(apart_ms)
         for chart, _ in given:
             chart._follow_data()
 
@@ -352,7 +361,7 @@ class Chart(QWidget):
             low, high = low - half, high + half
         return (low, high) if high > low else (low - 0.5, high + 0.5)
 
-    def _sync(self) -> None:
+    def _sync(self, apart_ms: int | None = None) -> None:
         """Give all linked charts one range of x, and the widest of their axes."""
         together = self._together()
         ranges = [found for chart in together if (found := chart._data_range()) is not None]
@@ -365,8 +374,12 @@ class Chart(QWidget):
         if shared is not None:
             width = max((plot.wanted_axis_px() for plot in plots), default=0)
             right = max((plot.wanted_right_px() for plot in plots), default=0)
-            for plot in plots:
-                plot.draw(shared, width, right)
+            for place, plot in enumerate(plots):
+                draw = partial(plot.draw, shared, width, right)
+                if apart_ms is None:
+                    draw()
+                else:
+                    QTimer.singleShot(place * apart_ms, plot, draw)
 
     def _show_data(self) -> None:
         self._make_plot()

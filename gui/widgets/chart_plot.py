@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyqtgraph as pg  # pyright: ignore[reportMissingTypeStubs]
 from numpy.typing import NDArray
-from PySide6.QtCore import QEvent, QPointF, QRectF, Qt, Signal
+from PySide6.QtCore import QEvent, QPointF, QRectF, QSizeF, Qt, Signal
 from PySide6.QtGui import (
     QColor,
     QFontMetricsF,
@@ -29,6 +29,7 @@ from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from gui.theme.theme import theme
 from gui.widgets.chart_data import Bars, Drawable, Line, known_or_none, value_at
+from gui.widgets.chart_places import limit_label_place, set_apart
 from gui.widgets.chart_scale import even_ticks, tick_decimals, time_text, time_ticks, x_ticks, y_ticks
 from gui.widgets.marks import hatch_brush, paint_focus_ring
 from gui.widgets.painted_button import paint_box
@@ -36,6 +37,8 @@ from gui.widgets.painted_button import paint_box
 Floats = NDArray[np.float64]
 _pg: Any = pg
 BAR_SHARE = 0.58
+APART_PX = 6
+"""Lines of events that are closer than this are one."""
 _BAND_ALPHA = 0.2
 _TIME_TICK_PX, _NUMBER_TICK_PX = 100, 70
 _SMOOTH_POINTS = 200
@@ -134,6 +137,14 @@ class Plot(QWidget):
         return QPointF(
             area.left() + (x - x0) / (x1 - x0) * area.width(),
             area.bottom() - (y - y0) / (y1 - y0) * area.height(),
+        )
+
+    def curve_px(self, line: Line) -> tuple[Floats, Floats]:
+        """Return where the points of a line are."""
+        area, (x0, x1), (y0, y1) = self.area(), self.x_range, self._y_range
+        return (
+            area.left() + (as_floats(line.x) - x0) / (x1 - x0) * area.width(),
+            area.bottom() - (as_floats(line.y) - y0) / (y1 - y0) * area.height(),
         )
 
     def x_at(self, place: QPointF) -> float | None:
@@ -319,8 +330,9 @@ class _Layer(QWidget):
         self._paint_bars(painter, area)
         painter.restore()
         self._paint_thresholds(painter, area)
-        self._paint_events(painter, area)
-        self._paint_ends(painter, area)
+        uprights, taken = self._paint_events(painter, area)
+        taken += self._paint_ends(painter, area)
+        self._paint_limit_labels(painter, area, uprights, taken)
         self._paint_cursor(painter, area)
         self._paint_axes(painter, area)
         if self._plot.chart.hasFocus():
@@ -394,37 +406,51 @@ class _Layer(QWidget):
                 painter.fillRect(box, theme().color(part.token))
 
     def _paint_thresholds(self, painter: QPainter, area: QRectF) -> None:
-        unit = theme()
-        metrics = QFontMetricsF(painter.font())
-        for limit in self._plot.chart.data.thresholds:
-            y = round(self._plot.to_px(0, limit.value).y()) + 0.5
-            if not area.top() - 1 <= y <= area.bottom() + 1:
-                continue
-            pen = QPen(unit.color("danger"), 1)
+        for _, y in self._limits(area):
+            pen = QPen(theme().color("danger"), 1)
             pen.setDashPattern([6, 4])
             painter.setPen(pen)
             painter.drawLine(QPointF(area.left(), y), QPointF(area.right(), y))
-            painter.setPen(unit.color("danger_text"))
-            over = y - metrics.descent() - 2 if y - metrics.height() > 0 else y + metrics.ascent() + 2
-            painter.drawText(
-                QPointF(area.right() - metrics.horizontalAdvance(limit.label) - 2, over), limit.label
-            )
 
-    def _paint_events(self, painter: QPainter, area: QRectF) -> None:
+    def _limits(self, area: QRectF) -> list[tuple[str, float]]:
+        """Return the label of each limit that is in sight, and where its line is."""
+        limits = self._plot.chart.data.thresholds
+        found = [(limit.label, round(self._plot.to_px(0, limit.value).y()) + 0.5) for limit in limits]
+        return [(label, y) for label, y in found if area.top() - 1 <= y <= area.bottom() + 1]
+
+    def _paint_limit_labels(
+        self, painter: QPainter, area: QRectF, uprights: list[float], taken: list[QRectF]
+    ) -> None:
+        limits = self._limits(area)
+        if not limits:
+            return
+        curves = [self._plot.curve_px(line) for line in self._plot.chart.data.lines]
+        metrics = QFontMetricsF(painter.font())
+        painter.setPen(theme().color("danger_text"))
+        for label, y in limits:
+            size = QSizeF(metrics.horizontalAdvance(label), metrics.ascent() + metrics.descent())
+            place = limit_label_place(size, y, area, uprights, taken, curves)
+            painter.drawText(QPointF(place.left(), place.top() + metrics.ascent()), label)
+            taken.append(place)
+
+    def _paint_events(self, painter: QPainter, area: QRectF) -> tuple[list[float], list[QRectF]]:
+        """Draw them; returns where the lines are, and the places of their names."""
         unit, chart = theme(), self._plot.chart
         painter.save()
         painter.setFont(unit.font("caption", 600, tabular=False))
         metrics = QFontMetricsF(painter.font())
         taken = -1.0
+        uprights: list[float] = []
+        names: list[QRectF] = []
         low, high = self._plot.x_range
-        for happened in sorted(chart.data.events, key=lambda one: one.x):
-            if not low <= happened.x <= high:
-                continue
+        seen = [event for event in chart.data.events if low <= event.x <= high]
+        for happened in set_apart(seen, lambda at: self._plot.to_px(at, 0).x(), unit.px(APART_PX)):
             x = round(self._plot.to_px(happened.x, 0).x()) + 0.5
             pen = QPen(unit.color(happened.token), 1)
             pen.setDashPattern([2, 3])
             painter.setPen(pen)
             painter.drawLine(QPointF(x, area.top()), QPointF(x, area.bottom()))
+            uprights.append(x)
             if not chart.name_events or not happened.label:
                 continue
             width = metrics.horizontalAdvance(happened.label)
@@ -435,14 +461,18 @@ class _Layer(QWidget):
                 painter.setPen(unit.color(_TEXT_TOKENS.get(happened.token, happened.token)))
                 painter.drawText(QPointF(start, area.top() - 5), happened.label)
                 taken = start + width
+                names.append(QRectF(start, 0, width, area.top() - 5 + metrics.descent()))
         painter.restore()
+        return uprights, names
 
-    def _paint_ends(self, painter: QPainter, area: QRectF) -> None:
+    def _paint_ends(self, painter: QPainter, area: QRectF) -> list[QRectF]:
+        """Draw the newest value of each line, and its label beside the plot; returns the places of the former."""
         unit = theme()
         painter.save()
         painter.setFont(unit.font("caption", 600, tabular=False))
         metrics = QFontMetricsF(painter.font())
         labels: list[tuple[float, str, str]] = []
+        dots: list[QRectF] = []
         for line in self._plot.chart.data.lines:
             last = known_or_none(line.y[-1]) if len(line.y) else None
             if last is None:
@@ -454,6 +484,7 @@ class _Layer(QWidget):
                 painter.setPen(Qt.PenStyle.NoPen)
                 painter.setBrush(unit.color(line.token))
                 painter.drawEllipse(end, unit.px(3), unit.px(3))
+                dots.append(QRectF(end.x() - unit.px(3), end.y() - unit.px(3), unit.px(6), unit.px(6)))
             if line.label:
                 labels.append((end.y(), line.label, _TEXT_TOKENS.get(line.token, line.token)))
         lowest = -1e9
@@ -463,6 +494,7 @@ class _Layer(QWidget):
             painter.setPen(unit.color(token))
             painter.drawText(QPointF(area.right() + unit.px(8), y + metrics.ascent() / 2 - 1), text)
         painter.restore()
+        return dots
 
     def _paint_cursor(self, painter: QPainter, area: QRectF) -> None:
         chart, unit = self._plot.chart, theme()

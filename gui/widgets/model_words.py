@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from core import counted, exact_duration, file_size
+from core import counted, exact_duration, file_size, memory_size
 from gui.widgets.labels import Tone
 
 if TYPE_CHECKING:
@@ -66,9 +66,9 @@ def room_words(shelf: ModelShelf) -> str:
     """Return the machine's memory and the free disk, with only what is known."""
     parts: list[str] = []
     if shelf.memory_bytes is not None:
-        parts.append(f"{file_size(shelf.memory_bytes)} memory")
+        parts.append(f"{memory_size(shelf.memory_bytes)} memory")
     if shelf.vram_bytes is not None:
-        parts.append(f"{file_size(shelf.vram_bytes)} VRAM")
+        parts.append(f"{memory_size(shelf.vram_bytes)} VRAM")
     if shelf.free_bytes is not None:
         parts.append(f"{file_size(shelf.free_bytes)} disk free")
     return " · ".join(parts)
@@ -76,15 +76,15 @@ def room_words(shelf: ModelShelf) -> str:
 
 def _memory_words(needs_bytes: int, shelf: ModelShelf) -> str:
     if shelf.embedded_has_gpu and shelf.vram_bytes is not None and needs_bytes <= shelf.vram_bytes:
-        return f"{file_size(shelf.vram_bytes)} of VRAM"
+        return f"{memory_size(shelf.vram_bytes)} of VRAM"
     if shelf.memory_bytes is not None:
-        return f"{file_size(shelf.memory_bytes)} of memory"
+        return f"{memory_size(shelf.memory_bytes)} of memory"
     return "this machine’s memory"
 
 
 def fit_sentence(model: CuratedModel, shelf: ModelShelf) -> tuple[Tone, str]:
     """Return whether a model fits this machine and by how much, with the tone it is said in."""
-    needs = f"Needs {file_size(model.needs_bytes)} at 8 k context"
+    needs = f"Needs {memory_size(model.needs_bytes)} at 8 k context"
     room = _memory_words(model.needs_bytes, shelf)
     if model.fits == "fits":
         return "ok", f"{needs}: fits in {room}."
@@ -162,6 +162,6 @@ def switch_words(model: ModelOnDisk, shelf: ModelShelf) -> str:
     if model.needs_bytes + old.needs_bytes <= room:
         return f"{model.name} is loading. {old.name} goes on until it is ready."
     return (
-        f"{model.name} and {old.name} need {file_size(model.needs_bytes + old.needs_bytes)} together and this "
-        f"machine has {file_size(room)}: {old.name} is unloaded first, so Local pauses until the other is ready."
+        f"{model.name} and {old.name} need {memory_size(model.needs_bytes + old.needs_bytes)} together and this "
+        f"machine has {memory_size(room)}: {old.name} is unloaded first, so Local pauses until the other is ready."
     )

@@ -69,7 +69,7 @@ async def test_killed_under_load_the_next_requests_go_to_the_api_and_come_back(
         away = await state_of(sides, lambda state: state.phase == "failed")
         assert "reachable" in away.detail
         reason = (await sides.core.decide(ChatRequest.from_prompt("hi"))).reason
-        assert reason.startswith("Local unavailable: it failed, No server is reachable")
+        assert reason.startswith("Local unavailable: it failed: No server is reachable")
 
         sides.local.default = Streams("Back")
         await is_back(sides)

@@ -116,7 +116,7 @@ async def test_a_start_that_fails_sends_the_request_to_the_api_and_says_why(
         own.may_start.set()
         result = await Asked(sides, "hi").result()
         assert (result.side, result.decision.rule) == ("api", "unavailable")
-        assert result.decision.reason == "Local unavailable: it failed, there is no memory"
+        assert result.decision.reason == "Local unavailable: it failed: there is no memory"
         assert len(await sides.core.ledger.recent()) == 1, "nothing was sent to a server that never came"
 
 
@@ -146,7 +146,7 @@ async def test_a_request_that_waited_for_a_start_in_vain_hears_what_to_do(
         own.may_start.set()
         error = await second.error()
         assert isinstance(error, Unavailable)
-        assert "The local server wasn't ready: it failed, there is no memory" in error.message
+        assert "The local server wasn't ready: it failed: there is no memory" in error.message
         assert error.hint == "Free some memory."
         assert (await first.result()).side == "api"
         assert sides.local.received == []

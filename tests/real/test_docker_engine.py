@@ -16,11 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from core import RouterCore
+from core import ChatRequest, CoreStatus, Failed, Finished, RouterCore, StreamEvent, TextDelta
 from core.local.compose import ComposeServer
 from core.local.compose_project import OVERRIDE_FILE, ComposeProject
 from core.local.server import ServerState
 from tests.support.docker_engine import DockerEngine, EngineRefused, free_port, missing
+from tests.support.two_sides import two_sides
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("docker"), pytest.mark.timeout(60)]
 WITHIN_S = 30.0
@@ -328,6 +329,50 @@ async def test_the_engine_dies_and_comes_back(machine: Machine) -> None:
         machine.tell("")
         await server.start()
         assert server.state.phase == "ready", server.state
+
+
+async def test_killed_under_load_the_api_answers_until_the_container_is_back(machine: Machine) -> None:
+    async with machine.server() as server:
+        await server.start()
+    async with two_sides(machine.home, LOCAL_SERVER="compose", VLLM_MODEL=MODEL) as sides:
+        core, told = sides.core, asyncio.Queue[CoreStatus]()
+        core.subscribe(told.put_nowait)
+        first = await core.ask("hi")
+        assert (first.side, first.text) == ("local", "Contained")
+        shows = asyncio.Event()
+        ends = [
+            asyncio.create_task(_until_end(core.stream(ChatRequest.from_prompt(f"hold {number}")), shows))
+            for number in range(3)
+        ]
+        await shows.wait()
+        await machine.docker("kill", "signalbox-vllm-1")
+        # What was shown is kept and not asked for again; what was not yet is answered by the API.
+        last = [events[-1] for events in await asyncio.gather(*ends)]
+        assert any(isinstance(end, Failed) for end in last)
+        assert all(end.result.side == "api" for end in last if isinstance(end, Finished))
+        after = [await core.ask(f"more {number}") for number in range(3)]
+        assert {result.side for result in after} == {"api"}
+        await _told(told, "failed")
+        reason = (await core.ask("why")).decision.reason
+        assert reason.startswith("Local unavailable: it was killed (exit code 137)"), reason
+        await machine.docker("start", "signalbox-vllm-1")
+        await _told(told, "ready")
+        assert (await core.ask("hi again")).side == "local"
+
+
+async def _until_end(stream: AsyncIterator[StreamEvent], shows: asyncio.Event) -> list[StreamEvent]:
+    events: list[StreamEvent] = []
+    async for event in stream:
+        events.append(event)
+        if isinstance(event, TextDelta):
+            shows.set()
+    return events
+
+
+async def _told(statuses: asyncio.Queue[CoreStatus], phase: str) -> None:
+    async with asyncio.timeout(WITHIN_S):
+        while (await statuses.get()).local.phase != phase:
+            pass
 
 
 @pytest.mark.parametrize("stops", [False, True])

@@ -48,7 +48,7 @@ THEIRS = ModelOnDisk(
     format="gguf",
     place="lm_studio",
     fits="too_big",
-    needs_bytes=16 * GB,
+    needs_bytes=16 << 30,
 )
 BEST = CuratedModel(
     id="qwen2.5-3b",
@@ -85,7 +85,7 @@ def a_shelf(**changes: object) -> ModelShelf:
         curated=(HUGE, BEST),
         looked_at=NOW,
         free_bytes=212 * GB,
-        memory_bytes=15 * GB,
+        memory_bytes=15 << 30,
     )
     return replace(shelf, **changes)  # type: ignore[arg-type]
 

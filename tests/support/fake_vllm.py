@@ -98,12 +98,14 @@ FIT = FitEstimate(
     weights_bytes=8 * GB,
     kv_cache_bytes=11 * GB,
     overhead_bytes=2 * GB,
-    needed_bytes=20_900_000_000,
-    available_bytes=24 * GB,
+    needed_bytes=round(20.9 * (1 << 30)),
+    available_bytes=24 << 30,
     formula="14.8 billion weights x 4.25 bits + 32,768 tokens x 192 KiB + 1.9 GB = 20.9 GB",
     source="parameters from config.json; overhead measured on vLLM 0.32",
     options=(
-        FitOption(name="max_model_len", value=16_384, needed_bytes=18_300_000_000, words="16 k of context"),
+        FitOption(
+            name="max_model_len", value=16_384, needed_bytes=int(18.3 * 2**30), words="16 k of context"
+        ),
     ),
 )
 TAKEN = PreflightCheck(

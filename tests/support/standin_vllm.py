@@ -2,7 +2,8 @@
 
 ``STANDIN`` in its environment says what it does: ``slow`` (it loads until ``/tmp/go`` is there), ``oom`` (it takes
 memory while it loads), ``fail`` (it ends as vLLM does without room for the KV cache). ``/standin/oom``,
-``/standin/die`` (engine dead, process alive) and ``/standin/exit`` do so later.
+``/standin/die`` (engine dead, process alive) and ``/standin/exit`` do so later. A prompt with ``hold`` in it is
+answered by one word and no end.
 """
 
 from __future__ import annotations
@@ -80,6 +81,24 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self._answer(200, b"")
             self._do(self.path.rpartition("/")[2])
+
+    def do_POST(self) -> None:
+        asked = self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        self._event({"content": "Contained"})
+        while b"hold" in asked:
+            time.sleep(0.05)
+        self._event({}, finish_reason="stop")
+        self.wfile.write(b"data: [DONE]\n\n")
+
+    def _event(self, delta: dict[str, str], finish_reason: str | None = None) -> None:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+        model = following("--served-model-name")
+        chunk = {"id": "1", "object": "chat.completion.chunk", "model": model, "choices": [choice]}
+        self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+        self.wfile.flush()
 
     def _do(self, what: str) -> None:
         if what == "die":

@@ -13,8 +13,10 @@ from core.base.text import (
     counted,
     exact_duration,
     file_size,
+    in_memory_gb,
     long_duration,
     measured_duration,
+    memory_size,
     rough_duration,
     sentence,
     shortened,
@@ -128,6 +130,19 @@ def test_a_size_has_one_shape() -> None:
         "20.1 GB",
         "4,200 GB",
     ]
+
+
+def test_memory_is_counted_as_cards_are_sold() -> None:
+    sizes = (24576 << 20, 23034 << 20, 80 << 30, 900 << 20, 1023.9 * (1 << 20), 0)
+    assert [memory_size(size) for size in sizes] == [
+        "24.0 GB",
+        "22.5 GB",
+        "80.0 GB",
+        "900 MB",
+        "1.0 GB",
+        "0 MB",
+    ]
+    assert in_memory_gb(24576 << 20) == "24.0"
 
 
 def test_counts_have_commas_and_their_plural() -> None:

@@ -258,6 +258,16 @@ def test_a_script_reads_the_state_from_the_exit_code(
     assert state.phase in capsys.readouterr().out
 
 
+def test_the_panels_own_server_is_not_said_to_be_stopped(
+    core: ScriptedCore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    core.now = ServerState(phase="stopped", kind="embedded", model="tiny")
+    assert main(["local", "status"]) == 3
+    said = capsys.readouterr().out
+    assert "stopped" not in said
+    assert "inside the panel" in said
+
+
 def test_the_log_is_printed_from_its_end(core: ScriptedCore, capsys: pytest.CaptureFixture[str]) -> None:
     core.lines = [LogLine(number=number, text=f"line {number}") for number in range(10)]
     assert main(["local", "logs", "--lines", "2"]) == 0

@@ -148,7 +148,7 @@ def test_the_sum_is_said_with_its_numbers() -> None:
     assert found.weights_bytes == 7_615_616_512 * 2
     assert found.verdict == "fits"
     assert "2 x 28 layers x 4 heads x 128 x 2 bytes x 8,192 tokens" in found.formula
-    assert "7.6 billion x 16 bits ÷ 8 = 15.2 GB" in found.formula
+    assert "7.6 billion x 16 bits ÷ 8 = 14.2 GB" in found.formula
     assert "arXiv:2309.06180" in found.source
     assert "table" in found.source
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -90,3 +92,33 @@ def test_a_file_is_read_on(tmp_path: Path) -> None:
     path.unlink()
     path.mkdir()
     assert "can't be read" in log.page(page.next_cursor, 10).lines[-1].text
+
+
+def test_a_line_of_llama_cpp_is_taken_apart(tmp_path: Path) -> None:
+    path = tmp_path / "embedded.log"
+    log = FileLog(path)
+    path.write_text(
+        "0.00.003.148 I cmn  common_param: verbosity = 3\n"
+        "a line of somebody else\n"
+        "61.30.000.000 E srv    load_model: failed\n"
+        "61.31.000.000 W The context is small\n"
+    )
+    began = datetime(2026, 3, 1, 12, 0, 0)
+    written_s = began.timestamp() + 61 * 60 + 31
+    os.utime(path, (written_s, written_s))
+    page = log.page(0, 10)
+    assert [(line.at, line.level, line.text) for line in page.lines] == [
+        ("12:00:00", "info", "cmn common_param: verbosity = 3"),
+        ("", "", "a line of somebody else"),
+        ("13:01:30", "error", "srv load_model: failed"),
+        ("13:01:31", "warning", "The context is small"),
+    ]
+
+
+def test_a_part_of_a_secret_that_was_hidden_before_the_whole_was_known() -> None:
+    remember_secret("first-half")
+    log = LogRing()
+    log.add("a first-half-and-more b")
+    assert log.tail(1) == ["a •••-and-more b"]
+    remember_secret("first-half-and-more")
+    assert log.tail(1) == ["a ••• b"]

@@ -15,6 +15,7 @@ from PySide6.QtWidgets import QApplication, QMenu
 from core import Alert
 from gui.machine.alerts_pane import AlertsPane
 from gui.machine.controller import MachineController
+from gui.shell.local_words import pressing_alerts
 from tests.support.fake_shell import FakeShell
 from tests.support.fake_watch import an_alert, gpu, machine_sample
 from tests.support.panel_loop import Panel, panel_on_qt
@@ -77,6 +78,12 @@ def test_an_alert_is_snoozed_for_an_hour_or_for_today(panel: Panel, home: Path) 
         watch.alert(replace(an_alert(), snoozed_until=datetime.now(UTC) + timedelta(hours=1)))
         await panel.until(row.snooze.isHidden)
         assert "snoozed until" in row.accessibleName()
+        # Whether a snooze is over is the watch's to say, here as in the bell and at the page's icon.
+        past = replace(an_alert(), snoozed_until=datetime.now(UTC) - timedelta(seconds=1))
+        watch.alert(past)
+        await panel.until(lambda: row.alert == past)
+        assert row.snooze.isHidden()
+        assert pressing_alerts([row.alert]) == []
 
     panel.run(body())
 

@@ -206,8 +206,12 @@ def test_a_lost_gpu_is_named_and_its_line_has_a_gap(panel: Panel, home: Path) ->
         await panel.start()
         shown = Shown(panel, home)
         pane = await shown.drawn()
-        shown.sample(1, gpu(lost=True))
+        shown.sample(
+            1, gpu(lost=True, vram_used_bytes=None, vram_total_bytes=None, slowdown_temperature_c=None)
+        )
         await panel.settle()
+        assert shown.charts["VRAM"].y_range == (0.0, 24.0)  # it still had its size and its limits
+        assert [len(shown.charts[title].data.thresholds) for title in ("VRAM", "Temperature")] == [1, 1]
         assert pane.note.text.startswith("GPU 0 lost. It was there and does not answer.")
         assert pane.note.tone == "danger"
         assert shown.charts["VRAM"].data.lines[0].y[-1] is None

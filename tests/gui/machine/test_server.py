@@ -25,6 +25,7 @@ from gui.machine.preflight_card import CheckRow, joined
 from gui.pages import PAGES
 from gui.shell.pages import Target
 from gui.shell.window import Window
+from gui.widgets.error_card import ErrorCard
 from gui.widgets.labels import label
 from tests.support.fake_core import core_status
 from tests.support.fake_shell import FakeShell
@@ -79,6 +80,32 @@ def with_text(root: QWidget, text: str) -> QPushButton:
 
 def rows(page: MachinePage) -> dict[str, CheckRow]:
     return {row.check.title: row for row in page.view.preflight.rows}
+
+
+def test_a_drained_server_says_so_and_is_used_again_by_a_press(panel: Panel) -> None:
+    async def body() -> None:
+        page, _ = await opened(panel, READY)
+        card = page.view.state
+        assert not card.drained.isVisible()
+        await panel.core.drain_local(True)
+        await panel.until(card.drained.isVisible)
+        assert card.drained.accessibleName().startswith("You sent everything to the API")
+        with_text(card, "Use it again").click()
+        await panel.until(card.drained.isHidden)
+        assert panel.core.calls[-1] == ("drain_local", False)
+
+    panel.run(body())
+
+
+def test_what_ended_by_a_signal_has_no_exit_code(panel: Panel) -> None:
+    async def body() -> None:
+        what = "llama.cpp was ended by signal 9 (SIGKILL), for the second time within 5 min"
+        failure = ServerFailure(kind="killed", what=what, fix="", exit_code=-9)
+        page, _ = await opened(panel, ServerState(phase="failed", kind="embedded", failure=failure))
+        card = page.view.state.failure.findChildren(ErrorCard)[0]
+        assert card.accessibleDescription().startswith(f"{what}. Chats and settings are kept"), card
+
+    panel.run(body())
 
 
 def test_a_start_is_pressed_told_of_step_by_step_and_ends_in_ready(panel: Panel) -> None:

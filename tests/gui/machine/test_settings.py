@@ -121,7 +121,7 @@ def test_the_estimate_follows_what_is_typed_and_offers_what_fits(panel: Panel) -
     async def body() -> None:
         page, pane = await opened(panel)
         await panel.until(pane.fit.result.isVisible)
-        assert pane.fit.result.text == "Tight About 20.9 GB of 24 GB."
+        assert pane.fit.result.text == "Tight About 20.9 GB of 24.0 GB."
         pane.fit.fold.set_open(True)
         assert "14.8 billion weights" in pane.fit.how.words
         assert "config.json" in pane.fit.how.words

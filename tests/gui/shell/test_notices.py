@@ -79,6 +79,18 @@ def test_the_bar_shows_the_first_and_counts_the_rest(qapp: QApplication) -> None
     assert not bar.isHidden()  # it was over, and came again
 
 
+def test_what_became_of_an_action_has_no_buttons_of_its_own(qapp: QApplication) -> None:
+    bar = NoticeBar()
+    bar.say("Nothing can go to the API: there is no key for it.")
+    assert bar.isVisibleTo(None)
+    assert [stop.isVisibleTo(bar) for stop in bar.stops] == [False, False, True]
+    bar.set_notices([Notice(key="a", title="A", text="", actions=(("Show", lambda: None),))])
+    assert [stop.isVisibleTo(bar) for stop in bar.stops] == [True, False, True]
+    bar.set_notices([])
+    bar.say("Stopped.")
+    assert [stop.isVisibleTo(bar) for stop in bar.stops] == [False, False, True]
+
+
 def test_a_notice_that_waits_is_put_away_without_the_one_that_is_shown(qapp: QApplication) -> None:
     """Its buttons stand in the bell too, where they are not about what the bar shows."""
     bar = NoticeBar()

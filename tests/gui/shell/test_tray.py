@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -237,6 +238,14 @@ def test_an_alert_is_in_the_bell_and_told_once_on_the_desktop_while_we_are_not_i
         watch.alert(an_alert("queue", title="Queue"), an_alert(acknowledged=True))
         await panel.until(lambda: window.bell.accessibleName() == "Notices: 1")
         assert len(told) == 2
+        in_front = False
+        snoozed = an_alert("disk", title="Disk", quiet=True, snoozed_until=datetime.now(UTC))
+        watch.alert(snoozed, an_alert("old", title="Told before a restart", quiet=True))
+        await panel.until(lambda: window.bell.accessibleName() == "Notices: 1")
+        assert len(told) == 2  # quiet: listed, and told to nobody
+        watch.alert(an_alert("disk", title="Disk"))  # its snooze is over: news
+        await panel.until(lambda: len(told) == 3)
+        assert told[2] == ("machine-alert-disk", "Disk")
         await window.stop()
 
     panel.run(body())

@@ -52,7 +52,7 @@ def test_a_model_that_answers_sensibly_is_two_clicks_away(panel: Panel) -> None:
 
         row = page.try_now
         await panel.until(row.get.isVisible)
-        assert "Qwen2.5 3B, 2.1 GB: answers sensibly; fits in 15 GB of memory" in row.sentence.text()
+        assert "Qwen2.5 3B, 2.1 GB: answers sensibly; fits in 15.0 GB of memory" in row.sentence.text()
         click(row.get)
         await panel.until(row.progress.isVisible)
         models.progress(a_download())

@@ -394,3 +394,27 @@ def test_linked_charts_are_drawn_once_each_when_all_get_other_numbers(
     Chart.set_linked([(chart, data) for chart in charts], (TIMES[2], TIMES[-1]))
     assert drawn_plots == [chart.plot for chart in charts]
     assert {chart.x_range for chart in charts} == {(TIMES[2], TIMES[-1])}
+
+
+def test_linked_charts_can_be_drawn_in_frames_of_their_own(
+    show: Show, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    charts = [show(Chart(name, y_range=(0, 100))) for name in ("VRAM", "Temperature", "Power")]
+    for chart in charts[1:]:
+        chart.set_x_link(charts[0])
+    turns: list[object] = []
+    real = Plot.draw
+
+    def draw(plot: Plot, *given: Any) -> None:
+        turns.append(plot)
+        real(plot, *given)
+
+    monkeypatch.setattr(Plot, "draw", draw)
+    data = ChartData(lines=[Line(name="GPU", x=TIMES, y=[50.0] * len(TIMES))])
+    Chart.set_linked([(chart, data) for chart in charts], (TIMES[0], TIMES[-1]), apart_ms=10)
+    assert turns == []
+    assert all(
+        chart.data is data for chart in charts
+    )  # what a screen reader and the cursor get is there at once
+    qtbot.waitUntil(lambda: len(turns) == 3)
+    assert turns == [chart.plot for chart in charts]

@@ -16,7 +16,7 @@ from core.chat import Estimate
 from core.local.server import ServerState
 from core.services.status import ApiPhase, ApiStatus, CoreStatus
 from gui.shell.header import HeaderStrip, short_model
-from gui.shell.local_words import local_words
+from gui.shell.local_words import local_words, machine_lamp
 from gui.shell.rail import Rail
 from gui.theme.theme import theme
 from gui.widgets.budget_bar import BudgetBar, BudgetSummary
@@ -42,6 +42,7 @@ from tests.support.examples import (
     a_result,
     a_status,
 )
+from tests.support.fake_watch import an_alert
 
 Show = Callable[[QWidget], QWidget]
 
@@ -209,6 +210,15 @@ def test_a_start_whose_estimate_is_over_has_no_0_seconds() -> None:
         "any moment",
         "",
     )
+
+
+def test_a_server_that_is_well_again_has_not_failed_whatever_its_alert_says() -> None:
+    ready = ServerState(phase="ready", kind="embedded", model="tiny")
+    failed = an_alert(kind="server_failed", gpu=None)
+    assert local_words(ready, alerts=[failed]) == ("ready", "Ready", "tiny", "")
+    assert machine_lamp(ready, [failed]) is None
+    hot = an_alert(kind="temperature")
+    assert local_words(ready, alerts=[failed, hot])[1:3] == ("Ready, alert", "hot")
 
 
 CROWDED = replace(

@@ -1,0 +1,45 @@
+"""Where a chart's words go: nothing is drawn over another thing."""
+
+from __future__ import annotations
+
+import numpy as np
+from PySide6.QtCore import QRectF, QSizeF
+
+from gui.widgets.chart_data import ChartEvent
+from gui.widgets.chart_places import limit_label_place, set_apart
+
+AREA = QRectF(40, 18, 500, 100)
+SIZE = QSizeF(30, 14)
+
+
+def event(x: float, label: str, token: str = "text") -> ChartEvent:
+    return ChartEvent(x=x, label=label, token=token)
+
+
+def test_of_events_that_would_be_one_line_the_gravest_stays_else_the_first() -> None:
+    close = [event(10, "Start"), event(12, "Ready"), event(60, "Stop"), event(63, "Out of memory", "danger")]
+    shown = [one.label for one in set_apart(close, lambda at: at, 6)]
+    assert shown == ["Start", "Out of memory"]
+    assert len(set_apart(close, lambda at: at * 10, 6)) == 4  # a shorter time has room for all
+
+
+def test_a_limits_label_stands_at_the_right_over_its_line() -> None:
+    place = limit_label_place(SIZE, 60.5, AREA, [100.0], [], [])
+    assert (place.right(), place.bottom()) == (538, 59.5)
+
+
+def test_a_limits_label_is_crossed_by_no_event_name_or_curve() -> None:
+    name = QRectF(480, 0, 60, 28)
+    under = limit_label_place(SIZE, 30.5, AREA, [], [name], [])
+    assert (under.top(), under.right()) == (32.5, 538)
+    beside = limit_label_place(SIZE, 60.5, AREA, [530.0], [], [])
+    assert beside.right() == 526.0
+    x = np.linspace(40, 540, 900)
+    over_it = limit_label_place(SIZE, 60.5, AREA, [], [], [(x, np.full_like(x, 50.0))])
+    assert over_it.top() == 62.5
+
+
+def test_where_no_place_is_free_the_label_is_at_its_usual_one() -> None:
+    x = np.linspace(40, 540, 900)
+    curves = [(x, np.full_like(x, 50.0)), (x, np.full_like(x, 70.0))]
+    assert limit_label_place(SIZE, 60.5, AREA, [], [], curves).bottom() == 59.5
