@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from core import CoreStatus, DockerContext
 
 KINDS = (
-    ("auto", "Automatic", "A server whose address you set, or else the small model on this computer."),
+    ("auto", "Auto", "A server whose address you set, or else the small model on this computer."),
     ("embedded", "A model on this computer", "llama.cpp with a GGUF file, started and stopped by Signalbox."),
     (
         "compose",
