@@ -58,6 +58,7 @@ def download_rows() -> QWidget:
                 id=phase,
                 title="Qwen2.5 3B",
                 repo="",
+                wants_token=phase == "failed",
                 file=None,
                 phase=phase,
                 done_bytes=1_302_000_000,

@@ -39,6 +39,8 @@ TICK_S = 0.5
 FIRST_LOOK_S = 5.0
 STOP_WITHIN_S = 120.0
 QUIT_WITHIN_S = 5.0
+LOADING_GRACE_S = 3
+"""So long may one that was never ready take to leave, before Docker kills it."""
 _SEEN_KINDS = frozenset({"docker_missing", "daemon_down", "compose_missing", "compose_file"})
 """Faults that every look at the container meets."""
 
@@ -259,7 +261,9 @@ class ComposeServer:
         if self._watch.fault is not None and container is None:
             return  # nothing can be stopped there; the state says why
         if container is not None and container.status not in ("exited", "created", "dead"):
-            done = await self._project.cli.run("stop", container.id, timeout_s=STOP_WITHIN_S)
+            # A vLLM that loads does not hear it until it has loaded, and answers nobody who would lose by it.
+            grace = () if self._probe.was_ready(container) else ("-t", str(LOADING_GRACE_S))
+            done = await self._project.cli.run("stop", *grace, container.id, timeout_s=STOP_WITHIN_S)
             if done.returncode != 0 and "No such container" not in done.stderr:
                 raise DockerError(
                     ServerFailure(
@@ -510,8 +514,10 @@ class ComposeServer:
         known = ServiceConfig(
             project="", service="", image="", command=container.command if container is not None else ()
         ).model
-        # Of a server that is ready the log says something all the time, and that is no news of its state.
-        tail = self._ring.tail(1) if phase not in ("stopped", "ready") else []
+        # Of a server that is ready the log says something all the time, and that is no news of its state. Nor is
+        # what a run before this one said last.
+        says = container is not None and container.is_running and self._watch.log.run_lines
+        tail = self._ring.tail(1) if says and phase not in ("stopped", "ready") else []
         state = ServerState(
             phase=phase,
             kind="compose",

@@ -101,7 +101,7 @@ class _Known:
 def _longest(found: re.Match[str]) -> str:
     most = re.search(r"estimated maximum model length is (\d+)", found.string)
     at_most = f" to {int(most[1]):,} or less" if most else ""
-    return f"Set the maximum length{at_most}, or give vLLM a larger share of the GPU's memory."
+    return f"Set the longest request{at_most}, or give vLLM a larger share of the GPU's memory."
 
 
 _TOOLKIT_COMMANDS = (
@@ -234,7 +234,7 @@ _BY_VLLM = (
         re.compile(r"OutOfMemoryError|CUDA out of memory|HIP out of memory|CUBLAS_STATUS_ALLOC_FAILED", re.I),
         "gpu_out_of_memory",
         "The GPU's memory is too small for this model with these settings.",
-        "Take a smaller or quantised model, a shorter maximum length, or more GPUs.",
+        "Take a smaller or quantised model, shorter requests (longest request), or more GPUs.",
     ),
     _Known(
         re.compile(
@@ -246,6 +246,17 @@ _BY_VLLM = (
         "vLLM finds no usable GPU inside the container.",
         "See whether nvidia-smi works on that machine, and in a container.",
         ("docker run --rm --gpus all ubuntu nvidia-smi",),
+    ),
+    _Known(
+        re.compile(
+            r"Available memory on node \d+ \(([\d.]+)/([\d.]+) GiB\) on kv cache allocation is less than requested"
+            r" memory for kv \(([\d.]+) GiB\)"
+        ),
+        "host_out_of_memory",
+        lambda found: (
+            f"The KV cache wants {found[3]} GiB of memory, and of {found[2]} GiB only {found[1]} are free."
+        ),
+        "Close other programs, raise the container's memory limit, or lower VLLM_CPU_KVCACHE_SPACE.",
     ),
     _Known(
         re.compile(
@@ -265,6 +276,32 @@ _BY_VLLM = (
         "Correct the extra arguments; vLLM renames some between releases.",
     ),
     _Known(
+        re.compile(
+            r"User-specified max_model_len \((\d+)\) is greater than the derived max_model_len"
+            r" \(\w+=(\d+)(?:\.\d+)?\b"
+        ),
+        "length_too_large",
+        lambda found: (
+            f"The longest request is set to {int(found[1]):,} tokens; the model takes {int(found[2]):,}."
+        ),
+        lambda found: f"Set the longest request to {int(found[2]):,} or less.",
+    ),
+    _Known(
+        re.compile(
+            r"CppCompileError|Failed to find C compiler|InvalidCxxCompiler|No working C\+\+ compiler"
+            r"|BackendCompilerFailed|InductorError"
+        ),
+        "not_compiled",
+        "vLLM could not compile the model: its compiler failed, or is not in the image.",
+        "Add --enforce-eager to the extra arguments: slower, and nothing is compiled.",
+    ),
+    _Known(
+        re.compile(r"^\s*Value error, (.{1,200}?)(?:\. | \[type=|$)"),
+        "bad_settings",
+        lambda found: f"vLLM refuses a setting: {found[1].rstrip('.')}.",
+        "Correct it in the settings, and start again.",
+    ),
+    _Known(
         re.compile(r"(?:pydantic_core\.\S+ValidationError|validation errors? for (\w+))"),
         "bad_settings",
         "vLLM refuses a setting.",
@@ -275,6 +312,7 @@ _DIED = re.compile(
     r"EngineDeadError|EngineCore encountered an issue|Engine core process .* died|died with exit code"
 )
 _RAISED = re.compile(r"(?:^|\] |\) )((?:[\w.]+\.)?\w*(?:Error|Exception): .+)$")
+_OF_A_WORKER = re.compile(r"^RuntimeError: Worker failed with error '(.+?)(?:', please check .*)?$")
 _LAST = re.compile(r"See root cause above|EngineDeadError|Failed core proc")
 
 
@@ -353,7 +391,8 @@ def _cause(lines: Sequence[str]) -> str:
     for line in reversed(lines):
         found = _RAISED.search(line)
         if found and not _LAST.search(line):
-            return f" {sentence(redact(found[1])[:300])}"
+            said = _OF_A_WORKER.sub(r"\1", found[1])
+            return f" {sentence(redact(said)[:300])}"
     return ""
 
 

@@ -15,14 +15,18 @@ from core.base.child_process import PACKAGE_ROOT
 from core.base.files import read_regular_file
 from core.base.redaction import remember_secret
 from core.local.docker_cli import DockerCli, DockerError, last_words
+from core.local.host_weights import MODEL_CACHE, cache_with, is_engine_here, is_set_in
 from core.local.server import ServerFailure
 
 COMPOSE_FILE = "docker-compose.yml"
+READ_CONFIG = ("--profile", "*", "config", "--format", "json")
+"""Asks for all services: one that only a profile enables is enabled by a start, which names it."""
 OVERRIDE_FILE = Path("vllm", "compose.override.yml")
 """Below the home folder: what the form sets, over the compose file, which is never written."""
 SECRET_NAMES = ("HF_TOKEN", "VLLM_API_KEY")
 _MOST_BYTES = 1_000_000
 _NAME = re.compile(r"[A-Za-z_]\w*")
+_DEFAULT_MODEL = re.compile(r"\$\{VLLM_MODEL:-([^}\s]+)\}")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|m(?!s)|s|ms)")
 _UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _CONTAINER_PORT = 8000
@@ -134,7 +138,7 @@ class ComposeProject:
         """Return the arguments of ``docker`` for ``verb``; ``override`` is used instead of the one that is kept."""
         files = self.files if override is None else (self.file, override)
         folder: list[str] = []
-        if self._is_packaged and self.file.parent != PACKAGE_ROOT:
+        if self._is_installed:
             # Nobody keeps a .env beside an installed package's files; the home folder's is the user's own.
             folder = ["--project-directory", str(self.home)]
         return ["compose", *folder, *(word for file in files for word in ("-f", str(file))), *verb]
@@ -147,9 +151,12 @@ class ComposeProject:
             del arguments[at : at + 2]
         model = self._model
         shown = {"VLLM_MODEL": model} if model and model != os.environ.get("VLLM_MODEL") else {}
+        mounted = self._host_cache(self._mentioned())
+        if mounted is not None:
+            shown[MODEL_CACHE] = str(mounted)
         return self.cli.shell_line(*arguments, environment=shown)
 
-    def _environment(self) -> dict[str, str]:
+    def _mentioned(self) -> set[str]:
         mentioned: set[str] = set()
         for file in self.files:
             try:
@@ -157,9 +164,61 @@ class ComposeProject:
             except OSError:
                 continue  # Compose says what is wrong with it
             mentioned.update(_NAME.findall(text))
+        return mentioned
+
+    def _host_cache(self, mentioned: set[str]) -> Path | None:
+        """Return this machine's cache for the container, where the model's weights were downloaded into it.
+
+        Whoever names a folder or a volume in ``VLLM_MODEL_CACHE`` has that one.
+        """
+        if MODEL_CACHE not in mentioned or MODEL_CACHE in os.environ:
+            return None
+        model = self._wanted_model()
+        if (
+            model is None
+            or is_set_in(self._folder / ".env", MODEL_CACHE)
+            or not is_engine_here(self.cli.place)
+        ):
+            return None
+        return cache_with(model)
+
+    def _wanted_model(self) -> str | None:
+        from core.local.vllm_override import read_override
+
+        return (
+            read_override(self.home).settings.model
+            or self._model
+            or os.environ.get("VLLM_MODEL")
+            or self._model_of_file()
+        )
+
+    def _model_of_file(self) -> str | None:
+        if is_set_in(self._folder / ".env", "VLLM_MODEL"):
+            return None  # Compose knows it
+        try:
+            text = read_regular_file(self.file, _MOST_BYTES).decode("utf-8", errors="replace")
+        except OSError:
+            return None
+        found = _DEFAULT_MODEL.search(text)
+        return None if found is None else found[1]
+
+    @property
+    def _folder(self) -> Path:
+        """The project's folder, whose ``.env`` Compose reads."""
+        return self.home if self._is_installed else self.file.parent
+
+    @property
+    def _is_installed(self) -> bool:
+        return self._is_packaged and self.file.parent != PACKAGE_ROOT
+
+    def _environment(self) -> dict[str, str]:
+        mentioned = self._mentioned()
         environment = {name: os.environ[name] for name in mentioned if name in os.environ}
         if self._model:
             environment["VLLM_MODEL"] = self._model
+        mounted = self._host_cache(mentioned)
+        if mounted is not None:
+            environment[MODEL_CACHE] = str(mounted)
         environment.update(self._secrets())
         for name in SECRET_NAMES:
             if environment.get(name):
@@ -172,7 +231,7 @@ class ComposeProject:
         Raises:
             DockerError: there is no Compose, or it can't read them.
         """
-        done = await self.cli.run(*self.arguments("config", "--format", "json", override=override))
+        done = await self.cli.run(*self.arguments(*READ_CONFIG, override=override))
         if done.returncode != 0:
             raise DockerError(self._file_failure(last_words(done.stderr)))
         try:

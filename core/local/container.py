@@ -21,7 +21,7 @@ _NEVER = datetime(1, 1, 1, tzinfo=UTC)
 FIELD_WORDS = {
     "--model": "model",
     "--served-model-name": "served name",
-    "--max-model-len": "maximum length",
+    "--max-model-len": "longest request",
     "--gpu-memory-utilization": "GPU memory share",
     "--tensor-parallel-size": "tensor parallel size",
     "--tool-call-parser": "tool parser",

@@ -68,6 +68,7 @@ _PASSED_ON = (
         for name in (lower, lower.upper())
     ),
 )
+_TOKEN_KINDS = ("token", "gated")
 _ERRORS: dict[str, type[SignalboxError]] = {
     "token": AuthenticationFailed,
     "gated": PermissionDenied,
@@ -206,7 +207,7 @@ class Downloads:
         if job.shown.phase not in ("paused", "failed"):
             return
         await self._end(job)  # a child that failed may still be leaving
-        self._show(job, phase="checking", error="", hint="")
+        self._show(job, phase="checking", error="", hint="", wants_token=False)
         try:
             plan = await self._ask_plan(job)
             self._check_disk(job)
@@ -214,7 +215,8 @@ class Downloads:
         except SignalboxError as error:
             if job.process is not None:  # else it was paused or cancelled meanwhile
                 await self._end(job)
-                self._show(job, phase="failed", error=error.message, hint=error.hint)
+                wants_token = isinstance(error, tuple(_ERRORS[kind] for kind in _TOKEN_KINDS))
+                self._show(job, phase="failed", error=error.message, hint=error.hint, wants_token=wants_token)
             return
         if job.process is not None:
             await self._go(job)
@@ -366,6 +368,7 @@ class Downloads:
                         phase="failed",
                         error=str(event["what"]),
                         hint=str(event["hint"]),
+                        wants_token=event["kind"] in _TOKEN_KINDS,
                         bytes_per_s=None,
                         left_s=None,
                     )
@@ -403,7 +406,8 @@ class Downloads:
             done_bytes=job.shown.total_bytes or job.shown.done_bytes,
             bytes_per_s=None,
             left_s=None,
-            hint=f"The container sees it with VLLM_MODEL_CACHE={Path(job.cache).parent}."
+            hint="A container on this machine takes it from here at its next start, unless VLLM_MODEL_CACHE or the "
+            "compose file names another cache."
             if job.for_vllm
             else "",
         )

@@ -54,6 +54,11 @@ def model_name(path: Path) -> str:
     return _QUANTIZATION.sub("", path.stem) or path.stem
 
 
+def log_path(home: Path) -> Path:
+    """Return the file that every embedded server of ``home`` writes its log to."""
+    return home / "logs" / "embedded.log"
+
+
 __all__ = ["EmbeddedServer", "packaged_model_path"]
 
 log = logging.getLogger(__name__)
@@ -120,7 +125,8 @@ class EmbeddedServer:
     ``threads`` and ``gpu_layers`` of ``None`` leave the choice to llama.cpp.
     The child ends when this process does, however that ends. After a crash it is started again once, with
     ``on_crash`` called before where it was llama.cpp's own fault and no kill: with whether it was ended because it
-    gave no sign of life for ``stuck_s``. Only who sends ``api_key`` is answered. All methods belong to one event
+    gave no sign of life for ``stuck_s``. ``log_file`` reads the log: servers that follow one another share it, and
+    its lines go on from one to the next. Only who sends ``api_key`` is answered. All methods belong to one event
     loop.
     """
 
@@ -136,10 +142,11 @@ class EmbeddedServer:
         on_crash: Callable[[bool], object] = lambda is_stuck: None,
         stuck_s: float = STUCK_S,
         clock: Callable[[], float] = time.monotonic,
+        log_file: FileLog | None = None,
     ) -> None:
         self._home = home
-        self._log = home / "logs" / "embedded.log"
-        self._log_file = FileLog(self._log)
+        self._log = log_path(home)
+        self._log_file = log_file or FileLog(self._log)
         self._own_model = model_path
         self._context_tokens = context_tokens
         self._parallel = parallel

@@ -110,12 +110,14 @@ class HistoryRings:
 
     A break between two samples longer than ``most_silent_s`` (nobody looked) is a gap, however many samples a
     second there are; what is asked for and not known is one at once. Where the clock was set back, what was kept of
-    the time that is to come again is forgotten: it would stand beside what is seen then.
+    the time that is to come again is forgotten: it would stand beside what is seen then. ``is_rewritten`` is set
+    where past figures were forgotten, or not taken from a file, for they are of another card: write all slots then.
     """
 
     def __init__(self) -> None:
         self._rings = tuple(_Ring(step_s, span_s) for step_s, span_s in TIERS)
         self._series: dict[Key, int] = {}
+        self.is_rewritten = False
         self._gpus: dict[int, str] = {}
         self._events: list[MachineEvent] = []
         self._newest_s: float | None = None
@@ -159,6 +161,7 @@ class HistoryRings:
         """Begin a GPU's series anew where another card has its number now: one line would show two cards."""
         known = self._gpus.get(index)
         if known is not None and known != uuid:
+            self.is_rewritten = True
             for (_, gpu), series in self._series.items():
                 if gpu == index:
                     for ring in self._rings:
@@ -280,9 +283,9 @@ class HistoryRings:
         now_s: float,
     ) -> None:
         """Take what a file kept of the time before ``now_s``; what is there already is newer, and stays."""
-        numbers = {there: self._number_of(key) for key, there in series.items()}
-        for index, uuid in gpus.items():
-            self._gpus.setdefault(index, uuid)
+        others = {index for index, uuid in gpus.items() if self._gpus.setdefault(index, uuid) != uuid}
+        self.is_rewritten |= bool(others)
+        numbers = {there: self._number_of(key) for key, there in series.items() if key[1] not in others}
         rings = {ring.step_s: ring for ring in self._rings}
         ends_s: dict[int, float] = {}
         for slot in slots:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import KeyHeldBack, SignalboxError
 from core.local.compose import ComposeServer
 from core.local.compose_project import ComposeProject
 from core.local.crash_suspects import CrashSuspects
-from core.local.embedded import EmbeddedServer
+from core.local.embedded import EmbeddedServer, log_path
 from core.local.external import ExternalServer
 from core.local.server import LocalServer, ServerKind, ServerState
-from core.local.server_log import LogPage
+from core.local.server_log import FileLog, LogPage
 from core.local.switching import loads_beside, not_loaded, with_next
 
 if TYPE_CHECKING:
@@ -76,12 +77,14 @@ def choose_server(
     vllm_key: str | KeyHeldBack | None,
     on_crash: Callable[[bool], object] = lambda is_stuck: None,
     secrets: Callable[[], Mapping[str, str]] = dict,
+    embedded_log: FileLog | None = None,
 ) -> LocalServer | None:
     """Make the server that the settings ask for; ``None`` where they ask for none.
 
     One that the stored key may not go to is not asked at all, neither with the key nor without.
 
     ``secrets`` are what the container gets in its environment besides (``HF_TOKEN``), asked at each start.
+    ``embedded_log`` reads the one log of the embedded servers that follow one another.
     """
     match chosen_kind(settings, vllm_origin):
         case "none":
@@ -94,6 +97,7 @@ def choose_server(
                 threads=settings.embedded_threads,
                 gpu_layers=settings.embedded_gpu_layers,
                 on_crash=on_crash,
+                log_file=embedded_log,
             )
         case "compose":
             project = ComposeProject(
@@ -139,6 +143,7 @@ class LocalServerManager:
         self._finishing: list[EmbeddedServer] = []
         self._switch_turn = asyncio.Lock()
         self._failed: SignalboxError | None = None
+        self._embedded_log: tuple[Path, FileLog] | None = None
 
     def would_only_change_model(
         self, settings: Settings, vllm_origin: Origin, vllm_key: str | KeyHeldBack | None
@@ -196,7 +201,14 @@ class LocalServerManager:
         self.refused = self._failed = None
         self._abandon_next()
         server = (
-            choose_server(settings, vllm_origin, vllm_key, self.suspects.crashed, self._secrets)
+            choose_server(
+                settings,
+                vllm_origin,
+                vllm_key,
+                self.suspects.crashed,
+                self._secrets,
+                self._log_of(settings.home),
+            )
             if unreadable is None
             else None
         )
@@ -223,6 +235,13 @@ class LocalServerManager:
             )
         self._unsubscribe = self._server.on_change(self._on_change) if self._server else lambda: None
         return True
+
+    def _log_of(self, home: Path) -> FileLog:
+        """Return the one reader of the embedded log: with one for each server a switch would repeat all lines."""
+        path = log_path(home)
+        if self._embedded_log is None or self._embedded_log[0] != path:
+            self._embedded_log = (path, FileLog(path))
+        return self._embedded_log[1]
 
     def _abandon_next(self) -> None:
         if self._next is not None:

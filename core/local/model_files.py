@@ -258,10 +258,10 @@ def _hub_files(cache: Path, suffix: str) -> Iterator[Path]:
                 yield path
 
 
-def _repositories(cache: Path) -> Iterator[ModelOnDisk]:
+def _repositories(cache: Path, only: str | None = None) -> Iterator[ModelOnDisk]:
     """Yield the repositories whose weights are wholly there, as vLLM loads them."""
     for repo, snapshot in _snapshots(cache):
-        if not (snapshot / "config.json").is_file():
+        if only not in (None, repo) or not (snapshot / "config.json").is_file():
             continue
         wanted = _weights(snapshot)
         if not wanted or not all(path.is_file() for path in wanted):
@@ -277,6 +277,11 @@ def _repositories(cache: Path) -> Iterator[ModelOnDisk]:
             deletable=True,
             needs_bytes=None,
         )
+
+
+def snapshot_of(repo: str) -> Path | None:
+    """Return the folder of ``repo`` in the hub's cache where its weights are wholly there, as vLLM loads them."""
+    return next((model.path for model in _repositories(hub_cache(), repo) if model.name == repo), None)
 
 
 def _weights(snapshot: Path) -> list[Path]:

@@ -72,7 +72,8 @@ DownloadPhase = Literal["checking", "running", "paused", "verifying", "done", "f
 class Download:
     """``id`` names it in ``pause``, ``resume`` and ``cancel``.
 
-    ``error`` and ``hint`` are sentences, empty where all is well. ``path`` is set once it is done.
+    ``error`` and ``hint`` are sentences, empty where all is well. ``wants_token``: a Hugging Face token, or another
+    one, would help. ``path`` is set once it is done.
     """
 
     id: str
@@ -86,6 +87,7 @@ class Download:
     left_s: float | None = None
     error: str = ""
     hint: str = ""
+    wants_token: bool = False
     path: Path | None = None
 
 

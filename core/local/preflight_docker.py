@@ -116,7 +116,8 @@ async def check_compose(asked: Asked, notes: Notes) -> PreflightCheck:
             name="compose",
             title=TITLES["compose"],
             state="failed",
-            found=version[0] if version else "not found",
+            # A docker without the plugin speaks of a flag it does not know.
+            found=version[0] if version else "v1 only" if program("docker-compose") else "not found",
             fix=f"docker compose (v2) is needed. {INSTALL_COMPOSE}",
             commands=install,
         )
@@ -134,7 +135,27 @@ async def check_compose(asked: Asked, notes: Notes) -> PreflightCheck:
     except DockerError as error:
         if error.failure.kind == "compose_file":
             return failed("compose", error.failure, f"{version[0]}, and the file can't be used")
+    else:
+        if (spoilt := await _override_failure(asked)) is not None:
+            return failed("compose", spoilt, f"{version[0]}, and the override can't be used")
     return PreflightCheck(name="compose", title=TITLES["compose"], state="ok", found=version[0])
+
+
+async def _override_failure(asked: Asked) -> ServerFailure | None:
+    """Say why what the form has set can't go on top of the compose file, as a start would."""
+    whole = asked.project.whole()
+    if not whole.override.exists():
+        return None
+    try:
+        await whole.config()
+    except DockerError as error:
+        if error.failure.kind == "compose_file":
+            return replace(
+                error.failure,
+                fix=f"Correct {whole.override}, or change a setting of vLLM on the Machine page: what is there "
+                "is then set aside or written anew.",
+            )
+    return None
 
 
 # -- the GPU ---------------------------------------------------------------------------------------------------

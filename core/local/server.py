@@ -35,6 +35,8 @@ FailureKind = Literal[
     "model_not_found",
     "disk_full",
     "wrong_quantization",
+    "length_too_large",
+    "not_compiled",
     "bad_settings",
     "killed",
     "unhealthy",

@@ -49,6 +49,11 @@ _LEVEL = re.compile(
     r"|(?:[\w.]+\.)?\w*(Error|Exception)\b(?::|$)"  # the last line of a traceback
     r")"
 )
+_HEAD = re.compile(
+    r"(?:\((\w+)(?: pid=\d+)?\) )?"
+    r"(?:(?:DEBUG|INFO|WARNING|ERROR|CRITICAL) \d\d-\d\d \d\d:\d\d:\d\d \[([\w./-]+:\d+)\] ?"
+    r"|(?:DEBUG|INFO|WARNING|ERROR|CRITICAL):\s+)"  # uvicorn's, in vLLM
+)
 _ESCAPE = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[@-Z\\-_])?"
 )
@@ -106,6 +111,19 @@ def level_of(text: str) -> LogLevel:
     return "error" if found[3] else _LEVELS[found[1] or found[2]]
 
 
+def message_first(line: str) -> str:
+    """Return a line of vLLM with what it says first and who said it last: its head alone fills a narrow view.
+
+    The head's level and hour are left out, the reader has them beside the line. Other lines stay as they are.
+    """
+    found = _HEAD.match(line)
+    if found is None:
+        return line
+    who = " ".join(part for part in found.groups() if part)
+    said = line[found.end() :]
+    return f"{said}  [{who}]" if who else said
+
+
 class LogRing:
     """The last ``most`` lines. One thread adds; any may read.
 
@@ -136,7 +154,7 @@ class LogRing:
 
     def take(self, lines: Iterable[tuple[str, str, LogLevel]]) -> None:
         """Add lines, each with its time and level."""
-        came = list(lines)
+        came = [(at, message_first(text), level) for at, text, level in lines]
         with self._lock:  # also while hiding: a secret that becomes known meanwhile is for the next reading
             clean = redact_lines([text for _, text, _ in came])
             number = self._next

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from core.base.files import read_regular_file
-from core.local.compose_project import ComposeProject, ServiceConfig, read_config
+from core.local.compose_project import READ_CONFIG, ComposeProject, ServiceConfig, read_config
 from core.local.docker_cli import DockerError, last_words
 from core.local.server import ServerFailure
 from core.local.vllm_override import BaseService
@@ -28,6 +28,11 @@ class PlainProject(ComposeProject):
     @property
     def files(self) -> tuple[Path, ...]:
         return (self.file,)
+
+    def whole(self) -> ComposeProject:
+        """Return the project that a start takes: with the form's override."""
+        file = None if self._is_packaged else self.file
+        return ComposeProject(self.home, file, place=self.cli.place, model=self._model)
 
 
 async def read_base(project: PlainProject) -> tuple[BaseService, ServiceConfig]:
@@ -59,7 +64,7 @@ async def read_base(project: PlainProject) -> tuple[BaseService, ServiceConfig]:
 
 
 async def _by_compose(project: PlainProject) -> dict[str, Any]:
-    done = await project.cli.run(*project.arguments("config", "--format", "json"))
+    done = await project.cli.run(*project.arguments(*READ_CONFIG))
     if done.returncode != 0:
         raise _unreadable(project.file, last_words(done.stderr))
     try:

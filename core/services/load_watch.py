@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from core.local.gpu_sample import ServerFigures
 from core.local.server_speed import SpeedMeter
 from core.local.vllm_metrics import LoadPoller
 
 if TYPE_CHECKING:
-    from core.local.gpu_sample import ServerFigures
     from core.local.manager import LocalServerManager
     from core.local.server import ServerKind
     from core.routing.backends import LocalBackend
@@ -29,7 +29,8 @@ class LoadWatch:
         local.on_answer = self._speed.answered
 
     def figures(self) -> ServerFigures:
-        return self._speed.figures
+        """The newest figures; none of a server that is not ready: its last answers say nothing of now."""
+        return self._speed.figures if self._manager.state.phase == "ready" else ServerFigures()
 
     async def follow(self, vllm_key: str | None) -> None:
         """Ask the server that is in use now, with ``vllm_key`` where it is not our own."""

@@ -221,6 +221,9 @@ class MachineKeeper:
             since_s = self._saved_s - SAVED_EVERY_S
             if now_s < self._saved_s:  # by a clock that was fast, the file let go what it took for old
                 since_s = 0.0
+            is_rewritten, self._rings.is_rewritten = self._rings.is_rewritten, False
+            if is_rewritten:  # or the next start would show two cards in one line
+                since_s = 0.0
             before = self._file.problem
             write = partial(
                 self._file.save,
@@ -232,6 +235,8 @@ class MachineKeeper:
             )
             if await finish(asyncio.to_thread(write)):
                 self._saved_s = now_s
+            else:
+                self._rings.is_rewritten |= is_rewritten
         if self._file.problem != before:
             self._on_change()
 

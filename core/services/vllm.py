@@ -123,7 +123,7 @@ class VllmService:
         found: list[DockerContext] = []
         trouble: DockerError | None = None
         try:
-            listed = await ComposeProject(self._home).cli.output("context", "ls", "--format", "json")
+            listed = await ComposeProject(self._home).cli.output("context", "ls", "--format", "{{json .}}")
             found = _read_contexts(listed)
         except DockerError as error:
             trouble = error

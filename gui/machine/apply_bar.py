@@ -37,6 +37,8 @@ class ApplyBar(QFrame):
         self._reviews = False
         self.changes = Sentence(role="small", level=None)
         self.changes.hide()
+        self.notes = Sentence(role="small", level=None)
+        self.notes.hide()
         self.diff = QPlainTextEdit()
         self.diff.setReadOnly(True)
         self.diff.setTabChangesFocus(True)
@@ -55,6 +57,7 @@ class ApplyBar(QFrame):
         row.addWidget(self.apply)
         self._column = QVBoxLayout(self)
         self._column.addWidget(self.changes)
+        self._column.addWidget(self.notes)
         self._column.addWidget(self.diff)
         self._column.addWidget(self.result)
         self._column.addLayout(row)
@@ -88,6 +91,9 @@ class ApplyBar(QFrame):
         is_of_now = plan is not None and controller.planned == controller.wanted
         fault = next(iter(plan.faults), None) if plan is not None and is_of_now else None
         changes = counted(many, "change")
+        only_trouble = not many and not self._form.unread
+        for part in (self.words, self.discard, self.apply):
+            part.setVisible(not only_trouble)
         self.words.setText(changes if many else "Nothing to apply")
         self.apply.setText(f"Apply {changes}" if self._reviews else f"Review {changes}")
         self.apply.setEnabled(bool(many) and is_of_now and fault is None and not self._form.unread)
@@ -100,6 +106,7 @@ class ApplyBar(QFrame):
             self.result.tell("quiet", "", "It runs as before until it is restarted.")
         else:
             self.result.clear()
+        self._show_notes(plan.notes if plan is not None and is_of_now and controller.draft else ())
         self._show_diff("" if plan is None else plan.diff)
 
     def _runs(self) -> bool:
@@ -140,6 +147,10 @@ class ApplyBar(QFrame):
             for one in fields(draft)
             if one.name in LABELS and getattr(draft, one.name) != getattr(now, one.name)
         )
+
+    def _show_notes(self, notes: tuple[str, ...]) -> None:
+        self.notes.say("\n".join(notes))
+        self.notes.setVisible(bool(notes))
 
     def _show_diff(self, diff: str) -> None:
         self.changes.setVisible(self._reviews)

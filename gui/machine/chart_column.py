@@ -48,6 +48,12 @@ class Figure:
     value_text: Callable[[float], str]
     scale: float = 1.0
     percent: bool = False
+    tick_text: Callable[[float], str] | None = None
+
+
+def _memory_tick(gb: float) -> str:
+    """The top of the axis is what there is, and no card has exactly what it is sold with: 24 for 23.99."""
+    return f"{gb:.1f}".removesuffix(".0")
 
 
 MODES: dict[Mode, tuple[Figure, ...]] = {
@@ -59,6 +65,7 @@ MODES: dict[Mode, tuple[Figure, ...]] = {
             of_gpu=True,
             value_text=lambda gb: f"{gb:.1f} GB",
             scale=MEMORY_GB,
+            tick_text=_memory_tick,
         ),
         Figure(
             metric="temperature_c",
@@ -96,6 +103,7 @@ MODES: dict[Mode, tuple[Figure, ...]] = {
             of_gpu=False,
             value_text=lambda gb: f"{gb:.1f} GB",
             scale=MEMORY_GB,
+            tick_text=_memory_tick,
         ),
         Figure(
             metric="generation_tokens_per_s",
@@ -143,7 +151,15 @@ class ChartColumn(QWidget):
         self.charts = {}
         for figure in MODES[mode]:
             y_range = (0.0, 100.0) if figure.percent else None
-            self._add(Chart(figure.title, figure.unit, value_text=figure.value_text, y_range=y_range))
+            self._add(
+                Chart(
+                    figure.title,
+                    figure.unit,
+                    value_text=figure.value_text,
+                    tick_text=figure.tick_text,
+                    y_range=y_range,
+                )
+            )
         self._add(Chart(MONEY, "$ an hour", value_text=_dollars_text, tick_text=_dollars_tick))
         self._columns = 0
         self._cursor_s = None

@@ -193,6 +193,9 @@ class MachineController(QObject):
             self.report = await self.bridge.call(self.bridge.core.vllm.preflight())
         except SignalboxError as error:
             self.check_trouble = str(error)
+        else:
+            if self.draft_trouble:  # what kept the settings from being read may be gone by now
+                await self._read_settings()
         finally:
             self.is_checking = False
             if self.start_is_held and self.report is not None and not self.report.blocks:
@@ -234,6 +237,7 @@ class MachineController(QObject):
             self.commands = await self.bridge.call(core.vllm.commands())
             self.contexts = await self.bridge.call(core.vllm.contexts())
             await self._make_plan()
+            self.draft_trouble = ""
         except SignalboxError as error:
             self.draft_trouble = str(error)
         self.draft_changed.emit()

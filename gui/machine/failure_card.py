@@ -27,6 +27,8 @@ _SETTING_OF = {
     "gated_model": "token",
     "model_not_found": "model",
     "wrong_quantization": "quantization",
+    "length_too_large": "max_model_len",
+    "not_compiled": "extra_args",
     "bad_settings": "extra_args",
     "no_nvidia_toolkit": "",
     "compose_file": "",

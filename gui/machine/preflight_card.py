@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -278,9 +279,14 @@ def _one_of(group: Sequence[PreflightCheck]) -> PreflightCheck:
     titles = [one.title for one in group if one.name != "daemon"] or [group[0].title]
     titles[1:] = [_lower(title) for title in titles[1:]]
     title = " and ".join(titles) if len(titles) == 2 else ", ".join(titles)
-    found = " · ".join(dict.fromkeys(one.found for one in group if one.found))
+    shown = [one.found for one in group if one.found]
+    if (
+        group[0].name == "docker"
+    ):  # many words for a narrow row: its engine's version and "installed" are left out
+        shown = [one.found for one in group if one.name != "daemon" and re.search(r"\d", one.found)] or shown
+    found = " · ".join(dict.fromkeys(shown))
     return replace(group[0], title=sentence_case(title), found=found)
 
 
 def _lower(title: str) -> str:
-    return title if title[:2].isupper() else title[:1].lower() + title[1:]
+    return title if title[:2].isupper() or title.startswith("Compose") else title[:1].lower() + title[1:]

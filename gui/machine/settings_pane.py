@@ -73,6 +73,7 @@ class SettingsPane(QWidget):
         whole.addWidget(self.bar)
         controller.draft_changed.connect(self._show_draft)
         controller.changed.connect(self._show_kind)
+        controller.changed.connect(self._show_fit)  # a pre-flight has another one
         self._bridge.status_changed.connect(self._on_status)
         theme().changed.connect(self._restyle)
         self._restyle()
@@ -175,11 +176,15 @@ class SettingsPane(QWidget):
         effective = plan.effective if plan is not None and is_of_now else None
         self.form.show_settings(controller.wanted, controller.in_force, effective)
         self.form.show_faults(plan.faults if plan is not None and is_of_now else ())
-        report = controller.estimate if controller.draft is not None else controller.report
-        self.fit.show_estimate(None if report is None else report.fit)
+        self._show_fit()
         self._show_contexts(controller.contexts)
         self.bar.show_draft()
         self._show_bar(wanted=controller.is_compose and self.bar.is_wanted)
+
+    def _show_fit(self) -> None:
+        controller = self._controller
+        report = controller.estimate if controller.draft is not None else controller.report
+        self.fit.show_estimate(None if report is None else report.fit)
 
     def _show_bar(self, *, wanted: bool) -> None:
         if not wanted:

@@ -201,6 +201,8 @@ class StateCard(QWidget):
         text, strong = words.place_words(state, "" if here is None else here.words, context)
         if state.phase == "starting":
             text = f"{text} {words.wait_words(state, api_answers=self._api_answers())}"
+        elif state.phase == "ready" and state.kind == "compose" and state.detail:
+            text = f"{text} {words.failure_why(state)}"  # why Stop does nothing: the engine is away
         elif state.phase == "stopped" and state.kind == "external":
             text += " Signalbox is not checking it now."
         elif state.phase == "stopped" and state.kind != "none":

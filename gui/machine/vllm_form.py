@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, cast
 
-from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QLineEdit, QVBoxLayout, QWidget
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from core import SettingFault, VllmSettings
 from gui.machine.form_row import FormRow
@@ -42,6 +42,7 @@ _NOTES = {
     "extra_args": "As on vLLM’s command line, such as --enable-prefix-caching. Kept in a file: no secrets.",
     "image_tag": "The version of vllm/vllm-openai.",
 }
+_GO_WITH_MODEL = ("served_model_name", "tool_call_parser")
 _COUNTS = ("max_model_len", "tensor_parallel_size")
 _THOUSANDS_OF = re.compile(r"(\d+(?:\.\d+)?)\s*k", re.IGNORECASE)
 _SHARES = Scale(
@@ -88,8 +89,13 @@ class VllmForm(QWidget):
             _SHARES,
             Applied(value=Decimal("0.90")),
         )
-        self.share.changed.connect(self._read)
+        self.share.changed.connect(self._read_share)
         self._column.addWidget(self.share)
+        self.share_as_file = QPushButton(f"Leave the share {_LOWER_FILE}")
+        set_property(self.share_as_file, flat=True, tiny=True)
+        self.share_as_file.clicked.connect(self._leave_share)
+        self.share_as_file.hide()
+        self._column.addWidget(self.share_as_file, 0, Qt.AlignmentFlag.AlignLeft)
         for name in ("tensor_parallel_size", "tool_call_parser", "extra_args", "image_tag"):
             self._add_text(name)
 
@@ -124,9 +130,9 @@ class VllmForm(QWidget):
             if self._parsed(name, edit.text()) != getattr(wanted, name) and name not in self._unread:
                 edit.setText(text)
             own = self._own.get(name)
-            edit.setPlaceholderText(
-                _AS_FILE if own in (None, ()) else f"{value_words(name, own)}, {_LOWER_FILE}"
-            )
+            # These two go with the model of the form, and are the compose file's only as long as that is.
+            whose = "if left empty" if wanted.model and name in _GO_WITH_MODEL else _LOWER_FILE
+            edit.setPlaceholderText(_AS_FILE if own in (None, ()) else f"{value_words(name, own)}, {whose}")
         self._show_quantization(wanted.quantization)
         self._show_share(wanted, in_force)
         self._shown, self._in_force = wanted, in_force
@@ -175,8 +181,24 @@ class VllmForm(QWidget):
             self.share.blockSignals(True)
             self.share.set_value(now)
             self.share.blockSignals(False)
+        is_set = wanted.gpu_memory_utilization is not None
+        if not is_set and self.share_as_file.hasFocus():
+            self.share.slider.setFocus(Qt.FocusReason.OtherFocusReason)  # the button goes
+        self.share_as_file.setVisible(is_set)
 
     # Read
+
+    def _read_share(self, _: object) -> None:
+        moved = self.share.value != self.share.applied.value
+        before = self._in_force.gpu_memory_utilization
+        self._shown = replace(
+            self._shown, gpu_memory_utilization=float(self.share.value) if moved else before
+        )
+        self._read()
+
+    def _leave_share(self) -> None:
+        self._shown = replace(self._shown, gpu_memory_utilization=None)
+        self._read()
 
     def _read(self, _: object = None) -> None:
         focused = self.window().focusWidget() or self
@@ -191,9 +213,6 @@ class VllmForm(QWidget):
                 self._unread.pop(name, None)
                 found[name] = value
         found["quantization"] = self.quantization.box.currentData() or None
-        moved = self.share.value != self.share.applied.value
-        before = self._in_force.gpu_memory_utilization
-        found["gpu_memory_utilization"] = float(self.share.value) if moved else before
         self.edited.emit(replace(self._shown, **found))
 
     @staticmethod

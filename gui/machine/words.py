@@ -38,6 +38,8 @@ _TITLES = {
     "model_not_found": "The model was not found",
     "disk_full": "The disk is full",
     "wrong_quantization": "The model's precision does not match",
+    "length_too_large": "The longest request is more than the model takes",
+    "not_compiled": "The model could not be compiled",
     "bad_settings": "vLLM refuses a setting",
     "killed": "The local server was ended from outside",
     "unhealthy": "The local server runs but does not answer",

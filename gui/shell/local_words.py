@@ -28,6 +28,8 @@ _REASONS = {
     "model_not_found": "no such model",
     "disk_full": "disk full",
     "wrong_quantization": "wrong precision",
+    "length_too_large": "length too large",
+    "not_compiled": "not compiled",
     "bad_settings": "bad setting",
     "killed": "killed",
     "unhealthy": "not answering",

@@ -23,6 +23,8 @@ _PLAIN = "qproperty-textFormat: PlainText;"
 """On labels that Qt makes itself, tooltips above all: their words may come from a model, a server or a file, and
 what looks like HTML in them would open the files that it names."""
 
+_ON_QTS_NOTE = "#000000"
+"""Qt draws a tray icon's message on light yellow in both schemes, where the desktop has no notifications."""
 _TONES = ("held", "danger", "ok")
 _SIDES = ("local", "api")
 
@@ -267,6 +269,7 @@ QMenu::item:selected {{ background: {c["hover"]}; color: {c["text"]}; }}
 QMenu::item:disabled {{ color: {c["text3"]}; }}
 QMenu::icon {{ padding-left: {px(10)}px; }}
 QMenu::separator {{ height: 1px; background: {c["border"]}; margin: {px(4)}px 0; }}
+QBalloonTip QLabel {{ color: {_ON_QTS_NOTE}; {_PLAIN} }}
 QToolTip {{ background: {c["raised"]}; color: {c["text"]}; border: 1px solid {c["control"]};
   padding: {px(4)}px {px(6)}px; {_PLAIN} }}
 QLabel#qt_msgbox_label, QLabel#qt_msgbox_informativelabel {{ {_PLAIN} }}

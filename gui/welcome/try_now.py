@@ -102,7 +102,8 @@ class TryNow(Choice):
                 self.tell(
                     "ok",
                     "Ready.",
-                    f"{name} answers on this computer. It is for trying out: often it is wrong.",
+                    f"{name} answers on this computer. It is for trying out: often it is wrong."
+                    + (f" Better: {self._better}." if self._better else ""),
                 )
             self.button.setText("Open the chat")
             self.button.setEnabled(True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ _MOST_PLACES = 5
 def set_apart(
     events: Sequence[ChartEvent], to_px: Callable[[float], float], least_px: float
 ) -> list[ChartEvent]:
-    """Return the events that get a line: of those closer than ``least_px`` the gravest, else the first.
+    """Return the events that get a line: of those within ``least_px`` the gravest, else the last: it still holds.
 
     A server that is ready two seconds after its start is one line in a quarter of an hour, and two in a minute.
     """
@@ -26,8 +27,8 @@ def set_apart(
     for event in sorted(events, key=lambda one: one.x):
         if not shown or to_px(event.x) - to_px(shown[-1].x) >= least_px:
             shown.append(event)
-        elif _GRAVITY.get(event.token, 0) > _GRAVITY.get(shown[-1].token, 0):
-            shown[-1] = event
+        elif _GRAVITY.get(event.token, 0) >= _GRAVITY.get(shown[-1].token, 0):
+            shown[-1] = replace(event, x=shown[-1].x)  # where the first was, so that lines never crowd
     return shown
 
 
@@ -65,7 +66,9 @@ def limit_label_place(
 
 def _crosses(curve: tuple[Floats, Floats], place: QRectF) -> bool:
     x, y = curve
-    first = max(0, int(np.searchsorted(x, place.left())) - 1)
-    near = y[first : int(np.searchsorted(x, place.right())) + 1]
+    first, last = int(np.searchsorted(x, place.left())) - 1, int(np.searchsorted(x, place.right()))
+    if last == 0 or first == len(x) - 1:
+        return False  # it begins beyond, or ended before
+    near = y[max(0, first) : last + 1]
     near = near[np.isfinite(near)]
     return bool(len(near)) and bool(near.min() <= place.bottom() and near.max() >= place.top())

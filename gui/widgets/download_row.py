@@ -90,9 +90,11 @@ class DownloadRow(QWidget):
             self.cancel.set_name(f"{'Close' if is_over else 'Cancel'}: {download.title}")
             self.use.setAccessibleName(f"Use {download.title}")
         self.use.setVisible(phase == "done" and can_use)
-        self.token.setVisible(phase == "failed" and "token" in f"{download.error} {download.hint}".lower())
+        self.token.setVisible(phase == "failed" and download.wants_token)
         if phase == "failed":
             self.error.tell("danger", "", f"{download.error} {download.hint}".strip())
+        elif phase == "done" and download.hint:
+            self.error.tell("ok", "", download.hint)
         else:
             self.error.clear()
         self.setAccessibleName(f"{download.title}: {words}")

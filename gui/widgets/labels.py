@@ -36,17 +36,21 @@ ORIGIN_PLACES = {
 }
 
 
-_LONG_WORD = re.compile(r"\S{90,}")
+_LONG_WORD_CHARS = 90
 _PLACE_TO_BREAK = "\u200b"
 
 
-def breakable(text: str) -> str:
+def breakable(text: str, least: int = _LONG_WORD_CHARS) -> str:
     """Return ``text`` with places to break a line in words no line has room for, such as a key or an address.
+
+    Words of ``least`` characters have no room.
 
     Qt breaks a label's lines between words only: one long word from a server made the whole page as wide.
     """
-    return _LONG_WORD.sub(
-        lambda word: _PLACE_TO_BREAK.join(word[0][at : at + 20] for at in range(0, len(word[0]), 20)), text
+    return re.sub(
+        rf"\S{{{least},}}",
+        lambda word: _PLACE_TO_BREAK.join(word[0][at : at + 20] for at in range(0, len(word[0]), 20)),
+        text,
     )
 
 

@@ -10,6 +10,8 @@ from PySide6.QtWidgets import QSizePolicy, QWidget
 from gui.theme.theme import set_property, theme
 from gui.widgets.labels import CopiedLabel, breakable
 
+_MONO_WORD_CHARS = 40
+
 
 class Sentence(CopiedLabel):
     """Wrapped plain text; ``say`` changes it. Markup in the text is shown, never interpreted."""
@@ -44,13 +46,17 @@ class Sentence(CopiedLabel):
             self._lay()
 
     def select_all(self) -> None:
-        self.setSelection(0, len(breakable(self._words)))
+        self.setSelection(0, len(self._broken(self._words)))
+
+    def _broken(self, text: str) -> str:
+        # A log is full of hashes and paths, and its letters are wide.
+        return breakable(text, _MONO_WORD_CHARS) if self._role == "mono" else breakable(text)
 
     def _lay(self) -> None:
         align = "center" if self.alignment() & Qt.AlignmentFlag.AlignHCenter else "left"
-        body = html.escape(breakable(self._words)).replace("\n", "<br>")
+        body = html.escape(self._broken(self._words)).replace("\n", "<br>")
         if self._strong:
-            part = html.escape(breakable(self._strong))
+            part = html.escape(self._broken(self._strong))
             stands_out = f"font-weight: 600; color: {theme().hex('text')}"
             body = body.replace(part, f'<span style="{stands_out}">{part}</span>', 1)
         line = theme().line_px(self._role)

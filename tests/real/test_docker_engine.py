@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 import urllib.request
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -284,7 +285,7 @@ async def test_a_change_of_settings_needs_a_restart(
         monkeypatch.setenv("VLLM_MAX_MODEL_LEN", "4096")
         machine.tell("another")
         await server.observe()
-        assert server.state.restart_needed == ("maximum length", "STANDIN")
+        assert server.state.restart_needed == ("longest request", "STANDIN")
         await server.restart()
         assert server.state.phase == "ready"
         assert server.state.restart_needed == ()
@@ -391,3 +392,35 @@ async def test_the_core_adopts_it_and_leaves_it_as_the_setting_says(
         assert (state.kind, state.model, state.version) == ("compose", MODEL, "vLLM 0.32.0")
         assert core.local_log_page(0, 100).lines
     assert await machine.container("{{.State.Running}}") == str(not stops).lower()
+
+
+async def test_the_command_line_starts_watches_and_stops_it(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "SIGNALBOX_HOME": str(machine.home),
+        "LOCAL_SERVER": "compose",
+        "VLLM_MODEL": MODEL,
+        "HF_TOKEN": "hf_planted1234567890",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    async def local(*words: str) -> tuple[int | None, str]:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "gui", "local", *words),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        said = (await process.communicate())[0].decode()
+        assert "hf_planted" not in said
+        return process.returncode, said
+
+    code, said = await local("start")
+    assert (code, "Ready: tiny/stand-in (vLLM 0.32.0)" in said) == (0, True), said
+    assert await machine.container("{{.State.Running}}") == "true"
+    code, said = await local("status", "--json")
+    assert (code, json.loads(said)["phase"]) == (0, "ready")
+    code, said = await local("logs")
+    assert (code, "Starting vLLM server on" in said) == (0, True), said
+    code, said = await local("stop")
+    assert (code, await machine.container("{{.State.Running}}")) == (0, "false"), said

@@ -136,6 +136,9 @@ class FakeVllm:
         self.found: PreflightReport | SignalboxError = report()
         self.gate: asyncio.Event | None = None
         self.faults: tuple[SettingFault, ...] = ()
+        self.notes: tuple[str, ...] = ()
+        self.trouble: SignalboxError | None = None
+        """Why Docker can't be asked for its contexts."""
         self.places = (
             DockerContext(
                 name="default",
@@ -156,7 +159,13 @@ class FakeVllm:
         before, after = _lines(self.now), _lines(wanted)
         diff = "".join(difflib.unified_diff(before, after, "before", "after", n=0))
         effective = replace(self.own, **{name: value for name, value in _set(wanted).items()})  # type: ignore[arg-type]
-        return VllmPlan(faults=self.faults, diff=diff, effective=effective, restart_needed=wanted != self.now)
+        return VllmPlan(
+            faults=self.faults,
+            diff=diff,
+            effective=effective,
+            restart_needed=wanted != self.now,
+            notes=self.notes,
+        )
 
     async def apply(self, wanted: VllmSettings) -> VllmPlan:
         if self.faults:
@@ -175,6 +184,8 @@ class FakeVllm:
         return self.found
 
     async def contexts(self) -> tuple[DockerContext, ...]:
+        if self.trouble is not None:
+            raise self.trouble
         return self.places
 
     async def choose_context(self, name: str) -> None:

@@ -156,6 +156,17 @@ async def test_a_start_that_docker_refuses(
     assert server.state.phase == "stopped"
 
 
+async def test_one_that_loads_gets_little_time_to_leave(server: ComposeServer, docker: DockerStub) -> None:
+    """vLLM does not hear that it should leave before it has loaded, and the compose file gives it half a minute."""
+    docker.answer("ps --", ID)
+    docker.answer("inspect --type container", container())
+    docker.answer("logs --follow", after_s=60)
+    docker.answer("stop")
+    await server.observe()
+    await server.stop()
+    assert f"stop -t 3 {ID}" in docker.calls
+
+
 async def test_a_pull_is_cancelled_with_its_child(server: ComposeServer, docker: DockerStub) -> None:
     only_ours_s = 61 + os.getpid() / 1e8
     docker.answer("pull vllm", after_s=only_ours_s)
@@ -192,6 +203,40 @@ async def test_no_secret_reaches_a_command_line(docker: DockerStub, home: Path) 
     ]
     assert not any("planted" in text for text in shown[:-1])
     assert project.shell_line("up").startswith("VLLM_MODEL=owner/model docker compose ")
+
+
+def downloaded(cache: Path, repo: str) -> None:
+    snapshot = cache / "hub" / f"models--{repo.replace('/', '--')}" / "snapshots" / "1"
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text("{}")
+    (snapshot / "model.safetensors").write_bytes(b"weights")
+
+
+def test_the_container_sees_the_weights_that_were_downloaded_here(
+    docker: DockerStub, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, docker_folder = tmp_path / "cache", tmp_path / "docker"
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "VLLM_MODEL_CACHE", "DOCKER_CONTEXT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HOME", str(cache))
+    monkeypatch.setenv("DOCKER_CONFIG", str(docker_folder))
+    assert "VLLM_MODEL_CACHE" not in ComposeProject(home, model="owner/model").shell_line("up")
+    downloaded(cache, "owner/model")
+    told = f"VLLM_MODEL_CACHE={cache} "
+    assert told in ComposeProject(home, model="owner/model").shell_line("up")
+    assert "VLLM_MODEL_CACHE" not in ComposeProject(home, model="owner/other").shell_line("up")
+    # An engine elsewhere has no such folder.
+    for place in ("ssh://droplet", "droplet"):
+        project = ComposeProject(home, model="owner/model", place=place)
+        assert "VLLM_MODEL_CACHE" not in project.shell_line("up")
+    docker_folder.mkdir()
+    (docker_folder / "config.json").write_text('{"currentContext": "droplet"}')
+    assert "VLLM_MODEL_CACHE" not in ComposeProject(home, model="owner/model").shell_line("up")
+    assert told in ComposeProject(home, model="owner/model", place="default").shell_line("up")
+    # What the user names wins.
+    monkeypatch.setenv("VLLM_MODEL_CACHE", "mine")
+    project = ComposeProject(home, model="owner/model", place="default")
+    assert "VLLM_MODEL_CACHE" not in project.shell_line("up")
 
 
 async def test_a_jump_of_the_wall_clock_is_no_time(docker: DockerStub, home: Path) -> None:
@@ -277,7 +322,7 @@ async def test_a_container_that_ended_before_we_came(
     assert server.state.phase == phase, server.state
     assert (server.state.failure and server.state.failure.kind) == kind
     assert "while it loaded" not in server.state.detail
-    assert [line.text for line in server.log_page(0, 10).lines] == ["INFO:     Application startup complete."]
+    assert [line.text for line in server.log_page(0, 10).lines] == ["Application startup complete."]
 
 
 async def test_ten_thousand_lines_leave_the_loop_room(docker: DockerStub) -> None:

@@ -64,6 +64,7 @@ def test_defaults(home: Path) -> None:
     assert "--enable-auto-tool-choice" in service["command"]
     assert following(service["command"], "--tool-call-parser") == "hermes"
     assert service["environment"].get("HF_TOKEN") is None
+    assert service["environment"].get("HF_ENDPOINT") is None
     assert service["environment"].get("VLLM_API_KEY") is None
 
 
@@ -76,6 +77,7 @@ def test_what_the_user_sets(home: Path) -> None:
         VLLM_GPU_COUNT="2",
         VLLM_TOOL_PARSER="llama3_json",
         HF_TOKEN="hf_hidden",
+        HF_ENDPOINT="https://mirror.example",
         VLLM_API_KEY="local-key",
     )["services"]["vllm"]
     command = service["command"]
@@ -87,6 +89,7 @@ def test_what_the_user_sets(home: Path) -> None:
     assert service["image"] == "vllm/vllm-openai:v0.31.0"
     assert service["ports"][0]["published"] == "8123"
     assert service["environment"]["HF_TOKEN"] == "hf_hidden"
+    assert service["environment"]["HF_ENDPOINT"] == "https://mirror.example"
     assert service["environment"]["VLLM_API_KEY"] == "local-key"
     assert not any(
         "hf_hidden" in word or "local-key" in word for word in command

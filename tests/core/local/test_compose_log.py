@@ -89,7 +89,31 @@ KV_CACHE = (
             "port_taken",
             "port",
         ),
+        (
+            "  Value error, User-specified max_model_len (8192) is greater than the derived max_model_len "
+            "(max_position_embeddings=2048.0 or model_max_length=None in model's config.json). To allow",
+            "length_too_large",
+            "2,048 or less",
+        ),
+        (
+            "(Worker pid=52) ERROR 12-01 17:08:40 [multiproc_executor.py:1063] "
+            "torch._inductor.exc.InductorError: CppCompileError: C++ compile error",
+            "not_compiled",
+            "--enforce-eager",
+        ),
+        (
+            "  Value error, Tensor parallel size (3) is odd. [type=value_error, input_value=ArgsKwargs",
+            "bad_settings",
+            "refuses a setting: Tensor parallel size (3) is odd.",
+        ),
         ("RuntimeError: Found no NVIDIA driver on your system.", "no_nvidia_toolkit", "GPU"),
+        (
+            "RuntimeError: Worker failed with error 'Available memory on node 0 (0.8/2.0 GiB) on kv cache "
+            "allocation is less than requested memory for kv (1.0 GiB). Decrease --kv-cache-memory-bytes, "
+            "VLLM_CPU_KVCACHE_SPACE, or reduce CPU memory used by other processes.', please check the stack trace",
+            "host_out_of_memory",
+            "wants 1.0 GiB of memory, and of 2.0 GiB only 0.8 are free",
+        ),
         ("RuntimeError: DefaultCPUAllocator: can't allocate memory", "host_out_of_memory", "memory"),
     ],
 )
@@ -117,6 +141,8 @@ def test_ends_without_a_reason_in_the_log() -> None:
     assert end(139)[1] == "It ended by itself: exit code 139 (SIGSEGV)."
     said = end(1, "(EngineCore) ERROR [core.py:1] ValueError: no such head size: 7", "See root cause above")
     assert said[1].endswith("ValueError: no such head size: 7.")
+    told = "(EngineCore) ERROR [core.py:1] RuntimeError: Worker failed with error 'No such kernel', please check it"
+    assert end(1, told)[1] == "It ended by itself: exit code 1. No such kernel."
 
 
 def test_a_token_in_the_log_is_hidden() -> None:

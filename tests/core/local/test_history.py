@@ -217,6 +217,26 @@ def test_a_restart_shows_what_was_before_and_the_gap(tmp_path: Path) -> None:
     assert [event.words for event in history.events] == ["Ready."]
 
 
+def test_what_another_card_drew_before_does_not_come_back_with_a_restart(tmp_path: Path) -> None:
+    rings, file = fed(600), HistoryFile(tmp_path)
+    saved(file, rings, START_S + 599)
+    assert not rings.is_rewritten
+    rings.take(sample(START_S + 600, used=77, uuid="GPU-b"), SILENT_S)
+    assert rings.is_rewritten
+    saved(file, rings, START_S + 600)
+    again = restored(file, START_S + 601)
+    assert set(vram(again.read(START_S + 601, 900, 600)).values) - {None} == {77.0}
+    early = HistoryRings()  # it looked before the file was read
+    early.take(sample(START_S + 602, used=5, uuid="GPU-a"), SILENT_S)
+    kept = file.load()
+    assert kept is not None
+    early.restore(kept.series, kept.gpus, kept.slots, kept.events, START_S + 602)
+    assert set(vram(early.read(START_S + 602, 900, 600)).values) - {None} == {5.0}
+    assert early.is_rewritten
+    assert len(early.read(START_S + 602, 900, 600).find("cpu_percent").values) > 20  # type: ignore[union-attr]
+    file.close()
+
+
 def test_what_is_saved_twice_or_by_two_panels_is_there_once(tmp_path: Path) -> None:
     rings, file, other = fed(300), HistoryFile(tmp_path), HistoryFile(tmp_path)
     saved(file, rings, START_S + 299)

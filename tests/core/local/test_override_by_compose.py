@@ -86,3 +86,24 @@ def facts(service: ServiceConfig) -> tuple[object, ...]:
         service.service,
         service.project,
     )
+
+
+async def test_compose_mounts_the_weights_that_were_downloaded_here(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (
+        "HF_HUB_CACHE",
+        "HUGGINGFACE_HUB_CACHE",
+        "VLLM_MODEL_CACHE",
+        "DOCKER_HOST",
+        "DOCKER_CONTEXT",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    project = ComposeProject(home, model="owner/model", place="default")
+    assert (await project.config()).volumes == ("model-cache",)
+    snapshot = tmp_path / "cache" / "hub" / "models--owner--model" / "snapshots" / "1"
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text("{}")
+    (snapshot / "model.safetensors").write_bytes(b"weights")
+    assert (await project.config()).volumes == (str(tmp_path / "cache"),)

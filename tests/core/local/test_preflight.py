@@ -18,7 +18,7 @@ from core.local.preflight import TITLES, PreflightCheck, PreflightReport
 from core.local.preflight_facts import Asked
 from core.local.preflight_run import examine
 from core.local.vllm_base import PlainProject
-from core.local.vllm_settings import VllmSettings
+from core.local.vllm_settings import VllmSettings, override_path
 from tests.support.docker_stub import DockerStub, compose_config, well
 
 L4 = GpuReading(
@@ -218,12 +218,30 @@ async def test_a_compose_that_is_too_old_or_missing_is_told(
     assert "v2" in compose.fix
 
 
-async def test_only_v1_is_told_as_such(docker: DockerStub, home: Path) -> None:
+@pytest.mark.parametrize(
+    "said",
+    [
+        "docker: 'compose' is not a docker command.",
+        "unknown flag: --short\n\nUsage:  docker [OPTIONS] COMMAND",
+    ],
+)
+async def test_only_v1_is_told_as_such(docker: DockerStub, home: Path, said: str) -> None:
     (docker.folder / "docker-compose").write_text("#!/bin/sh\n")
     (docker.folder / "docker-compose").chmod(0o755)
-    docker.answer("compose version", stderr="docker: 'compose' is not a docker command.", code=1)
+    docker.answer("compose version", stderr=said, code=1)
     compose = by_name(await looked(home))["compose"]
     assert compose.found == "v1 only"
+
+
+async def test_a_service_that_a_profile_enables_is_found(docker: DockerStub, home: Path) -> None:
+    """Compose tells of it only where it is asked for all profiles."""
+    mine = compose_config(profiles=["gpu"], command=["--model", "Qwen/Qwen3-8B"])["services"]["vllm"]
+    both = {"name": "own", "services": {"brain": mine, "web": {"image": "nginx:1"}}}
+    docker.answer("config --format json", {"name": "own", "services": {"web": {"image": "nginx:1"}}})
+    docker.answer("--profile * config --format json", both)
+    report = await looked(home)
+    assert report.fit is not None
+    assert report.fit.model == "Qwen/Qwen3-8B"
 
 
 async def test_a_broken_compose_file_is_told_with_its_words(docker: DockerStub, home: Path) -> None:
@@ -233,6 +251,22 @@ async def test_a_broken_compose_file_is_told_with_its_words(docker: DockerStub, 
     assert (compose.state, report.blocks) == ("failed", True)
     assert "image must be a string" in compose.fix
     assert by_name(report)["fit"].found == "the compose file can't be used"
+
+
+async def test_an_override_that_compose_can_not_use_is_told_before_a_start(
+    docker: DockerStub, home: Path
+) -> None:
+    path = override_path(home)
+    path.parent.mkdir(parents=True)
+    path.write_text("{broken")
+    docker.answer(
+        f"-f {path} --profile * config --format json", stderr="yaml: line 1: did not find expected", code=1
+    )
+    report = await looked(home)
+    compose = by_name(report)["compose"]
+    assert (compose.state, report.blocks) == ("failed", True)
+    assert "did not find expected" in compose.fix
+    assert f"Correct {path}, or change a setting" in compose.fix
 
 
 async def test_no_toolkit_is_told_with_the_commands(docker: DockerStub, home: Path) -> None:
@@ -252,13 +286,13 @@ async def test_cdi_counts_as_a_toolkit(docker: DockerStub, home: Path) -> None:
 
 
 async def test_a_container_without_a_gpu_needs_none(docker: DockerStub, home: Path) -> None:
-    docker.answer("config --format json", compose_config(deploy={}))
+    docker.answer("config --format json", compose_config(deploy={}, ports=[]))
     report = await looked(
         home, driver=lambda: GpuSurvey(problem="There is no NVIDIA driver on this machine.")
     )
     checks = by_name(report)
     assert [checks[name].state for name in ("nvidia_toolkit", "driver", "fit")] == ["not_needed"] * 3
-    assert not report.blocks
+    assert not {name for name, one in checks.items() if one.state == "failed"} - {"port"}
 
 
 async def test_no_driver_is_told(docker: DockerStub, home: Path) -> None:

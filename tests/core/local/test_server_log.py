@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from core.base.redaction import remember_secret
+from core.local.embedded import log_path
+from core.local.manager import LocalServerManager
 from core.local.server_log import LONGEST_LINE, FileLog, LogLevel, LogRing, level_of, plain_text, shown_line
+from core.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -28,6 +31,28 @@ from core.local.server_log import LONGEST_LINE, FileLog, LogLevel, LogRing, leve
 )
 def test_levels(line: str, level: LogLevel) -> None:
     assert level_of(line) == level
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        (
+            "(EngineCore pid=33) INFO 12-01 17:10:06 [kv_cache_utils.py:1234] GPU KV cache size: 99 tokens",
+            "GPU KV cache size: 99 tokens  [EngineCore kv_cache_utils.py:1234]",
+        ),
+        ("ERROR 12-01 17:08:40 [v1/core.py:15]     raise e", "    raise e  [v1/core.py:15]"),
+        ("(APIServer pid=8) INFO:     Started server process [8]", "Started server process [8]  [APIServer]"),
+        ("INFO:     Waiting for application startup.", "Waiting for application startup."),
+        ("Loading safetensors checkpoint shards:  62%", "Loading safetensors checkpoint shards:  62%"),
+        ("0.01.234.567 W llama_context: n_ctx is small", "0.01.234.567 W llama_context: n_ctx is small"),
+    ],
+)
+def test_a_line_of_vllm_begins_with_what_it_says(line: str, shown: str) -> None:
+    log = LogRing()
+    log.add(line, at="17:10:06")
+    (kept,) = log.page(0, 1).lines
+    assert kept.text == shown
+    assert kept.level == level_of(line)
 
 
 def test_what_a_line_may_hold() -> None:
@@ -122,3 +147,18 @@ def test_a_part_of_a_secret_that_was_hidden_before_the_whole_was_known() -> None
     assert log.tail(1) == ["a •••-and-more b"]
     remember_secret("first-half-and-more")
     assert log.tail(1) == ["a ••• b"]
+
+
+def test_a_switch_of_the_model_repeats_no_line_of_the_one_log(tmp_path: Path) -> None:
+    manager = LocalServerManager(lambda state: None)
+    settings = Settings(home=tmp_path, local_server="embedded")
+    log_path(tmp_path).parent.mkdir(parents=True)
+    log_path(tmp_path).write_text("0.00 I one\n")
+    manager.follow(settings, "default", None)
+    first = manager.log_page(0, 10)
+    assert [line.text for line in first.lines] == ["0.00 I one"]
+    manager.follow(settings.model_copy(update={"local_model_path": tmp_path / "other.gguf"}), "default", None)
+    assert manager.log_page(first.next_cursor, 10).lines == ()
+    with log_path(tmp_path).open("a") as file:
+        file.write("0.01 I two\n")
+    assert [line.text for line in manager.log_page(first.next_cursor, 10).lines] == ["0.01 I two"]

@@ -155,6 +155,7 @@ async def test_a_disk_that_refuses_is_told(docker: DockerStub, home: Path) -> No
 async def test_the_contexts_are_told_with_what_they_are(docker: DockerStub, home: Path) -> None:
     house = House(home)
     default, droplet = await house.vllm.contexts()
+    assert any("{{json .}}" in call for call in docker.calls), "a docker of 20.10 takes no plain json"
     assert (default.name, default.words, default.current, default.chosen) == (
         "default",
         "local engine",

@@ -223,6 +223,20 @@ def test_a_lost_gpu_is_named_and_its_line_has_a_gap(panel: Panel, home: Path) ->
     panel.run(body())
 
 
+def test_the_axis_of_memory_ends_at_what_the_card_has_in_plain_numbers(panel: Panel, home: Path) -> None:
+    async def body() -> None:
+        await panel.start()
+        shown = Shown(panel, home)
+        await shown.drawn()
+        shown.sample(1, gpu(vram_used_bytes=41_487 << 20, vram_total_bytes=46_068 << 20))
+        await panel.settle()
+        plot = shown.charts["VRAM"].plot
+        assert plot is not None
+        assert [text for _, text in plot.y_labels()] == ["0", "22.5", "45"]
+
+    panel.run(body())
+
+
 def test_several_gpus_are_chosen_by_a_switch_and_nine_by_a_list(panel: Panel, home: Path) -> None:
     async def body() -> None:
         panel.core.machine.past = a_day_of_trouble(gpus=9)

@@ -203,11 +203,16 @@ def test_a_gated_model_says_what_to_do_and_leads_there(panel: Panel, home: Path)
     async def body() -> None:
         parts, pane = await shown(panel, home)
         parts.models.progress(
-            a_download("failed", error="Llama 3.1 is gated.", hint="Accept its licence, then add a token.")
+            a_download("failed", error="Too many requests.", hint="A Hugging Face token raises the limit.")
         )
         await panel.until(lambda: pane.downloading.isVisible())
+        assert not next(iter(pane._downloads.values())).token.isVisible()  # pyright: ignore[reportPrivateUsage]
+        gated = a_download("failed", error="Llama 3.1 is gated.", hint="Accept its licence.")
+        parts.models.progress(replace(gated, wants_token=True))
+        await panel.until(lambda: next(iter(pane._downloads.values())).token.isVisible())  # pyright: ignore[reportPrivateUsage]
+        await panel.until(lambda: pane.downloading.isVisible())
         row = next(iter(pane._downloads.values()))  # pyright: ignore[reportPrivateUsage]
-        assert row.error.text == "Llama 3.1 is gated. Accept its licence, then add a token."
+        assert row.error.text == "Llama 3.1 is gated. Accept its licence."
         assert row.pause.accessibleName() == "Try again: Qwen2.5 3B"
         row.token.click()
         assert parts.shell.opened == [Target("preferences", "providers", "huggingface")]

@@ -213,6 +213,15 @@ def test_only_what_a_server_honours_can_be_pressed(panel: Panel) -> None:
     panel.run(body())
 
 
+def test_a_server_that_answers_without_its_engine_says_so(panel: Panel) -> None:
+    async def body() -> None:
+        away = replace(READY, kind="compose", detail="it answers, but the Docker engine does not answer.")
+        page, _ = await opened(panel, away)
+        assert "It answers, but the Docker engine does not answer." in page.view.state.sentence.words
+
+    panel.run(body())
+
+
 def test_what_a_running_server_has_not_taken_is_said_with_the_button(panel: Panel) -> None:
     async def body() -> None:
         page, _ = await opened(panel, replace(READY, restart_needed=("max_model_len", "model")))
@@ -297,13 +306,13 @@ def test_checks_that_are_well_stand_together_and_the_others_with_their_fix(panel
         page, _ = await opened(panel, STOPPED)
         await panel.until(lambda: bool(page.view.preflight.rows))
         assert list(rows(page)) == [
-            "Docker, compose v2, NVIDIA toolkit",
+            "Docker, Compose v2, NVIDIA toolkit",
             "Driver",
             "Port 8000 and disk",
             "Fit: 20.9 GB of 24.0 GB at 32 k context",
             "Hugging Face token",
         ]
-        first = rows(page)["Docker, compose v2, NVIDIA toolkit"].check
+        first = rows(page)["Docker, Compose v2, NVIDIA toolkit"].check
         assert first.found == "28.3 · 2.39 · 1.17"
         assert page.view.preflight.summary.text().startswith("passed with 1 warning at ")
         fit = rows(page)["Fit: 20.9 GB of 24.0 GB at 32 k context"]
@@ -386,6 +395,22 @@ def test_the_checks_of_a_server_that_runs_stand_back_until_they_are_asked_for(pa
 
 
 # The page itself
+
+
+def test_a_long_word_in_the_log_of_a_failure_makes_the_column_no_wider(panel: Panel) -> None:
+    async def body() -> None:
+        assert OUT_OF_MEMORY.failure is not None
+        word = f"endpoint signalbox-vllm-1 ({'1fdbec5f' * 8}): address already in use"
+        failure = replace(OUT_OF_MEMORY.failure, log=(word,))
+        page, _ = await opened(panel, replace(OUT_OF_MEMORY, failure=failure))
+        page.view.resize(1200, 752)
+        await panel.settle()
+        state, preflight = page.view.state, page.view.preflight
+        assert state.visibleRegion().boundingRect().width() == state.width()
+        assert preflight.width() >= preflight.minimumSizeHint().width()
+        assert preflight.visibleRegion().boundingRect().width() == preflight.width()
+
+    panel.run(body())
 
 
 def test_right_and_left_stand_side_by_side_or_under_each_other_and_nothing_is_cut_off(panel: Panel) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import cast
 
@@ -12,6 +14,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
+from core.errors import Unavailable
 from core.local.server import ServerState
 from core.local.vllm_settings import SettingFault, VllmSettings
 from gui.machine.page import MachinePage
@@ -19,7 +22,7 @@ from gui.machine.settings_pane import SettingsPane
 from gui.shell.pages import Target
 from tests.support.fake_core import MemoryKeyring, core_status
 from tests.support.fake_shell import FakeShell
-from tests.support.fake_vllm import STOPPED
+from tests.support.fake_vllm import FIT, GB, STOPPED, report
 from tests.support.panel_loop import Panel, panel_on_qt
 
 
@@ -131,6 +134,11 @@ def test_the_estimate_follows_what_is_typed_and_offers_what_fits(panel: Panel) -
         option.click()
         assert page.controller.draft == VllmSettings(model="x/y", max_model_len=16_384)
         await panel.until(lambda: pane.form.edits["max_model_len"].text() == "16,384")
+        await panel.until(pane.bar.apply.isEnabled)
+        pane.bar.apply.click()
+        panel.core.vllm.found = replace(report(), fit=replace(FIT, verdict="too_big", needed_bytes=200 * GB))
+        pane.bar.apply.click()
+        await panel.until(lambda: pane.fit.result.text.startswith("Too big"))
         await page.stop()
 
     panel.run(body())
@@ -186,6 +194,65 @@ def test_what_runs_is_chosen_and_the_embedded_model_has_its_own_settings(panel: 
         await panel.until(lambda: tokens.problem.text != "")
         assert panel.core.settings.current.embedded_context_tokens == 8192
         assert row.problem.text == ""
+        await page.stop()
+
+    panel.run(body())
+
+
+def test_the_share_of_memory_goes_back_to_the_compose_file(panel: Panel) -> None:
+    async def body() -> None:
+        panel.core.vllm.now = VllmSettings(gpu_memory_utilization=0.8, max_model_len=4096)
+        page, pane = await opened(panel)
+        form, bar = pane.form, pane.bar
+        assert form.share.value == Decimal("0.80")
+        form.share_as_file.setFocus()
+        QTest.keyClick(form.share_as_file, Qt.Key.Key_Space)
+        assert page.controller.draft == VllmSettings(max_model_len=4096)
+        assert form.share.slider.hasFocus()
+        await panel.until(lambda: form.share.value == Decimal("0.90"))  # what the compose file says
+        QTest.keyClicks(form.edits["model"], "x/y")
+        assert page.controller.draft == VllmSettings(max_model_len=4096, model="x/y")
+        await panel.until(bar.apply.isEnabled)
+        bar.apply.click()
+        bar.apply.click()
+        await panel.until(lambda: panel.core.vllm.now == VllmSettings(max_model_len=4096, model="x/y"))
+        assert not form.share_as_file.isVisible()
+        await page.stop()
+
+    panel.run(body())
+
+
+def test_what_an_apply_would_set_aside_is_told_before_it(panel: Panel) -> None:
+    async def body() -> None:
+        page, pane = await opened(panel)
+        panel.core.vllm.own = replace(panel.core.vllm.own, served_model_name="mine")
+        panel.core.vllm.notes = ("override.yml was changed by hand. Applying this keeps that version.",)
+        QTest.keyClicks(pane.form.edits["model"], "x/y")
+        await panel.until(pane.bar.notes.isVisible)
+        assert "was changed by hand" in pane.bar.notes.words
+        assert "compose file" not in pane.form.edits["served_model_name"].placeholderText()
+        await page.stop()
+
+    panel.run(body())
+
+
+def test_the_settings_are_read_once_docker_is_there(panel: Panel) -> None:
+    async def body() -> None:
+        panel.core.vllm.trouble = Unavailable("There is no docker command on this machine.")
+        panel.core.now = core_status(local=STOPPED)
+        await panel.start()
+        page = MachinePage(FakeShell(panel.bridge, panel.core.home))
+        panel.show(page.view, 1200, 752)
+        await page.start()
+        page.show(Target("machine", "settings"))
+        pane = cast("SettingsPane", page.view.pane("settings"))
+        await panel.until(lambda: "no docker command" in pane.bar.result.text)
+        assert not pane.bar.apply.isVisible(), "there is nothing to review"
+        panel.core.vllm.trouble = None
+        page.controller.check()
+        await panel.until(lambda: pane.context.box.count() == 2)
+        await panel.until(lambda: not pane.bar.isVisible())
+        assert "Qwen/Qwen2.5-7B-Instruct" in pane.form.edits["model"].placeholderText()
         await page.stop()
 
     panel.run(body())

@@ -423,3 +423,15 @@ def test_the_focus_ring_is_the_only_frame_that_focus_draws() -> None:
     row = {image.pixelColor(x, 16).name() for x in range(4, 30)}
     assert row == {theme().hex("surface").lower()}, "Fusion's own frame lies inside the ring"
     window.close()
+
+
+def test_a_tray_icons_message_is_dark_on_its_yellow_in_both_schemes(qapp: QApplication) -> None:
+    class QBalloonTip(QWidget):
+        """Named as Qt's own, which only a tray can show."""
+
+    theme().set_scheme("dark")
+    note = QBalloonTip()
+    words = QLabel("Signalbox goes on", note)
+    words.ensurePolished()
+    assert words.palette().windowText().color().name() == "#000000"
+    note.deleteLater()

@@ -68,6 +68,18 @@ def test_a_model_that_answers_sensibly_is_two_clicks_away(panel: Panel) -> None:
     panel.run(body())
 
 
+def test_the_offer_is_told_while_the_small_one_answers(panel: Panel) -> None:
+    async def body() -> None:
+        _, page = await welcome(panel)
+        row = page.try_now
+        await panel.until(row.get.isVisible)
+        panel.core.publish(local=ServerState(phase="ready", kind="embedded", model="SmolLM2"))
+        await panel.until(lambda: row.ready)
+        assert "Better: Qwen2.5 3B, 2.1 GB: answers sensibly" in row.result.text
+
+    panel.run(body())
+
+
 def test_it_is_paused_and_cancelled_in_its_place_and_the_small_one_stays(panel: Panel) -> None:
     async def body() -> None:
         models, page = await welcome(panel)

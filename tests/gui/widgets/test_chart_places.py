@@ -16,11 +16,14 @@ def event(x: float, label: str, token: str = "text") -> ChartEvent:
     return ChartEvent(x=x, label=label, token=token)
 
 
-def test_of_events_that_would_be_one_line_the_gravest_stays_else_the_first() -> None:
-    close = [event(10, "Start"), event(12, "Ready"), event(60, "Stop"), event(63, "Out of memory", "danger")]
+def test_of_events_that_would_be_one_line_the_gravest_stays_else_the_last() -> None:
+    close = [event(10, "Stop"), event(11, "Start"), event(12, "Ready")]
+    close += [event(60, "Out of memory", "danger"), event(63, "Stop")]
     shown = [one.label for one in set_apart(close, lambda at: at, 6)]
-    assert shown == ["Start", "Out of memory"]
-    assert len(set_apart(close, lambda at: at * 10, 6)) == 4  # a shorter time has room for all
+    assert shown == ["Ready", "Out of memory"]
+    crowd = set_apart([event(at, "Stop") for at in range(0, 40, 3)], lambda at: at, 6)
+    assert [one.x for one in crowd] == [0, 6, 12, 18, 24, 30, 36]
+    assert len(set_apart(close, lambda at: at * 10, 6)) == 5  # a shorter time has room for all
 
 
 def test_a_limits_label_stands_at_the_right_over_its_line() -> None:
@@ -37,6 +40,8 @@ def test_a_limits_label_is_crossed_by_no_event_name_or_curve() -> None:
     x = np.linspace(40, 540, 900)
     over_it = limit_label_place(SIZE, 60.5, AREA, [], [], [(x, np.full_like(x, 50.0))])
     assert over_it.top() == 62.5
+    just_begun = limit_label_place(SIZE, 60.5, AREA, [520.0], [], [(x[890:], np.full(10, 50.0))])
+    assert (just_begun.right(), just_begun.bottom()) == (516.0, 59.5)
 
 
 def test_where_no_place_is_free_the_label_is_at_its_usual_one() -> None:
