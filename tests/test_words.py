@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 OURS = re.compile(
     r"\b(capabilit(?:y|ies)|breakers?|(?:un)?armed|nano-?dollars?|sums? (?:(?:is|are) )?(?:not )?checked"
-    r"|warm(?:ed|s)?(?! up\b)|bounds what|tolls?)\b",  # "warm up" is what a server does before it is ready
+    r"|warm(?:ed|s)?(?! up\b)|bounds what|tolls?|drain(?:ed|s)?|adopt(?:ed|s)?|shelf|surveys?)\b",  # "warm up" is what a server does before it is ready
     re.IGNORECASE,
 )
 """Ours, or the trade's. They may stand in code, in JSON and in a log; the glossary says what they mean."""
@@ -62,6 +62,8 @@ def test_nothing_that_is_shown_speaks_of_the_machine_room(package: str) -> None:
     [
         ('label("Breaker open")', True),
         ('label("Armed")', True),
+        ('say("Ready, drained")', True),
+        ('button("Look at the shelf")', True),
         ('f"{n} tokens are warm on {side}"', True),
         ('say("one nano-dollar more was refused")', True),
         ('say("The longest answer; it bounds what is held")', True),

@@ -49,8 +49,8 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     as_json.add_argument("--json", action="store_true", help="print JSON")
     parser = commands.add_parser(
         "local",
-        description="The vLLM container (LOCAL_SERVER=compose) goes on when a command ends. The embedded server "
-        "lives in the program that uses it, so it is started and stopped there.",
+        description="The vLLM container (LOCAL_SERVER=compose) keeps running when a command ends. The embedded "
+        "server runs inside the panel or the program that uses it, and is started and stopped there.",
     )
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
 

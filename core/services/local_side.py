@@ -137,7 +137,7 @@ class LocalSide:
                 )
         if self._backend.is_drained != drained:
             self._backend.is_drained = drained
-            log.info("Local is %s", "drained: what may go to the API does" if drained else "used again")
+            log.info("Local is %s", "bypassed: what may go to the API does" if drained else "used again")
             self._on_change()
 
     def secrets(self) -> dict[str, str]:

@@ -41,7 +41,7 @@ class AlertsPane(Card):
         self.undrain.clicked.connect(lambda: self._do(self._bridge.core.drain_local(False)))
         self.trouble = ResultLine()
         self.empty = EmptyState(
-            "Nothing needs you", "What goes over a threshold is listed here. You are notified once."
+            "No alerts", "What goes over a threshold is listed here. You are notified once."
         )
         self.empty.setFixedHeight(EMPTY_PX)
         inside = QWidget()

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from core import CoreStatus, DockerContext
 
 KINDS = (
-    ("auto", "Whatever is there", "A server whose address you set; else the small model on this processor."),
+    ("auto", "Auto", "A server whose address you set, or else the small model on this computer."),
     ("embedded", "A model on this computer", "llama.cpp with a GGUF file, started and stopped by Signalbox."),
     (
         "compose",
@@ -216,7 +216,7 @@ class SettingsPane(QWidget):
                 "GPU layers",
                 "",
                 "As many as fit",
-                "Layers of the model on the GPU, where this build of llama.cpp has one.",
+                "Layers of the model on the GPU, where this build of llama.cpp can use one.",
             ),
         )
         self.settings: dict[str, SettingRow] = {}

@@ -35,7 +35,7 @@ _AS_FILE, _LOWER_FILE = "As in the compose file", "as in the compose file"
 _NOTES = {
     "model": "A repository of Hugging Face, or a folder in the container.",
     "served_model_name": "The name that requests use.",
-    "quantization": "How its weights are stored. Leave it empty to use what the model’s files say.",
+    "quantization": "How its weights are stored. Usually left alone: the model’s own files say it.",
     "max_model_len": "Input and answer together. More needs more GPU memory.",
     "tensor_parallel_size": "The model is split across this many GPUs.",
     "tool_call_parser": "Depends on the model’s family: hermes for Qwen, llama3_json for Llama 3.",

@@ -300,9 +300,12 @@ def ledger_problem() -> Problem:
 
 
 def _log_line(number: int, text: str) -> LogLine:
+    """Take a time and a level at a line's beginning out of it, as the real log does."""
     time, _, rest = text.partition(" ")
     at, words = (time, rest) if _TIME.fullmatch(time) else ("", text)
-    return LogLine(number=number, text=words, level=level_of(words), at=at)
+    level = level_of(words)
+    head, _, message = words.partition(" ")
+    return LogLine(number=number, text=message if head.lower() == level else words, level=level, at=at)
 
 
 def _found(outcome: CheckResult | SignalboxError) -> CheckResult:
