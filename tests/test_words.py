@@ -12,7 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 OURS = re.compile(
     r"\b(capabilit(?:y|ies)|breakers?|(?:un)?armed|nano-?dollars?|sums? (?:(?:is|are) )?(?:not )?checked"
-    r"|warm(?:ed|s)?(?! up\b)|bounds what|tolls?|drain(?:ed|s)?|adopt(?:ed|s)?|shelf|surveys?)\b",  # "warm up" is what a server does before it is ready
+    # "warm up" is what a server does before it is ready
+    r"|warm(?:ed|s)?(?! up\b)|bounds what|tolls?|drain(?:ed|s)?|adopt(?:ed|s)?|shelf|surveys?)\b",
     re.IGNORECASE,
 )
 """Ours, or the trade's. They may stand in code, in JSON and in a log; the glossary says what they mean."""
