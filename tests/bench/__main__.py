@@ -18,6 +18,7 @@ BENCHES = (
     "memory",
     "panel",
     "charts",
+    "pill",
     "stream",
     "thread",
     "log",
