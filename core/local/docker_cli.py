@@ -29,7 +29,7 @@ LEAVE_WITHIN_S = 3.0
 _MOST_BYTES = 4_000_000
 _CHUNK_BYTES = 1 << 16
 
-_ENVIRONMENT = frozenset(
+DOCKER_VARIABLES = frozenset(
     {
         "ALL_PROXY",
         "HTTPS_PROXY",
@@ -44,7 +44,7 @@ _ENVIRONMENT = frozenset(
         "XDG_CONFIG_HOME",
     }
 )
-_PREFIXES = ("DOCKER_", "COMPOSE_", "CONTAINER_", "BUILDKIT_")
+DOCKER_PREFIXES = ("DOCKER_", "COMPOSE_", "CONTAINER_", "BUILDKIT_")
 
 INSTALL_DOCKER = "Install Docker Engine (https://docs.docker.com/engine/install/)."
 INSTALL_COMPOSE = (
@@ -186,7 +186,7 @@ class DockerCli:
             await _end(process)
 
     def _child_environment(self) -> dict[str, str]:
-        environment = child_environment(_ENVIRONMENT, prefixes=_PREFIXES, extra=self._environment())
+        environment = child_environment(DOCKER_VARIABLES, prefixes=DOCKER_PREFIXES, extra=self._environment())
         if self.place is not None:  # docker refuses an environment that names another place
             for name in ("DOCKER_HOST", "DOCKER_CONTEXT"):
                 environment.pop(name, None)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from core.base.child_process import child_environment, program, python_command
-from core.doctor.checks import DOCKER_VARIABLES
+from core.local.docker_cli import DOCKER_PREFIXES, DOCKER_VARIABLES
 from core.local.embedded import COMPUTING_PREFIXES
 from core.structured.schema import check_value
 
@@ -67,7 +67,7 @@ def stranger(folder: Path, proof: Path) -> Path:
 
 
 @pytest.mark.parametrize("names", [(), DOCKER_VARIABLES])
-@pytest.mark.parametrize("prefixes", [(), COMPUTING_PREFIXES])
+@pytest.mark.parametrize("prefixes", [(), COMPUTING_PREFIXES, DOCKER_PREFIXES])
 def test_no_secret_goes_to_a_child(names: tuple[str, ...], prefixes: tuple[str, ...]) -> None:
     assert SECRET not in str(child_environment(names, prefixes=prefixes))
 
@@ -147,13 +147,13 @@ async def test_docker_is_asked_without_secrets_and_never_the_working_folders(
 
     told, proof = tmp_path / "told", tmp_path / "proof"
     (tmp_path / "bin").mkdir()
-    executable(tmp_path / "bin" / "docker", TOUCH.format(told))
+    executable(tmp_path / "bin" / "docker", f"#!/bin/sh\nexport -p > '{told}'\necho \"$@\" >> '{told}'\n")
     monkeypatch.chdir(stranger(tmp_path / "stranger", proof))
     monkeypatch.setenv("PATH", f".:{tmp_path / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setenv("DOCKER_CONTEXT", "mine")
     async with RouterCore() as core:
         await checks._docker(core)  # pyright: ignore[reportPrivateUsage]
-    assert "mine" in told.read_text()
+    assert "--context mine" in told.read_text()
     assert SECRET not in told.read_text()
     assert not proof.exists()
 
