@@ -499,6 +499,8 @@ class ComposeServer:
         steps = start.steps(failed=True) if start is not None else ()
         if before.phase == "failed" and before.failure is not None and before.failure.what == failure.what:
             steps, failure = before.steps, before.failure  # how long it took, and what it said then
+        if failure.at is None:
+            failure = replace(failure, at=datetime.now(UTC))
         return self._shown(
             "failed",
             container,

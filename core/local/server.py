@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
 
@@ -78,7 +78,8 @@ class StartStep:
 class ServerFailure:
     """Why it does not run: a sentence, what to do, the last lines of its log (at most 50), and how it ended.
 
-    ``commands`` are shell commands that the user may copy to mend it.
+    ``commands`` are shell commands that the user may copy to mend it. ``at`` (UTC) is when it was seen: what was in
+    the way of a start then (a port, a full disk) may be gone by now.
     """
 
     kind: FailureKind
@@ -88,6 +89,7 @@ class ServerFailure:
     exit_code: int | None = None
     oom_killed: bool = False
     commands: tuple[str, ...] = ()
+    at: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,6 +64,8 @@ class FailureCard(QWidget):
             state.verbs,
             option,
             self._asked(),
+            self._when(state),
+            self._commands(state),
         )
         if facts == self._shown:
             return
@@ -83,6 +85,15 @@ class FailureCard(QWidget):
         if state is not None and state.phase == "failed":
             self.show_state(state)
 
+    def _when(self, state: ServerState) -> str:
+        return words.failure_when(state, self._controller.report)
+
+    def _commands(self, state: ServerState) -> tuple[str, ...]:
+        """Return what the failure and the check for it have to copy: the check leaves its own to this card."""
+        check = words.check_of(state, self._controller.report)
+        own = () if state.failure is None else state.failure.commands
+        return tuple(dict.fromkeys((*own, *(() if check is None or check.ok else check.commands))))
+
     def _asked(self) -> str:
         return self._controller.asked
 
@@ -100,7 +111,7 @@ class FailureCard(QWidget):
         fix, fix_title, fix_detail = self._fix(state, option)
         return ErrorCard(
             words.failure_title(state),
-            words.failure_why(state),
+            f"{words.failure_why(state)} {self._when(state)}".strip(),
             fix=fix,
             fix_title=fix_title,
             fix_detail=fix_detail,
@@ -178,9 +189,8 @@ class FailureCard(QWidget):
                 words_ = "Starting…" if self._asked() == "start" else "Start as it is"
                 actions.append((words_, "arrow-clockwise", self._controller.start_server))
         actions.append(("Show log", "terminal-window", self._opener(Target("machine", "log"))))
-        failure = state.failure
-        if failure is not None and failure.commands:
-            commands = "\n".join(failure.commands)
+        if found := self._commands(state):
+            commands = "\n".join(found)
             actions.append(("Copy commands", "copy", lambda: self._copy(commands, "Commands copied")))
         details = self._details(state)
         actions.append(("Copy details", "copy", lambda: self._copy(details, "Details copied")))
@@ -193,8 +203,8 @@ class FailureCard(QWidget):
 
     def _details(self, state: ServerState) -> str:
         failure = state.failure
-        parts = [words.failure_title(state), words.failure_why(state)]
-        parts += [] if failure is None else [failure.fix, *failure.commands, "", *failure.log]
+        parts = [words.failure_title(state), words.failure_why(state), self._when(state)]
+        parts += [] if failure is None else [failure.fix, *self._commands(state), "", *failure.log]
         return "\n".join(parts).strip()
 
     def _kept(self) -> str:

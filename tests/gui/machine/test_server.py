@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,6 +33,7 @@ from tests.support.fake_shell import FakeShell
 from tests.support.fake_vllm import (
     CHECKS,
     MODEL,
+    NOW,
     OUT_OF_MEMORY,
     READY,
     STARTING,
@@ -529,5 +531,41 @@ def test_the_focus_stays_in_the_card_while_a_restart_is_under_way(panel: Panel) 
         await panel.until(lambda: page.view.state.title.text().startswith("Starting"))
         assert page.view.state.stop.text() == "Cancel"
         assert page.view.state.stop.hasFocus()
+
+    panel.run(body())
+
+
+def test_advice_that_the_failure_gives_is_not_given_again_by_the_pre_flight(panel: Panel) -> None:
+    async def body() -> None:
+        panel.core.vllm.found = report(TAKEN)
+        failure = ServerFailure(
+            kind="port_taken", what="Port 8000 was taken by python3.", fix="End that program.", at=NOW
+        )
+        page, _ = await opened(panel, replace(OUT_OF_MEMORY, failure=failure))
+        await panel.until(lambda: bool(page.view.preflight.rows))
+        row = rows(page)["Port 8000"]
+        assert row.isVisible()
+        assert row.accessibleDescription() == "taken by python3 (4711)"
+        assert not row.buttons
+        with_text(page.view.state.failure, "Copy commands").click()
+        assert QGuiApplication.clipboard().text() == "kill 4711", "the check leaves its commands to the card"
+        # Once it does not stand any more, the row has its advice again.
+        panel.core.publish(local=STOPPED)
+        await panel.until(lambda: [one.text() for one in rows(page)["Port 8000"].buttons] == ["Copy command"])
+
+    panel.run(body())
+
+
+def test_a_failure_says_when_it_was_and_whether_it_is_over(panel: Panel) -> None:
+    async def body() -> None:
+        at = NOW - timedelta(minutes=5)
+        failure = ServerFailure(kind="port_taken", what="Port 8000 was taken by python3.", at=at)
+        page, _ = await opened(panel, replace(OUT_OF_MEMORY, failure=failure))
+        await panel.until(lambda: page.controller.report is not None)
+        card = page.view.state.failure.card
+        assert card is not None
+        said = card.accessibleDescription()
+        assert f"That was at {at.astimezone():%H:%M}." in said
+        assert f"Port 8000 at {NOW.astimezone():%H:%M}: free." in said
 
     panel.run(body())
