@@ -83,6 +83,8 @@ class ComposeServer:
         self._stops_waiting = 0
         self._stop_asked = asyncio.Event()
         self._start: StartProgress | None = None
+        self._has_looked = False
+        self._found_run: tuple[str, str] | None = None
         self._is_stopping = False
         self._failure: ServerFailure | None = None
         self._accepted: tuple[str, str] | None = None
@@ -158,6 +160,7 @@ class ComposeServer:
         self._stops_waiting = 0
         self._stop_asked.clear()
         self._watch.looked.clear()
+        self._has_looked = False
         work: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
             "container's owner": self._own,
             "container's watch": self._watch.run,
@@ -292,6 +295,9 @@ class ComposeServer:
 
     def _looked(self) -> None:
         container = self._watch.container
+        if not self._has_looked:
+            self._has_looked = True
+            self._found_run = container.run if container is not None and container.is_running else None
         if container is not None and container.is_running:
             self._failure = None
             start = self._start
@@ -486,6 +492,9 @@ class ComposeServer:
             "starting",
             container,
             detail=start.detail,
+            found_running=container is not None
+            and container.run == self._found_run
+            and self._probe.finding(container) is None,
             progress=start.progress,
             eta_s=start.eta_s,
             steps=start.steps(),

@@ -108,6 +108,8 @@ class ServerState:
     estimate is learnt from, ``deadline_s`` the seconds from ``started_at`` after which it is given up, and the
     ``last_line`` of its log. ``failure`` says more of ``detail`` and ``hint``.
 
+    ``found_running``: it ran already at the first look, and nobody has asked it yet how far it is.
+
     ``docker_context`` is where the container runs, ``version`` the server's own (``vLLM 0.32.0``).
     ``restart_needed`` names the settings that a running server has not taken yet. ``verbs`` are those that it
     honours: nobody stops somebody else's server.
@@ -132,6 +134,7 @@ class ServerState:
     deadline_s: float | None = None
     last_line: str = ""
     failure: ServerFailure | None = None
+    found_running: bool = False
     docker_context: str = ""
     version: str = ""
     restart_needed: tuple[str, ...] = ()

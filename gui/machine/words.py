@@ -208,7 +208,7 @@ _CHECK_OF: dict[str, str] = {
 
 
 def check_of(state: ServerState | None, report: PreflightReport | None) -> PreflightCheck | None:
-    """Return the pre-flight check that looks for what ``state`` failed of; ``None`` where it did not, or none does."""
+    """Return the pre-flight check that looks for what ``state`` failed of; ``None`` where none does."""
     if state is None or state.phase != "failed" or state.failure is None or report is None:
         return None
     name = _CHECK_OF.get(state.failure.kind)
