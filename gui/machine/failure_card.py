@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from core import FitOption, ServerState
 
 SHOWN_LINES = 2
+_RAISED = re.compile(r"(?:^|[\])] )(?:[\w.]+\.)?\w*(?:Error|Exception)\b(?:: |$)")
+"""The last line of a traceback, also behind a process's name: it says what the lines before it lead to."""
+_SAYS_ERROR = re.compile(r"\b(?:ERROR|ERR|CRITICAL|FATAL)\b|^error:", re.IGNORECASE)
+_OTHERS = re.compile(r"resource_tracker|leaked \w+ objects|UserWarning|See root cause above")
 _SETTING_OF = {
     "gated_model": "token",
     "model_not_found": "model",
@@ -34,6 +39,23 @@ _SETTING_OF = {
     "compose_file": "",
 }
 """Where in the settings a failure is mended."""
+
+
+def telling_lines(log: Sequence[str]) -> tuple[str, ...]:
+    """Return the two lines of ``log`` that say most of why it ended: what a traceback ends with, then errors.
+
+    A log ends with what every process says that has to leave; where no line tells of an error, it is the last two.
+    """
+    said = [at for at, line in enumerate(log) if line.strip() and not _OTHERS.search(line)]
+    raised = [at for at in said if _RAISED.search(log[at])]
+    errors = [at for at in said if _SAYS_ERROR.search(log[at]) and at not in raised]
+    best = (raised[-SHOWN_LINES:] or errors[-SHOWN_LINES:] or said[-SHOWN_LINES:])[-SHOWN_LINES:]
+    if not best:
+        return tuple(log[-SHOWN_LINES:])
+    for at in (*reversed(errors), *reversed(said)):
+        if len(best) < SHOWN_LINES and at not in best:
+            best.append(at)
+    return tuple(log[at] for at in sorted(best))
 
 
 class FailureCard(QWidget):
@@ -115,7 +137,7 @@ class FailureCard(QWidget):
             fix=fix,
             fix_title=fix_title,
             fix_detail=fix_detail,
-            log=log[-SHOWN_LINES:],
+            log=telling_lines(log),
             body=self._folded(log),
             kept=self._kept(),
             actions=self._actions(state, option),

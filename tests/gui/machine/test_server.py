@@ -21,6 +21,7 @@ from core.local.preflight import PreflightCheck
 from core.local.server import ServerFailure, ServerState, StartStep
 from core.model_list import ListedModel
 from core.services.status import ApiStatus, Problem
+from gui.machine.failure_card import telling_lines
 from gui.machine.page import MachinePage
 from gui.machine.preflight_card import CheckRow, joined
 from gui.pages import PAGES
@@ -569,3 +570,18 @@ def test_a_failure_says_when_it_was_and_whether_it_is_over(panel: Panel) -> None
         assert f"Port 8000 at {NOW.astimezone():%H:%M}: free." in said
 
     panel.run(body())
+
+
+def test_the_lines_that_say_why_are_shown_and_not_what_a_process_says_as_it_leaves() -> None:
+    log = (
+        "(EngineCore pid=7) ERROR 12-01 10:00:01 [core.py:900] EngineCore failed to start.",
+        "Traceback (most recent call last):",
+        '  File "/vllm/core.py", line 1, in <module>',
+        "torch.OutOfMemoryError: CUDA out of memory.",
+        "/usr/lib/python3.12/multiprocessing/resource_tracker.py:279: UserWarning: resource_tracker: There",
+        "  warnings.warn('resource_tracker: There appear to be 1 leaked shared_memory objects')",
+    )
+    assert telling_lines(log) == (log[0], log[3])
+    assert telling_lines(log[4:]) == log[4:], "better than none"
+    assert telling_lines(("a", "b", "", "c")) == ("b", "c")
+    assert telling_lines(("INFO no error here", "x")) == ("INFO no error here", "x")
