@@ -145,7 +145,7 @@ class VllmPlan:
 
     ``restart_needed``: a running container has to be started anew. ``effective`` is what the container would get,
     the compose file's own included. ``notes`` are sentences that the user should read before applying: what is set
-    aside, what does not go together.
+    aside, what does not go together. ``set_aside`` is the file in which an apply kept what was changed by hand.
     """
 
     faults: tuple[SettingFault, ...]
@@ -153,6 +153,7 @@ class VllmPlan:
     effective: VllmSettings
     restart_needed: bool
     notes: tuple[str, ...] = ()
+    set_aside: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from PySide6.QtWidgets import QApplication
 
 from core.errors import Unavailable
 from core.local.server import ServerState
-from core.local.vllm_settings import SettingFault, VllmSettings
+from core.local.vllm_settings import SettingFault, VllmPlan, VllmSettings
 from gui.machine.page import MachinePage
 from gui.machine.settings_pane import SettingsPane
 from gui.shell.pages import Target
@@ -240,6 +240,31 @@ def test_what_an_apply_would_set_aside_is_told_before_it(panel: Panel) -> None:
         bar = pane.bar
         assert bar.mapTo(page.view, bar.rect().bottomLeft()).y() < page.view.height(), "Apply is in view"
         assert "compose file" not in pane.form.edits["served_model_name"].placeholderText()
+        await page.stop()
+
+    panel.run(body())
+
+
+def test_where_a_file_changed_by_hand_is_kept_stays_said_after_the_apply(panel: Panel) -> None:
+    async def body() -> None:
+        page, pane = await opened(panel)
+        bar, apply = pane.bar, panel.core.vllm.apply
+
+        async def set_aside(wanted: VllmSettings) -> VllmPlan:
+            return replace(await apply(wanted), set_aside="/home/me/override.yml.1")
+
+        panel.core.vllm.apply = set_aside  # type: ignore[method-assign]
+        QTest.keyClicks(pane.form.edits["model"], "x/y")
+        await panel.until(bar.apply.isEnabled)
+        bar.apply.click()
+        bar.apply.click()
+        await panel.until(lambda: panel.core.vllm.now.model == "x/y" and page.controller.draft is None)
+        await panel.settle()
+        assert bar.kept.isVisible()
+        assert "/home/me/override.yml.1" in bar.kept.words
+        assert not bar.apply.isVisible()
+        bar.seen.click()
+        assert not bar.isVisible()
         await page.stop()
 
     panel.run(body())
