@@ -35,8 +35,8 @@ class MachineController(QObject):
     ``asked`` is the verb that was pressed and is not to be seen in the state yet. ``report`` is the last
     pre-flight, and ``start_is_held`` says that a start waits for a person because of it. ``in_force`` are the
     container's settings, ``draft`` what is typed and not applied (``None``: nothing is), with its ``plan`` (made
-    for ``planned``, which may be older) and its ``estimate``. ``set_aside`` is the file in which an apply kept what was
-    changed by hand, until somebody has read it.
+    for ``planned``, which may be older) and its ``estimate``. ``set_aside`` is the file in which an apply kept what
+    was changed by hand, until somebody has read it.
 
     Signals:
         changed: one of these, or what goes with the pre-flight.
