@@ -509,7 +509,7 @@ class ComposeServer:
         if before.phase == "failed" and before.failure is not None and before.failure.what == failure.what:
             steps, failure = before.steps, before.failure  # how long it took, and what it said then
         if failure.at is None:
-            failure = replace(failure, at=datetime.now(UTC))
+            failure = replace(failure, at=self._failed_at(container))
         return self._shown(
             "failed",
             container,
@@ -519,6 +519,14 @@ class ComposeServer:
             steps=steps,
             started_at=start.started_at if start is not None else None,
         )
+
+    def _failed_at(self, container: Container | None) -> datetime | None:
+        """Return when it failed; ``None`` where nobody here saw it, and its container does not say."""
+        ended = None if container is None or container.is_running else read_time(container.finished_at)
+        if ended is not None and ended.year > 1970:  # a container that never ran ended in year 1
+            return ended
+        saw_it = self._start is not None or self.state.phase in ("starting", "ready", "stopping")
+        return datetime.now(UTC) if saw_it else None
 
     def _shown(self, phase: ServerPhase, container: Container | None, **facts: Any) -> ServerState:
         config = self._watch.config

@@ -59,7 +59,7 @@ class ApplyBar(QFrame):
         row.addWidget(self.apply)
         self.kept = Sentence(role="small", level=None)
         self.seen = self._button("OK", controller.forget_set_aside)
-        self.seen.setAccessibleDescription("Hide where what was changed by hand is kept")
+        self.seen.setAccessibleDescription("Hide where what was there before is kept")
         kept_row = QHBoxLayout()
         kept_row.setSpacing(8)
         kept_row.addWidget(self.kept, 1)
@@ -134,7 +134,7 @@ class ApplyBar(QFrame):
         else:
             self.result.clear()
         kept = controller.set_aside
-        self.kept.say(f"Applied. What was changed by hand is kept in {kept}." if kept else "")
+        self.kept.say(f"Applied. What was there before is kept in {kept}." if kept else "")
         for part in (self.kept, self.seen):
             part.setVisible(bool(kept))
         self._show_notes(plan.notes if plan is not None and is_of_now and controller.draft else ())

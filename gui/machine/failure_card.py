@@ -165,6 +165,9 @@ class FailureCard(QWidget):
                 detail,
             )
         hint = failure.fix if failure is not None else state.hint
+        if failure is not None and failure.kind in ("port_taken", "disk_full"):
+            over = words.passed_since(state, self._controller.report)
+            hint = hint if over is None else "That is over by now. Start it again."
         go: tuple[str, Callback] | None = None
         if state.cause == "key":
             go = "Replace the key", self._opener(Target("preferences", "providers", "vllm"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from core import (
     PreflightCheck,
@@ -218,13 +219,24 @@ def check_of(state: ServerState | None, report: PreflightReport | None) -> Prefl
 def failure_when(state: ServerState, report: PreflightReport | None) -> str:
     """Return when a failure was that need not be so any more, and whether it is over by now; may be empty."""
     failure = state.failure
-    if failure is None or failure.at is None or failure.kind in _STILL_SO:
+    if failure is None or failure.kind in _STILL_SO:
         return ""
-    said = f"That was at {failure.at.astimezone():%H:%M}."
-    check = check_of(state, report)
-    if check is not None and check.state == "ok" and report is not None and report.at > failure.at:
-        return f"{said} {check.title} at {report.at.astimezone():%H:%M}: {check.found}."
-    return said
+    said: list[str] = []
+    if failure.at is not None:
+        at = failure.at.astimezone()
+        day = "" if at.date() == datetime.now().astimezone().date() else f" on {at.day} {at:%B}"
+        said.append(f"That was at {at:%H:%M}{day}.")
+    if report is not None and (check := passed_since(state, report)) is not None:
+        said.append(f"At {report.at.astimezone():%H:%M} the check of it says: {check.found}.")
+    return " ".join(said)
+
+
+def passed_since(state: ServerState, report: PreflightReport | None) -> PreflightCheck | None:
+    """Return the check of what ``state`` failed of, where it has passed since."""
+    check, failure = check_of(state, report), state.failure
+    if check is None or report is None or failure is None or check.state != "ok":
+        return None
+    return check if failure.at is None or report.at > failure.at else None
 
 
 def _ended(failure: ServerFailure) -> str:

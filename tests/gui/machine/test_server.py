@@ -29,6 +29,7 @@ from gui.shell.pages import Target
 from gui.shell.window import Window
 from gui.widgets.error_card import ErrorCard
 from gui.widgets.labels import label
+from gui.widgets.sentence import Sentence
 from tests.support.fake_core import core_status
 from tests.support.fake_shell import FakeShell
 from tests.support.fake_vllm import (
@@ -566,8 +567,9 @@ def test_a_failure_says_when_it_was_and_whether_it_is_over(panel: Panel) -> None
         card = page.view.state.failure.card
         assert card is not None
         said = card.accessibleDescription()
-        assert f"That was at {at.astimezone():%H:%M}." in said
-        assert f"Port 8000 at {NOW.astimezone():%H:%M}: free." in said
+        assert f"That was at {at.astimezone():%H:%M} on {at.astimezone().day} June." in said
+        assert f"At {NOW.astimezone():%H:%M} the check of it says: free." in said
+        assert any(one.words == "That is over by now. Start it again." for one in card.findChildren(Sentence))
 
     panel.run(body())
 
