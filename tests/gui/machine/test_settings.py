@@ -270,6 +270,38 @@ def test_where_a_file_changed_by_hand_is_kept_stays_said_after_the_apply(panel: 
     panel.run(body())
 
 
+def test_tab_goes_from_field_to_field_and_what_is_typed_into_stays_in_sight(panel: Panel) -> None:
+    async def body() -> None:
+        panel.core.vllm.faults = (SettingFault(name="extra_args", message="It belongs to no argument."),)
+        page, pane = await opened(panel)
+        page.view.resize(1200, 560)
+        form = pane.form
+        await panel.settle()
+        page.view.activateWindow()
+        form.edits["served_model_name"].setFocus()
+        await panel.until(form.edits["served_model_name"].hasFocus)
+        QTest.keyClicks(form.edits["served_model_name"], "mine")
+        page.controller.check()  # its rows are made anew
+        await panel.settle()
+        seen: list[str] = []
+        for _ in range(7):
+            focused = QApplication.focusWidget()
+            assert focused is not None
+            QTest.keyClick(focused, Qt.Key.Key_Tab)
+            focused = QApplication.focusWidget()
+            assert focused is not None
+            seen.append(focused.accessibleName().partition(",")[0])
+        assert seen[:2] == ["Quantisation", "Longest request"]
+        assert seen[4:] == ["GPUs that share it", "Tool parser", "Extra arguments"]
+        QTest.keyClicks(form.edits["extra_args"], "x")
+        await panel.until(lambda: "under it" in pane.bar.result.text)
+        await panel.settle()
+        assert not form.edits["extra_args"].visibleRegion().isEmpty()
+        await page.stop()
+
+    panel.run(body())
+
+
 def test_the_settings_are_read_once_docker_is_there(panel: Panel) -> None:
     async def body() -> None:
         panel.core.vllm.trouble = Unavailable("There is no docker command on this machine.")
