@@ -61,13 +61,14 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
         found.set_defaults(command=command)
         return found
 
-    action(
+    begin = action(
         "start",
         start,
         "start it, and return when it is ready",
         parents=as_json,
-        more="Exit code 1: it failed.",
+        more="Exit code 1: it failed, or the pre-flight found what it would fail of.",
     )
+    begin.add_argument("--anyway", action="store_true", help="start it though a pre-flight check failed")
     action("stop", stop, "stop it; nothing happens where it does not run", parents=as_json)
     action("restart", restart, "restart it with the current settings", parents=as_json)
     action(
@@ -111,7 +112,27 @@ async def start(arguments: argparse.Namespace) -> int:
             return _told(refusal, state, arguments)
         if state.phase == "ready":
             return _ended(state, arguments)
+        if state.phase != "starting" and not arguments.anyway and await _is_held(core, state, arguments):
+            return 1
         return await _until_ready(core, core.start_local, arguments)
+
+
+async def _is_held(core: RouterCore, state: ServerState, arguments: argparse.Namespace) -> bool:
+    """Whether a check failed that the start needs, as the panel holds it too; then say which, and what to do."""
+    report = await core.vllm.preflight(await core.vllm.settings())
+    failed = [check for check in report.checks if check.state == "failed" and check.matters]
+    if not failed:
+        return False
+    if arguments.json:
+        _write_json({**_record(state), "held_by": _checks(replace(report, checks=tuple(failed)))})
+    sys.stderr.write("signalbox: It was not started: it would fail.\n")
+    for check in failed:
+        sys.stderr.write(f"{check.title}: {check.found}\n")
+        if check.fix:
+            sys.stderr.write(f"-> {check.fix}\n")
+        sys.stderr.writelines(f"   {command}\n" for command in check.commands)
+    sys.stderr.write("To start it all the same: signalbox local start --anyway\n")
+    return True
 
 
 async def restart(arguments: argparse.Namespace) -> int:

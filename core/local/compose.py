@@ -83,6 +83,8 @@ class ComposeServer:
         self._stops_waiting = 0
         self._stop_asked = asyncio.Event()
         self._start: StartProgress | None = None
+        self._has_looked = False
+        self._found_run: tuple[str, str] | None = None
         self._is_stopping = False
         self._failure: ServerFailure | None = None
         self._accepted: tuple[str, str] | None = None
@@ -158,6 +160,7 @@ class ComposeServer:
         self._stops_waiting = 0
         self._stop_asked.clear()
         self._watch.looked.clear()
+        self._has_looked = False
         work: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
             "container's owner": self._own,
             "container's watch": self._watch.run,
@@ -292,6 +295,9 @@ class ComposeServer:
 
     def _looked(self) -> None:
         container = self._watch.container
+        if not self._has_looked:
+            self._has_looked = True
+            self._found_run = container.run if container is not None and container.is_running else None
         if container is not None and container.is_running:
             self._failure = None
             start = self._start
@@ -486,6 +492,9 @@ class ComposeServer:
             "starting",
             container,
             detail=start.detail,
+            found_running=container is not None
+            and container.run == self._found_run
+            and self._probe.finding(container) is None,
             progress=start.progress,
             eta_s=start.eta_s,
             steps=start.steps(),
@@ -499,6 +508,8 @@ class ComposeServer:
         steps = start.steps(failed=True) if start is not None else ()
         if before.phase == "failed" and before.failure is not None and before.failure.what == failure.what:
             steps, failure = before.steps, before.failure  # how long it took, and what it said then
+        if failure.at is None:
+            failure = replace(failure, at=self._failed_at(container))
         return self._shown(
             "failed",
             container,
@@ -508,6 +519,14 @@ class ComposeServer:
             steps=steps,
             started_at=start.started_at if start is not None else None,
         )
+
+    def _failed_at(self, container: Container | None) -> datetime | None:
+        """Return when it failed; ``None`` where nobody here saw it, and its container does not say."""
+        ended = None if container is None or container.is_running else read_time(container.finished_at)
+        if ended is not None and ended.year > 1970:  # a container that never ran ended in year 1
+            return ended
+        saw_it = self._start is not None or self.state.phase in ("starting", "ready", "stopping")
+        return datetime.now(UTC) if saw_it else None
 
     def _shown(self, phase: ServerPhase, container: Container | None, **facts: Any) -> ServerState:
         config = self._watch.config

@@ -123,7 +123,7 @@ _BY_THE_ENGINE = (
     _Known(
         re.compile(r"(?:port is already allocated|address already in use|bind: Only one usage)", re.I),
         "port_taken",
-        "The port is taken by another program.",
+        "The port was taken by another program.",
         "End that program, or set VLLM_PORT to another port.",
     ),
     _Known(
@@ -165,7 +165,7 @@ _BY_VLLM = (
     _Known(
         re.compile(r"\[Errno 98\]|address already in use", re.I),
         "port_taken",
-        "Another program has the port that vLLM wants.",
+        "Another program had the port that vLLM wants.",
         "End that program, or set another port.",
     ),
     _Known(
@@ -328,7 +328,7 @@ def explain_command(
         )
     what = known.what.replace("{image}", image)
     if known.kind == "port_taken" and port is not None:
-        what = f"Port {port} is taken by {taken_by or 'another program'}."
+        what = f"Port {port} was taken by {taken_by or 'another program'}."
     return replace(known, what=what, log=_tail([*log, *said.splitlines()]))
 
 

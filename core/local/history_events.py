@@ -33,8 +33,12 @@ def _turn(before: ServerState, after: ServerState) -> tuple[EventKind, str] | No
     is_theirs = after.kind == "external"
     name = after.model or "the local server"
     match after.phase:
+        case "starting" if after.found_running:
+            return None  # who started it, and when, was not seen
         case "starting" if not is_theirs:
             return "start", f"Starting {name}"
+        case "ready" if before.found_running:
+            return None
         case "ready":
             return "ready", f"{name} is ready"
         case "stopped" if before.phase in ("ready", "stopping") or (
@@ -43,7 +47,8 @@ def _turn(before: ServerState, after: ServerState) -> tuple[EventKind, str] | No
             return "stop", f"{before.model or 'The local server'} is not used any more" if is_theirs else (
                 f"{before.model or 'The local server'} was stopped"
             )
-        case "failed" if before.phase == "ready" or not is_theirs:
+        case "failed" if before.phase == "ready" or (before.phase != "stopped" and not is_theirs):
+            # Of a server that was stopped nothing ended then: Docker is not here, or it failed long ago.
             failure = after.failure
             if failure is not None and (failure.oom_killed or failure.kind in _OUT_OF_MEMORY):
                 return "oom", failure.what

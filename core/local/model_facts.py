@@ -38,6 +38,7 @@ class ModelFacts:
     a token, or ``mla_width`` once (latent attention); of the ``layers`` that cache, ``window_layers`` keep no more
     than ``window_tokens``. ``has_other_state``: besides, some layers keep a state of a size that is not known here.
     ``format`` is the quantization that the weights have (``awq``), empty where they have none.
+    ``longest_tokens`` is what vLLM takes at most: ``context_tokens``, or more where its positions are scaled.
     """
 
     model: str
@@ -56,6 +57,7 @@ class ModelFacts:
     window_tokens: int | None = None
     has_other_state: bool = False
     context_tokens: int | None = None
+    longest_tokens: int | None = None
     where: str = ""
 
 
@@ -156,7 +158,28 @@ def from_config(model: str, config: Mapping[str, Any], checkpoint_bytes: int | N
         window_tokens=window_tokens,
         has_other_state=has_other_state,
         context_tokens=_whole(text, "max_position_embeddings", "n_positions"),
+        longest_tokens=_longest(text),
     )
+
+
+_SCALED_ALREADY = ("default", "mrope", "su", "longrope", "llama3", "proportional")
+"""Kinds of scaled positions whose ``max_position_embeddings`` is the scaled length, to vLLM."""
+
+
+def _longest(text: Mapping[str, Any]) -> int | None:
+    """Return the length that vLLM derives, above which it refuses to start; ``None`` where that is not certain."""
+    plain = _whole(text, "max_position_embeddings", "n_positions")
+    rope = _as_table(text.get("rope_scaling") or text.get("rope_parameters"))
+    kind = rope.get("rope_type") or rope.get("type") or "default"
+    if plain is None or any(isinstance(value, dict) for value in rope.values()):
+        return None  # a kind of its own for each kind of layer
+    if kind not in _SCALED_ALREADY:
+        factor: object = rope.get("factor", 1)
+        if isinstance(factor, bool) or not isinstance(factor, int | float) or not 1 <= factor < 10_000:
+            return None
+        base = _whole(rope, "original_max_position_embeddings") if kind == "yarn" else None
+        plain = int((base or plain) * factor)
+    return max(plain, _whole(text, "model_max_length") or 0)
 
 
 def _as_table(value: object) -> dict[str, Any]:

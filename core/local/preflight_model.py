@@ -15,7 +15,7 @@ from core.local.gpu_sample import GpuReading
 from core.local.preflight import TITLES, CheckName, FixSetting, PreflightCheck
 from core.local.preflight_docker import image_bytes, no_answer
 from core.local.preflight_facts import Asked, Check, Notes
-from core.local.vllm_settings import VllmSettings
+from core.local.vllm_settings import VllmSettings, flag_of
 
 IMAGE_BYTES = 30_000_000_000
 """A vLLM image while it is pulled and unpacked, roughly."""
@@ -175,11 +175,13 @@ async def check_fit(asked: Asked, notes: Notes) -> PreflightCheck:
             name="fit", title=title, state="unknown", found="the command names no model", matters=False
         )
     refused = await _wrong_format(asked, planned.effective)
+    too_long = await _too_long(asked, planned.effective)
+    refused = refused or (too_long if too_long is not None and too_long.state == "failed" else None)
     if refused is not None:
         return refused
     title = _title(found)
     if not planned.service.wants_gpu:
-        return PreflightCheck(
+        return too_long or PreflightCheck(
             name="fit", title=title, state="not_needed", found="no GPU is reserved", matters=False
         )
     wanted_gpus = planned.effective.tensor_parallel_size or 1
@@ -193,7 +195,8 @@ async def check_fit(asked: Asked, notes: Notes) -> PreflightCheck:
             f"{'is' if len(gpus) == 1 else 'are'} {len(gpus)}. Lower tensor_parallel_size.",
             fix_setting=FixSetting(label=f"Use {len(gpus)}", name="tensor_parallel_size", value=len(gpus)),
         )
-    return _judged(found, title, gpus, planned.effective, is_running=await _runs(asked))
+    judged = _judged(found, title, gpus, planned.effective, is_running=await _runs(asked))
+    return too_long if too_long is not None and (judged.ok or judged.state == "unknown") else judged
 
 
 def _title(found: FitEstimate) -> str:
@@ -313,6 +316,35 @@ async def _wrong_format(asked: Asked, effective: VllmSettings) -> PreflightCheck
             fix_setting=FixSetting(label="Use fp8", name="quantization", value="fp8"),
         )
     return None
+
+
+_OF_LENGTH = ("--hf-overrides", "--rope-scaling", "--config-format")
+
+
+async def _too_long(asked: Asked, effective: VllmSettings) -> PreflightCheck | None:
+    """Say where a request may be longer than the model takes: vLLM refuses to start then, on any machine."""
+    facts, wanted = await asked.facts(), effective.max_model_len
+    if facts is None or wanted is None:
+        return None
+    flags = {flag_of(word) for word in effective.extra_args}
+    if "VLLM_ALLOW_LONG_MAX_MODEL_LEN" in (await asked.planned()).service.environment or flags & {
+        *_OF_LENGTH
+    }:
+        return None
+    is_read = facts.source == "config.json"
+    longest = facts.longest_tokens if is_read else facts.context_tokens
+    if longest is None or wanted <= longest:
+        return None
+    source = "" if is_read else " (as Signalbox's table has it)"
+    return PreflightCheck(
+        name="fit",
+        title=TITLES["fit"],
+        state="failed" if is_read else "warning",
+        found="longer than the model takes",
+        fix=f"The longest request is set to {wanted:,} tokens, and {facts.model} takes {longest:,}{source}: vLLM "
+        f"refuses to start then. Set it to {longest:,} or less.",
+        fix_setting=FixSetting(label=f"Use {in_k(longest)}", name="max_model_len", value=longest),
+    )
 
 
 MODEL_CHECKS: dict[CheckName, Check] = {"disk": check_disk, "token": check_token, "fit": check_fit}

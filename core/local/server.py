@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
 
@@ -78,7 +78,8 @@ class StartStep:
 class ServerFailure:
     """Why it does not run: a sentence, what to do, the last lines of its log (at most 50), and how it ended.
 
-    ``commands`` are shell commands that the user may copy to mend it.
+    ``commands`` are shell commands that the user may copy to mend it. ``at`` (UTC) is when it was seen: what was in
+    the way of a start then (a port, a full disk) may be gone by now.
     """
 
     kind: FailureKind
@@ -88,6 +89,7 @@ class ServerFailure:
     exit_code: int | None = None
     oom_killed: bool = False
     commands: tuple[str, ...] = ()
+    at: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +107,8 @@ class ServerState:
     While starting: ``steps`` in their order, ``started_at`` (UTC), ``learnt_from`` the number of starts that the
     estimate is learnt from, ``deadline_s`` the seconds from ``started_at`` after which it is given up, and the
     ``last_line`` of its log. ``failure`` says more of ``detail`` and ``hint``.
+
+    ``found_running``: it ran already at the first look, and nobody has asked it yet how far it is.
 
     ``docker_context`` is where the container runs, ``version`` the server's own (``vLLM 0.32.0``).
     ``restart_needed`` names the settings that a running server has not taken yet. ``verbs`` are those that it
@@ -130,6 +134,7 @@ class ServerState:
     deadline_s: float | None = None
     last_line: str = ""
     failure: ServerFailure | None = None
+    found_running: bool = False
     docker_context: str = ""
     version: str = ""
     restart_needed: tuple[str, ...] = ()

@@ -5,6 +5,7 @@ They are kept as an override file (``vllm_override``); the compose file itself i
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -144,7 +145,7 @@ class VllmPlan:
 
     ``restart_needed``: a running container has to be started anew. ``effective`` is what the container would get,
     the compose file's own included. ``notes`` are sentences that the user should read before applying: what is set
-    aside, what does not go together.
+    aside, what does not go together. ``set_aside`` is the file in which an apply kept what was changed by hand.
     """
 
     faults: tuple[SettingFault, ...]
@@ -152,6 +153,7 @@ class VllmPlan:
     effective: VllmSettings
     restart_needed: bool
     notes: tuple[str, ...] = ()
+    set_aside: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,8 +239,17 @@ def _choice_fault(value: object, known: Sequence[str], *, strict: bool) -> str |
     if value is None or (isinstance(value, str) and value in known):
         return None
     if not isinstance(value, str) or not _PLAIN_NAME.fullmatch(value):
-        return f"vLLM does not know this name. It knows {', '.join(sorted(known))}."
-    return None if not strict else f"vLLM {KNOWN_VERSION} knows {', '.join(sorted(known))}."
+        return f"vLLM does not know this name. {_alike(value, known)}"
+    return (
+        None if not strict else f"vLLM {KNOWN_VERSION} does not know {_quoted(value)}. {_alike(value, known)}"
+    )
+
+
+def _alike(value: object, known: Sequence[str]) -> str:
+    """Name the few that look most like ``value``: nobody reads fifty."""
+    found = difflib.get_close_matches(str(value).lower()[:60], known, n=3, cutoff=0.0)
+    names = f"{', '.join(found[:-1])} or {found[-1]}" if len(found) > 1 else "".join(found)
+    return f"Of the {len(known)} that it knows, {names} come closest."
 
 
 def _whole_fault(value: object, least: int, most: int, unit: str) -> str | None:

@@ -93,7 +93,8 @@ class VllmService:
                 ) from error
         self._on_change()
         if aside is not None:
-            plan = replace(plan, notes=(*plan.notes, f"What was there is kept in {aside}."))
+            kept = f"What was there is kept in {aside}."
+            plan = replace(plan, notes=(*plan.notes, kept), set_aside=str(aside))
         return plan
 
     async def preflight(self, wanted: VllmSettings | None = None) -> PreflightReport:

@@ -57,7 +57,17 @@ class ApplyBar(QFrame):
         row.addWidget(self.words, 1)
         row.addWidget(self.discard)
         row.addWidget(self.apply)
+        self.kept = Sentence(role="small", level=None)
+        self.seen = self._button("OK", controller.forget_set_aside)
+        self.seen.setAccessibleDescription("Hide where what was there before is kept")
+        kept_row = QHBoxLayout()
+        kept_row.setSpacing(8)
+        kept_row.addWidget(self.kept, 1)
+        kept_row.addWidget(self.seen, 0, Qt.AlignmentFlag.AlignTop)
+        for part in (self.kept, self.seen):
+            part.hide()
         self._column = QVBoxLayout(self)
+        self._column.addLayout(kept_row)
         self._column.addWidget(self.changes)
         self._column.addWidget(self.notes)
         self._column.addWidget(self.diff)
@@ -91,6 +101,7 @@ class ApplyBar(QFrame):
             self._controller.draft is not None
             or bool(self._controller.draft_trouble)
             or bool(self._form.unread)
+            or bool(self._controller.set_aside)
         )
 
     def show_draft(self) -> None:
@@ -106,6 +117,8 @@ class ApplyBar(QFrame):
         fault = next(iter(plan.faults), None) if plan is not None and is_of_now else None
         changes = counted(many, "change")
         only_trouble = not many and not self._form.unread
+        if only_trouble and not self.seen.hasFocus():
+            self.keep_focus()
         for part in (self.words, self.discard, self.apply):
             part.setVisible(not only_trouble)
         self.words.setText(changes if many else "Nothing to apply")
@@ -120,6 +133,10 @@ class ApplyBar(QFrame):
             self.result.tell("quiet", "", "It runs as before until it is restarted.")
         else:
             self.result.clear()
+        kept = controller.set_aside
+        self.kept.say(f"Applied. What was there before is kept in {kept}." if kept else "")
+        for part in (self.kept, self.seen):
+            part.setVisible(bool(kept))
         self._show_notes(plan.notes if plan is not None and is_of_now and controller.draft else ())
         self._show_diff("" if plan is None else plan.diff)
 

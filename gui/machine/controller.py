@@ -35,7 +35,8 @@ class MachineController(QObject):
     ``asked`` is the verb that was pressed and is not to be seen in the state yet. ``report`` is the last
     pre-flight, and ``start_is_held`` says that a start waits for a person because of it. ``in_force`` are the
     container's settings, ``draft`` what is typed and not applied (``None``: nothing is), with its ``plan`` (made
-    for ``planned``, which may be older) and its ``estimate``.
+    for ``planned``, which may be older) and its ``estimate``. ``set_aside`` is the file in which an apply kept what
+    was changed by hand, until somebody has read it.
 
     Signals:
         changed: one of these, or what goes with the pre-flight.
@@ -63,6 +64,7 @@ class MachineController(QObject):
         self.planned = VllmSettings()
         self.estimate: PreflightReport | None = None
         self.draft_trouble = ""
+        self.set_aside = ""
         self.contexts: tuple[DockerContext, ...] = ()
         self.commands: tuple[str, ...] = ()
         self._seen: tuple[str, str] = ("", "")
@@ -309,6 +311,7 @@ class MachineController(QObject):
         try:
             self.plan = await self.bridge.call(self.bridge.core.vllm.apply(wanted))
             self.planned = wanted
+            self.set_aside = self.plan.set_aside or self.set_aside
         except SignalboxError as error:
             self.draft_trouble = self.trouble = str(error)
             self.draft_changed.emit()
@@ -316,6 +319,11 @@ class MachineController(QObject):
         self.draft, self.draft_trouble = None, ""
         await self._read_settings()
         return True
+
+    def forget_set_aside(self) -> None:
+        """Somebody has read where what was changed by hand is kept."""
+        self.set_aside = ""
+        self.draft_changed.emit()
 
     def choose_context(self, name: str) -> None:
         """Run the container elsewhere from its next start on."""

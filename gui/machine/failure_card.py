@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from core import FitOption, ServerState
 
 SHOWN_LINES = 2
+_RAISED = re.compile(r"(?:^|[\])] )(?:[\w.]+\.)?\w*(?:Error|Exception)\b(?:: |$)")
+"""The last line of a traceback, also behind a process's name: it says what the lines before it lead to."""
+_SAYS_ERROR = re.compile(r"\b(?:ERROR|ERR|CRITICAL|FATAL)\b|^error:", re.IGNORECASE)
+_OTHERS = re.compile(r"resource_tracker|leaked \w+ objects|UserWarning|See root cause above")
 _SETTING_OF = {
     "gated_model": "token",
     "model_not_found": "model",
@@ -34,6 +39,23 @@ _SETTING_OF = {
     "compose_file": "",
 }
 """Where in the settings a failure is mended."""
+
+
+def telling_lines(log: Sequence[str]) -> tuple[str, ...]:
+    """Return the two lines of ``log`` that say most of why it ended: what a traceback ends with, then errors.
+
+    A log ends with what every process says that has to leave; where no line tells of an error, it is the last two.
+    """
+    said = [at for at, line in enumerate(log) if line.strip() and not _OTHERS.search(line)]
+    raised = [at for at in said if _RAISED.search(log[at])]
+    errors = [at for at in said if _SAYS_ERROR.search(log[at]) and at not in raised]
+    best = (raised[-SHOWN_LINES:] or errors[-SHOWN_LINES:] or said[-SHOWN_LINES:])[-SHOWN_LINES:]
+    if not best:
+        return tuple(log[-SHOWN_LINES:])
+    for at in (*reversed(errors), *reversed(said)):
+        if len(best) < SHOWN_LINES and at not in best:
+            best.append(at)
+    return tuple(log[at] for at in sorted(best))
 
 
 class FailureCard(QWidget):
@@ -64,6 +86,8 @@ class FailureCard(QWidget):
             state.verbs,
             option,
             self._asked(),
+            self._when(state),
+            self._commands(state),
         )
         if facts == self._shown:
             return
@@ -83,6 +107,15 @@ class FailureCard(QWidget):
         if state is not None and state.phase == "failed":
             self.show_state(state)
 
+    def _when(self, state: ServerState) -> str:
+        return words.failure_when(state, self._controller.report)
+
+    def _commands(self, state: ServerState) -> tuple[str, ...]:
+        """Return what the failure and the check for it have to copy: the check leaves its own to this card."""
+        check = words.check_of(state, self._controller.report)
+        own = () if state.failure is None else state.failure.commands
+        return tuple(dict.fromkeys((*own, *(() if check is None or check.ok else check.commands))))
+
     def _asked(self) -> str:
         return self._controller.asked
 
@@ -100,11 +133,11 @@ class FailureCard(QWidget):
         fix, fix_title, fix_detail = self._fix(state, option)
         return ErrorCard(
             words.failure_title(state),
-            words.failure_why(state),
+            f"{words.failure_why(state)} {self._when(state)}".strip(),
             fix=fix,
             fix_title=fix_title,
             fix_detail=fix_detail,
-            log=log[-SHOWN_LINES:],
+            log=telling_lines(log),
             body=self._folded(log),
             kept=self._kept(),
             actions=self._actions(state, option),
@@ -132,6 +165,9 @@ class FailureCard(QWidget):
                 detail,
             )
         hint = failure.fix if failure is not None else state.hint
+        if failure is not None and failure.kind in ("port_taken", "disk_full"):
+            over = words.passed_since(state, self._controller.report)
+            hint = hint if over is None else "That is over by now. Start it again."
         go: tuple[str, Callback] | None = None
         if state.cause == "key":
             go = "Replace the key", self._opener(Target("preferences", "providers", "vllm"))
@@ -178,9 +214,8 @@ class FailureCard(QWidget):
                 words_ = "Starting…" if self._asked() == "start" else "Start as it is"
                 actions.append((words_, "arrow-clockwise", self._controller.start_server))
         actions.append(("Show log", "terminal-window", self._opener(Target("machine", "log"))))
-        failure = state.failure
-        if failure is not None and failure.commands:
-            commands = "\n".join(failure.commands)
+        if found := self._commands(state):
+            commands = "\n".join(found)
             actions.append(("Copy commands", "copy", lambda: self._copy(commands, "Commands copied")))
         details = self._details(state)
         actions.append(("Copy details", "copy", lambda: self._copy(details, "Details copied")))
@@ -193,8 +228,8 @@ class FailureCard(QWidget):
 
     def _details(self, state: ServerState) -> str:
         failure = state.failure
-        parts = [words.failure_title(state), words.failure_why(state)]
-        parts += [] if failure is None else [failure.fix, *failure.commands, "", *failure.log]
+        parts = [words.failure_title(state), words.failure_why(state), self._when(state)]
+        parts += [] if failure is None else [failure.fix, *self._commands(state), "", *failure.log]
         return "\n".join(parts).strip()
 
     def _kept(self) -> str:

@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from core import PreflightCheck, PreflightReport, counted, sentence_case
 from gui.machine.controller import MachineController
+from gui.machine.words import check_of
 from gui.shell.pages import Shell, Target
 from gui.theme.theme import set_property, theme
 from gui.widgets.card import Card
@@ -49,7 +50,7 @@ class PreflightCard(Card):
         super().__init__()
         self.setAccessibleName("Pre-flight")
         self._shell, self._controller = shell, controller
-        self._shown: object = None
+        self._shown: tuple[PreflightReport | None, str | None] | None = None
         self._told = False
         self._head = QHBoxLayout()
         self.summary = label("", "small", level="3")
@@ -82,7 +83,7 @@ class PreflightCard(Card):
 
     def _on_status(self, status: CoreStatus) -> None:
         del status  # the controller has its state
-        self._fold()
+        self._show()
 
     def _show(self) -> None:
         controller = self._controller
@@ -95,10 +96,13 @@ class PreflightCard(Card):
         if self.summary.property("tone") != tone:
             set_property(self.summary, tone=tone)
         self.again.setDown(controller.is_checking)
-        if report is not self._shown:
-            self._shown = report
-            self._show_rows(joined(report.checks) if report else ())
-            if report is not None and self.isVisible() and self._told:
+        told = check_of(controller.state, report)
+        facts = (report, None if told is None else told.name)
+        if facts != self._shown:
+            is_new = self._shown is None or report is not self._shown[0]
+            self._shown = facts
+            self._show_rows(joined(report.checks) if report else (), told)
+            if report is not None and is_new and self.isVisible() and self._told:
                 announce(self, f"Pre-flight {self.summary.text()}")
             self._told = True
         self._fold()
@@ -113,7 +117,7 @@ class PreflightCard(Card):
         runs = state is not None and state.phase == "ready" and not self._controller.start_is_held
         self._is_open = self._is_open and runs
         self._holder.setVisible(not runs or self._is_open)
-        self.more.setVisible(runs and self._shown is not None)
+        self.more.setVisible(runs and self._controller.report is not None)
         self.more.setText("Hide" if self._is_open else "Show")
         self.more.setAccessibleName("Hide the checks" if self._is_open else "Show the checks")
 
@@ -121,7 +125,7 @@ class PreflightCard(Card):
         self._is_open = not self._is_open
         self._fold()
 
-    def _show_rows(self, checks: Sequence[PreflightCheck]) -> None:
+    def _show_rows(self, checks: Sequence[PreflightCheck], told: PreflightCheck | None) -> None:
         had_focus = any(row.isAncestorOf(self.window().focusWidget() or self) for row in self.rows)
         if had_focus:
             self.again.setFocus(Qt.FocusReason.OtherFocusReason)
@@ -129,7 +133,10 @@ class PreflightCard(Card):
             row.hide()
             self._rows.removeWidget(row)
             row.deleteLater()
-        self.rows = [CheckRow(check, self._controller, self._shell) for check in checks]
+        name = None if told is None else told.name
+        self.rows = [
+            CheckRow(check, self._controller, self._shell, is_told=check.name == name) for check in checks
+        ]
         before: QWidget = self.again
         for row in self.rows:
             self._rows.addWidget(row)
@@ -146,14 +153,21 @@ class PreflightCard(Card):
 
 
 class CheckRow(QWidget):
-    """Icon, title, what was found; where it isn't well, the fix with its button, and commands to copy."""
+    """Icon, title, what was found; where it isn't well, the fix with its button, and commands to copy.
 
-    def __init__(self, check: PreflightCheck, controller: MachineController, shell: Shell) -> None:
+    ``is_told``: the failure's own card gives the advice and the commands, and here stands the fact alone.
+    """
+
+    def __init__(
+        self, check: PreflightCheck, controller: MachineController, shell: Shell, *, is_told: bool = False
+    ) -> None:
         super().__init__()
         self.check = check
         self.buttons: list[QPushButton] = []
         spoken = _SPOKEN.get(check.state, check.state)
         self.setAccessibleName(f"{check.title}: {spoken}")
+        if is_told:
+            check = replace(check, fix="", commands=())
         self.setAccessibleDescription(" ".join(part for part in (check.found, check.fix) if part))
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -178,7 +192,7 @@ class CheckRow(QWidget):
         if check.fix_setting is not None:
             wanted = check.fix_setting
             self._add(fix, wanted.label, partial(controller.apply_fix, wanted))
-        if check.name == "token":
+        if check.name == "token" and not is_told:
             self._add(fix, "Set the token", partial(shell.open, Target("machine", "settings", "token")))
         if check.commands:
             copy = self._add(fix, "Copy command" if len(check.commands) == 1 else "Copy commands", None)

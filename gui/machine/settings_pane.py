@@ -65,6 +65,8 @@ class SettingsPane(QWidget):
         self._external = self._build_external()
         self._column.addStretch(1)
         self._area = scrolled(self._column_widget)
+        self._room_px = 0
+        self._area.verticalScrollBar().rangeChanged.connect(self._keep_in_view)
         self.bar = ApplyBar(controller, self.form)
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
@@ -280,6 +282,14 @@ class SettingsPane(QWidget):
         self._show_kind()
         if self._controller.is_compose and self._bridge.status is not None:
             self.token.read()
+
+    def _keep_in_view(self) -> None:
+        """The bar below takes room as it comes and grows: what is typed into stays in sight."""
+        room_px, before_px = self._area.viewport().height(), self._room_px
+        self._room_px = room_px
+        focused = self.window().focusWidget()
+        if room_px < before_px and focused is not None and self._column_widget.isAncestorOf(focused):
+            self._area.ensureWidgetVisible(focused, 0, theme().px(48))
 
     def hasHeightForWidth(self) -> bool:
         """Not: the stack of panes would take the height that the form would like to have for the least one."""

@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
-from core import ServerFailure, ServerState, StartStep, exact_duration, file_size, rough_duration, sentence
+from core import (
+    PreflightCheck,
+    PreflightReport,
+    ServerFailure,
+    ServerState,
+    StartStep,
+    exact_duration,
+    file_size,
+    rough_duration,
+    sentence,
+)
 from core import sentence_case as with_capital
 from gui.widgets.marks import LampState
 
@@ -30,13 +41,13 @@ _TITLES = {
     "compose_file": "The compose file can't be used",
     "image_missing": "The container's image is not here",
     "pull_failed": "The image could not be pulled",
-    "port_taken": "The port is taken by another program",
+    "port_taken": "The port was taken by another program",
     "no_nvidia_toolkit": "Docker can't reach the GPU",
     "gpu_out_of_memory": "The local server ran out of GPU memory",
     "host_out_of_memory": "The local server ran out of memory",
     "gated_model": "The model needs a Hugging Face token",
     "model_not_found": "The model was not found",
-    "disk_full": "The disk is full",
+    "disk_full": "The disk was full",
     "wrong_quantization": "The model's precision does not match",
     "length_too_large": "The longest request is more than the model takes",
     "not_compiled": "The model could not be compiled",
@@ -175,6 +186,57 @@ def failure_why(state: ServerState) -> str:
     if failure is None:
         return sentence(with_capital(state.detail))
     return f"{sentence(failure.what)} {_ended(failure)}".strip()
+
+
+_STILL_SO = frozenset(
+    {"docker_missing", "daemon_down", "compose_missing", "compose_file", "unhealthy", "timed_out"}
+)
+"""Failures that are looked for all the time: they go when they are over."""
+_CHECK_OF: dict[str, str] = {
+    "docker_missing": "docker",
+    "daemon_down": "daemon",
+    "compose_missing": "compose",
+    "compose_file": "compose",
+    "no_nvidia_toolkit": "nvidia_toolkit",
+    "port_taken": "port",
+    "disk_full": "disk",
+    "gated_model": "token",
+    "image_missing": "image",
+    "gpu_out_of_memory": "fit",
+    "length_too_large": "fit",
+    "wrong_quantization": "fit",
+}
+
+
+def check_of(state: ServerState | None, report: PreflightReport | None) -> PreflightCheck | None:
+    """Return the pre-flight check that looks for what ``state`` failed of; ``None`` where none does."""
+    if state is None or state.phase != "failed" or state.failure is None or report is None:
+        return None
+    name = _CHECK_OF.get(state.failure.kind)
+    return next((check for check in report.checks if check.name == name), None)
+
+
+def failure_when(state: ServerState, report: PreflightReport | None) -> str:
+    """Return when a failure was that need not be so any more, and whether it is over by now; may be empty."""
+    failure = state.failure
+    if failure is None or failure.kind in _STILL_SO:
+        return ""
+    said: list[str] = []
+    if failure.at is not None:
+        at = failure.at.astimezone()
+        day = "" if at.date() == datetime.now().astimezone().date() else f" on {at.day} {at:%B}"
+        said.append(f"That was at {at:%H:%M}{day}.")
+    if report is not None and (check := passed_since(state, report)) is not None:
+        said.append(f"At {report.at.astimezone():%H:%M} the check of it says: {check.found}.")
+    return " ".join(said)
+
+
+def passed_since(state: ServerState, report: PreflightReport | None) -> PreflightCheck | None:
+    """Return the check of what ``state`` failed of, where it has passed since."""
+    check, failure = check_of(state, report), state.failure
+    if check is None or report is None or failure is None or check.state != "ok":
+        return None
+    return check if failure.at is None or report.at > failure.at else None
 
 
 def _ended(failure: ServerFailure) -> str:

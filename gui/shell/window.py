@@ -54,6 +54,8 @@ FIRST_SIZE = (1280, 800)
 LAYOUT_VERSION = 1
 QUIET = frozenset({"alert", "local_restarted"}) | PASSING
 """Listed by the bell alone: a toast tells an alert once, the answer that broke off tells of a restart."""
+OF_LOCAL = frozenset({"local", "local_key_refused", "local_model_unknown"})
+"""Why the local server failed, which its own page says itself."""
 MOST_IN_NOTICE = 4
 """A longer list of settings is not read in a bar before it is trusted."""
 
@@ -406,7 +408,7 @@ class Window(QWidget):
             title=title,
             text=f"{message} {hint}".strip(),
             actions=asked or self._api_notices.actions(problem, action),
-            quiet=problem.kind in QUIET or (problem.kind == "local" and self._tells_of_local(front)),
+            quiet=problem.kind in QUIET or (problem.kind in OF_LOCAL and self._tells_of_local(front)),
         )
 
     def _tells_of_local(self, front: Page) -> bool:

@@ -25,6 +25,7 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QBoxLayout, QHBoxLayout, QLineEdit, QSizePolicy, QSlider, QVBoxLayout, QWidget
 
 from gui.theme.theme import set_property, theme
+from gui.widgets.copying import announce
 from gui.widgets.icon_button import IconButton
 from gui.widgets.labels import plain_label
 from gui.widgets.origin_tag import OriginTag
@@ -485,7 +486,9 @@ class Lever(QWidget):
             return
         value = self.scale.read(self.box.text())
         self._mark(value is not None)
-        if value is not None:
+        if value is None:
+            announce(self.box, f"{self.name}: {self.box.accessibleDescription()}")
+        else:
             self.box.setModified(False)
             self.set_value(value)
 
@@ -497,6 +500,12 @@ class Lever(QWidget):
             said = said.replace("a number", "a whole number")
         if (self.box.property("tone") == "danger") == valid:
             set_property(self.box, tone="" if valid else "danger")
+            set_property(self._effect, tone="" if valid else "danger")
+        # In few words: beside the slider there is room for some thirty letters.
+        whole = "Whole, from" if self.scale.whole else "From"
+        self._effect.setText(
+            self.effect if valid else f"{whole} {self.text(self.scale.low)} to {self.text(self.scale.high)}"
+        )
         self.box.setToolTip(said)
         self.box.setAccessibleDescription(said or self._state())
 

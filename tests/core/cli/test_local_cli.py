@@ -359,6 +359,23 @@ def test_preflight_looks_at_another_model_where_it_is_asked_to(
     assert "model:" in capsys.readouterr().err
 
 
+def test_a_start_that_would_fail_is_held_unless_it_is_wanted_anyway(
+    core: ScriptedCore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    core.vllm.report = report("failed", "warning")
+    assert main(["local", "start"]) == 1
+    said = capsys.readouterr().err
+    for words in ("Docker: a fact", "-> Do this.", "   sudo that", "signalbox local start --anyway"):
+        assert words in said
+    assert "Fit" not in said, "a warning holds nothing up"
+    assert main(["local", "start", "--json"]) == 1
+    held = json.loads(capsys.readouterr().out)
+    assert (held["phase"], [check["name"] for check in held["held_by"]]) == ("stopped", ["docker"])
+    assert "start" not in core.calls
+    assert main(["local", "start", "--anyway"]) == 0
+    assert "start" in core.calls
+
+
 def test_contexts_are_listed_and_chosen(core: ScriptedCore, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["local", "contexts", "--use", "droplet", "--json"]) == 0
     assert [each["chosen"] for each in json.loads(capsys.readouterr().out)] == [False, True]

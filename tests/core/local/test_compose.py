@@ -355,3 +355,23 @@ async def test_ten_thousand_lines_leave_the_loop_room(docker: DockerStub) -> Non
     assert "more characters" in page.lines[-1].text
     assert sum(heard) == 20_001
     assert turns > len(heard) > 5  # between the pieces others had their turn
+
+
+async def test_a_container_that_runs_at_the_first_look_is_found_and_one_that_comes_later_starts(
+    server: ComposeServer, docker: DockerStub
+) -> None:
+    seen: list[ServerState] = []
+    server.on_change(seen.append)
+    began = datetime.now(UTC)
+    docker.answer("ps --", ID)
+    docker.answer("inspect --type container", container(StartedAt=began.isoformat()))
+    docker.answer("logs --follow", after_s=60)
+    await server.observe()
+    first = next(state for state in seen if state.phase == "starting")
+    assert first.found_running
+    await until(server, lambda state: state.phase == "starting" and not state.found_running)
+    docker.answer("inspect --type container", container(StartedAt=datetime.now(UTC).isoformat()))
+    seen.clear()
+    await server.observe()
+    assert server.state.phase == "starting"
+    assert not any(state.found_running for state in seen), "it was started while somebody looked"

@@ -155,7 +155,7 @@ def test_a_token_in_the_log_is_hidden() -> None:
     [
         ('could not select device driver "nvidia" with capabilities: [[gpu]]', "no_nvidia_toolkit", "Toolkit"),
         ("driver failed: Bind for 127.0.0.1:8000 failed: port is already allocated",
-         "port_taken", "Port 8000 is taken by python3 (process 7)"),
+         "port_taken", "Port 8000 was taken by python3 (process 7)"),
         ("write /var/lib/docker/tmp/x: no space left on device", "disk_full", "disk"),
         ("manifest for vllm/vllm-openai:v9 not found: manifest unknown", "image_missing", "vllm/vllm-openai:v9"),
         ('Get "https://registry.example/v2/": lookup registry.example: no such host', "pull_failed", "network"),

@@ -341,6 +341,20 @@ def test_states_become_events_with_words() -> None:
     ]
 
 
+def test_what_was_found_running_was_neither_started_nor_made_ready_then() -> None:
+    found = state("starting", found_running=True)
+    assert server_event(state("stopped", detail="looking for the container"), found, 1.0) is None
+    assert server_event(found, state("ready"), 1.0) is None
+    loading = state("starting", detail="loading weights")  # it was asked, and is not ready yet
+    assert server_event(found, loading, 1.0) is None
+    assert server_event(loading, state("ready"), 1.0) is not None
+    assert server_event(state("stopped"), state("starting"), 1.0) is not None
+    # Nor did anything crash where Docker is missing, or a container that failed long ago is seen at last.
+    failed = state("failed", failure=ServerFailure(kind="docker_missing", what="Docker is missing."))
+    assert server_event(state("stopped"), failed, 1.0) is None
+    assert server_event(state("starting"), failed, 1.0) is not None
+
+
 def test_looking_for_somebody_elses_server_is_no_event() -> None:
     looking = state("starting", kind="external")
     away = state("failed", kind="external", detail="No server is reachable at x.")

@@ -426,3 +426,35 @@ async def test_weights_of_another_format_than_the_settings_say_are_told(
     (snapshot / "config.json").write_text('{"model_type": "qwen2"}')
     fit = by_name(await looked(home, VllmSettings(quantization="awq"), hubs=[tmp_path / "hub"]))["fit"]
     assert (fit.state, fit.found) == ("failed", "the weights are not awq")
+
+
+def keep_config(hub: Path, config: str) -> list[Path]:
+    snapshot = hub / "models--Qwen--Qwen2.5-7B-Instruct" / "snapshots" / "abcdef"
+    snapshot.mkdir(parents=True, exist_ok=True)
+    (snapshot / "config.json").write_text(config)
+    return [hub]
+
+
+async def test_a_request_longer_than_the_model_takes_is_told_before_vllm_refuses(
+    docker: DockerStub, home: Path, tmp_path: Path
+) -> None:
+    hubs = keep_config(tmp_path / "hub", '{"max_position_embeddings": 2048}')
+    report = await looked(home, VllmSettings(max_model_len=8192), hubs=hubs)
+    fit = by_name(report)["fit"]
+    assert (fit.state, report.blocks) == ("failed", True)
+    assert fit.fix_setting is not None
+    assert (fit.fix_setting.name, fit.fix_setting.value) == ("max_model_len", 2048)
+    assert "takes 2,048" in fit.fix
+    again = await looked(home, VllmSettings(max_model_len=2048), hubs=hubs)
+    assert not by_name(again)["fit"].fix_setting
+    # Where positions are scaled, and where somebody says that it may be longer, it does start.
+    scaled = '{"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 2048}'
+    hubs = keep_config(tmp_path / "hub", f'{{"max_position_embeddings": 2048, "rope_scaling": {scaled}}}')
+    assert not (await looked(home, VllmSettings(max_model_len=8192), hubs=hubs)).blocks
+    assert (await looked(home, VllmSettings(max_model_len=8193), hubs=hubs)).blocks
+
+
+async def test_a_length_that_only_the_table_doubts_is_a_warning(docker: DockerStub, home: Path) -> None:
+    report = await looked(home, VllmSettings(max_model_len=40_000))
+    fit = by_name(report)["fit"]
+    assert (fit.state, fit.found, report.blocks) == ("warning", "longer than the model takes", False)

@@ -289,3 +289,10 @@ def test_the_diff_shows_the_file(home: Path) -> None:
     assert difference("", after, override_path(home)).startswith(
         "--- /dev/null\n+++ compose.override.yml (new)\n"
     )
+
+
+def test_a_name_that_vllm_does_not_know_is_told_with_the_few_that_come_closest() -> None:
+    fault = faults_of(VllmSettings(tool_call_parser="lama3_json"))[0]
+    assert "llama3_json" in fault.message
+    assert fault.message.count(",") <= 2
+    assert len(fault.message) < 160

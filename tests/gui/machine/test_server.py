@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +21,7 @@ from core.local.preflight import PreflightCheck
 from core.local.server import ServerFailure, ServerState, StartStep
 from core.model_list import ListedModel
 from core.services.status import ApiStatus, Problem
+from gui.machine.failure_card import telling_lines
 from gui.machine.page import MachinePage
 from gui.machine.preflight_card import CheckRow, joined
 from gui.pages import PAGES
@@ -27,11 +29,13 @@ from gui.shell.pages import Target
 from gui.shell.window import Window
 from gui.widgets.error_card import ErrorCard
 from gui.widgets.labels import label
+from gui.widgets.sentence import Sentence
 from tests.support.fake_core import core_status
 from tests.support.fake_shell import FakeShell
 from tests.support.fake_vllm import (
     CHECKS,
     MODEL,
+    NOW,
     OUT_OF_MEMORY,
     READY,
     STARTING,
@@ -531,3 +535,55 @@ def test_the_focus_stays_in_the_card_while_a_restart_is_under_way(panel: Panel) 
         assert page.view.state.stop.hasFocus()
 
     panel.run(body())
+
+
+def test_advice_that_the_failure_gives_is_not_given_again_by_the_pre_flight(panel: Panel) -> None:
+    async def body() -> None:
+        panel.core.vllm.found = report(TAKEN)
+        failure = ServerFailure(
+            kind="port_taken", what="Port 8000 was taken by python3.", fix="End that program.", at=NOW
+        )
+        page, _ = await opened(panel, replace(OUT_OF_MEMORY, failure=failure))
+        await panel.until(lambda: bool(page.view.preflight.rows))
+        row = rows(page)["Port 8000"]
+        assert row.isVisible()
+        assert row.accessibleDescription() == "taken by python3 (4711)"
+        assert not row.buttons
+        with_text(page.view.state.failure, "Copy commands").click()
+        assert QGuiApplication.clipboard().text() == "kill 4711", "the check leaves its commands to the card"
+        # Once it does not stand any more, the row has its advice again.
+        panel.core.publish(local=STOPPED)
+        await panel.until(lambda: [one.text() for one in rows(page)["Port 8000"].buttons] == ["Copy command"])
+
+    panel.run(body())
+
+
+def test_a_failure_says_when_it_was_and_whether_it_is_over(panel: Panel) -> None:
+    async def body() -> None:
+        at = NOW - timedelta(minutes=5)
+        failure = ServerFailure(kind="port_taken", what="Port 8000 was taken by python3.", at=at)
+        page, _ = await opened(panel, replace(OUT_OF_MEMORY, failure=failure))
+        await panel.until(lambda: page.controller.report is not None)
+        card = page.view.state.failure.card
+        assert card is not None
+        said = card.accessibleDescription()
+        assert f"That was at {at.astimezone():%H:%M} on {at.astimezone().day} June." in said
+        assert f"At {NOW.astimezone():%H:%M} the check of it says: free." in said
+        assert any(one.words == "That is over by now. Start it again." for one in card.findChildren(Sentence))
+
+    panel.run(body())
+
+
+def test_the_lines_that_say_why_are_shown_and_not_what_a_process_says_as_it_leaves() -> None:
+    log = (
+        "(EngineCore pid=7) ERROR 12-01 10:00:01 [core.py:900] EngineCore failed to start.",
+        "Traceback (most recent call last):",
+        '  File "/vllm/core.py", line 1, in <module>',
+        "torch.OutOfMemoryError: CUDA out of memory.",
+        "/usr/lib/python3.12/multiprocessing/resource_tracker.py:279: UserWarning: resource_tracker: There",
+        "  warnings.warn('resource_tracker: There appear to be 1 leaked shared_memory objects')",
+    )
+    assert telling_lines(log) == (log[0], log[3])
+    assert telling_lines(log[4:]) == log[4:], "better than none"
+    assert telling_lines(("a", "b", "", "c")) == ("b", "c")
+    assert telling_lines(("INFO no error here", "x")) == ("INFO no error here", "x")

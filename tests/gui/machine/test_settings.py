@@ -12,11 +12,11 @@ import keyring
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QScrollArea
 
 from core.errors import Unavailable
 from core.local.server import ServerState
-from core.local.vllm_settings import SettingFault, VllmSettings
+from core.local.vllm_settings import SettingFault, VllmPlan, VllmSettings
 from gui.machine.page import MachinePage
 from gui.machine.settings_pane import SettingsPane
 from gui.shell.pages import Target
@@ -240,6 +240,69 @@ def test_what_an_apply_would_set_aside_is_told_before_it(panel: Panel) -> None:
         bar = pane.bar
         assert bar.mapTo(page.view, bar.rect().bottomLeft()).y() < page.view.height(), "Apply is in view"
         assert "compose file" not in pane.form.edits["served_model_name"].placeholderText()
+        await page.stop()
+
+    panel.run(body())
+
+
+def test_where_a_file_changed_by_hand_is_kept_stays_said_after_the_apply(panel: Panel) -> None:
+    async def body() -> None:
+        page, pane = await opened(panel)
+        bar, apply = pane.bar, panel.core.vllm.apply
+
+        async def set_aside(wanted: VllmSettings) -> VllmPlan:
+            return replace(await apply(wanted), set_aside="/home/me/override.yml.1")
+
+        panel.core.vllm.apply = set_aside  # type: ignore[method-assign]
+        QTest.keyClicks(pane.form.edits["model"], "x/y")
+        await panel.until(bar.apply.isEnabled)
+        bar.apply.click()
+        bar.apply.click()
+        await panel.until(lambda: panel.core.vllm.now.model == "x/y" and page.controller.draft is None)
+        await panel.settle()
+        assert bar.kept.isVisible()
+        assert "/home/me/override.yml.1" in bar.kept.words
+        assert not bar.apply.isVisible()
+        bar.seen.click()
+        assert not bar.isVisible()
+        await page.stop()
+
+    panel.run(body())
+
+
+def test_tab_goes_from_field_to_field_and_what_is_typed_into_stays_in_sight(panel: Panel) -> None:
+    async def body() -> None:
+        panel.core.vllm.faults = (SettingFault(name="extra_args", message="It belongs to no argument."),)
+        page, pane = await opened(panel)
+        page.view.resize(1200, 560)
+        form = pane.form
+        await panel.settle()
+        page.view.activateWindow()
+        form.edits["served_model_name"].setFocus()
+        await panel.until(form.edits["served_model_name"].hasFocus)
+        QTest.keyClicks(form.edits["served_model_name"], "mine")
+        page.controller.check()  # its rows are made anew
+        await panel.settle()
+        seen: list[str] = []
+        for _ in range(7):
+            focused = QApplication.focusWidget()
+            assert focused is not None
+            QTest.keyClick(focused, Qt.Key.Key_Tab)
+            focused = QApplication.focusWidget()
+            assert focused is not None
+            seen.append(focused.accessibleName().partition(",")[0])
+        assert seen[:2] == ["Quantisation", "Longest request"]
+        assert seen[4:] == ["GPUs that share it", "Tool parser", "Extra arguments"]
+        page.controller.forget_draft()
+        await panel.until(lambda: not pane.bar.isVisible())
+        field = form.edits["extra_args"]
+        area = next(one for one in pane.findChildren(QScrollArea) if one.isAncestorOf(field))
+        area.verticalScrollBar().setValue(0)
+        area.ensureWidgetVisible(field, 0, 0)  # at the very end of what is in sight
+        QTest.keyClicks(field, "x")
+        await panel.until(lambda: "under it" in pane.bar.result.text)
+        await panel.settle()
+        assert field.visibleRegion().boundingRect().height() == field.height()
         await page.stop()
 
     panel.run(body())

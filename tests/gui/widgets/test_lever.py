@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
 from gui.theme.theme import theme
@@ -229,3 +230,18 @@ def test_steps_grow_with_the_value_on_a_logarithmic_scale() -> None:
     assert scale.share(100) == pytest.approx(0.2)
     assert scale.read("12,345") == 12_345
     assert scale.read("12.5") is None
+
+
+def test_what_is_out_of_range_is_told_in_words_until_it_is_right(lever: Lever) -> None:
+    lever.box.setFocus()
+    lever.box.selectAll()
+    QTest.keyClicks(lever.box, "1.7")
+    words = next(one for one in lever.findChildren(QLabel) if one.text() == "From 0 to 1")
+    assert words.isVisible()
+    assert words.property("tone") == "danger"
+    assert lever.box.accessibleDescription() == "Type a number from 0 to 1"
+    QTest.keyClick(lever.box, Qt.Key.Key_Return)
+    assert lever.box.text() == "1.7", "what is typed stays"
+    QTest.keyClick(lever.box, Qt.Key.Key_Escape)
+    assert words.text() == "Higher keeps more prompts local"
+    assert not words.property("tone")
