@@ -293,17 +293,17 @@ LOCK_TIMEOUT_S = 5.0
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Generator[None]:
+def locked(path: Path, *, within_s: float | None = None) -> Generator[None]:
     """Hold the lock ``path``, which is created and stays. The system frees it when the holder dies.
 
     Raises:
-        TimeoutError: another process (or thread) held it for ``LOCK_TIMEOUT_S`` seconds.
+        TimeoutError: another process (or thread) held it for ``within_s`` seconds (``LOCK_TIMEOUT_S`` unless told).
         OSError: the file cannot be made or is a link, FIFO or device, or this file system has no locks.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _NO_LINK | _WITHOUT_WAITING, PRIVATE_FILE)
     try:
         check_regular(path, os.fstat(descriptor))
-        deadline = time.monotonic() + LOCK_TIMEOUT_S
+        deadline = time.monotonic() + (LOCK_TIMEOUT_S if within_s is None else within_s)
         while not _try_lock(descriptor):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"another copy of Signalbox holds {path}")

@@ -34,6 +34,8 @@ PARTIAL_SUFFIX = ".signalbox.incomplete"
 CHUNK_BYTES = 1 << 18
 """The client's own is 10 MB: on a slow line that is a step of the progress in ten seconds."""
 TIMEOUT_S = 20.0
+LOCK_WITHIN_S = 0.5
+"""Enough for a child of ours that is just leaving; whoever else holds it holds it for a whole download."""
 _TELL_EVERY_S = 0.25
 _HASH = re.compile(r"(?:[0-9a-f]{40}|[0-9a-f]{64})")
 _one_line_at_a_time = threading.Lock()
@@ -135,7 +137,8 @@ class _Download:
         blob.parent.mkdir(parents=True, exist_ok=True)
         locks = self._cache / ".locks" / self._folder.name
         locks.mkdir(parents=True, exist_ok=True)
-        with locked(locks / f"{blob.name}.lock"):  # the client's own, so that no two programs write one blob
+        # The client's own, so that no two programs write one blob.
+        with locked(locks / f"{blob.name}.lock", within_s=LOCK_WITHIN_S):
             self._load(url, blob, name, digest, size)
 
     def _load(self, url: str, blob: Path, name: str, digest: str, size: int | None) -> None:

@@ -537,7 +537,7 @@ def _unlink_unlocked(partial: Path, locks: Path) -> None:
     if not partial.exists():
         return
     try:
-        with locked(locks / f"{partial.name.removesuffix(PARTIAL_SUFFIX)}.lock"):
+        with locked(locks / f"{partial.name.removesuffix(PARTIAL_SUFFIX)}.lock", within_s=0):
             partial.unlink(missing_ok=True)
     except TimeoutError:
         log.info("%s is being loaded by another program, and stays", partial)

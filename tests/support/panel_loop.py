@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import gc
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -76,8 +77,13 @@ def qt_loop(app: QApplication) -> QEventLoop:
     Not one a test: a closed qasync 0.28 loop keeps its pending timers, and when the collector then takes it on
     the core's thread, Qt's list of timers on this thread points into freed memory (seen as a segmentation
     fault in QTimerInfoList::activateTimers).
+
+    Its workers are Python's threads. qasync's own are ten QThreads from the first call on, and Qt aborts the
+    process where one still runs when it is destroyed ("QThread: Destroyed while thread is still running"): so
+    did every test process that ended in another way than by closing the loop.
     """
     loop = QEventLoop(app)
+    loop.set_default_executor(ThreadPoolExecutor(thread_name_prefix="panel-worker"))
     atexit.register(loop.close)
     return loop
 

@@ -156,10 +156,7 @@ async def test_a_wrong_hash_is_refused_and_removed(desk: Desk, hub: HubServer, t
     assert (await desk.until(failed.id, "done", "failed")).phase == "done"
 
 
-async def test_two_programs_do_not_write_one_file(
-    desk: Desk, hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("core.base.files.LOCK_TIMEOUT_S", 0.0)  # here; the child has its own patience
+async def test_two_programs_do_not_write_one_file(desk: Desk, hub: HubServer, tmp_path: Path) -> None:
     hub.pause = asyncio.Event()
     first = await desk.downloads.begin(REPO)
     await hub.started.wait()
