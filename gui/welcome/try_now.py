@@ -208,9 +208,13 @@ class TryNow(Choice):
 
 
 class FoundHere(Choice):
-    """A server that runs on this machine already, by one click. Signals: ``done_one`` when it is the local side."""
+    """A server that runs on this machine already, by one click.
+
+    Signals: ``done_one`` when it is the local side; ``keyboard_left`` where its button had the keyboard and goes.
+    """
 
     done_one = Signal()
+    keyboard_left = Signal()
 
     def __init__(self, bridge: Bridge) -> None:
         super().__init__("desktop", "", "")
@@ -227,7 +231,9 @@ class FoundHere(Choice):
         if found and not self.result.text:
             self.server = max(found, key=lambda one: len(one.models))
             self.name_label.setText(server_question(self.server))
-            self.sentence.setText(server_facts(self.server))
+            others = [one.name for one in found if one is not self.server]
+            more = f" · {', '.join(others)} too: Machine, Models" if others else ""
+            self.sentence.setText(f"{server_facts(self.server)}{more}")
             self.button.setAccessibleName(f"Use it: {self.server.name}")
         return bool(found) or bool(self.result.text)
 
@@ -242,6 +248,9 @@ class FoundHere(Choice):
         except SignalboxError as failed:
             self.tell("danger", "Not used.", str(failed))
             return
-        self.tell("ok", "Done.", f"{server.name} is the local side.")
-        self.button.hide()
+        self.name_label.setText(f"{server.name} is the local side")
+        self.tell("ok", "Done.", server_facts(server))
         self.done_one.emit()
+        if self.button.hasFocus():  # hidden, it would hand the keyboard to "Get", which loads down gigabytes
+            self.keyboard_left.emit()
+        self.button.hide()

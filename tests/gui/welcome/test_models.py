@@ -151,3 +151,19 @@ def test_a_server_that_runs_here_is_offered_and_used_by_one_click(panel: Panel) 
         assert page.skip.text() == "Open the chat"
 
     panel.run(body())
+
+
+def test_used_by_keyboard_the_next_enter_opens_the_chat_and_downloads_nothing(panel: Panel) -> None:
+    async def body() -> None:
+        models, page = await welcome(panel)
+        other = replace(OLLAMA, name="LM Studio", base_url="http://127.0.0.1:1234/v1", models=("phi4",))
+        models.put(a_shelf(servers=(other, OLLAMA)))
+        await panel.until(page.found.isVisible)
+        assert page.found.sentence.text().endswith("LM Studio too: Machine, Models")
+        page.found.button.setFocus()
+        QTest.keyClick(page.found.button, Qt.Key.Key_Space)
+        await panel.until(lambda: page.found.result.tone == "ok")
+        assert page.found.name_label.text() == "Ollama is the local side"
+        assert page.skip.hasFocus()
+
+    panel.run(body())
