@@ -30,7 +30,7 @@ from core.settings.model import env_name
 
 if TYPE_CHECKING:
     from core.local.manager import LocalServerManager
-    from core.local.server import ServerState
+    from core.local.server import LocalServer, ServerState
     from core.settings import SettingsStore
 
 log = logging.getLogger(__name__)
@@ -124,6 +124,10 @@ class LocalModels:
             self._used.note(path)
         self._changed()
 
+    def switch_went_on(self) -> None:
+        """Note that the model that is to answer next is loaded a little further, or is not loaded any more."""
+        self._changed()
+
     # -- what is there --------------------------------------------------------------------------------------
 
     def shelf(self) -> ModelShelf:
@@ -168,9 +172,17 @@ class LocalModels:
             return None
         return server.model_path
 
+    def _loading(self) -> Path | None:
+        """Return the file that is being loaded: at a start, or beside the one that answers."""
+        server: LocalServer | None = self._server_manager.following
+        if server is None and self._server_manager.state.phase == "starting":
+            server = self._server_manager.server
+        return server.model_path if isinstance(server, EmbeddedServer) else None
+
     def _make_shelf(self) -> ModelShelf:
-        loaded = self._loaded()
+        loaded, loading = self._loaded(), self._loading()
         server = self._server_manager.server
+        answers = server is not None and server.state.phase == "ready"
         if isinstance(server, EmbeddedServer) and server.has_gpu is not None:
             self._has_gpu = server.has_gpu
         vram_bytes = self._vram_bytes()
@@ -184,7 +196,8 @@ class LocalModels:
                     model,
                     needs_bytes=needed,
                     fits=curated.fits(needed, self._memory_bytes, usable_bytes),
-                    in_use=loaded is not None and _same(loaded, model.path),
+                    in_use=answers and loaded is not None and _same(loaded, model.path),
+                    is_loading=loading is not None and _same(loading, model.path),
                     last_used_at=self._used.at(model.path),
                 )
             )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QPushButton
 
-from core.errors import SignalboxError
+from core.errors import AuthenticationFailed, SignalboxError
 from gui.shell.tasks import Tasks
 from gui.theme.theme import set_property
 from gui.welcome.choice import NOT_READY, Choice, wins
@@ -48,6 +48,11 @@ class TryNow(Choice):
         self.button = QPushButton("Start the small model")
         set_property(self.button, primary=True)
         self.button.clicked.connect(self._pressed)
+        self.token = QPushButton("Add a token")
+        self.token.setAccessibleName("Add a Hugging Face token")
+        self.token.clicked.connect(self.token_asked)
+        self.token.hide()
+        self.controls.addWidget(self.token)
         self.controls.addWidget(self.get)
         self.controls.addWidget(self.button)
         self.progress = DownloadRow()
@@ -162,10 +167,12 @@ class TryNow(Choice):
 
     async def _get(self, model_id: str) -> None:
         self._asked = True
+        self.token.hide()
         try:
             models = self._bridge.core.local_models
             self._download_id = await self._bridge.call(models.download(model_id))
         except SignalboxError as failed:
+            self.token.setVisible(isinstance(failed, AuthenticationFailed))
             self.tell("danger", "Not started.", str(failed))
             return
         self.untell()

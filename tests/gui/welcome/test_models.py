@@ -11,7 +11,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QPushButton
 
-from core.errors import Unavailable
+from core.errors import PermissionDenied, Unavailable
 from core.local.server import ServerState
 from gui.welcome.page import WelcomeView
 from tests.support.fake_models import BEST, MB, OLLAMA, ScriptedShelf, a_download, a_shelf
@@ -165,5 +165,21 @@ def test_used_by_keyboard_the_next_enter_opens_the_chat_and_downloads_nothing(pa
         await panel.until(lambda: page.found.result.tone == "ok")
         assert page.found.name_label.text() == "Ollama is the local side"
         assert page.skip.hasFocus()
+
+    panel.run(body())
+
+
+def test_a_gated_model_leads_to_the_token(panel: Panel) -> None:
+    async def body() -> None:
+        models, page = await welcome(panel)
+        asked: list[bool] = []
+        page.try_now.token_asked.connect(lambda: asked.append(True))
+        await panel.until(page.try_now.get.isVisible)
+        models.error = PermissionDenied("It is gated.", hint="Set a Hugging Face token.")
+        page.try_now.get.click()
+        await panel.until(page.try_now.token.isVisible)
+        assert "It is gated" in page.try_now.result.text
+        page.try_now.token.click()
+        assert asked
 
     panel.run(body())
