@@ -41,7 +41,7 @@ class TryNow(Choice):
         self.ready = False
         self._offer: CuratedModel | None = None
         self._download_id = ""
-        self._got = self._better = ""
+        self._got = self._better = self._no_room = ""
         self.get = QPushButton()
         self.get.clicked.connect(self._get_pressed)
         self.get.hide()
@@ -108,7 +108,7 @@ class TryNow(Choice):
                     "ok",
                     "Ready.",
                     f"{name} answers on this computer. It is for trying out: often it is wrong."
-                    + (f" Better: {self._better}." if self._better else ""),
+                    + (f" Better: {self._better}." if self._better else f" {self._no_room}".rstrip()),
                 )
             self.button.setText("Open the chat")
             self.button.setEnabled(True)
@@ -143,11 +143,18 @@ class TryNow(Choice):
         self.progress.setVisible(is_going)
         problem = "" if offer is None or offer.on_disk else disk_problem(offer, shelf)
         self.get.setVisible(offer is not None and not problem and not is_going and not self._got)
+        self._no_room = (
+            ""
+            if offer is None or not problem
+            else f"No room for {offer.name}: {problem[0].lower()}{problem[1:]}"
+        )
         self._better = "" if offer is None or problem or is_going else offer_words(offer, shelf)
         if self.ready and self._bridge.status is not None:
             self.show_status(self._bridge.status)
-        if offer is None or problem:
+        if offer is None:
             self.sentence.setText(SMALL_MODEL)
+        elif problem:
+            self.sentence.setText(f"{SMALL_MODEL} {self._no_room}")
         else:
             verb = "Use" if offer.on_disk else "Get"
             self.get.setText(f"{verb} {offer.name}")

@@ -130,6 +130,9 @@ def test_nothing_is_offered_that_does_not_fit_or_has_no_room_on_the_disk(panel: 
         models, page = await welcome(panel, free_bytes=900 * MB)
         await panel.settle()
         assert not page.try_now.get.isVisible()
+        assert page.try_now.sentence.text().endswith(
+            "No room for Qwen2.5 3B: it takes 2.1 GB of disk and 900 MB is free."
+        )
         models.put(a_shelf(servers=(), curated=(replace(BEST, fits="too_big"),)))
         await panel.until(lambda: panel.bridge.shelf == models.now)
         assert not page.try_now.get.isVisible()
