@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from core.base.files import FileTooLarge, decode_text, read_regular_file, set_aside, write_whole
 from core.base.observable import Listeners
 from core.base.permissions import make_private_folder
-from core.errors import InvalidRequest
+from core.errors import InvalidRequest, SignalboxError
 from core.local import curated, machine_memory
 from core.local.discovery import find_servers
 from core.local.downloads import Downloads, NoRoom, free_bytes
@@ -41,6 +41,8 @@ LOOK_AFTER_S = 1.0
 _SETTLED_TICK_S = 0.5
 USED_FILE = "model_use.json"
 _MOST_BYTES = 1 << 20
+_CHOICE = ("local_server", "local_model_path", "vllm_base_url")
+"""The settings that say what answers."""
 
 
 class LocalModels:
@@ -78,6 +80,7 @@ class LocalModels:
         self._looked_at: datetime | None = None
         self._free_bytes: int | None = None
         self._done: frozenset[str] = frozenset()
+        self._to_use: dict[str, tuple[object, ...]] = {}
         self._has_gpu: bool | None = None
         self._server_stirred = asyncio.Event()
         self._listeners = Listeners[ModelShelf](log, "the models")
@@ -98,8 +101,7 @@ class LocalModels:
             self._looking = loop.call_later(LOOK_AFTER_S, lambda: self._spawn(self._first_look()))
 
     async def _first_look(self) -> None:
-        chosen = ("local_server", "local_model_path", "vllm_base_url")
-        if all(self._settings.named_at(name) == "default" for name in chosen):
+        if all(self._settings.named_at(name) == "default" for name in _CHOICE):
             await self.look()
         else:
             await self._look_again()
@@ -246,10 +248,27 @@ class LocalModels:
         """End it and delete what was loaded of it; one that is done leaves the list, and its model stays."""
         await self._downloads.cancel(download_id)
 
+    async def use_when_done(self, download_id: str) -> None:
+        """Use what is being loaded down once it is there, unless another model or server is chosen until then."""
+        self._to_use[download_id] = self._chosen()
+        self._downloads_changed()
+
+    def _chosen(self) -> tuple[object, ...]:
+        return tuple(getattr(self._settings.current, name) for name in _CHOICE)
+
+    async def _use_done(self, download_id: str) -> None:
+        try:
+            await self.use(download_id)
+        except SignalboxError as error:  # it is in the list, to be used by hand, where the reason is told
+            log.warning("what was downloaded is not used: %s", error)
+
     def _downloads_changed(self) -> None:
         done = frozenset(each.id for each in self._downloads.all() if each.phase == "done")
         if done - self._done:
             self._spawn(self._look_again())
+        for download_id in done & self._to_use.keys():
+            if self._to_use.pop(download_id) == self._chosen():
+                self._spawn(self._use_done(download_id))
         self._done = done
         self._changed()
 

@@ -178,6 +178,8 @@ class TryNow(Choice):
         try:
             models = self._bridge.core.local_models
             self._download_id = await self._bridge.call(models.download(model_id))
+            # By the core: whoever opens the chat meanwhile takes this page, and what it waits for, away.
+            await self._bridge.call(models.use_when_done(self._download_id))
         except SignalboxError as failed:
             self.token.setVisible(isinstance(failed, AuthenticationFailed))
             self.tell("danger", "Not started.", str(failed))
@@ -217,6 +219,8 @@ class TryNow(Choice):
             self._download_id = download_id  # one of an earlier run is used too, once it is done
         try:
             await self._bridge.call(calls[verb](download_id))
+            if verb == "resume":
+                await self._bridge.call(models.use_when_done(download_id))
         except SignalboxError as failed:
             self.tell("danger", "That didn’t work.", str(failed))
 

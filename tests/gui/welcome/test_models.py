@@ -57,6 +57,7 @@ def test_a_model_that_answers_sensibly_is_two_clicks_away(panel: Panel) -> None:
         await panel.until(row.progress.isVisible)
         models.progress(a_download())
         await panel.until(lambda: row.progress.bar.value() == 620)
+        await panel.until(lambda: any(call[0] == "use_when_done" for call in models.calls))  # if it is left
         models.finish()
         await panel.until(lambda: row.button.text() == "Open the chat")
         assert row.result.text == "Ready. Qwen2.5 3B answers on this computer."
