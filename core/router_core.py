@@ -158,6 +158,7 @@ class RouterCore:
             stop=self.stop_local,
             vram_bytes=self._largest_vram,
         )
+        self._local_side.subscribe(lambda state: self.local_models.switch_went_on())
         self._monitoring = Monitoring(rooms.metrics, rooms.tracer, (rooms.api.breakers, rooms.local.breakers))
         self._key_read = self._key_reader.was_read
         self._keys_wanted = self._eager

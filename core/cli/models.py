@@ -130,7 +130,7 @@ def _text(shelf: ModelShelf, *, with_servers: bool) -> str:
             file_size(each.size_bytes),
             each.place.replace("_", " "),
             _FITS[each.fits],
-            "in use" if each.in_use else "",
+            "in use" if each.in_use else "loading" if each.is_loading else "",
             each.id,
         )
         for each in shelf.on_disk

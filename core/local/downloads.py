@@ -332,12 +332,7 @@ class Downloads:
         self._check_disk(job)
 
     def _check_disk(self, job: _Job) -> None:
-        blobs = _folder(job) / "blobs"
-        missing = 0
-        for each in job.files:
-            blob = blobs / str(each.get("hash"))
-            have = _length(blob) or _length(blob.with_name(blob.name + PARTIAL_SUFFIX))
-            missing += max(0, (each["size"] or 0) - have)
+        missing = sum(max(0, (each["size"] or 0) - _held_bytes(job, each)) for each in job.files)
         free = free_bytes(Path(job.cache))
         if missing and free is not None and missing + RESERVE_BYTES > free:
             raise NoRoom(
@@ -460,6 +455,8 @@ class Downloads:
         try:
             for kept in cast("list[dict[str, Any]]", json.loads(decode_text(content))):
                 job = _from_record(kept)
+                held = sum(_held_bytes(job, each) for each in job.files)  # more where it was killed
+                job.shown = replace(job.shown, done_bytes=max(job.shown.done_bytes, held))
                 self._jobs[job.shown.id] = job
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             self._jobs.clear()
@@ -511,6 +508,11 @@ def _length(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
+
+
+def _held_bytes(job: _Job, file: dict[str, Any]) -> int:
+    blob = _folder(job) / "blobs" / str(file.get("hash"))
+    return _length(blob) or _length(blob.with_name(blob.name + PARTIAL_SUFFIX))
 
 
 def _delete_partial(job: _Job) -> None:

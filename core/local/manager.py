@@ -177,6 +177,11 @@ class LocalServerManager:
         return self._server.state if self._next is None else with_next(self._server.state, self._next.state)
 
     @property
+    def following(self) -> EmbeddedServer | None:
+        """The server that is loaded beside the one that answers, ``None`` where no switch is under way."""
+        return self._next
+
+    @property
     def awaits_switch(self) -> bool:
         """Whether ``follow`` chose a next server which ``switch`` has not begun to load."""
         return self._next is not None and self._next.state.phase == "stopped"

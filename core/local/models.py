@@ -30,8 +30,9 @@ class FoundServer:
 class ModelOnDisk:
     """A model that is wholly there. ``path`` is a GGUF file, or the folder of a repository's snapshot.
 
-    ``in_use``: loaded now. ``deletable``: Signalbox or the shared cache owns it; another program's models are only
-    listed. ``last_used_at`` is by Signalbox (UTC), ``None`` where never.
+    ``in_use``: it is loaded and answers. ``is_loading``: it is on its way there. ``deletable``: Signalbox or the
+    shared cache owns it; another program's models are only listed. ``last_used_at`` is by Signalbox (UTC), ``None``
+    where never.
     """
 
     id: str
@@ -42,6 +43,7 @@ class ModelOnDisk:
     place: ModelPlace
     last_used_at: datetime | None = None
     in_use: bool = False
+    is_loading: bool = False
     deletable: bool = False
     fits: Fits = "unknown"
     needs_bytes: int | None = None

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from core.base.files import FileTooLarge, decode_text, read_regular_file, set_aside, write_whole
 from core.base.observable import Listeners
 from core.base.permissions import make_private_folder
-from core.errors import InvalidRequest
+from core.errors import InvalidRequest, SignalboxError
 from core.local import curated, machine_memory
 from core.local.discovery import find_servers
 from core.local.downloads import Downloads, NoRoom, free_bytes
@@ -30,7 +30,7 @@ from core.settings.model import env_name
 
 if TYPE_CHECKING:
     from core.local.manager import LocalServerManager
-    from core.local.server import ServerState
+    from core.local.server import LocalServer, ServerState
     from core.settings import SettingsStore
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,8 @@ LOOK_AFTER_S = 1.0
 _SETTLED_TICK_S = 0.5
 USED_FILE = "model_use.json"
 _MOST_BYTES = 1 << 20
+_CHOICE = ("local_server", "local_model_path", "vllm_base_url")
+"""The settings that say what answers."""
 
 
 class LocalModels:
@@ -78,6 +80,7 @@ class LocalModels:
         self._looked_at: datetime | None = None
         self._free_bytes: int | None = None
         self._done: frozenset[str] = frozenset()
+        self._to_use: dict[str, tuple[object, ...]] = {}
         self._has_gpu: bool | None = None
         self._server_stirred = asyncio.Event()
         self._listeners = Listeners[ModelShelf](log, "the models")
@@ -98,8 +101,7 @@ class LocalModels:
             self._looking = loop.call_later(LOOK_AFTER_S, lambda: self._spawn(self._first_look()))
 
     async def _first_look(self) -> None:
-        chosen = ("local_server", "local_model_path", "vllm_base_url")
-        if all(self._settings.named_at(name) == "default" for name in chosen):
+        if all(self._settings.named_at(name) == "default" for name in _CHOICE):
             await self.look()
         else:
             await self._look_again()
@@ -122,6 +124,10 @@ class LocalModels:
         path = self._loaded()
         if state.phase == "ready" and path is not None:
             self._used.note(path)
+        self._changed()
+
+    def switch_went_on(self) -> None:
+        """Note that the model that is to answer next is loaded a little further, or is not loaded any more."""
         self._changed()
 
     # -- what is there --------------------------------------------------------------------------------------
@@ -168,9 +174,17 @@ class LocalModels:
             return None
         return server.model_path
 
+    def _loading(self) -> Path | None:
+        """Return the file that is being loaded: at a start, or beside the one that answers."""
+        server: LocalServer | None = self._server_manager.following
+        if server is None and self._server_manager.state.phase == "starting":
+            server = self._server_manager.server
+        return server.model_path if isinstance(server, EmbeddedServer) else None
+
     def _make_shelf(self) -> ModelShelf:
-        loaded = self._loaded()
+        loaded, loading = self._loaded(), self._loading()
         server = self._server_manager.server
+        answers = server is not None and server.state.phase == "ready"
         if isinstance(server, EmbeddedServer) and server.has_gpu is not None:
             self._has_gpu = server.has_gpu
         vram_bytes = self._vram_bytes()
@@ -184,7 +198,8 @@ class LocalModels:
                     model,
                     needs_bytes=needed,
                     fits=curated.fits(needed, self._memory_bytes, usable_bytes),
-                    in_use=loaded is not None and _same(loaded, model.path),
+                    in_use=answers and loaded is not None and _same(loaded, model.path),
+                    is_loading=loading is not None and _same(loading, model.path),
                     last_used_at=self._used.at(model.path),
                 )
             )
@@ -233,10 +248,27 @@ class LocalModels:
         """End it and delete what was loaded of it; one that is done leaves the list, and its model stays."""
         await self._downloads.cancel(download_id)
 
+    async def use_when_done(self, download_id: str) -> None:
+        """Use what is being loaded down once it is there, unless another model or server is chosen until then."""
+        self._to_use[download_id] = self._chosen()
+        self._downloads_changed()
+
+    def _chosen(self) -> tuple[object, ...]:
+        return tuple(getattr(self._settings.current, name) for name in _CHOICE)
+
+    async def _use_done(self, download_id: str) -> None:
+        try:
+            await self.use(download_id)
+        except SignalboxError as error:  # it is in the list, to be used by hand, where the reason is told
+            log.warning("what was downloaded is not used: %s", error)
+
     def _downloads_changed(self) -> None:
         done = frozenset(each.id for each in self._downloads.all() if each.phase == "done")
         if done - self._done:
             self._spawn(self._look_again())
+        for download_id in done & self._to_use.keys():
+            if self._to_use.pop(download_id) == self._chosen():
+                self._spawn(self._use_done(download_id))
         self._done = done
         self._changed()
 

@@ -193,7 +193,7 @@ class LocalSide:
         await self._server_manager.end_replaced()  # one that was to be the next until a moment ago
         if await self._server_manager.switch():
             self._begin_anew()
-        self._on_change()
+        self._switching()
         await self._server_manager.end_replaced()
         await self._server_manager.finish_replaced()
 
@@ -225,7 +225,7 @@ class LocalSide:
         self._on_change()
 
     def _switching(self) -> None:
-        """The model that is to answer next is loaded a little further."""
+        """The model that is to answer next is loaded a little further, or is not loaded any more."""
         self._listeners.tell(lambda: self._server_manager.state)
         self._on_change()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,19 +11,18 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QKeySequence, QShortcut, QShowEvent
 from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
-from core import ModelOnDisk, ModelShelf, age, file_size, sentence, sentence_case
-from core.errors import SignalboxError
+from core import ModelOnDisk, ModelShelf, file_size, sentence, sentence_case
+from core.errors import AuthenticationFailed, SignalboxError
 from gui.machine.controller import MachineController
+from gui.machine.model_columns import columns
 from gui.machine.model_rows import CuratedRow, ServerRow
 from gui.shell.pages import Shell, Target
 from gui.theme.theme import set_property, theme
 from gui.widgets.card import Card
 from gui.widgets.copying import announce
 from gui.widgets.download_row import DownloadRow
-from gui.widgets.inline_row import InlineRun
 from gui.widgets.labels import ResultLine, label
 from gui.widgets.model_words import (
-    FITS_WORDS,
     NAME_EXAMPLE,
     PLACE_WORDS,
     name_problem,
@@ -33,7 +31,7 @@ from gui.widgets.model_words import (
     switch_words,
 )
 from gui.widgets.scrolling import scrolled
-from gui.widgets.table import ROW_PX, Column, ListModel, Table
+from gui.widgets.table import ROW_PX, ListModel, Table
 from gui.widgets.toast import ToastHost
 
 if TYPE_CHECKING:
@@ -42,57 +40,10 @@ if TYPE_CHECKING:
 W = TypeVar("W", bound=QWidget)
 MOST_ROWS = 8
 """Rows of the table that are seen before it scrolls."""
-_FITS_TOKENS = {"fits": "ok_text", "tight": "held_text", "too_big": "held_text"}
 
 
-def _name_cell(model: ModelOnDisk) -> list[InlineRun]:
-    name = InlineRun(text=model.name, token="text", weight=600 if model.in_use else 400, elide=True)
-    if not model.in_use:
-        return [name]
-    return [InlineRun(kind="lamp", name="ready"), name, InlineRun(text="in use", token="text3", drop=1)]
-
-
-def _fits_cell(model: ModelOnDisk) -> list[InlineRun]:
-    words = FITS_WORDS.get(model.fits, "–")
-    return [InlineRun(text=words, token=_FITS_TOKENS.get(model.fits, "text3"))]
-
-
-def _used_words(at: datetime) -> str:
-    seconds = (datetime.now(UTC) - at).total_seconds()
-    if seconds < 2 * 86_400:
-        return f"{age(seconds)} ago"
-    return f"{at.astimezone():%Y-%m-%d}"
-
-
-def _columns() -> list[Column[ModelOnDisk]]:
-    return [
-        Column[ModelOnDisk](
-            key="name", title="Name", value=lambda one: one.name, cell=_name_cell, width=150, stretch=True
-        ),
-        Column[ModelOnDisk](
-            key="size", title="Size", value=lambda one: one.size_bytes, text=file_size, number=True, width=76
-        ),
-        Column[ModelOnDisk](
-            key="fits",
-            title="Fits",
-            value=lambda one: FITS_WORDS.get(one.fits),
-            cell=_fits_cell,
-            width=66,
-            drop=1,
-            tip="Whether its weights and 8 k of context have room in this machine’s memory",
-        ),
-        Column[ModelOnDisk](
-            key="place", title="Place", value=lambda one: PLACE_WORDS[one.place], width=130, drop=3
-        ),
-        Column[ModelOnDisk](
-            key="used",
-            title="Last used",
-            value=lambda one: one.last_used_at,
-            text=_used_words,
-            width=96,
-            drop=2,
-        ),
-    ]
+def _can_use(model: ModelOnDisk) -> bool:
+    return not model.in_use and not model.is_loading
 
 
 class _Section(QWidget):
@@ -141,6 +92,11 @@ class ModelsPane(Card):
         self._curated: dict[str, CuratedRow] = {}
         self._downloads: dict[str, DownloadRow] = {}
         self.result = ResultLine()
+        self.token = QPushButton("Add a token")
+        self.token.setAccessibleName("Add a Hugging Face token")
+        self.token.clicked.connect(self._ask_for_token)
+        self.token.hide()
+        set_property(self.token, compact=True)
         self.look = QPushButton("Search again")
         self.look.clicked.connect(self._look)
         set_property(self.look, compact=True)
@@ -162,7 +118,10 @@ class ModelsPane(Card):
             self._column.addWidget(section)
         self._column.addStretch(1)
         self.body.addLayout(head)
-        self.body.addWidget(self.result)
+        told = QHBoxLayout()
+        told.addWidget(self.result, 1)
+        told.addWidget(self.token)
+        self.body.addLayout(told)
         area = scrolled(inside)
         inside.setAutoFillBackground(False)  # the card's ground shows through
         area.viewport().setAutoFillBackground(False)
@@ -175,7 +134,7 @@ class ModelsPane(Card):
         self.show_shelf(self._bridge.shelf or self.shelf)
 
     def _make_table(self) -> None:
-        self._model = ListModel(_columns())
+        self._model = ListModel(columns())
         self.table = Table("Models on disk", self._model)
         self.table.setSelectionMode(Table.SelectionMode.SingleSelection)
         self.table.chosen.connect(self._use_row)
@@ -271,7 +230,7 @@ class ModelsPane(Card):
         rows = self._model.rows
         at = next((row for row, one in enumerate(rows) if one.id == wanted), None)
         if at is None:
-            at = next((row for row, one in enumerate(rows) if one.in_use), 0)
+            at = next((row for row, one in enumerate(rows) if one.in_use or one.is_loading), 0)
         if rows:
             self.table.selectRow(at)
         self._show_verbs()
@@ -286,7 +245,7 @@ class ModelsPane(Card):
     def _show_verbs(self) -> None:
         model = self._selected()
         for button, verb, works in (
-            (self.use, "Use", model is not None and not model.in_use),
+            (self.use, "Use", model is not None and _can_use(model)),
             (self.unload, "Unload", model is not None and model.in_use),
             (self.delete, "Delete", model is not None and model.deletable),
         ):
@@ -320,7 +279,7 @@ class ModelsPane(Card):
         self._keep(self._downloads, [one.id for one in shown], self.downloading, self._download_row)
         for download in shown:
             model = on_disk_of(self.shelf, download)
-            can_use = model is not None and not model.in_use
+            can_use = model is not None and _can_use(model)
             self._downloads[download.id].show_download(download, can_use=can_use)
         self.downloading.setVisible(bool(shown))
 
@@ -385,6 +344,7 @@ class ModelsPane(Card):
 
     def _begin(self, key: str, failed: str, job: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run a verb unless it runs already; what it raises is told with ``failed`` before it."""
+        self.token.hide()
         if self._bridge.status is None:
             self.result.tell("busy", "", "Signalbox is still starting; it takes a second.")
         elif not self._controller.tasks.runs(key):
@@ -411,7 +371,7 @@ class ModelsPane(Card):
 
     def _use_row(self, row: int) -> None:
         model = self._model.row(row)
-        if model is not None and not model.in_use:
+        if model is not None and _can_use(model):
             self._use_model(model)
 
     def _use_selected(self) -> None:
@@ -565,6 +525,10 @@ class ModelsPane(Card):
             try:
                 await self._bridge.call(self._bridge.core.local_models.download(what, for_vllm=for_vllm))
             except SignalboxError as error:
+                if isinstance(error, AuthenticationFailed):  # told at the top, where the way to the token is
+                    told.clear()
+                    told = self.result
+                    self.token.show()
                 told.tell("danger", "Not started.", str(error))
                 announce(self, told.text)
                 return

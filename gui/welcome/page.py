@@ -133,6 +133,7 @@ class WelcomeView(QWidget):
         column.addLayout(foot)
         self.try_now.open_chat.connect(self.done)
         self.found.done_one.connect(self._something_is_set_up)
+        self.found.keyboard_left.connect(self.skip.setFocus)
         bridge.models_changed.connect(self._show_shelf)
         self.vllm.done_one.connect(self._something_is_set_up)
         self.key.done_one.connect(self._something_is_set_up)

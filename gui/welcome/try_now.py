@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QPushButton
 
-from core.errors import SignalboxError
+from core.errors import AuthenticationFailed, SignalboxError
 from gui.shell.tasks import Tasks
 from gui.theme.theme import set_property
 from gui.welcome.choice import NOT_READY, Choice, wins
@@ -41,13 +41,18 @@ class TryNow(Choice):
         self.ready = False
         self._offer: CuratedModel | None = None
         self._download_id = ""
-        self._got = self._better = ""
+        self._got = self._better = self._no_room = ""
         self.get = QPushButton()
         self.get.clicked.connect(self._get_pressed)
         self.get.hide()
         self.button = QPushButton("Start the small model")
         set_property(self.button, primary=True)
         self.button.clicked.connect(self._pressed)
+        self.token = QPushButton("Add a token")
+        self.token.setAccessibleName("Add a Hugging Face token")
+        self.token.clicked.connect(self.token_asked)
+        self.token.hide()
+        self.controls.addWidget(self.token)
         self.controls.addWidget(self.get)
         self.controls.addWidget(self.button)
         self.progress = DownloadRow()
@@ -103,7 +108,7 @@ class TryNow(Choice):
                     "ok",
                     "Ready.",
                     f"{name} answers on this computer. It is for trying out: often it is wrong."
-                    + (f" Better: {self._better}." if self._better else ""),
+                    + (f" Better: {self._better}." if self._better else f" {self._no_room}".rstrip()),
                 )
             self.button.setText("Open the chat")
             self.button.setEnabled(True)
@@ -138,11 +143,18 @@ class TryNow(Choice):
         self.progress.setVisible(is_going)
         problem = "" if offer is None or offer.on_disk else disk_problem(offer, shelf)
         self.get.setVisible(offer is not None and not problem and not is_going and not self._got)
+        self._no_room = (
+            ""
+            if offer is None or not problem
+            else f"No room for {offer.name}: {problem[0].lower()}{problem[1:]}"
+        )
         self._better = "" if offer is None or problem or is_going else offer_words(offer, shelf)
         if self.ready and self._bridge.status is not None:
             self.show_status(self._bridge.status)
-        if offer is None or problem:
+        if offer is None:
             self.sentence.setText(SMALL_MODEL)
+        elif problem:
+            self.sentence.setText(f"{SMALL_MODEL} {self._no_room}")
         else:
             verb = "Use" if offer.on_disk else "Get"
             self.get.setText(f"{verb} {offer.name}")
@@ -162,10 +174,14 @@ class TryNow(Choice):
 
     async def _get(self, model_id: str) -> None:
         self._asked = True
+        self.token.hide()
         try:
             models = self._bridge.core.local_models
             self._download_id = await self._bridge.call(models.download(model_id))
+            # By the core: whoever opens the chat meanwhile takes this page, and what it waits for, away.
+            await self._bridge.call(models.use_when_done(self._download_id))
         except SignalboxError as failed:
+            self.token.setVisible(isinstance(failed, AuthenticationFailed))
             self.tell("danger", "Not started.", str(failed))
             return
         self.untell()
@@ -203,14 +219,20 @@ class TryNow(Choice):
             self._download_id = download_id  # one of an earlier run is used too, once it is done
         try:
             await self._bridge.call(calls[verb](download_id))
+            if verb == "resume":
+                await self._bridge.call(models.use_when_done(download_id))
         except SignalboxError as failed:
             self.tell("danger", "That didn’t work.", str(failed))
 
 
 class FoundHere(Choice):
-    """A server that runs on this machine already, by one click. Signals: ``done_one`` when it is the local side."""
+    """A server that runs on this machine already, by one click.
+
+    Signals: ``done_one`` when it is the local side; ``keyboard_left`` where its button had the keyboard and goes.
+    """
 
     done_one = Signal()
+    keyboard_left = Signal()
 
     def __init__(self, bridge: Bridge) -> None:
         super().__init__("desktop", "", "")
@@ -227,7 +249,9 @@ class FoundHere(Choice):
         if found and not self.result.text:
             self.server = max(found, key=lambda one: len(one.models))
             self.name_label.setText(server_question(self.server))
-            self.sentence.setText(server_facts(self.server))
+            others = [one.name for one in found if one is not self.server]
+            more = f" · {', '.join(others)} too: Machine, Models" if others else ""
+            self.sentence.setText(f"{server_facts(self.server)}{more}")
             self.button.setAccessibleName(f"Use it: {self.server.name}")
         return bool(found) or bool(self.result.text)
 
@@ -242,6 +266,9 @@ class FoundHere(Choice):
         except SignalboxError as failed:
             self.tell("danger", "Not used.", str(failed))
             return
-        self.tell("ok", "Done.", f"{server.name} is the local side.")
-        self.button.hide()
+        self.name_label.setText(f"{server.name} is the local side")
+        self.tell("ok", "Done.", server_facts(server))
         self.done_one.emit()
+        if self.button.hasFocus():  # hidden, it would hand the keyboard to "Get", which loads down gigabytes
+            self.keyboard_left.emit()
+        self.button.hide()

@@ -87,7 +87,15 @@ async def test_the_first_answers_until_the_second_is_ready_and_ends_its_answers(
 
 async def test_loading_a_model_returns_once_it_answers(watched: Watched, tmp_path: Path) -> None:
     core = watched.core
+    marks: list[tuple[bool, bool]] = []
+    core.local_models.subscribe(
+        lambda shelf: marks.extend(
+            (one.is_loading, one.in_use) for one in shelf.on_disk if one.name == "Another"
+        )
+    )
     await core.local_models.load(str(another_model(core.home / "models")))
+    assert (True, False) in marks  # while it loads it is no model in use
+    assert (True, True) not in marks
     state = (await core.status()).local
     assert (state.phase, state.model) == ("ready", "Another")
     assert state.version.startswith("llama.cpp")

@@ -164,6 +164,9 @@ class ScriptedShelf(FakeShelf):
         )
         self.on_load(next(one.name for one in self.now.on_disk if one.id == model_id))
 
+    async def use_when_done(self, download_id: str) -> None:
+        self._called("use_when_done", download_id)
+
     async def use_server(self, base_url: str, model: str | None = None) -> None:
         self._called("use_server", base_url, model)
 

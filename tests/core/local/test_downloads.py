@@ -127,6 +127,17 @@ async def test_paused_it_is_quiet_and_goes_on_where_it_was_in_another_process_to
     await again.downloads.close()
 
 
+async def test_after_a_kill_it_says_how_much_is_there(desk: Desk, hub: HubServer, tmp_path: Path) -> None:
+    hub.pause = asyncio.Event()
+    download = await desk.downloads.begin(f"{REPO}:{FILE}")
+    record = (tmp_path / "home" / "downloads.json").read_bytes()  # as it is from the beginning until a pause
+    await desk.until_loaded(download, 1 << 20)
+    await desk.downloads.pause(download)
+    (tmp_path / "home" / "downloads.json").write_bytes(record)
+    again = Desk(tmp_path / "home", token="hf_secret")
+    assert again.now(download).done_bytes >= 1 << 20
+
+
 async def test_the_same_file_by_another_name_is_one_download(desk: Desk, hub: HubServer) -> None:
     hub.pause = asyncio.Event()
     first = await desk.downloads.begin(REPO)

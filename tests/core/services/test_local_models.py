@@ -110,6 +110,31 @@ async def test_a_downloaded_model_is_used_and_answers(core: RouterCore, hub: Hub
         await core.local_models.delete(model.id)
 
 
+async def test_what_was_wanted_is_used_once_it_is_there_unless_another_was_chosen(
+    core: RouterCore, hub: HubServer
+) -> None:
+    hub.repos[REPO] = {FILE: b"GGUF" + bytes(5 << 20)}
+    wanted: list[str] = []
+
+    async def use(model_id: str) -> None:
+        wanted.append(model_id)
+
+    core.local_models.use = use  # which it is, not whether this file can be loaded
+    done = await loaded(core, REPO)
+    await core.local_models.use_when_done(done.id)
+    await asyncio.sleep(0)
+    assert wanted == [done.id]
+    await core.local_models.cancel(done.id)
+    hub.pause, hub.pause_after = asyncio.Event(), 0
+    hub.repos["owner/Other-GGUF"] = {FILE: b"GGUF" + bytes(6 << 20)}
+    other = await core.local_models.download("owner/Other-GGUF")
+    await core.local_models.use_when_done(other)
+    core.settings.set("local_server", "external")
+    hub.pause.set()
+    assert await loaded(core, "owner/Other-GGUF")
+    assert wanted == [done.id]
+
+
 async def test_a_deleted_model_comes_back_until_it_is_gone_for_good(core: RouterCore, hub: HubServer) -> None:
     done = await loaded(core, REPO)
     assert done.path is not None

@@ -11,14 +11,26 @@ from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QPushButton
 
-from core.errors import InvalidRequest, Unavailable
+from core.errors import InvalidRequest, PermissionDenied, Unavailable
 from core.local.models import ModelShelf
 from core.local.server import ServerKind, ServerState
 from gui.machine.controller import MachineController
+from gui.machine.model_columns import name_cell
 from gui.machine.models_pane import ModelsPane
 from gui.shell.pages import Target
 from gui.widgets.model_words import name_problem, switch_words
-from tests.support.fake_models import BEST, GB, MB, MINE, OLLAMA, SMALL, ScriptedShelf, a_download, a_shelf
+from tests.support.fake_models import (
+    BEST,
+    GB,
+    MB,
+    MINE,
+    OLLAMA,
+    SMALL,
+    THEIRS,
+    ScriptedShelf,
+    a_download,
+    a_shelf,
+)
 from tests.support.fake_shell import FakeShell
 from tests.support.panel_loop import Panel, panel_on_qt
 
@@ -82,6 +94,40 @@ def test_a_server_that_wants_a_key_leads_to_where_keys_are_kept(panel: Panel, ho
         parts, pane = await shown(panel, home, found)
         button(pane, "Add its key: Ollama").click()
         assert parts.shell.opened == [Target("preferences", "providers", "vllm")]
+
+    panel.run(body())
+
+
+def test_a_model_that_is_loading_says_so_and_cannot_be_used_twice(panel: Panel, home: Path) -> None:
+    async def body() -> None:
+        parts, pane = await shown(panel, home)
+        on_disk = (replace(SMALL, in_use=False), replace(MINE, is_loading=True), THEIRS)
+        parts.models.put(a_shelf(on_disk=on_disk))
+        await panel.until(lambda: pane.shelf.on_disk[1].is_loading)
+        choose(pane, 1)
+        assert not pane.use.isEnabled()
+        assert not pane.unload.isEnabled()
+        assert any(run.text == "loading…" for run in name_cell(pane.shelf.on_disk[1]))
+        QTest.keyClick(pane.table, Qt.Key.Key_Return)
+        await panel.settle()
+        assert not any(call[0] in ("use", "load") for call in parts.models.calls)
+        await parts.controller.stop()
+
+    panel.run(body())
+
+
+def test_a_gated_model_leads_to_the_token(panel: Panel, home: Path) -> None:
+    async def body() -> None:
+        parts, pane = await shown(panel, home)
+        pane.name.setText("meta-llama/Llama-3.2-3B")
+        parts.models.error = PermissionDenied("It is gated.", hint="Set a Hugging Face token.")
+        QTest.keyClick(pane.name, Qt.Key.Key_Return)
+        await panel.until(pane.token.isVisible)
+        assert "It is gated" in pane.result.text
+        assert pane.name.text()  # what was typed stays
+        pane.token.click()
+        assert parts.shell.opened[-1] == Target("preferences", "providers", "huggingface")
+        await parts.controller.stop()
 
     panel.run(body())
 

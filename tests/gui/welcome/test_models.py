@@ -11,7 +11,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QPushButton
 
-from core.errors import Unavailable
+from core.errors import PermissionDenied, Unavailable
 from core.local.server import ServerState
 from gui.welcome.page import WelcomeView
 from tests.support.fake_models import BEST, MB, OLLAMA, ScriptedShelf, a_download, a_shelf
@@ -57,6 +57,7 @@ def test_a_model_that_answers_sensibly_is_two_clicks_away(panel: Panel) -> None:
         await panel.until(row.progress.isVisible)
         models.progress(a_download())
         await panel.until(lambda: row.progress.bar.value() == 620)
+        await panel.until(lambda: any(call[0] == "use_when_done" for call in models.calls))  # if it is left
         models.finish()
         await panel.until(lambda: row.button.text() == "Open the chat")
         assert row.result.text == "Ready. Qwen2.5 3B answers on this computer."
@@ -130,6 +131,9 @@ def test_nothing_is_offered_that_does_not_fit_or_has_no_room_on_the_disk(panel: 
         models, page = await welcome(panel, free_bytes=900 * MB)
         await panel.settle()
         assert not page.try_now.get.isVisible()
+        assert page.try_now.sentence.text().endswith(
+            "No room for Qwen2.5 3B: it takes 2.1 GB of disk and 900 MB is free."
+        )
         models.put(a_shelf(servers=(), curated=(replace(BEST, fits="too_big"),)))
         await panel.until(lambda: panel.bridge.shelf == models.now)
         assert not page.try_now.get.isVisible()
@@ -149,5 +153,37 @@ def test_a_server_that_runs_here_is_offered_and_used_by_one_click(panel: Panel) 
         await panel.until(lambda: page.found.result.tone == "ok")
         assert ("use_server", OLLAMA.base_url, None) in models.calls
         assert page.skip.text() == "Open the chat"
+
+    panel.run(body())
+
+
+def test_used_by_keyboard_the_next_enter_opens_the_chat_and_downloads_nothing(panel: Panel) -> None:
+    async def body() -> None:
+        models, page = await welcome(panel)
+        other = replace(OLLAMA, name="LM Studio", base_url="http://127.0.0.1:1234/v1", models=("phi4",))
+        models.put(a_shelf(servers=(other, OLLAMA)))
+        await panel.until(page.found.isVisible)
+        assert page.found.sentence.text().endswith("LM Studio too: Machine, Models")
+        page.found.button.setFocus()
+        QTest.keyClick(page.found.button, Qt.Key.Key_Space)
+        await panel.until(lambda: page.found.result.tone == "ok")
+        assert page.found.name_label.text() == "Ollama is the local side"
+        assert page.skip.hasFocus()
+
+    panel.run(body())
+
+
+def test_a_gated_model_leads_to_the_token(panel: Panel) -> None:
+    async def body() -> None:
+        models, page = await welcome(panel)
+        asked: list[bool] = []
+        page.try_now.token_asked.connect(lambda: asked.append(True))
+        await panel.until(page.try_now.get.isVisible)
+        models.error = PermissionDenied("It is gated.", hint="Set a Hugging Face token.")
+        page.try_now.get.click()
+        await panel.until(page.try_now.token.isVisible)
+        assert "It is gated" in page.try_now.result.text
+        page.try_now.token.click()
+        assert asked
 
     panel.run(body())
