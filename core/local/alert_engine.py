@@ -73,7 +73,8 @@ class AlertEngine:
         """Return those that hold, and those that are over and nobody has acknowledged; newest first."""
         held = [matter.alert for matter in self._matters.values() if matter.alert is not None]
         listed = held + [alert for _, alert in self._ended]
-        return tuple(sorted(listed, key=lambda alert: alert.began_at, reverse=True))
+        by_gpu = sorted(listed, key=lambda alert: -1 if alert.gpu is None else alert.gpu)
+        return tuple(sorted(by_gpu, key=lambda alert: alert.began_at, reverse=True))
 
     def step(
         self, looks: Iterable[Look], now: datetime, tick_s: float, most_silent_s: float

@@ -341,6 +341,15 @@ def test_what_had_ended_and_nobody_acknowledged_is_listed_after_a_restart() -> N
     assert after.restarted().engine.alerts() == ()
 
 
+def test_those_that_began_together_stand_in_the_order_of_their_gpus_also_after_a_restart() -> None:
+    watched = Watched()
+    full = tuple(reading(index=index, uuid=f"GPU-{index}", **FULL) for index in range(3))
+    watched.see(gpus=full, seconds=20)
+    watched.see(gpus=tuple(reading(index=index, uuid=f"GPU-{index}") for index in range(3)), seconds=20)
+    assert [alert.gpu for alert in watched.engine.alerts()] == [0, 1, 2]
+    assert [alert.gpu for alert in watched.restarted().engine.alerts()] == [0, 1, 2]
+
+
 def test_what_held_at_the_end_and_is_over_after_a_restart_is_listed_as_over() -> None:
     watched = Watched()
     (alert,) = watched.see(**FULL, seconds=20)
