@@ -111,7 +111,7 @@ if TYPE_CHECKING:
     from core.ledger.limits import Budget, LimitUsage, Unit
     from core.ledger.models import ArmedLimit, LedgerRow, PausedConversation, ReportRow
     from core.ledger.savings import saved_words
-    from core.local.alerts import Alert
+    from core.local.alerts import Alert, one_of_each_kind
     from core.local.fit import FitEstimate, FitOption
     from core.local.gpu_sample import GpuProcess, GpuReading, HostReading, MachineSample, ServerFigures
     from core.local.history import History, MachineEvent, MetricName, Series
@@ -293,6 +293,7 @@ __all__ = [
     "measured_duration",
     "memory_size",
     "nano_to_dollars",
+    "one_of_each_kind",
     "open_regular_file",
     "own_cost_is_open",
     "plain_home",
@@ -349,7 +350,7 @@ _HOMES = {
     "core.ledger.models": "ArmedLimit LedgerRow PausedConversation ReportRow",
     "core.ledger.savings": "saved_words",
     "core.model_list": "PACKAGED_MODEL ListedModel ModelList",
-    "core.local.alerts": "Alert",
+    "core.local.alerts": "Alert one_of_each_kind",
     "core.local.fit": "FitEstimate FitOption",
     "core.local.gpu_sample": "GpuProcess GpuReading HostReading MachineSample ServerFigures",
     "core.local.history": "History MachineEvent MetricName Series",

@@ -72,45 +72,36 @@ def secrets_known_after(place: int) -> tuple[int, list[str]]:
         return _known_count, [secret for secret, known_at in _known.items() if known_at > place]
 
 
-_HINT = re.compile(
-    rf"://[^\s\"'<>]{{0,770}}@|sk-|[rp]k-|hf_|gh[opsu]_|bearer\s|basic\s|{_NAME}(?:\\*['\"]\s*[:=,]|\s*[:=])",
-    re.IGNORECASE,
+_NAMES = ("key", "token", "secret", "pass", "authoriz", "credential")
+_NEEDLES: tuple[tuple[str, ...], ...] = (
+    ("://",),
+    ("://",),
+    ("k-", "hf_", "gho_", "ghp_", "ghs_", "ghu_"),
+    ("bearer", "basic"),
+    _NAMES,
 )
-"""What stands in every text that one of the shapes finds something in, in a third of their time."""
-_NEEDLES = (
-    "@",
-    "k-",
-    "hf_",
-    "gh",
-    "bearer",
-    "basic",
-    "key",
-    "token",
-    "secret",
-    "pass",
-    "authoriz",
-    "credential",
-)
-"""One of these stands in every text that ``_HINT`` finds something in, small letters or not."""
+"""For each shape what stands, small letters or not, in every text that it finds something in; cheaper to see."""
 
 
 def redact_lines(lines: Sequence[str]) -> list[str]:
-    """Return each of ``lines`` as ``redact`` does; for thousands of lines of which few hold a secret."""
+    """Return each of ``lines`` as ``redact`` does; for thousands of lines, also where each holds a secret."""
     whole = "\n".join(lines)
     with _known_lock:
-        known = [secret for secret in _known if secret in whole]
+        known = [secret for secret in sorted(_known, key=len, reverse=True) if secret in whole]
+    return [_redact_line(line, known) for line in lines]
 
-    def may_hold_one(line: str) -> bool:
-        small = line.casefold()
-        for needle in _NEEDLES:
+
+def _redact_line(line: str, known: Sequence[str]) -> str:
+    for secret in known:
+        if secret in line:
+            line = line.replace(secret, HIDDEN)
+    small = line.casefold()
+    for (shape, replacement), needles in zip(_SHAPES, _NEEDLES, strict=True):
+        for needle in needles:
             if needle in small:
-                return _HINT.search(line) is not None
-        return False
-
-    return [
-        redact(line) if any(secret in line for secret in known) or may_hold_one(line) else line
-        for line in lines
-    ]
+                line = shape.sub(replacement, line)
+                break
+    return line
 
 
 def redact(text: str) -> str:

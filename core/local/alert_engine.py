@@ -73,7 +73,8 @@ class AlertEngine:
         """Return those that hold, and those that are over and nobody has acknowledged; newest first."""
         held = [matter.alert for matter in self._matters.values() if matter.alert is not None]
         listed = held + [alert for _, alert in self._ended]
-        return tuple(sorted(listed, key=lambda alert: alert.began_at, reverse=True))
+        by_gpu = sorted(listed, key=lambda alert: -1 if alert.gpu is None else alert.gpu)
+        return tuple(sorted(by_gpu, key=lambda alert: alert.began_at, reverse=True))
 
     def step(
         self, looks: Iterable[Look], now: datetime, tick_s: float, most_silent_s: float
@@ -200,7 +201,10 @@ class AlertEngine:
         if alert is None:
             return ()
         self.to_keep = True
-        ended = dataclasses.replace(alert, ended_at=now, text=f"{alert.text} It has ended.")
+        ended = dataclasses.replace(alert, ended_at=now, text=f"{alert.text} It has ended.", quiet=was_told)
+        if not alert.acknowledged and key not in self._snoozed:
+            self._ended = [(key, ended), *(each for each in self._ended if each[0] != key)][:MAX_ENDED]
+            self.changed = True
         return [Told("ended", ended)] if was_told else ()
 
     def _woken(self, now: datetime) -> list[Told]:
@@ -249,7 +253,7 @@ class AlertEngine:
         left = [each for each in self._ended if each[1].id != alert_id]
         if len(left) != len(self._ended):
             self._ended = left
-            self.changed = True
+            self.changed = self.to_keep = True
 
     # -- a file ---------------------------------------------------------------------------------------------
 
@@ -277,10 +281,23 @@ class AlertEngine:
                 }
                 for (kind, gpu), alert, told in held
             ],
+            "ended": [
+                {
+                    "kind": kind,
+                    "gpu": gpu,
+                    "id": alert.id,
+                    "title": alert.title,
+                    "text": alert.text,
+                    "began_at": alert.began_at.isoformat(),
+                    "ended_at": alert.ended_at.isoformat(),
+                }
+                for (kind, gpu), alert in self._ended
+                if alert.ended_at is not None
+            ],
         }
 
     def restore(self, kept: Mapping[str, Any], now: datetime) -> None:
-        """Take what ``kept`` returned before a restart. Nothing is listed until it is seen to hold still.
+        """Take what ``kept`` returned before a restart. What held is not listed until it is seen to hold still.
 
         Raises:
             ValueError, TypeError, KeyError: it is no such thing; nothing was taken.
@@ -309,7 +326,25 @@ class AlertEngine:
                 acknowledged=bool(each["acknowledged"]),
             )
             remembered[key] = alert, bool(each["told"])
+        ended = [_ended_alert(each, now) for each in kept.get("ended", ())]  # an older Signalbox kept none
         self._snoozed, self._remembered = snoozed, remembered
+        self._ended = [*self._ended, *ended][:MAX_ENDED]
+        self.changed |= bool(ended)
+
+
+def _ended_alert(each: Mapping[str, Any], now: datetime) -> tuple[Key, Alert]:
+    key, began_at = _key(each["kind"], each["gpu"]), min(_moment(each["began_at"]), now)
+    alert = Alert(
+        id=str(each["id"]),
+        kind=key[0],
+        gpu=key[1],
+        title=str(each["title"]),
+        text=str(each["text"]),
+        began_at=began_at,
+        ended_at=max(began_at, min(_moment(each["ended_at"]), now)),
+        quiet=True,
+    )
+    return key, alert
 
 
 def _is_told_of(look: Look, matter: _Matter) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
@@ -37,3 +38,33 @@ class Alert:
     def is_open(self) -> bool:
         """Whether it still wants somebody. A snooze is over once the watch takes its field away."""
         return self.ended_at is None and not self.acknowledged and self.snoozed_until is None
+
+
+_OF_SEVERAL: dict[AlertKind, str] = {
+    "vram": "{} GPUs are nearly full",
+    "temperature": "{} GPUs are hot",
+    "throttling": "{} GPUs are throttling",
+    "gpu_lost": "{} GPUs do not answer any more",
+}
+
+
+def one_of_each_kind(alerts: Iterable[Alert]) -> list[Alert]:
+    """Return ``alerts`` with those of one kind on several GPUs as one that says how many, for notifications.
+
+    Nine GPUs behind one dead link are one piece of news. The merged one has the id of the first.
+    """
+    told: dict[tuple[AlertKind, str], list[Alert]] = {}
+    for alert in alerts:
+        is_merged = alert.gpu is not None and alert.kind in _OF_SEVERAL
+        told.setdefault((alert.kind, "" if is_merged else alert.id), []).append(alert)
+    return [each for group in told.values() for each in _merged(group)]
+
+
+def _merged(group: list[Alert]) -> list[Alert]:
+    gpus = sorted({alert.gpu for alert in group if alert.gpu is not None})
+    if len(gpus) < 2:
+        return group
+    first = min(group, key=lambda alert: (alert.gpu or 0, alert.began_at))
+    names = f"{', '.join(map(str, gpus[:-1]))} and {gpus[-1]}"
+    title = _OF_SEVERAL[first.kind].format(len(gpus))
+    return [replace(first, title=title, text=f"GPU {names}. The first: {first.text}", gpu=None)]

@@ -20,6 +20,8 @@ RUN_LINES = 400
 DRAIN_S = 2.0
 _CHUNK_BYTES = 1 << 16
 _LONGEST_BYTES = 1 << 16
+_SLICE_LINES, _PAUSE_S = 50, 0.001
+"""After so many lines the interpreter is left to others: in a flood the window draws meanwhile."""
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)$")
 _OWN_PROBES = re.compile(r'"GET /(?:health|metrics|version|v1/models)(?:\?\S*)? HTTP/[\d.]+" 200')
 """Docker's health check and Signalbox ask every few seconds: these answers would bury what the log says."""
@@ -82,8 +84,11 @@ class ContainerLog:
                 rest = b""
                 while chunk := await process.stdout.read(_CHUNK_BYTES):
                     whole, ended, rest = (rest + chunk).rpartition(b"\n")
-                    if ended:
-                        self._take(whole)
+                    lines = whole.split(b"\n") if ended else []
+                    for start in range(0, len(lines), _SLICE_LINES):
+                        if start:
+                            await asyncio.sleep(_PAUSE_S)
+                        self._take(b"\n".join(lines[start : start + _SLICE_LINES]))
                     rest = rest[:_LONGEST_BYTES]  # of a line without an end only its beginning is kept
                     await asyncio.sleep(0)  # the loop's other work goes on while thousands of lines come
                 if rest:

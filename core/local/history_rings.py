@@ -22,6 +22,8 @@ KEPT_S = TIERS[-1][1]
 MAX_EVENTS = 500
 MAX_SERIES = 200
 """A remote exporter may name any number of GPUs: memory must not grow with them."""
+MAX_CARDS = 32
+"""So many cards have a place of their own, also those that are not there now."""
 LEAST_POINTS = 20
 UNKNOWN = math.nan
 
@@ -119,6 +121,9 @@ class HistoryRings:
         self._series: dict[Key, int] = {}
         self.is_rewritten = False
         self._gpus: dict[int, str] = {}
+        """The card of each place. A place is the card's number when it was first seen, where that was free."""
+        self._places: dict[int, int] = {}
+        """The place of each number, by the newest samples."""
         self._events: list[MachineEvent] = []
         self._newest_s: float | None = None
         self._most_silent_s = 2.5
@@ -137,9 +142,14 @@ class HistoryRings:
         self._newest_s = at_s
         for gpu in sample.gpus:
             if gpu.uuid and not gpu.lost:  # who is lost may not say who it was
-                self._meet(gpu.index, gpu.uuid)
+                self._meet(gpu.index, gpu.uuid, {each.uuid for each in sample.gpus})
+            else:
+                self._places.setdefault(gpu.index, gpu.index)
         figures = figures_of(sample)
-        numbered = [(self._number_of(key), value) for key, value in figures.items()]
+        numbered = [
+            (self._number_of((metric, None if gpu is None else self._places[gpu])), value)
+            for (metric, gpu), value in figures.items()
+        ]
         for ring in self._rings:
             place = ring.open(math.floor(at_s / ring.step_s))
             for series, value in numbered:
@@ -157,16 +167,26 @@ class HistoryRings:
             self._events.sort(key=lambda each: each.at_s)
             del self._events[:-MAX_EVENTS]
 
-    def _meet(self, index: int, uuid: str) -> None:
-        """Begin a GPU's series anew where another card has its number now: one line would show two cards."""
-        known = self._gpus.get(index)
-        if known is not None and known != uuid:
+    def _meet(self, index: int, uuid: str, present: set[str]) -> None:
+        """Find the series of the card that has this number now: its own of before, or new ones."""
+        place = self._place_of(index, uuid)
+        if place is None:  # no room: the place of a card that is not there is begun anew
+            away = (n for n, card in self._gpus.items() if card not in present)
+            place = next(away, index)
             self.is_rewritten = True
             for (_, gpu), series in self._series.items():
-                if gpu == index:
+                if gpu == place:
                     for ring in self._rings:
                         ring.forget_series(series)
-        self._gpus[index] = uuid
+        self._gpus[place] = uuid
+        self._places = {n: at for n, at in self._places.items() if at != place} | {index: place}
+
+    def _place_of(self, index: int, uuid: str) -> int | None:
+        """Return the place that ``uuid`` has or may take, ``None`` where all are taken."""
+        known = next((place for place, card in self._gpus.items() if card == uuid), None)
+        if known is not None:
+            return known
+        return next((n for n in (index, *range(MAX_CARDS)) if n not in self._gpus), None)
 
     def _number_of(self, key: Key) -> int | None:
         number = self._series.get(key)
@@ -203,7 +223,11 @@ class HistoryRings:
         pieces = self._pieces(from_s, to_s, group_s)
         silent = self._newest_s is None or to_s - self._newest_s > self._most_silent_s
         series: list[Series] = []
-        for (metric, gpu), number in self._series.items():
+        numbers = {place: index for index, place in self._places.items()}
+        for (metric, place), number in self._series.items():
+            gpu = place if place is None or not numbers else numbers.get(place)
+            if place is not None and gpu is None:
+                continue  # a card that is not watched now; its figures are there when it is again
             line = _Line(from_s, to_s, group_s)
             for ring, first, last in pieces:
                 line.add(ring, number, first, last)
@@ -240,7 +264,7 @@ class HistoryRings:
 
     @property
     def gpus(self) -> Mapping[int, str]:
-        """The card of each GPU's number."""
+        """The card of each place, which is the ``gpu`` of ``series`` here and in the file."""
         return self._gpus
 
     @property
@@ -283,9 +307,20 @@ class HistoryRings:
         now_s: float,
     ) -> None:
         """Take what a file kept of the time before ``now_s``; what is there already is newer, and stays."""
-        others = {index for index, uuid in gpus.items() if self._gpus.setdefault(index, uuid) != uuid}
-        self.is_rewritten |= bool(others)
-        numbers = {there: self._number_of(key) for key, there in series.items() if key[1] not in others}
+        here: dict[int | None, int | None] = {None: None}
+        for there, uuid in gpus.items():
+            place = self._place_of(there, uuid)
+            if place is not None:
+                here[there], self._gpus[place] = place, uuid
+            self.is_rewritten |= place != there
+        for _, place in series:
+            if place not in gpus and place not in self._gpus:
+                here[place] = place  # of a card without a UUID
+        numbers = {
+            there: self._number_of((metric, here[place]))
+            for (metric, place), there in series.items()
+            if place in here
+        }
         rings = {ring.step_s: ring for ring in self._rings}
         ends_s: dict[int, float] = {}
         for slot in slots:

@@ -25,7 +25,7 @@ LONGEST_LINE = 4_000
 """Characters of a line that are kept."""
 _NUMBERS_A_LOG = 1_000_000_000
 _FILE_WINDOW_BYTES = 16_000_000
-_SLICE_LINES, _PAUSE_S = 100, 0.001
+_SLICE_LINES, _PAUSE_S = 50, 0.001
 """After so many lines the interpreter is left to others: at 10,000 lines a second the window draws meanwhile."""
 
 _LEVELS: dict[str, LogLevel] = {

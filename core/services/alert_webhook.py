@@ -17,6 +17,7 @@ from core.base.net import open_client
 from core.base.redaction import redact
 from core.base.text import shortened
 from core.local.alert_engine import Told
+from core.local.alerts import one_of_each_kind
 
 if TYPE_CHECKING:
     import httpx2
@@ -67,7 +68,9 @@ class AlertWebhook:
         url = self._url()
         if url is None:
             return
-        self._waiting.extend(slack_text(told) for told in news)
+        for turn in ("ended", "began"):
+            for alert in one_of_each_kind(told.alert for told in news if told.turn == turn):
+                self._waiting.append(slack_text(Told(turn, alert)))
         if self._waiting and (self._task is None or self._task.done()):
             self._task = asyncio.create_task(self._post_all(), name="alert webhook")
             self._task.add_done_callback(self._ended)

@@ -210,6 +210,8 @@ class MachineKeeper:
                 self._engine.restore(alerts, datetime.fromtimestamp(self._clock(), UTC))
             except (ValueError, TypeError, KeyError, OverflowError):
                 await asyncio.to_thread(self._set_alerts_aside)
+            else:
+                self._tell(())  # what had ended and nobody has acknowledged is listed again
         self._saved_s = self._clock()
         if self.problems():
             self._on_change()

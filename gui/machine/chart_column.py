@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Mode = Literal["gpu", "host"]
 TWO_COLUMNS_PX = 1000
+LEAST_DOLLARS = 0.01
+"""The axis ends no lower: with nothing spent its ticks are $0, half a cent and a cent."""
 APART_MS = 20
 """Each chart is drawn in a frame of its own: all five take some 19 ms."""
 _EVENTS: dict[str, tuple[str, str]] = {
@@ -190,10 +192,17 @@ class ChartColumn(QWidget):
             ),
         ]
         known = [line for line in lines if any(value is not None for value in line.y)]
+        most = max((value for line in known for value in line.y if value is not None), default=0.0)
+        self.charts[MONEY].y_range = (0.0, LEAST_DOLLARS) if most < LEAST_DOLLARS else None
         given.append((self.charts[MONEY], ChartData(lines=known, events=events)))
         Chart.set_linked(given, (low, high), apart_ms=APART_MS)
         if self._cursor_s is None:
             self._write_live()
+
+    @property
+    def plot_px(self) -> float:
+        """How wide the narrowest chart is."""
+        return max(1.0, min((chart.width() for chart in self.charts.values()), default=self.width()))
 
     def show_live(self, sample: MachineSample, gpu: GpuReading | None) -> None:
         """Write the present values, unless those under the cursor stand there."""
@@ -202,6 +211,15 @@ class ChartColumn(QWidget):
             self._last_known[gpu.uuid] = gpu
         if self._cursor_s is None:
             self._write_live()
+
+    def explain_money(self, holds: str) -> None:
+        """Say how the dollars an hour are computed; ``holds`` names what the machine's rate is made of."""
+        machine = (
+            f"{holds[:1].upper()}{holds[1:]}, used or not" if holds else "Not known: its costs are not set"
+        )
+        self.charts[MONEY].set_explanation(
+            f"API: what the answers of the last five minutes cost, times 12.\nMachine: {machine}."
+        )
 
     def _write_live(self) -> None:
         sample, gpu = self._sample, self._gpu
@@ -348,5 +366,9 @@ def _dollars_text(dollars: float) -> str:
 
 
 def _dollars_tick(dollars: float) -> str:
+    """A cent's parts are told apart: an axis of four times $0.00 says nothing."""
     known = known_or_none(dollars) or 0.0
-    return f"${known:.0f}" if known >= 10 or known == 0 else f"${known:.2f}"
+    if known >= 10 or known == 0:
+        return f"${known:.0f}"
+    decimals = 2 if known >= 0.01 else 3
+    return f"${known:.{decimals}f}"

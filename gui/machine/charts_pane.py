@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 RANGES = {"60": "1 min", "900": "15 min", "3600": "1 h", "86400": "24 h"}
 FIRST_RANGE = "900"
 SLOWEST_DRAWING_S = 10.0
-"""A day's chart moves by a pixel in minutes; its newest value is drawn after this."""
+"""A chart is drawn when it has moved by a pixel. A day's takes minutes to; its newest value is drawn after this."""
 EVENT_DELAY_MS = 1_000
 """What happened is read from the history so long after it: both sides of it are there then."""
 TABLE_EVERY_S = 5.0
@@ -48,6 +48,7 @@ class ChartsPane(Card):
         kept = str(self._kept.value("machine/range", FIRST_RANGE))
         self._timeline = Timeline(float(kept if kept in RANGES else FIRST_RANGE))
         self._sample: MachineSample | None = None
+        self._cards: dict[int, str] = {}
         self._drawn_s = self._filled_s = 0.0
         self._phase: tuple[object, ...] | None = None
         self._build()
@@ -148,13 +149,22 @@ class ChartsPane(Card):
             self._sample = sample
             self._load()
         self._sample = sample
+        if self._has_other_cards(sample):  # their numbers are the same: each has its own past
+            self._timeline = Timeline(self._timeline.seconds)
+            self._load()
         self._timeline.add(sample)
         if self.is_paused or self.window().isMinimized():
             return
         self._show_sample()
-        px_s = self._timeline.seconds / max(1, self.column.width())
-        if self._timeline.now_s - self._drawn_s >= min(SLOWEST_DRAWING_S, px_s / 2):
+        px_s = self._timeline.seconds / self.column.plot_px
+        if self._timeline.now_s - self._drawn_s >= min(SLOWEST_DRAWING_S, px_s):
             self._draw()
+
+    def _has_other_cards(self, sample: MachineSample) -> bool:
+        cards = {gpu.index: gpu.uuid for gpu in sample.gpus if gpu.uuid and not gpu.lost}
+        is_other = any(self._cards.get(index, uuid) != uuid for index, uuid in cards.items())
+        self._cards |= cards
+        return is_other
 
     def _on_status(self, status: CoreStatus) -> None:
         phase = (status.local.phase, status.local.crash)
@@ -173,6 +183,8 @@ class ChartsPane(Card):
         super().showEvent(event)
         if self._bridge.sample is not None and not self.is_paused:
             self._sample = self._bridge.sample
+            if self._has_other_cards(self._sample):
+                self._timeline = Timeline(self._timeline.seconds)
             self._show_sample()
             self._load()
 
@@ -276,6 +288,7 @@ class ChartsPane(Card):
         gpu = self._gpu()
         self.column.set_mode("host" if gpu is None else "gpu")
         self.column.show_live(sample, gpu)
+        self.column.explain_money(self._bridge.core.machine.machine_rate_words)
         several = len(sample.gpus) > 1
         self.chooser.setVisible(several)
         self.title.setVisible(not several)

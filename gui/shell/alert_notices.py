@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Signal
 
+from core import one_of_each_kind
 from gui.shell.local_words import pressing_alerts
 from gui.shell.notices import Action, Notice
 
@@ -20,7 +21,7 @@ Tell = Callable[[str, str, str], object]
 
 
 class AlertNotices(QObject):
-    """Each alert is told on the desktop once, when it begins while no window of ours is in front.
+    """Each alert is told on the desktop once, when it begins while no window of ours is in front; nine GPUs as one.
 
     Signals: ``changed`` the notices are others.
     """
@@ -39,7 +40,7 @@ class AlertNotices(QObject):
     def notices(self, *, quiet: bool) -> list[Notice]:
         """Return what the bell lists of the machine; ``quiet`` keeps it out of the bar."""
         found: list[Notice] = []
-        for alert in pressing_alerts(self._bridge.alerts):
+        for alert in one_of_each_kind(pressing_alerts(self._bridge.alerts)):
             show = self._show_action(alert.id)
             key = f"machine alert {alert.id}"
             found.append(Notice(key=key, title=alert.title, text=alert.text, actions=(show,), quiet=quiet))
@@ -53,7 +54,7 @@ class AlertNotices(QObject):
         new = [alert for alert in aloud if (alert.id, alert.began_at) not in self._told]
         # Not the quiet ones: when its snooze ends, an alert that still holds is news again.
         self._told = {(alert.id, alert.began_at) for alert in aloud}
-        for alert in pressing_alerts(new):
+        for alert in one_of_each_kind(pressing_alerts(new)):
             if self.tell is not None and not self._in_front():
                 self.tell(f"machine-alert-{alert.id}", alert.title, alert.text)
         self.changed.emit()

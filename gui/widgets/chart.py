@@ -84,6 +84,7 @@ class Chart(QWidget):
         self._given_x_range: tuple[float, float] | None = None
         self._linked: list[Chart] = [self]
         self._live: tuple[str, str] | None = None
+        self._explanation = ""
         self._plot: Plot | None = None
         self._table: Table | None = None
         self._twin: ListModel[tuple[Any, ...]] | None = None
@@ -178,6 +179,14 @@ class Chart(QWidget):
         self._live = (value, rest)
         self._show_live()
         self._describe()
+
+    def set_explanation(self, words: str) -> None:
+        """Say how the present value is computed, as a tooltip of it and to a screen reader."""
+        if words != self._explanation:
+            self._explanation = words
+            for made in (self.title_label, self.value_label, self._rest):
+                made.setToolTip(words)
+            self._describe()
 
     def set_x_range(self, low: float, high: float) -> None:
         """Show this part of x, in all linked charts."""
@@ -460,7 +469,8 @@ class Chart(QWidget):
         span = ""
         if self.x_range is not None:
             span = f" From {self.x_text(self.x_range[0])} to {self.x_text(self.x_range[1])}."
-        return f"{', '.join(parts)}.{span}"
+        how = f" {self._explanation}" if self._explanation else ""
+        return f"{', '.join(parts)}.{span}{how}"
 
     def _filled_table(self) -> Table:
         series = self.data.series

@@ -27,9 +27,39 @@ def set_apart(
     for event in sorted(events, key=lambda one: one.x):
         if not shown or to_px(event.x) - to_px(shown[-1].x) >= least_px:
             shown.append(event)
-        elif _GRAVITY.get(event.token, 0) >= _GRAVITY.get(shown[-1].token, 0):
+        elif _gravity(event) >= _gravity(shown[-1]):
             shown[-1] = replace(event, x=shown[-1].x)  # where the first was, so that lines never crowd
     return shown
+
+
+def name_places(
+    events: Sequence[tuple[ChartEvent, float, float]], left: float, right: float
+) -> list[float | None]:
+    """Return where the name of each event begins, ``None`` without room; ``events`` has line and width in pixels.
+
+    A name may move aside, but not from its line. Of two that are too close the graver one is named, else the later:
+    after a restart ``Start`` still holds and ``Stop`` does not.
+    """
+    places: list[float | None] = []
+    for number, (event, x, width) in enumerate(events):
+        wanted = min(max(left, x - width / 2), right - width - 2)
+        while True:
+            before = next((n for n in reversed(range(number)) if places[n] is not None), None)
+            start = wanted
+            if before is not None:
+                start = max(wanted, (places[before] or 0.0) + events[before][2] + 8)
+            if start <= x + 4 and start + width <= right:
+                places.append(start)
+                break
+            if before is None or _gravity(event) < _gravity(events[before][0]):
+                places.append(None)
+                break
+            places[before] = None
+    return places
+
+
+def _gravity(event: ChartEvent) -> int:
+    return _GRAVITY.get(event.token, 0)
 
 
 def limit_label_place(

@@ -28,8 +28,8 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from gui.theme.theme import theme
-from gui.widgets.chart_data import Bars, Drawable, Line, known_or_none, value_at
-from gui.widgets.chart_places import limit_label_place, set_apart
+from gui.widgets.chart_data import Bars, ChartEvent, Drawable, Line, known_or_none, value_at
+from gui.widgets.chart_places import limit_label_place, name_places, set_apart
 from gui.widgets.chart_scale import even_ticks, tick_decimals, time_text, time_ticks, x_ticks, y_ticks
 from gui.widgets.marks import hatch_brush, paint_focus_ring
 from gui.widgets.painted_button import paint_box
@@ -100,10 +100,15 @@ class Plot(QWidget):
         self._box.setDefaultPadding(0.0)
         for side in ("left", "bottom"):
             self._item.hideAxis(side)  # the layer writes the ticks: pyqtgraph leaves out those at the ends
+        for side in ("left", "right", "top", "bottom"):
+            self._item.getAxis(
+                side
+            ).unlinkFromView()  # hidden ones would still lay their labels out at each move
         self._item.layout.setContentsMargins(0, 0, 0, 0)
         self._item.layout.setSpacing(0)
         self._curves: list[Any] = []
         self._grid: list[Any] = []
+        self._grid_drawn: tuple[object, ...] = ()
         self._y_ticks: list[float] = [0.0, 1.0]
         self._y_range = (0.0, 1.0)
         self._axis_px = self._right_px = 0
@@ -217,6 +222,11 @@ class Plot(QWidget):
         self._item.layout.activate()
 
     def _draw_grid(self) -> None:
+        pen = self._pen("grid", 1.0)
+        drawn = (*self._y_ticks, pen.color().rgba(), pen.widthF())
+        if drawn == self._grid_drawn:
+            return
+        self._grid_drawn = drawn
         while len(self._grid) > len(self._y_ticks):
             self._item.removeItem(self._grid.pop())
         while len(self._grid) < len(self._y_ticks):
@@ -225,7 +235,7 @@ class Plot(QWidget):
             self._item.addItem(line, ignoreBounds=True)
             self._grid.append(line)
         for line, tick in zip(self._grid, self._y_ticks, strict=True):
-            line.setPen(self._pen("grid", 1.0))
+            line.setPen(pen)
             line.setValue(tick)
 
     def _measure(self) -> None:
@@ -439,9 +449,9 @@ class _Layer(QWidget):
         painter.save()
         painter.setFont(unit.font("caption", 600, tabular=False))
         metrics = QFontMetricsF(painter.font())
-        taken = -1.0
         uprights: list[float] = []
         names: list[QRectF] = []
+        named: list[tuple[ChartEvent, float, float]] = []
         low, high = self._plot.x_range
         seen = [event for event in chart.data.events if low <= event.x <= high]
         for happened in set_apart(seen, lambda at: self._plot.to_px(at, 0).x(), unit.px(APART_PX)):
@@ -451,16 +461,15 @@ class _Layer(QWidget):
             painter.setPen(pen)
             painter.drawLine(QPointF(x, area.top()), QPointF(x, area.bottom()))
             uprights.append(x)
-            if not chart.name_events or not happened.label:
-                continue
-            width = metrics.horizontalAdvance(happened.label)
-            start = min(max(area.left(), x - width / 2), self.width() - width - 2)
-            start = max(start, taken + 8)
-            # A name may move aside, but not from its line: where it can't, the read-out has it.
-            if start <= x + 4 and start + width <= self.width():
+            if chart.name_events and happened.label:
+                named.append((happened, x, metrics.horizontalAdvance(happened.label)))
+        # What has no room for its name is in the read-out.
+        for (happened, _, width), start in zip(
+            named, name_places(named, area.left(), self.width()), strict=True
+        ):
+            if start is not None:
                 painter.setPen(unit.color(_TEXT_TOKENS.get(happened.token, happened.token)))
                 painter.drawText(QPointF(start, area.top() - 5), happened.label)
-                taken = start + width
                 names.append(QRectF(start, 0, width, area.top() - 5 + metrics.descent()))
         painter.restore()
         return uprights, names

@@ -40,6 +40,7 @@ class FakeWatch:
     def __init__(self) -> None:
         self.latest = MachineSample(at=NOW)
         self.past: History = History(from_s=0.0, to_s=0.0, series=())
+        self.machine_rate_words = "rent or wear and power"
         self.asked: list[float] = []
         self.calls: list[tuple[object, ...]] = []
         self.listeners, self.alert_listeners = Listeners[MachineSample](), Listeners[tuple[Alert, ...]]()

@@ -320,6 +320,45 @@ def test_a_restart_tells_nothing_twice() -> None:
     assert [told.turn for told in after.told] == ["ended"]
 
 
+def test_what_had_ended_and_nobody_acknowledged_is_listed_after_a_restart() -> None:
+    watched = Watched()
+    watched.see(**FULL, seconds=20)
+    (ended,) = watched.see(seconds=20)
+    after = watched.restarted()
+    (again,) = after.engine.alerts()
+    assert (again.id, again.text, again.ended_at, again.quiet) == (
+        ended.id,
+        ended.text,
+        ended.ended_at,
+        True,
+    )
+    assert after.engine.changed
+    assert after.see(seconds=20) == (again,)
+    assert after.told == []
+    after.engine.to_keep = False
+    after.engine.acknowledge(again.id)
+    assert after.engine.to_keep
+    assert after.restarted().engine.alerts() == ()
+
+
+def test_those_that_began_together_stand_in_the_order_of_their_gpus_also_after_a_restart() -> None:
+    watched = Watched()
+    full = tuple(reading(index=index, uuid=f"GPU-{index}", **FULL) for index in range(3))
+    watched.see(gpus=full, seconds=20)
+    watched.see(gpus=tuple(reading(index=index, uuid=f"GPU-{index}") for index in range(3)), seconds=20)
+    assert [alert.gpu for alert in watched.engine.alerts()] == [0, 1, 2]
+    assert [alert.gpu for alert in watched.restarted().engine.alerts()] == [0, 1, 2]
+
+
+def test_what_held_at_the_end_and_is_over_after_a_restart_is_listed_as_over() -> None:
+    watched = Watched()
+    (alert,) = watched.see(**FULL, seconds=20)
+    after = watched.restarted()
+    (over,) = after.see(seconds=20)
+    assert over.id == alert.id
+    assert over.ended_at is not None
+
+
 def test_a_snooze_and_an_end_outlive_a_restart() -> None:
     watched = Watched()
     (alert,) = watched.see(**FULL, seconds=20)
@@ -340,13 +379,14 @@ def test_a_snooze_and_an_end_outlive_a_restart() -> None:
         {"snoozed": [["vram", 0, "yesterday"]], "held": []},
         {"snoozed": [["rm", 0, "2027-01-01"]], "held": []},
         {"snoozed": [], "held": [{"kind": "vram"}]},
+        {"snoozed": [], "held": [], "ended": [{"kind": "vram"}]},
     ],
 )
 def test_a_file_that_is_none_of_ours_is_refused_whole(broken: dict[str, Any]) -> None:
     engine = AlertEngine()
     with pytest.raises((ValueError, TypeError, KeyError)):
         engine.restore(broken, NOON)
-    assert engine.kept() == {"snoozed": [], "held": []}
+    assert engine.kept() == {"snoozed": [], "held": [], "ended": []}
 
 
 # -- properties -------------------------------------------------------------------------------------------------

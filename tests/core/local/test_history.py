@@ -18,7 +18,7 @@ from core.local.gpu_sample import GpuReading, HostReading, MachineSample, Server
 from core.local.history import History, MachineEvent, Series
 from core.local.history_events import server_event
 from core.local.history_file import HistoryFile
-from core.local.history_rings import KEPT_S, TIERS, HistoryRings
+from core.local.history_rings import KEPT_S, MAX_CARDS, TIERS, HistoryRings
 from core.local.server import Crash, ServerFailure, ServerState
 
 START_S = 1_800_000_000.0
@@ -217,24 +217,35 @@ def test_a_restart_shows_what_was_before_and_the_gap(tmp_path: Path) -> None:
     assert [event.words for event in history.events] == ["Ready."]
 
 
-def test_what_another_card_drew_before_does_not_come_back_with_a_restart(tmp_path: Path) -> None:
+def test_each_card_has_its_own_past_whatever_its_number_and_also_after_a_restart(tmp_path: Path) -> None:
     rings, file = fed(600), HistoryFile(tmp_path)
-    saved(file, rings, START_S + 599)
-    assert not rings.is_rewritten
-    rings.take(sample(START_S + 600, used=77, uuid="GPU-b"), SILENT_S)
-    assert rings.is_rewritten
-    saved(file, rings, START_S + 600)
-    again = restored(file, START_S + 601)
-    assert set(vram(again.read(START_S + 601, 900, 600)).values) - {None} == {77.0}
+    rings.take(sample(START_S + 600, used=77, uuid="GPU-b"), SILENT_S)  # another machine's card is watched
+    assert set(vram(rings.read(START_S + 600, 900, 600)).values) == {77.0}
+    before = fed(600).read(START_S + 599, 900, 600)
+    rings.take(sample(START_S + 601, used=5, uuid="GPU-a"), SILENT_S)  # and the own one again
+    assert set(vram(rings.read(START_S + 601, 900, 600)).values) >= set(vram(before).values)
+    assert 77.0 not in vram(rings.read(START_S + 601, 900, 600)).values
+    saved(file, rings, START_S + 601)
+    again = restored(file, START_S + 602)
+    again.take(sample(START_S + 602, used=78, uuid="GPU-b"), SILENT_S)
+    assert set(vram(again.read(START_S + 602, 900, 600)).values) - {None} == {77.0, 78.0}
     early = HistoryRings()  # it looked before the file was read
-    early.take(sample(START_S + 602, used=5, uuid="GPU-a"), SILENT_S)
+    early.take(sample(START_S + 683, used=79, uuid="GPU-b"), SILENT_S)
     kept = file.load()
     assert kept is not None
-    early.restore(kept.series, kept.gpus, kept.slots, kept.events, START_S + 602)
-    assert set(vram(early.read(START_S + 602, 900, 600)).values) - {None} == {5.0}
+    early.restore(kept.series, kept.gpus, kept.slots, kept.events, START_S + 683)
+    assert set(vram(early.read(START_S + 683, 900, 600)).values) - {None} == {77.0, 79.0}
     assert early.is_rewritten
-    assert len(early.read(START_S + 602, 900, 600).find("cpu_percent").values) > 20  # type: ignore[union-attr]
+    assert len(early.read(START_S + 683, 900, 600).find("cpu_percent").values) > 20  # type: ignore[union-attr]
     file.close()
+
+
+def test_a_hundred_cards_one_after_the_other_are_bounded() -> None:
+    rings = HistoryRings()
+    for number in range(100):
+        rings.take(sample(START_S + number, used=number, uuid=f"GPU-{number}-"), SILENT_S)
+        assert vram(rings.read(START_S + number, 900, 600)).values[-1] == number
+    assert len(rings.gpus) <= MAX_CARDS
 
 
 def test_a_first_sample_before_the_file_is_read_draws_no_line_over_the_gap(tmp_path: Path) -> None:

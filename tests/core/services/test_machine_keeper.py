@@ -315,6 +315,17 @@ async def test_nobody_there_is_a_problem_without_the_address() -> None:
     assert "s3cr3t" not in webhook.problem
 
 
+async def test_nine_gpus_are_one_message() -> None:
+    lost = [
+        Told("began", replace(news("lost").alert, id=str(index), kind="gpu_lost", gpu=index))
+        for index in range(9)
+    ]
+    async with hooked() as receiver:
+        await posted(receiver.url, *lost)
+        assert len(receiver.texts) == 1
+        assert "9 GPUs do not answer any more" in receiver.texts[0]
+
+
 async def test_a_flood_is_bounded() -> None:
     async with hooked() as receiver:
         await posted(receiver.url, *(news(f"alert {number}") for number in range(500)))

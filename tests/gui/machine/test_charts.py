@@ -93,11 +93,11 @@ def test_the_history_is_asked_once_a_range_and_samples_are_appended(panel: Panel
         await panel.start()
         shown = Shown(panel, home)
         await shown.drawn()
-        for second in range(1, 4):
+        for second in range(2, 8, 2):  # a pixel of the time each
             shown.sample(second)
             await panel.settle()
         line = shown.charts["VRAM"].data.lines[0]
-        assert (line.x[-1], line.y[-1]) == (NOW_S + 3, 12.0)
+        assert (line.x[-1], line.y[-1]) == (NOW_S + 6, 12.0)
         assert shown.says("VRAM").startswith("12.0 GB of 24.0")
         assert panel.core.machine.asked == [900.0]
         QTest.keyClick(shown.pane.range.segment("900"), Qt.Key.Key_Right)
@@ -105,6 +105,39 @@ def test_the_history_is_asked_once_a_range_and_samples_are_appended(panel: Panel
         await panel.until(lambda: shown.charts["VRAM"].x_range == (NOW_S - 3600, NOW_S))
         again = Shown(panel, home)
         assert again.pane.range.value == "3600"  # also for the next start
+
+    panel.run(body())
+
+
+def test_another_card_of_the_same_number_has_its_own_past(panel: Panel, home: Path) -> None:
+    async def body() -> None:
+        await panel.start()
+        shown = Shown(panel, home)
+        await shown.drawn()
+        panel.core.machine.past = History(from_s=NOW_S - 900, to_s=NOW_S, series=())
+        shown.sample(9, gpu(uuid="another", vram_used_bytes=3 * GIB))
+        await panel.until(lambda: panel.core.machine.asked == [900.0, 900.0])
+        await panel.until(lambda: list(shown.charts["VRAM"].data.lines[0].y) == [3.0])
+
+    panel.run(body())
+
+
+def test_the_dollars_say_how_they_are_computed_and_have_ticks_when_nothing_is_spent(
+    panel: Panel, home: Path
+) -> None:
+    async def body() -> None:
+        panel.core.machine.past = History(from_s=NOW_S - 900, to_s=NOW_S, series=())
+        await panel.start()
+        shown = Shown(panel, home)
+        for second in range(4):
+            shown.sample(5 * second, api_nanodollars_per_hour=0, machine_nanodollars_per_hour=0)
+            await panel.settle()
+        chart = shown.charts["Dollars an hour"]
+        await panel.until(lambda: chart.plot is not None)
+        assert chart.plot is not None
+        assert [words for _, words in chart.plot.y_labels()] == ["$0", "$0.005", "$0.01"]
+        assert "Machine: Rent or wear and power, used or not." in chart.value_label.toolTip()
+        assert "last five minutes" in shown.says("Dollars an hour")
 
     panel.run(body())
 
@@ -210,7 +243,7 @@ def test_a_lost_gpu_is_named_and_its_line_has_a_gap(panel: Panel, home: Path) ->
         shown = Shown(panel, home)
         pane = await shown.drawn()
         shown.sample(
-            1, gpu(lost=True, vram_used_bytes=None, vram_total_bytes=None, slowdown_temperature_c=None)
+            2, gpu(lost=True, vram_used_bytes=None, vram_total_bytes=None, slowdown_temperature_c=None)
         )
         await panel.settle()
         assert shown.charts["VRAM"].y_range == (0.0, 24.0)  # it still had its size and its limits
@@ -222,7 +255,7 @@ def test_a_lost_gpu_is_named_and_its_line_has_a_gap(panel: Panel, home: Path) ->
         assert pane.note.tone == "danger"
         assert shown.charts["VRAM"].data.lines[0].y[-1] is None
         assert shown.says("VRAM").startswith("Not available: the GPU does not answer")
-        shown.sample(2)
+        shown.sample(4)
         await panel.settle()
         assert pane.note.isHidden()
 
@@ -234,7 +267,7 @@ def test_the_axis_of_memory_ends_at_what_the_card_has_in_plain_numbers(panel: Pa
         await panel.start()
         shown = Shown(panel, home)
         await shown.drawn()
-        shown.sample(1, gpu(vram_used_bytes=41_487 << 20, vram_total_bytes=46_068 << 20))
+        shown.sample(2, gpu(vram_used_bytes=41_487 << 20, vram_total_bytes=46_068 << 20))
         await panel.settle()
         plot = shown.charts["VRAM"].plot
         assert plot is not None

@@ -251,6 +251,27 @@ def test_an_alert_is_in_the_bell_and_told_once_on_the_desktop_while_we_are_not_i
     panel.run(body())
 
 
+def test_nine_lost_gpus_are_one_notification_and_one_notice(
+    panel: Panel, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body() -> None:
+        monkeypatch.setattr(QApplication, "activeWindow", lambda: None)
+        window, _ = await begun(panel, home)
+        told: list[tuple[str, str, str]] = []
+        window.alert_notices.tell = lambda key, title, text: told.append((key, title, text))
+        lost = [an_alert(f"lost-{index}", kind="gpu_lost", title="GPU lost", gpu=index) for index in range(9)]
+        panel.core.machine.alert(*lost)
+        await panel.until(lambda: bool(told))
+        assert [told_of[:2] for told_of in told] == [
+            ("machine-alert-lost-0", "9 GPUs do not answer any more")
+        ]
+        assert told[0][2].startswith("GPU 0, 1, 2, 3, 4, 5, 6, 7 and 8. The first: GPU 0 has")
+        assert window.bell.accessibleName() == "Notices: 1"
+        await window.stop()
+
+    panel.run(body())
+
+
 def test_the_real_tray_is_asked_without_harm(qapp: QApplication) -> None:
     assert isinstance(tray_is_there(), bool)
 

@@ -6,7 +6,7 @@ import numpy as np
 from PySide6.QtCore import QRectF, QSizeF
 
 from gui.widgets.chart_data import ChartEvent
-from gui.widgets.chart_places import limit_label_place, set_apart
+from gui.widgets.chart_places import limit_label_place, name_places, set_apart
 
 AREA = QRectF(40, 18, 500, 100)
 SIZE = QSizeF(30, 14)
@@ -24,6 +24,15 @@ def test_of_events_that_would_be_one_line_the_gravest_stays_else_the_last() -> N
     crowd = set_apart([event(at, "Stop") for at in range(0, 40, 3)], lambda at: at, 6)
     assert [one.x for one in crowd] == [0, 6, 12, 18, 24, 30, 36]
     assert len(set_apart(close, lambda at: at * 10, 6)) == 5  # a shorter time has room for all
+
+
+def test_of_two_names_without_room_the_graver_is_written_else_the_later() -> None:
+    stop, start = event(0, "Stop"), event(0, "Start")
+    assert name_places([(stop, 100.0, 30.0), (start, 110.0, 30.0)], 40, 540) == [None, 95.0]
+    assert name_places([(stop, 100.0, 30.0), (start, 200.0, 30.0)], 40, 540) == [85.0, 185.0]
+    crash = event(0, "Crash", "danger")
+    assert name_places([(crash, 100.0, 30.0), (start, 110.0, 30.0)], 40, 540) == [85.0, None]
+    assert name_places([(stop, 535.0, 30.0)], 40, 540) == [508.0]
 
 
 def test_a_limits_label_stands_at_the_right_over_its_line() -> None:
