@@ -288,7 +288,7 @@ class SettingsPane(QWidget):
         room_px, before_px = self._area.viewport().height(), self._room_px
         self._room_px = room_px
         focused = self.window().focusWidget()
-        if room_px < before_px and focused is not None and self._column_widget.isAncestorOf(focused):
+        if room_px < before_px and focused and self._column_widget.isAncestorOf(focused):
             self._area.ensureWidgetVisible(focused, 0, theme().px(48))
 
     def hasHeightForWidth(self) -> bool:
