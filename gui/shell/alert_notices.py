@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Signal
 
-from core import one_of_each_kind
 from gui.shell.local_words import pressing_alerts
 from gui.shell.notices import Action, Notice
 
@@ -40,7 +39,7 @@ class AlertNotices(QObject):
     def notices(self, *, quiet: bool) -> list[Notice]:
         """Return what the bell lists of the machine; ``quiet`` keeps it out of the bar."""
         found: list[Notice] = []
-        for alert in one_of_each_kind(pressing_alerts(self._bridge.alerts)):
+        for alert in _one_of_each(self._bridge.alerts):
             show = self._show_action(alert.id)
             key = f"machine alert {alert.id}"
             found.append(Notice(key=key, title=alert.title, text=alert.text, actions=(show,), quiet=quiet))
@@ -54,7 +53,17 @@ class AlertNotices(QObject):
         new = [alert for alert in aloud if (alert.id, alert.began_at) not in self._told]
         # Not the quiet ones: when its snooze ends, an alert that still holds is news again.
         self._told = {(alert.id, alert.began_at) for alert in aloud}
-        for alert in one_of_each_kind(pressing_alerts(new)):
+        for alert in _one_of_each(new):
             if self.tell is not None and not self._in_front():
                 self.tell(f"machine-alert-{alert.id}", alert.title, alert.text)
         self.changed.emit()
+
+
+def _one_of_each(alerts: Sequence[Alert]) -> Sequence[Alert]:
+    """Those that press, one of each kind; the core's part of it is loaded once there is one, not with the window."""
+    pressing = pressing_alerts(alerts)
+    if not pressing:
+        return ()
+    from core import one_of_each_kind
+
+    return one_of_each_kind(pressing)
