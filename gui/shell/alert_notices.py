@@ -60,7 +60,7 @@ class AlertNotices(QObject):
 
 
 def _one_of_each(alerts: Sequence[Alert]) -> Sequence[Alert]:
-    """Those that press, one of each kind; the core's part of it is loaded once there is one, not with the window."""
+    """Those that press, one of each kind; the core's part of it is loaded with the first one."""
     pressing = pressing_alerts(alerts)
     if not pressing:
         return ()
