@@ -102,6 +102,8 @@ class DockerEngine:
             names = self.docker("ps", "--all", "--quiet", check=False).split()
             if names:
                 self.docker("rm", "--force", "--volumes", *names, check=False)
+            # A bridge outlives its engine, and thirty of them leave no addresses for the next one's.
+            self.docker("network", "prune", "--force", check=False)
         finally:
             self.stop()
             subprocess.run(
