@@ -18,7 +18,7 @@ _KEPT = "What was downloaded is kept: resume it later."
 def before_it_began(hint: str) -> str:
     """Return ``hint`` for a download of which nothing is there yet, and which is on no list to be resumed."""
     for goes_on, anew in (
-        (_KEPT, "Nothing was loaded."),
+        (_KEPT, "Nothing was downloaded."),
         ("then resume.", "then try again."),
         ("Resume it.", "Try again."),
     ):

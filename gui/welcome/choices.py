@@ -158,10 +158,10 @@ class VllmServer(Choice):
 class DockerAndGpu(Choice):
     """Looks, and says what it would take; it never pulls or starts anything.
 
-    Signals: ``machine_asked`` to go on there, at the section that is next: ``preflight`` or ``settings``.
+    Signals: ``machine_asked`` to go on there, where what runs is chosen: a container's checks stand beside it then.
     """
 
-    machine_asked = Signal(str)
+    machine_asked = Signal()
 
     def __init__(self, bridge: Bridge) -> None:
         super().__init__(
@@ -171,10 +171,9 @@ class DockerAndGpu(Choice):
         )
         self._bridge = bridge
         self._tasks = Tasks(self)
-        self._section = "settings"
-        self.open_machine = QPushButton("Set it up and start it")
+        self.open_machine = QPushButton("Set it up on the Machine page")
         self.open_machine.setAccessibleName("Set up and start the vLLM container on the Machine page")
-        self.open_machine.clicked.connect(self._open)
+        self.open_machine.clicked.connect(self.machine_asked)
         self.open_machine.hide()
         self.controls.addWidget(self.open_machine)
         self.button = QPushButton("Check this machine")
@@ -216,12 +215,8 @@ class DockerAndGpu(Choice):
             line = ResultLine()
             tell_finding(line, finding)
             self._lines.addWidget(line)
-        self._section = "preflight" if missing else "settings"
         self.open_machine.show()
         self.detail.show()
-
-    def _open(self) -> None:
-        self.machine_asked.emit(self._section)
 
 
 class AnthropicKey(Choice):

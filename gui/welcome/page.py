@@ -52,9 +52,9 @@ class WelcomePage(Page):
     def home(self) -> QWidget:
         return self.view.try_now.button
 
-    def _to_machine(self, section: str) -> None:
+    def _to_machine(self) -> None:
         panel_file(self._shell.home).setValue("welcome/seen", True)
-        self._shell.open(Target("machine", section))
+        self._shell.open(Target("machine", "settings"))
 
     def _leave(self) -> None:
         panel_file(self._shell.home).setValue("welcome/seen", True)

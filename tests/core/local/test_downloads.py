@@ -223,7 +223,7 @@ async def test_without_a_hub_it_says_so(
     monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{unused_tcp_port}")
     with pytest.raises(Unavailable, match="can’t be reached") as caught:
         await desk.downloads.begin(REPO)
-    assert caught.value.hint.endswith("Nothing was loaded."), "and there is nothing to be resumed"
+    assert caught.value.hint.endswith("Nothing was downloaded."), "and there is nothing to be resumed"
 
 
 async def test_a_disk_that_is_full_is_told_and_what_was_loaded_is_kept(
