@@ -118,7 +118,7 @@ def test_what_is_read_keeps_its_place_when_its_widget_is_made_anew(panel: ChatPa
         await panel.until(lambda: thread.view_of(read.message_id) is not None and is_filled(thread))
         await panel.idle()
         theme().set_zoom(1.1)
-        await panel.until(lambda: is_filled(thread))
+        await panel.until(lambda: len(thread.views()) == SHOWN_MESSAGES and is_filled(thread))
         await panel.idle()
         now = read_now(thread)
         assert now is not None
