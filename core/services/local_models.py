@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from core.base.files import FileTooLarge, decode_text, read_regular_file, set_aside, write_whole
+from core.base.files import read_own_json, write_whole
 from core.base.observable import Listeners
 from core.base.permissions import make_private_folder
 from core.errors import InvalidRequest, SignalboxError
@@ -499,20 +499,13 @@ class _LastUsed:
             log.warning("that %s was used was not kept: %s", model.name, error)
 
     def _read(self) -> dict[str, datetime]:
-        try:
-            content = read_regular_file(self._path, _MOST_BYTES, only_ours=True)
-        except FileNotFoundError:
-            return {}
-        except FileTooLarge:
-            content = b""
-        except OSError as error:
-            log.warning("%s can't be read: %s", self._path, error.strerror or error)
-            return {}
-        try:
-            times = cast("dict[str, str]", json.loads(decode_text(content)))
+        def moments(times: dict[str, str]) -> dict[str, datetime]:
             return {name: datetime.fromisoformat(at) for name, at in times.items()}
-        except (ValueError, TypeError, AttributeError, RecursionError):
-            log.warning("%s is broken; it was set aside as %s", self._path, set_aside(self._path))
+
+        try:
+            return read_own_json(self._path, _MOST_BYTES, moments) or {}
+        except OSError as error:
+            log.warning("%s can't be used: %s", self._path, error.strerror or error)
             return {}
 
 
