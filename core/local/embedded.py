@@ -14,17 +14,14 @@ import subprocess
 import sys
 import time
 from asyncio.subprocess import Process
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from core.base.child_process import child_environment, python_command
-from core.base.files import (
-    open_for_appending,
-    write_whole,
-)
+from core.base.files import open_for_appending, write_whole
 from core.base.net import open_client
 from core.base.observable import Observable
 from core.base.redaction import remember_secret
@@ -261,21 +258,30 @@ class EmbeddedServer:
             if command is None:
                 continue
             try:
-                if command.verb != "start" or self._child is None:
-                    self._crash = None
-                if command.verb != "start":
-                    await self._end_child()
-                    self._verbs.stopped()
-                if command.verb != "stop":
-                    await self._start_unless_stopped()
-            except Exception as error:
-                # Whatever breaks one command, the next ones are carried out and the state says what happened.
-                log.exception("the embedded server's %s failed", command.verb)
-                await self._end_child()
-                what = f"Signalbox itself failed to {command.verb} it ({type(error).__name__})"
-                self._fail(Reason(what, "Restart it."))
+                await self._or_fail(command.verb, self._carry_out(command.verb))
             finally:
                 command.settle()
+
+    async def _carry_out(self, verb: ServerVerb) -> None:
+        if verb != "start" or self._child is None:
+            self._crash = None
+        if verb != "start":
+            try:
+                await self._end_child()
+            finally:
+                self._verbs.stopped()
+        if verb != "stop":
+            await self._start_unless_stopped()
+
+    async def _or_fail(self, verb: ServerVerb, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:
+            # Whatever breaks one command, the next ones are carried out and the state says what happened.
+            log.exception("the embedded server's %s failed", verb)
+            await self._end_child()
+            what = f"Signalbox itself failed to {verb} it ({type(error).__name__})"
+            self._fail(Reason(what, "Restart it."))
 
     async def _next_command(self) -> Command | None:
         """Wait for a command; ``None`` when the child ended, or its log was looked after, instead."""
@@ -285,12 +291,15 @@ class EmbeddedServer:
         asked = asyncio.create_task(self._verbs.next())
         await asyncio.wait({asked, child.exit}, timeout=LOG_CHECK_S, return_when=asyncio.FIRST_COMPLETED)
         if child.exit.done():
-            await self._after_a_crash(child.exit.result())
+            await self._or_fail("restart", self._after_a_crash(child.exit.result()))
         if asked.done():
             return asked.result()
         asked.cancel()
         await asyncio.wait({asked})
-        self._shorten_log()
+        try:
+            self._shorten_log()
+        except OSError as error:  # a full disk, say: the child is looked after all the same
+            log.warning("%s can't be shortened: %s", self._log, error.strerror or error)
         self._forget_crash()
         return None if asked.cancelled() else asked.result()
 
