@@ -210,9 +210,8 @@ class Downloads:
         await self._end(job)  # a child that failed may still be leaving
         self._show(job, phase="checking", error="", hint="", wants_token=False)
         try:
-            plan = await self._ask_plan(job)
+            await self._ask_plan(job)  # of the same commit: its files are known
             self._check_disk(job)
-            del plan  # of the same commit: its files are known
         except SignalboxError as error:
             if job.process is not None:  # else it was paused or cancelled meanwhile
                 await self._end(job)
@@ -234,7 +233,7 @@ class Downloads:
 
     async def close(self) -> None:
         """End all children. What is not done is paused, now and after the next start."""
-        for job in self._jobs.values():
+        for job in tuple(self._jobs.values()):  # one may be cancelled meanwhile
             if job.process is not None:
                 await self._end(job)
                 if job.shown.phase not in ("done", "failed"):
