@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -14,15 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from core.base.files import read_own_json, write_whole
 from core.base.observable import Listeners
-from core.base.permissions import make_private_folder
 from core.errors import InvalidRequest, SignalboxError
 from core.local import curated, machine_memory
 from core.local.discovery import find_servers
 from core.local.downloads import Downloads, NoRoom, free_bytes
 from core.local.embedded import EmbeddedServer, packaged_model_path
 from core.local.gguf_file import model_file_problem
+from core.local.last_used import LastUsed
 from core.local.model_files import find_models, hub_cache
 from core.local.model_removal import ModelRemoval
 from core.local.models import Download, FoundServer, ModelOnDisk, ModelShelf
@@ -39,8 +37,6 @@ TELL_EVERY_S = 0.25
 LOOK_AFTER_S = 1.0
 """After the start, so that the first window is painted before libraries are imported for this."""
 _SETTLED_TICK_S = 0.5
-USED_FILE = "model_use.json"
-_MOST_BYTES = 1 << 20
 _CHOICE = ("local_server", "local_model_path", "vllm_base_url")
 """The settings that say what answers."""
 
@@ -74,7 +70,7 @@ class LocalModels:
         )
         self._removal = ModelRemoval(home)
         self._disk_turn = asyncio.Lock()
-        self._used = _LastUsed(home / USED_FILE)
+        self._used = LastUsed(home)
         self._disk: tuple[ModelOnDisk, ...] = ()
         self._servers: tuple[FoundServer, ...] = ()
         self._looked_at: datetime | None = None
@@ -477,36 +473,6 @@ class LocalModels:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("looking after the models failed", exc_info=error)
-
-
-class _LastUsed:
-    """When each model was last loaded by Signalbox, in ``<home>/model_use.json``. Only a convenience."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._times = self._read()
-
-    def at(self, model: Path) -> datetime | None:
-        return self._times.get(str(model))
-
-    def note(self, model: Path) -> None:
-        self._times[str(model)] = datetime.now(UTC)
-        try:
-            make_private_folder(self._path.parent)
-            times = {name: at.isoformat() for name, at in self._times.items()}
-            write_whole(self._path, json.dumps(times, indent=1), durable=False)
-        except OSError as error:
-            log.warning("that %s was used was not kept: %s", model.name, error)
-
-    def _read(self) -> dict[str, datetime]:
-        def moments(times: dict[str, str]) -> dict[str, datetime]:
-            return {name: datetime.fromisoformat(at) for name, at in times.items()}
-
-        try:
-            return read_own_json(self._path, _MOST_BYTES, moments) or {}
-        except OSError as error:
-            log.warning("%s can't be used: %s", self._path, error.strerror or error)
-            return {}
 
 
 def _same(one: Path, other: Path) -> bool:
