@@ -100,7 +100,7 @@ class LocalModels:
         if all(self._settings.named_at(name) == "default" for name in _CHOICE):
             await self.look()
         else:
-            await self._look_again()
+            await self.look_at_disk()
 
     async def close(self) -> None:
         """End all downloads; they are paused until they are resumed."""
@@ -137,6 +137,12 @@ class LocalModels:
         servers, _ = await asyncio.gather(find_servers(leave_out=self._own_ports()), self._look_at_disk())
         self._servers = servers
         self._looked_at = datetime.now(UTC)
+        self._tell()
+        return self._shelf
+
+    async def look_at_disk(self) -> ModelShelf:
+        """Look for files anew, and ask no port; return what is there."""
+        await self._look_at_disk()
         self._tell()
         return self._shelf
 
@@ -261,16 +267,12 @@ class LocalModels:
     def _downloads_changed(self) -> None:
         done = frozenset(each.id for each in self._downloads.all() if each.phase == "done")
         if done - self._done:
-            self._spawn(self._look_again())
+            self._spawn(self.look_at_disk())
         for download_id in done & self._to_use.keys():
             if self._to_use.pop(download_id) == self._chosen():
                 self._spawn(self._use_done(download_id))
         self._done = done
         self._changed()
-
-    async def _look_again(self) -> None:
-        await self._look_at_disk()
-        self._tell()
 
     # -- use ------------------------------------------------------------------------------------------------
 
@@ -359,8 +361,6 @@ class LocalModels:
         Raises:
             InvalidRequest: there is none of that name.
         """
-        if self._looked_at is None and not self._disk:
-            await self._look_at_disk()
         found = self._named(model_id)
         if found is None:
             await self._look_at_disk()
@@ -421,7 +421,7 @@ class LocalModels:
         """
         async with self._disk_turn:
             await asyncio.to_thread(self._removal.undelete, model_id)
-        await self._look_again()
+        await self.look_at_disk()
 
     async def _purge(self, *, all_of_them: bool = False) -> None:
         async with self._disk_turn:
