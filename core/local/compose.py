@@ -400,9 +400,9 @@ class ComposeServer:
 
     def _sick(self, container: Container, finding: Finding) -> ServerFailure | None:
         """Return what is wrong with a running container, ``None`` while it may be loading still."""
-        lines = tuple(self._ring.tail(compose_log.FAILURE_LINES))
         if finding.phase != "failed":
             return None
+        lines = tuple(self._ring.tail(compose_log.FAILURE_LINES))
         if finding.trouble == "" or self._probe.was_ready(container):
             unwell = finding.trouble != ""
             return ServerFailure(
