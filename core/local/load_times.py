@@ -51,11 +51,6 @@ class LoadTimes:
             log.warning("%s can't be read: %s", self._path, error.strerror or error)
             return None
 
-    def expected_s(self, model: Path | str) -> float | None:
-        """Return how long loading ``model`` is likely to take, ``None`` before the first time."""
-        known = self.of(model)
-        return None if known is None else known.seconds
-
     def learn(self, model: Path | str, seconds: float) -> None:
         """Move the expectation halfway to ``seconds``.
 
