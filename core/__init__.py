@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         sentence_case,
         shortened,
         spreadsheet_cell,
+        tokens_short,
         two_decimals,
         with_thousands,
     )
@@ -313,6 +314,7 @@ __all__ = [
     "to_json",
     "to_plain",
     "tokens_of_length",
+    "tokens_short",
     "two_decimals",
     "unsettled_amount",
     "utf8_bytes",
@@ -329,7 +331,8 @@ _HOMES = {
     "core.base.permissions": "make_private_folder",
     "core.base.redaction": "redact",
     "core.base.text": "MEMORY_GB age counted exact_duration file_size in_memory_gb marked measured_duration "
-    "memory_size rough_duration sentence sentence_case shortened spreadsheet_cell two_decimals with_thousands",
+    "memory_size rough_duration sentence sentence_case shortened spreadsheet_cell tokens_short two_decimals "
+    "with_thousands",
     "core.chat": (
         "CacheMarks CachePlan CacheSwitchCost ChatRequest ChatResult ContextEconomy Estimate EventStream Failed "
         "Feature Finished FinishReason ImagePart JsonSchemaFormat Message PromptProgress RequestStep RouteDecision "

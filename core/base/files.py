@@ -10,18 +10,24 @@ import codecs
 import contextlib
 import errno
 import itertools
+import json
+import logging
 import os
 import re
 import stat
 import sys
 import time
-from collections.abc import Generator, Sequence
-from typing import TYPE_CHECKING, BinaryIO
+from collections.abc import Callable, Generator, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from core.base.permissions import PRIVATE_FILE, check_only_ours, make_private
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+_Value = TypeVar("_Value")
 
 _RENAME_TIMEOUT_S = 5.0
 _RETRY_S = 0.01
@@ -262,6 +268,29 @@ def set_aside(path: Path, *, name: str = "{name}.broken-{number}", beside: Seque
         if side_file.exists():
             side_file.rename(target.with_name(target.name + ending))
     return target
+
+
+def read_own_json(path: Path, most_bytes: int, read: Callable[[Any], _Value]) -> _Value | None:
+    """Return what ``read`` makes of the JSON in a file of Signalbox's own; ``None`` where there is none.
+
+    ``None`` too where it is broken: longer than ``most_bytes``, no JSON, or not what ``read`` expects. It is set
+    aside then, and the log says where. Blocks.
+
+    Raises:
+        NotOnlyOurs: another user owns it or may write it.
+        OSError: as ``read_regular_file``, or a broken one can't be set aside.
+    """
+    try:
+        content = read_regular_file(path, most_bytes, only_ours=True)
+    except FileNotFoundError:
+        return None
+    except FileTooLarge:
+        content = b""
+    try:
+        return read(json.loads(decode_text(content)))
+    except (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError):
+        log.warning("%s is broken; it was set aside as %s", path, set_aside(path))
+        return None
 
 
 def set_aside_files(path: Path) -> tuple[Path, ...]:

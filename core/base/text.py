@@ -91,6 +91,11 @@ def memory_size(size_bytes: float) -> str:
     return f"{in_memory_gb(size_bytes)} GB"
 
 
+def tokens_short(tokens: int) -> str:
+    """Return ``16 k`` for 16,384 tokens: multiples of 1,024 as people say them, others in full."""
+    return f"{tokens // 1024} k" if tokens >= 1024 and tokens % 1024 == 0 else f"{tokens:,}"
+
+
 def measured_duration(seconds: float) -> str:
     """Return what was measured: ``312 ms`` below a second, then ``1.84 s``, from two minutes ``2 min 5 s``."""
     if round(seconds * 1000) < 1000:

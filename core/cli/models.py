@@ -58,7 +58,6 @@ async def models(arguments: argparse.Namespace) -> int:
     async with RouterCore() as core:
         if action == "download":
             return await _download(core, model, for_vllm=arguments.vllm, as_json=arguments.json)
-        shelf = await core.local_models.look()
         match action:
             case "use":
                 await core.local_models.use(model)
@@ -70,6 +69,8 @@ async def models(arguments: argparse.Namespace) -> int:
                 await core.local_models.undelete(model)
                 said = {"restored": model}
             case _:
+                here = core.local_models
+                shelf = await (here.look() if action == "find" else here.look_at_disk())
                 sys.stdout.write(
                     _json(shelf) if arguments.json else _text(shelf, with_servers=action == "find")
                 )

@@ -260,9 +260,9 @@ async def _gpu(core: DoctorTarget) -> Finding:
 
 
 def _gpu_now() -> Finding:
-    from core.local.gpu_nvml import NvmlReader
+    from core.local.gpu_nvml import look_once
 
-    survey = NvmlReader().read()
+    survey = look_once()
     version = survey.driver_version or ""
     if not survey.gpus:
         hint = "Only for vLLM on this machine: install the NVIDIA driver"

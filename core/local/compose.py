@@ -12,7 +12,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from core.local.load_times import LoadTimes
 from core.local.server import ServerFailure, ServerPhase, ServerState, ServerVerb
 from core.local.server_log import LogPage, LogRing
 from core.local.server_probe import Finding
+from core.local.verb_queue import VerbQueue
 
 log = logging.getLogger(__name__)
 
@@ -43,12 +44,6 @@ LOADING_GRACE_S = 3
 """So long may one that was never ready take to leave, before Docker kills it."""
 _SEEN_KINDS = frozenset({"docker_missing", "daemon_down", "compose_missing", "compose_file"})
 """Faults that every look at the container meets."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Command:
-    verb: ServerVerb
-    done: asyncio.Future[None]
 
 
 class ComposeServer:
@@ -78,10 +73,8 @@ class ComposeServer:
             phase="stopped", kind="compose", detail="looking for the container", docker_context=self._place
         )
         self._state = Observable(state, log, "the local server's state")
-        self._queue: asyncio.Queue[_Command] = asyncio.Queue()
+        self._verbs = VerbQueue()
         self._tasks: list[asyncio.Task[None]] = []
-        self._stops_waiting = 0
-        self._stop_asked = asyncio.Event()
         self._start: StartProgress | None = None
         self._has_looked = False
         self._found_run: tuple[str, str] | None = None
@@ -124,41 +117,33 @@ class ComposeServer:
 
     async def detach(self) -> None:
         """Watch no more; the container goes on. A pull under way ends, and what it fetched is kept."""
-        tasks, self._tasks = self._tasks, []
+        verbs, tasks, self._tasks = self._verbs, self._tasks, []
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        while not self._queue.empty():
-            _resolve(self._queue.get_nowait())
+        verbs.give_up()
 
     async def start(self) -> None:
         """Pull, create and start it, and return when it is ready, has failed, or ``stop`` came in between."""
-        await self._ask("start")
+        self._begin()
+        await self._verbs.ask("start")
 
     async def stop(self) -> None:
         """Stop the container, whoever started it; a start in progress is cancelled."""
-        await self._ask("stop")
+        self._begin()
+        await self._verbs.ask("stop")
 
     async def restart(self) -> None:
         """Stop it and start it with what is set now."""
-        await self._ask("restart")
-
-    async def _ask(self, verb: ServerVerb) -> None:
         self._begin()
-        if verb != "start":
-            self._stops_waiting += 1
-            self._stop_asked.set()
-        command = _Command(verb, asyncio.get_running_loop().create_future())
-        self._queue.put_nowait(command)
-        await asyncio.shield(command.done)
+        await self._verbs.ask("restart")
 
     def _begin(self) -> bool:
         """Begin the tasks; returns whether they were not at work yet."""
         if any(not task.done() for task in self._tasks):
             return False
-        self._stops_waiting = 0
-        self._stop_asked.clear()
+        self._verbs = VerbQueue()
         self._watch.looked.clear()
         self._has_looked = False
         work: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
@@ -174,7 +159,7 @@ class ComposeServer:
 
     async def _own(self) -> None:
         while True:
-            command = await self._queue.get()
+            command = await self._verbs.next()
             try:
                 await self._carry_out(command.verb)
             except DockerError as error:
@@ -190,7 +175,7 @@ class ComposeServer:
             finally:
                 self._is_stopping = False
                 self._publish()
-                _resolve(command)
+                command.settle()
 
     async def _take_failure(self, failure: ServerFailure) -> None:
         if failure.kind not in _SEEN_KINDS:
@@ -206,26 +191,9 @@ class ComposeServer:
                 await self._end()
             finally:
                 self._is_stopping = False
-                self._stops_waiting -= 1
-                if self._stops_waiting == 0:
-                    self._stop_asked.clear()
+                self._verbs.stopped()
         if verb != "stop":
-            await self._unless_stopped(self._launch())
-
-    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> None:
-        doing = asyncio.create_task(work)
-        stopped = asyncio.create_task(self._stop_asked.wait())
-        try:
-            await asyncio.wait({doing, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if not doing.done():
-                doing.cancel()
-                await asyncio.wait({doing})
-            if not doing.cancelled():
-                doing.result()
-        finally:
-            doing.cancel()
-            stopped.cancel()
-            await asyncio.wait({doing, stopped})
+            await self._verbs.unless_stopped(self._launch())
 
     async def _launch(self) -> None:
         self._failure = self._accepted = None
@@ -432,9 +400,9 @@ class ComposeServer:
 
     def _sick(self, container: Container, finding: Finding) -> ServerFailure | None:
         """Return what is wrong with a running container, ``None`` while it may be loading still."""
-        lines = tuple(self._ring.tail(compose_log.FAILURE_LINES))
         if finding.phase != "failed":
             return None
+        lines = tuple(self._ring.tail(compose_log.FAILURE_LINES))
         if finding.trouble == "" or self._probe.was_ready(container):
             unwell = finding.trouble != ""
             return ServerFailure(
@@ -554,8 +522,3 @@ def _load_key(config: ServiceConfig) -> str:
 def _age_s(container: Container) -> float:
     """Return how long it has been running by the wall clocks, which may differ and jump; never below nothing."""
     return max(0.0, time.time() - read_time(container.started_at).timestamp())
-
-
-def _resolve(command: _Command) -> None:
-    if not command.done.done():
-        command.done.set_result(None)

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from core.local.container import Container, read_time
 from core.local.docker_cli import DockerCli, DockerError
-from core.local.server_log import KEPT_LINES, LogRing, plain_text, shown_line
+from core.local.server_log import KEPT_LINES, PAUSE_S, SLICE_LINES, LogRing, plain_text, shown_line
 
 log = logging.getLogger(__name__)
 
@@ -20,8 +20,6 @@ RUN_LINES = 400
 DRAIN_S = 2.0
 _CHUNK_BYTES = 1 << 16
 _LONGEST_BYTES = 1 << 16
-_SLICE_LINES, _PAUSE_S = 50, 0.001
-"""After so many lines the interpreter is left to others: in a flood the window draws meanwhile."""
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)$")
 _OWN_PROBES = re.compile(r'"GET /(?:health|metrics|version|v1/models)(?:\?\S*)? HTTP/[\d.]+" 200')
 """Docker's health check and Signalbox ask every few seconds: these answers would bury what the log says."""
@@ -85,10 +83,10 @@ class ContainerLog:
                 while chunk := await process.stdout.read(_CHUNK_BYTES):
                     whole, ended, rest = (rest + chunk).rpartition(b"\n")
                     lines = whole.split(b"\n") if ended else []
-                    for start in range(0, len(lines), _SLICE_LINES):
+                    for start in range(0, len(lines), SLICE_LINES):
                         if start:
-                            await asyncio.sleep(_PAUSE_S)
-                        self._take(b"\n".join(lines[start : start + _SLICE_LINES]))
+                            await asyncio.sleep(PAUSE_S)
+                        self._take(b"\n".join(lines[start : start + SLICE_LINES]))
                     rest = rest[:_LONGEST_BYTES]  # of a line without an end only its beginning is kept
                     await asyncio.sleep(0)  # the loop's other work goes on while thousands of lines come
                 if rest:

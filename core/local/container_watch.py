@@ -130,10 +130,8 @@ class ContainerWatch:
         except DockerError as error:
             if error.failure.kind != "compose_file" or self.config is None:
                 raise
-            config, self.file_fault = (
-                self.config,
-                error.failure,
-            )  # an edited file hides no container that runs
+            config = self.config  # an edited file hides no container that runs
+            self.file_fault = error.failure
         container = await self._find(config)
         if container is not None and not container.is_running and container.was_started:
             if self._ended_run != container.run:

@@ -74,7 +74,8 @@ class DockerCli:
     """``place`` is a context's name, or the address of an engine's socket (``unix:///run/user/1000/podman/podman.sock``,
     ``ssh://host``); ``None`` is what the docker command itself would take.
 
-    ``environment`` gives what a child gets besides, and is asked at each start. It may hold secrets.
+    ``environment`` gives what Compose gets besides, and is asked at each of its starts. It may hold secrets, which
+    no other command of docker's gets.
     """
 
     def __init__(self, place: str | None = None, environment: Callable[[], Mapping[str, str]] = dict) -> None:
@@ -166,7 +167,7 @@ class DockerCli:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT if one_pipe else subprocess.PIPE,
-                env=self._child_environment(),
+                env=self._child_environment(for_compose=arguments[:1] == ("compose",)),
                 # A group of its own: the plugin and the ssh that docker starts end with it, and nobody is asked for
                 # a password on a terminal.
                 start_new_session=True,
@@ -185,8 +186,9 @@ class DockerCli:
         finally:
             await _end(process)
 
-    def _child_environment(self) -> dict[str, str]:
-        environment = child_environment(DOCKER_VARIABLES, prefixes=DOCKER_PREFIXES, extra=self._environment())
+    def _child_environment(self, *, for_compose: bool) -> dict[str, str]:
+        extra = self._environment() if for_compose else None
+        environment = child_environment(DOCKER_VARIABLES, prefixes=DOCKER_PREFIXES, extra=extra)
         if self.place is not None:  # docker refuses an environment that names another place
             for name in ("DOCKER_HOST", "DOCKER_CONTEXT"):
                 environment.pop(name, None)

@@ -19,7 +19,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import io
-import json
 import os
 import re
 import sys
@@ -27,6 +26,13 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from core.base.child_side import (
+    die_with_parent,
+    read_line,
+    send,
+    take_standard_output,
+    wait_for_parents_end,
+)
 from core.base.files import locked
 from core.local.hub_errors import BadName, NoHash, WrongHash, explain
 
@@ -38,23 +44,21 @@ LOCK_WITHIN_S = 0.5
 """Enough for a child of ours that is just leaving; whoever else holds it holds it for a whole download."""
 _TELL_EVERY_S = 0.25
 _HASH = re.compile(r"(?:[0-9a-f]{40}|[0-9a-f]{64})")
-_one_line_at_a_time = threading.Lock()
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def main() -> int:
     """Download what standard input says; returns the exit code."""
-    events = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever a library prints must not stand between the events
-    _die_with_parent()
-    config = json.loads(sys.stdin.buffer.readline() or b"{}")
+    events = take_standard_output()
+    die_with_parent()
+    config = read_line()
     if not config:
         return 0
     try:
         _Download(config, events).run()
     except Exception as error:  # noqa: BLE001  whatever it is, the parent is told in words
         trouble = explain(error, config["endpoint"], config["repo"], has_token=bool(config["token"]))
-        _send(events, event="failed", **trouble._asdict())
+        send(events, event="failed", **trouble._asdict())
         return 1
     return 0
 
@@ -80,7 +84,7 @@ class _Download:
 
     def run(self) -> None:
         self._plan()
-        wanted = json.loads(sys.stdin.buffer.readline() or b"{}")
+        wanted = read_line()
         if not wanted:
             return
         threading.Thread(target=_leave_with_parent, daemon=True).start()
@@ -92,7 +96,7 @@ class _Download:
             self._link(name)
         self._note_revision()
         self._is_over.set()
-        _send(self._events, event="done", folder=str(self._folder / "snapshots" / self._commit))
+        send(self._events, event="done", folder=str(self._folder / "snapshots" / self._commit))
 
     def _plan(self) -> None:
         info = self._api.model_info(
@@ -108,7 +112,7 @@ class _Download:
                 "size": lfs.size if lfs is not None else file.size,
                 "hash": lfs.sha256 if lfs is not None else file.blob_id,
             }
-        _send(
+        send(
             self._events,
             event="plan",
             commit=self._commit,
@@ -167,10 +171,10 @@ class _Download:
         """Tell also where nothing arrives: that the line stands still is news too."""
         while not self._is_over.wait(_TELL_EVERY_S):
             if self._is_loading:
-                _send(self._events, event="progress", done=self._done_bytes)
+                send(self._events, event="progress", done=self._done_bytes)
 
     def _verify(self, path: Path, digest: str, name: str) -> None:
-        _send(self._events, event="verifying", done=self._done_bytes, name=name)
+        send(self._events, event="verifying", done=self._done_bytes, name=name)
         if len(digest) == 64:
             hasher = hashlib.sha256()
         else:  # what is small is no LFS file, and has git's own hash
@@ -249,28 +253,8 @@ def _check_name(name: str) -> None:
 
 
 def _leave_with_parent() -> None:
-    while os.read(0, 4096):
-        pass
+    wait_for_parents_end()
     os._exit(0)
-
-
-def _die_with_parent() -> None:
-    if sys.platform != "linux":
-        return
-    import ctypes
-    import signal
-
-    set_parent_death_signal = 1  # PR_SET_PDEATHSIG, prctl(2)
-    ctypes.CDLL(None, use_errno=True).prctl(set_parent_death_signal, signal.SIGKILL, 0, 0, 0)
-
-
-def _send(events: Any, **event: Any) -> None:
-    try:
-        with _one_line_at_a_time:
-            events.write(json.dumps(event) + "\n")
-            events.flush()
-    except BrokenPipeError:
-        os._exit(0)  # the parent is gone
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from core.base.child_process import child_environment, python_command
-from core.base.files import FileTooLarge, decode_text, locked, read_regular_file, set_aside, write_whole
+from core.base.files import locked, read_own_json, write_whole
 from core.base.net import is_readable_on_the_way
 from core.base.permissions import make_private_folder
 from core.base.text import file_size, memory_size
@@ -210,9 +210,8 @@ class Downloads:
         await self._end(job)  # a child that failed may still be leaving
         self._show(job, phase="checking", error="", hint="", wants_token=False)
         try:
-            plan = await self._ask_plan(job)
+            await self._ask_plan(job)  # of the same commit: its files are known
             self._check_disk(job)
-            del plan  # of the same commit: its files are known
         except SignalboxError as error:
             if job.process is not None:  # else it was paused or cancelled meanwhile
                 await self._end(job)
@@ -234,7 +233,7 @@ class Downloads:
 
     async def close(self) -> None:
         """End all children. What is not done is paused, now and after the next start."""
-        for job in self._jobs.values():
+        for job in tuple(self._jobs.values()):  # one may be cancelled meanwhile
             if job.process is not None:
                 await self._end(job)
                 if job.shown.phase not in ("done", "failed"):
@@ -443,24 +442,17 @@ class Downloads:
     # -- what is kept ---------------------------------------------------------------------------------------
 
     def _read(self) -> None:
-        try:
-            content = read_regular_file(self._path, _MOST_BYTES, only_ours=True)
-        except FileNotFoundError:
-            return
-        except FileTooLarge:
-            content = b""
-        except OSError as error:
-            log.warning("%s can't be read: %s", self._path, error.strerror or error)
-            return
-        try:
-            for kept in cast("list[dict[str, Any]]", json.loads(decode_text(content))):
-                job = _from_record(kept)
+        def jobs(found: list[dict[str, Any]]) -> dict[str, _Job]:
+            read = [_from_record(kept) for kept in found]
+            for job in read:
                 held = sum(_held_bytes(job, each) for each in job.files)  # more where it was killed
                 job.shown = replace(job.shown, done_bytes=max(job.shown.done_bytes, held))
-                self._jobs[job.shown.id] = job
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            self._jobs.clear()
-            log.warning("%s is broken; it was set aside as %s", self._path, set_aside(self._path))
+            return {job.shown.id: job for job in read}
+
+        try:
+            self._jobs = read_own_json(self._path, _MOST_BYTES, jobs) or {}
+        except OSError as error:
+            log.warning("%s can't be used: %s", self._path, error.strerror or error)
 
     def _write(self) -> None:
         kept = [_record(job) for job in self._jobs.values() if job.files and job.shown.phase != "done"]

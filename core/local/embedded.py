@@ -14,17 +14,14 @@ import subprocess
 import sys
 import time
 from asyncio.subprocess import Process
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from core.base.child_process import child_environment, python_command
-from core.base.files import (
-    open_for_appending,
-    write_whole,
-)
+from core.base.files import open_for_appending, write_whole
 from core.base.net import open_client
 from core.base.observable import Observable
 from core.base.redaction import remember_secret
@@ -32,8 +29,17 @@ from core.local import llama_log
 from core.local.gguf_file import header_problem
 from core.local.llama_log import Reason
 from core.local.load_times import LoadTime, LoadTimes
-from core.local.server import Crash, FailureKind, ServerFailure, ServerPhase, ServerState, StartStep
+from core.local.server import (
+    Crash,
+    FailureKind,
+    ServerFailure,
+    ServerPhase,
+    ServerState,
+    ServerVerb,
+    StartStep,
+)
 from core.local.server_log import FileLog, LogPage, shown_line
+from core.local.verb_queue import Command, VerbQueue
 
 log = logging.getLogger(__name__)
 
@@ -101,14 +107,6 @@ Never spinning (``OMP_WAIT_POLICY=PASSIVE``) was no faster than one thread. Only
 COMPUTING_PREFIXES = ("CUDA_", "NVIDIA_", "HIP_", "HSA_", "ROCR_", "GGML_", "OMP_", "GOMP_", "KMP_", "VK_")
 """What a user says to the libraries that compute, by the beginning of its name; a user's OpenMP wins over ours."""
 
-Verb = Literal["start", "stop", "restart"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Command:
-    verb: Verb
-    done: asyncio.Future[None]
-
 
 @dataclass(frozen=True, slots=True)
 class _Child:
@@ -171,11 +169,9 @@ class EmbeddedServer:
             log,
             "the local server's state",
         )
-        self._queue: asyncio.Queue[_Command] = asyncio.Queue()
+        self._verbs = VerbQueue()
         self._owner: asyncio.Task[None] | None = None
         self._child: _Child | None = None
-        self._stops_waiting = 0
-        self._stop_asked = asyncio.Event()
 
     @property
     def state(self) -> ServerState:
@@ -248,60 +244,62 @@ class EmbeddedServer:
     async def detach(self) -> None:
         await self.stop()
 
-    async def _ask(self, verb: Verb) -> None:
+    async def _ask(self, verb: ServerVerb) -> None:
         if self._owner is None or self._owner.done():
-            self._queue = asyncio.Queue()
-            self._stops_waiting = 0
-            self._stop_asked = asyncio.Event()
+            self._verbs = VerbQueue()
             self._owner = asyncio.create_task(self._own(), name="embedded server's owner")
-        if verb != "start":
-            self._stops_waiting += 1
-            self._stop_asked.set()
-        command = _Command(verb, asyncio.get_running_loop().create_future())
-        self._queue.put_nowait(command)
-        await asyncio.shield(command.done)
+        await self._verbs.ask(verb)
 
     # The owner: the only one that touches the child. It lives while there is a child or a command.
 
     async def _own(self) -> None:
-        while self._child is not None or not self._queue.empty():
+        while self._child is not None or not self._verbs.is_empty:
             command = await self._next_command()
             if command is None:
                 continue
             try:
-                if command.verb != "start" or self._child is None:
-                    self._crash = None
-                if command.verb != "start":
-                    await self._end_child()
-                    self._stops_waiting -= 1
-                    if self._stops_waiting == 0:
-                        self._stop_asked.clear()
-                if command.verb != "stop":
-                    await self._start_unless_stopped()
-            except Exception as error:
-                # Whatever breaks one command, the next ones are carried out and the state says what happened.
-                log.exception("the embedded server's %s failed", command.verb)
-                await self._end_child()
-                what = f"Signalbox itself failed to {command.verb} it ({type(error).__name__})"
-                self._fail(Reason(what, "Restart it."))
+                await self._or_fail(command.verb, self._carry_out(command.verb))
             finally:
-                if not command.done.done():
-                    command.done.set_result(None)
+                command.settle()
 
-    async def _next_command(self) -> _Command | None:
+    async def _carry_out(self, verb: ServerVerb) -> None:
+        if verb != "start" or self._child is None:
+            self._crash = None
+        if verb != "start":
+            try:
+                await self._end_child()
+            finally:
+                self._verbs.stopped()
+        if verb != "stop":
+            await self._start_unless_stopped()
+
+    async def _or_fail(self, verb: ServerVerb, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:
+            # Whatever breaks one command, the next ones are carried out and the state says what happened.
+            log.exception("the embedded server's %s failed", verb)
+            await self._end_child()
+            what = f"Signalbox itself failed to {verb} it ({type(error).__name__})"
+            self._fail(Reason(what, "Restart it."))
+
+    async def _next_command(self) -> Command | None:
         """Wait for a command; ``None`` when the child ended, or its log was looked after, instead."""
         child = self._child
         if child is None:
-            return await self._queue.get()
-        asked = asyncio.create_task(self._queue.get())
+            return await self._verbs.next()
+        asked = asyncio.create_task(self._verbs.next())
         await asyncio.wait({asked, child.exit}, timeout=LOG_CHECK_S, return_when=asyncio.FIRST_COMPLETED)
         if child.exit.done():
-            await self._after_a_crash(child.exit.result())
+            await self._or_fail("restart", self._after_a_crash(child.exit.result()))
         if asked.done():
             return asked.result()
         asked.cancel()
         await asyncio.wait({asked})
-        self._shorten_log()
+        try:
+            self._shorten_log()
+        except OSError as error:  # a full disk, say: the child is looked after all the same
+            log.warning("%s can't be shortened: %s", self._log, error.strerror or error)
         self._forget_crash()
         return None if asked.cancelled() else asked.result()
 
@@ -335,19 +333,8 @@ class EmbeddedServer:
     async def _start_unless_stopped(self) -> None:
         if self._child is not None:
             return
-        launch = asyncio.create_task(self._launch())
-        stopped = asyncio.create_task(self._stop_asked.wait())
-        try:
-            await asyncio.wait({launch, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if not launch.done():
-                launch.cancel()
-                await asyncio.wait({launch})
-                await self._end_child()
-            if not launch.cancelled():
-                launch.result()
-        finally:
-            launch.cancel()
-            stopped.cancel()
+        if not await self._verbs.unless_stopped(self._launch()):
+            await self._end_child()
 
     async def _launch(self) -> None:
         model = self._own_model or packaged_model_path()

@@ -21,6 +21,13 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from core.base.child_side import (
+    die_with_parent,
+    read_line,
+    send,
+    take_standard_output,
+    wait_for_parents_end,
+)
 from core.local.gguf_file import header_problem
 
 NICENESS = 5
@@ -44,26 +51,24 @@ _BUSY_SHARE = 0.1
 
 def main() -> int:
     """Serve until standard input ends; returns the exit code."""
-    events = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever a C library prints goes to the log, not between the events
+    events = take_standard_output()  # whatever a C library prints goes to the log, not between the events
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the parent's to handle
-    _die_with_parent()
+    die_with_parent()  # the end of standard input is seen only after loading
     _step_back()
-    config = json.loads(sys.stdin.buffer.readline() or b"{}")
+    config = read_line()
     if not config:
         return 0
     try:
         server, ready = _serve(config)  # it serves for as long as it is referred to
     except _CannotServe as problem:
-        _send(events, event="failed", reason=problem.reason, hint=problem.hint)
+        send(events, event="failed", reason=problem.reason, hint=problem.hint)
         return 3
     _bound_memory()
     if "stuck_s" in config:
         address = ready["base_url"].removesuffix("/v1")
         threading.Thread(target=_end_where_stuck, args=(address, config), daemon=True).start()
-    _send(events, event="ready", **ready)
-    while os.read(0, 4096):
-        pass
+    send(events, event="ready", **ready)
+    wait_for_parents_end()
     # Not by way of the destructor of ``server``: it waits for the answers in progress, for seconds.
     os._exit(0 if server is not None else 1)
 
@@ -215,27 +220,9 @@ def _bound_memory() -> None:
         pass  # a container without /proc, or a limit that is lower already: it is only a second line of defence
 
 
-def _die_with_parent() -> None:
-    """Ask Linux to end this process with its parent: the end of standard input is seen only after loading."""
-    if sys.platform != "linux":
-        return
-    import ctypes
-
-    set_parent_death_signal = 1  # PR_SET_PDEATHSIG, prctl(2)
-    ctypes.CDLL(None, use_errno=True).prctl(set_parent_death_signal, signal.SIGKILL, 0, 0, 0)
-
-
 def _step_back() -> None:
     if sys.platform != "win32":  # there, the parent starts it below normal priority
         os.nice(NICENESS)
-
-
-def _send(events: Any, **event: Any) -> None:
-    try:
-        events.write(json.dumps(event) + "\n")
-        events.flush()
-    except BrokenPipeError:
-        os._exit(0)  # the parent is gone
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from core.base.text import MEMORY_GB, file_size, memory_size
+from core.base.text import MEMORY_GB, file_size, memory_size, tokens_short
 from core.local.model_facts import ModelFacts, bits_with_scales
 
 TIGHT_SHARE = 0.85
@@ -340,5 +340,6 @@ def _shared(question: FitQuestion) -> Iterator[FitOption]:
 
 
 def in_k(tokens: int) -> str:
-    """Return ``16 k`` for 16,384 tokens, and what is no multiple of 1,024 in full."""
-    return f"{tokens // 1024} k" if tokens % 1024 == 0 else f"{tokens:,} tokens"
+    """Return ``16 k`` for 16,384 tokens, and what is no multiple of 1,024 in full with its unit."""
+    short = tokens_short(tokens)
+    return short if short.endswith("k") else f"{short} tokens"

@@ -9,13 +9,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from core.local.gpu_sample import GpuSurvey
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from core.local.gpu_sample import GpuReading
 
 log = logging.getLogger(__name__)
 
@@ -196,7 +198,7 @@ class GpuPower:
 
     def tell(self, survey: GpuSurvey) -> None:
         """Take what the GPUs elsewhere draw."""
-        watts = total_watts(survey)
+        watts = total_watts(survey.gpus)
         self._told = (self._clock(), watts)
         if self._elsewhere:
             self._count_in(watts)
@@ -231,11 +233,11 @@ class GpuPower:
             told = self._told
             return None if told is None or self._clock() - told[0] > STALE_S else told[1]
         survey = self._sampler.fresh()
-        return None if survey is None else total_watts(survey)
+        return None if survey is None else total_watts(survey.gpus)
 
     def _seen(self, survey: GpuSurvey) -> None:
         if not self._elsewhere:
-            self._count_in(total_watts(survey))
+            self._count_in(total_watts(survey.gpus))
 
     def _count_in(self, watts: float | None) -> None:
         if watts is not None:
@@ -244,9 +246,9 @@ class GpuPower:
                 self._count += 1
 
 
-def total_watts(survey: GpuSurvey) -> float | None:
-    """Return what all GPUs draw together; ``None`` where there is none, or one does not say it."""
-    watts = [gpu.power_w for gpu in survey.gpus if not gpu.gone]
+def total_watts(gpus: Sequence[GpuReading]) -> float | None:
+    """Return what all GPUs that are there draw together; ``None`` where there is none, or one does not say it."""
+    watts = [gpu.power_w for gpu in gpus if not gpu.gone]
     if not watts or None in watts:
         return None
     return sum(each for each in watts if each is not None)

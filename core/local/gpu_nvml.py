@@ -367,6 +367,15 @@ class _Card:
         return GpuProcess(pid=pid, name=name, vram_used_bytes=used, is_local_server=is_local_server)
 
 
+def look_once() -> GpuSurvey:
+    """Look once and let the driver go: a laptop's card that is held open would not sleep any more."""
+    reader = NvmlReader()
+    try:
+        return reader.read()
+    finally:
+        reader.rest()
+
+
 def _lost(known: GpuReading, why: str, *, gone: bool = False) -> GpuReading:
     return GpuReading(
         index=known.index,

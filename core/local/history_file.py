@@ -62,8 +62,7 @@ class HistoryFile:
         """Return what is kept; ``None`` where nothing is, or it can't be read (see ``problem``)."""
         try:
             return self._read()
-        except Exception as error:  # noqa: BLE001
-            # A file of the user's disk may be anything; whatever it is, the panel goes on without it.
+        except Exception as error:  # noqa: BLE001  a file may be anything; the panel goes on without it
             return self._failed(error, writing=False)
 
     def save(
@@ -77,7 +76,7 @@ class HistoryFile:
         """Write what is new, and delete what is too old or lies in the future. Says whether it is kept."""
         try:
             self._write(series, gpus, slots, events, now_s)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  as in ``load``; the history goes on in memory
             self._failed(error, writing=True)
             return False
         self.problem = ""

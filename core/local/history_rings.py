@@ -272,10 +272,6 @@ class HistoryRings:
         return tuple(self._events)
 
     @property
-    def newest_s(self) -> float | None:
-        return self._newest_s
-
-    @property
     def size_bytes(self) -> int:
         return sum(ring.size_bytes for ring in self._rings)
 

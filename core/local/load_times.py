@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from core.base.files import FileTooLarge, decode_text, read_regular_file, set_aside, write_whole
+from core.base.files import read_own_json, write_whole
 from core.base.permissions import make_private_folder
 
 log = logging.getLogger(__name__)
@@ -51,11 +51,6 @@ class LoadTimes:
             log.warning("%s can't be read: %s", self._path, error.strerror or error)
             return None
 
-    def expected_s(self, model: Path | str) -> float | None:
-        """Return how long loading ``model`` is likely to take, ``None`` before the first time."""
-        known = self.of(model)
-        return None if known is None else known.seconds
-
     def learn(self, model: Path | str, seconds: float) -> None:
         """Move the expectation halfway to ``seconds``.
 
@@ -73,18 +68,11 @@ class LoadTimes:
             log.warning("the load time of %s was not kept: %s", getattr(model, "name", model), error)
 
     def _read(self) -> dict[str, LoadTime]:
-        try:
-            content = read_regular_file(self._path, _MOST_BYTES, only_ours=True)
-        except FileNotFoundError:
-            return {}
-        except FileTooLarge:
-            content = b""
-        try:
-            times: Any = json.loads(decode_text(content))
-            return {key: _read_one(value) for key, value in times.items()}
-        except (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError):
-            log.warning("%s is broken; it was set aside as %s", self._path, set_aside(self._path))
-            return {}
+        return read_own_json(self._path, _MOST_BYTES, _read_all) or {}
+
+
+def _read_all(times: dict[str, Any]) -> dict[str, LoadTime]:
+    return {key: _read_one(value) for key, value in times.items()}
 
 
 def _read_one(value: Any) -> LoadTime:

@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from core.base.files import FileTooLarge, decode_text, read_regular_file, set_aside, write_whole
+from core.base.files import read_own_json, write_whole
 from core.base.permissions import make_private_folder
 from core.errors import InvalidRequest, SignalboxError
 from core.local.model_files import parts_of
@@ -132,16 +132,7 @@ class ModelRemoval:
         self._write()
 
     def _read(self) -> list[_Deleted]:
-        try:
-            content = read_regular_file(self._path, _MOST_BYTES, only_ours=True)
-        except FileNotFoundError:
-            return []
-        except FileTooLarge:
-            content = b""
-        except OSError as error:
-            log.warning("%s can't be read: %s", self._path, error.strerror or error)
-            return []
-        try:
+        def notes(found: list[dict[str, Any]]) -> list[_Deleted]:
             return [
                 _Deleted(
                     str(kept["id"]),
@@ -149,10 +140,13 @@ class ModelRemoval:
                     str(kept["aside"]),
                     tuple((str(source), str(target)) for source, target in kept["moves"]),
                 )
-                for kept in cast("list[dict[str, Any]]", json.loads(decode_text(content)))
+                for kept in found
             ]
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            log.warning("%s is broken; it was set aside as %s", self._path, set_aside(self._path))
+
+        try:
+            return read_own_json(self._path, _MOST_BYTES, notes) or []
+        except OSError as error:
+            log.warning("%s can't be used: %s", self._path, error.strerror or error)
             return []
 
     def _write(self) -> None:

@@ -13,7 +13,7 @@ from core.base.async_tools import in_daemon_thread
 from core.local.compose_project import ServiceConfig, is_remote_endpoint
 from core.local.docker_cli import DockerError
 from core.local.fit import FitEstimate, FitQuestion, estimate
-from core.local.gpu_nvml import NvmlReader
+from core.local.gpu_nvml import look_once
 from core.local.gpu_sample import GpuReading, GpuSurvey, MachineSample
 from core.local.model_facts import ModelFacts, facts_of, hub_folders
 from core.local.preflight import PreflightCheck
@@ -51,7 +51,7 @@ class Asked:
     sample: Callable[[], MachineSample | None] = lambda: None
     concurrency: int = 1
     hubs: Sequence[Path] = field(default_factory=hub_folders)
-    driver_look: Callable[[], GpuSurvey] = field(default_factory=lambda: NvmlReader().read)
+    driver_look: Callable[[], GpuSurvey] = look_once
     _tasks: dict[str, asyncio.Task[Any]] = field(default_factory=dict[str, "asyncio.Task[Any]"])
 
     async def _once(self, name: str, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:

@@ -55,26 +55,13 @@ async def check_disk(asked: Asked, notes: Notes) -> PreflightCheck:
     root = Path(str(info.get("DockerRootDir") or "/"))
     bound = [Path(source) for source in planned.service.volumes if source.startswith("/")]
     if remote or not root.is_absolute():
-        return PreflightCheck(
-            name="disk",
-            title=title,
-            state="unknown",
-            found="it is another machine's",
-            fix=f"It needs {words} there." if words else "",
-            matters=False,
-        )
+        return _elsewhere("it is another machine's", words, ".")
     free = await in_daemon_thread(
         lambda: _free_bytes(bound[0] if bound and has_image else root), name="preflight disk"
     )
     if free is None:
-        return PreflightCheck(
-            name="disk",
-            title=title,
-            state="unknown",
-            found="Docker keeps it in a machine of its own",
-            fix=f"It needs {words} there; Docker Desktop's settings show how much there is." if words else "",
-            matters=False,
-        )
+        how = "; Docker Desktop's settings show how much there is."
+        return _elsewhere("Docker keeps it in a machine of its own", words, how)
     found = f"{file_size(free)} left"
     unknown = "" if weights is not None else " What the weights take is not known."
     if needed and free < needed:
@@ -100,6 +87,18 @@ async def check_disk(asked: Asked, notes: Notes) -> PreflightCheck:
             commands=("docker system df",),
         )
     return PreflightCheck(name="disk", title=title, state="ok", found=found)
+
+
+def _elsewhere(found: str, words: str, how: str) -> PreflightCheck:
+    """Return the answer of a disk that can't be looked at from here, which needs ``words``."""
+    return PreflightCheck(
+        name="disk",
+        title=TITLES["disk"],
+        state="unknown",
+        found=found,
+        fix=f"It needs {words} there{how}" if words else "",
+        matters=False,
+    )
 
 
 def _free_bytes(folder: Path) -> int | None:

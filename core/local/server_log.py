@@ -25,7 +25,7 @@ LONGEST_LINE = 4_000
 """Characters of a line that are kept."""
 _NUMBERS_A_LOG = 1_000_000_000
 _FILE_WINDOW_BYTES = 16_000_000
-_SLICE_LINES, _PAUSE_S = 50, 0.001
+SLICE_LINES, PAUSE_S = 50, 0.001
 """After so many lines the interpreter is left to others: at 10,000 lines a second the window draws meanwhile."""
 
 _LEVELS: dict[str, LogLevel] = {
@@ -237,11 +237,11 @@ class FileLog:
         text = plain_text(whole.decode("utf-8", errors="replace"))
         lines = [llama_log.read_line(shown_line(line)) for line in text.split("\n")[:-1]]
         self._note_clock(lines, status.st_mtime)
-        for start in range(0, len(lines), _SLICE_LINES):
+        for start in range(0, len(lines), SLICE_LINES):
             if start:
-                time.sleep(_PAUSE_S)
+                time.sleep(PAUSE_S)  # a reader's thread, never a loop's
             taken: list[tuple[str, str, LogLevel]] = []
-            for line in lines[start : start + _SLICE_LINES]:
+            for line in lines[start : start + SLICE_LINES]:
                 level = _LEVELS[line.letter] if line.letter else level_of(line.text)
                 taken.append((self._clock_text(line.elapsed_s), line.text, level))
             self._ring.take(taken)

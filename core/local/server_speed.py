@@ -53,8 +53,7 @@ class SpeedMeter:
     @property
     def figures(self) -> ServerFigures:
         """The newest figures; what the server does not count is the mean of the last minute's answers."""
-        while self._answers and self._clock() - self._answers[0][0] > WINDOW_S:
-            self._answers.popleft()
+        self._forget_old_answers()
         counted = self._counted
         speed, ttft_ms = counted.generation_tokens_per_s, counted.ttft_ms
         if self._before is None:
@@ -65,7 +64,12 @@ class SpeedMeter:
 
     def answered(self, tokens_per_s: float | None, ttft_ms: float | None) -> None:
         """Take what an answer that came from here took."""
+        self._forget_old_answers()  # in a library nobody may ever ask for the figures
         self._answers.append((self._clock(), tokens_per_s, ttft_ms))
+
+    def _forget_old_answers(self) -> None:
+        while self._answers and self._clock() - self._answers[0][0] > WINDOW_S:
+            self._answers.popleft()
 
     def forget(self) -> None:
         """Begin anew: it is another server."""

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from core.base.files import FileTooLarge, decode_text, read_regular_file, set_aside, write_whole
 from core.base.observable import Listeners
-from core.base.permissions import make_private_folder
 from core.errors import InvalidRequest, SignalboxError
 from core.local import curated, machine_memory
 from core.local.discovery import find_servers
 from core.local.downloads import Downloads, NoRoom, free_bytes
 from core.local.embedded import EmbeddedServer, packaged_model_path
 from core.local.gguf_file import model_file_problem
+from core.local.last_used import LastUsed
 from core.local.model_files import find_models, hub_cache
 from core.local.model_removal import ModelRemoval
 from core.local.models import Download, FoundServer, ModelOnDisk, ModelShelf
@@ -39,8 +37,6 @@ TELL_EVERY_S = 0.25
 LOOK_AFTER_S = 1.0
 """After the start, so that the first window is painted before libraries are imported for this."""
 _SETTLED_TICK_S = 0.5
-USED_FILE = "model_use.json"
-_MOST_BYTES = 1 << 20
 _CHOICE = ("local_server", "local_model_path", "vllm_base_url")
 """The settings that say what answers."""
 
@@ -74,7 +70,7 @@ class LocalModels:
         )
         self._removal = ModelRemoval(home)
         self._disk_turn = asyncio.Lock()
-        self._used = _LastUsed(home / USED_FILE)
+        self._used = LastUsed(home)
         self._disk: tuple[ModelOnDisk, ...] = ()
         self._servers: tuple[FoundServer, ...] = ()
         self._looked_at: datetime | None = None
@@ -104,7 +100,7 @@ class LocalModels:
         if all(self._settings.named_at(name) == "default" for name in _CHOICE):
             await self.look()
         else:
-            await self._look_again()
+            await self.look_at_disk()
 
     async def close(self) -> None:
         """End all downloads; they are paused until they are resumed."""
@@ -141,6 +137,12 @@ class LocalModels:
         servers, _ = await asyncio.gather(find_servers(leave_out=self._own_ports()), self._look_at_disk())
         self._servers = servers
         self._looked_at = datetime.now(UTC)
+        self._tell()
+        return self._shelf
+
+    async def look_at_disk(self) -> ModelShelf:
+        """Look for files anew, and ask no port; return what is there."""
+        await self._look_at_disk()
         self._tell()
         return self._shelf
 
@@ -265,16 +267,12 @@ class LocalModels:
     def _downloads_changed(self) -> None:
         done = frozenset(each.id for each in self._downloads.all() if each.phase == "done")
         if done - self._done:
-            self._spawn(self._look_again())
+            self._spawn(self.look_at_disk())
         for download_id in done & self._to_use.keys():
             if self._to_use.pop(download_id) == self._chosen():
                 self._spawn(self._use_done(download_id))
         self._done = done
         self._changed()
-
-    async def _look_again(self) -> None:
-        await self._look_at_disk()
-        self._tell()
 
     # -- use ------------------------------------------------------------------------------------------------
 
@@ -363,8 +361,6 @@ class LocalModels:
         Raises:
             InvalidRequest: there is none of that name.
         """
-        if self._looked_at is None and not self._disk:
-            await self._look_at_disk()
         found = self._named(model_id)
         if found is None:
             await self._look_at_disk()
@@ -425,7 +421,7 @@ class LocalModels:
         """
         async with self._disk_turn:
             await asyncio.to_thread(self._removal.undelete, model_id)
-        await self._look_again()
+        await self.look_at_disk()
 
     async def _purge(self, *, all_of_them: bool = False) -> None:
         async with self._disk_turn:
@@ -477,43 +473,6 @@ class LocalModels:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("looking after the models failed", exc_info=error)
-
-
-class _LastUsed:
-    """When each model was last loaded by Signalbox, in ``<home>/model_use.json``. Only a convenience."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._times = self._read()
-
-    def at(self, model: Path) -> datetime | None:
-        return self._times.get(str(model))
-
-    def note(self, model: Path) -> None:
-        self._times[str(model)] = datetime.now(UTC)
-        try:
-            make_private_folder(self._path.parent)
-            times = {name: at.isoformat() for name, at in self._times.items()}
-            write_whole(self._path, json.dumps(times, indent=1), durable=False)
-        except OSError as error:
-            log.warning("that %s was used was not kept: %s", model.name, error)
-
-    def _read(self) -> dict[str, datetime]:
-        try:
-            content = read_regular_file(self._path, _MOST_BYTES, only_ours=True)
-        except FileNotFoundError:
-            return {}
-        except FileTooLarge:
-            content = b""
-        except OSError as error:
-            log.warning("%s can't be read: %s", self._path, error.strerror or error)
-            return {}
-        try:
-            times = cast("dict[str, str]", json.loads(decode_text(content)))
-            return {name: datetime.fromisoformat(at) for name, at in times.items()}
-        except (ValueError, TypeError, AttributeError, RecursionError):
-            log.warning("%s is broken; it was set aside as %s", self._path, set_aside(self._path))
-            return {}
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.base.async_tools import finish
-from core.base.files import read_regular_file, set_aside, write_whole
+from core.base.files import read_own_json, set_aside, write_whole
 from core.base.observable import Listeners
 from core.local.alert_engine import AlertEngine, Told
 from core.local.alert_rules import Thresholds, looks
@@ -261,15 +261,10 @@ class MachineKeeper:
 
     def _read_alerts(self) -> dict[str, Any] | None:
         try:
-            content = read_regular_file(self._alerts_path, MOST_ALERTS_BYTES)
-            return dict(json.loads(content))
-        except FileNotFoundError:
-            return None
+            return read_own_json(self._alerts_path, MOST_ALERTS_BYTES, dict[str, Any])
         except OSError as error:
             self._alerts_problem = f"{ALERTS_FILE} can't be read: {error.strerror or error}."
-        except (ValueError, TypeError, RecursionError):
-            self._set_alerts_aside()
-        return None
+            return None
 
     def _set_alerts_aside(self) -> None:
         try:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from core.errors import LedgerUnavailable
+from core.local.gpu import total_watts
 from core.local.gpu_sample import MachineSample
 
 if TYPE_CHECKING:
@@ -85,8 +86,4 @@ class MoneyRates:
             self._asking = None
 
     def _watts(self) -> float | None:
-        powers = [gpu.power_w for gpu in self._latest().gpus]
-        known = [watts for watts in powers if watts is not None]
-        # One card that does not say what it draws makes the sum too small, and so unknown.
-        measured = sum(known) if known and len(known) == len(powers) else None
-        return self._machine.watts_now(measured)
+        return self._machine.watts_now(total_watts(self._latest().gpus))

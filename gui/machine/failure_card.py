@@ -10,10 +10,10 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
-from core import FixSetting, memory_size
+from core import FixSetting, memory_size, tokens_short
 from gui.machine import words
 from gui.machine.controller import MachineController
-from gui.machine.settings_words import LABELS, setting_label, tokens_short, value_words
+from gui.machine.settings_words import LABELS, setting_label, value_words
 from gui.shell.pages import Shell, Target
 from gui.widgets.copying import announce
 from gui.widgets.error_card import Callback, ErrorCard

@@ -7,8 +7,8 @@ from functools import partial
 
 from PySide6.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
-from core import FitEstimate, memory_size
-from gui.machine.settings_words import setting_label, tokens_short, value_words
+from core import FitEstimate, memory_size, tokens_short
+from gui.machine.settings_words import setting_label, value_words
 from gui.theme.theme import set_property
 from gui.widgets.flow import FlowLayout
 from gui.widgets.fold import Fold

@@ -32,10 +32,3 @@ def value_words(name: str, value: object) -> str:
     if isinstance(value, tuple):
         return " ".join(map(str, cast("tuple[object, ...]", value)))
     return str(value)
-
-
-def tokens_short(tokens: int) -> str:
-    """Return ``16 k`` for 16,384: powers of two as people say them."""
-    if tokens >= 1024 and tokens % 1024 == 0:
-        return f"{tokens // 1024} k"
-    return f"{tokens:,}"

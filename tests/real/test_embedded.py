@@ -248,6 +248,21 @@ async def test_a_kill_is_no_crash_of_its_own(home: Path) -> None:
     assert crashes == []
 
 
+async def test_what_breaks_after_a_crash_is_a_state_and_the_next_start_works(home: Path) -> None:
+    def breaks(is_stuck: bool) -> None:
+        raise ValueError(is_stuck)
+
+    server = EmbeddedServer(home, on_crash=breaks)
+    await server.start()
+    assert server.state.pid is not None
+    os.kill(server.state.pid, signal.SIGSEGV)
+    state = await until(server, lambda state: state.phase == "failed")
+    assert "Signalbox itself failed to restart it (ValueError)" in state.detail
+    await server.start()
+    assert server.state.phase == "ready"
+    await server.stop()
+
+
 async def test_a_stop_during_the_restart_after_a_crash(ready: EmbeddedServer) -> None:
     os.kill(ready.state.pid or 0, signal.SIGSEGV)
     await until(ready, lambda state: state.phase == "starting")

@@ -18,6 +18,7 @@ from core.base.files import (
     locked,
     marked_encoding,
     open_regular_file,
+    read_own_json,
     read_regular_file,
     set_aside,
     set_aside_files,
@@ -73,6 +74,23 @@ def test_a_lock_is_never_made_through_a_link(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="symbolic links"), locked(tmp_path / "lock"):
         pass
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize(
+    "content", [b"{", b"", b"7", b'{"a": null}', b"\xff\xfe", b"[" * 5000, b'{"a":"' + b"1" * 100]
+)
+def test_a_broken_file_of_our_own_is_set_aside(home: Path, content: bytes) -> None:
+    def read(found: dict[str, str]) -> dict[str, int]:
+        return {name: int(value) for name, value in found.items()}
+
+    path = home / "own.json"
+    assert read_own_json(path, 50, read) is None
+    path.write_text('{"a": "1"}')
+    assert read_own_json(path, 50, read) == {"a": 1}
+    path.write_bytes(content)
+    assert read_own_json(path, 50 if b"11" in content else 10_000, read) is None
+    assert not path.exists()
+    assert path.with_name("own.json.broken-1").read_bytes() == content
 
 
 def test_what_stands_aside_is_found_in_order(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from core.cli import main
+from core.local.models import FoundServer
 from core.settings import SettingsStore
 from tests.support.hub_server import HubServer, running_hub
 
@@ -25,7 +26,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
     monkeypatch.setenv("HOME", str(tmp_path / "user"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     monkeypatch.setattr("core.local.discovery.USUAL_PORTS", {})
-    monkeypatch.setattr("core.services.local_models.find_servers", _none)
+    monkeypatch.setattr("core.services.local_models.find_servers", _one)
     hub = HubServer({REPO: {FILE: EMPTY_MODEL}})
     ready, loop, over = threading.Event(), asyncio.new_event_loop(), asyncio.Event()
 
@@ -44,8 +45,19 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
     loop.close()
 
 
+async def _one(**_: object) -> tuple[FoundServer, ...]:
+    return (FoundServer(name="Ollama", base_url="http://127.0.0.1:11434/v1", models=("tiny",)),)
+
+
 async def _none(**_: object) -> tuple[()]:
     return ()
+
+
+def test_only_find_asks_the_ports_of_this_machine(hub: HubServer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["servers"] == []
+    assert main(["models", "find", "--json"]) == 0
+    assert [each["name"] for each in json.loads(capsys.readouterr().out)["servers"]] == ["Ollama"]
 
 
 def test_a_model_is_downloaded_used_deleted_and_brought_back(
@@ -69,8 +81,9 @@ def test_a_model_is_downloaded_used_deleted_and_brought_back(
 
 
 def test_what_cannot_be_had_is_one_line_and_an_exit_code(
-    hub: HubServer, capsys: pytest.CaptureFixture[str]
+    hub: HubServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("core.services.local_models.find_servers", _none)
     assert main(["models", "download", "acme/none"]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert main(["models", "download"]) == 2

@@ -27,7 +27,7 @@ sensor, answers = NvmlReader(), []
 for values in json.loads({steps!r}):
     with open(os.environ["NVML_STUB_FILE"], "w") as file:
         file.write(values)
-    answers.append(total_watts(sensor.read()))
+    answers.append(total_watts(sensor.read().gpus))
 sys.stdout.write(json.dumps(answers))
 """
 

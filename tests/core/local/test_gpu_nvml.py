@@ -58,6 +58,21 @@ def only(survey: dict[str, Any]) -> dict[str, Any]:
     return gpu
 
 
+@pytest.mark.parametrize("values", ["count 1\n", "count 1\ngpu0.err 15\n"])
+def test_one_look_holds_no_card_open(library: Path, tmp_path: Path, values: str) -> None:
+    (tmp_path / "values").write_text(values)
+    code = """
+import pynvml
+from core.local.gpu_nvml import look_once
+assert len(look_once().gpus) == 1
+try:
+    pynvml.nvmlDeviceGetCount()
+except pynvml.NVMLError_Uninitialized:
+    print("let go")
+"""
+    assert nvml.run(library, tmp_path / "values", code) == "let go\n"
+
+
 def test_every_sensor(looks: Any) -> None:
     (survey,) = looks(
         "count 1\ndriver 575.10\ncuda 12090\ngpu0.name NVIDIA RTX 4090 Laptop GPU\ngpu0.uuid GPU-abc\n"

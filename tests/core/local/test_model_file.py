@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.local.embedded import model_name, packaged_model_path
-from core.local.load_times import LoadTimes
+from core.local.load_times import LoadTime, LoadTimes
 
 
 @pytest.mark.parametrize(
@@ -39,14 +39,14 @@ def test_load_times_are_learnt_and_survive(tmp_path: Path) -> None:
     model, other = tmp_path / "a.gguf", tmp_path / "b.gguf"
     model.write_bytes(b"GGUF")
     times = LoadTimes(home)
-    assert times.expected_s(model) is None
+    assert times.of(model) is None
     times.learn(model, 4.0)
-    assert LoadTimes(home).expected_s(model) == 4.0
+    assert LoadTimes(home).of(model) == LoadTime(4.0, starts=1)
     times.learn(model, 2.0)
-    assert times.expected_s(model) == 3.0
-    assert times.expected_s(other) is None
+    assert times.of(model) == LoadTime(3.0, starts=2)
+    assert times.of(other) is None
     model.write_bytes(b"GGUF, another one")
-    assert times.expected_s(model) is None
+    assert times.of(model) is None
     assert [path.name for path in home.iterdir()] == ["load_times.json"]
 
 
@@ -54,9 +54,9 @@ def test_load_times_are_learnt_and_survive(tmp_path: Path) -> None:
 def test_a_broken_file_of_load_times_is_no_obstacle(home: Path, content: str) -> None:
     (home / "load_times.json").write_text(content)
     times = LoadTimes(home)
-    assert times.expected_s(Path("a.gguf")) is None
+    assert times.of(Path("a.gguf")) is None
     times.learn(Path("a.gguf"), 1.5)
-    assert times.expected_s(Path("a.gguf")) == 1.5
+    assert times.of(Path("a.gguf")) == LoadTime(1.5, starts=1)
 
 
 def test_a_home_that_cannot_be_written_is_no_obstacle(tmp_path: Path) -> None:

@@ -133,9 +133,13 @@ async def test_a_card_that_does_not_say_what_it_draws_makes_the_sum_unknown() ->
     assert money.read()[1] is None
     by_hand = rates(Ledger(Spending()).since, gpu(power_w=None), local_watts=200.0, **POWER)
     assert by_hand.read()[1] == 60_000_000
+    fallen_off = rates(
+        Ledger(Spending()).since, gpu(power_w=100.0), gpu(1, power_w=None, lost=True, gone=True), **POWER
+    )
+    assert fallen_off.read()[1] == 30_000_000, "what requests cost counts those that are there, too"
     idle = rates(Ledger(Spending()).since, gpu(power_w=100.0), uses_gpu=False, **POWER)
     assert idle.read()[1] == 30_000_000, "a GPU draws its power whoever answers"
-    for each in (money, by_hand, idle):
+    for each in (money, by_hand, fallen_off, idle):
         await each.close()
 
 
