@@ -234,8 +234,8 @@ class StateCard(QWidget):
         self._address_row.setVisible(ready and bool(state.base_url))
         needed = _listed(state.restart_needed) if ready and state.restart_needed else ""
         self.restart_needed.say(needed and f"Restart needed for {needed}. Until then it runs as before.")
-        drained = self._controller.bridge.core.local_is_drained
-        self.drained.say(DRAINED if drained else "")
+        status = self._controller.bridge.status
+        self.drained.say(DRAINED if status is not None and status.local_drained else "")
         self._show_figures(self._controller.bridge.sample)
 
     def _show_figures(self, sample: MachineSample | None) -> None:

@@ -362,8 +362,7 @@ class Window(QWidget):
 
     def _show_header(self, status: CoreStatus) -> None:
         bridge = self.bridge
-        drained = bridge.core.local_is_drained
-        self.header.set_status(status, alerts=bridge.alerts, sample=bridge.sample, drained=drained)
+        self.header.set_status(status, alerts=bridge.alerts, sample=bridge.sample)
 
     def _show_alerts(self, alerts: tuple[Alert, ...]) -> None:
         del alerts  # the bridge has them
