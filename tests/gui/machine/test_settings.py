@@ -222,6 +222,24 @@ def test_the_share_of_memory_goes_back_to_the_compose_file(panel: Panel) -> None
     panel.run(body())
 
 
+def test_settings_that_are_open_before_the_core_runs_follow_it(panel: Panel) -> None:
+    async def body() -> None:
+        page = MachinePage(FakeShell(panel.bridge, panel.core.home))
+        panel.show(page.view, 1200, 752)
+        page.show(Target("machine", "settings"))
+        pane = cast("SettingsPane", page.view.pane("settings"))
+        assert not pane.form.isVisible()
+        await panel.start()
+        await panel.until(lambda: "embedded_threads" in pane.settings)
+        assert pane.settings["embedded_threads"].isVisible()
+        await panel.core.set_key("huggingface", "hf_abcdefgh")
+        panel.core.publish(local=STOPPED)
+        await panel.until(pane.token.delete.isVisible)
+        await page.stop()
+
+    panel.run(body())
+
+
 def test_a_share_out_of_range_keeps_the_rest_from_being_applied_until_it_is_mended_or_discarded(
     panel: Panel,
 ) -> None:
