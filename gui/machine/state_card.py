@@ -21,13 +21,14 @@ from PySide6.QtWidgets import (
 from gui.machine import words
 from gui.machine.controller import MachineController, Verb
 from gui.machine.failure_card import FailureCard
+from gui.machine.settings_words import setting_label
 from gui.machine.step_line import StepLine
 from gui.shell.pages import Shell, Target
 from gui.theme.theme import set_button_icon, set_property, theme
 from gui.widgets.card import Card
 from gui.widgets.copying import Copier, announce
 from gui.widgets.error_card import IconMark
-from gui.widgets.formatting import count, speed
+from gui.widgets.formatting import count, listed, speed
 from gui.widgets.icon_button import IconButton
 from gui.widgets.labels import ResultLine, label
 from gui.widgets.marks import Lamp
@@ -234,7 +235,7 @@ class StateCard(QWidget):
         ready = state.phase == "ready"
         self.address.say(state.base_url or "")
         self._address_row.setVisible(ready and bool(state.base_url))
-        needed = _listed(state.restart_needed) if ready and state.restart_needed else ""
+        needed = listed([setting_label(name) for name in state.restart_needed]) if ready else ""
         self.restart_needed.say(needed and f"Restart needed for {needed}. Until then it runs as before.")
         status = self._controller.bridge.status
         self.drained.say(DRAINED if status is not None and status.local_drained else "")
@@ -414,10 +415,3 @@ def load_facts(figures: ServerFigures) -> list[str]:
     if figures.generation_tokens_per_s:
         facts.append(speed(figures.generation_tokens_per_s))
     return facts
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    from gui.machine.settings_words import setting_label
-
-    shown = [setting_label(name) for name in names]
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"

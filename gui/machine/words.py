@@ -12,6 +12,7 @@ from core import (
     ServerFailure,
     ServerState,
     StartStep,
+    counted,
     exact_duration,
     rough_duration,
     sentence,
@@ -136,8 +137,7 @@ def wait_words(state: ServerState, *, api_answers: bool) -> str:
     if state.eta_s is not None:
         left = "Any moment now" if round(state.eta_s) < 1 else f"About {exact_duration(state.eta_s)} left"
         if state.learnt_from:
-            starts = "1 start" if state.learnt_from == 1 else f"{state.learnt_from} starts"
-            left += f", learnt from {starts}"
+            left += f", learnt from {counted(state.learnt_from, 'start')}"
         said.append(f"{left}.")
     said.append(
         "Requests go to the API until it is ready." if api_answers else "Requests wait until it is ready."
