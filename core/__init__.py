@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         shortened,
         spreadsheet_cell,
         tokens_short,
+        transfer_facts,
         two_decimals,
         with_thousands,
     )
@@ -118,7 +119,7 @@ if TYPE_CHECKING:
     from core.local.history import History, MachineEvent, MetricName, Series
     from core.local.models import CuratedModel, Download, FoundServer, ModelOnDisk, ModelShelf
     from core.local.preflight import FixSetting, PreflightCheck, PreflightReport
-    from core.local.server import ServerFailure, ServerState, StartStep
+    from core.local.server import STEP_DOING, ServerFailure, ServerState, StartStep
     from core.local.server_log import LogLine, LogPage
     from core.local.vllm_settings import DockerContext, SettingFault, VllmPlan, VllmSettings
     from core.model_list import PACKAGED_MODEL, ListedModel, ModelList
@@ -156,6 +157,7 @@ __all__ = [
     "NANO_PER_DOLLAR",
     "NO_CHARGE",
     "PACKAGED_MODEL",
+    "STEP_DOING",
     "Alert",
     "AnswerInvalid",
     "ApiStatus",
@@ -315,6 +317,7 @@ __all__ = [
     "to_plain",
     "tokens_of_length",
     "tokens_short",
+    "transfer_facts",
     "two_decimals",
     "unsettled_amount",
     "utf8_bytes",
@@ -331,7 +334,8 @@ _HOMES = {
     "core.base.permissions": "make_private_folder",
     "core.base.redaction": "redact",
     "core.base.text": "MEMORY_GB age counted exact_duration file_size in_memory_gb marked measured_duration "
-    "memory_size rough_duration sentence sentence_case shortened spreadsheet_cell tokens_short two_decimals "
+    "memory_size rough_duration sentence sentence_case shortened spreadsheet_cell tokens_short transfer_facts "
+    "two_decimals "
     "with_thousands",
     "core.chat": (
         "CacheMarks CachePlan CacheSwitchCost ChatRequest ChatResult ContextEconomy Estimate EventStream Failed "
@@ -359,7 +363,7 @@ _HOMES = {
     "core.local.history": "History MachineEvent MetricName Series",
     "core.local.models": "CuratedModel Download FoundServer ModelOnDisk ModelShelf",
     "core.local.preflight": "FixSetting PreflightCheck PreflightReport",
-    "core.local.server": "ServerFailure ServerState StartStep",
+    "core.local.server": "STEP_DOING ServerFailure ServerState StartStep",
     "core.local.server_log": "LogLine LogPage",
     "core.local.vllm_settings": "DockerContext SettingFault VllmPlan VllmSettings",
     "core.pricing.money": (

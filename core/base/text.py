@@ -79,6 +79,13 @@ def file_size(size_bytes: int) -> str:
     return f"{size:.1f} {unit}" if size < 99.95 and round(size, 1) % 1 else f"{size:,.0f} {unit}"
 
 
+def transfer_facts(done_bytes: int, total_bytes: int | None, bytes_per_s: float | None) -> list[str]:
+    """Return ``4.2 GB of 9.8 GB`` and ``48 MB/s``, with only what is known."""
+    total = f" of {file_size(total_bytes)}" if total_bytes else ""
+    facts = [f"{file_size(done_bytes)}{total}"]
+    return facts if bytes_per_s is None else [*facts, f"{file_size(round(bytes_per_s))}/s"]
+
+
 def in_memory_gb(size_bytes: float) -> str:
     """Return memory in GB without the unit, ``24.0`` for a card that is sold with 24."""
     return f"{size_bytes / MEMORY_GB:.1f}"

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from core.base.text import exact_duration, file_size, marked, sentence_case
+from core.base.text import exact_duration, marked, sentence_case, transfer_facts
 from core.cli import terminal
 from core.cli.terminal import EMPTY, MarkedStream, UsageError, table
 
@@ -303,12 +303,9 @@ def _done_words(step: StartStep) -> str:
 def _running_words(step: StartStep, state: ServerState) -> str:
     facts: list[str] = []
     if step.done_bytes is not None:
-        total = f" of {file_size(step.total_bytes)}" if step.total_bytes else ""
-        facts.append(f"{file_size(step.done_bytes)}{total}")
+        facts += transfer_facts(step.done_bytes, step.total_bytes, step.bytes_per_s or None)
     elif step.progress is not None:
         facts.append(f"{step.progress * 100:.0f} %")
-    if step.bytes_per_s:
-        facts.append(f"{file_size(round(step.bytes_per_s))}/s")
     if step.detail:
         facts.append(step.detail)
     if state.eta_s is not None:

@@ -8,7 +8,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from core.base.text import file_size, memory_size
+from core.base.text import file_size, memory_size, transfer_facts
 from core.cli import terminal
 from core.cli.terminal import EMPTY, UsageError, table
 from core.errors import SignalboxError
@@ -112,10 +112,10 @@ def _of(core: RouterCore, download_id: str) -> Download:
 
 
 def _progress(download: Download) -> str:
-    total = "" if download.total_bytes is None else f" of {file_size(download.total_bytes)}"
-    speed = "" if download.bytes_per_s is None else f", {file_size(int(download.bytes_per_s))}/s"
-    left = "" if download.left_s is None else f", {download.left_s / 60:.0f} min left"
-    return f"{download.title}: {file_size(download.done_bytes)}{total}{speed}{left}"
+    facts = transfer_facts(download.done_bytes, download.total_bytes, download.bytes_per_s)
+    if download.left_s is not None:
+        facts.append(f"{download.left_s / 60:.0f} min left")
+    return f"{download.title}: {', '.join(facts)}"
 
 
 def _json(shelf: ModelShelf) -> str:

@@ -8,17 +8,11 @@ from datetime import datetime
 
 from core.local.compose_log import Progress, is_later
 from core.local.load_times import LoadTime
-from core.local.server import StartStep, StartStepName
+from core.local.server import STEP_DOING, StartStep, StartStepName
 
 DEADLINE_S = 3600.0
 """How long a start may take at least: a first one downloads tens of gigabytes."""
-_DETAILS: dict[StartStepName, str] = {
-    "pull": "pulling the image",
-    "create": "creating the container",
-    "load": "loading weights",
-    "warm_up": "warming up",
-}
-_STEPS: tuple[StartStepName, ...] = ("pull", "create", "load", "warm_up")
+_STEPS: tuple[StartStepName, ...] = tuple(STEP_DOING)
 
 
 class StartProgress:
@@ -58,7 +52,7 @@ class StartProgress:
 
     @property
     def detail(self) -> str:
-        return _DETAILS[self._step]
+        return STEP_DOING[self._step]
 
     @property
     def elapsed_s(self) -> float:

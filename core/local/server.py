@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
@@ -22,6 +22,13 @@ ServerCause = Literal["", "key", "model"]
 ServerKind = Literal["embedded", "compose", "external", "none"]
 ServerVerb = Literal["start", "stop", "restart"]
 StartStepName = Literal["pull", "create", "load", "warm_up"]
+STEP_DOING: Mapping[StartStepName, str] = {
+    "pull": "pulling the image",
+    "create": "creating the container",
+    "load": "loading weights",
+    "warm_up": "warming up",
+}
+"""What is done in each step, in their order."""
 StepStatus = Literal["waiting", "running", "done", "skipped", "failed"]
 FailureKind = Literal[
     "docker_missing",

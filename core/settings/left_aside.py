@@ -10,7 +10,7 @@ from core.base.files import set_aside_files
 _MEANWHILE: Mapping[str, str] = {
     "prices.json": "The API side is closed until then, since a price of yours may be dearer than the built-in one.",
     "load_times.json": "How long a model takes to load is learnt anew.",
-    "vllm/compose.override.yml": "The vLLM container starts as its compose file says, without the form's settings.",
+    "vllm/compose.override.yml": "The vLLM container gets what was applied in the form since, and no more.",
     "machine.history.sqlite3": "The machine's history begins anew.",
     "machine.alerts.json": "What you snoozed and acknowledged of the machine's alerts is forgotten.",
     "downloads.json": "Downloads that were paused are begun anew; what was loaded of them is gone on with.",

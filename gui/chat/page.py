@@ -22,8 +22,6 @@ class ChatPage(Page):
     """A target's section is the conversation to show; that is its place, too."""
 
     id = "chat"
-    title = "Chat"
-    icon = "chats"
 
     def __init__(self, shell: Shell) -> None:
         self._bridge = shell.bridge

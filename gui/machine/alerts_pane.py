@@ -20,7 +20,7 @@ from gui.widgets.labels import ResultLine, label
 from gui.widgets.scrolling import scrolled
 
 if TYPE_CHECKING:
-    from core import Alert, MachineSample
+    from core import Alert, CoreStatus, MachineSample
 
 EMPTY_PX = 150
 
@@ -63,12 +63,10 @@ class AlertsPane(Card):
             ground.setAutoFillBackground(False)  # the card's own shows
         self.body.addWidget(self._area)
         self._bridge.alerts_changed.connect(self._show)
-        self._bridge.status_changed.connect(self._show_drained)
+        self._bridge.status_changed.connect(self._on_status)
         self._bridge.machine_sampled.connect(self._on_sample)
         if self._bridge.status is not None:
-            self._on_core()
-        else:
-            self._bridge.status_changed.connect(self._on_core)
+            self._on_status(self._bridge.status)
         self._show(self._bridge.alerts)
 
     def show_detail(self, detail: str) -> None:
@@ -80,14 +78,17 @@ class AlertsPane(Card):
         elif self.thresholds is not None:
             self.thresholds.show_detail(detail)
 
-    def _on_core(self) -> None:
-        """The settings are there once the core runs."""
-        if self.thresholds is None:
+    def _on_status(self, status: CoreStatus) -> None:
+        if self.thresholds is None:  # the settings are there once the core runs
             self.thresholds = Thresholds(self._bridge)
             self._column.insertWidget(self._column.count() - 1, self.thresholds)
             if self._bridge.sample is not None:
                 self._on_sample(self._bridge.sample)
-        self._show_drained()
+        self.undrain.setVisible(status.local_drained)
+        if status.local_drained:
+            self.drained.tell("held", "Everything goes to the API.", "The local server gets no new requests.")
+        else:
+            self.drained.clear()
 
     def _on_sample(self, sample: MachineSample) -> None:
         if self.thresholds is not None and self.isVisible():
@@ -145,12 +146,3 @@ class AlertsPane(Card):
             self.trouble.tell("danger", "", str(error))
         else:
             self.trouble.clear()
-        self._show_drained()
-
-    def _show_drained(self) -> None:
-        drained = self._bridge.status is not None and self._bridge.core.local_is_drained
-        self.undrain.setVisible(drained)
-        if drained:
-            self.drained.tell("held", "Everything goes to the API.", "The local server gets no new requests.")
-        else:
-            self.drained.clear()

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from PySide6.QtCore import Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QGridLayout, QWidget
 
-from core import MEMORY_GB, NANO_PER_DOLLAR, format_cost
+from core import MEMORY_GB
 from gui.machine import figures
+from gui.machine.shown_metrics import (
+    API_RATE,
+    GPU_METRICS,
+    HOST_METRICS,
+    MACHINE_RATE,
+    ShownMetric,
+    dollars_text,
+)
 from gui.machine.timeline import Timeline
 from gui.theme.theme import theme
 from gui.widgets.chart import Chart
@@ -19,7 +26,7 @@ from gui.widgets.chart_data import ChartData, ChartEvent, Line, Threshold, known
 from gui.widgets.formatting import speed
 
 if TYPE_CHECKING:
-    from core import GpuReading, MachineSample, MetricName, Settings
+    from core import GpuReading, MachineSample, Settings
 
 Mode = Literal["gpu", "host"]
 TWO_COLUMNS_PX = 1000
@@ -39,83 +46,12 @@ _EVENTS: dict[str, tuple[str, str]] = {
 """What an event is called on the axis, and its colour. An alert is called by its own words."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
-    """One chart. ``scale`` divides what the core keeps; ``of_gpu`` ones are a card's, the others the machine's."""
-
-    metric: MetricName
-    title: str
-    unit: str
-    of_gpu: bool
-    value_text: Callable[[float], str]
-    scale: float = 1.0
-    percent: bool = False
-    tick_text: Callable[[float], str] | None = None
-
-
 def _memory_tick(gb: float) -> str:
     """The top of the axis is what there is, and no card has exactly what it is sold with: 24 for 23.99."""
     return f"{gb:.1f}".removesuffix(".0")
 
 
-MODES: dict[Mode, tuple[Figure, ...]] = {
-    "gpu": (
-        Figure(
-            metric="vram_used_bytes",
-            title="VRAM",
-            unit="GB",
-            of_gpu=True,
-            value_text=lambda gb: f"{gb:.1f} GB",
-            scale=MEMORY_GB,
-            tick_text=_memory_tick,
-        ),
-        Figure(
-            metric="temperature_c",
-            title="Temperature",
-            unit="°C",
-            of_gpu=True,
-            value_text=lambda degrees: f"{degrees:.0f} °C",
-            percent=True,
-        ),
-        Figure(
-            metric="utilization_percent",
-            title="Utilisation",
-            unit="%",
-            of_gpu=True,
-            value_text=lambda share: f"{share:.0f} %",
-            percent=True,
-        ),
-        Figure(
-            metric="power_w", title="Power", unit="W", of_gpu=True, value_text=lambda watts: f"{watts:.0f} W"
-        ),
-    ),
-    "host": (
-        Figure(
-            metric="cpu_percent",
-            title="Processor",
-            unit="%",
-            of_gpu=False,
-            value_text=lambda share: f"{share:.0f} %",
-            percent=True,
-        ),
-        Figure(
-            metric="memory_used_bytes",
-            title="Memory",
-            unit="GB",
-            of_gpu=False,
-            value_text=lambda gb: f"{gb:.1f} GB",
-            scale=MEMORY_GB,
-            tick_text=_memory_tick,
-        ),
-        Figure(
-            metric="generation_tokens_per_s",
-            title="Answers",
-            unit="tok/s",
-            of_gpu=False,
-            value_text=speed,
-        ),
-    ),
-}
+MODES: dict[Mode, tuple[ShownMetric, ...]] = {"gpu": GPU_METRICS, "host": HOST_METRICS}
 MONEY = "Dollars an hour"
 
 
@@ -152,17 +88,16 @@ class ChartColumn(QWidget):
             chart.deleteLater()
         self.charts = {}
         for figure in MODES[mode]:
-            y_range = (0.0, 100.0) if figure.percent else None
             self._add(
                 Chart(
                     figure.title,
                     figure.unit,
-                    value_text=figure.value_text,
-                    tick_text=figure.tick_text,
-                    y_range=y_range,
+                    value_text=speed if figure.unit == "tok/s" else figure.with_unit,
+                    tick_text=_memory_tick if figure.unit == "GB" else None,
+                    y_range=(0.0, 100.0) if figure.to_100 else None,
                 )
             )
-        self._add(Chart(MONEY, "$ an hour", value_text=_dollars_text, tick_text=_dollars_tick))
+        self._add(Chart(MONEY, "$ an hour", value_text=dollars_text, tick_text=_dollars_tick))
         self._columns = 0
         self._cursor_s = None
         self._lay()
@@ -177,19 +112,13 @@ class ChartColumn(QWidget):
         given: list[tuple[Chart, ChartData]] = []
         for figure in MODES[self._mode]:
             chart = self.charts[figure.title]
-            line = _line(
-                figure.title, timeline, figure.metric, index if figure.of_gpu else None, figure.scale
-            )
+            line = _line(figure, timeline, index if figure.of_gpu else None)
             chart.y_range = self._y_range(figure, line)
             limits = self._limits(figure, settings)
             given.append((chart, ChartData(lines=[line], thresholds=limits, events=events)))
         lines = [
-            _line(
-                "API", timeline, "api_nanodollars_per_hour", None, NANO_PER_DOLLAR, token="api", label="API"
-            ),
-            _line(
-                "Machine", timeline, "machine_nanodollars_per_hour", None, NANO_PER_DOLLAR, label="Machine"
-            ),
+            _line(API_RATE, timeline, token="api", label=API_RATE.title),
+            _line(MACHINE_RATE, timeline, label=MACHINE_RATE.title),
         ]
         known = [line for line in lines if any(value is not None for value in line.y)]
         most = max((value for line in known for value in line.y if value is not None), default=0.0)
@@ -271,8 +200,8 @@ class ChartColumn(QWidget):
         chart.hovered.connect(self._on_hover)
         self.charts[chart.title] = chart
 
-    def _y_range(self, figure: Figure, line: Line) -> tuple[float, float] | None:
-        if figure.percent:
+    def _y_range(self, figure: ShownMetric, line: Line) -> tuple[float, float] | None:
+        if figure.to_100:
             return (0.0, 100.0)
         gpu, host = self._card(), self._sample.host if self._sample else None
         top = {
@@ -291,7 +220,7 @@ class ChartColumn(QWidget):
         gpu = self._gpu
         return None if gpu is None else self._last_known.get(gpu.uuid, gpu)
 
-    def _limits(self, figure: Figure, settings: Settings) -> Sequence[Threshold]:
+    def _limits(self, figure: ShownMetric, settings: Settings) -> Sequence[Threshold]:
         gpu = self._card()
         if gpu is None:
             return ()
@@ -337,18 +266,16 @@ class ChartColumn(QWidget):
 
 
 def _line(
-    name: str,
+    shown: ShownMetric,
     timeline: Timeline,
-    metric: MetricName,
-    gpu: int | None,
-    scale: float,
+    gpu: int | None = None,
     *,
     token: str = "local",
     label: str = "",
 ) -> Line:
-    track = timeline.track(metric, gpu)
-    values = [None if value is None else value / scale for value in track.values]
-    return Line(name=name, x=list(track.times), y=values, token=token, label=label)
+    track = timeline.track(shown.metric, gpu)
+    values = [None if value is None else value / shown.scale for value in track.values]
+    return Line(name=shown.title, x=list(track.times), y=values, token=token, label=label)
 
 
 def _events(timeline: Timeline, low_s: float) -> list[ChartEvent]:
@@ -359,10 +286,6 @@ def _events(timeline: Timeline, low_s: float) -> list[ChartEvent]:
             told = event.words.rstrip(".") if event.kind == "alert" and event.words else words
             found.append(ChartEvent(x=event.at_s, label=told, token=token))
     return found
-
-
-def _dollars_text(dollars: float) -> str:
-    return format_cost(round(dollars * NANO_PER_DOLLAR))
 
 
 def _dollars_tick(dollars: float) -> str:

@@ -145,12 +145,11 @@ class ChartsPane(Card):
     def _on_sample(self, sample: MachineSample) -> None:
         if not self.isVisible():
             return
-        if self._sample is None:
-            self._sample = sample
-            self._load()
-        self._sample = sample
+        is_first, self._sample = self._sample is None, sample
         if self._has_other_cards(sample):  # their numbers are the same: each has its own past
             self._timeline = Timeline(self._timeline.seconds)
+            self._load()
+        elif is_first:
             self._load()
         self._timeline.add(sample)
         if self.is_paused or self.window().isMinimized():
@@ -170,14 +169,18 @@ class ChartsPane(Card):
         phase = (status.local.phase, status.local.crash)
         if phase != self._phase:
             if self._phase is not None:
-                self._happened.start()
+                self._load_soon()
             self._phase = phase
             if self._sample is not None and self.isVisible() and not self.is_paused:
                 self._show_server(self._sample)
 
     def _on_alerts(self, alerts: tuple[Alert, ...]) -> None:
         del alerts
-        self._happened.start()
+        self._load_soon()
+
+    def _load_soon(self) -> None:
+        if self.isVisible():  # else it is read when it is shown
+            self._happened.start()
 
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     )
     from gui.shell.bridge import Bridge
 
+API_ANSWERS = frozenset({"key_set", "reachable", "rate_limited", "overloaded"})
+"""The states of the API in which a request may go there."""
 Verb = Literal["", "start", "stop", "restart", "look"]
 PLAN_AFTER_MS, ESTIMATE_AFTER_MS = 150, 600
 """Writing a diff is quick; an estimate looks at the machine, so it waits until nobody types any more."""
@@ -86,6 +88,12 @@ class MachineController(QObject):
         """The local server's state, ``None`` before the core runs."""
         status = self.bridge.status
         return None if status is None else status.local
+
+    @property
+    def api_answers(self) -> bool:
+        """Whether requests may go to the API while the local server can't take them."""
+        status = self.bridge.status
+        return status is not None and status.api.phase in API_ANSWERS
 
     @property
     def is_compose(self) -> bool:

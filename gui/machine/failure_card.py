@@ -68,7 +68,6 @@ class FailureCard(QWidget):
         self._column.setContentsMargins(0, 0, 0, 0)
         self._shown: object = None
         self.card: ErrorCard | None = None
-        controller.changed.connect(self._again)
 
     @property
     def first_button(self) -> QPushButton | None:
@@ -88,6 +87,7 @@ class FailureCard(QWidget):
             self._asked(),
             self._when(state),
             self._commands(state),
+            self._kept(),
         )
         if facts == self._shown:
             return
@@ -101,11 +101,6 @@ class FailureCard(QWidget):
             old.deleteLater()
         if had_focus and self.first_button is not None:
             self.first_button.setFocus(Qt.FocusReason.OtherFocusReason)
-
-    def _again(self) -> None:
-        state = self._controller.state
-        if state is not None and state.phase == "failed":
-            self.show_state(state)
 
     def _when(self, state: ServerState) -> str:
         return words.failure_when(state, self._controller.report)
@@ -233,11 +228,12 @@ class FailureCard(QWidget):
         return "\n".join(parts).strip()
 
     def _kept(self) -> str:
-        status = self._controller.bridge.status
-        answers = status is not None and status.api.phase in ("key_set", "reachable")
-        if answers:
+        if self._controller.api_answers:
             return "Requests go to the API meanwhile. Chats and settings are kept."
-        return "Chats and settings are kept. Nothing answers until it runs: no key of the API is set."
+        status = self._controller.bridge.status
+        keyless = status is not None and status.api.phase == "no_key"
+        why = "no key of the API is set" if keyless else "the API can’t be used now"
+        return f"Chats and settings are kept. Nothing answers until it runs: {why}."
 
     def _copy(self, text: str, said: str) -> None:
         QGuiApplication.clipboard().setText(text)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from core import MEMORY_GB, format_cost, in_memory_gb
+from core import MEMORY_GB, counted, format_cost, in_memory_gb
 from gui.widgets.formatting import speed
 
 if TYPE_CHECKING:
@@ -164,8 +164,7 @@ def details_summary(gpu: GpuReading) -> str:
     if gpu.fan_percent is not None:
         parts.append(f"fan {gpu.fan_percent:.0f} %")
     if gpu.processes is not None:
-        count = len(gpu.processes)
-        parts.append(f"{count} process{'es'[: 2 * (count != 1)]}")
+        parts.append(counted(len(gpu.processes), "process", "processes"))
     return "" if gpu.lost else " · ".join(parts)
 
 

@@ -2,61 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
-from core import MEMORY_GB, NANO_PER_DOLLAR, format_cost
+from gui.machine.shown_metrics import API_RATE, GPU_METRICS, HOST_METRICS, KV_CACHE, MACHINE_RATE, ShownMetric
 from gui.machine.timeline import Timeline
 from gui.widgets.table import Column, ListModel, Table
 
-if TYPE_CHECKING:
-    from core import MetricName
-
 Row = tuple["str | float | None", ...]
 ROWS = 60
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Figure:
-    """``scale`` divides what the core keeps: what is copied is in the column's unit."""
-
-    metric: MetricName
-    title: str
-    unit: str
-    text: Callable[[float], str] = "{:.0f}".format
-    scale: float = 1.0
-
-
-def _dollars(amount: float) -> str:
-    return format_cost(round(amount * NANO_PER_DOLLAR))
-
-
-_GPU = (
-    _Figure(metric="vram_used_bytes", title="VRAM", unit="GB", text="{:.1f}".format, scale=MEMORY_GB),
-    _Figure(metric="temperature_c", title="Temperature", unit="°C"),
-    _Figure(metric="utilization_percent", title="Utilisation", unit="%"),
-    _Figure(metric="power_w", title="Power", unit="W"),
-)
-_MONEY = (
-    _Figure(
-        metric="api_nanodollars_per_hour", title="API", unit="an hour", text=_dollars, scale=NANO_PER_DOLLAR
-    ),
-    _Figure(
-        metric="machine_nanodollars_per_hour",
-        title="Machine",
-        unit="an hour",
-        text=_dollars,
-        scale=NANO_PER_DOLLAR,
-    ),
-)
-_MACHINE = (
-    _Figure(metric="cpu_percent", title="Processor", unit="%"),
-    _Figure(metric="memory_used_bytes", title="Memory", unit="GB", text="{:.1f}".format, scale=MEMORY_GB),
-    _Figure(metric="generation_tokens_per_s", title="Answers", unit="tok/s", text="{:.1f}".format),
-    _Figure(metric="kv_cache_percent", title="KV cache", unit="%"),
-)
+_MONEY = (API_RATE, MACHINE_RATE)
 
 
 class FiguresTable(Table):
@@ -64,7 +18,9 @@ class FiguresTable(Table):
 
     def __init__(self, *, with_gpu: bool) -> None:
         self.with_gpu = with_gpu
-        self._figures = (*_GPU, *_MONEY, *_MACHINE) if with_gpu else (*_MACHINE[:3], *_MONEY)
+        self._figures = (
+            (*GPU_METRICS, *_MONEY, *HOST_METRICS, KV_CACHE) if with_gpu else (*HOST_METRICS, *_MONEY)
+        )
         self._seconds_shown = True
         time = Column[Row](
             key="time", title="Time", value=lambda row: row[0], text=self._time_text, width=70, number=False
@@ -81,7 +37,7 @@ class FiguresTable(Table):
         steps = [(last - back) * step_s for back in range(ROWS - 1, -1, -1)]
         columns: list[list[float | None]] = []
         for figure in self._figures:
-            found = timeline.highest(figure.metric, gpu if figure in _GPU else None, steps)
+            found = timeline.highest(figure.metric, gpu if figure.of_gpu else None, steps)
             columns.append([None if value is None else value / figure.scale for value in found])
         rows: list[Row] = [
             (datetime.fromtimestamp(step).astimezone().isoformat(" ", "seconds"), *values)
@@ -107,7 +63,7 @@ class FiguresTable(Table):
         return at[11:19] if self._seconds_shown else at[11:16]
 
 
-def _column(place: int, figure: _Figure) -> Column[Row]:
+def _column(place: int, figure: ShownMetric) -> Column[Row]:
     return Column[Row](
         key=figure.metric,
         title=figure.title,

@@ -18,7 +18,7 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QFileDialog, QFrame, QHBoxLayout, QLineEdit, QMenu, QPushButton, QWidget
 
-from core import LogLine, writing_whole
+from core import LogLine, counted, writing_whole
 from core.errors import SignalboxError
 from gui.machine.controller import MachineController
 from gui.shell.pages import Shell
@@ -268,8 +268,7 @@ class LogCard(Card):
     # Copy and save
 
     def _copy(self) -> None:
-        count = self.view.copy()
-        words = "1 line copied" if count == 1 else f"{count:,} lines copied"
+        words = f"{counted(self.view.copy(), 'line')} copied"
         self._tell("ok", "", f"{words}.")
         announce(self.copy_button, words)
 
@@ -322,7 +321,7 @@ class LogCard(Card):
         self.new_lines.setVisible(new > 0)
         if new:
             self.new_lines.setText(f"{new:,} new")
-            self.new_lines.setAccessibleName(f"{new:,} new line{'s'[: new != 1]}: follow them")
+            self.new_lines.setAccessibleName(f"{counted(new, 'new line')}: follow them")
         self._strip.setVisible(is_searched or is_cleared or new > 0 or bool(self.told.text))
 
     def sizeHint(self) -> QSize:

@@ -20,8 +20,6 @@ class MachinePage(Page):
     """Sections: ``server``, ``preflight``, ``log``, ``gpu``, ``models``, ``settings``, ``alerts``."""
 
     id = "machine"
-    title = "Machine"
-    icon = "hard-drives"
 
     def __init__(self, shell: Shell) -> None:
         self._shell = shell

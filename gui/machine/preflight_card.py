@@ -19,6 +19,7 @@ from gui.theme.theme import set_property, theme
 from gui.widgets.card import Card
 from gui.widgets.copying import Copier, announce
 from gui.widgets.error_card import IconMark
+from gui.widgets.formatting import listed
 from gui.widgets.labels import label
 from gui.widgets.sentence import Sentence
 
@@ -247,8 +248,7 @@ def _held_words(report: PreflightReport | None, trouble: str) -> str:
     if trouble or report is None:
         return "The checks could not run, so the start may fail."
     failed = [check.title for check in report.checks if check.state == "failed" and check.matters]
-    which = failed[0] if len(failed) == 1 else f"{', '.join(failed[:-1])} and {failed[-1]}"
-    return f"The start would fail: {which}."
+    return f"The start would fail: {listed(failed)}."
 
 
 def summary_words(report: PreflightReport | None, *, is_checking: bool, trouble: str) -> str:

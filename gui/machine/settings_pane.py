@@ -98,11 +98,22 @@ class SettingsPane(QWidget):
         self._controller.choose_kind(str(kind))
 
     def _on_status(self, status: CoreStatus) -> None:
-        del status
-        self._show_kind()
+        del status  # the controller has it
+        if self.isVisible():
+            self._fill_embedded()
+            self._show_kind()
 
     def _show_kind(self) -> None:
-        if self._bridge.status is None:
+        state = self._controller.state
+        kind = "none" if state is None else state.kind
+        comes = kind == "compose" and self._compose.isHidden()
+        self._compose.setVisible(kind == "compose")
+        self._embedded.setVisible(kind == "embedded")
+        self._external.setVisible(kind == "external")
+        self._show_bar(wanted=kind == "compose" and self.bar.is_wanted)
+        if comes and self.isVisible():
+            self.token.read()
+        if state is None:
             return
         store = self._bridge.core.settings
         chosen = store.current.local_server
@@ -111,12 +122,6 @@ class SettingsPane(QWidget):
         self.kind.set_locked(place is not None)
         meaning = next(text for value, _, text in KINDS if value == chosen)
         self.kind_row.note.setText(f"{meaning} Set in {place}, and that wins." if place else meaning)
-        state = self._controller.state
-        kind = "none" if state is None else state.kind
-        self._compose.setVisible(kind == "compose")
-        self._embedded.setVisible(kind == "embedded")
-        self._external.setVisible(kind == "external")
-        self._show_bar(wanted=kind == "compose" and self.bar.is_wanted)
 
     # The container
 
@@ -280,7 +285,7 @@ class SettingsPane(QWidget):
         super().showEvent(event)
         self._fill_embedded()
         self._show_kind()
-        if self._controller.is_compose and self._bridge.status is not None:
+        if self._controller.is_compose:
             self.token.read()
 
     def _keep_in_view(self) -> None:

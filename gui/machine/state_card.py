@@ -21,13 +21,14 @@ from PySide6.QtWidgets import (
 from gui.machine import words
 from gui.machine.controller import MachineController, Verb
 from gui.machine.failure_card import FailureCard
+from gui.machine.settings_words import setting_label
 from gui.machine.step_line import StepLine
 from gui.shell.pages import Shell, Target
 from gui.theme.theme import set_button_icon, set_property, theme
 from gui.widgets.card import Card
 from gui.widgets.copying import Copier, announce
 from gui.widgets.error_card import IconMark
-from gui.widgets.formatting import count, speed
+from gui.widgets.formatting import count, listed, speed
 from gui.widgets.icon_button import IconButton
 from gui.widgets.labels import ResultLine, label
 from gui.widgets.marks import Lamp
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
     from core import CoreStatus, MachineSample, ServerFigures, ServerState
 
 TICK_MS = 1000
-API_ANSWERS = frozenset({"key_set", "reachable", "rate_limited", "overloaded"})
-"""The states of the API in which a request may go there."""
 DRAINED = "You sent everything to the API: no new request comes here."
 _ASKED = {"start": "Starting…", "stop": "Stopping…", "restart": "Restarting…", "look": "Looking…"}
 
@@ -61,7 +60,7 @@ class StateCard(QWidget):
         self._timer.setInterval(TICK_MS)
         self._timer.timeout.connect(self._show_time)
         controller.bridge.status_changed.connect(self._on_status)
-        controller.bridge.machine_sampled.connect(self._show_figures)
+        controller.bridge.machine_sampled.connect(self._on_sample)
         controller.changed.connect(self._show)
         theme().changed.connect(self._restyle)
         self._restyle()
@@ -146,6 +145,10 @@ class StateCard(QWidget):
         del status  # the controller has it
         self._show()
 
+    def _on_sample(self, sample: MachineSample) -> None:
+        if self.isVisible():
+            self._show_figures(sample)
+
     def _show(self) -> None:
         state = self._controller.state
         if state is None:
@@ -200,23 +203,23 @@ class StateCard(QWidget):
         context = state.docker_context if here is None else here.name
         text, strong = words.place_words(state, "" if here is None else here.words, context)
         if state.phase == "starting":
-            text = f"{text} {words.wait_words(state, api_answers=self._api_answers())}"
+            text = f"{text} {words.wait_words(state, api_answers=self._controller.api_answers)}"
         elif state.phase == "ready" and state.kind == "compose" and state.detail:
             text = f"{text} {words.failure_why(state)}"  # why Stop does nothing: the engine is away
         elif state.phase == "stopped" and state.kind == "external":
             text += " Signalbox is not checking it now."
         elif state.phase == "stopped" and state.kind != "none":
-            waits = "Requests go to the API." if self._api_answers() else "Nothing answers on this machine."
+            waits = (
+                "Requests go to the API."
+                if self._controller.api_answers
+                else "Nothing answers on this machine."
+            )
             text = f"{text} {waits}"
         if self._controller.start_is_held:
             text += " The start is on hold: the pre-flight found a problem."
         elif self._controller.asked == "start" and self._controller.is_checking:
             text += " Checking what a start needs."
         self.sentence.say(text, strong=strong)
-
-    def _api_answers(self) -> bool:
-        status = self._controller.bridge.status
-        return status is not None and status.api.phase in API_ANSWERS
 
     def _show_time(self) -> None:
         state = self._controller.state
@@ -232,10 +235,10 @@ class StateCard(QWidget):
         ready = state.phase == "ready"
         self.address.say(state.base_url or "")
         self._address_row.setVisible(ready and bool(state.base_url))
-        needed = _listed(state.restart_needed) if ready and state.restart_needed else ""
+        needed = listed([setting_label(name) for name in state.restart_needed]) if ready else ""
         self.restart_needed.say(needed and f"Restart needed for {needed}. Until then it runs as before.")
-        drained = self._controller.bridge.core.local_is_drained
-        self.drained.say(DRAINED if drained else "")
+        status = self._controller.bridge.status
+        self.drained.say(DRAINED if status is not None and status.local_drained else "")
         self._show_figures(self._controller.bridge.sample)
 
     def _show_figures(self, sample: MachineSample | None) -> None:
@@ -412,10 +415,3 @@ def load_facts(figures: ServerFigures) -> list[str]:
     if figures.generation_tokens_per_s:
         facts.append(speed(figures.generation_tokens_per_s))
     return facts
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    from gui.machine.settings_words import setting_label
-
-    shown = [setting_label(name) for name in names]
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"

@@ -90,6 +90,7 @@ class VllmForm(QWidget):
             Applied(value=Decimal("0.90")),
         )
         self.share.changed.connect(self._read_share)
+        self.share.unread_changed.connect(self._read_typed_share)
         self._column.addWidget(self.share)
         self.share_as_file = QPushButton(f"Leave the share {_LOWER_FILE}")
         set_property(self.share_as_file, flat=True, tiny=True)
@@ -150,10 +151,12 @@ class VllmForm(QWidget):
     @property
     def unread(self) -> tuple[str, ...]:
         """The fields whose text can't be read, so that nothing can be applied."""
-        return tuple(self._unread)
+        return (*self._unread, *(["gpu_memory_utilization"] if self.share.is_unread else []))
 
     def forget_unread(self) -> None:
         """Give up what is typed and can't be read."""
+        if self.share.is_unread:
+            self.share.forget_typed()
         for name in self._unread:
             self.edits[name].clear()
         self._unread.clear()
@@ -172,6 +175,12 @@ class VllmForm(QWidget):
         self.quantization.show_value(value or _AS_IS)
 
     def _show_share(self, wanted: VllmSettings, in_force: VllmSettings) -> None:
+        is_set = wanted.gpu_memory_utilization is not None
+        if not is_set and self.share_as_file.hasFocus():
+            self.share.slider.setFocus(Qt.FocusReason.OtherFocusReason)  # the button goes
+        self.share_as_file.setVisible(is_set)
+        if self.share.is_unread:
+            return
         applied = _share(in_force.gpu_memory_utilization, self._own)
         origin = "default" if in_force.gpu_memory_utilization is None else "panel"
         if self.share.applied.value != applied or self.share.applied.origin != origin:
@@ -181,10 +190,6 @@ class VllmForm(QWidget):
             self.share.blockSignals(True)
             self.share.set_value(now)
             self.share.blockSignals(False)
-        is_set = wanted.gpu_memory_utilization is not None
-        if not is_set and self.share_as_file.hasFocus():
-            self.share.slider.setFocus(Qt.FocusReason.OtherFocusReason)  # the button goes
-        self.share_as_file.setVisible(is_set)
 
     # Read
 
@@ -196,7 +201,12 @@ class VllmForm(QWidget):
         )
         self._read()
 
+    def _read_typed_share(self) -> None:
+        self.last_edited = self.share.box
+        self._read()
+
     def _leave_share(self) -> None:
+        self.share.forget_typed()
         self._shown = replace(self._shown, gpu_memory_utilization=None)
         self._read()
 

@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from core import (
+    STEP_DOING,
     PreflightCheck,
     PreflightReport,
     ServerFailure,
     ServerState,
     StartStep,
+    counted,
     exact_duration,
-    file_size,
     rough_duration,
     sentence,
+    transfer_facts,
 )
 from core import sentence_case as with_capital
 from gui.widgets.marks import LampState
@@ -27,12 +29,6 @@ LAMPS: dict[str, LampState] = {
     "failed": "failed",
 }
 STEP_NAMES = {"pull": "Pull", "create": "Create", "load": "Load weights", "warm_up": "Warm up"}
-_DOING = {
-    "pull": "pulling the image",
-    "create": "creating the container",
-    "load": "loading weights",
-    "warm_up": "warming up",
-}
 _PLACES = {"embedded": "on this processor", "external": "a server you run", "compose": "in a container"}
 _TITLES = {
     "docker_missing": "Docker is not installed",
@@ -79,7 +75,7 @@ def running_words(state: ServerState) -> str:
     if state.detail:
         return state.detail
     step = next((step for step in state.steps if step.status == "running"), None)
-    return _DOING[step.name] if step else ""
+    return STEP_DOING[step.name] if step else ""
 
 
 def shown_steps(state: ServerState) -> tuple[StartStep, ...]:
@@ -92,9 +88,7 @@ def shown_steps(state: ServerState) -> tuple[StartStep, ...]:
 def step_fact(step: StartStep) -> str:
     """Return the line under a step: bytes and speed of a pull, a short fact, or how long it took."""
     if step.status == "running" and step.done_bytes is not None:
-        total = "" if step.total_bytes is None else f" of {file_size(step.total_bytes)}"
-        speed = "" if not step.bytes_per_s else f" · {file_size(round(step.bytes_per_s))}/s"
-        return f"{file_size(step.done_bytes)}{total}{speed}"
+        return " · ".join(transfer_facts(step.done_bytes, step.total_bytes, step.bytes_per_s or None))
     if step.status == "skipped":
         return step.detail or "not needed"
     if step.elapsed_s is not None:
@@ -143,8 +137,7 @@ def wait_words(state: ServerState, *, api_answers: bool) -> str:
     if state.eta_s is not None:
         left = "Any moment now" if round(state.eta_s) < 1 else f"About {exact_duration(state.eta_s)} left"
         if state.learnt_from:
-            starts = "1 start" if state.learnt_from == 1 else f"{state.learnt_from} starts"
-            left += f", learnt from {starts}"
+            left += f", learnt from {counted(state.learnt_from, 'start')}"
         said.append(f"{left}.")
     said.append(
         "Requests go to the API until it is ready." if api_answers else "Requests wait until it is ready."

@@ -96,8 +96,6 @@ class PreferencesPage(Page):
     """``show`` opens a section, and of it the row that the target's detail names."""
 
     id = "preferences"
-    title = "Preferences"
-    icon = "gear-six"
 
     def __init__(self, shell: Shell) -> None:
         self._shell = shell

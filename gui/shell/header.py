@@ -102,11 +102,12 @@ class HeaderStrip(QWidget):
         *,
         alerts: Sequence[Alert] = (),
         sample: MachineSample | None = None,
-        drained: bool = False,
     ) -> None:
         """Show a snapshot of the core, and what the machine needs somebody for."""
         running = 0 if status.queue is None else status.queue.running
-        words = local_words(status.local, alerts=alerts, sample=sample, drained=drained, left=running)
+        words = local_words(
+            status.local, alerts=alerts, sample=sample, drained=status.local_drained, left=running
+        )
         self._show_side("local", "Local", "cpu", *words, full=status.local.model or "")
         self._show_side("api", "API", "cloud", *api_words(status.api), full=status.api.model or "")
         self._show_requests(status)

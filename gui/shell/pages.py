@@ -69,7 +69,7 @@ class Shell(Protocol):
         ...
 
     def page_changed(self) -> None:
-        """A page's title, lamp or notices are not what they were."""
+        """A page's lamp or notices are not what they were."""
         ...
 
     def anchor(self, pill: str) -> QWidget:
@@ -84,8 +84,6 @@ class Page(Protocol):
     """
 
     id: str
-    title: str
-    icon: str
 
     @property
     def widget(self) -> QWidget:

@@ -152,7 +152,7 @@ class Tray(QObject):
             await self._bridge.call(work())  # type: ignore[arg-type]
         except SignalboxError as error:
             self.refused.emit(str(error))
-        self._show()
+            self._show()  # what was ticked is not so
 
     # What is shown
 
@@ -172,7 +172,7 @@ class Tray(QObject):
             self._paint("busy", faint=False)
             self.icon.setToolTip("Signalbox")
             return
-        drained = self._bridge.core.local_is_drained
+        drained = status.local_drained
         alerts = self._bridge.alerts
         told = local_words(status.local, alerts=alerts, sample=self._bridge.sample, drained=drained)
         lamp, word, detail, _ = told

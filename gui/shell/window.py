@@ -199,7 +199,7 @@ class Window(QWidget):
         self._stack.setCurrentWidget(page.widget)
         self._uncover()
         self.rail.set_page(entry.id)
-        self.header.set_title(page.title)
+        self.header.set_title(entry.title)
         page.home.setFocus(Qt.FocusReason.OtherFocusReason)
         page.show(target)
         self._show_notices()
@@ -223,8 +223,7 @@ class Window(QWidget):
         return next(page for page in self._pages.values() if page.widget is shown)
 
     def page_changed(self) -> None:
-        """Show title, lamps and notices anew."""
-        self.header.set_title(self.page_in_front.title)
+        """Show lamps and notices anew."""
         self._show_lamps()
         self._show_notices()
 
@@ -362,8 +361,7 @@ class Window(QWidget):
 
     def _show_header(self, status: CoreStatus) -> None:
         bridge = self.bridge
-        drained = bridge.core.local_is_drained
-        self.header.set_status(status, alerts=bridge.alerts, sample=bridge.sample, drained=drained)
+        self.header.set_status(status, alerts=bridge.alerts, sample=bridge.sample)
 
     def _show_alerts(self, alerts: tuple[Alert, ...]) -> None:
         del alerts  # the bridge has them

@@ -10,8 +10,6 @@ class SpendPage(Page):
     """``show`` opens the popover; its section ``held`` shows at once what is held."""
 
     id = "spend"
-    title = "Spend"
-    icon = "wallet"
 
     def __init__(self, shell: Shell) -> None:
         self._shell = shell

@@ -9,12 +9,13 @@ from urllib.parse import urlsplit
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QLineEdit, QPushButton, QVBoxLayout, QWidget
 
-from core import is_near
+from core import counted, is_near
 from core.errors import AuthenticationFailed, KeyHeldBack, SignalboxError
 from gui.shell.tasks import Tasks
 from gui.theme.theme import set_property, theme
 from gui.welcome.choice import NOT_READY, Choice, wins
 from gui.widgets.finding import tell_finding
+from gui.widgets.formatting import listed
 from gui.widgets.labels import ORIGIN_PLACES, ResultLine
 from gui.widgets.question import Question
 
@@ -141,17 +142,16 @@ class VllmServer(Choice):
             if str(getattr(settings.current, name)).rstrip("/") != value.rstrip("/"):
                 self.tell("held", "Found, but not used.", wins(name.upper(), settings.origin(name)))
                 return
-        count = "1 model" if len(models) == 1 else f"{len(models):,} models"
         names = ", ".join(models[:2]) + (" and more" if len(models) > 2 else "")
-        listed = (
-            f"Found {count}, {names}, in {latency_ms:,.0f} ms."
+        found = (
+            f"Found {counted(len(models), 'model')}, {names}, in {latency_ms:,.0f} ms."
             if models
             else "It answers, but lists no model."
         )
         if address.startswith("http://") and not is_near(address):
-            self.tell("held", "", f"{listed} It is not encrypted: others on the way can read what is sent.")
+            self.tell("held", "", f"{found} It is not encrypted: others on the way can read what is sent.")
         else:
-            self.tell("ok" if models else "held", "", listed)
+            self.tell("ok" if models else "held", "", found)
         self.done_one.emit()
 
 
@@ -208,7 +208,7 @@ class DockerAndGpu(Choice):
         if not findings:
             self.tell("quiet", "Not available.", "This version’s check doesn’t look for Docker or a GPU yet.")
         elif missing:
-            self.tell("held", "Not ready.", f"{_listed(missing)} would have to work first.")
+            self.tell("held", "Not ready.", f"{listed(missing)} would have to work first.")
         else:
             self.tell("ok", "This machine can run it.", "Choose a model and start it on the Machine page.")
         for finding in findings:
@@ -363,7 +363,3 @@ def is_address(address: str) -> bool:
     except ValueError:
         return False
     return parts.scheme in ("http", "https") and bool(parts.hostname) and not re.search(r"\s", address)
-
-
-def _listed(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

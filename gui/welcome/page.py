@@ -29,8 +29,6 @@ class WelcomePage(Page):
     """Comes first until it was left once, by whichever button."""
 
     id = "welcome"
-    title = "Welcome"
-    icon = "hand-waving"
 
     def __init__(self, shell: Shell) -> None:
         self._shell = shell

@@ -13,6 +13,7 @@ from gui.shell.tasks import Tasks
 from gui.theme.theme import set_property
 from gui.welcome.choice import NOT_READY, Choice, wins
 from gui.widgets.download_row import DownloadRow
+from gui.widgets.formatting import time_left
 from gui.widgets.model_words import best_offer, disk_problem, offer_words, server_facts, server_question
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class TryNow(Choice):
             return
         self.button.setText("Start the small model")
         if local.phase == "starting" and local.kind == "embedded":
-            left = "" if local.eta_s is None else f", about {max(1, round(local.eta_s))} s left"
+            left = "" if local.eta_s is None else f", {time_left(local.eta_s)}"
             self.tell("busy", "Starting.", f"{(local.detail or 'Loading').capitalize()}{left}")
         elif local.phase == "failed" and self._asked:
             self.tell("danger", "Failed.", f"{local.detail}. Its log is on the Machine page.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -34,6 +35,11 @@ NOT_SETTLED_WHY = (
 def side_word(side: Side | None) -> str:
     """Return the word people read for a side; a refused request has none."""
     return "Not sent" if side is None else SIDE_WORDS[side]
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return ``a``, ``a and b``, or ``a, b and c``."""
+    return " and ".join([*([", ".join(names[:-1])] if len(names) > 1 else []), *names[-1:]])
 
 
 def count(number: int) -> str:

@@ -281,10 +281,12 @@ class Lever(QWidget):
     Signals:
     changed: the value while it moves, as ``int`` or ``Decimal``.
     committed: the value once it rests: after a drag, a key, or Enter in the box.
+    unread_changed: what is typed rests and can't be read, or it is over with that. See ``is_unread``.
     """
 
     changed = Signal(object)
     committed = Signal(object)
+    unread_changed = Signal()
 
     def __init__(
         self,
@@ -372,6 +374,18 @@ class Lever(QWidget):
     def is_locked(self) -> bool:
         return bool(self.applied.locked)
 
+    @property
+    def is_unread(self) -> bool:
+        """Whether the box holds what is no value of the scale, so that ``value`` is not what is meant."""
+        return self.box.isModified() and self.scale.read(self.box.text()) is None
+
+    def forget_typed(self) -> None:
+        """Give up what is typed into the box and is not the value yet."""
+        was_unread = self.is_unread
+        self._show()
+        if was_unread:
+            self.unread_changed.emit()
+
     def apply(self, applied: Applied) -> None:
         """Show what is in force now; the lever moves there, and nothing is left to undo."""
         self.applied = applied
@@ -384,7 +398,7 @@ class Lever(QWidget):
         """Move the lever; what stood before can be undone."""
         value = self.scale.clamp(value)
         if self.is_locked or value == self.value:
-            self._show()
+            self.forget_typed()
             return
         self._history.append(self.value)
         self._move(value)
@@ -443,7 +457,7 @@ class Lever(QWidget):
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if watched is self.box and isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress:
             if event.key() == Qt.Key.Key_Escape and self.box.isModified():
-                self._show()
+                self.forget_typed()
                 return True
             if event.matches(QKeySequence.StandardKey.Undo) and not self.box.isModified():
                 return self.undo()
@@ -479,7 +493,10 @@ class Lever(QWidget):
             self.set_value(self._value_at(place))
 
     def _on_text(self) -> None:
-        self._mark(self.scale.read(self.box.text()) is not None)
+        was_marked = self._is_marked
+        self._mark(not self.is_unread)
+        if was_marked and not self._is_marked:
+            self.unread_changed.emit()
 
     def _on_typed(self) -> None:
         if not self.box.isModified():
@@ -488,9 +505,14 @@ class Lever(QWidget):
         self._mark(value is not None)
         if value is None:
             announce(self.box, f"{self.name}: {self.box.accessibleDescription()}")
+            self.unread_changed.emit()
         else:
             self.box.setModified(False)
             self.set_value(value)
+
+    @property
+    def _is_marked(self) -> bool:
+        return self.box.property("tone") == "danger"
 
     def _mark(self, valid: bool) -> None:
         said = (
@@ -498,7 +520,7 @@ class Lever(QWidget):
         )
         if not valid and self.scale.whole:
             said = said.replace("a number", "a whole number")
-        if (self.box.property("tone") == "danger") == valid:
+        if self._is_marked == valid:
             set_property(self.box, tone="" if valid else "danger")
             set_property(self._effect, tone="" if valid else "danger")
         # In few words: beside the slider there is room for some thirty letters.

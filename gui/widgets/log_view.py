@@ -23,7 +23,7 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QAbstractScrollArea, QFrame, QPlainTextEdit, QWidget
 
-from core import LogLine
+from core import LogLine, counted
 from gui.theme.theme import set_property, theme
 from gui.widgets.copying import announce
 from gui.widgets.log_lines import LEVEL_WORDS, LevelFilter, LogLines, line_text
@@ -155,7 +155,7 @@ class LogView(QAbstractScrollArea):
             self.set_following(False)
             self._anchor, self._current = shown[0].number, shown[-1].number
             self.viewport().update()
-            announce(self, f"{len(shown):,} lines selected")
+            announce(self, f"{counted(len(shown), 'line')} selected")
 
     def copy(self) -> int:
         """Put the selected lines on the clipboard, all that are shown where none is; return how many."""
@@ -324,7 +324,7 @@ class LogView(QAbstractScrollArea):
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Arrows, pages, Home and End go; with Shift they select. End follows."""
         if event.matches(QKeySequence.StandardKey.Copy):
-            announce(self, f"{self.copy():,} lines copied")
+            announce(self, f"{counted(self.copy(), 'line')} copied")
             return
         if event.matches(QKeySequence.StandardKey.SelectAll):
             self.select_all()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from core import counted, exact_duration, file_size, memory_size
+from core import counted, file_size, memory_size, transfer_facts
+from gui.widgets.formatting import time_left
 from gui.widgets.labels import Tone
 
 if TYPE_CHECKING:
@@ -128,17 +129,14 @@ def download_words(download: Download) -> str:
         return "Checking what came against its hash"
     if download.phase == "cancelled":
         return "Cancelled. Nothing of it was kept."
-    total = "" if download.total_bytes is None else f" of {file_size(download.total_bytes)}"
     if download.phase == "done":
         return f"Done, {file_size(download.total_bytes or download.done_bytes)}"
-    parts = [f"{file_size(download.done_bytes)}{total}"]
+    runs = download.phase == "running"
+    parts = transfer_facts(download.done_bytes, download.total_bytes, download.bytes_per_s if runs else None)
     if download.phase == "paused":
         parts.append("paused")
-    elif download.phase == "running":
-        if download.bytes_per_s is not None:
-            parts.append(f"{file_size(round(download.bytes_per_s))}/s")
-        if download.left_s is not None:
-            parts.append(f"{exact_duration(download.left_s)} left")
+    elif runs and download.left_s is not None:
+        parts.append(time_left(download.left_s))
     return " · ".join(parts)
 
 

@@ -88,7 +88,6 @@ class FakeCore:
         self.models = FakeModels(self)
         self.vllm = FakeVllm()
         self.machine, self.local_models = FakeWatch(), FakeShelf()
-        self.local_is_drained = False
         self._listeners: list[Callable[[CoreStatus], None]] = []
 
     async def start(self) -> None:
@@ -123,8 +122,7 @@ class FakeCore:
 
     async def drain_local(self, drained: bool) -> None:
         self.calls.append(("drain_local", drained))
-        self.local_is_drained = drained
-        self.publish()
+        self.publish(local_drained=drained)
 
     def local_log(self, lines: int = 200) -> list[str]:
         return self.log[-lines:]

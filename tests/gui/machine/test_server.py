@@ -20,7 +20,7 @@ from core.local.gpu_sample import ServerFigures
 from core.local.preflight import PreflightCheck
 from core.local.server import ServerFailure, ServerState, StartStep
 from core.model_list import ListedModel
-from core.services.status import ApiStatus, Problem
+from core.services.status import ApiPhase, ApiStatus, Problem
 from gui.machine.failure_card import telling_lines
 from gui.machine.page import MachinePage
 from gui.machine.preflight_card import CheckRow, joined
@@ -108,6 +108,28 @@ def test_what_ended_by_a_signal_has_no_exit_code(panel: Panel) -> None:
         page, _ = await opened(panel, ServerState(phase="failed", kind="embedded", failure=failure))
         card = page.view.state.failure.findChildren(ErrorCard)[0]
         assert card.accessibleDescription().startswith(f"{what}. Chats and settings are kept"), card
+
+    panel.run(body())
+
+
+@pytest.mark.parametrize(
+    ("phase", "words"),
+    [
+        ("rate_limited", "Requests go to the API meanwhile."),
+        ("no_key", "Nothing answers until it runs: no key of the API is set."),
+        ("unreachable", "Nothing answers until it runs: the API can’t be used now."),
+    ],
+)
+def test_a_failure_says_what_becomes_of_requests_as_the_api_is_now(
+    panel: Panel, phase: ApiPhase, words: str
+) -> None:
+    async def body() -> None:
+        failure = ServerFailure(kind="killed", what="It was killed", fix="")
+        state = ServerState(phase="failed", kind="embedded", failure=failure)
+        page, _ = await opened(panel, state, api=ApiStatus(phase="key_set", model="sonnet"))
+        panel.core.publish(api=ApiStatus(phase=phase, model="sonnet"))
+        shown = page.view.state.failure
+        await panel.until(lambda: shown.card is not None and words in shown.card.accessibleDescription())
 
     panel.run(body())
 

@@ -222,6 +222,65 @@ def test_the_share_of_memory_goes_back_to_the_compose_file(panel: Panel) -> None
     panel.run(body())
 
 
+def test_settings_that_are_open_before_the_core_runs_follow_it(panel: Panel) -> None:
+    async def body() -> None:
+        page = MachinePage(FakeShell(panel.bridge, panel.core.home))
+        panel.show(page.view, 1200, 752)
+        page.show(Target("machine", "settings"))
+        pane = cast("SettingsPane", page.view.pane("settings"))
+        assert not pane.form.isVisible()
+        await panel.start()
+        await panel.until(lambda: "embedded_threads" in pane.settings)
+        assert pane.settings["embedded_threads"].isVisible()
+        await panel.core.set_key("huggingface", "hf_abcdefgh")
+        panel.core.publish(local=STOPPED)
+        await panel.until(pane.token.delete.isVisible)
+        await page.stop()
+
+    panel.run(body())
+
+
+def test_a_share_out_of_range_keeps_the_rest_from_being_applied_until_it_is_mended_or_discarded(
+    panel: Panel,
+) -> None:
+    async def body() -> None:
+        page, pane = await opened(panel)
+        form, bar = pane.form, pane.bar
+        QTest.keyClicks(form.edits["model"], "x/y")
+        await panel.until(bar.apply.isEnabled)
+        box = form.share.box
+        for mend in ("type", "escape", "discard"):
+            box.setFocus()
+            box.selectAll()
+            QTest.keyClicks(box, "1.7")
+            QTest.keyClick(box, Qt.Key.Key_Return)
+            assert form.unread == ("gpu_memory_utilization",)
+            assert not bar.apply.isEnabled(), "the old share would be kept in silence"
+            assert bar.result.text == "A field can’t be applied. The reason is under it."
+            QTest.keyClicks(form.edits["model"], "z")
+            await panel.until(lambda: page.controller.planned == page.controller.wanted)
+            assert box.text() == "1.7", "it is not rewritten"
+            assert not bar.apply.isEnabled()
+            if mend == "type":
+                box.selectAll()
+                QTest.keyClicks(box, "0.7")
+                QTest.keyClick(box, Qt.Key.Key_Return)
+                assert page.controller.wanted.gpu_memory_utilization == 0.7
+            elif mend == "escape":
+                QTest.keyClick(box, Qt.Key.Key_Escape)
+            else:
+                bar.discard.click()
+                assert box.text() == "0.90"
+                assert page.controller.draft is None
+                await panel.until(bar.isHidden)
+                break
+            await panel.until(bar.apply.isEnabled)
+        assert form.unread == ()
+        await page.stop()
+
+    panel.run(body())
+
+
 def test_what_an_apply_would_set_aside_is_told_before_it(panel: Panel) -> None:
     async def body() -> None:
         page, pane = await opened(panel)

@@ -25,8 +25,6 @@ class Timetable(Page):
     """A page that somebody adds."""
 
     id = "timetable"
-    title = "Timetable"
-    icon = "clock"
 
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
@@ -225,7 +223,7 @@ def test_the_registry_says_of_a_page_what_the_page_says_of_itself(panel: Panel, 
         await panel.start()
         pill = panel.show(QWidget())
         page = entry.make(FakeShell(panel.bridge, panel.core.home, pill))
-        assert (page.id, page.title, page.icon) == (entry.id, entry.title, entry.icon)
+        assert page.id == entry.id
         panel.show(page.widget)
         page.show(Target(entry.id))
         await page.start()
