@@ -12,7 +12,7 @@ import signal
 import sys
 import urllib.request
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -35,12 +35,11 @@ MODEL = "tiny/stand-in"
 def engine() -> Iterator[DockerEngine]:
     if (why := missing()) is not None:
         pytest.skip(why)
-    engine = DockerEngine()
-    try:
-        engine.start()
-    except EngineRefused as error:
-        pytest.skip(str(error))
-    with engine:
+    with ExitStack() as stack:
+        try:
+            engine = stack.enter_context(DockerEngine())
+        except EngineRefused as error:
+            pytest.skip(str(error))
         engine.load_standin("v0.32.0")
         yield engine
 

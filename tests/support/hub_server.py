@@ -23,14 +23,16 @@ LOGIN_PAGE = "<!DOCTYPE html><title>Sign in to the network</title>"
 class HubServer:
     """``repos`` holds each repository's files by name. What is a fault says so by its name:
 
-    ``refuse`` is a status (with ``error_code`` as the hub's ``X-Error-Code``) for every request; ``html`` a login
-    page for every one; ``cut_after`` ends that many next answers of the CDN after ``cut_bytes``; ``damaged`` sends
-    other bytes than promised; ``pause`` is waited for once ``pause_after`` bytes of a file have been sent.
+    ``refuse`` is a status (with ``error_code`` as the hub's ``X-Error-Code``) for every request, ``cdn_refuse`` one
+    for those of the CDN; ``html`` a login page for every one; ``cut_after`` ends that many next answers of the CDN
+    after ``cut_bytes``; ``damaged`` sends other bytes than promised; ``pause`` is waited for once ``pause_after``
+    bytes of a file have been sent.
     """
 
     repos: dict[str, dict[str, bytes]] = field(default_factory=dict)
     gated: bool = False
     refuse: int | None = None
+    cdn_refuse: int | None = None
     error_code: str = ""
     html: bool = False
     cut_after: int = 0
@@ -65,6 +67,8 @@ class HubServer:
         (self.tokens_at_cdn if request.path.startswith("/cdn/") else self.tokens).append(token)
         if self.html:
             return web.Response(text=LOGIN_PAGE, content_type="text/html")
+        if self.cdn_refuse is not None and request.path.startswith("/cdn/"):
+            return web.Response(status=self.cdn_refuse)
         if self.refuse is not None:
             headers = {"X-Error-Code": self.error_code} if self.error_code else {}
             return web.json_response({"error": "no"}, status=self.refuse, headers=headers)

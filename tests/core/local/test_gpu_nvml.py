@@ -178,7 +178,7 @@ def test_nine_gpus_of_which_one_is_lost_in_the_middle_of_a_look(looks: Any) -> N
     before, lost, back = looks("count 9\n", "count 9\ngpu4.no_power 15\n", "count 9\n")
     assert [gpu["index"] for gpu in before["gpus"]] == list(range(9))
     assert [gpu["lost"] for gpu in lost["gpus"]] == [False] * 4 + [True] + [False] * 4
-    assert lost["gpus"][4]["vram_used_bytes"] is None
+    assert {field: lost["gpus"][4][field] for _, field in SENSORS} == dict.fromkeys(f for _, f in SENSORS)
     assert dict(lost["gpus"][4]["why"]) == {"lost": "the driver has lost it"}
     assert not any(gpu["lost"] for gpu in back["gpus"])
 
