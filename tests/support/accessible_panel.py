@@ -1,8 +1,8 @@
 """The real panel, used as a screen reader uses it: ``python accessible_panel.py FILE "press Start" "read Ready"``.
 
-Each step waits until a control of that accessible name is there to press, or a text of that name to read, in the
-tree that Qt gives to assistive technology. A line in the file says that a step is done; after the last one the
-panel stays open.
+Each step waits until a control of that accessible name is there to press, or a text of that name to read ("read"),
+or none any more ("miss"), in the tree that Qt gives to assistive technology. A line in the file says that a step is
+done; after the last one the panel stays open.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ class Reader:
             self._timer.stop()
 
     def _is_done(self, root: QAccessibleInterface, verb: str, name: str) -> bool:
+        if verb == "miss":
+            return all(one.text(QAccessible.Text.Name) != name for one in controls(root))
         for one in controls(root):
             if one.text(QAccessible.Text.Name) != name:
                 continue

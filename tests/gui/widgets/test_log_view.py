@@ -97,6 +97,23 @@ def test_a_search_finds_every_line_also_the_new_ones_and_goes_round(view: LogVie
     qtbot.waitUntil(lambda: found[-1][1:] == (91, True))
 
 
+def test_what_is_found_is_marked_where_it_stands(view: LogView, qtbot: QtBot) -> None:
+    def marked_rows() -> set[int]:
+        image = view.viewport().grab().toImage()
+        wanted = theme().color("held_tint").rgb()
+        ratio = image.devicePixelRatio()
+        points = [(x, y) for y in range(image.height()) for x in range(image.width())]
+        return {int(y / ratio) // view._row_px for x, y in points if image.pixel(x, y) == wanted}  # pyright: ignore[reportPrivateUsage]
+
+    view.append([*some(0, 2), *some(2, 1, "a needle in"), *some(3, 2)])
+    assert marked_rows() == set()
+    view.search_for("NEEDLE")
+    qtbot.waitUntil(lambda: view.lines.is_searched)
+    assert marked_rows() == {2}
+    view.search_for("")
+    assert marked_rows() == set()
+
+
 def test_a_search_looks_at_a_slice_at_a_time(view: LogView) -> None:
     view.append(some(0, 50_000, "needle"))
     view.search_for("needle")
