@@ -146,6 +146,13 @@ def test_what_a_card_refuses_is_unknown_with_its_reason_and_never_0(looks: Any) 
             assert all(gpu[name] is not None for name in others), (field, code)
 
 
+def test_a_number_that_stands_for_no_value_is_unknown(looks: Any) -> None:
+    (survey,) = looks("count 1\ngpu0.power_mw 0xffffffff\ngpu0.fan 0xffffffff\n")
+    gpu = only(survey)
+    assert (gpu["power_w"], gpu["fan_percent"]) == (None, None)
+    assert dict(gpu["why"])["power_w"] == "the card does not report it"
+
+
 def test_a_card_whose_threshold_is_not_told_has_none_or_that_of_its_margin(looks: Any) -> None:
     refused, near = looks(
         "count 1\ngpu0.no_slowdown 1\ngpu0.no_margin 1\n", "count 1\ngpu0.no_slowdown 1\ngpu0.margin 20\n"
