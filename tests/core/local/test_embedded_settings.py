@@ -33,9 +33,11 @@ async def test_what_is_set_is_told_to_the_child(
         monkeypatch.setenv(f"EMBEDDED_{name}", value)
     monkeypatch.setenv("LOCAL_SERVER", "embedded")
     told = tmp_path / "told"
-    monkeypatch.setattr(
-        "core.local.embedded.python_command", lambda module: [sys.executable, "-c", CHILD, str(told)]
-    )
+
+    def command(_: str) -> list[str]:
+        return [sys.executable, "-c", CHILD, str(told)]
+
+    monkeypatch.setattr("core.local.embedded.python_command", command)
     server = choose_server(SettingsStore(home).current, "default", None)
     assert server is not None
     await server.start()
@@ -54,15 +56,22 @@ def test_the_child_tells_llama_cpp(
     monkeypatch: pytest.MonkeyPatch, threads: int | None, layers: int | None
 ) -> None:
     given: list[Any] = []
-    parts = {name: SimpleNamespace() for name in ("model", "sampling", "cpuparams")}
-    llama = SimpleNamespace(
-        CommonParams=lambda: SimpleNamespace(**parts, n_gpu_layers=-1),
-        Server=lambda params: given.append(params) or SimpleNamespace(listening_address="http://127.0.0.1:1"),
-        __version__="0",
-    )
+
+    def serve(params: Any) -> SimpleNamespace:
+        given.append(params)
+        return SimpleNamespace(listening_address="http://127.0.0.1:1")
+
+    def parameters() -> SimpleNamespace:
+        parts = {name: SimpleNamespace() for name in ("model", "sampling", "cpuparams")}
+        return SimpleNamespace(**parts, n_gpu_layers=-1)
+
+    def nothing(*_: object) -> dict[str, Any]:
+        return {}
+
+    llama = SimpleNamespace(CommonParams=parameters, Server=serve, __version__="0")
     monkeypatch.setattr(embedded_child, "_import_llama", lambda: llama)
-    monkeypatch.setattr(embedded_child, "_served", lambda address, key: {})
-    monkeypatch.setattr(embedded_child, "_has_gpu", lambda llama: False)
+    monkeypatch.setattr(embedded_child, "_served", nothing)
+    monkeypatch.setattr(embedded_child, "_has_gpu", nothing)
     monkeypatch.setattr(embedded_child, "allowed_cpus", lambda: 2)
     config = {
         "model_path": str(PACKAGED),

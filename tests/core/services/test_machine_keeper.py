@@ -315,6 +315,19 @@ async def test_nobody_there_is_a_problem_without_the_address() -> None:
     assert "s3cr3t" not in webhook.problem
 
 
+async def test_a_fault_of_ours_does_not_name_the_address_either(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(url: str, *_: object) -> None:
+        raise ValueError(f"no such address: {url}")
+
+    monkeypatch.setattr("core.services.alert_webhook.open_client", broken)
+    webhook, _ = await posted("http://127.0.0.1:9/s3cr3t", news())
+    assert webhook.problem == "It could not be posted (ValueError)."
+    assert "posting an alert failed: ValueError" in caplog.text
+    assert "s3cr3t" not in caplog.text
+
+
 async def test_nine_gpus_are_one_message() -> None:
     lost = [
         Told("began", replace(news("lost").alert, id=str(index), kind="gpu_lost", gpu=index))

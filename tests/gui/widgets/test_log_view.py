@@ -55,6 +55,16 @@ def test_it_follows_until_somebody_scrolls_up_and_end_follows_again(view: LogVie
     assert view.new_count == 0
 
 
+def test_going_up_line_by_line_holds_too(view: LogView) -> None:
+    view.append(some(0, 500))
+    QTest.mouseClick(view.viewport(), Qt.MouseButton.LeftButton, pos=QPoint(60, 5))
+    QTest.keyClick(view, Qt.Key.Key_Up)
+    assert not view.is_following
+    place = top_number(view)
+    view.append(some(500, 10))
+    assert (top_number(view), view.new_count) == (place, 10)
+
+
 def test_a_reader_who_holds_stays_on_the_line_while_older_ones_go(view: LogView) -> None:
     view.lines = LogLines(most=1_000)
     view.append(some(0, 1_000))
