@@ -15,8 +15,8 @@ import pytest
 
 from core.local import container_watch
 from core.local.compose import ComposeServer
-from core.local.compose_project import ComposeProject
-from core.local.container import read_container
+from core.local.compose_project import ComposeProject, Port, ServiceConfig
+from core.local.container import differences, read_container
 from core.local.container_log import ContainerLog
 from core.local.docker_cli import DockerCli
 from core.local.server import ServerState
@@ -327,6 +327,26 @@ async def test_a_container_that_ended_before_we_came(
     assert (server.state.failure and server.state.failure.kind) == kind
     assert "while it loaded" not in server.state.detail
     assert [line.text for line in server.log_page(0, 10).lines] == ["Application startup complete."]
+
+
+def test_a_token_that_came_later_needs_no_restart_and_all_else_does() -> None:
+    running = read_container(json.dumps(container()))
+
+    def told(image: str = "vllm/vllm-openai:v0.32.0", port: int = 9, **environment: str) -> tuple[str, ...]:
+        ports = (Port(host_ip="127.0.0.1", published=port, target=8000),)
+        asked = ServiceConfig(
+            project="p",
+            service="vllm",
+            image=image,
+            command=tuple(COMMAND),
+            ports=ports,
+            environment=environment,
+        )
+        return differences(asked, running)
+
+    assert told(HF_TOKEN="hf_another") == ()
+    assert told(VLLM_API_KEY="another") == ("VLLM_API_KEY",)
+    assert told("vllm/vllm-openai:v1", 10) == ("image", "port")
 
 
 async def test_ten_thousand_lines_leave_the_loop_room(docker: DockerStub) -> None:
