@@ -128,6 +128,13 @@ async def test_without_memory_for_both_it_says_so(
     watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.local.machine_memory.available_bytes", lambda: 1_000_000_000)
+    marks: set[tuple[bool, bool]] = set()
+    await watched.core.local_models.look()
+    watched.core.local_models.subscribe(
+        lambda shelf: marks.update((one.in_use, one.is_loading) for one in shelf.on_disk)
+    )
     await asyncio.to_thread(watched.core.settings.set, "embedded_threads", 1)
     await watched.until(lambda state: state.phase == "starting" and "no memory to keep" in state.detail)
     await watched.until(lambda state: state.phase == "ready")
+    assert (False, True) in marks  # while it loads it answers nobody
+    assert (True, True) not in marks
