@@ -111,6 +111,17 @@ async def test_a_file_is_loaded_compared_and_linked_into_the_shared_cache(
     assert set(hub.tokens_at_cdn) == {""}, "the token goes to the hub alone"
 
 
+async def test_where_others_could_read_it_no_token_leaves(
+    desk: Desk, hub: HubServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "hf").mkdir()
+    (tmp_path / "hf" / "token").write_text("hf_of_the_client")  # as its own login writes it
+    monkeypatch.setattr("core.local.downloads.is_readable_on_the_way", lambda address: True)
+    done = await desk.until(await desk.downloads.begin(REPO), "done", "failed")
+    assert done.phase == "done"
+    assert {*hub.tokens, *hub.tokens_at_cdn} == {""}
+
+
 async def test_paused_it_is_quiet_and_goes_on_where_it_was_in_another_process_too(
     desk: Desk, hub: HubServer, tmp_path: Path
 ) -> None:

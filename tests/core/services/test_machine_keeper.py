@@ -305,6 +305,7 @@ async def test_it_is_tried_again_a_little_and_only_where_that_helps(statuses: li
         assert len(receiver.texts) == tries
         assert slept == [2.0, 10.0][: min(2, tries if statuses[0] >= 429 else 0)]
         assert bool(webhook.problem) == (200 not in statuses)
+        assert ("redirects are not followed" in webhook.problem) == (statuses == [302])
 
 
 async def test_nobody_there_is_a_problem_without_the_address() -> None:
