@@ -25,8 +25,8 @@ class HubServer:
 
     ``refuse`` is a status (with ``error_code`` as the hub's ``X-Error-Code``) for every request, ``cdn_refuse`` one
     for those of the CDN; ``html`` a login page for every one; ``cut_after`` ends that many next answers of the CDN
-    after ``cut_bytes``; ``damaged`` sends other bytes than promised; ``pause`` is waited for once ``pause_after``
-    bytes of a file have been sent.
+    after ``cut_bytes``; ``damaged`` sends other bytes than promised, ``no_hashes`` promises none; ``pause`` is
+    waited for once ``pause_after`` bytes of a file have been sent.
     """
 
     repos: dict[str, dict[str, bytes]] = field(default_factory=dict)
@@ -38,6 +38,7 @@ class HubServer:
     cut_after: int = 0
     cut_bytes: int = 0
     damaged: bool = False
+    no_hashes: bool = False
     no_ranges: bool = False
     pause: asyncio.Event | None = None
     pause_after: int = 1 << 20
@@ -86,7 +87,9 @@ class HubServer:
         siblings = []
         for name, content in files.items():
             entry = {"rfilename": name, "size": len(content), "blobId": _git_hash(content)}
-            if _is_large(name):
+            if self.no_hashes:
+                del entry["blobId"]
+            elif _is_large(name):
                 entry["lfs"] = {"sha256": _sha256(content), "size": len(content), "pointerSize": 135}
             siblings.append(entry)
         return web.json_response(
@@ -113,7 +116,7 @@ class HubServer:
             return web.Response(body=content, headers={**headers, "ETag": f'"{_git_hash(content)}"'})
         digest = _sha256(content)
         headers |= {
-            "X-Linked-Etag": f'"{digest}"',
+            **({} if self.no_hashes else {"X-Linked-Etag": f'"{digest}"'}),
             "X-Linked-Size": str(len(content)),
             "Location": f"http://localhost:{self.port}/cdn/{digest}",
         }

@@ -329,6 +329,42 @@ async def test_a_container_that_ended_before_we_came(
     assert [line.text for line in server.log_page(0, 10).lines] == ["Application startup complete."]
 
 
+async def test_an_engine_that_died_ended_its_container_orderly_and_is_a_failure_all_the_same(
+    docker: DockerStub, home: Path
+) -> None:
+    docker.answer("ps --", ID)
+    docker.answer("inspect --type container", container("exited", FinishedAt="2026-12-01T15:45:00Z"))
+    words = "ERROR EngineDeadError: EngineCore encountered an issue."
+    docker.answer("logs --follow", f"2026-12-01T15:44:44.000000000Z {words}")
+    docker.answer("events --since", "")  # nobody remembers who ended it
+    server = ComposeServer(home, ComposeProject(home), base_url="http://127.0.0.1:9/v1")
+    await server.observe()
+    await server.detach()
+    assert (server.state.phase, server.state.failure and server.state.failure.kind) == ("failed", "exited")
+    assert "engine died" in server.state.detail
+
+
+async def test_one_that_loads_for_longer_than_its_deadline_has_failed_and_may_still_come(
+    docker: DockerStub, home: Path
+) -> None:
+    now_s = [1000.0]
+    docker.answer("ps --", ID)
+    docker.answer("inspect --type container", container(StartedAt=datetime.now(UTC).isoformat()))
+    docker.answer("logs --follow", after_s=60)
+    server = ComposeServer(
+        home, ComposeProject(home), base_url="http://127.0.0.1:9/v1", clock=lambda: now_s[0]
+    )
+    await server.observe()
+    assert server.state.phase == "starting"
+    now_s[0] += (server.state.deadline_s or 0) - 60
+    await server.observe()
+    assert server.state.phase == "starting"
+    now_s[0] += 61
+    state = await failed(server, "timed_out")
+    await server.detach()
+    assert "It is still starting" in state.hint
+
+
 def test_a_token_that_came_later_needs_no_restart_and_all_else_does() -> None:
     running = read_container(json.dumps(container()))
 

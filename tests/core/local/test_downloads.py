@@ -190,6 +190,26 @@ async def test_a_wrong_hash_is_refused_and_removed(desk: Desk, hub: HubServer, t
     assert (await desk.until(failed.id, "done", "failed")).phase == "done"
 
 
+async def test_what_has_no_hash_is_not_loaded(desk: Desk, hub: HubServer, tmp_path: Path) -> None:
+    hub.no_hashes = True
+    failed = await desk.until(await desk.downloads.begin(REPO), "done", "failed")
+    assert f"names no hash of {FILE}" in failed.error
+    assert not cache_files(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../evil.gguf", "a//evil.gguf", "a\\..\\evil.gguf", "C:evil.gguf", "a\x1b.gguf"]
+)
+async def test_a_name_that_leads_elsewhere_is_not_loaded(
+    desk: Desk, hub: HubServer, tmp_path: Path, name: str
+) -> None:
+    hub.repos["acme/evil"] = {name: CONTENT}
+    failed = await desk.until(await desk.downloads.begin("acme/evil"), "done", "failed")
+    assert "in a way that is not safe" in failed.error
+    assert not list(tmp_path.rglob("*evil*.gguf"))
+    assert not cache_files(tmp_path)
+
+
 async def test_two_programs_do_not_write_one_file(desk: Desk, hub: HubServer, tmp_path: Path) -> None:
     hub.pause = asyncio.Event()
     first = await desk.downloads.begin(REPO)
