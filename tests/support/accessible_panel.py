@@ -42,21 +42,22 @@ class Reader:
         self._timer.start()
 
     def _look(self) -> None:
-        for window in QApplication.topLevelWidgets():
-            root = QAccessible.queryAccessibleInterface(window)
-            if root and self._steps and self._is_done(root, *self._steps[0].split(" ", 1)):
+        seen = [QAccessible.queryAccessibleInterface(window) for window in QApplication.topLevelWidgets()]
+        roots = [root for root in seen if root]
+        if self._steps:
+            verb, name = self._steps[0].split(" ", 1)
+            found = any(self._is_done(root, verb, name) for root in roots)
+            if found != (verb == "miss"):
                 with self._done.open("a") as file:
                     file.write(f"{self._steps.pop(0)}\n")
         if not self._steps:
             self._timer.stop()
 
     def _is_done(self, root: QAccessibleInterface, verb: str, name: str) -> bool:
-        if verb == "miss":
-            return all(one.text(QAccessible.Text.Name) != name for one in controls(root))
         for one in controls(root):
             if one.text(QAccessible.Text.Name) != name:
                 continue
-            if verb == "read":
+            if verb != "press":
                 return True
             thing, action = one.object(), one.actionInterface()
             if action and isinstance(thing, QWidget) and thing.isEnabled():
