@@ -8,6 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tests.support.docker_engine import DockerEngine, EngineRefused
 from tests.support.skips import ALLOWED, is_allowed
 
 ROOT = Path(__file__).parents[1]
@@ -89,3 +92,20 @@ def test_the_whole_reason_counts() -> None:
     assert is_allowed(GOOD)
     assert not is_allowed(f"{GOOD}, or no compiler")
     assert all(ALLOWED.values()), "each reason with why it is a good one"
+
+
+def test_an_engine_that_does_not_start_here_is_a_listed_reason_and_one_that_is_missing_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, script in (("dockerd", "printf 'begun\\nno namespaces here\\n'; exit 1"), ("docker", "exit 1")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    engine = DockerEngine()
+    with pytest.raises(EngineRefused) as caught, engine:
+        pass
+    assert str(caught.value) == "no Docker Engine can be started: no namespaces here"
+    assert is_allowed(str(caught.value))
+    assert not engine.folder.exists()
+    assert not is_allowed("no Docker Engine (Debian: apt install docker.io)")
+    assert not is_allowed("Docker Compose v2 is not installed")

@@ -12,7 +12,7 @@ import signal
 import sys
 import urllib.request
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -35,12 +35,11 @@ MODEL = "tiny/stand-in"
 def engine() -> Iterator[DockerEngine]:
     if (why := missing()) is not None:
         pytest.skip(why)
-    engine = DockerEngine()
-    try:
-        engine.start()
-    except EngineRefused as error:
-        pytest.skip(str(error))
-    with engine:
+    with ExitStack() as stack:
+        try:
+            engine = stack.enter_context(DockerEngine())
+        except EngineRefused as error:
+            pytest.skip(str(error))
         engine.load_standin("v0.32.0")
         yield engine
 
@@ -165,7 +164,9 @@ async def test_start_logs_and_stop(machine: Machine, caplog: pytest.LogCaptureFi
         assert await machine.container("{{.State.Status}}") == "exited"
 
 
-async def test_a_running_one_is_adopted_and_goes_on_without_us(machine: Machine) -> None:
+async def test_a_running_one_is_adopted_and_goes_on_without_us(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with machine.server() as first:
         await first.start()
         run = await machine.container("{{.State.StartedAt}}")
@@ -174,7 +175,9 @@ async def test_a_running_one_is_adopted_and_goes_on_without_us(machine: Machine)
         state = await until(second, is_("ready"))
         assert state.model == MODEL
         await logged(second, "Model loading took")
-        await second.start()  # it runs: nothing is started again
+        monkeypatch.setenv("VLLM_MAX_MODEL_LEN", "4096")
+        await second.start()  # it runs: nothing is started again, nor made anew for what was set meanwhile
+        assert second.state.phase == "ready"
         assert await machine.container("{{.State.StartedAt}}") == run
 
 

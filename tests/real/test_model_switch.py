@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from core import RouterCore
+from core import ModelShelf, RouterCore
 from core.chat import ChatRequest, Finished, Stopped
 from core.local.embedded import packaged_model_path
 from core.local.server import ServerState
@@ -103,14 +103,22 @@ async def test_loading_a_model_returns_once_it_answers(watched: Watched, tmp_pat
     assert [model.name for model in core.local_models.shelf().on_disk if model.in_use] == ["Another"]
 
 
-async def test_where_the_second_cannot_be_loaded_the_first_goes_on(watched: Watched, tmp_path: Path) -> None:
-    broken = tmp_path / "Broken-Q4_1.gguf"
-    broken.write_bytes(struct.pack("<4sIQQ", b"GGUF", 3, 0, 0).ljust(32, b"\0"))
+async def test_where_the_second_cannot_be_loaded_the_first_goes_on(watched: Watched) -> None:
     core = watched.core
+    broken = core.home / "models" / "Broken-Q4_1.gguf"
+    broken.parent.mkdir(exist_ok=True)
+    broken.write_bytes(struct.pack("<4sIQQ", b"GGUF", 3, 0, 0).ljust(32, b"\0"))
+    shelves = asyncio.Queue[ModelShelf]()
+    core.local_models.subscribe(shelves.put_nowait)
+    await core.local_models.look()
     await asyncio.to_thread(core.settings.set, "local_model_path", str(broken))
     await watched.until(lambda state: "Broken" in state.detail)
     state = await watched.until(lambda state: "Broken" not in state.detail)
     assert (state.phase, state.model) == ("ready", "SmolLM2-135M-Instruct")
+    marks = [("Broken", True), ("Broken", False)]  # it is seen to be loading, and then not to be any more
+    while marks:
+        shown = {(one.name, one.is_loading) for one in (await shelves.get()).on_disk}
+        marks = marks[marks[0] in shown :]
     problems = " ".join(problem.message for problem in (await core.status()).problems)
     assert "Broken can’t be loaded" in problems
     assert (await core.ask("Say hello.", force="local", max_tokens=3)).model == "SmolLM2-135M-Instruct"
@@ -120,6 +128,13 @@ async def test_without_memory_for_both_it_says_so(
     watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.local.machine_memory.available_bytes", lambda: 1_000_000_000)
+    marks: set[tuple[bool, bool]] = set()
+    await watched.core.local_models.look()
+    watched.core.local_models.subscribe(
+        lambda shelf: marks.update((one.in_use, one.is_loading) for one in shelf.on_disk)
+    )
     await asyncio.to_thread(watched.core.settings.set, "embedded_threads", 1)
     await watched.until(lambda state: state.phase == "starting" and "no memory to keep" in state.detail)
     await watched.until(lambda state: state.phase == "ready")
+    assert (False, True) in marks  # while it loads it answers nobody
+    assert (True, True) not in marks

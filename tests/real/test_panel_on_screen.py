@@ -138,6 +138,7 @@ def test_by_names_alone_the_server_is_stopped_and_started(display: str, home: Pa
         "press Start the local server",
         "read Ready",
         "press Restart the local server",
+        "miss Ready",
         "read Ready",
     )
     panel = used_by_name(display, home, *steps)

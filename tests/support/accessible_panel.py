@@ -1,8 +1,8 @@
 """The real panel, used as a screen reader uses it: ``python accessible_panel.py FILE "press Start" "read Ready"``.
 
-Each step waits until a control of that accessible name is there to press, or a text of that name to read, in the
-tree that Qt gives to assistive technology. A line in the file says that a step is done; after the last one the
-panel stays open.
+Each step waits until a control of that accessible name is there to press, or a text of that name to read ("read"),
+or none any more ("miss"), in the tree that Qt gives to assistive technology. A line in the file says that a step is
+done; after the last one the panel stays open.
 """
 
 from __future__ import annotations
@@ -42,9 +42,12 @@ class Reader:
         self._timer.start()
 
     def _look(self) -> None:
-        for window in QApplication.topLevelWidgets():
-            root = QAccessible.queryAccessibleInterface(window)
-            if root and self._steps and self._is_done(root, *self._steps[0].split(" ", 1)):
+        seen = [QAccessible.queryAccessibleInterface(window) for window in QApplication.topLevelWidgets()]
+        roots = [root for root in seen if root]
+        if self._steps:
+            verb, name = self._steps[0].split(" ", 1)
+            found = any(self._is_done(root, verb, name) for root in roots)
+            if found != (verb == "miss"):
                 with self._done.open("a") as file:
                     file.write(f"{self._steps.pop(0)}\n")
         if not self._steps:
@@ -54,7 +57,7 @@ class Reader:
         for one in controls(root):
             if one.text(QAccessible.Text.Name) != name:
                 continue
-            if verb == "read":
+            if verb != "press":
                 return True
             thing, action = one.object(), one.actionInterface()
             if action and isinstance(thing, QWidget) and thing.isEnabled():

@@ -92,7 +92,12 @@ class DockerEngine:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> DockerEngine:
-        self.start()
+        try:
+            self.start()
+        except EngineRefused:
+            self.stop()
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
         return self
 
     def __exit__(
@@ -146,8 +151,9 @@ class DockerEngine:
             ["docker", "version"], env={**os.environ, **self.environment}, capture_output=True, check=False
         ).returncode:
             if self._process.poll() is not None or time.monotonic() > until_s:
-                raise RuntimeError(
-                    f"dockerd did not start: {(self.folder / 'dockerd.log').read_text()[-2000:]}"
+                said = (self.folder / "dockerd.log").read_text(errors="replace").splitlines()
+                raise EngineRefused(
+                    f"no Docker Engine can be started: {said[-1] if said else 'it said nothing'}"
                 )
             time.sleep(0.05)  # a daemon tells nobody that it is up
 

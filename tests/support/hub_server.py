@@ -23,19 +23,22 @@ LOGIN_PAGE = "<!DOCTYPE html><title>Sign in to the network</title>"
 class HubServer:
     """``repos`` holds each repository's files by name. What is a fault says so by its name:
 
-    ``refuse`` is a status (with ``error_code`` as the hub's ``X-Error-Code``) for every request; ``html`` a login
-    page for every one; ``cut_after`` ends that many next answers of the CDN after ``cut_bytes``; ``damaged`` sends
-    other bytes than promised; ``pause`` is waited for once ``pause_after`` bytes of a file have been sent.
+    ``refuse`` is a status (with ``error_code`` as the hub's ``X-Error-Code``) for every request, ``cdn_refuse`` one
+    for those of the CDN; ``html`` a login page for every one; ``cut_after`` ends that many next answers of the CDN
+    after ``cut_bytes``; ``damaged`` sends other bytes than promised, ``no_hashes`` promises none; ``pause`` is
+    waited for once ``pause_after`` bytes of a file have been sent.
     """
 
     repos: dict[str, dict[str, bytes]] = field(default_factory=dict)
     gated: bool = False
     refuse: int | None = None
+    cdn_refuse: int | None = None
     error_code: str = ""
     html: bool = False
     cut_after: int = 0
     cut_bytes: int = 0
     damaged: bool = False
+    no_hashes: bool = False
     no_ranges: bool = False
     pause: asyncio.Event | None = None
     pause_after: int = 1 << 20
@@ -65,6 +68,8 @@ class HubServer:
         (self.tokens_at_cdn if request.path.startswith("/cdn/") else self.tokens).append(token)
         if self.html:
             return web.Response(text=LOGIN_PAGE, content_type="text/html")
+        if self.cdn_refuse is not None and request.path.startswith("/cdn/"):
+            return web.Response(status=self.cdn_refuse)
         if self.refuse is not None:
             headers = {"X-Error-Code": self.error_code} if self.error_code else {}
             return web.json_response({"error": "no"}, status=self.refuse, headers=headers)
@@ -82,7 +87,9 @@ class HubServer:
         siblings = []
         for name, content in files.items():
             entry = {"rfilename": name, "size": len(content), "blobId": _git_hash(content)}
-            if _is_large(name):
+            if self.no_hashes:
+                del entry["blobId"]
+            elif _is_large(name):
                 entry["lfs"] = {"sha256": _sha256(content), "size": len(content), "pointerSize": 135}
             siblings.append(entry)
         return web.json_response(
@@ -109,7 +116,7 @@ class HubServer:
             return web.Response(body=content, headers={**headers, "ETag": f'"{_git_hash(content)}"'})
         digest = _sha256(content)
         headers |= {
-            "X-Linked-Etag": f'"{digest}"',
+            **({} if self.no_hashes else {"X-Linked-Etag": f'"{digest}"'}),
             "X-Linked-Size": str(len(content)),
             "Location": f"http://localhost:{self.port}/cdn/{digest}",
         }

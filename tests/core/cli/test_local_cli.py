@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -156,6 +156,14 @@ def core(home: Path, monkeypatch: pytest.MonkeyPatch) -> ScriptedCore:
     return scripted
 
 
+@pytest.fixture
+def interrupts() -> Iterator[None]:
+    """A shell's background job has SIGINT ignored, and would wait for ever: take the default back."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_a_start_tells_its_steps_and_ends_when_it_is_ready(
     core: ScriptedCore, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -190,6 +198,7 @@ def test_a_start_that_failed_says_why_and_what_to_do(
         assert words in said.err
 
 
+@pytest.mark.usefixtures("interrupts")
 def test_ctrl_c_cancels_a_start_and_says_what_is_left(
     core: ScriptedCore, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -276,6 +285,7 @@ def test_the_log_is_printed_from_its_end(core: ScriptedCore, capsys: pytest.Capt
     assert json.loads(capsys.readouterr().out)["text"] == "line 9"
 
 
+@pytest.mark.usefixtures("interrupts")
 def test_a_followed_log_goes_on_until_ctrl_c(
     core: ScriptedCore, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,7 +25,6 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
     """A hub on a thread of its own: the command runs its own loop."""
     monkeypatch.setenv("HOME", str(tmp_path / "user"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    monkeypatch.setattr("core.local.discovery.USUAL_PORTS", {})
     monkeypatch.setattr("core.services.local_models.find_servers", _one)
     hub = HubServer({REPO: {FILE: EMPTY_MODEL}})
     ready, loop, over = threading.Event(), asyncio.new_event_loop(), asyncio.Event()

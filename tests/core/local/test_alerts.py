@@ -235,6 +235,30 @@ def test_a_full_kv_cache() -> None:
     assert alert.text.startswith("KV cache: 97 % in use for 10 s, over 95 %.")
 
 
+@pytest.mark.parametrize(
+    ("over", "just_under", "well_under"),
+    [
+        ({"temperature_c": 86.0}, {"temperature_c": 83.0}, {"temperature_c": 81.0}),
+        *(
+            tuple({"figures": ServerFigures(**{name: value})} for value in values)
+            for name, values in {
+                "kv_cache_percent": (97.0, 92.0, 89.0),
+                "waiting_requests": (12, 6, 4),
+            }.items()
+        ),
+    ],
+)
+def test_each_ends_only_well_under_its_threshold(
+    over: dict[str, Any], just_under: dict[str, Any], well_under: dict[str, Any]
+) -> None:
+    watched = Watched(temperature_c=85, queue_requests=10, after_s=10)
+    (alert,) = watched.see(**over, seconds=31)
+    (still,) = watched.see(**just_under, seconds=60)
+    assert (still.id, still.ended_at) == (alert.id, None)
+    (ended,) = watched.see(**well_under, seconds=20)
+    assert ended.ended_at is not None
+
+
 def failed(kind: str = "killed", **fields: Any) -> ServerState:
     failure = ServerFailure(kind=kind, what="It was killed from outside", fix="Start it again.")  # type: ignore[arg-type]
     return dataclasses.replace(READY, phase="failed", failure=failure, **fields)

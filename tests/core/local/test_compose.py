@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ import pytest
 
 from core.local import container_watch
 from core.local.compose import ComposeServer
-from core.local.compose_project import ComposeProject
-from core.local.container import read_container
+from core.local.compose_project import ComposeProject, Port, ServiceConfig
+from core.local.container import differences, read_container
 from core.local.container_log import ContainerLog
 from core.local.docker_cli import DockerCli
 from core.local.server import ServerState
@@ -188,9 +189,11 @@ def _is_readable(path: Path) -> bool:
 
 
 async def test_no_secret_reaches_a_command_line(docker: DockerStub, home: Path) -> None:
-    project = ComposeProject(home, model="owner/model", secrets=lambda: {"HF_TOKEN": "hf_planted12345"})
+    secrets = {"HF_TOKEN": "hf_planted12345", "VLLM_API_KEY": "own key planted here"}
+    project = ComposeProject(home, model="owner/model", secrets=lambda: secrets)
     server = ComposeServer(home, project, base_url="http://127.0.0.1:9/v1", api_key="local-key-planted")
-    docker.answer("up --detach", '{"error":true,"message":"no: hf_planted12345"}', code=1)
+    words = "no: hf_planted12345, own key planted here"  # the second looks like nobody's key
+    docker.answer("up --detach", json.dumps({"error": True, "message": words}), code=1)
     docker.answer("image inspect", "sha256:1")
     await server.start()
     await server.detach()
@@ -198,13 +201,14 @@ async def test_no_secret_reaches_a_command_line(docker: DockerStub, home: Path) 
     assert 0 < docker.tokens.count("hf_planted12345") <= len(compose_calls) < len(docker.calls), (
         "Compose alone fills it in: a docker inspect or events has no use for it"
     )
+    assert server.state.phase == "failed"
     shown = [
         *docker.calls,
         str(server.state),
         project.shell_line("up", "--detach", "vllm"),
         repr(project.__dict__),
     ]
-    assert not any("planted" in text for text in shown[:-1])
+    assert not any("planted" in text for text in shown)
     assert project.shell_line("up").startswith("VLLM_MODEL=owner/model docker compose ")
 
 
@@ -328,6 +332,62 @@ async def test_a_container_that_ended_before_we_came(
     assert [line.text for line in server.log_page(0, 10).lines] == ["Application startup complete."]
 
 
+async def test_an_engine_that_died_ended_its_container_orderly_and_is_a_failure_all_the_same(
+    docker: DockerStub, home: Path
+) -> None:
+    docker.answer("ps --", ID)
+    docker.answer("inspect --type container", container("exited", FinishedAt="2026-12-01T15:45:00Z"))
+    words = "ERROR EngineDeadError: EngineCore encountered an issue."
+    docker.answer("logs --follow", f"2026-12-01T15:44:44.000000000Z {words}")
+    docker.answer("events --since", "")  # nobody remembers who ended it
+    server = ComposeServer(home, ComposeProject(home), base_url="http://127.0.0.1:9/v1")
+    await server.observe()
+    await server.detach()
+    assert (server.state.phase, server.state.failure and server.state.failure.kind) == ("failed", "exited")
+    assert "engine died" in server.state.detail
+
+
+async def test_one_that_loads_for_longer_than_its_deadline_has_failed_and_may_still_come(
+    docker: DockerStub, home: Path
+) -> None:
+    now_s = [1000.0]
+    docker.answer("ps --", ID)
+    docker.answer("inspect --type container", container(StartedAt=datetime.now(UTC).isoformat()))
+    docker.answer("logs --follow", after_s=60)
+    server = ComposeServer(
+        home, ComposeProject(home), base_url="http://127.0.0.1:9/v1", clock=lambda: now_s[0]
+    )
+    await server.observe()
+    assert server.state.phase == "starting"
+    now_s[0] += (server.state.deadline_s or 0) - 60
+    await server.observe()
+    assert server.state.phase == "starting"
+    now_s[0] += 61
+    state = await failed(server, "timed_out")
+    await server.detach()
+    assert "It is still starting" in state.hint
+
+
+def test_a_token_that_came_later_needs_no_restart_and_all_else_does() -> None:
+    running = read_container(json.dumps(container()))
+
+    def told(image: str = "vllm/vllm-openai:v0.32.0", port: int = 9, **environment: str) -> tuple[str, ...]:
+        ports = (Port(host_ip="127.0.0.1", published=port, target=8000),)
+        asked = ServiceConfig(
+            project="p",
+            service="vllm",
+            image=image,
+            command=tuple(COMMAND),
+            ports=ports,
+            environment=environment,
+        )
+        return differences(asked, running)
+
+    assert told(HF_TOKEN="hf_another") == ()
+    assert told(VLLM_API_KEY="another") == ("VLLM_API_KEY",)
+    assert told("vllm/vllm-openai:v1", 10) == ("image", "port")
+
+
 async def test_ten_thousand_lines_leave_the_loop_room(docker: DockerStub) -> None:
     """The whole log comes at once, with ANSI codes, invalid UTF-8 and a line without an end."""
     lines = b"".join(
@@ -338,7 +398,13 @@ async def test_ten_thousand_lines_leave_the_loop_room(docker: DockerStub) -> Non
     log.write_bytes(lines + b"2026-12-01T15:44:45.000000000Z " + b"x" * 500_000)
     (docker.folder / "docker").write_text(f"#!/bin/sh\nexec cat {log}\n")
     heard: list[int] = []
-    follower = ContainerLog(DockerCli(), lambda lines: heard.append(len(lines)))
+    turn_of: list[int] = []
+
+    def hear(lines: Sequence[str]) -> None:
+        heard.append(len(lines))
+        turn_of.append(turns)
+
+    follower = ContainerLog(DockerCli(), hear)
     turns = 0
 
     async def count_turns() -> None:
@@ -357,7 +423,10 @@ async def test_ten_thousand_lines_leave_the_loop_room(docker: DockerStub) -> Non
     assert page.lines[19_999].level == "info"
     assert "more characters" in page.lines[-1].text
     assert sum(heard) == 20_001
-    assert turns > len(heard) > 5  # between the pieces others had their turn
+    assert max(heard) <= 50
+    assert all(one < next_ for one, next_ in pairwise(turn_of)), (
+        "between any two pieces others had their turn"
+    )
 
 
 async def test_a_container_that_runs_at_the_first_look_is_found_and_one_that_comes_later_starts(
@@ -376,5 +445,7 @@ async def test_a_container_that_runs_at_the_first_look_is_found_and_one_that_com
     docker.answer("inspect --type container", container(StartedAt=datetime.now(UTC).isoformat()))
     seen.clear()
     await server.observe()
-    assert server.state.phase == "starting"
-    assert not any(state.found_running for state in seen), "it was started while somebody looked"
+    await until(server, lambda state: state.phase == "starting" and bool(seen))
+    assert not any(state.found_running for state in (*seen, server.state)), (
+        "it was started while somebody looked"
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 
 import pytest
@@ -125,6 +124,13 @@ async def test_whatever_else_listens_there_is_no_find_and_no_error(
     assert await find_servers(ports=(await places.bytes(head, body),)) == ()
 
 
-async def test_nothing_but_the_usual_ports_is_asked() -> None:
-    assert set(discovery.USUAL_PORTS) == {8000, 11434, 1234, 8080, 1337, 9292}
-    assert json.dumps(await find_servers(ports=())) == "[]"
+async def test_nothing_but_the_usual_ports_of_this_machine_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, int]] = []
+
+    async def refused(host: str, port: int) -> None:
+        asked.append((host, port))
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(asyncio, "open_connection", refused)
+    assert await find_servers() == ()
+    assert asked == [("127.0.0.1", port) for port in (8000, 11434, 1234, 8080, 1337, 9292)]

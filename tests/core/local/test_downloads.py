@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from core.errors import (
@@ -85,6 +86,15 @@ def cache_files(tmp_path: Path) -> list[str]:
     return sorted(name for name in found if ".locks" not in name)
 
 
+def loading_processes() -> list[psutil.Process]:
+    """Return the children that hold a connection to the hub."""
+    return [
+        each
+        for each in psutil.Process().children()
+        if any("core.local.download_child" in word for word in each.cmdline())
+    ]
+
+
 async def test_a_file_is_loaded_compared_and_linked_into_the_shared_cache(
     desk: Desk, hub: HubServer, tmp_path: Path
 ) -> None:
@@ -101,17 +111,30 @@ async def test_a_file_is_loaded_compared_and_linked_into_the_shared_cache(
     assert set(hub.tokens_at_cdn) == {""}, "the token goes to the hub alone"
 
 
+async def test_where_others_could_read_it_no_token_leaves(
+    desk: Desk, hub: HubServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "hf").mkdir()
+    (tmp_path / "hf" / "token").write_text("hf_of_the_client")  # as its own login writes it
+    monkeypatch.setattr("core.local.downloads.is_readable_on_the_way", lambda address: True)
+    done = await desk.until(await desk.downloads.begin(REPO), "done", "failed")
+    assert done.phase == "done"
+    assert {*hub.tokens, *hub.tokens_at_cdn} == {""}
+
+
 async def test_paused_it_is_quiet_and_goes_on_where_it_was_in_another_process_too(
     desk: Desk, hub: HubServer, tmp_path: Path
 ) -> None:
     hub.pause = asyncio.Event()
     download = await desk.downloads.begin(f"{REPO}:{FILE}")
     await desk.until_loaded(download, 1 << 20)
+    assert loading_processes()
     assert desk.now(download).left_s is None or desk.now(download).left_s > 0
     await desk.downloads.pause(download)
     paused = desk.now(download)
     assert paused.phase == "paused"
     assert not list((tmp_path / "hf").rglob("snapshots/*/*"))
+    assert not loading_processes(), "the network is quiet when it returns"
     hub.pause.set()
     hub.pause = None
 
@@ -167,6 +190,26 @@ async def test_a_wrong_hash_is_refused_and_removed(desk: Desk, hub: HubServer, t
     assert (await desk.until(failed.id, "done", "failed")).phase == "done"
 
 
+async def test_what_has_no_hash_is_not_loaded(desk: Desk, hub: HubServer, tmp_path: Path) -> None:
+    hub.no_hashes = True
+    failed = await desk.until(await desk.downloads.begin(REPO), "done", "failed")
+    assert f"names no hash of {FILE}" in failed.error
+    assert not cache_files(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../evil.gguf", "a//evil.gguf", "a\\..\\evil.gguf", "C:evil.gguf", "a\x1b.gguf"]
+)
+async def test_a_name_that_leads_elsewhere_is_not_loaded(
+    desk: Desk, hub: HubServer, tmp_path: Path, name: str
+) -> None:
+    hub.repos["acme/evil"] = {name: CONTENT}
+    failed = await desk.until(await desk.downloads.begin("acme/evil"), "done", "failed")
+    assert "in a way that is not safe" in failed.error
+    assert not list(tmp_path.rglob("*evil*.gguf"))
+    assert not cache_files(tmp_path)
+
+
 async def test_two_programs_do_not_write_one_file(desk: Desk, hub: HubServer, tmp_path: Path) -> None:
     hub.pause = asyncio.Event()
     first = await desk.downloads.begin(REPO)
@@ -215,6 +258,26 @@ async def test_what_the_hub_refuses_is_said_in_words_and_leaves_nothing(
     assert "resume" not in caught.value.hint
     assert not desk.downloads.all()
     assert not cache_files(tmp_path)
+
+
+async def test_a_gated_model_without_a_token_asks_for_one_also_where_it_became_so_meanwhile(
+    hub: HubServer, tmp_path: Path
+) -> None:
+    desk = Desk(tmp_path / "home")
+    hub.pause = asyncio.Event()
+    download = await desk.downloads.begin(REPO)
+    await hub.started.wait()
+    await desk.downloads.pause(download)
+    hub.refuse, hub.error_code = 403, "GatedRepo"
+    await desk.downloads.resume(download)
+    failed = desk.now(download)
+    assert (failed.phase, failed.wants_token) == ("failed", True)
+    assert "signalbox keys set huggingface" in failed.hint
+    hub.refuse, hub.cdn_refuse = None, 403
+    await desk.downloads.resume(download)
+    failed = await desk.until(download, "failed", "done")
+    assert (failed.phase, failed.wants_token) == ("failed", True), "the file's own place refuses it"
+    await desk.downloads.close()
 
 
 async def test_without_a_hub_it_says_so(

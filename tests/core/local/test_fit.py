@@ -163,6 +163,25 @@ def test_ninety_billion_at_four_bits_do_not_fit_an_l4() -> None:
         assert found.needed_bytes == pytest.approx(51e9, rel=0.06)
 
 
+@pytest.mark.parametrize(
+    ("share_of_gpu", "taken", "verdict"),
+    [
+        (0.84, 0.9, "fits"),
+        (0.86, 0.9, "tight"),
+        (0.99, 0.9, "tight"),
+        (1.01, 0.9, "too_big"),
+        (0.7, 0.6, "tight"),
+    ],
+)
+def test_over_85_percent_or_over_the_share_that_vllm_takes_it_is_tight(
+    share_of_gpu: float, taken: float, verdict: str
+) -> None:
+    question = FitQuestion(facts=facts("Qwen/Qwen2.5-7B-Instruct"), context_tokens=8192, gpu_bytes=L4)
+    needed = estimate(question).needed_bytes
+    assert needed is not None
+    assert estimate(replace(question, gpu_bytes=round(needed / share_of_gpu), share=taken)).verdict == verdict
+
+
 def test_what_is_not_known_is_said_and_never_zero() -> None:
     nothing = estimate(FitQuestion(facts=facts("acme/mystery"), gpu_bytes=L4))
     assert (nothing.verdict, nothing.needed_bytes, nothing.formula) == ("unknown", None, "")

@@ -161,6 +161,13 @@ def test_what_a_card_refuses_is_unknown_with_its_reason_and_never_0(looks: Any) 
             assert all(gpu[name] is not None for name in others), (field, code)
 
 
+def test_a_number_that_stands_for_no_value_is_unknown(looks: Any) -> None:
+    (survey,) = looks("count 1\ngpu0.power_mw 0xffffffff\ngpu0.fan 0xffffffff\n")
+    gpu = only(survey)
+    assert (gpu["power_w"], gpu["fan_percent"]) == (None, None)
+    assert dict(gpu["why"])["power_w"] == "the card does not report it"
+
+
 def test_a_card_whose_threshold_is_not_told_has_none_or_that_of_its_margin(looks: Any) -> None:
     refused, near = looks(
         "count 1\ngpu0.no_slowdown 1\ngpu0.no_margin 1\n", "count 1\ngpu0.no_slowdown 1\ngpu0.margin 20\n"
@@ -193,7 +200,7 @@ def test_nine_gpus_of_which_one_is_lost_in_the_middle_of_a_look(looks: Any) -> N
     before, lost, back = looks("count 9\n", "count 9\ngpu4.no_power 15\n", "count 9\n")
     assert [gpu["index"] for gpu in before["gpus"]] == list(range(9))
     assert [gpu["lost"] for gpu in lost["gpus"]] == [False] * 4 + [True] + [False] * 4
-    assert lost["gpus"][4]["vram_used_bytes"] is None
+    assert {field: lost["gpus"][4][field] for _, field in SENSORS} == dict.fromkeys(f for _, f in SENSORS)
     assert dict(lost["gpus"][4]["why"]) == {"lost": "the driver has lost it"}
     assert not any(gpu["lost"] for gpu in back["gpus"])
 

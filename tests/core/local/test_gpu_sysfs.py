@@ -110,6 +110,9 @@ def test_graphics_of_the_processor(tmp_path: Path) -> None:
     assert gpu.unified_memory
     assert (gpu.vram_total_bytes, gpu.vram_used_bytes) == (None, None)
     assert dict(gpu.why)["vram_used_bytes"] == "it uses the computer's memory"
+    silent = ("slowdown_temperature_c", "utilization_percent", "power_w", "power_limit_w", "fan_percent")
+    clocks = ("sm_clock_mhz", "memory_clock_mhz", "memory_bandwidth_percent")
+    assert {name: getattr(gpu, name) for name in (*silent, *clocks)} == dict.fromkeys((*silent, *clocks))
     put(tmp_path, "card1", {"mem_info_vram_total": str(96 * 2**30), "mem_info_vram_used": str(2**30)})
     (gpu,) = SysfsCards(tmp_path).read()
     assert (gpu.unified_memory, gpu.vram_total_bytes) == (True, 96 * 2**30)

@@ -280,6 +280,8 @@ def test_old_and_future_slots_leave_the_file(tmp_path: Path) -> None:
     assert file.save(rings.series, rings.gpus, [], [], START_S + 100)
     kept = file.load()
     assert kept is not None
+    tens = [slot.number * 10 for slot in kept.slots if slot.step_s == 10]
+    assert (tens[0], tens[-1]) == (START_S, START_S + 100)
     assert all(slot.number * slot.step_s <= START_S + 100 for slot in kept.slots)
     assert file.save(rings.series, rings.gpus, [], [], START_S + 2 * KEPT_S)
     kept = file.load()

@@ -7,6 +7,7 @@ import shutil
 import socket
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import pytest
 
 from core.errors import KeyHeldBack
 from core.local.gpu_sample import GpuReading, GpuSurvey, MachineSample
-from core.local.preflight import TITLES, PreflightCheck, PreflightReport
+from core.local.preflight import TITLES, CheckState, PreflightCheck, PreflightReport
 from core.local.preflight_facts import Asked
 from core.local.preflight_run import examine
 from core.local.vllm_base import PlainProject
@@ -128,6 +129,21 @@ async def test_a_shorter_context_that_would_fit_is_one_click_away(docker: Docker
     assert fit.fix.startswith("Lower the context to 32 k")
     again = await looked(home, VllmSettings(model="Qwen/Qwen2.5-14B-Instruct-AWQ", max_model_len=32768))
     assert by_name(again)["fit"].state == "ok"
+
+
+async def test_one_that_just_fits_is_a_warning_that_holds_nothing_up(docker: DockerStub, home: Path) -> None:
+    report = await looked(home, VllmSettings(model="Qwen/Qwen2.5-14B-Instruct-AWQ", max_model_len=65536))
+    fit = by_name(report)["fit"]
+    assert (fit.state, fit.found, report.blocks) == ("warning", "over the 85 % line", False)
+
+
+@pytest.mark.parametrize(
+    ("state", "matters", "blocks"),
+    [("failed", True, True), ("failed", False, False), ("warning", True, False), ("unknown", True, False)],
+)
+def test_only_a_failure_that_matters_blocks(state: CheckState, matters: bool, blocks: bool) -> None:
+    check = PreflightCheck(name="port", title="Port", state=state, matters=matters)
+    assert PreflightReport(checks=(check,), at=datetime.now(UTC)).blocks is blocks
 
 
 async def test_no_docker_is_told_once_and_the_rest_still_answers(

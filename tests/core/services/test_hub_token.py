@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from aiohttp import web
 from core.cli import main
 from core.errors import AuthenticationFailed, KeyHeldBack, Unavailable
 from core.keys import KeyStore
+from core.local.vllm_settings import VllmSettings, override_path
 from core.router_core import RouterCore
 from core.settings import SettingsStore
 from tests.support.docker_stub import well
@@ -129,15 +131,24 @@ def test_the_cli_keeps_and_shows_it_masked(
 
 
 async def test_the_container_gets_it_in_its_environment_and_nowhere_else(
-    memory: MemoryKeyring, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    memory: MemoryKeyring,
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.DEBUG)
     docker = well(tmp_path / "bin")
     monkeypatch.setenv("PATH", f"{docker.folder}{os.pathsep}/usr/bin{os.pathsep}/bin")
     await KeyStore().set("huggingface", TOKEN)
     async with core_of(home, LOCAL_SERVER="compose") as core:
+        plan = await core.vllm.apply(VllmSettings(model="meta-llama/gated", max_model_len=4096))
+        assert override_path(home).exists()
+        assert TOKEN not in repr(plan)
         await core.start_local()  # it fails: what is asked of Docker counts here
         assert TOKEN not in repr((core.local_state, core.local_log(), await core.vllm.commands()))
     assert TOKEN in docker.tokens
     assert TOKEN not in "".join(docker.calls)
+    assert TOKEN not in caplog.text
     kept = [path for path in home.rglob("*") if path.is_file() and TOKEN.encode() in path.read_bytes()]
     assert kept == []

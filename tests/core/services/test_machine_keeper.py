@@ -305,6 +305,7 @@ async def test_it_is_tried_again_a_little_and_only_where_that_helps(statuses: li
         assert len(receiver.texts) == tries
         assert slept == [2.0, 10.0][: min(2, tries if statuses[0] >= 429 else 0)]
         assert bool(webhook.problem) == (200 not in statuses)
+        assert ("redirects are not followed" in webhook.problem) == (statuses == [302])
 
 
 async def test_nobody_there_is_a_problem_without_the_address() -> None:
@@ -313,6 +314,19 @@ async def test_nobody_there_is_a_problem_without_the_address() -> None:
     webhook, _ = await posted(url, news())
     assert "could not be reached" in webhook.problem
     assert "s3cr3t" not in webhook.problem
+
+
+async def test_a_fault_of_ours_does_not_name_the_address_either(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(url: str, *_: object) -> None:
+        raise ValueError(f"no such address: {url}")
+
+    monkeypatch.setattr("core.services.alert_webhook.open_client", broken)
+    webhook, _ = await posted("http://127.0.0.1:9/s3cr3t", news())
+    assert webhook.problem == "It could not be posted (ValueError)."
+    assert "posting an alert failed: ValueError" in caplog.text
+    assert "s3cr3t" not in caplog.text
 
 
 async def test_nine_gpus_are_one_message() -> None:

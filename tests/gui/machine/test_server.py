@@ -235,6 +235,8 @@ def test_only_what_a_server_honours_can_be_pressed(panel: Panel) -> None:
         assert shell.opened == [Target("machine", "models")]
         panel.core.publish(local=replace(READY, verbs=frozenset({"stop"})))
         await panel.until(lambda: shown() == ["Stop"])
+        panel.core.publish(local=ServerState(phase="stopped", kind="embedded", verbs=frozenset()))
+        await panel.until(lambda: shown() == [])
 
     panel.run(body())
 

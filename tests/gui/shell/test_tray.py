@@ -157,6 +157,20 @@ def test_closing_hides_the_window_only_where_it_was_chosen_and_quit_ends(
     panel.run(body())
 
 
+@pytest.mark.usefixtures("a_tray")
+def test_closing_ends_beside_a_tray_where_nothing_was_chosen(panel: Panel, home: Path) -> None:
+    async def body() -> None:
+        window, background = await begun(panel, home)
+        assert background.tray is not None
+        ends: list[bool] = []
+        window.closed.connect(lambda: ends.append(True))
+        window.close()
+        assert ends == [True]
+        await window.stop()
+
+    panel.run(body())
+
+
 def test_without_a_tray_closing_ends_whatever_was_chosen(
     panel: Panel, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,6 +55,16 @@ def test_it_follows_until_somebody_scrolls_up_and_end_follows_again(view: LogVie
     assert view.new_count == 0
 
 
+def test_going_up_line_by_line_holds_too(view: LogView) -> None:
+    view.append(some(0, 500))
+    QTest.mouseClick(view.viewport(), Qt.MouseButton.LeftButton, pos=QPoint(60, 5))
+    QTest.keyClick(view, Qt.Key.Key_Up)
+    assert not view.is_following
+    place = top_number(view)
+    view.append(some(500, 10))
+    assert (top_number(view), view.new_count) == (place, 10)
+
+
 def test_a_reader_who_holds_stays_on_the_line_while_older_ones_go(view: LogView) -> None:
     view.lines = LogLines(most=1_000)
     view.append(some(0, 1_000))
@@ -95,6 +105,23 @@ def test_a_search_finds_every_line_also_the_new_ones_and_goes_round(view: LogVie
     qtbot.waitUntil(lambda: found[-1] == (0, 0, True))
     view.set_filter("all")
     qtbot.waitUntil(lambda: found[-1][1:] == (91, True))
+
+
+def test_what_is_found_is_marked_where_it_stands(view: LogView, qtbot: QtBot) -> None:
+    def marked_rows() -> set[int]:
+        image = view.viewport().grab().toImage()
+        wanted = theme().color("held_tint").rgb()
+        ratio = image.devicePixelRatio()
+        points = [(x, y) for y in range(image.height()) for x in range(image.width())]
+        return {int(y / ratio) // view._row_px for x, y in points if image.pixel(x, y) == wanted}  # pyright: ignore[reportPrivateUsage]
+
+    view.append([*some(0, 2), *some(2, 1, "a needle in"), *some(3, 2)])
+    assert marked_rows() == set()
+    view.search_for("NEEDLE")
+    qtbot.waitUntil(lambda: view.lines.is_searched)
+    assert marked_rows() == {2}
+    view.search_for("")
+    assert marked_rows() == set()
 
 
 def test_a_search_looks_at_a_slice_at_a_time(view: LogView) -> None:
